@@ -1,0 +1,1 @@
+"""Readers, the store of processed rooms, augmentation, datasets."""

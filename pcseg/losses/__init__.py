@@ -1,0 +1,1 @@
+"""Criteria: Influencer losses and the Hungarian baseline."""

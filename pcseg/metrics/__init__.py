@@ -1,0 +1,1 @@
+"""Measures of the field, each after its own script."""

@@ -1,0 +1,1 @@
+"""The sparse U-Net, the query decoder, and the two put together."""

@@ -1,0 +1,1 @@
+"""Operations on points and voxels that know nothing of models."""

@@ -1,0 +1,198 @@
+"""The records that travel between the parts of pcseg, and the one legend of their shapes.
+
+Letters used in every shape of this package:
+
+    P  points of one room          V  voxels of a batch        E  pairs (voxel, superpoint) that share points
+    S  superpoints (of one room, or of all rooms of a batch one after another)
+    B  rooms in a batch            M  queries                  K  ground-truth instances of one room
+    C  classes                     F  faces of a mesh          N  tokens of a mask: superpoints, points or pixels
+
+Coordinates are metres with z up, colours 0..255. Class labels are indices into a `pcseg.labels.ClassSet`.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int32, Int64, Integer, UInt8
+from torch import Tensor
+from typing_extensions import NotRequired, TypedDict
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One room or scan, as points.
+
+    Args:
+        name: what the room is called in files and messages, e.g. ``Area_5_office_1``.
+        xyz: coordinates in metres, z up.
+        rgb: colour of each point, or None where the scan has none.
+        normal: unit normals, or None.
+        semantic: class index of each point, -1 where it is not labelled; None where the scan has no labels.
+        instance: 0 for no instance, ids from 1; None where the scan has no labels.
+        superpoint: superpoint of each point, 0..S-1 without gaps; None before over-segmentation.
+        faces: triangles of a mesh, as point indices; None for a point cloud.
+
+    Raises:
+        ValueError: arrays of different lengths, or coordinates that are not finite.
+    """
+
+    name: str
+    xyz: Float32[np.ndarray, "P 3"]
+    rgb: UInt8[np.ndarray, "P 3"] | None = None
+    normal: Float32[np.ndarray, "P 3"] | None = None
+    semantic: Int32[np.ndarray, "P"] | None = None
+    instance: Int32[np.ndarray, "P"] | None = None
+    superpoint: Int32[np.ndarray, "P"] | None = None
+    faces: Int32[np.ndarray, "F 3"] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
+            value = getattr(self, key)
+            if value is not None and len(value) != len(self.xyz):
+                raise ValueError(f"scene {self.name}: {key} has {len(value)} rows, xyz has {len(self.xyz)}")
+        if not np.isfinite(self.xyz).all():
+            row = int(np.flatnonzero(~np.isfinite(self.xyz).all(axis=1))[0])
+            raise ValueError(f"scene {self.name}: point {row} has a coordinate that is not finite: {self.xyz[row]}")
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    @property
+    def num_superpoints(self) -> int:
+        """S, or 0 where the scene has no superpoints yet."""
+        return 0 if self.superpoint is None or len(self) == 0 else int(self.superpoint.max()) + 1
+
+    def with_(self, **changes: object) -> "Scene":
+        """A copy with some fields replaced."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+class Targets(TypedDict):
+    """Ground truth of one room, as the criteria take it (the calling convention of Mask2Former's SetCriterion).
+
+    labels: class of each instance.
+    instance_labels: for each superpoint 1..K for the instance it belongs to, 0 for background, -1 for ignored.
+    point_counts: how many points each superpoint stands for.
+    semantic_labels: class of each superpoint, -1 where it is not labelled.
+    """
+
+    labels: Int64[Tensor, "K"]
+    instance_labels: Int64[Tensor, "S"]
+    point_counts: NotRequired[Float[Tensor, "S"]]
+    semantic_labels: NotRequired[Int64[Tensor, "S"]]
+
+
+class DecoderOutput(TypedDict):
+    """What a model gives and a criterion takes; masks are point-first (N, M), as the loss is written.
+
+    pred_logits: class logits, the last column is "no object".
+    pred_masks: mask logits, one array per room.
+    pred_scores: predicted IoU of each mask (a raw number, not a logit).
+    pred_semantic: class logits of each superpoint, one array per room.
+    aux_outputs: the same for every intermediate layer (deep supervision).
+    """
+
+    pred_logits: Float[Tensor, "B M C+1"]
+    pred_masks: list[Float[Tensor, "S M"]]
+    pred_scores: Float[Tensor, "B M"]
+    pred_semantic: NotRequired[list[Float[Tensor, "S C"]]]
+    aux_outputs: NotRequired[list["DecoderOutput"]]
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Rooms as sparse voxels and superpoints, ready for the model.
+
+    A voxel may hold points of several superpoints, so pooling runs over pairs: ``pair_voxel[e]`` and
+    ``pair_superpoint[e]`` share ``pair_points[e]`` points. Pairs are sorted by superpoint.
+
+    Args:
+        voxel_coords: batch index, x, y, z; unique rows; x, y, z >= 0.
+        voxel_features: mean of the point features of each voxel.
+        pair_voxel: row of voxel_coords.
+        pair_superpoint: superpoint index over the whole batch.
+        pair_points: number of points of the pair.
+        superpoint_xyz: mean coordinates of each superpoint in metres, in the frame of voxel_features.
+        superpoint_offsets: room b owns superpoints ``offsets[b]:offsets[b + 1]``.
+        names: names of the rooms.
+        targets: ground truth per room; None for rooms without labels.
+    """
+
+    voxel_coords: Int32[Tensor, "V 4"]
+    voxel_features: Float[Tensor, "V features"]
+    pair_voxel: Int64[Tensor, "E"]
+    pair_superpoint: Int64[Tensor, "E"]
+    pair_points: Float[Tensor, "E"]
+    superpoint_xyz: Float[Tensor, "S 3"]
+    superpoint_offsets: Int64[Tensor, "B+1"]
+    names: list[str]
+    targets: list[Targets] | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device | str) -> "SceneBatch":
+        """A copy whose tensors, those of the targets included, are on `device`."""
+        moved = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                moved[f.name] = value.to(device, non_blocking=True)
+        targets = self.targets
+        if targets is not None:
+            targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in targets]  # type: ignore[misc]
+        return replace(self, targets=targets, **moved)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Predicted objects of one room; masks may overlap, scores are sorted from high to low.
+
+    Args:
+        masks: True where the object is, over superpoints (S columns) or over points (P columns).
+        labels: class index of each object.
+        scores: confidence of each object, 0..1.
+        superpoint: superpoint of each point, where masks are over superpoints; None where they are over points.
+    """
+
+    masks: "np.ndarray"  # bool (I, S) or (I, P)
+    labels: Integer[np.ndarray, "I"]
+    scores: Float[np.ndarray, "I"]
+    superpoint: Int32[np.ndarray, "P"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks.ndim != 2 or self.masks.dtype != np.bool_:
+            raise ValueError(f"masks must be bool of two dimensions, got {self.masks.dtype} {self.masks.shape}")
+        if not len(self.masks) == len(self.labels) == len(self.scores):
+            raise ValueError(
+                f"masks, labels and scores must have one row per object, got {len(self.masks)}, "
+                f"{len(self.labels)} and {len(self.scores)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def num_points(self) -> int:
+        """P, the points of the room."""
+        return self.masks.shape[1] if self.superpoint is None else len(self.superpoint)
+
+    def point_mask(self, index: int) -> "np.ndarray":
+        """Mask of one object over the points, bool (P,)."""
+        return self.masks[index] if self.superpoint is None else self.masks[index][self.superpoint]
+
+    def point_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
+        """One id per point without overlap: where masks meet, the higher score wins.
+
+        Args:
+            threshold: objects that score less are left out.
+
+        Returns:
+            0 where there is no object, otherwise 1 + the row of the object.
+        """
+        columns = np.zeros(self.masks.shape[1], np.int32)
+        for row in np.argsort(self.scores, kind="stable"):
+            if self.scores[row] >= threshold:
+                columns[self.masks[row]] = row + 1
+        return columns if self.superpoint is None else columns[self.superpoint]

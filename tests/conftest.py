@@ -1,0 +1,54 @@
+"""Checks the shapes of every annotated function while tests run, and offers what several tests share."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = Path(__file__).resolve().parent / "reference"
+# Real rooms belong to their owners and are never part of the repository; tests that use them skip without them.
+REAL = ROOT.parent / "shared" / "real"
+
+
+def _modules_to_check() -> list[str]:
+    """All modules of pcseg but those that compile functions with numba, which cannot see through a wrapper."""
+    modules = []
+    for path in sorted((ROOT / "pcseg").rglob("*.py")):
+        if not re.search(r"^(import|from) numba", path.read_text(), re.MULTILINE):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if parts[-1] != "__init__":
+                modules.append(".".join(parts))
+    return modules
+
+
+install_import_hook(_modules_to_check(), "beartype.beartype")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def real() -> Path:
+    """Folder with real rooms; the test is skipped where there is none."""
+    if not REAL.is_dir():
+        pytest.skip("no folder with real rooms beside the repository")
+    return REAL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
