@@ -125,7 +125,7 @@ class SceneBatch:
     pair_superpoint: Int64[Tensor, "E"]
     pair_points: Float[Tensor, "E"]
     superpoint_xyz: Float[Tensor, "S 3"]
-    superpoint_offsets: Int64[Tensor, "B+1"]
+    superpoint_offsets: Int64[Tensor, "offsets"]  # B + 1 of them
     names: list[str]
     targets: list[Targets] | None = field(default=None)
 

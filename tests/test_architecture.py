@@ -11,6 +11,8 @@ LAYERS = [
     {"engine"},
     {"config"},
     {"build"},
+    {"run"},
+    {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

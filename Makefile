@@ -1,0 +1,58 @@
+# make demo    environment, synthetic raw rooms, preprocessing, training, AP, pictures (about 5 minutes on 2 cores)
+# make test    environment with everything, then the whole test suite
+# make lint    style and types only
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+DEMO   := outputs/demo
+SYSTEM := libgl1 libegl1 libusb-1.0-0 libgomp1 xvfb xauth chromium
+
+.PHONY: demo test lint system clean
+
+# What the demo needs; torch-scatter and Open3D are not among it.
+$(VENV)/base.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing pcseg into $(VENV) ..."
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# torch-scatter has no wheel: it compiles against the installed torch, for about 7 minutes the first time.
+$(VENV)/full.done: $(VENV)/base.done
+	$(PIP) install -c constraints.txt -e '.[dev,viz,las]' setuptools wheel ninja
+	@echo "compiling torch-scatter (about 7 minutes unless pip has the wheel already) ..."
+	$(PIP) install -c constraints.txt --no-build-isolation torch-scatter
+	@touch $@
+
+# Open3D's window and the page's browser test need system libraries.
+system:
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    dpkg -s $(SYSTEM) >/dev/null 2>&1 || { apt-get -qq update && \
+	    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM) >/dev/null; }; \
+	else \
+	    echo "Open3D and the browser test need these system packages (Debian names): $(SYSTEM)"; \
+	fi
+
+test: system $(VENV)/full.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/full.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+demo: $(VENV)/base.done
+	rm -rf $(DEMO)
+	$(BIN)/python tools/make_synthetic.py $(DEMO)/raw --format s3dis --rooms 60 --seed 0 --workers 2
+	$(BIN)/python tools/preprocess_s3dis.py $(DEMO)/raw $(DEMO)/processed --workers 2
+	$(BIN)/python tools/train.py configs/demo.yaml --run $(DEMO)/run
+	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json --results $(DEMO)/results
+	$(BIN)/python tools/visualize.py $(DEMO)/results --png $(DEMO)/pictures --html $(DEMO)/pages
+	@echo "look at $(DEMO)/pictures/*.png and open $(DEMO)/pages/*.html"
+
+clean:
+	rm -rf $(VENV) outputs build .pytest_cache .ruff_cache

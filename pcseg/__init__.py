@@ -1,0 +1,23 @@
+"""pcseg: instance segmentation of indoor point clouds, without a matcher."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Loaded on first use, so that importing a part does not import the whole.
+_PUBLIC = {
+    "read_scan": "pcseg.data.scan_files",
+    "load_model": "pcseg.build",
+    "Scene": "pcseg.structures",
+    "Instances": "pcseg.structures",
+    "Segmenter": "pcseg.engine.segmenter",
+}
+
+__all__ = ["Instances", "Scene", "Segmenter", "load_model", "read_scan"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'pcseg' has no attribute {name!r}")

@@ -1,0 +1,134 @@
+"""From a recipe to objects; besides the tools the only place that reads a config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pcseg import config as cfg
+from pcseg.data.augment import compose
+from pcseg.data.dataset import FEATURES, RoomDataset
+from pcseg.data.store import list_rooms
+from pcseg.engine.checkpoint import load_checkpoint, load_weights
+from pcseg.engine.segmenter import Segmenter
+from pcseg.labels import class_set
+from pcseg.losses.influencer_criterion import InfluencerCriterion
+from pcseg.losses.matcher import HungarianMatcher
+from pcseg.losses.set_criterion import SetCriterion
+from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.models.query_decoder import QueryDecoder
+from pcseg.models.sparse_unet import SparseUNet
+
+
+def build_model(config: cfg.Config) -> InfluencerFormer:
+    """The network, with fresh weights from torch's global generator.
+
+    Raises:
+        ConfigError: an unknown input feature.
+    """
+    for name in config.data.features:
+        if name not in FEATURES:
+            raise cfg.ConfigError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
+    model, decoder = config.model, config.model.decoder
+    unet = SparseUNet(
+        sum(FEATURES[name] for name in config.data.features),
+        model.unet.channels,
+        blocks_per_level=model.unet.blocks_per_level,
+    )
+    return InfluencerFormer(
+        unet,
+        QueryDecoder(
+            unet.out_channels,
+            len(class_set(config.data.classes)),
+            width=decoder.width,
+            num_heads=decoder.num_heads,
+            num_layers=decoder.num_layers,
+            ffn_width=decoder.ffn_width,
+            num_queries=decoder.num_queries,
+            queries=decoder.queries,
+            mask_activation=decoder.mask_activation,
+            dropout=decoder.dropout,
+        ),
+    )
+
+
+def build_criterion(config: cfg.Config) -> nn.Module:
+    """The criterion that ``criterion.kind`` names."""
+    criterion = config.criterion
+    num_classes = len(class_set(config.data.classes))
+    options = {k: v for k, v in vars(criterion).items() if k not in ("kind", "weights", "mask_weight", "dice_weight")}
+    weights = {
+        "loss_ce": criterion.weights.classes,
+        "loss_score": criterion.weights.score,
+        "loss_semantic": criterion.weights.semantic,
+    }
+    eos_coef = criterion.weights.no_object
+    activation = config.model.decoder.mask_activation
+    if isinstance(criterion, cfg.HungarianConfig):
+        matcher = HungarianMatcher(criterion.cost_class, criterion.cost_mask, criterion.cost_dice)
+        weights |= {"loss_mask": criterion.mask_weight, "loss_dice": criterion.dice_weight}
+        return SetCriterion(
+            num_classes,
+            matcher,
+            weights,
+            eos_coef=eos_coef,
+            mask_activation=activation,
+            weight_tokens=criterion.weight_tokens,
+        )
+    if isinstance(criterion, cfg.CompetitiveConfig):
+        options["mask_activation"] = activation
+        weights["loss_influencer"] = criterion.mask_weight
+    return InfluencerCriterion(num_classes, criterion.kind, weights, eos_coef=eos_coef, **options)
+
+
+def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
+    """Rooms of the store that match the patterns."""
+    return RoomDataset(
+        list_rooms(config.data.root, patterns),
+        voxel_size=config.data.voxel_size,
+        features=config.data.features,
+        instance_classes=class_set(config.data.classes).instance_classes,
+        augment=compose([(s.name, s.options) for s in config.augment]) if augmented else None,
+    )
+
+
+def build_segmenter(config: cfg.Config, model: InfluencerFormer) -> Segmenter:
+    """The model with what it needs to read scenes."""
+    return Segmenter(
+        model,
+        class_set(config.data.classes),
+        voxel_size=config.data.voxel_size,
+        features=config.data.features,
+        mask_activation=config.model.decoder.mask_activation,
+        top_k=config.inference.top_k,
+        min_points=config.inference.min_points,
+        score_threshold=config.inference.score_threshold,
+        use_iou_head=config.inference.use_iou_head,
+    )
+
+
+def load_model(checkpoint: Path | str, device: str = "cpu") -> Segmenter:
+    """A trained model from its checkpoint alone.
+
+    Args:
+        checkpoint: file that training wrote.
+        device: where the model runs.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another model.
+    """
+    path = Path(checkpoint)
+    content = load_checkpoint(path)
+    config = cfg.loads(content["config"])
+    model = build_model(config)
+    ema = content.get("ema")
+    load_weights(model, ema["weights"] if ema else content["model"], path)
+    return build_segmenter(config, model.to(device))
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device asked for; without a name CUDA where there is one, otherwise the CPU."""
+    if name is not None:
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

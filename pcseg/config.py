@@ -1,0 +1,309 @@
+"""Recipes: frozen dataclasses are the only schema; YAML files hold values; ``key=value`` overrides them."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A mistake in a recipe or an override; the message names the file and the key."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which rooms, and how they become voxels."""
+
+    root: Path  # folder of processed rooms
+    classes: str = "s3dis"  # class set, see pcseg/labels.py
+    train: tuple[str, ...] = ("*",)  # globs of room names, "!glob" excludes, or a .txt file with one name a line
+    val: tuple[str, ...] = ()
+    voxel_size: float = 0.05  # metres
+    features: tuple[str, ...] = ("rgb", "xyz")  # out of rgb, xyz, normal, height
+
+
+@dataclass(frozen=True)
+class AugmentStep:
+    """One augmentation of pcseg/data/augment.py and its keyword arguments."""
+
+    name: str
+    options: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Sparse U-Net: channels of each level, residual blocks a level."""
+
+    channels: tuple[int, ...] = (32, 64, 96, 128, 160)
+    blocks_per_level: int = 2
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Query decoder."""
+
+    width: int = 256
+    num_heads: int = 8
+    num_layers: int = 6
+    ffn_width: int = 1024
+    num_queries: int = 100
+    queries: Literal["learned", "superpoint"] = "learned"
+    mask_activation: Literal["softmax", "sigmoid"] = "softmax"
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the losses that every criterion has."""
+
+    classes: float = 0.5
+    score: float = 0.5
+    semantic: float = 0.2
+    no_object: float = 0.1  # of no-object queries inside the class loss
+    aux_layers: bool = True  # deep supervision: the losses of intermediate layers count as well
+
+
+@dataclass(frozen=True)
+class CompetitiveConfig:
+    """The Influencer Loss in the form that trains; keywords of CompetitiveInfluencerLoss."""
+
+    kind: Literal["competitive"] = "competitive"
+    weights: LossWeights = field(default_factory=LossWeights)
+    mask_weight: float = 1.0
+    temperature: float = 0.05
+    final_temperature: float = 0.005
+    anneal: float = 0.5  # share of training over which the temperature falls
+    bce_weight: float = 1.0
+    dice_weight: float = 1.0
+    class_weight: float = 0.5  # of the class probability in the claims
+    claims: Literal["dual", "sinkhorn", "none"] = "dual"
+    differentiable_claims: bool = False
+    responsibility_temperature: float = 0.01
+    num_rounds: int = 10
+    weight_tokens: bool = False  # weigh superpoints by their points
+
+
+@dataclass(frozen=True)
+class FirstPassConfig:
+    """The Influencer Loss as first specified (it does not train, and is here to show that)."""
+
+    kind: Literal["first_pass"] = "first_pass"
+    weights: LossWeights = field(default_factory=LossWeights)
+    attr_weight: float = 1.0
+    rep_weight: float = 1.0
+    bg_weight: float = 1.0
+    rep_margin: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class HungarianConfig:
+    """The baseline: Hungarian matching, with SPFormer's weights."""
+
+    kind: Literal["hungarian"] = "hungarian"
+    weights: LossWeights = field(default_factory=LossWeights)
+    mask_weight: float = 1.0
+    dice_weight: float = 1.0
+    cost_class: float = 0.5
+    cost_mask: float = 1.0
+    cost_dice: float = 1.0
+    weight_tokens: bool = False
+
+
+CriterionConfig = CompetitiveConfig | FirstPassConfig | HungarianConfig
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and its schedule."""
+
+    lr: float = 1e-4
+    weight_decay: float = 0.05
+    schedule: Literal["polynomial", "cosine", "one_cycle", "constant"] = "polynomial"
+    warmup: float = 0.02  # share of the steps over which the rate rises
+    clip_norm: float = 10.0  # 0 for none
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The run."""
+
+    steps: int = 10_000
+    batch_size: int = 4  # rooms a step, over all processes
+    seed: int = 0
+    num_workers: int = 0  # loader processes
+    checkpoint_every: int = 500  # steps
+    evaluate_every: int = 0  # steps; 0 evaluates at the end only
+    keep_checkpoints: int = 2  # besides the last and the best
+    ema_decay: float = 0.0  # 0 for none; otherwise evaluation uses averaged weights
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """From queries to instances."""
+
+    top_k: int = 200
+    min_points: int = 100
+    score_threshold: float = 0.0
+    use_iou_head: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole recipe."""
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    criterion: CriterionConfig = field(default_factory=CompetitiveConfig)
+    augment: tuple[AugmentStep, ...] = ()
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe, the files it is based on, and overrides.
+
+    Args:
+        path: YAML; its key ``base`` names a recipe, relative to the file, whose values it changes.
+        overrides: ``a.b=value``, the value in YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or a value is not of the schema.
+    """
+    tree = _read(Path(path))
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {item!r} must look like key=value, as in optimizer.lr=0.001")
+        change: Any = yaml.safe_load(text)
+        for part in reversed(key.split(".")):
+            change = {part: change}
+        tree = _merge(tree, change)
+    try:
+        return _build(Config, tree, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def loads(text: str) -> Config:
+    """The recipe that `dumps` wrote."""
+    return _build(Config, yaml.safe_load(text), "")
+
+
+def dumps(config: Config) -> str:
+    """The fully resolved recipe as YAML; `loads` reads it back unchanged."""
+    return yaml.safe_dump(_plain(config), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the recipe: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
+    base = tree.pop("base", None)
+    return tree if base is None else _merge(_read(path.parent / base), tree)
+
+
+def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    both = dict(old)
+    for key, value in new.items():
+        kept = both.get(key)
+        # Another kind has other keys: nothing of the old one carries over.
+        switched = (
+            isinstance(value, dict)
+            and isinstance(kept, dict)
+            and value.get("kind", kept.get("kind")) != kept.get("kind")
+        )
+        nested = isinstance(value, dict) and isinstance(kept, dict) and not switched
+        both[key] = _merge(kept, value) if nested else value
+    return both
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _build_union(args, value, where)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(map(str, args))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_build(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping, got {value!r}")
+        return {str(k): _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text, people mean a number
+        try:
+            return float(value)
+        except ValueError:
+            raise ConfigError(f"{where} must be a number, got {value!r}") from None
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+    return value
+
+
+def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    by_kind = {get_args(typing.get_type_hints(o)["kind"])[0]: o for o in options}
+    name = value.get("kind") if isinstance(value, dict) else None
+    if name not in by_kind:
+        raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
+    return _build_dataclass(by_kind[name], value, where)
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where or 'the recipe'} must be a mapping, got {value!r}")
+    hints = typing.get_type_hints(kind)
+    for key in value:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
+            raise ConfigError(f"unknown key {_join(where, key)!r}; {hint}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{_join(where, missing[0])} is missing")
+    return kind(**{k: _build(hints[k], v, _join(where, k)) for k, v in value.items()})
+
+
+def _join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)

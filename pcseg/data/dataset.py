@@ -1,0 +1,249 @@
+"""Processed rooms to batches: features, voxels, targets; and the order in which rooms are visited."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch.utils.data import Dataset, Sampler
+
+from pcseg.data.augment import Augmentation
+from pcseg.data.store import read_room
+from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
+from pcseg.structures import Scene, SceneBatch, Targets
+
+# What each name of `features` stands for, and its number of channels.
+FEATURES: dict[str, int] = {"rgb": 3, "xyz": 3, "normal": 3, "height": 1}
+
+
+class RoomDataset(Dataset):
+    """Rooms of a store as single-room batches.
+
+    An item is asked for by (seed of the visit, room), so that what augmentation does depends on nothing else.
+
+    Args:
+        rooms: folders of processed rooms.
+        voxel_size: edge of a voxel in metres.
+        features: names out of `FEATURES`.
+        instance_classes: class indices whose instances become targets.
+        augment: applied to each room; None leaves it as it is.
+    """
+
+    def __init__(
+        self,
+        rooms: Sequence[Path],
+        *,
+        voxel_size: float,
+        features: Sequence[str],
+        instance_classes: Sequence[int],
+        augment: Augmentation | None = None,
+    ) -> None:
+        self.rooms = list(rooms)
+        self.voxel_size = voxel_size
+        self.features = tuple(features)
+        self.instance_classes = tuple(instance_classes)
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.rooms)
+
+    def scene(self, room: int) -> Scene:
+        """The stored room, not augmented."""
+        return read_room(self.rooms[room])
+
+    def __getitem__(self, key: tuple[tuple[int, ...], int]) -> SceneBatch:
+        seed, room = key
+        scene = self.scene(room)
+        if self.augment is not None:
+            scene = self.augment(scene, np.random.default_rng(seed))
+        return make_batch(
+            [scene], voxel_size=self.voxel_size, features=self.features, instance_classes=self.instance_classes
+        )
+
+
+class VisitSampler(Sampler):
+    """Which rooms each training step takes: every epoch a fresh order, decided by the seed and the step alone.
+
+    There is no hidden state: a run that resumes at step n sees what the interrupted run would have seen.
+
+    Args:
+        num_rooms: rooms of the dataset.
+        batch_size: rooms of a step, over all processes.
+        num_steps: steps of the whole run.
+        seed: of the run.
+        start: first step to give.
+        rank: this process takes rooms rank, rank + world, ... of each step.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        num_rooms: int,
+        batch_size: int,
+        num_steps: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if num_rooms == 0:
+            raise ValueError("there are no rooms to train on")
+        if batch_size % world:
+            raise ValueError(f"batch_size {batch_size} must be a multiple of the number of processes {world}")
+        self.num_rooms, self.batch_size, self.num_steps = num_rooms, batch_size, num_steps
+        self.seed, self.start, self.rank, self.world = seed, start, rank, world
+
+    def __len__(self) -> int:
+        return self.num_steps - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[tuple[int, ...], int]]]:
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in range(self.start, self.num_steps):
+            visits = []
+            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+                if position // self.num_rooms != epoch:
+                    epoch = position // self.num_rooms
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.num_rooms)
+                visits.append(((self.seed, 1, position), int(order[position % self.num_rooms])))
+            yield visits[self.rank :: self.world]
+
+
+def make_batch(
+    scenes: Sequence[Scene], *, voxel_size: float, features: Sequence[str], instance_classes: Sequence[int]
+) -> SceneBatch:
+    """Voxelize rooms and put them into one batch, with targets where they are labelled.
+
+    Args:
+        scenes: with superpoints, each with at least one point.
+        voxel_size: edge of a voxel in metres.
+        features: names out of `FEATURES`.
+        instance_classes: class indices whose instances become targets.
+
+    Raises:
+        ValueError: a scene without points or superpoints, or without a feature that is asked for.
+    """
+    return collate([_one_room(s, voxel_size, features, instance_classes) for s in scenes])
+
+
+def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
+    """Batches one after another as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    voxels = np.cumsum([0, *(len(p.voxel_coords) for p in parts)])
+    rooms = np.cumsum([0, *(len(p) for p in parts)])
+    superpoints = np.cumsum([0, *(len(p.superpoint_xyz) for p in parts)])
+    coords = [p.voxel_coords.clone() for p in parts]
+    for room, coord in zip(rooms, coords):
+        coord[:, 0] += int(room)
+    offsets = [p.superpoint_offsets[1:] + int(s) for p, s in zip(parts, superpoints)]
+    labelled = all(p.targets is not None for p in parts)
+    return SceneBatch(
+        voxel_coords=torch.cat(coords),
+        voxel_features=torch.cat([p.voxel_features for p in parts]),
+        pair_voxel=torch.cat([p.pair_voxel + int(v) for p, v in zip(parts, voxels)]),
+        pair_superpoint=torch.cat([p.pair_superpoint + int(s) for p, s in zip(parts, superpoints)]),
+        pair_points=torch.cat([p.pair_points for p in parts]),
+        superpoint_xyz=torch.cat([p.superpoint_xyz for p in parts]),
+        superpoint_offsets=torch.cat([parts[0].superpoint_offsets[:1], *offsets]),
+        names=[name for p in parts for name in p.names],
+        targets=[t for p in parts for t in p.targets or ()] if labelled else None,
+    )
+
+
+def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
+    """Input features: rgb and height about -1..1, xyz in metres from the middle of the floor, unit normals.
+
+    Raises:
+        ValueError: an unknown name, or the scene has no colour or normal to give.
+    """
+    columns = []
+    for name in names:
+        if name == "xyz":
+            columns.append(scene.xyz - center)
+        elif name == "height":
+            columns.append((scene.xyz[:, 2:] - center[2]) / 1.5 - 1)
+        elif name in ("rgb", "normal"):
+            value = getattr(scene, name)
+            if value is None:
+                raise ValueError(
+                    f"scene {scene.name} has no {name}, but the model takes {', '.join(names)}; "
+                    f"train one without it (data.features)"
+                )
+            columns.append(value.astype(np.float32) / 127.5 - 1 if name == "rgb" else value)
+        else:
+            raise ValueError(f"no feature {name!r}; known: {', '.join(FEATURES)}")
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def make_targets(
+    scene: Scene, superpoint: Int64[np.ndarray, "P"], num: int, instance_classes: Sequence[int]
+) -> Targets:
+    """Ground truth over superpoints by majority of points; an instance that wins no superpoint is left out.
+
+    Superpoints whose majority is not labelled are ignored (-1); those of classes without instances are background.
+    """
+    assert scene.semantic is not None
+    assert scene.instance is not None
+    counted = np.zeros(max(int(scene.semantic.max(initial=0)), max(instance_classes, default=0)) + 2, bool)
+    counted[list(instance_classes)] = True
+    instance = np.where(counted[scene.semantic], scene.instance, 0)  # -1, not labelled, reads the last, False
+    semantic = _majority(superpoint, scene.semantic + 1, num) - 1
+    winner = _majority(superpoint, instance, num)
+    ids, renumbered = np.unique(winner, return_inverse=True)
+    if len(ids) and ids[0] == 0:
+        ids = ids[1:]
+    else:
+        renumbered = renumbered + 1
+    inside = instance > 0
+    labels = _majority(instance[inside], scene.semantic[inside], int(instance.max(initial=0)) + 1)[ids]
+    return {
+        "labels": torch.from_numpy(labels),
+        "instance_labels": torch.from_numpy(np.where((semantic < 0) & (winner == 0), -1, renumbered)),
+        "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num).astype(np.float32)),
+        "semantic_labels": torch.from_numpy(semantic),
+    }
+
+
+def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes: Sequence[int]) -> SceneBatch:
+    if len(scene) == 0:
+        raise ValueError(f"scene {scene.name} has no points")
+    if scene.superpoint is None:
+        raise ValueError(f"scene {scene.name} has no superpoints; preprocess it first")
+    # Cropping may have emptied superpoints; the batch counts only those that are left.
+    kept, superpoint = np.unique(scene.superpoint, return_inverse=True)
+    grid = voxelize(scene.xyz, voxel_size)
+    low, high = scene.xyz.min(0), scene.xyz.max(0)
+    center = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
+    pair_voxel, pair_superpoint, pair_points = pair_superpoints(
+        grid.point_to_voxel, superpoint.astype(np.int32), len(kept)
+    )
+    counts = np.bincount(superpoint, minlength=len(kept))
+    xyz = np.stack([np.bincount(superpoint, scene.xyz[:, a] - center[a], len(kept)) for a in range(3)], axis=1)
+    labelled = scene.semantic is not None and scene.instance is not None
+    coords = np.concatenate([np.zeros((len(grid.coords), 1), np.int32), grid.coords], axis=1)
+    return SceneBatch(
+        voxel_coords=torch.from_numpy(coords),
+        voxel_features=torch.from_numpy(voxel_mean(point_features(scene, center, features), grid)),
+        pair_voxel=torch.from_numpy(pair_voxel.astype(np.int64)),
+        pair_superpoint=torch.from_numpy(pair_superpoint.astype(np.int64)),
+        pair_points=torch.from_numpy(pair_points.astype(np.float32)),
+        superpoint_xyz=torch.from_numpy((xyz / counts[:, None]).astype(np.float32)),
+        superpoint_offsets=torch.tensor([0, len(kept)]),
+        names=[scene.name],
+        targets=[make_targets(scene, superpoint.astype(np.int64), len(kept), classes)] if labelled else None,
+    )
+
+
+def _majority(group: np.ndarray, value: np.ndarray, num_groups: int) -> Int64[np.ndarray, "num_groups"]:
+    """Most frequent value of each group, the smallest among equals; 0 for an empty group."""
+    result = np.zeros(num_groups, np.int64)
+    if len(group):
+        width = int(value.max()) + 1
+        keys, counts = np.unique(group.astype(np.int64) * width + value, return_counts=True)
+        # Stable sort by count keeps larger keys first among equals, so that the smallest is written last.
+        order = np.argsort(counts[::-1], kind="stable")
+        keys = keys[::-1][order]
+        result[keys // width] = keys % width
+    return result

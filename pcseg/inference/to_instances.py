@@ -1,0 +1,89 @@
+"""From a decoder's queries to objects with class, score and mask."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int32
+from torch import Tensor
+
+from pcseg.structures import DecoderOutput, Instances, Scene
+
+
+@torch.no_grad()
+def mask_probabilities(logits: Float[Tensor, "N M"], activation: str) -> Float[Tensor, "N M"]:
+    """Probability of every token under every query; softmax counts one empty choice with logit 0."""
+    if activation == "sigmoid":
+        return logits.sigmoid()
+    return torch.cat([logits, logits.new_zeros(len(logits), 1)], dim=1).softmax(1)[:, :-1]
+
+
+@torch.no_grad()
+def to_instances(
+    outputs: DecoderOutput,
+    scene: Scene,
+    *,
+    room: int = 0,
+    mask_activation: str = "softmax",
+    top_k: int = 200,
+    min_points: int = 100,
+    score_threshold: float = 0.0,
+    use_iou_head: bool = False,
+    classes: tuple[int, ...] | None = None,
+) -> Instances:
+    """Objects of one room: the best of queries x classes.
+
+    Args:
+        outputs: of the model.
+        scene: the room, with superpoints.
+        room: which room of the batch.
+        mask_activation: what the model was trained with.
+        top_k: how many pairs of query and class are kept.
+        min_points: smaller masks are dropped, as benchmarks do.
+        score_threshold: objects that score less are dropped.
+        use_iou_head: multiply scores with the predicted IoU.
+        classes: class indices to report; None for all.
+
+    Returns:
+        Objects with masks over superpoints, best first. The score is class probability x mean mask probability
+        where the mask is on (x predicted IoU).
+
+    Raises:
+        ValueError: the scene has no superpoints, or not as many as the masks.
+    """
+    masks = outputs["pred_masks"][room].float()
+    if scene.superpoint is None or scene.num_superpoints != len(masks):
+        raise ValueError(
+            f"scene {scene.name} has {scene.num_superpoints} superpoints, the masks are over {len(masks)} of them"
+        )
+    probability = mask_probabilities(masks, mask_activation)
+    on = probability > 0.5
+    counts = torch.from_numpy(np.bincount(scene.superpoint, minlength=len(masks))).to(masks.device).float()
+    inside = on * counts[:, None]
+    size = inside.sum(0)
+    mask_score = (probability * inside).sum(0) / size.clamp(min=1)
+
+    class_probability = outputs["pred_logits"][room].float().softmax(-1)[:, :-1]
+    scores = class_probability * mask_score[:, None]
+    if use_iou_head:
+        scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
+    allowed = torch.zeros_like(scores, dtype=torch.bool)
+    allowed[:, list(classes) if classes is not None else slice(None)] = True
+    allowed &= (size >= min_points)[:, None] & (scores >= score_threshold)
+    candidates = allowed.flatten().nonzero()[:, 0]
+    order = scores.flatten()[candidates].argsort(descending=True, stable=True)[:top_k]
+    chosen = candidates[order]
+    query, label = chosen // scores.shape[1], chosen % scores.shape[1]
+    return Instances(
+        masks=on[:, query].T.contiguous().cpu().numpy(),
+        labels=label.cpu().numpy(),
+        scores=scores.flatten()[chosen].cpu().numpy().astype(np.float32),
+        superpoint=np.asarray(scene.superpoint),
+    )
+
+
+@torch.no_grad()
+def semantic_of_points(outputs: DecoderOutput, scene: Scene, *, room: int = 0) -> Int32[np.ndarray, "P"]:
+    """Class of every point: the semantic head's choice for its superpoint."""
+    if scene.superpoint is None:
+        raise ValueError(f"scene {scene.name} has no superpoints")
+    logits = outputs["pred_semantic"][room]
+    return logits.argmax(1).cpu().numpy().astype(np.int32)[scene.superpoint]

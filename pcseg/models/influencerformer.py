@@ -1,0 +1,44 @@
+"""InfluencerFormer: sparse U-Net on voxels, mean over each superpoint, query decoder."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pcseg.models.query_decoder import QueryDecoder
+from pcseg.models.sparse_unet import SparseUNet
+from pcseg.ops.segment import segment_mean
+from pcseg.structures import DecoderOutput, SceneBatch
+
+
+class InfluencerFormer(nn.Module):
+    """The whole network; it never sees ground truth and never moves data between devices.
+
+    Args:
+        unet: voxel features to voxel features.
+        decoder: superpoint features to queries.
+    """
+
+    def __init__(self, unet: SparseUNet, decoder: QueryDecoder) -> None:
+        super().__init__()
+        self.unet = unet
+        self.decoder = decoder
+
+    def superpoint_features(self, batch: SceneBatch) -> Float[Tensor, "S channels"]:
+        """U-Net features averaged over the points of each superpoint."""
+        voxels = self.unet(batch.voxel_coords, batch.voxel_features, len(batch))
+        num_superpoints = len(batch.superpoint_xyz)
+        return segment_mean(
+            voxels.index_select(0, batch.pair_voxel),
+            batch.pair_superpoint,
+            num_superpoints,
+            weights=batch.pair_points.to(voxels.dtype),
+        )
+
+    def forward(self, batch: SceneBatch) -> DecoderOutput:
+        """Objects of every room of the batch."""
+        features = self.superpoint_features(batch)
+        return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable numbers in a model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

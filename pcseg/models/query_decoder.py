@@ -1,0 +1,235 @@
+"""Query decoder: queries read superpoint features layer by layer and become objects (Mask2Former, SPFormer)."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pcseg.structures import DecoderOutput
+
+MaskActivation = Literal["softmax", "sigmoid"]
+QuerySource = Literal["learned", "superpoint"]
+
+
+class FourierPosition(nn.Module):
+    """Coordinates as sines and cosines of random directions, then a linear layer (Tancik et al. 2020).
+
+    Args:
+        width: channels of the result.
+        num_frequencies: random directions.
+        scale: standard deviation of the directions in radians per metre.
+    """
+
+    def __init__(self, width: int, num_frequencies: int = 32, scale: float = 1.5) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.randn(3, num_frequencies) * scale)
+        self.linear = nn.Linear(2 * num_frequencies, width)
+
+    def forward(self, xyz: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n width"]:
+        phase = xyz @ self.directions
+        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=-1))
+
+
+class Attention(nn.Module):
+    """Multi-head attention with a boolean mask of what may be seen."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"decoder width {width} must be a multiple of the number of heads {num_heads}")
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B M width"],
+        key: Float[Tensor, "B S width"],
+        value: Float[Tensor, "B S width"],
+        visible: Bool[Tensor, "B #M S"] | None = None,
+    ) -> Float[Tensor, "B M width"]:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        mask = None if visible is None else visible[:, None]
+        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Masked cross-attention to superpoints, self-attention among queries, feed-forward; each normed after the sum."""
+
+    def __init__(self, width: int, num_heads: int, ffn_width: int, dropout: float) -> None:
+        super().__init__()
+        self.cross_attention = Attention(width, num_heads)
+        self.self_attention = Attention(width, num_heads)
+        self.ffn = nn.Sequential(nn.Linear(width, ffn_width), nn.GELU(), nn.Linear(ffn_width, width))
+        self.norm_cross = nn.LayerNorm(width)
+        self.norm_self = nn.LayerNorm(width)
+        self.norm_ffn = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B M width"],
+        query_position: Float[Tensor, "#B M width"],
+        memory: Float[Tensor, "B S width"],
+        memory_position: Float[Tensor, "B S width"],
+        visible: Bool[Tensor, "B M S"],
+    ) -> Float[Tensor, "B M width"]:
+        read = self.cross_attention(x + query_position, memory + memory_position, memory, visible)
+        x = self.norm_cross(x + self.dropout(read))
+        placed = x + query_position
+        x = self.norm_self(x + self.dropout(self.self_attention(placed, placed, x)))
+        return self.norm_ffn(x + self.dropout(self.ffn(x)))
+
+
+class QueryDecoder(nn.Module):
+    """Superpoint features in, class, mask and score of every query out, after each layer.
+
+    Args:
+        in_channels: channels of the superpoint features.
+        num_classes: C, without "no object".
+        width: channels of queries.
+        num_heads: attention heads.
+        num_layers: decoder layers; 0 leaves the heads on the initial queries.
+        ffn_width: hidden channels of the feed-forward part.
+        num_queries: M; with superpoint queries the most that one room gets.
+        queries: "learned" embeddings, or each query starts from the feature of one "superpoint".
+        mask_activation: "softmax" lets queries and one empty choice (logit 0) compete for each superpoint;
+            "sigmoid" decides every mask alone.
+        dropout: probability in the layers.
+
+    Source: Cheng et al. 2022 (Mask2Former) for the layers, Sun et al. 2023 (SPFormer) for superpoints,
+        Kolodiazhnyi et al. 2024 (OneFormer3D) for queries that start from superpoints.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        width: int = 256,
+        num_heads: int = 8,
+        num_layers: int = 6,
+        ffn_width: int = 1024,
+        num_queries: int = 100,
+        queries: QuerySource = "learned",
+        mask_activation: MaskActivation = "softmax",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_queries = num_queries
+        self.queries = queries
+        self.mask_activation = mask_activation
+        self.input = nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width))
+        self.position = FourierPosition(width)
+        self.mask_features = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        if queries == "learned":
+            self.query_content = nn.Embedding(num_queries, width)
+            self.query_position = nn.Embedding(num_queries, width)
+        else:
+            self.query_content = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.layers = nn.ModuleList(DecoderLayer(width, num_heads, ffn_width, dropout) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(width)
+        self.class_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, num_classes + 1))
+        self.score_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.mask_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.semantic_head = nn.Linear(width, num_classes)
+
+    def forward(
+        self,
+        features: Float[Tensor, "S channels"],
+        xyz: Float[Tensor, "S 3"],
+        offsets: Int64[Tensor, "offsets"],
+    ) -> DecoderOutput:
+        """Decode the superpoints of a batch.
+
+        Args:
+            features: of all superpoints of the batch, room after room.
+            xyz: mean coordinates in metres.
+            offsets: B + 1 of them: room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty.
+
+        Returns:
+            The last layer's output; ``aux_outputs`` holds the initial queries' and the earlier layers'.
+        """
+        sizes = offsets.diff().tolist()
+        if min(sizes) == 0:
+            raise ValueError(f"room {sizes.index(0)} of the batch has no superpoints")
+        memory_flat = self.input(features)
+        semantic = list(self.semantic_head(memory_flat).split(sizes))
+        memory, real = pad_rooms(memory_flat, sizes)
+        memory_position, _ = pad_rooms(self.position(xyz), sizes)
+        mask_features = self.mask_features(memory)
+        x, query_position = self._start(memory, memory_position, xyz, sizes)
+
+        outputs = [self._read_out(x, mask_features, sizes)]
+        for layer in self.layers:
+            visible = self._visible(outputs[-1]["pred_masks"], real)
+            x = layer(x, query_position, memory, memory_position, visible)
+            outputs.append(self._read_out(x, mask_features, sizes))
+        last = outputs[-1]
+        last["pred_semantic"] = semantic
+        last["aux_outputs"] = outputs[:-1]
+        return last
+
+    def _start(
+        self, memory: Tensor, memory_position: Tensor, xyz: Tensor, sizes: list[int]
+    ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M width"]]:
+        batch = len(sizes)
+        if isinstance(self.query_content, nn.Embedding):
+            content = self.query_content.weight.expand(batch, -1, -1)
+            return content, self.query_position.weight.expand(batch, -1, -1)
+        # Every room of a batch gets the same number of queries, so that class logits stay one array.
+        count = min(self.num_queries, *sizes)
+        rows = torch.stack([choose_spread(part, count) for part in xyz.split(sizes)])
+        rows = rows[..., None].expand(-1, -1, memory.shape[-1])
+        return self.query_content(memory.gather(1, rows)), memory_position.gather(1, rows)
+
+    def _read_out(self, x: Tensor, mask_features: Tensor, sizes: list[int]) -> DecoderOutput:
+        x = self.norm(x)
+        masks = mask_features @ self.mask_head(x).transpose(1, 2) * x.shape[-1] ** -0.5
+        return {
+            "pred_logits": self.class_head(x),
+            "pred_masks": [room[:size] for room, size in zip(masks, sizes)],
+            "pred_scores": self.score_head(x).squeeze(-1),
+        }
+
+    @torch.no_grad()
+    def _visible(self, masks: list[Tensor], real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B M S"]:
+        """Where each query may look: inside its own mask, or everywhere when that is empty."""
+        inside = [mask_is_on(mask, self.mask_activation).T for mask in masks]
+        padded = torch.stack([F.pad(room, (0, real.shape[1] - room.shape[1])) for room in inside])
+        return torch.where(padded.any(-1, keepdim=True), padded, real[:, None])
+
+
+def mask_is_on(logits: Float[Tensor, "N M"], activation: MaskActivation) -> Bool[Tensor, "N M"]:
+    """Where a mask is strongest: over 0 alone (sigmoid), or the largest of the row as well (softmax)."""
+    on = logits > 0
+    if activation == "softmax" and logits.shape[1]:
+        on &= logits == logits.amax(1, keepdim=True)
+    return on
+
+
+def pad_rooms(values: Float[Tensor, "S channels"], sizes: list[int]) -> tuple[Tensor, Bool[Tensor, "B longest"]]:
+    """Rooms one after another to one padded array (B, longest, channels), and which rows are real."""
+    padded = nn.utils.rnn.pad_sequence(list(values.split(sizes)), batch_first=True)
+    rows = torch.arange(padded.shape[1], device=values.device)
+    return padded, rows < torch.tensor(sizes, device=values.device)[:, None]
+
+
+@torch.no_grad()
+def choose_spread(xyz: Float[Tensor, "S 3"], count: int) -> Int64[Tensor, "count"]:
+    """Rows of `count` points far from each other (farthest point sampling from the first row), or all in order."""
+    if count >= len(xyz):
+        return torch.arange(len(xyz), device=xyz.device)
+    rows = torch.zeros(count, dtype=torch.int64, device=xyz.device)
+    distance = torch.full((len(xyz),), torch.inf, device=xyz.device)
+    for i in range(1, count):
+        distance = torch.minimum(distance, (xyz - xyz[rows[i - 1]]).square().sum(1))
+        rows[i] = distance.argmax()
+    return rows.sort().values

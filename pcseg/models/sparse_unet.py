@@ -1,0 +1,156 @@
+"""A U-Net of residual blocks on sparse voxels."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int32
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as run_checkpointed
+
+from pcseg.ops.sparse_conv import (
+    Backend,
+    DownsampleConv3d,
+    SparseTensor,
+    SubmanifoldConv3d,
+    UpsampleConv3d,
+    VoxelGrid,
+)
+
+Norm = Literal["batch", "layer"]
+
+
+class VoxelBatchNorm(nn.BatchNorm1d):
+    """Batch norm over voxels; a single voxel has no variance, so it is normalised by the running statistics."""
+
+    def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
+        if self.training and len(input) < 2:
+            return nn.functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(input)
+
+
+class NormReLU(nn.Sequential):
+    """Norm over voxels or over channels, then ReLU."""
+
+    def __init__(self, channels: int, norm: Norm = "batch") -> None:
+        if norm not in ("batch", "layer"):
+            raise ValueError(f"norm must be 'batch' or 'layer', got {norm!r}")
+        layer = VoxelBatchNorm(channels, eps=1e-4, momentum=0.1) if norm == "batch" else nn.LayerNorm(channels)
+        super().__init__(layer, nn.ReLU())
+
+
+class ResidualBlock(nn.Module):
+    """Twice norm, ReLU, 3x3x3 convolution, added to the input (through a linear layer where the width changes).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        norm: "batch" or "layer".
+        backend: of the convolutions.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "batch", backend: Backend = "auto") -> None:
+        super().__init__()
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Linear(in_channels, out_channels, bias=False)
+        self.norm1 = NormReLU(in_channels, norm)
+        self.conv1 = SubmanifoldConv3d(in_channels, out_channels, backend=backend)
+        self.norm2 = NormReLU(out_channels, norm)
+        self.conv2 = SubmanifoldConv3d(out_channels, out_channels, backend=backend)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        y = self.conv1(x.with_features(self.norm1(x.features)))
+        y = self.conv2(y.with_features(self.norm2(y.features)))
+        return y.with_features(y.features + self.skip(x.features))
+
+
+class SparseUNet(nn.Module):
+    """U-Net on sparse voxels: each level halves the resolution, skip connections join by concatenation.
+
+    Args:
+        in_channels: features of a voxel.
+        channels: width of each level, from full resolution down.
+        blocks_per_level: residual blocks before each downsampling, and after each upsampling.
+        norm: "batch" over voxels or "layer" over channels. In training, a level with a single voxel has no batch
+            statistics; batch norm takes the running ones there.
+        checkpoint: compute the residual blocks again in backward instead of keeping what is inside them.
+        backend: "torch", "spconv", or "auto": spconv where features are on CUDA and it is installed.
+
+    Raises:
+        ValueError: no level, or a width or a number of blocks below 1.
+
+    Source:
+        Sun et al., Superpoint Transformer for 3D Scene Instance Segmentation, AAAI 2023 (32 to 160 channels, 2 blocks);
+        Graham et al., Submanifold Sparse Convolutional Networks, CVPR 2018.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int] = (32, 64, 96, 128, 160),
+        blocks_per_level: int = 2,
+        norm: Norm = "batch",
+        checkpoint: bool = False,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        if not channels or min(*channels, in_channels, blocks_per_level) < 1:
+            raise ValueError(
+                f"in_channels, channels and blocks_per_level must be at least 1, got {in_channels}, {tuple(channels)} "
+                f"and {blocks_per_level}"
+            )
+        self.in_channels, self.out_channels, self.checkpoint = in_channels, channels[0], checkpoint
+
+        def blocks(first: int, width: int) -> nn.ModuleList:
+            widths = [first] + [width] * blocks_per_level
+            return nn.ModuleList(ResidualBlock(a, b, norm, backend) for a, b in itertools.pairwise(widths))
+
+        self.stem = SubmanifoldConv3d(in_channels, channels[0], backend=backend)
+        self.encoder = nn.ModuleList(blocks(c, c) for c in channels)
+        steps = list(itertools.pairwise(channels))
+        self.down_norm = nn.ModuleList(NormReLU(fine, norm) for fine, _ in steps)
+        self.down = nn.ModuleList(DownsampleConv3d(fine, coarse, backend=backend) for fine, coarse in steps)
+        self.up_norm = nn.ModuleList(NormReLU(coarse, norm) for _, coarse in steps)
+        self.up = nn.ModuleList(UpsampleConv3d(coarse, fine, backend=backend) for fine, coarse in steps)
+        self.decoder = nn.ModuleList(blocks(2 * fine, fine) for fine, _ in steps)
+        self.head = NormReLU(channels[0], norm)
+
+    def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
+        for block in blocks:  # type: ignore[attr-defined]
+            if self.checkpoint and self.training and torch.is_grad_enabled():
+                x = run_checkpointed(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+    def forward(
+        self, voxel_coords: Int32[Tensor, "V 4"], voxel_features: Float[Tensor, "V F"], batch_size: int
+    ) -> Float[Tensor, "V C"]:
+        """Features of each voxel, in the order of the input.
+
+        Args:
+            voxel_coords: batch index, x, y, z; unique rows, not negative.
+            voxel_features: what is known of each voxel (in_channels columns).
+            batch_size: rooms in the batch.
+
+        Returns:
+            out_channels features per voxel, after a norm and a ReLU.
+
+        Raises:
+            ValueError: coordinates that are negative, repeated or outside the batch, or features that do not fit.
+        """
+        x = self.stem(SparseTensor(voxel_features, VoxelGrid(voxel_coords, batch_size)))
+        skips: list[SparseTensor] = []
+        for level, blocks in enumerate(self.encoder):
+            if level:
+                skips.append(x)
+                x = self.down[level - 1](x.with_features(self.down_norm[level - 1](x.features)))
+            x = self._run_blocks(blocks, x)
+        for level in reversed(range(len(skips))):
+            up = self.up[level](x.with_features(self.up_norm[level](x.features)))
+            x = up.with_features(torch.cat([skips[level].features, up.features], dim=1))
+            x = self._run_blocks(self.decoder[level], x)
+        return self.head(x.features)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from pcseg.data.augment import (
+    AUGMENTATIONS,
+    compose,
+    crop_cuboid,
+    crop_points,
+    drop_points,
+    elastic,
+    flip,
+    rotate,
+    scale,
+)
+from pcseg.structures import Scene
+
+
+@pytest.fixture
+def scene(rng: np.random.Generator) -> Scene:
+    num = 500
+    normal = rng.normal(size=(num, 3)).astype(np.float32)
+    return Scene(
+        "room",
+        rng.uniform(0, 6, (num, 3)).astype(np.float32),
+        rgb=rng.integers(0, 256, (num, 3)).astype(np.uint8),
+        normal=normal / np.linalg.norm(normal, axis=1, keepdims=True),
+        semantic=rng.integers(0, 13, num).astype(np.int32),
+        instance=rng.integers(0, 9, num).astype(np.int32),
+        superpoint=np.arange(num, dtype=np.int32) // 10,
+    )
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_same_generator_same_result_and_input_untouched(scene: Scene, name: str) -> None:
+    before = scene.xyz.copy(), scene.rgb.copy()
+    first = AUGMENTATIONS[name](scene, np.random.default_rng(3))
+    second = AUGMENTATIONS[name](scene, np.random.default_rng(3))
+    for key in ("xyz", "rgb", "normal", "semantic", "instance", "superpoint"):
+        np.testing.assert_array_equal(getattr(first, key), getattr(second, key))
+        assert getattr(first, key).dtype == getattr(scene, key).dtype
+    np.testing.assert_array_equal(scene.xyz, before[0])
+    np.testing.assert_array_equal(scene.rgb, before[1])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_room_without_colour_and_single_point(name: str) -> None:
+    for num in (0, 1):
+        bare = Scene("bare", np.ones((num, 3), np.float32))
+        result = AUGMENTATIONS[name](bare, np.random.default_rng(0))
+        assert len(result) == num
+        assert result.rgb is None
+
+
+def test_rigid_moves_keep_distances_and_turn_normals(scene: Scene) -> None:
+    for move in (flip, rotate):
+        moved = move(scene, np.random.default_rng(1))
+        distance = np.linalg.norm(scene.xyz[:100] - scene.xyz[100:200], axis=1)
+        np.testing.assert_allclose(np.linalg.norm(moved.xyz[:100] - moved.xyz[100:200], axis=1), distance, rtol=1e-4)
+        along = (scene.normal * (scene.xyz - scene.xyz[0])).sum(1)
+        np.testing.assert_allclose((moved.normal * (moved.xyz - moved.xyz[0])).sum(1), along, atol=1e-4)
+        np.testing.assert_allclose(moved.xyz[:, 2], scene.xyz[:, 2], atol=1e-5)
+
+
+def test_scale_stays_in_range(scene: Scene) -> None:
+    factors = [scale(scene, np.random.default_rng(i), low=0.8, high=1.2).xyz[0, 0] / scene.xyz[0, 0] for i in range(20)]
+    assert 0.8 <= min(factors) < 0.95 < 1.05 < max(factors) <= 1.2
+
+
+def test_elastic_bends_smoothly(scene: Scene) -> None:
+    moved = elastic(scene, np.random.default_rng(0), granularity=0.5, magnitude=0.3, probability=1.0)
+    shift = moved.xyz - scene.xyz
+    assert 0.01 < np.abs(shift).mean() < 0.3
+    near = scene.with_(xyz=scene.xyz + np.float32(0.01))
+    bent = elastic(near, np.random.default_rng(0), granularity=0.5, magnitude=0.3, probability=1.0)
+    assert np.abs((bent.xyz - near.xyz) - shift).max() < 0.05
+
+
+def test_crops_keep_rows_together(scene: Scene) -> None:
+    for crop, options in (
+        (crop_cuboid, {"size": 2.0}),
+        (crop_points, {"max_points": 100}),
+        (drop_points, {"share": 0.9}),
+    ):
+        part = crop(scene, np.random.default_rng(0), **options)
+        assert 0 < len(part) < len(scene)
+        rows = [np.flatnonzero((scene.xyz == point).all(1))[0] for point in part.xyz]
+        np.testing.assert_array_equal(part.superpoint, scene.superpoint[rows])
+        np.testing.assert_array_equal(part.instance, scene.instance[rows])
+    assert len(crop_points(scene, np.random.default_rng(0), max_points=100)) == 100
+    assert np.ptp(crop_cuboid(scene, np.random.default_rng(0), size=2.0).xyz[:, :2], axis=0).max() <= 2.0
+
+
+def test_compose_applies_in_order_and_names_mistakes(scene: Scene) -> None:
+    both = compose([("scale", {"low": 2.0, "high": 2.0}), ("crop_cuboid", {"size": 100.0})])
+    np.testing.assert_allclose(both(scene, np.random.default_rng(0)).xyz, scene.xyz * 2, rtol=1e-6)
+    with pytest.raises(ValueError, match="no augmentation 'flop'; known: flip"):
+        compose([("flop", {})])
+    with pytest.raises(ValueError, match=r"augmentation scale takes \['high', 'low'\], got \['hihg'\]"):
+        compose([("scale", {"hihg": 1.0})])

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from pcseg.inference.to_instances import mask_probabilities, semantic_of_points, to_instances
+from pcseg.structures import DecoderOutput, Scene
+
+
+def _scene() -> Scene:
+    # Superpoints of 3, 2, 1 and 4 points.
+    superpoint = np.repeat(np.arange(4), [3, 2, 1, 4]).astype(np.int32)
+    return Scene("room", np.zeros((10, 3), np.float32), superpoint=superpoint)
+
+
+def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutput:
+    return {
+        "pred_logits": torch.tensor([logits]),
+        "pred_masks": [torch.tensor(masks)],
+        "pred_scores": torch.full((1, len(logits)), 0.5),
+        "pred_semantic": [torch.eye(4)[:, :3]],
+    }
+
+
+def test_scores_are_class_probability_times_mask_probability() -> None:
+    outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, top_k=2)
+    class_probability = torch.tensor([[2.0, 0, 0], [0, 3.0, 0]]).softmax(1)
+    on = torch.tensor([4.0, 2.0]).sigmoid()
+    expected = [
+        class_probability[1, 1] * torch.tensor(4.0).sigmoid(),
+        class_probability[0, 0] * (3 * on[0] + 2 * on[1]) / 5,
+    ]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
+    assert found.labels.tolist() == [1, 0]
+    assert found.masks.tolist() == [[False, False, True, False], [True, True, False, False]]
+    assert found.point_mask(1).sum() == 5
+
+
+def test_small_masks_and_low_scores_go() -> None:
+    outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=2)
+    assert not found.masks[:, 2].any()
+    assert len(to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, score_threshold=0.99)) == 0
+    only = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, classes=(1,))
+    assert set(only.labels.tolist()) == {1}
+
+
+def test_iou_head_multiplies() -> None:
+    outputs = _outputs([[4.0], [4.0], [4.0], [4.0]], [[2.0, 0.0, 0.0]])
+    plain = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1)
+    with_head = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, use_iou_head=True)
+    np.testing.assert_allclose(with_head.scores, plain.scores * 0.5, rtol=1e-6)
+
+
+def test_softmax_masks_do_not_overlap() -> None:
+    logits = torch.randn(50, 8) * 3
+    probability = mask_probabilities(logits, "softmax")
+    assert ((probability > 0.5).sum(1) <= 1).all()
+    np.testing.assert_allclose(probability.sum(1) + 1 / (1 + logits.exp().sum(1)), torch.ones(50), rtol=1e-5)
+
+
+def test_masks_of_another_scene_are_refused() -> None:
+    with pytest.raises(ValueError, match="scene room has 4 superpoints, the masks are over 3"):
+        to_instances(_outputs([[1.0], [1.0], [1.0]], [[1.0, 0.0]]), _scene())
+
+
+def test_semantic_class_of_points() -> None:
+    assert (
+        semantic_of_points(_outputs([[0.0]] * 4, [[1.0, 0.0]]), _scene()).tolist() == [0] * 3 + [1] * 2 + [2] + [0] * 4
+    )

@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from pcseg.models.query_decoder import QueryDecoder, choose_spread, mask_is_on, pad_rooms
+
+
+def _decoder(**options: object) -> QueryDecoder:
+    return QueryDecoder(8, 5, width=16, num_heads=2, num_layers=2, ffn_width=32, num_queries=6, **options)  # type: ignore[arg-type]
+
+
+def _input(sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    total = sum(sizes)
+    return torch.randn(total, 8), torch.randn(total, 3), torch.tensor([0, *sizes]).cumsum(0)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("queries", ["learned", "superpoint"])
+def test_shapes_of_every_layer(queries: str, activation: str) -> None:
+    decoder = _decoder(queries=queries, mask_activation=activation)
+    outputs = decoder(*_input([9, 7]))
+    assert len(outputs["aux_outputs"]) == 2
+    for layer in [outputs, *outputs["aux_outputs"]]:
+        assert layer["pred_logits"].shape == (2, 6, 6)
+        assert [m.shape for m in layer["pred_masks"]] == [(9, 6), (7, 6)]
+        assert layer["pred_scores"].shape == (2, 6)
+    assert [s.shape for s in outputs["pred_semantic"]] == [(9, 5), (7, 5)]
+
+
+@pytest.mark.parametrize("queries", ["learned", "superpoint"])
+def test_rooms_of_a_batch_do_not_see_each_other(queries: str) -> None:
+    decoder = _decoder(queries=queries).eval()
+    features, xyz, offsets = _input([9, 7])
+    together = decoder(features, xyz, offsets)
+    alone = decoder(features[:9], xyz[:9], torch.tensor([0, 9]))
+    torch.testing.assert_close(together["pred_masks"][0], alone["pred_masks"][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together["pred_logits"][0], alone["pred_logits"][0], rtol=1e-4, atol=1e-5)
+
+
+def test_every_weight_learns() -> None:
+    decoder = _decoder(queries="learned")
+    outputs = decoder(*_input([9, 7]))
+    total = sum(
+        layer["pred_logits"].square().sum() + layer["pred_scores"].square().sum()
+        + sum(m.square().sum() for m in layer["pred_masks"])
+        for layer in [outputs, *outputs["aux_outputs"]]
+    ) + sum(s.square().sum() for s in outputs["pred_semantic"])  # fmt: skip
+    total.backward()
+    without = {name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()}
+    assert without == set()
+
+
+def test_one_superpoint_and_fewer_superpoints_than_queries() -> None:
+    outputs = _decoder(queries="superpoint")(*_input([1, 4]))
+    assert outputs["pred_logits"].shape == (2, 1, 6)
+    assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])
+
+
+def test_empty_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
+        _decoder()(*_input([3, 0]))
+
+
+def test_heads_must_divide_width() -> None:
+    with pytest.raises(ValueError, match="width 16 must be a multiple of the number of heads 3"):
+        QueryDecoder(8, 5, width=16, num_heads=3)
+
+
+def test_softmax_masks_are_on_for_one_query_at_most() -> None:
+    logits = torch.tensor([[2.0, 1.0], [-1.0, -2.0], [0.5, 3.0]])
+    assert mask_is_on(logits, "softmax").tolist() == [[True, False], [False, False], [False, True]]
+    assert mask_is_on(logits, "sigmoid").tolist() == [[True, True], [False, False], [True, True]]
+
+
+def test_chosen_points_are_spread() -> None:
+    xyz = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [5.0, 0, 0], [0.2, 0, 0], [0, 5.0, 0]])
+    assert choose_spread(xyz, 3).tolist() == [0, 2, 4]
+    assert choose_spread(xyz, 9).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_padding_marks_real_rows() -> None:
+    padded, real = pad_rooms(torch.arange(6.0).reshape(3, 2), [1, 2])
+    assert padded.tolist() == [[[0, 1], [0, 0]], [[2, 3], [4, 5]]]
+    assert real.tolist() == [[True, False], [True, True]]

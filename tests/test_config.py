@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from pcseg import config as cfg
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data: {root: rooms}\ncriterion: {kind: competitive, temperature: 0.1}\n")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_of_the_repository_reads_back_unchanged(path: Path) -> None:
+    config = cfg.load(path)
+    assert cfg.loads(cfg.dumps(config)) == config
+
+
+def test_overrides_reach_nested_keys(recipe: Path) -> None:
+    config = cfg.load(recipe, ["optimizer.lr=1e-3", "model.unet.channels=[8, 16]", "data.features=[xyz]"])
+    assert config.optimizer.lr == 1e-3
+    assert config.model.unet.channels == (8, 16)
+    assert config.data.features == ("xyz",)
+
+
+def test_another_kind_of_criterion_starts_from_its_own_defaults(recipe: Path) -> None:
+    config = cfg.load(recipe, ["criterion.kind=hungarian"])
+    assert config.criterion == cfg.HungarianConfig()
+
+
+def test_base_is_read_and_changed(recipe: Path) -> None:
+    child = recipe.with_name("child.yaml")
+    child.write_text("base: recipe.yaml\ntrain: {steps: 7}\n")
+    config = cfg.load(child)
+    assert config.train.steps == 7
+    assert config.criterion.temperature == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {root: a}\ntrian: {steps: 3}", "unknown key 'trian'; did you mean 'train'?"),
+        ("data: {root: a}\ntrain: {stepz: 3}", "unknown key 'train.stepz'; did you mean 'steps'?"),
+        ("data: {root: a}\ntrain: {steps: many}", "train.steps must be int, got 'many'"),
+        ("data: {root: a}\noptimizer: {lr: fast}", "optimizer.lr must be a number, got 'fast'"),
+        (
+            "data: {root: a}\noptimizer: {schedule: stairs}",
+            "optimizer.schedule is 'stairs'; expected one of polynomial",
+        ),
+        ("data: {root: a}\ncriterion: {kind: magic}", "criterion.kind is 'magic'; expected one of competitive"),
+        ("train: {steps: 3}", "data is missing"),
+        ("data: {root: a, train: all}", "data.train must be a list, got 'all'"),
+        ("- 1", "a recipe is a mapping"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(cfg.ConfigError) as error:
+        cfg.load(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_missing_file_and_bad_override(recipe: Path) -> None:
+    with pytest.raises(cfg.ConfigError, match="cannot read the recipe: No such file"):
+        cfg.load(recipe.with_name("nowhere.yaml"))
+    with pytest.raises(cfg.ConfigError, match="must look like key=value"):
+        cfg.load(recipe, ["train.steps"])

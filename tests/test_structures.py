@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from pcseg.structures import Instances, Scene
+
+
+def _scene(num_points: int = 4, **fields: np.ndarray) -> Scene:
+    return Scene("room", np.zeros((num_points, 3), np.float32), **fields)
+
+
+def test_scene_refuses_arrays_of_another_length() -> None:
+    with pytest.raises(ValueError, match="scene room: rgb has 3 rows, xyz has 4"):
+        _scene(rgb=np.zeros((3, 3), np.uint8))
+
+
+def test_scene_refuses_nan() -> None:
+    xyz = np.zeros((4, 3), np.float32)
+    xyz[2, 1] = np.nan
+    with pytest.raises(ValueError, match="point 2 has a coordinate that is not finite"):
+        Scene("room", xyz)
+
+
+def test_empty_scene_has_no_superpoints() -> None:
+    assert _scene(0, superpoint=np.zeros(0, np.int32)).num_superpoints == 0
+
+
+def _instances(masks: list[list[int]], scores: list[float], superpoint: list[int] | None = None) -> Instances:
+    return Instances(
+        np.array(masks, bool),
+        np.zeros(len(masks), np.int64),
+        np.array(scores),
+        None if superpoint is None else np.array(superpoint, np.int32),
+    )
+
+
+def test_point_ids_give_overlaps_to_the_higher_score() -> None:
+    instances = _instances([[1, 1, 0, 0], [0, 1, 1, 0]], [0.5, 0.9])
+    assert instances.point_ids().tolist() == [1, 2, 2, 0]
+    assert instances.point_ids(threshold=0.6).tolist() == [0, 2, 2, 0]
+
+
+def test_point_ids_and_masks_spread_from_superpoints() -> None:
+    instances = _instances([[0, 1, 0]], [0.5], superpoint=[0, 1, 1, 2])
+    assert instances.num_points == 4
+    assert instances.point_mask(0).tolist() == [False, True, True, False]
+    assert instances.point_ids().tolist() == [0, 1, 1, 0]
+
+
+def test_no_objects() -> None:
+    instances = Instances(np.zeros((0, 5), bool), np.zeros(0, np.int64), np.zeros(0))
+    assert len(instances) == 0
+    assert instances.point_ids().tolist() == [0] * 5
+
+
+def test_instances_refuse_rows_that_differ() -> None:
+    with pytest.raises(ValueError, match="one row per object, got 2, 2 and 1"):
+        _instances([[1], [0]], [0.5])
