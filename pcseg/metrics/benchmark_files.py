@@ -1,0 +1,272 @@
+"""Predictions and ground truth in the format of ScanNet's instance benchmark.
+
+A folder of predictions holds ``SCENE.txt`` with one line ``MASK_FILE LABEL_ID SCORE`` per object, MASK_FILE relative
+to the folder, and the mask files: ``.txt`` with one 0 or 1 per point and line (the benchmark's own), ``.npz`` (key
+``mask``, or ``packed`` as by np.packbits) or ``.json`` (run lengths, see `pcseg.metrics.rle`). Ground truth is
+``SCENE.txt`` with one whole number per point and line, label id * 1000 + instance, 0 where nothing is annotated.
+"""
+
+import io
+import json
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, Integer
+
+from pcseg.labels import ClassSet
+from pcseg.metrics.rle import rle_decode, rle_encode
+from pcseg.structures import Instances
+
+MASK_FOLDER = "predicted_masks"
+MaskFormat = Literal["txt", "npz", "json"]
+
+
+def write_predictions(
+    folder: Path, name: str, instances: Instances, classes: ClassSet, *, mask_format: MaskFormat = "txt"
+) -> Path:
+    """Writes the objects found in one scene.
+
+    Args:
+        folder: folder of predictions, made where it does not exist.
+        name: name of the scene, without blanks or slashes.
+        instances: the objects; masks over superpoints are written over points.
+        classes: gives the label ids of the class indices.
+        mask_format: the benchmark takes "txt" only; "npz" and "json" are smaller.
+
+    Returns:
+        The path of SCENE.txt. It is written last, so it never names a mask file that is not there.
+
+    Raises:
+        ValueError: a name that the format cannot hold, a label outside the classes, a score that is not finite.
+    """
+    if not name or any(character.isspace() or character in "/\\" for character in name):
+        raise ValueError(
+            f"scene name {name!r} has blanks or slashes, which the benchmark's format cannot hold; rename it"
+        )
+    lines = []
+    for row in range(len(instances)):
+        label, score = int(instances.labels[row]), float(instances.scores[row])
+        if not 0 <= label < len(classes):
+            raise ValueError(
+                f"scene {name}: object {row} has class index {label}, {classes.name} has {len(classes)} classes"
+            )
+        if not math.isfinite(score):
+            raise ValueError(f"scene {name}: object {row} has score {score}, expected a finite number")
+        relative = f"{MASK_FOLDER}/{name}_{row:03d}.{mask_format}"
+        write_file(Path(folder) / relative, _mask_bytes(instances.point_mask(row), mask_format))
+        lines.append(f"{relative} {classes.ids[label]} {score!r}\n")
+    return write_file(Path(folder) / f"{name}.txt", "".join(lines).encode())
+
+
+def read_predictions(path: Path, classes: ClassSet, num_points: int) -> Instances:
+    """Reads the objects of one scene.
+
+    Args:
+        path: SCENE.txt in a folder of predictions.
+        classes: the dataset's classes.
+        num_points: points of the scene; every mask must have as many.
+
+    Returns:
+        Instances over points, in the order of the file.
+
+    Raises:
+        ValueError: names file and line, and what is wrong there: a line without three entries, a mask file outside
+            the folder, missing, named twice or of a wrong length, a label id that the dataset does not have, a score
+            that is not a number.
+    """
+    path = Path(path)
+    ids = {label_id: index for index, label_id in enumerate(classes.ids)}
+    masks: dict[str, np.ndarray] = {}
+    labels, scores = [], []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        where, parts = f"{path}:{number}", line.split()
+        if not parts:
+            continue
+        if len(parts) != 3:
+            raise ValueError(f"{where}: expected 'MASK_FILE LABEL_ID SCORE', found {line!r}")
+        file, label_id, score = parts
+        if not math.isfinite(_number(score, f"{where}: the score")):
+            raise ValueError(f"{where}: the score must be a finite number, found {score!r}")
+        if _number(label_id, f"{where}: the label id") not in ids:
+            known = ", ".join(map(str, classes.ids)) if len(ids) <= 20 else f"{len(ids)} ids"
+            raise ValueError(f"{where}: label id {label_id} is not one of {classes.name} ({known})")
+        file = os.path.normpath(file)
+        if os.path.isabs(file) or file.split(os.sep)[0] == "..":
+            raise ValueError(f"{where}: mask file {parts[0]} must be a path inside {path.parent}, relative to it")
+        if file in masks:
+            raise ValueError(
+                f"{where}: mask file {parts[0]} was named by an earlier line; give each object its own file"
+            )
+        if not (path.parent / file).is_file():
+            raise ValueError(f"{where}: there is no mask file {path.parent / file}")
+        masks[file] = read_mask(path.parent / file, num_points)
+        labels.append(ids[int(float(label_id))])
+        scores.append(float(score))
+    stacked = np.stack(list(masks.values())) if masks else np.zeros((0, num_points), np.bool_)
+    return Instances(stacked, np.array(labels, np.int64), np.array(scores, np.float64))
+
+
+def write_ground_truth(
+    path: Path, semantic: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"], classes: ClassSet
+) -> Path:
+    """Writes the annotation of one scene.
+
+    Args:
+        path: the file.
+        semantic: class index of each point, -1 for none.
+        instance: object of each point, 1..999, 0 for none. Points without class or without object become 0: the
+            format has no place for a class without an object.
+        classes: gives the label ids of the class indices.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: a class index outside the set, or an instance id that does not fit into three digits.
+    """
+    for what, values, low, high in (("class index", semantic, -1, len(classes) - 1), ("instance id", instance, 0, 999)):
+        if len(values) and not low <= values.min() <= values.max() <= high:
+            bad = values.min() if values.min() < low else values.max()
+            raise ValueError(f"{path}: {what} {bad} does not fit the format, expected {low}..{high}")
+    label_ids = np.append(np.array(classes.ids, np.int64), 0)[semantic]
+    values = np.where((label_ids > 0) & (instance > 0), label_ids * 1000 + instance, 0)
+    return write_file(path, "".join(f"{value}\n" for value in values.tolist()).encode())
+
+
+def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, "P"], Int32[np.ndarray, "P"]]:
+    """Reads the annotation of one scene.
+
+    Args:
+        path: SCENE.txt in a folder of ground truth.
+        classes: the dataset's classes; points of label ids outside the set become void, and so do
+            negative numbers.
+
+    Returns:
+        Class index of each point, -1 for void, and object of each point: 0 for none, otherwise counted from 1 in the
+        order of the file's numbers, unique in the scene. As for the benchmark's script, the number label id * 1000 is
+        an object too.
+
+    Raises:
+        ValueError: names file and line of what is not a whole number.
+    """
+    values = _integers(Path(path))
+    semantic = classes.index_of_ids(values // 1000)
+    numbers, rank = np.unique(np.where(semantic < 0, 0, values), return_inverse=True)
+    first = 0 if len(numbers) and numbers[0] == 0 else 1
+    return semantic, (rank.reshape(-1) + first).astype(np.int32)
+
+
+def read_mask(path: Path, num_points: int) -> Bool[np.ndarray, "P"]:
+    """Reads one mask file (.txt, .npz or .json).
+
+    Args:
+        path: the file.
+        num_points: points that the mask must have.
+
+    Raises:
+        ValueError: the file is damaged, of a kind that is not known, or of another length.
+    """
+    if path.suffix == ".txt":
+        mask = _read_mask_text(path)
+    elif path.suffix == ".npz":
+        mask = _read_mask_npz(path, num_points)
+    elif path.suffix == ".json":
+        try:
+            mask = rle_decode(json.loads(_read_text(path)))
+        except ValueError as error:
+            raise ValueError(f"{path}: not a run-length mask: {error}") from error
+    else:
+        raise ValueError(f"{path}: masks are .txt, .npz or .json files, found {path.suffix or 'no ending'}")
+    if len(mask) != num_points:
+        raise ValueError(f"{path}: the mask has {len(mask)} points, the ground truth of the scene has {num_points}")
+    return mask
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Writes a file whole or not at all; the folder is made where it does not exist."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+    return path
+
+
+def _mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
+    if mask_format == "txt":
+        lines = np.full((len(mask), 2), ord("\n"), np.uint8)
+        lines[:, 0] = ord("0") + mask
+        return lines.tobytes()
+    if mask_format == "npz":
+        file = io.BytesIO()
+        np.savez_compressed(file, packed=np.packbits(mask), num_points=np.int64(len(mask)))
+        return file.getvalue()
+    return json.dumps(rle_encode(mask)).encode()
+
+
+def _read_mask_text(path: Path) -> Bool[np.ndarray, "P"]:
+    raw = np.frombuffer(path.read_bytes(), np.uint8)
+    digits, ends = raw[::2], raw[1::2]
+    # The usual file, one digit and one newline per point, is read without parsing numbers.
+    if np.all(ends == ord("\n")) and np.all((digits == ord("0")) | (digits == ord("1"))):
+        return digits == ord("1")
+    return _integers(path) != 0
+
+
+def _read_mask_npz(path: Path, num_points: int) -> Bool[np.ndarray, "P"]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: damaged or foreign file, expected an .npz archive; write it again")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files if key in ("mask", "packed", "num_points")}
+    except (ValueError, EOFError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged or foreign .npz file ({error}); write it again") from error
+    if "mask" in arrays:
+        mask = arrays["mask"]
+        if mask.ndim != 1 or mask.dtype.kind not in "biu":
+            raise ValueError(f"{path}: mask must be bool or whole numbers of shape (P,), got {mask.dtype} {mask.shape}")
+        return mask != 0
+    if "packed" not in arrays:
+        raise ValueError(f"{path}: expected an array 'mask' or 'packed', found neither")
+    packed, count = arrays["packed"], int(arrays.get("num_points", np.int64(num_points)))
+    if packed.dtype != np.uint8 or packed.ndim != 1 or len(packed) != (count + 7) // 8:
+        raise ValueError(
+            f"{path}: packed must hold {(count + 7) // 8} bytes for {count} points, got {packed.dtype} {packed.shape}"
+        )
+    return np.unpackbits(packed, count=count).astype(np.bool_)
+
+
+def _integers(path: Path) -> Int64[np.ndarray, "P"]:
+    """One whole number per line."""
+    lines = _read_text(path).splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    values = np.zeros(len(lines), np.int64)
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = int(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: expected one whole number, found {line!r}") from error
+        if abs(value) >= 2**31:
+            raise ValueError(f"{path}:{number}: {value} is too large for label id * 1000 + instance")
+        values[number - 1] = value
+    return values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file: {error}") from error
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{what} must be a number, found {text!r}") from error

@@ -1,0 +1,250 @@
+"""Files in the benchmark's format: there and back, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcseg.labels import S3DIS, SCANNET20
+from pcseg.metrics.benchmark_files import (
+    read_ground_truth,
+    read_mask,
+    read_predictions,
+    write_ground_truth,
+    write_predictions,
+)
+from pcseg.metrics.rle import rle_decode, rle_encode
+from pcseg.structures import Instances
+
+
+def _instances(rng: np.random.Generator, num_points: int = 37, num_objects: int = 4) -> Instances:
+    superpoint = np.sort(rng.integers(0, 6, num_points)).astype(np.int32)
+    scores = np.sort(rng.random(num_objects).astype(np.float32))[::-1].copy()
+    return Instances(rng.random((num_objects, 6)) < 0.5, rng.integers(0, 13, num_objects), scores, superpoint)
+
+
+@pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
+@pytest.mark.parametrize("num_objects", [0, 4])
+def test_predictions_there_and_back(
+    tmp_path: Path, rng: np.random.Generator, mask_format: str, num_objects: int
+) -> None:
+    instances = _instances(rng, num_objects=num_objects)
+    path = write_predictions(tmp_path, "room", instances, S3DIS, mask_format=mask_format)
+    found = read_predictions(path, S3DIS, 37)
+    np.testing.assert_array_equal(found.masks, instances.masks[:, instances.superpoint])
+    np.testing.assert_array_equal(found.labels, instances.labels)
+    np.testing.assert_array_equal(found.scores, instances.scores)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_files_themselves(tmp_path: Path) -> None:
+    instances = Instances(np.array([[True, False, True]]), np.array([2]), np.array([0.5]))
+    write_predictions(tmp_path, "scene0000_00", instances, SCANNET20)
+    assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
+    assert (tmp_path / "predicted_masks/scene0000_00_000.txt").read_text() == "1\n0\n1\n"
+    write_ground_truth(tmp_path / "gt.txt", np.array([0, 2, -1, 4]), np.array([1, 12, 3, 0]), SCANNET20)
+    assert (tmp_path / "gt.txt").read_text() == "1001\n3012\n0\n0\n"
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), num_points=st.integers(0, 60))
+def test_ground_truth_there_and_back(tmp_path_factory: pytest.TempPathFactory, seed: int, num_points: int) -> None:
+    rng = np.random.default_rng(seed)
+    class_of = rng.integers(-1, 13, 8)
+    instance = rng.integers(0, 8, num_points).astype(np.int32)
+    semantic = class_of[instance].astype(np.int32)
+    path = write_ground_truth(tmp_path_factory.mktemp("gt") / "room.txt", semantic, instance, S3DIS)
+    found_semantic, found_instance = read_ground_truth(path, S3DIS)
+    known = (semantic >= 0) & (instance > 0)
+    np.testing.assert_array_equal(found_semantic, np.where(known, semantic, -1))
+    np.testing.assert_array_equal(found_instance > 0, known)
+    pairs = set(zip(instance[known].tolist(), found_instance[known].tolist()))
+    assert len(pairs) == len(set(instance[known].tolist())) == len(set(found_instance[known].tolist()))
+    assert found_instance.max(initial=0) == len(pairs)
+
+
+def test_ground_truth_of_the_benchmark(tmp_path: Path) -> None:
+    """Unknown label ids are void; label id * 1000 without an instance is an object, as in the script."""
+    (tmp_path / "a.txt").write_text("0\n3001\n13001\n3000\n4001\n2\n-1\n-3001\n\n")
+    semantic, instance = read_ground_truth(tmp_path / "a.txt", SCANNET20)
+    assert semantic.tolist() == [-1, 2, -1, 2, 3, -1, -1, -1]
+    assert instance.tolist() == [0, 2, 0, 1, 3, 0, 0, 0]
+    (tmp_path / "b.txt").write_text("3001\n4001\n")
+    assert read_ground_truth(tmp_path / "b.txt", SCANNET20)[1].tolist() == [1, 2]
+    (tmp_path / "c.txt").write_text("")
+    assert len(read_ground_truth(tmp_path / "c.txt", SCANNET20)[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0\nchair\n", r"a\.txt:2: expected one whole number, found 'chair'"),
+        ("0\n\n1\n", r"a\.txt:2: expected one whole number, found ''"),
+        ("0\n1.5\n", r"a\.txt:2: expected one whole number, found '1\.5'"),
+        ("99999999999999999999\n", r"a\.txt:1: 99999999999999999999 is too large"),
+    ],
+)
+def test_bad_ground_truth(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_ground_truth(tmp_path / "a.txt", SCANNET20)
+
+
+def test_ground_truth_is_not_binary(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"a\.txt: not a text file"):
+        read_ground_truth(tmp_path / "a.txt", SCANNET20)
+
+
+@pytest.mark.parametrize(
+    ("semantic", "instance", "message"),
+    [(0, 1000, "instance id 1000"), (0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")],
+)
+def test_ground_truth_that_does_not_fit(tmp_path: Path, semantic: int, instance: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_ground_truth(tmp_path / "a.txt", np.array([semantic]), np.array([instance]), S3DIS)
+    assert not list(tmp_path.iterdir())
+
+
+def _one_prediction(folder: Path, line: str) -> Path:
+    (folder / "m.txt").write_text("1\n0\n")
+    (folder / "room.txt").write_text(line)
+    return folder / "room.txt"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("m.txt 5", r"room\.txt:1: expected 'MASK_FILE LABEL_ID SCORE', found 'm\.txt 5'"),
+        ("m.txt 5 0.5\nmissing.txt 5 0.5", r"room\.txt:2: there is no mask file .*missing\.txt"),
+        ("m.txt 13 0.5", r"room\.txt:1: label id 13 is not one of scannet20 \(1, 2, 3"),
+        ("m.txt chair 0.5", r"room\.txt:1: the label id must be a number, found 'chair'"),
+        ("m.txt 5 high", r"room\.txt:1: the score must be a number, found 'high'"),
+        ("m.txt 5 nan", r"room\.txt:1: the score must be a finite number, found 'nan'"),
+        ("../m.txt 5 0.5", r"room\.txt:1: mask file \.\./m\.txt must be a path inside"),
+        ("/m.txt 5 0.5", r"room\.txt:1: mask file /m\.txt must be a path inside"),
+        ("m.txt 5 0.5\n./m.txt 5 0.5", r"room\.txt:2: mask file \./m\.txt was named by an earlier line"),
+    ],
+)
+def test_bad_predictions(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_predictions(_one_prediction(tmp_path, line), SCANNET20, 2)
+
+
+def test_wrong_length(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"m\.txt: the mask has 2 points, the ground truth of the scene has 3"):
+        read_predictions(_one_prediction(tmp_path, "m.txt 5 0.5"), SCANNET20, 3)
+
+
+@pytest.mark.parametrize("text", ["1\n0\n1\n", "1\n0\n1", "1\r\n0\r\n1\r\n", "7\n 0\n-1\n", "01\n0\n1\n\n"])
+def test_mask_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.txt").write_bytes(text.encode())
+    assert read_mask(tmp_path / "m.txt", 3).tolist() == [True, False, True]
+
+
+def test_mask_npz(tmp_path: Path) -> None:
+    mask = np.array([True, False, True, True, False, False, False, False, True])
+    for name, arrays in {
+        "mask": {"mask": mask},
+        "numbers": {"mask": mask.astype(np.uint8) * 3},
+        "packed": {"packed": np.packbits(mask)},
+        "sized": {"packed": np.packbits(mask), "num_points": 9},
+    }.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.npz", 9), mask)
+    with pytest.raises(ValueError, match="packed must hold 3 bytes for 20 points"):
+        read_mask(tmp_path / "packed.npz", 20)
+    with pytest.raises(ValueError, match="the mask has 9 points, the ground truth of the scene has 10"):
+        read_mask(tmp_path / "sized.npz", 10)
+    for name, arrays, message in (
+        ("other", {"other": mask}, "expected an array 'mask' or 'packed', found neither"),
+        ("floats", {"mask": mask.astype(np.float32)}, "got float32"),
+        ("table", {"mask": mask[None]}, r"got bool \(1, 9\)"),
+        ("wide", {"packed": np.packbits(mask).astype(np.int64)}, "got int64"),
+        ("objects", {"mask": np.array([None, {}], object)}, "damaged or foreign"),
+    ):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        with pytest.raises(ValueError, match=message):
+            read_mask(tmp_path / f"{name}.npz", 9)
+    whole = (tmp_path / "packed.npz").read_bytes()
+    for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"1\n0\n"}.items():
+        (tmp_path / f"{name}.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.npz: damaged or foreign"):
+            read_mask(tmp_path / f"{name}.npz", 9)
+    np.save(tmp_path / "array.npy", mask)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    with pytest.raises(ValueError, match=r"array\.npz: damaged or foreign"):
+        read_mask(tmp_path / "array.npz", 9)
+
+
+def test_unknown_kind_of_mask(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"masks are \.txt, \.npz or \.json files, found \.png"):
+        read_mask(tmp_path / "m.png", 0)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.booleans(), max_size=40))
+def test_rle_there_and_back(values: list[bool]) -> None:
+    mask = np.array(values, np.bool_)
+    encoded = json.loads(json.dumps(rle_encode(mask)))
+    np.testing.assert_array_equal(rle_decode(encoded), mask)
+    as_list = {**encoded, "counts": [int(run) for run in encoded["counts"].split()]}
+    np.testing.assert_array_equal(rle_decode(as_list), mask)
+
+
+def test_rle_starts_at_one() -> None:
+    assert rle_encode(np.array([True, True, False, True])) == {"length": 4, "counts": "1 2 4 1"}
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ([1, 2], 'expected an object with "length" and "counts"'),
+        ({"length": 4}, 'expected an object with "length" and "counts"'),
+        ({"length": -1, "counts": ""}, "length is -1"),
+        ({"length": "4", "counts": ""}, "length is '4'"),
+        ({"length": 10**15, "counts": ""}, "length is 1000000000000000"),
+        ({"length": 4, "counts": "1 2 3"}, "pairs"),
+        ({"length": 4, "counts": 7}, "pairs"),
+        ({"length": 4, "counts": "1 x"}, "whole numbers"),
+        ({"length": 4, "counts": [1, None]}, "whole numbers"),
+        ({"length": 4, "counts": "0 2"}, r"outside 1\.\.4"),
+        ({"length": 4, "counts": "1 -2"}, r"outside 1\.\.4"),
+        ({"length": 4, "counts": "4 2"}, "ends at point 5, the mask has 4"),
+        ({"length": 4, "counts": "9223372036854775807 2"}, "ends at|outside"),
+        ({"length": 4, "counts": "99999999999999999999 2"}, "whole numbers"),
+    ],
+)
+def test_bad_rle(tmp_path: Path, rle: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rle_decode(rle)
+    (tmp_path / "m.json").write_text(json.dumps(rle))
+    with pytest.raises(ValueError, match=rf"m\.json: not a run-length mask: .*({message})"):
+        read_mask(tmp_path / "m.json", 4)
+
+
+def test_cut_json(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"length": 4, "cou')
+    with pytest.raises(ValueError, match=r"m\.json: not a run-length mask"):
+        read_mask(tmp_path / "m.json", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "score", "message"),
+    [
+        ("a b", 0, 0.5, "blanks or slashes"),
+        ("a/b", 0, 0.5, "blanks or slashes"),
+        ("", 0, 0.5, "blanks or slashes"),
+        ("a", 13, 0.5, "object 0 has class index 13"),
+        ("a", 0, np.nan, "object 0 has score nan"),
+    ],
+)
+def test_predictions_that_do_not_fit(tmp_path: Path, name: str, label: int, score: float, message: str) -> None:
+    instances = Instances(np.ones((1, 3), np.bool_), np.array([label]), np.array([score]))
+    with pytest.raises(ValueError, match=message):
+        write_predictions(tmp_path, name, instances, S3DIS)
+    assert not list(tmp_path.iterdir())

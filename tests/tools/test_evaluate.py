@@ -1,0 +1,192 @@
+"""tools/evaluate.py: the official script's numbers from files, and one sentence for each kind of bad input."""
+
+import csv
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.labels import S3DIS, SCANNET20
+from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
+from pcseg.structures import Instances
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOOL = ROOT / "tools" / "evaluate.py"
+OFFICIAL = ROOT / "tests" / "reference" / "scannet_ap"
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Evaluate = Callable[..., Done]
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
+    """Runs the tool in this process, which spares the seconds that importing torch takes."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two rooms of S3DIS, a ceiling and a chair each; the first is found whole, the second only its chair."""
+    pred, gt = tmp_path / "pred", tmp_path / "gt"
+    semantic = np.repeat([0, 8], 150).astype(np.int32)
+    instance = np.repeat([1, 2], 150).astype(np.int32)
+    for name, labels in (("a", [0, 8]), ("b", [8])):
+        masks = semantic[None] == np.array(labels)[:, None]
+        write_predictions(pred, name, Instances(masks, np.array(labels), np.full(len(labels), 0.9)), S3DIS)
+        write_ground_truth(gt / f"{name}.txt", semantic, instance, S3DIS)
+    return pred, gt
+
+
+@pytest.mark.parametrize(("case", "mask_format"), [("multi_scene", "txt"), ("void", "npz"), ("duplicates", "json")])
+def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: str, mask_format: str) -> None:
+    expected = json.loads((OFFICIAL / "expected.json").read_text())[case]
+    data = np.load(OFFICIAL / f"{case}.npz")
+    (tmp_path / "gt").mkdir()
+    for i in range(int(data["n_scenes"])):
+        gt = data[f"gt_{i}"].astype(np.int64)
+        np.savetxt(tmp_path / "gt" / f"scene{i}.txt", gt, fmt="%d")
+        masks = np.unpackbits(data[f"masks_{i}"], axis=1, count=len(gt)).astype(np.bool_)
+        labels = SCANNET20.index_of_ids(data[f"labels_{i}"].astype(np.int64))
+        instances = Instances(masks, labels, data[f"scores_{i}"])
+        write_predictions(tmp_path / "pred", f"scene{i}", instances, SCANNET20, mask_format=mask_format)
+    files = tmp_path / "out.json", tmp_path / "out.csv"
+    done = evaluate(tmp_path / "pred", tmp_path / "gt", "--dataset", "scannet", "--json", files[0], "--csv", files[1])
+    assert (done.returncode, done.stderr) == (0, "")
+    content = json.loads(files[0].read_text())
+    for key in ("ap", "ap50", "ap25"):
+        assert content[key] == pytest.approx(expected[key.upper()], abs=1e-9)
+        for name, values in expected["classes"].items():
+            value = values[key.upper()]
+            assert content["classes"][name][key] == (None if value is None else pytest.approx(value, abs=1e-9))
+    assert len(content["classes"]) == 18
+    rows = list(csv.DictReader(files[1].read_text().splitlines()))
+    assert [row["class"] for row in rows] == [*expected["classes"], "mean"]
+    assert float(rows[-1]["ap"]) == content["ap"]
+    assert f"{100 * content['ap']:.1f}" in done.stdout.splitlines()[-1]
+
+
+def test_s3dis(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    done = evaluate(*folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["classes"]["ceiling"]["ap50"] == 0.5
+    assert content["classes"]["chair"]["ap50"] == 1.0
+    assert content["classes"]["door"]["ap50"] is None
+    assert content["ap"] == 0.75
+    assert content["s3dis"]["classes"]["ceiling"]["recall_partition"] == 0.5
+    assert content["s3dis"]["mcov"] == 0.75
+    assert "precision_best_f1" in done.stdout
+
+
+def test_missing_scenes(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pred, gt = folders
+    (pred / "b.txt").unlink()
+    done = evaluate(pred, gt, "--dataset", "s3dis")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "has no predictions b.txt" in done.stderr
+    done = evaluate(pred, gt, "--dataset", "s3dis", "--allow-missing", "--json", tmp_path / "out.json")
+    assert done.returncode == 0
+    assert done.stderr == "scored 1 of 2 scenes, the others have no predictions\n"
+    assert json.loads((tmp_path / "out.json").read_text())["ap"] == 1.0
+    # An empty file is no missing scene: its objects were not found.
+    (pred / "b.txt").write_text("")
+    done = evaluate(pred, gt, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text())["ap"] == 0.5
+
+
+def _cut_mask(pred: Path, gt: Path) -> None:
+    (pred / "predicted_masks" / "a_000.txt").write_text("1\n0\n")
+
+
+def _no_mask(pred: Path, gt: Path) -> None:
+    (pred / "predicted_masks" / "a_000.txt").unlink()
+
+
+def _unknown_label(pred: Path, gt: Path) -> None:
+    (pred / "a.txt").write_text("predicted_masks/a_000.txt 14 0.5\n")
+
+
+def _bad_score(pred: Path, gt: Path) -> None:
+    (pred / "a.txt").write_text("predicted_masks/a_000.txt 1 high\n")
+
+
+def _no_truth(pred: Path, gt: Path) -> None:
+    (gt / "a.txt").unlink()
+
+
+def _no_scenes(pred: Path, gt: Path) -> None:
+    for path in gt.glob("*.txt"):
+        path.unlink()
+
+
+def _no_folder(pred: Path, gt: Path) -> None:
+    gt.rename(gt.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_cut_mask, "a_000.txt: the mask has 2 points, the ground truth of the scene has 300"),
+        (_no_mask, "a.txt:1: there is no mask file"),
+        (_unknown_label, "a.txt:1: label id 14 is not one of s3dis"),
+        (_bad_score, "a.txt:1: the score must be a number, found 'high'"),
+        (_no_truth, "has no ground truth a.txt"),
+        (_no_scenes, "expected one SCENE.txt per scene of ground truth, found none"),
+        (_no_folder, "there is no such folder of ground truth"),
+    ],
+)
+def test_bad_input(
+    evaluate: Evaluate,
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    spoil: Callable[[Path, Path], None],
+    message: str,
+) -> None:
+    spoil(*folders)
+    done = evaluate(*folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_usage(evaluate: Evaluate) -> None:
+    assert evaluate("pred", "gt").returncode == 2
+    assert evaluate("pred", "gt", "--dataset", "nyu").returncode == 2
+
+
+def test_as_a_program(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """From another folder, as people call it."""
+    command = [sys.executable, str(TOOL), *map(str, folders), "--dataset", "s3dis"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].split() == ["class", "ap", "ap50", "ap25"]
