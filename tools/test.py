@@ -15,7 +15,6 @@ from pcseg.engine.checkpoint import load_checkpoint, load_weights
 from pcseg.engine.evaluate import evaluate
 from pcseg.inference.result_file import save_result
 from pcseg.metrics.benchmark_files import write_predictions
-from pcseg.metrics.table import format_table
 from pcseg.structures import Instances, Scene
 
 
@@ -45,8 +44,7 @@ def main() -> None:
             write_predictions(args.export, scene.name, instances, segmenter.classes)
 
     result = evaluate(segmenter, (rooms.scene(i) for i in range(len(rooms))), on_room=on_room)
-    print(format_table(result.ap))
-    print(result.format_further())
+    print(result.to_text())
     if args.json:
         write_json(args.json, result.to_json())
 

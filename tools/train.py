@@ -9,7 +9,6 @@ from pathlib import Path
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
-from pcseg.metrics.table import format_table
 from pcseg.models.influencerformer import count_parameters
 from pcseg.run import Run
 
@@ -31,7 +30,7 @@ def main() -> None:
     run.train()
     result = run.evaluate()
     if result is not None:
-        print(format_table(result.ap))
+        print(result.to_text())
         if args.json:
             write_json(args.json, result.to_json())
 

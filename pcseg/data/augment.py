@@ -5,7 +5,7 @@ from functools import partial
 from inspect import signature
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from scipy.ndimage import convolve1d, map_coordinates
 
 from pcseg.structures import Scene
@@ -69,15 +69,15 @@ def elastic(
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
     """Add one random colour of `std` (of 255) per channel to the whole room; nothing without colour."""
-    return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3))
+    return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
     """Stretch colours about their mean by a factor between `low` and `high`; nothing without colour."""
     if scene.rgb is None or len(scene) == 0:
         return scene
-    mean = scene.rgb.mean(0)
-    return _recolor(scene, (scene.rgb - mean) * rng.uniform(low, high) + mean)
+    mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
+    return _recolor(scene, (scene.rgb - mean) * np.float32(rng.uniform(low, high)) + mean)
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
@@ -176,5 +176,5 @@ def _rotation(axis: int, degrees: float) -> Float[np.ndarray, "3 3"]:
     return matrix
 
 
-def _recolor(scene: Scene, rgb: Float[np.ndarray, "P 3"] | Float32[np.ndarray, "P 3"]) -> Scene:
-    return scene.with_(rgb=np.clip(np.rint(rgb), 0, 255).astype(np.uint8))
+def _recolor(scene: Scene, rgb: Float[np.ndarray, "P 3"]) -> Scene:
+    return scene.with_(rgb=np.clip(rgb + 0.5, 0, 255).astype(np.uint8))

@@ -212,15 +212,17 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     if scene.superpoint is None:
         raise ValueError(f"scene {scene.name} has no superpoints; preprocess it first")
     # Cropping may have emptied superpoints; the batch counts only those that are left.
-    kept, superpoint = np.unique(scene.superpoint, return_inverse=True)
+    present = np.bincount(scene.superpoint) > 0
+    num_superpoints = int(present.sum())
+    superpoint = (np.cumsum(present) - 1)[scene.superpoint]
     grid = voxelize(scene.xyz, voxel_size)
     low, high = scene.xyz.min(0), scene.xyz.max(0)
     center = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
     pair_voxel, pair_superpoint, pair_points = pair_superpoints(
-        grid.point_to_voxel, superpoint.astype(np.int32), len(kept)
+        grid.point_to_voxel, superpoint.astype(np.int32), num_superpoints
     )
-    counts = np.bincount(superpoint, minlength=len(kept))
-    xyz = np.stack([np.bincount(superpoint, scene.xyz[:, a] - center[a], len(kept)) for a in range(3)], axis=1)
+    counts = np.bincount(superpoint, minlength=num_superpoints)
+    xyz = np.stack([np.bincount(superpoint, scene.xyz[:, a] - center[a], num_superpoints) for a in range(3)], axis=1)
     labelled = scene.semantic is not None and scene.instance is not None
     coords = np.concatenate([np.zeros((len(grid.coords), 1), np.int32), grid.coords], axis=1)
     return SceneBatch(
@@ -230,20 +232,14 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
         pair_superpoint=torch.from_numpy(pair_superpoint.astype(np.int64)),
         pair_points=torch.from_numpy(pair_points.astype(np.float32)),
         superpoint_xyz=torch.from_numpy((xyz / counts[:, None]).astype(np.float32)),
-        superpoint_offsets=torch.tensor([0, len(kept)]),
+        superpoint_offsets=torch.tensor([0, num_superpoints]),
         names=[scene.name],
-        targets=[make_targets(scene, superpoint.astype(np.int64), len(kept), classes)] if labelled else None,
+        targets=[make_targets(scene, superpoint, num_superpoints, classes)] if labelled else None,
     )
 
 
 def _majority(group: np.ndarray, value: np.ndarray, num_groups: int) -> Int64[np.ndarray, "num_groups"]:
     """Most frequent value of each group, the smallest among equals; 0 for an empty group."""
-    result = np.zeros(num_groups, np.int64)
-    if len(group):
-        width = int(value.max()) + 1
-        keys, counts = np.unique(group.astype(np.int64) * width + value, return_counts=True)
-        # Stable sort by count keeps larger keys first among equals, so that the smallest is written last.
-        order = np.argsort(counts[::-1], kind="stable")
-        keys = keys[::-1][order]
-        result[keys // width] = keys % width
-    return result
+    width = int(value.max(initial=0)) + 1
+    histogram = np.bincount(group * np.int64(width) + value, minlength=num_groups * width)
+    return histogram.reshape(num_groups, width).argmax(1)

@@ -9,11 +9,12 @@ from jaxtyping import Int32
 from tqdm import tqdm
 
 from pcseg.engine.segmenter import Segmenter
+from pcseg.inference.panoptic import panoptic_prediction
 from pcseg.metrics.instance_ap import APResult, InstanceAP
-from pcseg.metrics.panoptic_quality import PanopticQuality
-from pcseg.metrics.s3dis_protocols import S3DISProtocols
-from pcseg.metrics.semantic_iou import SemanticIoU
-from pcseg.metrics.table import to_json
+from pcseg.metrics.panoptic_quality import PanopticQuality, PanopticResult
+from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult
+from pcseg.metrics.semantic_iou import SemanticIoU, SemanticResult
+from pcseg.metrics.table import format_table, to_json
 from pcseg.structures import Instances, Scene
 
 OnRoom = Callable[[Scene, Instances, Int32[np.ndarray, "P"]], None]
@@ -21,14 +22,25 @@ OnRoom = Callable[[Scene, Instances, Int32[np.ndarray, "P"]], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured: instance AP, and the further measures as plain numbers under their names."""
+    """What was measured; the S3DIS protocols only for that dataset's classes."""
 
     ap: APResult
-    further: dict[str, Any]
+    semantic: SemanticResult
+    panoptic: PanopticResult
+    s3dis: S3DISResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything as one dict of numbers, null for what is not defined."""
-        return {**to_json(self.ap), **self.further}
+        further = {key: to_json(result) for key, result in self._further().items()}
+        return {**to_json(self.ap), **further}
+
+    def to_text(self) -> str:
+        """Tables for a terminal."""
+        return "\n\n".join([format_table(self.ap), *(format_table(result) for result in self._further().values())])
+
+    def _further(self) -> dict[str, Any]:
+        results = {"semantic": self.semantic, "panoptic": self.panoptic, "s3dis": self.s3dis}
+        return {key: result for key, result in results.items() if result is not None}
 
 
 def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | None = None) -> Evaluation:
@@ -57,10 +69,9 @@ def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | 
         if s3dis is not None:
             s3dis.add(*arguments, superpoint=scene.superpoint)
         semantic_iou.add(semantic, scene.semantic)
-        panoptic.add(*panoptic_prediction(instances, semantic, classes.stuff, names), scene.semantic, scene.instance)
+        panoptic.add(*panoptic_prediction(instances, semantic, classes), scene.semantic, scene.instance)
         if on_room is not None:
             on_room(scene, instances, semantic)
-    further: dict[str, Any] = {"semantic": semantic_iou.compute(), "panoptic": panoptic.compute()}
-    if s3dis is not None:
-        further["s3dis"] = s3dis.compute()
-    return Evaluation(ap.compute(), further)
+    return Evaluation(
+        ap.compute(), semantic_iou.compute(), panoptic.compute(), None if s3dis is None else s3dis.compute()
+    )

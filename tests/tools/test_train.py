@@ -1,0 +1,143 @@
+"""The whole line on small rooms: train, resume, test, predict, and the mistakes people make."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcseg import load_model
+from pcseg.data.store import Source, write_room
+from pcseg.data.synthetic import make_room
+from pcseg.ops.superpoints import over_segment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECIPE = """
+data: {root: ROOMS, classes: s3dis, train: ["Area_[12]_*"], val: ["Area_3_*"], voxel_size: 0.15, features: [rgb, xyz]}
+model:
+  unet: {channels: [8, 16], blocks_per_level: 1}
+  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 20, queries: superpoint}
+augment: [{name: flip}, {name: rotate}]
+optimizer: {lr: 1e-3}
+train: {steps: 6, batch_size: 2, checkpoint_every: 3, ema_decay: 0.9}
+"""
+
+
+def _tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line")
+    for index in range(3):
+        scene = make_room(0, index, num_points=8000)
+        write_room(
+            folder / "rooms", scene.with_(superpoint=over_segment(scene.xyz, scene.rgb)), "s3dis", Source("made", "0")
+        )
+    path = folder / "small.yaml"
+    path.write_text(RECIPE.replace("ROOMS", str(folder / "rooms")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe: Path) -> Path:
+    folder = recipe.parent / "run"
+    done = _tool("train", recipe, "--run", folder, "--device", "cpu", "--json", folder / "ap.json")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["model"]
+
+
+def test_training_leaves_everything_in_its_folder(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    assert {p.name for p in run.iterdir()} >= {"config.yaml", "versions.json", "last.pt", "step_0000003.pt"}
+    numbers = json.loads((run / "ap.json").read_text())
+    assert set(numbers) >= {"ap", "ap50", "ap25", "classes", "s3dis", "semantic", "panoptic"}
+    assert set(numbers["classes"]["chair"]) == {"ap", "ap50", "ap25"}
+
+
+def test_resumed_run_equals_an_uninterrupted_one(recipe: Path, run: Path) -> None:
+    stopped = recipe.parent / "stopped"
+    stopped.mkdir()
+    for name in ("config.yaml", "metrics.jsonl"):
+        (stopped / name).write_bytes((run / name).read_bytes())
+    (stopped / "last.pt").write_bytes((run / "step_0000003.pt").read_bytes())
+    done = _tool("train", recipe, "--run", stopped, "--device", "cpu", "--resume")
+    assert done.returncode == 0, done.stderr
+    whole, resumed = _weights(run / "last.pt"), _weights(stopped / "last.pt")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (stopped / "metrics.jsonl").read_text() == (run / "metrics.jsonl").read_text()
+
+
+def test_testing_repeats_the_numbers_and_exports(recipe: Path, run: Path) -> None:
+    out = recipe.parent / "tested"
+    done = _tool(
+        "test", recipe, run / "last.pt", "--json", out / "ap.json", "--export", out / "files", "--results", out / "results"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "ap.json").read_text()) == json.loads((run / "ap.json").read_text())
+    assert len(list((out / "results").glob("*.npz"))) == 1
+    assert len(list((out / "files").glob("Area_3_*.txt"))) == 1
+
+
+def test_prediction_of_a_file_without_labels(recipe: Path, run: Path) -> None:
+    scene = make_room(5, 0, num_points=6000)
+    path = recipe.parent / "mine.npz"
+    np.savez(path, xyz=scene.xyz, rgb=scene.rgb)
+    done = _tool("predict", run / "last.pt", path, "--out", recipe.parent / "predicted")
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (recipe.parent / "predicted").iterdir()} == {"mine.npz", "mine.png", "mine.html"}
+
+
+def test_loaded_model_predicts_the_same_twice(run: Path) -> None:
+    segmenter = load_model(run / "last.pt")
+    scene = make_room(5, 1, num_points=6000)
+    first, second = segmenter.predict(scene), segmenter.predict(scene)
+    np.testing.assert_array_equal(first.masks, second.masks)
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def _refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in done.stderr
+    for text in texts:
+        assert text in lines[0]
+
+
+def test_misspelt_key(recipe: Path) -> None:
+    _refused(_tool("train", recipe, "train.stesp=3"), str(recipe), "unknown key 'train.stesp'; did you mean 'steps'?")
+
+
+def test_checkpoint_of_another_model(recipe: Path, run: Path) -> None:
+    done = _tool("test", recipe, run / "last.pt", "model.decoder.width=32")
+    _refused(done, "last.pt", "of another model", "has shape", "expected")
+
+
+def test_checkpoint_that_is_none(recipe: Path) -> None:
+    _refused(_tool("test", recipe, recipe), str(recipe), "not a checkpoint, or damaged")
+
+
+def test_folder_that_holds_a_run(recipe: Path, run: Path) -> None:
+    _refused(_tool("train", recipe, "--run", run), "already holds a run", "--resume")
+
+
+def test_no_rooms(recipe: Path) -> None:
+    _refused(_tool("train", recipe, "data.train=[Area_9_*]", "--run", recipe.parent / "none"), "Area_9_*")
+
+
+def test_scan_without_the_colour_the_model_wants(recipe: Path, run: Path) -> None:
+    path = recipe.parent / "grey.npz"
+    np.savez(path, xyz=make_room(5, 0, num_points=6000).xyz)
+    _refused(_tool("predict", run / "last.pt", path, "--out", recipe.parent / "grey"), "has no rgb")
