@@ -1,0 +1,212 @@
+"""Compiled loops of `pcseg.ops.superpoints`."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def find(parent, x):
+    """Root of x in a union-find forest, halving the path on the way."""
+    while parent[x] != x:
+        parent[x] = parent[parent[x]]
+        x = parent[x]
+    return x
+
+
+@njit(cache=True)
+def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size):
+    """Felzenszwalb-Huttenlocher: components numbered 0.. in the order of their first node.
+
+    Only what is smaller than min_size is merged across the borders of blocks.
+    """
+    parent = np.arange(num_nodes).astype(np.int32)
+    size = np.ones(num_nodes, np.int32)
+    limit = np.full(num_nodes, np.float32(threshold))
+    for k in range(len(order)):
+        e = order[k]
+        a, b = find(parent, tail[e]), find(parent, head[e])
+        if a != b and weight[e] <= limit[a] and weight[e] <= limit[b] and block[a] == block[b]:
+            if size[a] < size[b]:
+                a, b = b, a
+            parent[b] = a
+            size[a] += size[b]
+            limit[a] = weight[e] + np.float32(threshold) / np.float32(size[a])
+    for k in range(len(order)):
+        e = order[k]
+        a, b = find(parent, tail[e]), find(parent, head[e])
+        if a != b and (size[a] < min_size or size[b] < min_size):
+            if size[a] < size[b]:
+                a, b = b, a
+            parent[b] = a
+            size[a] += size[b]
+    number = np.full(num_nodes, -1, np.int32)
+    component = np.empty(num_nodes, np.int32)
+    num_components = 0
+    for i in range(num_nodes):
+        root = find(parent, i)
+        if number[root] < 0:
+            number[root] = num_components
+            num_components += 1
+        component[i] = number[root]
+    return component
+
+
+@njit(cache=True, error_model="numpy")
+def plane_normals(xyz, neighbors):
+    """Unit normal of the plane through each point's neighbours; zeros where they lie on a line.
+
+    The eigenvector of the smallest eigenvalue of the 3x3 covariance, in closed form.
+    """
+    num_points, k = neighbors.shape
+    normals = np.zeros((num_points, 3), np.float32)
+    for i in range(num_points):
+        # Relative to the point itself: large coordinates would cancel.
+        mx = my = mz = xx = yy = zz = xy = xz = yz = 0.0
+        for c in range(k):
+            j = neighbors[i, c]
+            x = np.float64(xyz[j, 0]) - xyz[i, 0]
+            y = np.float64(xyz[j, 1]) - xyz[i, 1]
+            z = np.float64(xyz[j, 2]) - xyz[i, 2]
+            mx += x
+            my += y
+            mz += z
+            xx += x * x
+            yy += y * y
+            zz += z * z
+            xy += x * y
+            xz += x * z
+            yz += y * z
+        xx -= mx * mx / k
+        yy -= my * my / k
+        zz -= mz * mz / k
+        xy -= mx * my / k
+        xz -= mx * mz / k
+        yz -= my * mz / k
+        q = (xx + yy + zz) / 3
+        if q <= 0:
+            continue
+        p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
+        if p <= 1e-9 * q:
+            continue
+        a, b, c_ = (xx - q) / p, (yy - q) / p, (zz - q) / p
+        d, e, f = xy / p, xz / p, yz / p
+        half_det = (a * (b * c_ - f * f) - d * (d * c_ - f * e) + e * (d * f - b * e)) / 2
+        half_det = min(1.0, max(-1.0, half_det))
+        smallest = q + 2 * p * np.cos(np.arccos(half_det) / 3 + 2 * np.pi / 3)
+        xx -= smallest
+        yy -= smallest
+        zz -= smallest
+        # Two rows of (covariance - eigenvalue) span the plane; the pair with the largest cross product is safest.
+        x, y, z = xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy
+        best = x * x + y * y + z * z
+        x2, y2, z2 = xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz
+        n2 = x2 * x2 + y2 * y2 + z2 * z2
+        if n2 > best:
+            x, y, z, best = x2, y2, z2, n2
+        x2, y2, z2 = yy * zz - yz * yz, yz * xz - xy * zz, xy * yz - yy * xz
+        n2 = x2 * x2 + y2 * y2 + z2 * z2
+        if n2 > best:
+            x, y, z, best = x2, y2, z2, n2
+        if best > 1e-20 * q**4:
+            s = 1 / np.sqrt(best)
+            normals[i, 0] = x * s
+            normals[i, 1] = y * s
+            normals[i, 2] = z * s
+    return normals
+
+
+@njit(cache=True)
+def mean_of_neighbors(values, neighbors, k):
+    """Mean over the k nearest."""
+    means = np.empty(values.shape, np.float32)
+    for i in range(len(values)):
+        for c in range(values.shape[1]):
+            total = 0.0
+            for m in range(k):
+                total += values[neighbors[i, m], c]
+            means[i, c] = total / k
+    return means
+
+
+@njit(cache=True)
+def neighbor_edges(neighbors, k):
+    """Each undirected edge between a point and its k nearest once."""
+    num_points = len(neighbors)
+    tail = np.empty(num_points * k, np.int32)
+    head = np.empty(num_points * k, np.int32)
+    num_edges = 0
+    for i in range(num_points):
+        for c in range(k):
+            j = neighbors[i, c]
+            listed = j == i
+            if j < i:
+                for m in range(k):
+                    listed |= neighbors[j, m] == i
+            if not listed:
+                tail[num_edges] = i
+                head[num_edges] = j
+                num_edges += 1
+    return tail[:num_edges].copy(), head[:num_edges].copy()
+
+
+@njit(cache=True)
+def edge_weights(normals, colors, tail, head, color_weight):
+    """1 - |cosine between the normals| + color_weight * distance of the colours."""
+    weight = np.empty(len(tail), np.float32)
+    for e in range(len(tail)):
+        i, j = tail[e], head[e]
+        dot = normals[i, 0] * normals[j, 0] + normals[i, 1] * normals[j, 1] + normals[i, 2] * normals[j, 2]
+        w = max(0.0, 1.0 - abs(dot))
+        if color_weight > 0:
+            square = 0.0
+            for c in range(3):
+                square += (colors[i, c] - colors[j, c]) ** 2
+            w += color_weight * np.sqrt(square)
+        weight[e] = w
+    return weight
+
+
+@njit(cache=True, error_model="numpy")
+def mesh_graph(xyz, faces):
+    """Edges of the triangles with ScanNet's weights, all in single precision as in its program.
+
+    Vertex normals are running means of the normals of the faces; an edge that is convex gets its weight squared.
+    Faces without area have no normal: they and their edges are left out.
+    """
+    one = np.float32(1)
+    normal = np.zeros((len(xyz), 3), np.float32)
+    num_faces = np.zeros(len(xyz), np.int32)
+    tail = np.empty(3 * len(faces), np.int32)
+    head = np.empty(3 * len(faces), np.int32)
+    num_edges = 0
+    g = np.empty(3, np.float32)
+    for f in range(len(faces)):
+        u = xyz[faces[f, 1]] - xyz[faces[f, 0]]
+        v = xyz[faces[f, 2]] - xyz[faces[f, 0]]
+        g[0] = u[1] * v[2] - u[2] * v[1]
+        g[1] = u[2] * v[0] - u[0] * v[2]
+        g[2] = u[0] * v[1] - u[1] * v[0]
+        length = np.float32(np.sqrt(g[0] * g[0] + g[1] * g[1] + g[2] * g[2]))
+        if not (length > 0 and np.isfinite(length)):
+            continue
+        g /= length
+        for c in range(3):
+            i = faces[f, c]
+            t = one / np.float32(num_faces[i] + 1)
+            for d in range(3):
+                normal[i, d] = t * g[d] + (one - t) * normal[i, d]
+            num_faces[i] += 1
+            tail[num_edges] = faces[f, 2] if c == 2 else faces[f, 0]
+            head[num_edges] = faces[f, 2] if c == 1 else faces[f, 1]
+            num_edges += 1
+    weight = np.empty(num_edges, np.float32)
+    for e in range(num_edges):
+        a, b = tail[e], head[e]
+        # The direction is normalised before the product: its sign decides, and on flat parts rounding decides the sign.
+        step = xyz[b] - xyz[a]
+        step /= np.float32(np.sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]))
+        w = one - (normal[a, 0] * normal[b, 0] + normal[a, 1] * normal[b, 1] + normal[a, 2] * normal[b, 2])
+        if normal[b, 0] * step[0] + normal[b, 1] * step[1] + normal[b, 2] * step[2] > 0:
+            w = w * w
+        weight[e] = w
+    return tail[:num_edges].copy(), head[:num_edges].copy(), weight

@@ -1,0 +1,191 @@
+"""Over-segmentation of clouds and meshes into superpoints: small patches that do not cross the border of an object."""
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64, Integer, UInt8
+from scipy.spatial import cKDTree
+
+from pcseg.ops import superpoint_kernels as kernels
+from pcseg.ops.voxelize import voxel_mean, voxelize
+
+
+def over_segment(
+    xyz: Float32[np.ndarray, "P 3"],
+    rgb: UInt8[np.ndarray, "P 3"] | None = None,
+    *,
+    voxel_size: float = 0.02,
+    threshold: float = 0.1,
+    color_weight: float = 1.0,
+    min_points: int = 15,
+    num_neighbors: int = 16,
+    block_size: float | None = 0.5,
+) -> Int32[np.ndarray, "P"]:
+    """Superpoints of a point cloud: graph-based merging where normals and colours agree.
+
+    The cloud is thinned to one point per voxel, the mean; each is joined to its nearest neighbours by edges of weight
+    (1 - |cosine between normals|) + color_weight * |difference of smoothed colours|, colours in 0..1.
+
+    Args:
+        xyz: coordinates in metres.
+        rgb: colours, or None where the scan has none.
+        voxel_size: edge of a voxel in metres.
+        threshold: k of the merging criterion; a larger one gives larger superpoints.
+        color_weight: what a difference of colour counts against one of normals.
+        min_points: a smaller superpoint is merged with a neighbour; counted in voxels, so that the density of the scan
+            does not matter.
+        num_neighbors: neighbours of which the normal is taken; half of them become edges.
+        block_size: superpoints do not cross the blocks of a grid of this size in metres, unless they are too small
+            alone. It bounds what is lost where a board is flush with its wall; None sets no bound.
+
+    Returns:
+        Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point. The same input
+        gives the same result.
+
+    Raises:
+        ValueError: what `voxelize` refuses, or parameters out of range.
+
+    Source:
+        Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
+    """
+    _check_parameters(threshold=threshold, color_weight=color_weight, min_points=min_points)
+    if num_neighbors < 4:
+        raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
+    if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
+        raise ValueError(f"block_size must be a positive length in metres or None, got {block_size}")
+    if rgb is not None and len(rgb) != len(xyz):
+        raise ValueError(f"rgb must have one row per point ({len(xyz)}), got {len(rgb)}")
+    grid = voxelize(xyz, voxel_size)
+    if len(grid) < 2:
+        return np.zeros(len(xyz), np.int32)
+    # Voxels of one block after another: near in memory what is near in space.
+    order = np.argsort(_blocks(grid.coords, 8), kind="stable")
+    nodes = voxel_mean(xyz, grid)[order]
+    neighbors = _nearest(nodes, num_neighbors)
+    num_near = max(neighbors.shape[1] // 2, min(2, neighbors.shape[1]))
+    normals = kernels.plane_normals(nodes, neighbors)
+    if rgb is None:
+        colors, color_weight = np.zeros((0, 3), np.float32), 0.0
+    else:
+        colors = kernels.mean_of_neighbors(voxel_mean(rgb, grid)[order] / np.float32(255), neighbors, num_near)
+    tail, head = kernels.neighbor_edges(neighbors, num_near)
+    weight = kernels.edge_weights(normals, colors, tail, head, float(color_weight))
+    block = _blocks(grid.coords[order], 2**31 - 1 if block_size is None else round(block_size / voxel_size))
+    component = kernels.merge_graph(
+        len(nodes), tail, head, weight, _sorted_edges(weight), block, float(threshold), min_points
+    )
+    by_voxel = np.empty_like(component)
+    by_voxel[order] = component
+    return _renumber(by_voxel)[grid.point_to_voxel]
+
+
+def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2) -> Int32[np.ndarray, "P"]:
+    """Coarse voxels as superpoints, for scans where nothing better is to be had.
+
+    Args:
+        xyz: coordinates in metres.
+        voxel_size: edge of a voxel in metres.
+
+    Returns:
+        Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point.
+
+    Raises:
+        ValueError: what `voxelize` refuses.
+    """
+    return voxelize(xyz, voxel_size).point_to_voxel
+
+
+def over_segment_mesh(
+    xyz: Float32[np.ndarray, "P 3"],
+    faces: Int32[np.ndarray, "F 3"],
+    *,
+    threshold: float = 0.01,
+    min_points: int = 20,
+) -> Int32[np.ndarray, "P"]:
+    """Superpoints of a mesh, the same partition as ScanNet's own program gives.
+
+    Args:
+        xyz: vertices in metres.
+        faces: triangles, as indices of vertices; faces without area are left out.
+        threshold: k of the merging criterion (ScanNet: 0.01).
+        min_points: smallest segment in vertices, where there is a neighbour to merge with (ScanNet: 20).
+
+    Returns:
+        Superpoint of each vertex, 0..S-1 without gaps; a vertex without a face is a superpoint of its own.
+
+    Raises:
+        ValueError: a vertex that is not finite, a face that names a vertex that is not there, or parameters out of
+            range.
+
+    Source:
+        ScanNet, Segmentator/segmentator.cpp; Felzenszwalb and Huttenlocher, IJCV 2004.
+    """
+    _check_parameters(threshold=threshold, min_points=min_points)
+    if not np.isfinite(xyz).all():
+        row = int(np.flatnonzero(~np.isfinite(xyz).all(axis=1))[0])
+        raise ValueError(f"vertex {row} has a coordinate that is not finite: {xyz[row]}; remove such vertices first")
+    if len(faces) and not (faces.min() >= 0 and faces.max() < len(xyz)):
+        raise ValueError(f"faces must index the {len(xyz)} vertices, got indices {faces.min()}..{faces.max()}")
+    tail, head, weight = kernels.mesh_graph(np.ascontiguousarray(xyz), np.ascontiguousarray(faces))
+    # A cosine of unit vectors may pass 1 by rounding: weights may be negative here.
+    order = np.argsort(weight, kind="stable").astype(np.uint32)
+    block = np.zeros(len(xyz), np.int64)
+    return kernels.merge_graph(len(xyz), tail, head, weight, order, block, float(threshold), min_points)
+
+
+def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> float:
+    """Mean IoU that the superpoints allow: each is given to the instance that holds most of its points.
+
+    Args:
+        superpoint: superpoint of each point, >= 0.
+        instance: true instance of each point, 0 = none, which takes part in the vote and is not in the mean.
+
+    Returns:
+        Mean over the instances, 0..1; NaN where there are none.
+    """
+    ids, truth = np.unique(instance, return_inverse=True)
+    truth = truth.reshape(-1)
+    if not (ids != 0).any():
+        return float("nan")
+    # Sparse histogram: superpoints times instances may be far more than points.
+    cells, points = np.unique(superpoint.astype(np.int64) * len(ids) + truth, return_counts=True)
+    owner, column = cells // len(ids), cells % len(ids)
+    strongest = np.lexsort((column, -points, owner))
+    strongest = strongest[np.flatnonzero(np.diff(owner[strongest], prepend=-1))]
+    size = np.bincount(superpoint)
+    hit = np.bincount(column[strongest], points[strongest], len(ids))
+    predicted = np.bincount(column[strongest], size[owner[strongest]], len(ids))
+    iou = hit / (predicted + np.bincount(truth, minlength=len(ids)) - hit)
+    return float(iou[ids != 0].mean())
+
+
+def _check_parameters(**values: float | int) -> None:
+    for name, value in values.items():
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be a finite number, 0 or more, got {value}")
+
+
+def _blocks(coords: Int32[np.ndarray, "V 3"], num_cells: int) -> Int64[np.ndarray, "V"]:
+    """Number of the block of num_cells voxels a side that each voxel lies in."""
+    block = coords.astype(np.int64) // max(num_cells, 1)
+    extent = block.max(axis=0) + 1
+    return (block[:, 0] * extent[1] + block[:, 1]) * extent[2] + block[:, 2]
+
+
+def _nearest(nodes: Float32[np.ndarray, "V 3"], num_neighbors: int) -> Int32[np.ndarray, "V k"]:
+    tree = cKDTree(nodes, balanced_tree=False, compact_nodes=False)
+    _, neighbors = tree.query(nodes, k=np.arange(1, min(num_neighbors, len(nodes)) + 1), workers=-1)
+    return neighbors.astype(np.int32)
+
+
+def _sorted_edges(weight: Float32[np.ndarray, "E"]) -> np.ndarray:
+    """Edges from light to heavy, ties by number: the bits of floats >= 0 sort as the floats do."""
+    keys = weight.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(len(weight), dtype=np.uint64)
+    keys.sort()
+    return keys.astype(np.uint32)
+
+
+def _renumber(labels: Int32[np.ndarray, "V"]) -> Int32[np.ndarray, "V"]:
+    """The same partition numbered in the order of first appearance."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int32)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse.reshape(-1)]

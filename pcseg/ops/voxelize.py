@@ -1,0 +1,118 @@
+"""Points to voxels: one row per occupied cell of a regular grid, and which superpoints share each cell."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int32, Integer, Shaped
+
+from pcseg.ops import voxelize_kernels as kernels
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """Occupied voxels of one room, in the order in which the points first reach them.
+
+    Args:
+        coords: cell of each voxel, >= 0, no row twice.
+        point_to_voxel: row of coords of each point.
+        counts: points in each voxel, >= 1.
+        origin: corner of cell (0, 0, 0) in metres.
+    """
+
+    coords: Int32[np.ndarray, "V 3"]
+    point_to_voxel: Int32[np.ndarray, "P"]
+    counts: Int32[np.ndarray, "V"]
+    origin: Float32[np.ndarray, "3"]
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+
+def voxelize(
+    xyz: Float32[np.ndarray, "P 3"], voxel_size: float, *, origin: Float32[np.ndarray, "3"] | None = None
+) -> VoxelGrid:
+    """Assigns each point to the cell floor((xyz - origin) / voxel_size), computed in float64.
+
+    Args:
+        xyz: coordinates in metres.
+        voxel_size: edge of a cell in metres.
+        origin: corner of cell (0, 0, 0), at or below every point; None takes the smallest coordinates.
+
+    Returns:
+        The occupied cells, numbered in the order of their first point.
+
+    Raises:
+        ValueError: a voxel size that is not positive, a coordinate that is not finite, a point below the origin, or a
+            room of more cells than can be numbered (2^31 along one axis, 2^63 in all).
+    """
+    if not (np.isfinite(voxel_size) and voxel_size > 0):
+        raise ValueError(f"voxel_size must be a positive length in metres, got {voxel_size}")
+    if len(xyz) == 0:
+        start = np.zeros(3, np.float32) if origin is None else origin
+        return VoxelGrid(np.zeros((0, 3), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32), start)
+    xyz = np.ascontiguousarray(xyz)
+    low, high, bad = kernels.bounds(xyz)
+    if bad >= 0:
+        raise ValueError(f"point {bad} has a coordinate that is not finite: {xyz[bad]}; remove such points first")
+    start = low.astype(np.float32) if origin is None else origin
+    if not (start <= low).all():
+        raise ValueError(f"origin must be at or below every point, got origin {start} and smallest coordinates {low}")
+    extent = np.floor((high - start.astype(np.float64)) / voxel_size) + 1
+    if extent.max() > 2**31 - 1 or np.prod(extent) >= 2**63:
+        raise ValueError(
+            f"a room of {high - low} m has too many cells of {voxel_size} m to number; "
+            "remove far outliers, take larger voxels, or check the unit of the coordinates (metres)"
+        )
+    coords, point_to_voxel, counts = kernels.hash_voxels(
+        xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)
+    )
+    return VoxelGrid(coords, point_to_voxel, counts, start)
+
+
+def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np.ndarray, "V C"]:
+    """Mean of the point values of each voxel.
+
+    Args:
+        values: one row per point, of any real dtype (colours may stay uint8).
+        grid: the voxels of the same points.
+
+    Returns:
+        One row per voxel.
+
+    Raises:
+        ValueError: values and grid are of different points.
+    """
+    if len(values) != len(grid.point_to_voxel):
+        raise ValueError(
+            f"values must have one row per point of the grid ({len(grid.point_to_voxel)}), got {len(values)}"
+        )
+    return kernels.mean_by_voxel(np.ascontiguousarray(values), grid.point_to_voxel, grid.counts)
+
+
+def pair_superpoints(
+    point_to_voxel: Integer[np.ndarray, "P"], superpoint: Integer[np.ndarray, "P"], num_superpoints: int
+) -> tuple[Int32[np.ndarray, "E"], Int32[np.ndarray, "E"], Int32[np.ndarray, "E"]]:
+    """The pairs of voxel and superpoint that share points.
+
+    Args:
+        point_to_voxel: voxel of each point.
+        superpoint: superpoint of each point, 0..num_superpoints-1.
+        num_superpoints: S.
+
+    Returns:
+        Voxel, superpoint and number of shared points of each pair, sorted by superpoint, then by voxel.
+
+    Raises:
+        ValueError: arrays of different lengths, or a superpoint outside 0..S-1.
+    """
+    if len(point_to_voxel) != len(superpoint):
+        raise ValueError(f"each point needs a voxel and a superpoint, got {len(point_to_voxel)} and {len(superpoint)}")
+    if len(superpoint) and not (superpoint.min() >= 0 and superpoint.max() < num_superpoints):
+        raise ValueError(
+            f"superpoints must be within 0..{num_superpoints - 1}, got {superpoint.min()}..{superpoint.max()}"
+        )
+    num_voxels = int(point_to_voxel.max(initial=-1)) + 1
+    keys = superpoint.astype(np.int64) * num_voxels + point_to_voxel
+    pairs, points = np.unique(keys, return_counts=True)
+    voxel, owner = pairs % max(num_voxels, 1), pairs // max(num_voxels, 1)
+    return voxel.astype(np.int32), owner.astype(np.int32), points.astype(np.int32)

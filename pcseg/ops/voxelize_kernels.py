@@ -1,0 +1,96 @@
+"""Compiled loops of `pcseg.ops.voxelize`."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def bounds(xyz):
+    """Smallest and largest coordinates in float64, and the first row that is not finite (-1 if there is none)."""
+    low = np.full(3, np.inf)
+    high = np.full(3, -np.inf)
+    for i in range(len(xyz)):
+        for c in range(3):
+            x = np.float64(xyz[i, c])
+            if not np.isfinite(x):
+                return low, high, i
+            low[c] = min(low[c], x)
+            high[c] = max(high[c], x)
+    return low, high, -1
+
+
+@njit(cache=True)
+def slot_of(key, mask):
+    """Home slot of a key: the high bits of a product with the golden ratio, which spread neighbouring keys."""
+    h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
+
+
+@njit(cache=True)
+def hash_voxels(xyz, origin, voxel_size, extent):
+    """Voxels in the order of their first point: coordinates, voxel of each point, points of each voxel."""
+    num_points = len(xyz)
+    coords = np.empty((num_points, 3), np.int32)
+    counts = np.zeros(num_points, np.int32)
+    point_to_voxel = np.empty(num_points, np.int32)
+    # The table grows with the voxels, not the points: while it fits the cache a look-up is several times quicker.
+    mask = (1 << 12) - 1
+    keys = np.full(mask + 1, -1, np.int64)
+    voxels = np.empty(mask + 1, np.int32)
+    num_voxels = 0
+    for i in range(num_points):
+        x = np.int64(np.floor((np.float64(xyz[i, 0]) - origin[0]) / voxel_size))
+        y = np.int64(np.floor((np.float64(xyz[i, 1]) - origin[1]) / voxel_size))
+        z = np.int64(np.floor((np.float64(xyz[i, 2]) - origin[2]) / voxel_size))
+        key = (x * extent[1] + y) * extent[2] + z
+        slot = slot_of(key, mask)
+        while keys[slot] != key and keys[slot] != -1:
+            slot = (slot + 1) & mask
+        if keys[slot] == -1:
+            keys[slot] = key
+            voxels[slot] = num_voxels
+            coords[num_voxels, 0] = x
+            coords[num_voxels, 1] = y
+            coords[num_voxels, 2] = z
+            point_to_voxel[i] = num_voxels
+            num_voxels += 1
+            counts[num_voxels - 1] = 1
+            if 2 * num_voxels > mask:
+                mask = 4 * mask + 3
+                keys, voxels = grown(keys, voxels, mask)
+        else:
+            voxel = voxels[slot]
+            point_to_voxel[i] = voxel
+            counts[voxel] += 1
+    return coords[:num_voxels].copy(), point_to_voxel, counts[:num_voxels].copy()
+
+
+@njit(cache=True)
+def grown(keys, voxels, mask):
+    """The same table with room for more."""
+    new_keys = np.full(mask + 1, -1, np.int64)
+    new_voxels = np.empty(mask + 1, np.int32)
+    for old in range(len(keys)):
+        if keys[old] != -1:
+            slot = slot_of(keys[old], mask)
+            while new_keys[slot] != -1:
+                slot = (slot + 1) & mask
+            new_keys[slot] = keys[old]
+            new_voxels[slot] = voxels[old]
+    return new_keys, new_voxels
+
+
+@njit(cache=True)
+def mean_by_voxel(values, point_to_voxel, counts):
+    """Mean of the rows of each voxel, summed in float64."""
+    num_columns = values.shape[1]
+    sums = np.zeros((len(counts), num_columns), np.float64)
+    for i in range(len(values)):
+        voxel = point_to_voxel[i]
+        for c in range(num_columns):
+            sums[voxel, c] += values[i, c]
+    means = np.empty((len(counts), num_columns), np.float32)
+    for voxel in range(len(counts)):
+        for c in range(num_columns):
+            means[voxel, c] = sums[voxel, c] / counts[voxel]
+    return means

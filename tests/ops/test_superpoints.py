@@ -1,0 +1,241 @@
+"""Superpoints: each step against its slow form, ScanNet's segments to the vertex, quality, and degenerate clouds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+from pcseg.data.synthetic import make_room
+from pcseg.ops import superpoint_kernels as kernels
+from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_mesh, over_segment_voxels
+from tests.reference import superpoints_slow
+
+REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "mesh_segments"
+# The mesh of a whole room is too large to be part of the repository.
+WHOLE_ROOM = REFERENCE.parents[2].parent / "shared" / "reference" / "mesh_segments" / "synthetic_room.npz"
+
+
+def _same_partition(a: np.ndarray, b: np.ndarray) -> bool:
+    num_joint = len(np.unique(np.stack([a, b]), axis=1).T)
+    return num_joint == len(np.unique(a)) == len(np.unique(b))
+
+
+def _check_ids(superpoint: np.ndarray) -> None:
+    """0..S-1 without gaps, numbered in the order of first appearance."""
+    ids, first = np.unique(superpoint, return_index=True)
+    assert (ids == np.arange(len(ids))).all()
+    assert (np.diff(first) > 0).all()
+
+
+def _plane(rng: np.random.Generator, origin, u, v, num_points: int, noise: float = 0.002) -> np.ndarray:
+    points = np.add(origin, rng.uniform(0, 1, (num_points, 1)) * u + rng.uniform(0, 1, (num_points, 1)) * v)
+    return points + rng.normal(0, noise, points.shape)
+
+
+def _corner(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Floor, wall, a red board flush with the wall, and a box on the floor."""
+    parts = [
+        _plane(rng, [0, 0, 0], [2, 0, 0], [0, 2, 0], 16000),
+        _plane(rng, [0, 0, 0], [2, 0, 0], [0, 0, 1.5], 12000),
+        _plane(rng, [0.7, 0, 0.7], [0.8, 0, 0], [0, 0, 0.5], 3000),
+        _plane(rng, [1, 1, 0.3], [0.4, 0, 0], [0, 0.4, 0], 1500),
+        _plane(rng, [1, 1, 0], [0.4, 0, 0], [0, 0, 0.3], 1000),
+        _plane(rng, [1, 1, 0], [0, 0.4, 0], [0, 0, 0.3], 1000),
+    ]
+    xyz = np.concatenate(parts).astype(np.float32)
+    instance = np.repeat([1, 2, 3, 4, 4, 4], [len(p) for p in parts])
+    on_board = (instance == 2) & (xyz[:, 0] > 0.7) & (xyz[:, 0] < 1.5) & (xyz[:, 2] > 0.7) & (xyz[:, 2] < 1.2)
+    instance[on_board] = 3
+    rgb = np.array([[0, 0, 0], [120, 110, 100], [220, 215, 205], [180, 40, 40], [90, 70, 50]])[instance]
+    rgb = np.clip(rgb + rng.normal(0, 4, rgb.shape), 0, 255).astype(np.uint8)
+    shuffle = rng.permutation(len(xyz))
+    return xyz[shuffle], rgb[shuffle], instance[shuffle].astype(np.int32)
+
+
+def test_normals_are_eigenvectors(rng: np.random.Generator) -> None:
+    xyz = (rng.normal(size=(300, 3)) * [1, 0.7, 0.3] + [50, -20, 3]).astype(np.float32)
+    neighbors = superpoints_slow.nearest(xyz, 16)
+    normals = kernels.plane_normals(xyz, neighbors)
+    for i in range(300):
+        assert abs(normals[i] @ superpoints_slow.plane_normal(xyz[neighbors[i]])) > 1 - 1e-5
+
+
+@pytest.mark.parametrize("axis", [[0, 0, 1], [0, 1, 0], [1, 0, 0], [0.6, 0, 0.8], [0.6, 0.48, 0.64]])
+def test_normal_of_an_exact_plane(rng: np.random.Generator, axis: list[float]) -> None:
+    points = rng.normal(size=(16, 3))
+    points = (points - np.outer(points @ axis, axis)).astype(np.float32)
+    normals = kernels.plane_normals(points, np.tile(np.arange(16, dtype=np.int32), (16, 1)))
+    assert np.allclose(np.abs(normals @ np.array(axis, np.float32)), 1, atol=1e-5)
+
+
+def test_points_on_a_line_have_no_normal() -> None:
+    points = np.outer(np.arange(8), [0, 0, 0.02]).astype(np.float32)
+    assert (kernels.plane_normals(points, np.tile(np.arange(8, dtype=np.int32), (8, 1))) == 0).all()
+
+
+def test_edges_are_listed_once(rng: np.random.Generator) -> None:
+    neighbors = superpoints_slow.nearest(rng.normal(size=(200, 3)), 8)
+    tail, head = kernels.neighbor_edges(neighbors, 5)
+    listed = [frozenset(pair) for pair in zip(tail.tolist(), head.tolist())]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == {frozenset((i, int(j))) for i in range(200) for j in neighbors[i, :5] if i != j}
+
+
+def test_weights(rng: np.random.Generator) -> None:
+    normals = rng.normal(size=(20, 3))
+    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
+    colors = rng.uniform(0, 1, (20, 3)).astype(np.float32)
+    tail, head = np.arange(10, dtype=np.int32), np.arange(10, 20, dtype=np.int32)
+    expected = 1 - np.abs((normals[:10] * normals[10:]).sum(axis=1))
+    np.testing.assert_allclose(kernels.edge_weights(normals, colors, tail, head, 0.0), expected, atol=1e-6)
+    expected = expected + 3 * np.linalg.norm(colors[:10] - colors[10:], axis=1)
+    np.testing.assert_allclose(kernels.edge_weights(normals, colors, tail, head, 3.0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("threshold", "min_size"), [(0.1, 1), (0.5, 4), (3.0, 8), (0.0, 3)])
+def test_merging_is_that_of_sets(rng: np.random.Generator, threshold: float, min_size: int) -> None:
+    num_nodes, num_edges = 150, 500
+    tail, head = rng.integers(0, num_nodes, (2, num_edges)).astype(np.int32)
+    weight = rng.integers(0, 50, num_edges).astype(np.float32) / 50
+    block = rng.integers(0, 2, num_nodes)
+    order = np.argsort(weight, kind="stable").astype(np.uint32)
+    component = kernels.merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size)
+    edges = [(weight[e], int(tail[e]), int(head[e])) for e in order]
+    expected = superpoints_slow.merge_graph(num_nodes, edges, block, threshold, min_size)
+    assert [set(np.flatnonzero(component == c)) for c in range(component.max() + 1)] == expected
+
+
+def test_objects_come_apart(rng: np.random.Generator) -> None:
+    xyz, rgb, instance = _corner(rng)
+    superpoint = over_segment(xyz, rgb)
+    _check_ids(superpoint)
+    assert superpoint.max() < 250
+    assert oracle_miou(superpoint, instance) > 0.93
+    # Without colour the board is known by the blocks alone.
+    without = oracle_miou(over_segment(xyz), instance)
+    assert without > 0.8
+    assert without > oracle_miou(over_segment(xyz, block_size=None), instance) + 0.1
+
+
+def test_the_same_cloud_gives_the_same_superpoints(rng: np.random.Generator) -> None:
+    xyz, rgb, _ = _corner(rng)
+    assert (over_segment(xyz, rgb) == over_segment(xyz.copy(), rgb.copy())).all()
+    turned = rng.permutation(len(xyz))
+    agree = over_segment(xyz[turned], rgb[turned])
+    assert abs(int(agree.max()) - int(over_segment(xyz, rgb).max())) < 20
+
+
+def test_superpoints_are_not_too_small(rng: np.random.Generator) -> None:
+    xyz, rgb, _ = _corner(rng)
+    assert np.bincount(over_segment(xyz, rgb, min_points=40)).min() >= 40
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 2, 3, 5, 17])
+def test_few_points(rng: np.random.Generator, num_points: int) -> None:
+    xyz = rng.uniform(0, 1, (num_points, 3)).astype(np.float32)
+    rgb = rng.integers(0, 256, (num_points, 3)).astype(np.uint8)
+    for superpoint in (over_segment(xyz, rgb), over_segment(xyz), over_segment_voxels(xyz)):
+        assert superpoint.shape == (num_points,)
+        _check_ids(superpoint)
+
+
+def test_equal_points_are_one_superpoint() -> None:
+    assert (over_segment(np.full((500, 3), 2.5, np.float32)) == 0).all()
+
+
+def test_points_on_a_line_are_one_superpoint() -> None:
+    xyz = np.outer(np.linspace(0, 0.4, 300), [1, 0, 0]).astype(np.float32)
+    assert (over_segment(xyz, min_points=30) == 0).all()
+
+
+def test_outliers_a_kilometre_away(rng: np.random.Generator) -> None:
+    xyz, rgb, instance = _corner(rng)
+    xyz[:5] = [[1000, 0, 0], [0, 1000, 0], [0, 0, 1000], [-1000, 0, 0], [1000, 1000, 1000]]
+    instance[:5] = 0
+    superpoint = over_segment(xyz, rgb)
+    _check_ids(superpoint)
+    assert oracle_miou(superpoint, instance) > 0.93
+
+
+def test_a_synthetic_room() -> None:
+    room = make_room(0, 0, num_points=300_000)
+    superpoint = over_segment(room.xyz, room.rgb)
+    assert 300 < superpoint.max() < 3000
+    assert oracle_miou(superpoint, room.instance) >= 0.95
+    assert oracle_miou(over_segment(room.xyz), room.instance) >= 0.9
+
+
+def test_a_real_room_without_colour(real: Path) -> None:
+    with np.load(real / "s3dis" / "room_0.npz") as room:
+        superpoint = over_segment(room["xyz"])
+        assert 500 < superpoint.max() < 2500
+        assert oracle_miou(superpoint, room["instance"] + 1) > 0.85
+
+
+def test_coarse_voxels(rng: np.random.Generator) -> None:
+    xyz = rng.uniform(0, 1, (500, 3)).astype(np.float32)
+    superpoint = over_segment_voxels(xyz, 0.25)
+    _check_ids(superpoint)
+    cell = np.floor((xyz - xyz.min(axis=0)).astype(np.float64) / 0.25)
+    assert _same_partition(superpoint, np.unique(cell, axis=0, return_inverse=True)[1].reshape(-1))
+
+
+@pytest.mark.parametrize(("key", "threshold"), [("k001", 0.01), ("k005", 0.05)])
+def test_mesh_segments_are_scannets(key: str, threshold: float) -> None:
+    with np.load(REFERENCE / "synthetic_cut.npz") as case:
+        segments = over_segment_mesh(case["vertices"], case["faces"].astype(np.int32), threshold=threshold)
+        _check_ids(segments)
+        assert _same_partition(segments, case[key])
+
+
+@pytest.mark.parametrize(("key", "threshold"), [("k001", 0.01), ("k005", 0.05)])
+def test_mesh_segments_of_a_real_scan_are_scannets(real: Path, key: str, threshold: float) -> None:
+    mesh = PlyData.read(real / "scene0470_00_vh_clean_2.ply")
+    xyz = np.stack([mesh["vertex"][c] for c in "xyz"], axis=1).astype(np.float32)
+    faces = np.vstack(mesh["face"]["vertex_indices"]).astype(np.int32)
+    with np.load(REFERENCE / "scene0470_00.npz") as expected:
+        assert _same_partition(over_segment_mesh(xyz, faces, threshold=threshold), expected[key])
+
+
+@pytest.mark.skipif(not WHOLE_ROOM.is_file(), reason="no reference data beside the repository")
+def test_mesh_segments_of_a_whole_room_are_scannets() -> None:
+    with np.load(WHOLE_ROOM) as case:
+        assert _same_partition(over_segment_mesh(case["vertices"], case["faces"]), case["k001"])
+
+
+def test_faces_without_area_are_left_out() -> None:
+    xyz = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 0, 0], [9, 9, 9]], np.float32)
+    faces = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
+    flat = np.array([[0, 1, 4], [2, 2, 3], [5, 5, 5]], np.int32)  # on a line, an edge, a point
+    expected = over_segment_mesh(xyz, faces, min_points=2)
+    assert expected.tolist() == [0, 0, 0, 0, 1, 2]
+    assert (over_segment_mesh(xyz, np.concatenate([faces, flat]), min_points=2) == expected).all()
+    assert over_segment_mesh(xyz, np.zeros((0, 3), np.int32)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert over_segment_mesh(xyz[:0], np.zeros((0, 3), np.int32)).shape == (0,)
+
+
+def test_oracle_is_that_of_a_loop(rng: np.random.Generator) -> None:
+    instance = rng.integers(0, 6, 2000)
+    superpoint = instance * 30 + rng.integers(0, 30, 2000)
+    assert oracle_miou(superpoint, instance) == 1
+    superpoint[:700] = rng.integers(0, 180, 700)
+    assert oracle_miou(superpoint, instance) == pytest.approx(superpoints_slow.oracle_miou(superpoint, instance))
+    assert np.isnan(oracle_miou(np.zeros(3, np.int32), np.zeros(3, np.int32)))
+
+
+def test_bad_input_is_named() -> None:
+    xyz = np.zeros((4, 3), np.float32)
+    with pytest.raises(ValueError, match="threshold must be a finite number"):
+        over_segment(xyz, threshold=-1.0)
+    with pytest.raises(ValueError, match="num_neighbors must be at least 4"):
+        over_segment(xyz, num_neighbors=2)
+    with pytest.raises(ValueError, match="block_size must be a positive length"):
+        over_segment(xyz, block_size=0.0)
+    with pytest.raises(ValueError, match=r"faces must index the 4 vertices, got indices 0\.\.4"):
+        over_segment_mesh(xyz, np.array([[0, 1, 4]], np.int32))
+    xyz[2, 0] = np.nan
+    with pytest.raises(ValueError, match="point 2 has a coordinate that is not finite"):
+        over_segment(xyz)
+    with pytest.raises(ValueError, match="vertex 2 has a coordinate that is not finite"):
+        over_segment_mesh(xyz, np.zeros((0, 3), np.int32))

@@ -1,0 +1,103 @@
+"""Voxels against a dictionary, and the input that must be refused."""
+
+import numpy as np
+import pytest
+
+from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
+from tests.reference import voxelize_loop
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 5000, 20000])
+@pytest.mark.parametrize("voxel_size", [0.05, 0.3])
+def test_voxels_are_those_of_a_dictionary(rng: np.random.Generator, num_points: int, voxel_size: float) -> None:
+    xyz = rng.uniform(-2, 2, (num_points, 3)).astype(np.float32)
+    grid = voxelize(xyz, voxel_size)
+    coords, point_to_voxel, counts = voxelize_loop.voxelize(xyz, voxel_size, xyz.min(axis=0))
+    assert (grid.origin == xyz.min(axis=0)).all()
+    assert (grid.coords == coords).all()
+    assert (grid.point_to_voxel == point_to_voxel).all()
+    assert (grid.counts == counts).all()
+    assert len(grid) == len(coords)
+    assert grid.coords.min() == 0
+
+
+def test_origin_shifts_the_cells(rng: np.random.Generator) -> None:
+    xyz = rng.uniform(0, 1, (200, 3)).astype(np.float32)
+    origin = np.array([-1.0, 0.0, -0.5], np.float32)
+    grid = voxelize(xyz, 0.1, origin=origin)
+    assert (grid.coords[grid.point_to_voxel] == np.floor((xyz.astype(np.float64) - origin) / 0.1)).all()
+
+
+def test_the_memory_layout_of_the_points_does_not_matter(rng: np.random.Generator) -> None:
+    xyz = rng.uniform(0, 1, (200, 3)).astype(np.float32)
+    for other in (np.asfortranarray(xyz), np.repeat(xyz, 2, axis=0)[::2]):
+        assert (voxelize(other, 0.1).point_to_voxel == voxelize(xyz, 0.1).point_to_voxel).all()
+
+
+def test_no_points() -> None:
+    grid = voxelize(np.zeros((0, 3), np.float32), 0.02)
+    assert len(grid) == 0
+    assert grid.coords.shape == (0, 3)
+    assert voxel_mean(np.zeros((0, 4), np.float32), grid).shape == (0, 4)
+
+
+def test_equal_points_share_a_voxel() -> None:
+    grid = voxelize(np.full((7, 3), 3.14, np.float32), 0.02)
+    assert grid.counts.tolist() == [7]
+    assert grid.coords.tolist() == [[0, 0, 0]]
+
+
+def test_a_far_outlier_costs_no_memory() -> None:
+    grid = voxelize(np.array([[0, 0, 0], [1000, -1000, 1000], [0, 0, 0.001]], np.float32), 0.02)
+    assert len(grid) == 2
+    assert grid.point_to_voxel.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_point_that_is_not_finite_is_named(value: float) -> None:
+    xyz = np.zeros((5, 3), np.float32)
+    xyz[3, 1] = value
+    with pytest.raises(ValueError, match="point 3 has a coordinate that is not finite"):
+        voxelize(xyz, 0.02)
+
+
+def test_too_many_cells_are_refused() -> None:
+    with pytest.raises(ValueError, match="too many cells"):
+        voxelize(np.array([[0, 0, 0], [1e9, 0, 0]], np.float32), 0.02)
+    with pytest.raises(ValueError, match="too many cells"):
+        voxelize(np.array([[0, 0, 0], [3e5, 3e5, 3e5]], np.float32), 0.02)
+
+
+@pytest.mark.parametrize("voxel_size", [0.0, -0.02, np.nan, np.inf])
+def test_voxel_size_must_be_a_length(voxel_size: float) -> None:
+    with pytest.raises(ValueError, match="voxel_size must be a positive length"):
+        voxelize(np.zeros((1, 3), np.float32), voxel_size)
+
+
+def test_origin_above_a_point_is_refused() -> None:
+    with pytest.raises(ValueError, match="origin must be at or below every point"):
+        voxelize(np.zeros((1, 3), np.float32), 0.02, origin=np.array([0, 0.1, 0], np.float32))
+
+
+def test_voxel_mean(rng: np.random.Generator) -> None:
+    grid = voxelize(rng.uniform(0, 1, (500, 3)).astype(np.float32), 0.2)
+    for values in (rng.normal(size=(500, 4)).astype(np.float32), rng.integers(0, 256, (500, 3)).astype(np.uint8)):
+        expected = [values[grid.point_to_voxel == v].astype(np.float64).mean(axis=0) for v in range(len(grid))]
+        np.testing.assert_allclose(voxel_mean(values, grid), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="one row per point of the grid"):
+        voxel_mean(np.zeros((3, 1), np.float32), grid)
+
+
+def test_pairs_are_those_of_a_counter(rng: np.random.Generator) -> None:
+    point_to_voxel = rng.integers(0, 40, 1000).astype(np.int32)
+    superpoint = rng.integers(0, 7, 1000).astype(np.int32)
+    voxel, owner, points = pair_superpoints(point_to_voxel, superpoint, 9)
+    assert list(zip(owner, voxel, points)) == voxelize_loop.pair_superpoints(point_to_voxel, superpoint)
+    assert points.sum() == 1000
+
+
+def test_pairs_of_nothing_and_of_wrong_numbers() -> None:
+    nothing = np.zeros(0, np.int32)
+    assert [len(x) for x in pair_superpoints(nothing, nothing, 0)] == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"within 0\.\.1, got 0\.\.2"):
+        pair_superpoints(np.zeros(2, np.int32), np.array([0, 2], np.int32), 2)

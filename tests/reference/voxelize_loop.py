@@ -1,0 +1,21 @@
+"""Voxels with a dictionary, point by point."""
+
+from collections import Counter
+
+import numpy as np
+
+
+def voxelize(xyz: np.ndarray, voxel_size: float, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    numbers: dict[tuple[int, ...], int] = {}
+    point_to_voxel = []
+    for point in xyz.astype(np.float64):
+        cell = tuple(int(np.floor(x)) for x in (point - origin.astype(np.float64)) / voxel_size)
+        point_to_voxel.append(numbers.setdefault(cell, len(numbers)))
+    counts = Counter(point_to_voxel)
+    return np.array(list(numbers)), np.array(point_to_voxel), np.array([counts[v] for v in range(len(numbers))])
+
+
+def pair_superpoints(point_to_voxel: np.ndarray, superpoint: np.ndarray) -> list[tuple[int, int, int]]:
+    """(superpoint, voxel, points), sorted."""
+    pairs = Counter(zip(superpoint.tolist(), point_to_voxel.tolist()))
+    return sorted((s, v, n) for (s, v), n in pairs.items())
