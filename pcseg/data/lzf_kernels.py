@@ -1,0 +1,51 @@
+"""Numba kernel that unpacks LZF, the compression of PCD files."""
+
+from numba import njit
+
+
+@njit(cache=True)
+def unpack_lzf(packed, out):
+    """Unpack LZF.
+
+    Args:
+        packed: uint8 (bytes,).
+        out: uint8 (bytes,), written.
+
+    Returns:
+        bytes written, or -1 where `packed` is damaged or does not fit `out`.
+
+    Source: the format of liblzf: a control byte below 32 is followed by that many literals plus one; otherwise its top
+    three bits are the length of a copy less two (7: the next byte is added), the rest and the next byte its distance.
+    """
+    at = 0
+    end = 0
+    while at < len(packed):
+        control = int(packed[at])
+        at += 1
+        if control < 32:
+            length = control + 1
+            if at + length > len(packed) or end + length > len(out):
+                return -1
+            for _ in range(length):
+                out[end] = packed[at]
+                at += 1
+                end += 1
+        else:
+            length = control >> 5
+            if length == 7:
+                if at >= len(packed):
+                    return -1
+                length += int(packed[at])
+                at += 1
+            if at >= len(packed):
+                return -1
+            source = end - ((control & 31) << 8) - int(packed[at]) - 1
+            at += 1
+            length += 2
+            if source < 0 or end + length > len(out):
+                return -1
+            for _ in range(length):
+                out[end] = out[source]
+                source += 1
+                end += 1
+    return end

@@ -1,0 +1,85 @@
+"""Advice on scans that look wrong: units, axes, doubled points, missing colour."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from pcseg.structures import Scene
+
+# Single precision is coarser than half a millimetre beyond.
+_FAR = 8192.0
+_UP_MARGIN = 1.35
+
+
+def describe(scene: Scene) -> list[str]:
+    """Advice on what about a scan looks wrong: units, the axis that points up, doubled points, missing colour.
+
+    Args:
+        scene: as `read_scan` gave it.
+
+    Returns:
+        One sentence each, with the option of `read_scan` that mends it; empty where nothing looks wrong.
+    """
+    if len(scene) == 0:
+        return ["It has no points."]
+    low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
+    extent = high - low
+    size = " x ".join(f"{edge:.4g}" for edge in extent)
+    advice = []
+    if extent.max() > 200:
+        advice.append(
+            f"It measures {size} m: if the file is in millimetres, read it with scale=0.001 (centimetres 0.01)."
+        )
+    elif extent.max() < 0.5:
+        advice.append(f"It measures {size} m: a room is larger, read it with the scale that makes it metres.")
+    axis = _likely_up(scene.xyz)
+    if axis != "z":
+        advice.append(f"Most level surfaces lie across {axis}, not z: if {axis} points up, read it with up={axis!r}.")
+    if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
+        point = ", ".join(f"{value:.0f}" for value in low)
+        advice.append(f"It lies so far from 0 that single precision costs detail: read it with origin=({point}).")
+    num_doubled = _num_doubled(scene.xyz)
+    if num_doubled:
+        advice.append(f"{num_doubled} of {len(scene)} points stand at the place of another one.")
+    if scene.rgb is None:
+        advice.append("It has no colour: models that were trained with colour will find less.")
+    elif (scene.rgb == scene.rgb[0]).all():
+        advice.append(f"All of its points have one colour, {tuple(scene.rgb[0].tolist())}: it is as good as none.")
+    if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():
+        labels = np.unique(scene.semantic[scene.instance == 0])
+        if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
+            advice.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
+    return advice
+
+
+def _num_doubled(xyz: Float32[np.ndarray, "P 3"]) -> int:
+    """Points that stand exactly where an earlier one stands; by a 64-bit hash, which sorts faster than rows."""
+    bits = (xyz + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0 makes -0 and 0 one
+    primes = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
+    keys = (bits * primes).sum(axis=1, dtype=np.uint64)
+    keys ^= keys >> np.uint64(29)
+    keys.sort()
+    return int((keys[1:] == keys[:-1]).sum())
+
+
+def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:
+    """The axis across which the two strongest layers of surface lie; z unless another one is far ahead of it.
+
+    Floor and ceiling of a room are its largest surfaces, but the walls of a corridor beat them: hence the margin, which
+    real corridors do not reach.
+    """
+    extent = float((xyz.max(axis=0) - xyz.min(axis=0)).max())
+    cell = 0.05 if extent <= 50 else extent / 1000
+    cells = np.floor((xyz - xyz.min(axis=0)) / np.float32(cell)).astype(np.int64)
+    shape = cells.max(axis=0) + 1
+    keys = np.sort(np.ravel_multi_index(tuple(cells.T), tuple(shape)))
+    occupied = keys[np.append(True, keys[1:] != keys[:-1])]
+    shares = []
+    for indices, size in zip(np.unravel_index(occupied, tuple(shape)), shape):
+        # Two neighbouring cells together, as a surface may lie on their border.
+        layer = np.convolve(np.bincount(indices, minlength=size), [1, 1])
+        top = int(layer.argmax())
+        strongest = layer[top]
+        layer[max(0, top - 2) : top + 3] = 0
+        shares.append((strongest + layer.max()) / len(occupied))
+    best = int(np.argmax(shares))
+    return "xyz"[best] if shares[best] > _UP_MARGIN * shares[2] else "z"

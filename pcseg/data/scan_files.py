@@ -1,0 +1,254 @@
+"""Any scan a person has, as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Float64
+
+from pcseg.data.pcd import read_pcd
+from pcseg.data.ply import color_to_uint8, read_ply
+from pcseg.data.scan_advice import describe
+from pcseg.data.text_scans import fields_of_columns, read_text
+from pcseg.labels import SCANNET20, class_set
+from pcseg.structures import Scene
+
+# Axes and signs of the rotations that turn an axis up; handedness stays.
+_UP = {"z": ((0, 1, 2), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "x": ((1, 2, 0), (1, 1, 1))}
+# Single precision is coarser than 4 mm beyond.
+_TOO_FAR = 65536.0
+
+
+def read_scan(
+    path: Path | str,
+    *,
+    drop_nan: bool = False,
+    scale: float | int = 1.0,
+    up: str = "z",
+    origin: Sequence[float | int] | None = None,
+    columns: str | None = None,
+    label_ids: str | None = None,
+    first_instance: int = 1,
+) -> Scene:
+    """Read a scan; its extension says the format, and nothing about units, axes or labels is guessed.
+
+    Args:
+        path: the file. .npz has the keys xyz and, where there are any, rgb (or color, colors), normal, semantic,
+            semantic_nyu40, instance, superpoint, faces; .ply and .pcd have properties of these names. `semantic` holds
+            class indices, -1 for none.
+        drop_nan: leave out points whose coordinates are not finite, and faces at them.
+        scale: factor to metres, 0.001 for a file in millimetres.
+        up: the axis that points up in the file: "x", "y" or "z".
+        origin: point in metres, z up, that becomes 0 0 0; for coordinates too far from 0 for single precision.
+        columns: names of the columns of a text file or .npy that does not name them, e.g. "x y z intensity r g b".
+        label_ids: name of the class set whose benchmark ids a property or column `label` holds; None leaves it unread.
+        first_instance: 1 where instance 0 means no instance; 0 where ids start at 0 and negative ones mean none.
+
+    Returns:
+        The scan, named after the file. Without colours rgb is None; without labels so are semantic and instance. Unit
+        normals, 0 where the file has none. Superpoints are numbered without gaps.
+
+    Raises:
+        ValueError: no such file, an extension that is not known, damaged content, no points, coordinates that are not
+            finite (unless drop_nan) or too far from 0, or options out of range.
+    """
+    path = Path(path)
+    _check_options(scale, up, origin, first_instance)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: extension {path.suffix!r} is not known; expected one of {' '.join(_READERS)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()))
+    lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
+    wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
+    if wrong:
+        raise ValueError(f"{path}: {wrong[0]} has {lengths[wrong[0]]} rows, xyz has {lengths['xyz']}")
+    fields = _without_nan(path, fields, drop_nan)
+    axes, signs = _UP[up]
+    xyz = fields["xyz"][:, axes] * (np.array(signs, np.float64) * scale)
+    if origin is not None:
+        xyz = xyz - np.asarray(origin, np.float64)
+    _check_distance(path, xyz)
+    normal = fields.get("normal")
+    if normal is not None:
+        normal = _unit(normal[:, axes] * np.array(signs, np.float64))
+    superpoint = fields.get("superpoint")
+    if superpoint is not None:
+        superpoint = np.unique(_whole(path, "superpoint", superpoint), return_inverse=True)[1].reshape(-1)
+    faces = fields.get("faces")
+    return Scene(
+        name=path.stem,
+        xyz=np.ascontiguousarray(xyz, np.float32),
+        rgb=fields.get("rgb"),
+        normal=normal,
+        semantic=_semantic(path, fields, label_ids),
+        instance=_instance(path, fields, first_instance),
+        superpoint=None if superpoint is None else superpoint.astype(np.int32),
+        faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
+    )
+
+
+def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    with path.open("rb") as file, _load(path, file) as archive:
+        known = ("xyz", "normal", "semantic", "semantic_nyu40", "label", "instance", "superpoint", "faces")
+        try:
+            fields = {key: archive[key] for key in known if key in archive}
+            color = next((archive[key] for key in ("rgb", "color", "colors") if key in archive), None)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: damaged ({error})") from error
+        keys = list(archive)
+    if "xyz" not in fields:
+        raise ValueError(f"{path}: expected an array xyz, found {', '.join(keys) or 'none'}")
+    if color is not None:
+        fields["rgb"] = color
+    for key, value in fields.items():
+        wide = key in ("xyz", "normal", "rgb", "faces")
+        if value.dtype.kind not in "fiu" or value.ndim != 1 + wide or (wide and value.shape[1] != 3):
+            raise ValueError(f"{path}: expected {key} as numbers {'(P, 3)' if wide else '(P,)'}, found {value.dtype} "
+                             f"{value.shape}")  # fmt: skip
+    if color is not None:
+        fields["rgb"] = color_to_uint8(path, color)
+    faces = fields.get("faces")
+    if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(fields["xyz"])):
+        raise ValueError(f"{path}: faces name points {faces.min()}..{faces.max()}, there are {len(fields['xyz'])}")
+    for key in {"xyz", "normal"} & set(fields):
+        fields[key] = fields[key].astype(np.float64)
+    return fields
+
+
+def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        table = _load(path, file)
+    if table.ndim != 2 or table.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected numbers (P, 3) or (P, 6), found {table.dtype} {table.shape}")
+    if columns is None and table.shape[1] not in (3, 6):
+        raise ValueError(
+            f"{path}: expected (P, 3) or (P, 6), found {table.shape}; name its columns: columns='x y z r g b label'"
+        )
+    return fields_of_columns(path, table.astype(np.float64), columns)
+
+
+def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    try:
+        import laspy
+    except ImportError as error:
+        raise ValueError(f"{path}: reading it needs laspy, run: pip install laspy[lazrs]") from error
+    try:
+        las = laspy.read(path)
+    except (laspy.errors.LaspyException, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a LAS file, or damaged, or compressed without lazrs ({error})") from error
+    names = set(las.point_format.dimension_names)
+    fields = {"xyz": np.stack([np.asarray(las.x), np.asarray(las.y), np.asarray(las.z)], axis=1).astype(np.float64)}
+    if {"red", "green", "blue"} <= names:
+        fields["rgb"] = color_to_uint8(path, np.stack([np.asarray(las[c]) for c in ("red", "green", "blue")], axis=1))
+    for name in {"semantic", "semantic_nyu40", "label", "instance", "superpoint"} & names:
+        fields[name] = np.asarray(las[name])
+    return fields
+
+
+_READERS: dict[str, Callable[[Path, tuple[str, ...] | None], dict[str, np.ndarray]]] = {
+    ".ply": lambda path, _: read_ply(path),
+    ".pcd": lambda path, _: read_pcd(path),
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".txt": read_text,
+    ".xyz": read_text,
+    ".pts": read_text,
+    ".csv": read_text,
+    ".las": _read_las,
+    ".laz": _read_las,
+}
+EXTENSIONS = tuple(_READERS)
+
+__all__ = ["EXTENSIONS", "describe", "read_scan"]
+
+
+def _load(path: Path, file: BinaryIO) -> Any:
+    try:
+        content = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a file of numpy, or damaged ({error})") from error
+    if isinstance(content, np.ndarray) == (path.suffix.lower() == ".npz"):
+        raise ValueError(f"{path}: its content is not what its extension says; rename it to .npy or .npz")
+    return content
+
+
+def _check_options(scale: float | int, up: str, origin: Sequence[float | int] | None, first_instance: int) -> None:
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"expected a finite scale above 0, got {scale}")
+    if up not in _UP:
+        raise ValueError(f"expected up 'x', 'y' or 'z', got {up!r}")
+    if origin is not None and (len(origin) != 3 or not np.isfinite(origin).all()):
+        raise ValueError(f"expected an origin of three finite numbers, got {origin}")
+    if first_instance not in (0, 1):
+        raise ValueError(f"expected first_instance 0 or 1, got {first_instance}")
+
+
+def _without_nan(path: Path, fields: dict[str, np.ndarray], drop_nan: bool) -> dict[str, np.ndarray]:
+    if len(fields["xyz"]) == 0:
+        raise ValueError(f"{path}: no points in it")
+    finite = np.asarray(np.isfinite(fields["xyz"]).all(axis=1))
+    num_bad = int((~finite).sum())
+    if num_bad == 0:
+        return fields
+    if not drop_nan:
+        raise ValueError(
+            f"{path}: {num_bad} of {len(finite)} points have coordinates that are not finite; "
+            f"leave them out with drop_nan=True (--drop-nan)"
+        )
+    if num_bad == len(finite):
+        raise ValueError(f"{path}: none of its {num_bad} points has finite coordinates")
+    kept = {key: value[finite] for key, value in fields.items() if key != "faces"}
+    if "faces" in fields:
+        faces = fields["faces"]
+        new_index = np.cumsum(finite) - 1
+        kept["faces"] = new_index[faces[finite[faces].all(axis=1)]]
+    return kept
+
+
+def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
+        point = ", ".join(f"{value:.0f}" for value in low)
+        raise ValueError(
+            f"{path}: coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single "
+            f"precision; read it with origin=({point}), or with scale=0.001 if it is in millimetres"
+        )
+
+
+def _unit(normal: np.ndarray) -> np.ndarray:
+    normal = np.where(np.isfinite(normal).all(axis=1, keepdims=True), normal, 0.0)
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    return (normal / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def _whole(path: Path, key: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        raise ValueError(f"{path}: expected whole numbers in {key}")
+    if len(values) and not (values.min() >= -(2**31) and values.max() < 2**31 - 1):
+        raise ValueError(f"{path}: expected {key} within 32 bits, found {values.min()}..{values.max()}")
+    return values.astype(np.int64)
+
+
+def _semantic(path: Path, fields: dict[str, np.ndarray], label_ids: str | None) -> np.ndarray | None:
+    if "semantic" in fields:
+        return _whole(path, "semantic", fields["semantic"]).astype(np.int32)
+    if label_ids is not None and "label" in fields:
+        return class_set(label_ids).index_of_ids(_whole(path, "label", fields["label"]))
+    if "semantic_nyu40" in fields:
+        return SCANNET20.index_of_ids(_whole(path, "semantic_nyu40", fields["semantic_nyu40"]))
+    return None
+
+
+def _instance(path: Path, fields: dict[str, np.ndarray], first_instance: int) -> np.ndarray | None:
+    if "instance" not in fields:
+        return None
+    instance = _whole(path, "instance", fields["instance"])
+    if first_instance == 0:
+        instance = np.maximum(instance, -1) + 1
+    elif len(instance) and instance.min() < 0:
+        raise ValueError(f"{path}: expected instance ids from 0 (none), found {instance.min()}; see first_instance")
+    return instance.astype(np.int32)

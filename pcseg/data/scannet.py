@@ -1,0 +1,249 @@
+"""Scans of ScanNet from the raw release: mesh, segments, aggregation, axis alignment and labels."""
+
+import csv
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int32, Int64
+
+from pcseg.data.ply import read_ply
+from pcseg.labels import class_set as class_set_called
+from pcseg.structures import Scene
+
+LABEL_TABLE = "scannetv2-labels.combined.tsv"
+# Which column of the label table holds the ids of a class set.
+LABEL_COLUMNS = {"scannet20": "nyu40id", "scannet200": "id"}
+_SCAN_NAME = re.compile(r"scene\d+_\d+")
+
+
+def find_rooms(raw: Path) -> list[Path]:
+    """Scan folders directly below `raw`, or below its scans and scans_test, in order of name.
+
+    Raises:
+        ValueError: no such folder, or no scans in it.
+    """
+    if not raw.is_dir():
+        raise ValueError(f"{raw}: no such folder; expected the folder of ScanNet that holds scans/sceneNNNN_NN")
+    places = [raw, raw / "scans", raw / "scans_test"]
+    rooms = [room for place in places if place.is_dir() for room in place.iterdir() if _is_scan(room)]
+    if not rooms:
+        raise ValueError(f"{raw}: no folder sceneNNNN_NN in it; expected the folder of ScanNet that holds scans/")
+    return sorted(rooms, key=lambda room: room.name)
+
+
+def room_name(folder: Path) -> str:
+    """Name of a scan: its folder's."""
+    return folder.name
+
+
+def room_files(folder: Path, label_table: Path | None = None) -> list[Path]:
+    """The files that a scan is read from, the mesh first.
+
+    Args:
+        folder: .../sceneNNNN_NN of the release.
+        label_table: counted in where it is there and the scan has annotations.
+
+    Raises:
+        ValueError: no mesh.
+    """
+    name = folder.name
+    if not (folder / f"{name}_vh_clean_2.ply").is_file():
+        raise ValueError(f"{folder}: no {name}_vh_clean_2.ply in it; download the scan again")
+    aggregation = _aggregation(folder)
+    files = [aggregation, _segments(folder), folder / f"{name}.txt", None if aggregation is None else label_table]
+    return [folder / f"{name}_vh_clean_2.ply", *(path for path in files if path is not None and path.is_file())]
+
+
+def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") -> tuple[Scene, list[str]]:
+    """One scan of ScanNet, axes aligned, with its segments as superpoints.
+
+    Args:
+        folder: .../sceneNNNN_NN of the release.
+        label_table: scannetv2-labels.combined.tsv; read only for scans with annotations.
+        class_set: "scannet20" or "scannet200".
+
+    Returns:
+        The scan, and one line of text on whatever it lacks. A scan without aggregation (a test scan) has no labels; one
+        without segments has no superpoints. Instances are objects of the aggregation; those outside the class set
+        have semantic -1.
+
+    Raises:
+        ValueError: a file is missing, damaged, or does not fit the mesh.
+
+    Source: the data organisation page of ScanNet, and its BenchmarkScripts for ids and columns.
+    """
+    name, notes = folder.name, []
+    mesh_path = room_files(folder)[0]
+    mesh = read_ply(mesh_path)
+    xyz = mesh["xyz"]
+    alignment = read_axis_alignment(folder / f"{name}.txt")
+    if alignment is None:
+        notes.append(f"{name}: no axisAlignment in {name}.txt, coordinates left as they are")
+    else:
+        xyz = xyz @ alignment[:3, :3].T + alignment[:3, 3]
+    segments = superpoint = semantic = instance = None
+    segment_path, aggregation_path = _segments(folder), _aggregation(folder)
+    if segment_path is None:
+        notes.append(f"{name}: no segments, superpoints are made from the mesh")
+    else:
+        segments = read_segments(segment_path, len(xyz))
+        superpoint = np.unique(segments, return_inverse=True)[1].reshape(-1).astype(np.int32)
+    if aggregation_path is None:
+        notes.append(f"{name}: no aggregation, the scan has no labels")
+    elif segments is None:
+        raise ValueError(
+            f"{folder}: {aggregation_path.name} without {name}_vh_clean_2.0.010000.segs.json; download the scan again"
+        )
+    else:
+        groups = read_aggregation(aggregation_path)
+        semantic, instance = _labels(aggregation_path, groups, segments, label_table, class_set, notes)
+    faces = mesh.get("faces")
+    scene = Scene(
+        name=name,
+        xyz=xyz.astype(np.float32),
+        rgb=mesh.get("rgb"),
+        semantic=semantic,
+        instance=instance,
+        superpoint=superpoint,
+        faces=None if faces is None else faces.astype(np.int32),
+    )
+    return scene, notes
+
+
+def read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
+    """The matrix of the line ``axisAlignment = ...`` (row by row), or None where there is no such line or file.
+
+    Raises:
+        ValueError: the line does not hold 16 finite numbers.
+    """
+    if not path.is_file():
+        return None
+    for line in path.read_text(errors="replace").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "axisAlignment":
+            try:
+                numbers = np.array([float(field) for field in value.split()])
+            except ValueError:
+                numbers = np.empty(0)
+            if len(numbers) != 16 or not np.isfinite(numbers).all():
+                raise ValueError(f"{path}: expected 16 numbers after axisAlignment, found {value.strip()!r}")
+            return numbers.reshape(4, 4)
+    return None
+
+
+def read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
+    """Segment id of each vertex.
+
+    Raises:
+        ValueError: damaged, or not one id per vertex.
+    """
+    segments = _read_json(path, "segIndices")["segIndices"]
+    if not isinstance(segments, list) or len(segments) != num_points:
+        found = len(segments) if isinstance(segments, list) else type(segments).__name__
+        raise ValueError(f"{path}: expected segIndices of {num_points} vertices, found {found}")
+    if not all(type(segment) is int for segment in segments):
+        raise ValueError(f"{path}: expected whole numbers in segIndices")
+    return np.array(segments, np.int64)
+
+
+def read_aggregation(path: Path) -> list[tuple[int, str, list[int]]]:
+    """Objects of a scan: id from 0, raw category, segments.
+
+    Raises:
+        ValueError: damaged, or two objects with one id.
+    """
+    groups = []
+    for entry in _read_json(path, "segGroups")["segGroups"]:
+        missing = [key for key in ("objectId", "label", "segments") if key not in entry]
+        if missing:
+            raise ValueError(f"{path}: an object of segGroups has no {missing[0]}")
+        groups.append((int(entry["objectId"]), str(entry["label"]), [int(segment) for segment in entry["segments"]]))
+    ids = [object_id for object_id, _, _ in groups]
+    if len(set(ids)) != len(ids) or min(ids, default=0) < 0:
+        raise ValueError(f"{path}: expected a different objectId >= 0 for each object, found {sorted(ids)}")
+    return groups
+
+
+@functools.cache
+def read_label_table(path: Path, column: str) -> dict[str, int]:
+    """Id of each raw category.
+
+    Args:
+        path: scannetv2-labels.combined.tsv.
+        column: "nyu40id" or "id".
+
+    Raises:
+        ValueError: no such file, or it lacks a column.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; it comes with the release, next to scans/")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        missing = [name for name in ("raw_category", column) if name not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}: no column {missing[0]}, found {', '.join(rows.fieldnames or ())}")
+        return {row["raw_category"]: int(row[column]) for row in rows if row["raw_category"] and row[column]}
+
+
+def _labels(
+    path: Path,
+    groups: list[tuple[int, str, list[int]]],
+    segments: Int64[np.ndarray, "P"],
+    label_table: Path,
+    class_set: str,
+    notes: list[str],
+) -> tuple[Int32[np.ndarray, "P"], Int32[np.ndarray, "P"]]:
+    """Class index and instance of each vertex; where objects share a segment the last has it, as in ScanNet's code."""
+    classes = class_set_called(class_set)
+    if class_set not in LABEL_COLUMNS:
+        raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(LABEL_COLUMNS)}")
+    table = read_label_table(label_table, LABEL_COLUMNS[class_set])
+    unknown = sorted({label for _, label, _ in groups if label not in table})
+    if unknown:
+        raise ValueError(f"{path}: label {unknown[0]!r} is not in {label_table}")
+    ids, dense = np.unique(segments, return_inverse=True)
+    row_of = {segment: row for row, segment in enumerate(ids.tolist())}
+    semantic = np.full(len(ids), -1, np.int32)
+    instance = np.zeros(len(ids), np.int32)
+    num_shared = num_missing = 0
+    for object_id, label, members in groups:
+        index = int(classes.index_of_ids(np.array([table[label]], np.int64))[0])
+        rows = [row_of[segment] for segment in members if segment in row_of]
+        num_missing += len(members) - len(rows)
+        num_shared += int((instance[rows] > 0).sum())
+        semantic[rows], instance[rows] = index, object_id + 1
+    if num_shared:
+        notes.append(f"{path.name}: {num_shared} segments belong to two objects, the later one has them")
+    if num_missing:
+        notes.append(f"{path.name}: {num_missing} segments of its objects are not in the mesh, left out")
+    dense = dense.reshape(-1)
+    return semantic[dense], instance[dense]
+
+
+def _read_json(path: Path, key: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); download the scan again") from error
+    if not isinstance(content, dict) or key not in content:
+        raise ValueError(f"{path}: no {key} in it; download the scan again")
+    return content
+
+
+def _is_scan(folder: Path) -> bool:
+    has_mesh = (folder / f"{folder.name}_vh_clean_2.ply").is_file()
+    return folder.is_dir() and (has_mesh or _SCAN_NAME.fullmatch(folder.name) is not None)
+
+
+def _aggregation(folder: Path) -> Path | None:
+    names = (f"{folder.name}.aggregation.json", f"{folder.name}_vh_clean.aggregation.json")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _segments(folder: Path) -> Path | None:
+    path = folder / f"{folder.name}_vh_clean_2.0.010000.segs.json"
+    return path if path.is_file() else None

@@ -1,0 +1,166 @@
+"""Raw ScanNet scans, whole, without annotations, and damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plyfile import PlyData, PlyElement
+
+from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_axis_alignment, read_room, room_files
+from pcseg.labels import SCANNET20
+
+ALIGNMENT = np.array([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]])
+NAME = "scene0000_00"
+SEGMENTS = [5, 5, 5, 9, 9, 2, 2, 40]
+GROUPS = [
+    {"objectId": 0, "label": "office chair", "segments": [9]},
+    {"objectId": 2, "label": "wall", "segments": [5]},
+    {"objectId": 1, "label": "ceiling fan", "segments": [2]},
+]
+
+
+def write_scan(
+    raw: Path,
+    *,
+    name: str = NAME,
+    aggregation: str = "{name}.aggregation.json",
+    groups: list[dict[str, Any]] | None = None,
+    segments: list[int] | None = SEGMENTS,
+    info: str | None = None,
+) -> Path:
+    """A scan of eight vertices; aggregation "" leaves it out, segments None as well."""
+    raw.mkdir(exist_ok=True)
+    lines = [
+        "id\traw_category\tcategory\tnyu40id",
+        "2\toffice chair\tchair\t5",
+        "1\twall\twall\t1",
+        "7\tceiling fan\tfan\t40",
+    ]
+    (raw / LABEL_TABLE).write_text("\n".join(lines) + "\n")
+    folder = raw / "scans" / name
+    folder.mkdir(parents=True)
+    vertex = np.zeros(8, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
+    vertex["x"], vertex["red"] = np.arange(8), np.arange(8) * 10
+    face = np.empty(1, [("vertex_indices", "i4", (3,))])
+    face["vertex_indices"] = [[0, 1, 2]]
+    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
+    PlyData(elements).write(str(folder / f"{name}_vh_clean_2.ply"))
+    if aggregation:
+        content = {"sceneId": name, "segGroups": GROUPS if groups is None else groups}
+        (folder / aggregation.format(name=name)).write_text(json.dumps(content))
+    if segments is not None:
+        (folder / f"{name}_vh_clean_2.0.010000.segs.json").write_text(json.dumps({"segIndices": segments}))
+    if info is None:
+        info = f"appVersion = 1\naxisAlignment = {' '.join(map(str, ALIGNMENT.reshape(-1)))} \nnumColorFrames = 9\n"
+    if info:
+        (folder / f"{name}.txt").write_text(info)
+    return folder
+
+
+@pytest.mark.parametrize("aggregation", ["{name}.aggregation.json", "{name}_vh_clean.aggregation.json"])
+def test_scan(tmp_path: Path, aggregation: str) -> None:
+    folder = write_scan(tmp_path, aggregation=aggregation)
+    scene, notes = read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    assert scene.name == NAME
+    assert notes == []
+    # Row-major: x' = -y + 1, y' = x + 2, z' = z + 3.
+    np.testing.assert_allclose(scene.xyz, [[1, i + 2, 3] for i in range(8)])
+    assert scene.rgb is not None
+    np.testing.assert_array_equal(scene.rgb[:, 0], np.arange(8) * 10)
+    np.testing.assert_array_equal(scene.superpoint, [1, 1, 1, 2, 2, 0, 0, 3])
+    # Instances are objectId + 1; the fan is an object without a class of the benchmark, the last vertex has no object.
+    np.testing.assert_array_equal(scene.instance, [3, 3, 3, 1, 1, 2, 2, 0])
+    wall, chair = SCANNET20.index("wall"), SCANNET20.index("chair")
+    np.testing.assert_array_equal(scene.semantic, [wall] * 3 + [chair] * 2 + [-1] * 3)
+    np.testing.assert_array_equal(scene.faces, [[0, 1, 2]])
+    assert len(room_files(folder, tmp_path / LABEL_TABLE)) == 5
+
+
+def test_test_scan_without_anything(tmp_path: Path) -> None:
+    folder = write_scan(tmp_path, aggregation="", segments=None, info="")
+    (tmp_path / LABEL_TABLE).unlink()
+    scene, notes = read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    assert scene.semantic is None
+    assert scene.instance is None
+    assert scene.superpoint is None
+    np.testing.assert_allclose(scene.xyz[:, 0], np.arange(8))
+    assert len(notes) == 3
+    assert "no axisAlignment" in notes[0]
+    assert len(room_files(folder, tmp_path / LABEL_TABLE)) == 1
+
+
+def test_segments_of_two_objects_and_of_none(tmp_path: Path) -> None:
+    groups = [*GROUPS, {"objectId": 3, "label": "wall", "segments": [9, 77]}]
+    scene, notes = read_room(write_scan(tmp_path, groups=groups), label_table=tmp_path / LABEL_TABLE)
+    np.testing.assert_array_equal(scene.instance, [3, 3, 3, 4, 4, 2, 2, 0])
+    assert scene.semantic is not None
+    assert scene.semantic[3] == SCANNET20.index("wall")
+    assert "1 segments belong to two objects" in notes[0]
+    assert "1 segments of its objects are not in the mesh" in notes[1]
+
+
+def test_no_objects(tmp_path: Path) -> None:
+    scene, _ = read_room(write_scan(tmp_path, groups=[]), label_table=tmp_path / LABEL_TABLE)
+    np.testing.assert_array_equal(scene.instance, np.zeros(8))
+    np.testing.assert_array_equal(scene.semantic, np.full(8, -1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"segments": SEGMENTS[:-1]}, "expected segIndices of 8 vertices, found 7"),
+        ({"segments": [*SEGMENTS[:-1], "a"]}, "whole numbers"),
+        ({"segments": None}, r"aggregation\.json without"),
+        ({"groups": [{"objectId": 0, "label": "chair"}]}, "has no segments"),
+        ({"groups": [GROUPS[0], GROUPS[0]]}, "different objectId"),
+        ({"groups": [{"objectId": 0, "label": "dragon", "segments": [5]}]}, "label 'dragon' is not in"),
+        ({"info": "axisAlignment = 1 0 0\n"}, "expected 16 numbers"),
+        ({"info": "axisAlignment = 1 0 x\n"}, "expected 16 numbers"),
+    ],
+)
+def test_damaged(tmp_path: Path, options: dict, message: str) -> None:
+    folder = write_scan(tmp_path, **options)
+    with pytest.raises(ValueError, match=message):
+        read_room(folder, label_table=tmp_path / LABEL_TABLE)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    folder = write_scan(tmp_path)
+    table = tmp_path / LABEL_TABLE
+    with pytest.raises(ValueError, match=r"absent\.tsv: no such file"):
+        read_room(folder, label_table=tmp_path / "absent.tsv")
+    (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
+    with pytest.raises(ValueError, match="no column raw_category, found a, b"):
+        read_room(folder, label_table=tmp_path / "other.tsv")
+    with pytest.raises(ValueError, match="not one of ScanNet"):
+        read_room(folder, label_table=table, class_set="s3dis")
+    segments = folder / f"{NAME}_vh_clean_2.0.010000.segs.json"
+    for content in ("{", "[]", "{}"):
+        segments.write_text(content)
+        with pytest.raises(ValueError, match=r"segs\.json: (damaged|no segIndices)"):
+            read_room(folder, label_table=table)
+    (folder / f"{NAME}_vh_clean_2.ply").unlink()
+    with pytest.raises(ValueError, match=r"no scene0000_00_vh_clean_2\.ply"):
+        room_files(folder)
+
+
+def test_find_rooms(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such folder"):
+        find_rooms(tmp_path / "absent")
+    with pytest.raises(ValueError, match="no folder sceneNNNN_NN"):
+        find_rooms(tmp_path)
+    write_scan(tmp_path, name="scene0002_00")
+    folder = write_scan(tmp_path, name="scene0001_00")
+    (tmp_path / "scans_test").mkdir()
+    (tmp_path / "scans_test" / "scene0707_00").mkdir()
+    (tmp_path / "scans" / "notes").mkdir()
+    assert [room.name for room in find_rooms(tmp_path)] == ["scene0001_00", "scene0002_00", "scene0707_00"]
+    assert find_rooms(folder.parent)[0] == folder
+
+
+def test_no_alignment(tmp_path: Path) -> None:
+    assert read_axis_alignment(tmp_path / "absent.txt") is None
+    (tmp_path / "a.txt").write_text("numColorFrames = 9\n")
+    assert read_axis_alignment(tmp_path / "a.txt") is None

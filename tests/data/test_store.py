@@ -1,0 +1,216 @@
+"""Processed rooms: what is written is what is read, and damage is told with the file's name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.data.store import (
+    Source,
+    is_current,
+    list_rooms,
+    read_manifest,
+    read_room,
+    source_of,
+    verify_room,
+    write_room,
+)
+from pcseg.structures import Scene
+
+SOURCE = Source("raw/room", "abc")
+
+
+def make_scene(rng: np.random.Generator, name: str = "room", num_points: int = 50) -> Scene:
+    return Scene(
+        name=name,
+        xyz=rng.normal(size=(num_points, 3)).astype(np.float32),
+        rgb=rng.integers(0, 256, (num_points, 3)).astype(np.uint8),
+        semantic=np.where(np.arange(num_points) < 40, 8, -1).astype(np.int32),
+        instance=np.where(np.arange(num_points) < 40, 1 + np.arange(num_points) // 20, 0).astype(np.int32),
+        superpoint=(np.arange(num_points) // 10).astype(np.int32),
+        faces=np.array([[0, 1, 2]], np.int32),
+    )
+
+
+def test_round_trip(tmp_path: Path, rng: np.random.Generator) -> None:
+    scene = make_scene(rng)
+    folder = write_room(tmp_path, scene, "s3dis", SOURCE, ["a note"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["room"]
+    assert not (folder / "normal.npy").exists()
+    read = read_room(folder)
+    assert read.name == "room"
+    assert read.normal is None
+    for key in ("xyz", "rgb", "semantic", "instance", "superpoint", "faces"):
+        array = getattr(read, key)
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+        np.testing.assert_array_equal(array, getattr(scene, key))
+        assert array.dtype == getattr(scene, key).dtype
+    manifest = read_manifest(folder)
+    assert manifest["num_points"] == 50
+    assert manifest["num_superpoints"] == 5
+    assert manifest["num_instances"] == 2
+    assert manifest["num_unlabelled_points"] == 10
+    assert manifest["points_per_class"]["chair"] == 40
+    assert manifest["instances_per_class"]["chair"] == 2
+    assert sum(manifest["instances_per_class"].values()) == 2
+    assert manifest["source"] == {"path": "raw/room", "fingerprint": "abc"}
+    assert manifest["notes"] == ["a note"]
+    verify_room(folder)
+
+
+def test_points_alone_and_one_point(tmp_path: Path) -> None:
+    folder = write_room(tmp_path, Scene("dot", np.zeros((1, 3), np.float32)), "scannet20", SOURCE)
+    read = read_room(folder)
+    assert len(read) == 1
+    assert read.semantic is None
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "xyz.npy"]
+
+
+def test_mesh_without_faces(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = write_room(tmp_path, make_scene(rng).with_(faces=np.zeros((0, 3), np.int32)), "s3dis", SOURCE)
+    faces = read_room(folder).faces
+    assert faces is not None
+    assert faces.shape == (0, 3)
+    verify_room(folder)
+
+
+def test_written_again_in_place(tmp_path: Path, rng: np.random.Generator) -> None:
+    write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+    write_room(tmp_path, make_scene(rng, num_points=60), "s3dis", SOURCE)
+    assert len(read_room(tmp_path / "room")) == 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["room"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
+    write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+
+    def full(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_room(tmp_path, make_scene(rng, num_points=60), "s3dis", SOURCE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["room"]
+    assert len(read_room(tmp_path / "room")) == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "a/b"}, "cannot be a folder's"),
+        ({"name": ".a"}, "cannot be a folder's"),
+        ({"semantic": np.full(50, 13, np.int32)}, r"expected semantic -1..12 \(s3dis\), found 13..13"),
+        ({"semantic": np.full(50, -2, np.int32)}, "expected semantic"),
+        ({"instance": np.full(50, -1, np.int32)}, "expected instance ids from 0"),
+        ({"superpoint": np.full(50, 1, np.int32)}, "gaps, no point has 0"),
+        ({"superpoint": np.full(50, -1, np.int32)}, "superpoint ids from 0"),
+        ({"faces": np.array([[0, 1, 50]], np.int32)}, "faces name points"),
+    ],
+)
+def test_refused(tmp_path: Path, rng: np.random.Generator, change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_room(tmp_path, make_scene(rng).with_(**change), "s3dis", SOURCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_points_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no points"):
+        write_room(tmp_path, Scene("empty", np.zeros((0, 3), np.float32)), "s3dis", SOURCE)
+    with pytest.raises(ValueError, match="no class set 'kitti'"):
+        write_room(tmp_path, Scene("dot", np.zeros((1, 3), np.float32)), "kitti", SOURCE)
+
+
+def test_damage_is_told_with_the_file(tmp_path: Path, rng: np.random.Generator) -> None:
+    def fresh() -> Path:
+        return write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+
+    folder = fresh()
+    (folder / "rgb.npy").unlink()
+    with pytest.raises(ValueError, match=r"rgb\.npy: missing; run tools/preprocess"):
+        read_room(folder)
+    folder = fresh()
+    content = (folder / "semantic.npy").read_bytes()
+    for size in (0, 5, 100, len(content) - 1):
+        (folder / "semantic.npy").write_bytes(content[:size])
+        with pytest.raises(ValueError, match=r"semantic\.npy: damaged"):
+            read_room(folder)
+    np.save(folder / "semantic.npy", np.zeros(49, np.int32))
+    with pytest.raises(ValueError, match=r"semantic\.npy: expected int32 \[50\], found int32 \[49\]"):
+        read_room(folder)
+    folder = fresh()
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
+        read_room(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"no manifest\.json"):
+        read_room(folder)
+    folder = fresh()
+    np.save(folder / "xyz.npy", np.full((50, 3), np.nan, np.float32))
+    with pytest.raises(ValueError, match="not finite"):
+        read_room(folder)
+    folder = fresh()
+    np.save(folder / "xyz.npy", np.zeros((50, 3), np.float32))
+    read_room(folder)
+    with pytest.raises(ValueError, match="not those that were written"):
+        verify_room(folder)
+
+
+def test_another_format_version(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
+    with pytest.raises(ValueError, match=r"format version 99, .* run tools/preprocess_\*\.py with --force"):
+        read_room(folder)
+    assert not is_current(tmp_path, "room", "s3dis", SOURCE)
+
+
+def test_is_current(tmp_path: Path, rng: np.random.Generator) -> None:
+    assert not is_current(tmp_path, "room", "s3dis", SOURCE)
+    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+    assert is_current(tmp_path, "room", "s3dis", SOURCE)
+    assert not is_current(tmp_path, "room", "scannet20", SOURCE)
+    assert not is_current(tmp_path, "room", "s3dis", Source("raw/room", "abd"))
+    (folder / "xyz.npy").unlink()
+    assert not is_current(tmp_path, "room", "s3dis", SOURCE)
+
+
+def test_source_fingerprint(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("1")
+    first = source_of(tmp_path, [file])
+    assert first == source_of(tmp_path, [file])
+    assert first.fingerprint != source_of(tmp_path, [file], "voxel_size=0.05").fingerprint
+    file.write_text("12")
+    assert first.fingerprint != source_of(tmp_path, [file]).fingerprint
+    with pytest.raises(FileNotFoundError):
+        source_of(tmp_path, [tmp_path / "absent"])
+
+
+def test_list_rooms(tmp_path: Path) -> None:
+    root = tmp_path / "rooms"
+    with pytest.raises(ValueError, match="no such folder"):
+        list_rooms(root, ["*"])
+    for name in ("Area_1_a", "Area_5_a", "Area_5_b"):
+        write_room(root, Scene(name, np.zeros((1, 3), np.float32)), "s3dis", SOURCE)
+    (root / ".Area_5_c.unfinished").mkdir()
+    (root / "report.json").write_text("{}")
+
+    def names(*patterns: str) -> list[str]:
+        return [folder.name for folder in list_rooms(root, patterns)]
+
+    assert names("*") == ["Area_1_a", "Area_5_a", "Area_5_b"]
+    assert names("Area_5_*") == ["Area_5_a", "Area_5_b"]
+    assert names("*", "!Area_5_*") == ["Area_1_a"]
+    assert names("!Area_5_b", "*_a", "*_b") == ["Area_1_a", "Area_5_a"]
+    split = tmp_path / "split.txt"
+    split.write_text("Area_5_b\n\nArea_9_z\n")
+    assert names(str(split)) == ["Area_5_b"]
+    assert names("*", f"!{split}") == ["Area_1_a", "Area_5_a"]
+    with pytest.raises(ValueError, match="no room matches Area_7_\\*; it holds 3 rooms: Area_1_a, Area_5_a, Area_5_b"):
+        names("Area_7_*")
+    with pytest.raises(ValueError, match="no pattern at all"):
+        names()
+    with pytest.raises(ValueError, match=r"absent\.txt: no such file"):
+        names("absent.txt")

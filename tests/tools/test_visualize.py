@@ -1,0 +1,106 @@
+"""tools/visualize.py: pages and pictures from results, rooms and scans; one sentence and status 2 for the rest."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcseg.data.store import source_of, write_room
+from pcseg.inference.result_file import save_result
+from pcseg.labels import S3DIS
+from pcseg.structures import Instances, Scene
+
+TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def visualize(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the tool in this process; returns exit status, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def scene(rng: np.random.Generator) -> Scene:
+    xyz = rng.uniform(0, 3, (600, 3)).astype(np.float32)
+    half = (np.arange(600) >= 300).astype(np.int32)
+    return Scene("room", xyz, np.full((600, 3), 99, np.uint8), None, 8 * half, half, half)
+
+
+@pytest.fixture
+def result(scene: Scene, tmp_path: Path) -> Path:
+    objects = Instances(np.eye(2, dtype=np.bool_)[1:], np.array([8]), np.array([0.7], np.float32), scene.superpoint)
+    save_result(tmp_path / "room.npz", scene, objects, scene.semantic, S3DIS)
+    return tmp_path / "room.npz"
+
+
+def test_result(result: Path, tmp_path: Path, visualize: Run) -> None:
+    png, page = tmp_path / "a.png", tmp_path / "a.html"
+    status, out, err = visualize(result, "--png", png, "--html", page, "--threshold", "0.5", "--cut", "2.5")
+    assert (status, err) == (0, "")
+    assert out.split() == [str(png), str(page)]
+    with Image.open(png) as image:
+        assert image.width > 3 * 600, "input, truth and prediction"
+    assert '"key":"prediction"' in page.read_text(encoding="utf-8")
+
+
+def test_processed_room(scene: Scene, tmp_path: Path, visualize: Run) -> None:
+    raw = tmp_path / "raw.txt"
+    raw.write_text("raw")
+    folder = write_room(tmp_path / "rooms", scene, "s3dis", source_of(raw, [raw]))
+    status, _, err = visualize(folder, "--png", tmp_path / "a.png")
+    assert (status, err) == (0, "")
+
+
+def test_scan(scene: Scene, tmp_path: Path, visualize: Run) -> None:
+    np.savez(tmp_path / "scan.npz", xyz=scene.xyz)
+    assert visualize(tmp_path / "scan.npz", "--html", tmp_path / "a.html")[0] == 0
+    np.savez(tmp_path / "scan.npz", xyz=scene.xyz, semantic=scene.semantic, instance=scene.instance)
+    status, _, err = visualize(tmp_path / "scan.npz", "--html", tmp_path / "a.html")
+    assert status == 2
+    assert "--classes s3dis|scannet20" in err
+    assert visualize(tmp_path / "scan.npz", "--html", tmp_path / "a.html", "--classes", "s3dis")[0] == 0
+
+
+def test_one_sentence_for_bad_input(result: Path, tmp_path: Path, visualize: Run) -> None:
+    cases = {
+        "no such file or folder": (tmp_path / "nowhere.npz", "--png", tmp_path / "a.png"),
+        "a.gif: pictures are written as .png": (result, "--png", tmp_path / "a.gif"),
+        "does not exist": (result, "--html", tmp_path / "no" / "a.html"),
+        "expected a processed room": (tmp_path, "--png", tmp_path / "a.png"),
+        "take one RESULT, got 2": (result, result, "--png", tmp_path / "a.png"),
+        "--threshold must be from 0 to 1, got 7.0": (result, "--threshold", "7", "--png", tmp_path / "a.png"),
+        "no point lies below the cut": (result, "--cut", "-50", "--png", tmp_path / "a.png"),
+    }
+    for message, arguments in cases.items():
+        status, out, err = visualize(*arguments)
+        assert (status, out) == (2, ""), message
+        assert message in err
+        assert err.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["room.npz"]
+
+
+def test_damaged_result(result: Path, tmp_path: Path, visualize: Run) -> None:
+    result.write_bytes(result.read_bytes()[:-300])
+    status, _, err = visualize(result, "--png", tmp_path / "a.png")
+    assert status == 2
+    assert err.startswith(f"error: {result}")
+
+
+def test_usage(visualize: Run) -> None:
+    assert visualize()[0] == 2

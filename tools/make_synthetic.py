@@ -1,0 +1,46 @@
+"""Makes synthetic rooms in the raw layout of S3DIS or ScanNet."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pcseg.data.synthetic import FORMATS, write_rooms
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Command line of this tool."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to; it is created")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="raw layout to write")
+    parser.add_argument("--rooms", type=int, default=12, metavar="N", help="number of rooms (default: 12)")
+    parser.add_argument("--seed", type=int, default=0, help="room i depends on the seed and i alone (default: 0)")
+    parser.add_argument("--points", type=int, default=60_000, help="points of a room of middling size (default: 60000)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the tool; returns its exit status."""
+    args = parse_arguments(arguments)
+    try:
+        rooms = write_rooms(
+            args.out,
+            format=args.format,
+            num_rooms=args.rooms,
+            seed=args.seed,
+            num_points=args.points,
+            num_workers=args.workers,
+        )
+        for _ in tqdm(rooms, total=args.rooms, desc=f"synthetic {args.format}", unit="room"):
+            pass
+    except (ValueError, OSError) as error:
+        print(f"make_synthetic.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
