@@ -68,7 +68,7 @@ def make_mesh_room(
     eyes = stand_points(plan, rng)
     blocking = occluders(surfaces, walls=plan.notch is not None)
     seen = np.flatnonzero(facing_weight(patches, eyes) > 0)
-    spacing = np.sqrt(0.75 * patches.areas()[seen].sum() / num_wanted(plan, num_points))
+    spacing = np.sqrt(patches.areas()[seen].sum() / num_wanted(plan, num_points))
     grid = _grid(patches, seen, float(spacing))
     xyz, normal = evaluate_points(patches.kind, patches.frame, patches.extra, grid.patch, grid.u, grid.v)
     owner = surfaces.instance[grid.patch]
