@@ -280,7 +280,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
 
 def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     by_kind = {get_args(typing.get_type_hints(o)["kind"])[0]: o for o in options}
-    name = value.get("kind") if isinstance(value, dict) else None
+    first = next(iter(by_kind))  # the default, as in Config
+    name = value.get("kind", first) if isinstance(value, dict) else None
     if name not in by_kind:
         raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
     return _build_dataclass(by_kind[name], value, where)

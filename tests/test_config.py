@@ -32,6 +32,12 @@ def test_another_kind_of_criterion_starts_from_its_own_defaults(recipe: Path) ->
     assert config.criterion == cfg.HungarianConfig()
 
 
+def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:
+    path = tmp_path / "bare.yaml"
+    path.write_text("data: {root: rooms}\n")
+    assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == cfg.CompetitiveConfig(anneal=0.3)
+
+
 def test_base_is_read_and_changed(recipe: Path) -> None:
     child = recipe.with_name("child.yaml")
     child.write_text("base: recipe.yaml\ntrain: {steps: 7}\n")

@@ -164,7 +164,8 @@ class QueryDecoder(nn.Module):
         semantic = list(self.semantic_head(memory_flat).split(sizes))
         memory, real = pad_rooms(memory_flat, sizes)
         memory_position, _ = pad_rooms(self.position(xyz), sizes)
-        mask_features = self.mask_features(memory)
+        # Objects of one class differ by where they are, so masks see positions as well.
+        mask_features = self.mask_features(memory + memory_position)
         x, query_position = self._start(memory, memory_position, xyz, sizes)
 
         outputs = [self._read_out(x, mask_features, sizes)]

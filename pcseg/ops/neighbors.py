@@ -1,0 +1,256 @@
+"""Which voxels meet at each offset of a convolution kernel, on sparse grids."""
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int32, Int64
+from torch import Tensor
+
+from pcseg.ops.neighbor_kernels import find_shifted, list_pairs
+
+MAX_CELLS = 2**60  # cells of the box around all voxels that int64 keys can tell apart, with room to spare
+BLOCK = 128  # voxels that the CPU kernels take at a time: their features fit into the first cache
+
+
+@dataclass(frozen=True)
+class KernelMap:
+    """Pairs of rows (input, output) that the offsets of a kernel join, offset after offset.
+
+    Voxels are ranked (in the order of their keys), and within one offset the ranks of the inputs and of the outputs
+    both ascend. Blocks of `BLOCK` consecutive ranks are therefore consecutive pairs, and no two blocks share a row.
+
+    Args:
+        in_index: row of the input voxel of each pair.
+        out_index: row of the output voxel of each pair; within one offset every row occurs at most once.
+        in_blocks: pairs ``in_blocks[b, k]:in_blocks[b + 1, k]`` of offset k have their input in block b.
+        out_blocks: pairs ``out_blocks[b, k]:out_blocks[b + 1, k]`` of offset k have their output in block b.
+        num_in: voxels on the input side.
+        num_out: voxels on the output side.
+    """
+
+    in_index: Int32[Tensor, "pairs"]
+    out_index: Int32[Tensor, "pairs"]
+    in_blocks: Int64[np.ndarray, "num_in_blocks_1 K"]
+    out_blocks: Int64[np.ndarray, "num_out_blocks_1 K"]
+    num_in: int
+    num_out: int
+
+    @property
+    def num_offsets(self) -> int:
+        return self.out_blocks.shape[1]
+
+    def pairs(self, offset: int) -> slice:
+        """Where the pairs of an offset are."""
+        return slice(int(self.out_blocks[0, offset]), int(self.out_blocks[-1, offset]))
+
+    def transposed(self) -> "KernelMap":
+        """The map of the inverse convolution: input and output change places."""
+        return KernelMap(self.out_index, self.in_index, self.out_blocks, self.in_blocks, self.num_out, self.num_in)
+
+    def to(self, device: torch.device) -> "KernelMap":
+        """A copy whose pairs are on `device`."""
+        return replace(self, in_index=self.in_index.to(device), out_index=self.out_index.to(device))
+
+
+def voxel_keys(
+    coords: Int32[np.ndarray, "V 4"], batch_size: int, margin: int = 0
+) -> tuple[Int64[np.ndarray, "V"], tuple[int, int, int]]:
+    """One integer per voxel, in the order of (batch, x, y, z).
+
+    Args:
+        coords: batch index, x, y, z; not negative.
+        batch_size: rooms in the batch.
+        margin: free cells kept around the voxels, so that a neighbour up to this far never wraps into another row.
+
+    Returns:
+        The keys, and the steps of the key along x, y and z.
+
+    Raises:
+        ValueError: the box around the voxels has more cells than an int64 can count.
+    """
+    size = [int(n) + 1 + 2 * margin for n in coords[:, 1:].max(axis=0)] if len(coords) else [1, 1, 1]
+    steps = (size[1] * size[2], size[2], 1)
+    if batch_size * size[0] * steps[0] >= MAX_CELLS:
+        raise ValueError(f"voxel coordinates span {size} cells, more than int64 keys can count: use larger voxels")
+    keys = coords[:, 0].astype(np.int64) * (size[0] * steps[0])
+    for axis in range(3):
+        keys += (coords[:, axis + 1].astype(np.int64) + margin) * steps[axis]
+    return keys, steps
+
+
+def is_ascending(keys: Int64[np.ndarray, "V"]) -> bool:
+    """Whether every key is larger than the one before."""
+    return bool((keys[1:] > keys[:-1]).all())
+
+
+def voxel_order(coords: Int32[Tensor, "V 4"], batch_size: int) -> Int64[Tensor, "V"] | None:
+    """Checks the voxels of a batch, and says how to sort them.
+
+    Args:
+        coords: batch index, x, y, z.
+        batch_size: rooms in the batch.
+
+    Returns:
+        The order that sorts the rows, or None where they are sorted.
+
+    Raises:
+        ValueError: wrong shape or dtype, a negative coordinate, a row that occurs twice, or a batch index that is not
+            below batch_size.
+    """
+    if coords.dtype != torch.int32 or coords.ndim != 2 or coords.shape[1] != 4:
+        raise ValueError(
+            f"voxel coordinates must be int32 (V, 4): batch, x, y, z; got {coords.dtype} {tuple(coords.shape)}"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    rows = coords.cpu().numpy()
+    if not len(rows):
+        return None
+    if rows.min() < 0:
+        row = int((rows < 0).any(axis=1).argmax())
+        raise ValueError(f"voxel {row} has a negative coordinate: {rows[row].tolist()}; shift the room to start at 0")
+    if rows[:, 0].max() >= batch_size:
+        row = int(rows[:, 0].argmax())
+        raise ValueError(f"voxel {row} is in room {rows[row, 0]} (counted from 0), but batch_size is {batch_size}")
+    keys, _ = voxel_keys(rows, batch_size)
+    if is_ascending(keys):
+        return None
+    order = keys.argsort(kind="stable")
+    same = np.flatnonzero(np.diff(keys[order]) == 0)
+    if len(same):
+        first, second = order[same[0]], order[same[0] + 1]
+        raise ValueError(f"voxels {first} and {second} have the same coordinates: {rows[first].tolist()}")
+    return torch.from_numpy(order).to(coords.device)
+
+
+def _join(
+    pairs: list[tuple[np.ndarray, np.ndarray]], counts: list[int], in_order: np.ndarray, out_order: np.ndarray
+) -> KernelMap:
+    """The map of pairs (input ranks, output ranks) per offset, where input rank -1 stands for no pair."""
+    starts = list(itertools.accumulate(counts, initial=0))
+    in_index, out_index = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
+    num_in, num_out = len(in_order), len(out_order)
+    in_blocks = np.empty((len(pairs), -(-num_in // BLOCK) + 1), np.int64)
+    out_blocks = np.empty((len(pairs), -(-num_out // BLOCK) + 1), np.int64)
+    for k, (in_rank, out_rank) in enumerate(pairs):
+        list_pairs(out_rank, in_rank, BLOCK, in_index, out_index, starts[k], out_blocks[k], in_blocks[k])
+    return KernelMap(
+        torch.from_numpy(in_order[in_index]),
+        torch.from_numpy(out_order[out_index]),
+        np.ascontiguousarray(in_blocks.T),
+        np.ascontiguousarray(out_blocks.T),
+        num_in,
+        num_out,
+    )
+
+
+def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: int = 3) -> KernelMap:
+    """The map of a submanifold convolution: outputs where the inputs are.
+
+    Offset k = (i, j, l) of the kernel joins output voxel (x, y, z) with input (x + i - r, y + j - r, z + l - r),
+    r = kernel_size // 2, as a dense conv3d with padding r does; k counts l fastest.
+
+    Args:
+        coords: batch index, x, y, z; unique rows, not negative.
+        batch_size: rooms in the batch.
+        kernel_size: odd.
+
+    Returns:
+        The map of kernel_size ** 3 offsets; an offset and its mirror image hold the same pairs, transposed.
+    """
+    radius = kernel_size // 2
+    keys, steps = voxel_keys(coords.cpu().numpy(), batch_size, margin=radius)
+    order = np.arange(len(keys)) if is_ascending(keys) else keys.argsort(kind="stable")
+    keys = keys[order]
+    rank = np.arange(len(keys), dtype=np.int32)
+    pairs, mirrored = [], []
+    counts = []
+    span = range(-radius, radius + 1)
+    for offset in itertools.islice(itertools.product(span, span, span), kernel_size**3 // 2):
+        found = np.empty(len(keys), np.int32)
+        counts.append(find_shifted(keys, sum(o * s for o, s in zip(offset, steps)), found))
+        pairs.append((found, rank))
+        mirrored.append((rank, found))
+    pairs = [*pairs, (rank, rank), *reversed(mirrored)]
+    order = order.astype(np.int32)
+    return _join(pairs, [*counts, len(keys), *reversed(counts)], order, order).to(coords.device)
+
+
+def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32[Tensor, "W 4"], KernelMap]:
+    """The map of a convolution with kernel 2 and stride 2: cells of 2 x 2 x 2 voxels become one.
+
+    Args:
+        coords: batch index, x, y, z; unique rows, not negative.
+        batch_size: rooms in the batch.
+
+    Returns:
+        Coordinates of the coarse voxels (halved, sorted), and the map of 8 offsets from fine to coarse.
+    """
+    rows = coords.cpu().numpy()
+    coarse = rows >> np.array([0, 1, 1, 1], np.int32)
+    child = (rows[:, 1] & 1) * 4 + (rows[:, 2] & 1) * 2 + (rows[:, 3] & 1)
+    keys, _ = voxel_keys(coarse, batch_size)
+    # Ranked by parent first, so that parents ascend with their children.
+    order = (keys * 8 + child).argsort(kind="stable")
+    keys, child = keys[order], child[order]
+    is_first = np.diff(keys, prepend=-1) != 0
+    parent = np.cumsum(is_first, dtype=np.int32) - np.int32(1)
+    pairs = []
+    for k in range(8):
+        rank = np.flatnonzero(child == k).astype(np.int32)
+        pairs.append((rank, parent[rank]))
+    coarse_order = np.arange(int(is_first.sum()), dtype=np.int32)
+    kernel_map = _join(pairs, [len(rank) for rank, _ in pairs], order.astype(np.int32), coarse_order)
+    coarse_coords = np.ascontiguousarray(coarse[order[is_first]])
+    return torch.from_numpy(coarse_coords).to(coords.device), kernel_map.to(coords.device)
+
+
+class VoxelGrid:
+    """The voxels of one resolution, and the kernel maps that all layers on them share.
+
+    Args:
+        coords: batch index, x, y, z in voxels of this resolution; unique rows, not negative.
+        batch_size: rooms in the batch.
+        finer: the grid of half the voxel size that this one was made from; its voxels are not checked again.
+
+    Raises:
+        ValueError: a coordinate is negative, a row occurs twice, or a batch index is not below batch_size.
+    """
+
+    def __init__(self, coords: Int32[Tensor, "V 4"], batch_size: int, finer: "VoxelGrid | None" = None) -> None:
+        if finer is None:
+            voxel_order(coords, batch_size)
+        self.coords = coords
+        self.batch_size = batch_size
+        self.finer = finer
+        self.stride: int = 1 if finer is None else 2 * finer.stride
+        self.shared: dict[str, Any] = {} if finer is None else finer.shared  # what a backend keeps for all levels
+        self._submanifold: dict[int, KernelMap] = {}
+        self._coarser: tuple[VoxelGrid, KernelMap] | None = None
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+    @cached_property
+    def extent(self) -> tuple[int, ...]:
+        """Voxels along x, y and z from 0 to the last one."""
+        if self.finer is not None:
+            return tuple((n + 1) // 2 for n in self.finer.extent)
+        return tuple(n + 1 for n in self.coords[:, 1:].amax(dim=0).tolist()) if len(self) else (0, 0, 0)
+
+    def submanifold(self, kernel_size: int) -> KernelMap:
+        """The map from these voxels to themselves, made once."""
+        if kernel_size not in self._submanifold:
+            self._submanifold[kernel_size] = submanifold_map(self.coords, self.batch_size, kernel_size)
+        return self._submanifold[kernel_size]
+
+    def coarser(self) -> tuple["VoxelGrid", KernelMap]:
+        """The voxels of twice the size and the map to them, made once."""
+        if self._coarser is None:
+            coords, kernel_map = downsample_map(self.coords, self.batch_size)
+            self._coarser = (VoxelGrid(coords, self.batch_size, finer=self), kernel_map)
+        return self._coarser

@@ -1,0 +1,138 @@
+"""Convolution over the pairs of a kernel map, forward and backward, for the CPU (and, slower, for any device)."""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pcseg.ops.conv_kernels import product_kernel, tile_width, weight_grad_kernel
+from pcseg.ops.neighbors import BLOCK, KernelMap
+
+SMALL_WORK = 4_000_000  # multiplications below which a second thread does not pay
+SPAN = 1024 // BLOCK  # blocks whose features stay in the cache while all offsets use them
+
+
+@cache
+def _pool(num_threads: int, pid: int) -> ThreadPoolExecutor:
+    """Threads of this process; those of a parent do not survive a fork, hence the key."""
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="sparse_conv")
+
+
+def _run(work: Callable[[int, int], None], cuts: Sequence[int]) -> None:
+    """Calls work(first, last) for each interval between cuts, on as many threads as torch uses."""
+    spans = [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
+    if len(spans) < 2:
+        for span in spans:
+            work(*span)
+    else:
+        list(_pool(torch.get_num_threads(), os.getpid()).map(lambda span: work(*span), spans))
+
+
+def _cuts(load: np.ndarray, multiplications: int) -> list[int]:
+    """Cuts a row of tasks into intervals of about equal load, a few for each thread."""
+    num_threads = torch.get_num_threads()
+    parts = 1 if num_threads == 1 or multiplications < SMALL_WORK else 3 * num_threads
+    total = np.cumsum(load)
+    inner = np.searchsorted(total, np.linspace(0, total[-1] if len(total) else 0, parts + 1)[1:-1])
+    return [0, *inner.tolist(), len(load)]
+
+
+def _padded(x: Tensor, dim: int, multiple: int) -> Tensor:
+    """x with zeros behind it, so that the dimension becomes a multiple."""
+    missing = -x.shape[dim] % multiple
+    if not missing:
+        return x
+    shape = list(x.shape)
+    shape[dim] = missing
+    return torch.cat([x, x.new_zeros(shape)], dim=dim)
+
+
+def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Sum over the pairs of each output of ``x[in] @ weight[k]``; weight (K, I, O), any strides."""
+    num_outputs = weight.shape[2]
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        out = x.new_zeros((kernel_map.num_out, num_outputs))
+        for k in range(kernel_map.num_offsets):
+            pairs = kernel_map.pairs(k)
+            product = x.index_select(0, kernel_map.in_index[pairs]) @ weight[k]
+            out.index_add_(0, kernel_map.out_index[pairs], product)
+        return out
+    x, weight = x.detach(), weight.detach()
+    tile = tile_width(num_outputs)
+    tiles = _padded(_padded(weight, 2, tile), 1, 4).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
+    rows = _padded(x, 1, 4).contiguous().numpy()
+    in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
+    out = x.new_zeros((kernel_map.num_out, num_outputs))
+    kernel, target = product_kernel(tile), out.numpy()
+    cuts = _cuts(np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * num_outputs)
+    _run(lambda a, b: kernel(rows, tiles, in_index, out_index, blocks, a, b, target), cuts)
+    return out
+
+
+def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Sum over the pairs of each offset of ``x[in].T @ grad[out]``: (K, I, O)."""
+    num_inputs, num_outputs = x.shape[1], grad.shape[1]
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        products = []
+        for k in range(kernel_map.num_offsets):
+            pairs = kernel_map.pairs(k)
+            rows = x.index_select(0, kernel_map.in_index[pairs])
+            products.append(rows.t() @ grad.index_select(0, kernel_map.out_index[pairs]))
+        return torch.stack(products)
+    x, grad = x.detach(), grad.detach()
+    tile = tile_width(num_outputs)
+    rows = _padded(x, 1, 4).contiguous().numpy()
+    in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
+    tiles = x.new_zeros((kernel_map.num_offsets, -(-num_outputs // tile), rows.shape[1], tile))
+    kernel, source, target = weight_grad_kernel(tile), grad.contiguous().numpy(), tiles.numpy()
+    cuts = _cuts(blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs)
+    _run(lambda a, b: kernel(rows, source, in_index, out_index, blocks, SPAN, a, b, target), cuts)
+    return tiles.transpose(1, 2).flatten(2)[:, :num_inputs, :num_outputs]
+
+
+class _PairConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        ctx.kernel_map = kernel_map
+        return _multiply_pairs(features, weight.flatten(1, 3).permute(1, 2, 0), kernel_map)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        features, weight = ctx.saved_tensors
+        kernel_map: KernelMap = ctx.kernel_map
+        grad_features, grad_weight = None, None
+        with torch.autocast(grad.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                grad_features = _multiply_pairs(grad, weight.flatten(1, 3).permute(1, 0, 2), kernel_map.transposed())
+            if ctx.needs_input_grad[1]:
+                grad_weight = _weight_grad(features, grad, kernel_map).permute(2, 0, 1).reshape(weight.shape)
+        return grad_features, grad_weight, None
+
+
+def pair_conv(
+    features: Float[Tensor, "V I"], weight: Float[Tensor, "O k k k I"], kernel_map: KernelMap
+) -> Float[Tensor, "W O"]:
+    """Sparse convolution: each output is the sum of ``weight[k] @ features[i]`` over its pairs (i, offset k).
+
+    The result does not depend on the number of threads: each output, and each weight, is summed by one thread in one
+    order. (On CUDA, index_add sums in any order.)
+
+    Args:
+        features: one row per input voxel.
+        weight: same dtype as the features; axes 1, 2, 3 go with x, y, z.
+        kernel_map: has k ** 3 offsets.
+
+    Returns:
+        One row per output voxel.
+    """
+    return _PairConv.apply(features, weight, kernel_map)

@@ -1,0 +1,143 @@
+"""Kernel maps: the same pairs as a dictionary of voxels gives, in the order that the kernels rely on."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pcseg.ops.neighbors import (
+    BLOCK,
+    KernelMap,
+    VoxelGrid,
+    downsample_map,
+    submanifold_map,
+    voxel_keys,
+    voxel_order,
+)
+
+
+def random_coords(rng: np.random.Generator, num_voxels: int, size: int = 12, batch_size: int = 2) -> Tensor:
+    """Unique voxels in random order."""
+    cells = rng.choice(batch_size * size**3, num_voxels, replace=False)
+    parts = np.unravel_index(cells, (batch_size, size, size, size))
+    return torch.from_numpy(np.stack(parts, axis=1).astype(np.int32))
+
+
+def check_blocks(kernel_map: KernelMap) -> None:
+    """Every pair lies in one block of its output, and no row occurs in two blocks."""
+    index, blocks = kernel_map.out_index.numpy(), kernel_map.out_blocks
+    assert blocks.shape == (-(-kernel_map.num_out // BLOCK) + 1, kernel_map.num_offsets)
+    assert blocks[0, 0] == 0
+    assert blocks[-1, -1] == len(index)
+    assert np.array_equal(blocks[-1, :-1], blocks[0, 1:])
+    assert (np.diff(blocks, axis=0) >= 0).all()
+    owner = np.full(kernel_map.num_out, -1)
+    for b, k in itertools.product(range(len(blocks) - 1), range(kernel_map.num_offsets)):
+        rows = index[blocks[b, k] : blocks[b + 1, k]]
+        assert len(set(rows.tolist())) == len(rows)
+        assert np.isin(owner[rows], [-1, b]).all()
+        owner[rows] = b
+    assert np.bincount(owner[owner >= 0], minlength=1).max() <= BLOCK
+
+
+@pytest.mark.parametrize("num_voxels", [1, 2, 300, 1500])
+@pytest.mark.parametrize("is_sorted", [True, False])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_submanifold_map(rng: np.random.Generator, num_voxels: int, is_sorted: bool, kernel_size: int) -> None:
+    coords = random_coords(rng, num_voxels)
+    if is_sorted:
+        order = voxel_order(coords, 2)
+        coords = coords if order is None else coords[order]
+    kernel_map = submanifold_map(coords, 2, kernel_size)
+    rows = {tuple(c): i for i, c in enumerate(coords.tolist())}
+    radius = kernel_size // 2
+    for k, offset in enumerate(itertools.product(range(-radius, radius + 1), repeat=3)):
+        expected = set()
+        for i, (b, x, y, z) in enumerate(coords.tolist()):
+            j = rows.get((b, x + offset[0], y + offset[1], z + offset[2]))
+            if j is not None:
+                expected.add((j, i))
+        pairs = kernel_map.pairs(k)
+        found = list(zip(kernel_map.in_index[pairs].tolist(), kernel_map.out_index[pairs].tolist()))
+        assert len(found) == len(expected)
+        assert set(found) == expected
+    check_blocks(kernel_map)
+    check_blocks(kernel_map.transposed())
+
+
+@pytest.mark.parametrize("num_voxels", [1, 2, 300, 1500])
+def test_downsample_map(rng: np.random.Generator, num_voxels: int) -> None:
+    coords = random_coords(rng, num_voxels, size=13)
+    coarse, kernel_map = downsample_map(coords, 2)
+    cells = {(b, x // 2, y // 2, z // 2) for b, x, y, z in coords.tolist()}
+    assert [tuple(c) for c in coarse.tolist()] == sorted(cells)
+    seen = []
+    for k, offset in enumerate(itertools.product((0, 1), repeat=3)):
+        pairs = kernel_map.pairs(k)
+        for i, j in zip(kernel_map.in_index[pairs].tolist(), kernel_map.out_index[pairs].tolist()):
+            b, x, y, z = coarse[j].tolist()
+            assert coords[i].tolist() == [b, *(2 * c + o for c, o in zip((x, y, z), offset))]
+            seen.append(i)
+    assert sorted(seen) == list(range(num_voxels))
+    check_blocks(kernel_map)
+    check_blocks(kernel_map.transposed())
+
+
+def test_neighbours_do_not_wrap_around() -> None:
+    """The last voxel of a row and the first of the next, and the same corner in two rooms, are not neighbours."""
+    coords = torch.tensor([[0, 0, 0, 3], [0, 0, 1, 0], [0, 3, 3, 3], [1, 0, 0, 0]], dtype=torch.int32)
+    kernel_map = submanifold_map(coords, 2)
+    assert kernel_map.in_index.tolist() == [0, 1, 2, 3]
+    assert kernel_map.pairs(13) == slice(0, 4)
+
+
+def test_large_coordinates_are_exact() -> None:
+    high = 900_000
+    coords = torch.tensor([[0, high, high, high], [0, high, high, high - 1], [0, 0, 0, 0]], dtype=torch.int32)
+    assert len(submanifold_map(coords, 1).in_index) == 3 + 2
+    keys, _ = voxel_keys(coords.numpy(), 1)
+    assert keys[0] - keys[1] == 1
+
+
+def test_no_voxels() -> None:
+    coords = torch.zeros((0, 4), dtype=torch.int32)
+    assert len(submanifold_map(coords, 1).in_index) == 0
+    coarse, kernel_map = downsample_map(coords, 1)
+    assert coarse.shape == (0, 4)
+    assert kernel_map.num_offsets == 8
+    assert VoxelGrid(coords, 1).extent == (0, 0, 0)
+
+
+def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
+    grid = VoxelGrid(random_coords(rng, 100, size=11), 2)
+    assert grid.submanifold(3) is grid.submanifold(3)
+    coarse, kernel_map = grid.coarser()
+    assert grid.coarser()[0] is coarse
+    assert grid.coarser()[1] is kernel_map
+    assert (coarse.stride, coarse.finer) == (2, grid)
+    assert coarse.extent == tuple((n + 1) // 2 for n in grid.extent)
+
+
+def test_voxel_order(rng: np.random.Generator) -> None:
+    coords = random_coords(rng, 200)
+    order = voxel_order(coords, 2)
+    assert order is not None
+    assert coords[order].tolist() == sorted(coords.tolist())
+    assert voxel_order(coords[order], 2) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "message"),
+    [
+        ([[0, 1, 1, 1], [0, 2, 2, 2], [0, 1, 1, 1]], 1, r"voxels 0 and 2 have the same coordinates: \[0, 1, 1, 1\]"),
+        ([[0, 1, 1, 1], [0, 2, -2, 2]], 1, r"voxel 1 has a negative coordinate: \[0, 2, -2, 2\]"),
+        ([[0, 1, 1, 1], [2, 1, 1, 1]], 2, "voxel 1 is in room 2"),
+        ([[0, 1, 1, 1]], 0, "batch_size must be at least 1, got 0"),
+        ([[0, 2**30, 1, 1], [0, 1, 2**30, 1], [0, 1, 1, 2**30]], 1, "use larger voxels"),
+    ],
+)
+def test_bad_voxels(rows: list[list[int]], batch_size: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VoxelGrid(torch.tensor(rows, dtype=torch.int32), batch_size)

@@ -1,0 +1,279 @@
+"""Sparse convolutions against dense ones and against loops, forward and backward, on both backends."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pcseg.ops import sparse_conv
+from pcseg.ops.neighbors import VoxelGrid
+from pcseg.ops.pair_conv import pair_conv
+from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
+from tests.reference import dense_conv as slow
+
+SIZE = 10
+HAS_SPCONV = sparse_conv._import_spconv() is not None
+
+
+def random_coords(rng: np.random.Generator, num_voxels: int, batch_size: int = 2) -> Tensor:
+    cells = rng.choice(batch_size * SIZE**3, num_voxels, replace=False)
+    parts = np.unravel_index(cells, (batch_size, SIZE, SIZE, SIZE))
+    return torch.from_numpy(np.stack(parts, axis=1).astype(np.int32))
+
+
+def gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """Gradients of a sum with fixed random weights."""
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)
+    return list(torch.autograd.grad((out * weights).sum(), inputs))
+
+
+def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 1e-10) -> None:
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("channels", "out_channels"), [(1, 1), (3, 5), (16, 16), (6, 33), (20, 48), (7, 70)])
+@pytest.mark.parametrize("num_voxels", [1, 3, 400])
+def test_submanifold_is_a_dense_convolution(
+    rng: np.random.Generator, channels: int, out_channels: int, num_voxels: int
+) -> None:
+    coords = random_coords(rng, num_voxels)
+    layer = SubmanifoldConv3d(channels, out_channels).double()
+    features = torch.randn(num_voxels, channels, dtype=torch.float64, requires_grad=True)
+    out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+    expected = slow.dense_submanifold(coords, features, layer.weight, 2, SIZE)
+    assert_same([out], [expected])
+    inputs = (features, layer.weight)
+    assert_same(gradients(out, *inputs), gradients(expected, *inputs))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_submanifold_is_the_loop(rng: np.random.Generator, kernel_size: int) -> None:
+    coords = random_coords(rng, 60)
+    layer = SubmanifoldConv3d(3, 4, kernel_size, bias=True).double()
+    features = torch.randn(60, 3, dtype=torch.float64, requires_grad=True)
+    out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+    assert layer.bias is not None
+    expected = slow.naive_submanifold(coords, features, layer.weight) + layer.bias
+    inputs = (features, layer.weight, layer.bias)
+    assert_same([out, *gradients(out, *inputs)], [expected, *gradients(expected, *inputs)])
+
+
+@pytest.mark.parametrize("num_voxels", [1, 2, 500])
+def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels: int) -> None:
+    coords = random_coords(rng, num_voxels)
+    down, up = DownsampleConv3d(5, 18).double(), UpsampleConv3d(18, 7).double()
+    features = torch.randn(num_voxels, 5, dtype=torch.float64, requires_grad=True)
+    x = SparseTensor(features, VoxelGrid(coords, 2))
+    coarse = down(x)
+    assert (coarse.stride, coarse.batch_size) == (2, 2)
+    expected_coarse = slow.dense_downsample(coords, features, down.weight, 2, SIZE, coarse.coords)
+    cells = slow.naive_downsample(coords, features, down.weight)
+    assert_same([coarse.features], [expected_coarse])
+    assert_same([coarse.features], [torch.stack([cells[tuple(c)] for c in coarse.coords.tolist()])])
+    fine = up(coarse)
+    assert fine.grid is x.grid
+    expected = slow.dense_upsample(coords, expected_coarse, up.weight, 2, SIZE, coarse.coords)
+    assert_same([fine.features], [expected])
+    assert_same([fine.features], [slow.naive_upsample(coords, coarse.coords, coarse.features, up.weight)])
+    inputs = (features, down.weight, up.weight)
+    assert_same(gradients(fine.features, *inputs), gradients(expected, *inputs))
+
+
+def test_gradcheck(rng: np.random.Generator) -> None:
+    grid = VoxelGrid(random_coords(rng, 12), 2)
+    features = torch.randn(12, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 3, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w: pair_conv(x, w, grid.submanifold(3)), (features, weight))
+
+
+@pytest.mark.parametrize("channels", [(4, 4), (16, 40), (50, 64)])
+def test_float32_is_near_float64(rng: np.random.Generator, channels: tuple[int, int]) -> None:
+    coords = random_coords(rng, 1200)
+    layer = SubmanifoldConv3d(*channels)
+    exact = copy.deepcopy(layer).double()
+    features = torch.randn(1200, channels[0], requires_grad=True)
+    features64 = features.detach().double().requires_grad_()
+    out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+    expected = exact(SparseTensor(features64, VoxelGrid(coords, 2))).features
+    found = [out, *gradients(out, features, layer.weight)]
+    wanted = [expected, *gradients(expected, features64, exact.weight)]
+    assert out.dtype == torch.float32
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
+
+
+def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
+    """bfloat16 takes torch's own operations instead of the compiled loops."""
+    grid = VoxelGrid(random_coords(rng, 500), 2)
+    layer = SubmanifoldConv3d(8, 12)
+    features = torch.randn(500, 8)
+    out = layer(SparseTensor(features, grid)).features
+    half = layer.bfloat16()(SparseTensor(features, grid)).features
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), out, rtol=0.1, atol=0.05)
+    half.float().sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_autocast_does_not_break_it(rng: np.random.Generator) -> None:
+    x = SparseTensor(torch.randn(300, 8), VoxelGrid(random_coords(rng, 300), 2))
+    layer, linear = SubmanifoldConv3d(8, 8), nn.Linear(8, 8)
+    expected = layer(x).features
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer(x).features
+        again = layer(x.with_features(linear(x.features))).features
+    again.sum().backward()
+    assert torch.equal(out, expected)
+    assert linear.weight.grad is not None
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_bit_identical_when_repeated(rng: np.random.Generator, num_threads: int) -> None:
+    coords = random_coords(rng, 1900)
+    features = torch.randn(1900, 32, requires_grad=True)
+    layer = SubmanifoldConv3d(32, 32)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, num_threads, num_threads):
+            torch.set_num_threads(threads)
+            out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+            results.append([out, *gradients(out, features, layer.weight)])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_order_of_the_voxels_does_not_matter(rng: np.random.Generator) -> None:
+    coords = random_coords(rng, 700)
+    features = torch.randn(700, 6)
+    layer, down, up = SubmanifoldConv3d(6, 10), DownsampleConv3d(10, 12), UpsampleConv3d(12, 4)
+    order = torch.from_numpy(rng.permutation(700))
+    out = up(down(layer(SparseTensor(features, VoxelGrid(coords, 2))))).features
+    shuffled = up(down(layer(SparseTensor(features[order], VoxelGrid(coords[order], 2))))).features
+    torch.testing.assert_close(shuffled, out[order], rtol=1e-5, atol=1e-6)
+
+
+def test_rooms_of_a_batch_do_not_meet(rng: np.random.Generator) -> None:
+    one, two = random_coords(rng, 300, 1), random_coords(rng, 200, 1)
+    layer, down = SubmanifoldConv3d(5, 8), DownsampleConv3d(8, 8)
+    features = torch.randn(500, 5)
+    two_in_batch = two.clone()
+    two_in_batch[:, 0] = 1
+    both = down(layer(SparseTensor(features, VoxelGrid(torch.cat([one, two_in_batch]), 2))))
+    first = down(layer(SparseTensor(features[:300], VoxelGrid(one, 1))))
+    second = down(layer(SparseTensor(features[300:], VoxelGrid(two, 1))))
+    expected = torch.cat([first.features, second.features])
+    torch.testing.assert_close(both.features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nan_stays_where_it_reaches() -> None:
+    coords = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 5, 5, 5]], dtype=torch.int32)
+    features = torch.ones(3, 4)
+    features[0, 2] = math.nan
+    out = SubmanifoldConv3d(4, 6)(SparseTensor(features, VoxelGrid(coords, 1))).features
+    assert out[:2].isnan().all()
+    assert out[2].isfinite().all()
+
+
+def test_no_voxels() -> None:
+    grid = VoxelGrid(torch.zeros((0, 4), dtype=torch.int32), 1)
+    features = torch.zeros((0, 3), requires_grad=True)
+    layer, down, up = SubmanifoldConv3d(3, 4), DownsampleConv3d(4, 5), UpsampleConv3d(5, 6)
+    out = up(down(layer(SparseTensor(features, grid)))).features
+    assert out.shape == (0, 6)
+    out.sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.count_nonzero() == 0
+
+
+def test_bad_input(rng: np.random.Generator) -> None:
+    grid = VoxelGrid(random_coords(rng, 5), 2)
+    with pytest.raises(ValueError, match=r"features must be \(5, C\), got \(4, 3\)"):
+        SparseTensor(torch.zeros(4, 3), grid)
+    with pytest.raises(ValueError, match="the layer takes 8 channels, the features have 3"):
+        SubmanifoldConv3d(8, 8)(SparseTensor(torch.zeros(5, 3), grid))
+    with pytest.raises(ValueError, match="must be odd, got 2"):
+        SubmanifoldConv3d(8, 8, kernel_size=2)
+    with pytest.raises(ValueError, match="this tensor is at full resolution"):
+        UpsampleConv3d(3, 3)(SparseTensor(torch.zeros(5, 3), grid))
+
+
+def test_asking_for_spconv_where_it_is_missing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: None)
+    x = SparseTensor(torch.zeros(5, 3), VoxelGrid(random_coords(rng, 5), 2))
+    with pytest.raises(ValueError, match="backend 'spconv' is not installed"):
+        SubmanifoldConv3d(3, 3, backend="spconv")(x)
+    assert SubmanifoldConv3d(3, 3)(x).features.shape == (5, 3)
+
+
+class _Network(nn.Module):
+    """All kinds of layers, twice over."""
+
+    def __init__(self, backend: sparse_conv.Backend) -> None:
+        super().__init__()
+        self.stem = SubmanifoldConv3d(6, 16, backend=backend)
+        self.down = nn.ModuleList(DownsampleConv3d(16, 16, backend=backend) for _ in range(3))
+        self.middle = nn.ModuleList(SubmanifoldConv3d(16, 16, bias=True, backend=backend) for _ in range(3))
+        self.up = nn.ModuleList(UpsampleConv3d(16, 16, backend=backend) for _ in range(3))
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        x = self.stem(x)
+        skips = []
+        for down, middle in zip(self.down, self.middle):
+            skips.append(x)
+            x = middle(down(x))
+        for up, skip in zip(self.up, reversed(skips)):
+            y = up(x)
+            x = y.with_features(y.features + skip.features)
+        return x
+
+
+@pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
+def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
+    """Odd extents on purpose: spconv leaves out the last voxel of those when asked to downsample them as they are."""
+    coords = random_coords(rng, 900)
+    coords = coords[(coords[:, 1] < 9) & (coords[:, 2] < 7)]
+    features = torch.randn(len(coords), 6)
+    ours, theirs = _Network("torch"), _Network("spconv")
+    theirs.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        expected = ours(SparseTensor(features, VoxelGrid(coords, 2)))
+        for _ in range(2):
+            found = theirs(SparseTensor(features, VoxelGrid(coords, 2)))
+            torch.testing.assert_close(found.features, expected.features, rtol=1e-5, atol=1e-6)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+
+
+@pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
+def test_spconv_says_what_it_cannot_do(rng: np.random.Generator) -> None:
+    x = SparseTensor(torch.randn(40, 6), VoxelGrid(random_coords(rng, 40), 2))
+    with pytest.raises(ValueError, match="no gradients on the CPU"):
+        SubmanifoldConv3d(6, 6, backend="spconv")(x)
+    with torch.no_grad(), pytest.raises(ValueError, match="different backends"):
+        UpsampleConv3d(6, 6, backend="torch")(DownsampleConv3d(6, 6, backend="spconv")(x))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["torch", "spconv"])
+def test_cuda_gives_the_same(rng: np.random.Generator, backend: sparse_conv.Backend) -> None:
+    if backend == "spconv" and not HAS_SPCONV:
+        pytest.skip("spconv is not installed")
+    coords = random_coords(rng, 900)
+    features = torch.randn(900, 6, requires_grad=True)
+    on_cpu, on_cuda = _Network("torch"), _Network(backend)
+    on_cuda.load_state_dict(on_cpu.state_dict())
+    on_cuda.cuda()
+    expected = on_cpu(SparseTensor(features, VoxelGrid(coords, 2))).features
+    moved = features.detach().cuda().requires_grad_()
+    found = on_cuda(SparseTensor(moved, VoxelGrid(coords.cuda(), 2))).features
+    wanted = [expected, *gradients(expected, features, *on_cpu.parameters())]
+    for a, b in zip([found, *gradients(found, moved, *on_cuda.parameters())], wanted, strict=True):
+        # spconv multiplies in TF32 where the GPU has it.
+        torch.testing.assert_close(a.cpu(), b, rtol=1e-2, atol=5e-3 * b.abs().max().item())

@@ -1,0 +1,73 @@
+"""Sparse convolutions, slowly: loops over a dictionary of voxels, and dense convolutions of a zero-filled grid."""
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Position = tuple[int, ...]
+
+
+def naive_submanifold(coords: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    """Every output voxel asks the dictionary for each of its neighbours."""
+    rows: dict[Position, int] = {tuple(c): i for i, c in enumerate(coords.tolist())}
+    radius = weight.shape[1] // 2
+    out = []
+    for b, x, y, z in coords.tolist():
+        total = features.new_zeros(weight.shape[0])
+        for i, j, k in itertools.product(range(weight.shape[1]), repeat=3):
+            row = rows.get((b, x + i - radius, y + j - radius, z + k - radius))
+            if row is not None:
+                total = total + weight[:, i, j, k] @ features[row]
+        out.append(total)
+    return torch.stack(out)
+
+
+def naive_downsample(coords: Tensor, features: Tensor, weight: Tensor) -> dict[Position, Tensor]:
+    """Each voxel adds to the cell of 2 x 2 x 2 voxels that it lies in."""
+    out: dict[Position, Tensor] = {}
+    for row, (b, x, y, z) in enumerate(coords.tolist()):
+        cell = (b, x // 2, y // 2, z // 2)
+        out[cell] = out.get(cell, 0) + weight[:, x % 2, y % 2, z % 2] @ features[row]
+    return out
+
+
+def naive_upsample(coords: Tensor, coarse_coords: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    """Each fine voxel takes the features of its cell through the weight of its place in the cell."""
+    rows: dict[Position, int] = {tuple(c): i for i, c in enumerate(coarse_coords.tolist())}
+    return torch.stack(
+        [weight[:, x % 2, y % 2, z % 2] @ features[rows[(b, x // 2, y // 2, z // 2)]] for b, x, y, z in coords.tolist()]
+    )
+
+
+def to_dense(coords: Tensor, features: Tensor, batch_size: int, size: int) -> Tensor:
+    """(batch, channels, size, size, size) with zeros where there is no voxel."""
+    b, x, y, z = coords.long().unbind(dim=1)
+    dense = features.new_zeros((batch_size, size, size, size, features.shape[1]))
+    return dense.index_put((b, x, y, z), features).permute(0, 4, 1, 2, 3)
+
+
+def from_dense(dense: Tensor, coords: Tensor) -> Tensor:
+    """The rows of a dense grid at the voxels."""
+    b, x, y, z = coords.long().unbind(dim=1)
+    return dense[b, :, x, y, z]
+
+
+def dense_submanifold(coords: Tensor, features: Tensor, weight: Tensor, batch_size: int, size: int) -> Tensor:
+    dense = to_dense(coords, features, batch_size, size)
+    return from_dense(F.conv3d(dense, weight.permute(0, 4, 1, 2, 3), padding=weight.shape[1] // 2), coords)
+
+
+def dense_downsample(
+    coords: Tensor, features: Tensor, weight: Tensor, batch_size: int, size: int, coarse_coords: Tensor
+) -> Tensor:
+    dense = to_dense(coords, features, batch_size, size)
+    return from_dense(F.conv3d(dense, weight.permute(0, 4, 1, 2, 3), stride=2), coarse_coords)
+
+
+def dense_upsample(
+    coords: Tensor, features: Tensor, weight: Tensor, batch_size: int, size: int, coarse_coords: Tensor
+) -> Tensor:
+    dense = to_dense(coarse_coords, features, batch_size, size // 2)
+    return from_dense(F.conv_transpose3d(dense, weight.permute(4, 0, 1, 2, 3), stride=2), coords)
