@@ -1,0 +1,186 @@
+"""The Influencer Loss that trains: queries compete for instances and instances for queries, without a matcher."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from pcseg.losses.inputs import compact_instances
+from pcseg.losses.mask_sums import MaskActivation, MaskSums, mask_sums
+
+# Of the class probability in the score of a pair, and of the Sinkhorn rounds that share out classes.
+CLASS_WEIGHT = 0.5
+RESPONSIBILITY_TEMPERATURE = 0.01
+NUM_ROUNDS = 10
+
+
+class CompetitiveResult(NamedTuple):
+    """What `CompetitiveInfluencerLoss` gives for one scene.
+
+    Args:
+        loss: one value for each layer, mean over instances; 0 where there are none.
+        claims: how much instance k claims query m; rows sum to 1. No gradient.
+        responsibilities: how much query m answers for the class of instance k. No gradient.
+        iou: hard IoU of every pair. No gradient.
+    """
+
+    loss: Float[Tensor, "L"]
+    claims: Float[Tensor, "L K M"]
+    responsibilities: Float[Tensor, "L K M"]
+    iou: Float[Tensor, "L K M"]
+
+
+def dual_softmax(score: Float[Tensor, "L K M"], temperature: float) -> Float[Tensor, "L K M"]:
+    """The instance's choice of query times the query's choice of instance; rows sum to 1."""
+    score = score / temperature
+    # log_softmax over m is the score less a constant of the row, which the outer softmax takes away.
+    return score.mul(2).sub_(score.logsumexp(1, keepdim=True)).softmax(2)
+
+
+def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_rounds: int) -> Float[Tensor, "L K M"]:
+    """Shares out queries: rows sum to 1, columns to 1 at most as far as that goes.
+
+    A round scales rows to 1 and divides columns by max(1, their sum); rows are scaled once more at the end.
+
+    Args:
+        score: the higher, the better query m suits instance k.
+        temperature: unit of the score.
+        num_rounds: how many rounds.
+
+    Returns:
+        Responsibilities.
+    """
+    # Products of scalings, not logarithms: a round is two matrix-vector products. Columns lose a factor K a round at
+    # most, so what underflows here (e^-87 of a row's best) could not have come back.
+    if score.shape[1] == 0:
+        return score
+    kernel = (score - score.amax(2, keepdim=True)).div_(temperature).exp_()
+    columns = kernel.new_ones(kernel.shape[0], 1, kernel.shape[2])
+    for _ in range(num_rounds):
+        rows = (kernel * columns).sum(2, keepdim=True).reciprocal_()
+        sums = torch.bmm(rows.transpose(1, 2), kernel).mul_(columns)
+        columns = columns / sums.clamp_(min=1)
+    plan = kernel.mul_(columns)
+    return plan.div_(plan.sum(2, keepdim=True))
+
+
+class CompetitiveInfluencerLoss(nn.Module):
+    """Pulls masks towards instances by claims that both sides compete for.
+
+    With S = -BCE - dice of every pair of instance k and query m, and C = S + class_weight * P(class of k | m), instance
+    k claims query m by ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``; the loss is the mean over instances of
+    the claimed -S. T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training.
+
+    Args:
+        mask_activation: ``softmax`` over queries and a dustbin logit of 0, or ``sigmoid``.
+        temperature: T at the start.
+        final_temperature: T from `anneal` on.
+        anneal: fraction of training over which T falls.
+        bce_weight: weight of BCE in S.
+        dice_weight: weight of dice in S.
+        class_weight: weight of the class probability in C.
+        claims: ``dual`` as above; ``sinkhorn``: by unbalanced Sinkhorn at T; ``none``: ``softmax_m(C/T)``.
+        differentiable_claims: minimise ``-T logsumexp_m(C/T + log_softmax_k(C/T))`` instead (with ``none``, without the
+            second term), whose gradient passes through the claims.
+        responsibility_temperature: temperature of the Sinkhorn rounds that share out classes.
+        num_rounds: how many of them.
+    """
+
+    def __init__(
+        self,
+        mask_activation: MaskActivation = "softmax",
+        temperature: float = 0.05,
+        final_temperature: float = 0.005,
+        anneal: float = 0.5,
+        bce_weight: float = 1.0,
+        dice_weight: float = 1.0,
+        class_weight: float = CLASS_WEIGHT,
+        claims: Literal["dual", "sinkhorn", "none"] = "dual",
+        differentiable_claims: bool = False,
+        responsibility_temperature: float = RESPONSIBILITY_TEMPERATURE,
+        num_rounds: int = NUM_ROUNDS,
+    ) -> None:
+        super().__init__()
+        if min(temperature, final_temperature, responsibility_temperature) <= 0:
+            raise ValueError(
+                f"temperatures must be positive, got {temperature}, {final_temperature}, {responsibility_temperature}"
+            )
+        if claims not in ("dual", "sinkhorn", "none"):
+            raise ValueError(f"claims must be 'dual', 'sinkhorn' or 'none', got {claims!r}")
+        if differentiable_claims and claims == "sinkhorn":
+            raise ValueError("differentiable_claims goes with claims 'dual' or 'none', got 'sinkhorn'")
+        self.mask_activation: MaskActivation = mask_activation
+        self.temperature = temperature
+        self.final_temperature = final_temperature
+        self.anneal = anneal
+        self.bce_weight = bce_weight
+        self.dice_weight = dice_weight
+        self.class_weight = class_weight
+        self.claims = claims
+        self.differentiable_claims = differentiable_claims
+        self.responsibility_temperature = responsibility_temperature
+        self.num_rounds = num_rounds
+
+    def temperature_at(self, progress: float) -> float:
+        """T at a fraction of training, 0..1."""
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress must be a fraction of training in 0..1, got {progress}")
+        fraction = min(1.0, progress / self.anneal) if self.anneal > 0 else 1.0
+        return self.temperature * (self.final_temperature / self.temperature) ** fraction
+
+    def forward(
+        self,
+        mask_logits: Tensor | Sequence[Tensor],
+        instance_labels: Int64[Tensor, "N"],
+        class_probability: Float[Tensor, "L K M"] | None = None,
+        token_weights: Float[Tensor, "N"] | None = None,
+        progress: float = 0.0,
+    ) -> CompetitiveResult:
+        """The loss of one scene.
+
+        Args:
+            mask_logits: (N, M), or one such matrix for each of L layers.
+            instance_labels: any positive ids, 0 for background, -1 for ignored; row k is the k-th smallest id.
+            class_probability: P(class of instance k | query m); none where masks alone are trained.
+            token_weights: weight of each token in BCE and dice.
+            progress: fraction of training done, for the temperature.
+
+        Returns:
+            Loss, claims, responsibilities and IoU for each layer.
+        """
+        layers = [mask_logits] if isinstance(mask_logits, Tensor) and mask_logits.ndim == 2 else list(mask_logits)
+        segment, ids = compact_instances(instance_labels)
+        sums = mask_sums(layers, segment, len(ids), token_weights, self.mask_activation)
+        return self.from_sums(sums, class_probability, self.temperature_at(progress))
+
+    def from_sums(
+        self, sums: MaskSums, class_probability: Float[Tensor, "L K M"] | None, temperature: float
+    ) -> CompetitiveResult:
+        """The loss of one scene from its segment sums; the rest as `forward`."""
+        cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
+        if cost.shape[1] == 0:
+            # Nothing to claim; the empty sum keeps the graph connected.
+            empty = cost.detach()
+            return CompetitiveResult(cost.sum((1, 2)), empty, empty, empty)
+        with torch.no_grad():
+            bonus = 0.0 if class_probability is None else self.class_weight * class_probability
+            score = bonus - cost
+            claims = self._claims(score, temperature)
+            responsibilities = unbalanced_sinkhorn(score, self.responsibility_temperature, self.num_rounds)
+            iou = sums.iou()
+        if self.differentiable_claims:
+            scaled = (bonus - cost) / temperature
+            competition = scaled.log_softmax(1) if self.claims == "dual" else 0.0
+            loss = -temperature * (scaled + competition).logsumexp(2)
+        else:
+            loss = (claims * cost).sum(2)
+        return CompetitiveResult(loss.mean(1), claims, responsibilities, iou)
+
+    def _claims(self, score: Float[Tensor, "L K M"], temperature: float) -> Float[Tensor, "L K M"]:
+        if self.claims == "sinkhorn":
+            return unbalanced_sinkhorn(score, temperature, self.num_rounds)
+        if self.claims == "none":
+            return (score / temperature).softmax(2)
+        return dual_softmax(score, temperature)

@@ -1,0 +1,238 @@
+"""What every criterion takes: outputs and targets in the calling convention of Mask2Former's SetCriterion."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+_AUX_SUFFIX = re.compile(r"_\d+$")
+
+
+class LossWeights(dict[str, float]):
+    """Weight of each loss; ``loss_ce_3``, of an intermediate layer, falls back on ``loss_ce``, of the last."""
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self, key) or dict.__contains__(self, _AUX_SUFFIX.sub("", str(key)))
+
+    def __missing__(self, key: str) -> float:
+        base = _AUX_SUFFIX.sub("", key)
+        if base == key or not dict.__contains__(self, base):
+            raise KeyError(key)
+        return self[base]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As of a dict, with the same fallback."""
+        return self[key] if key in self else default  # noqa: SIM401
+
+    @classmethod
+    def merged(cls, defaults: Mapping[str, float], given: Mapping[str, float] | None) -> "LossWeights":
+        """Defaults with some of them replaced.
+
+        Raises:
+            ValueError: a weight for a loss that there is not.
+        """
+        unknown = [key for key in given or {} if key not in cls(defaults)]
+        if unknown:
+            raise ValueError(f"weight_dict has {unknown}, the losses are {sorted(defaults)}; use those names")
+        return cls({**defaults, **(given or {})})
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weight_dict: Mapping[str, float]) -> Tensor:
+    """The number to differentiate: every loss times its weight, over all layers.
+
+    Args:
+        losses: what a criterion returned.
+        weight_dict: weight of each key, with or without the suffix of intermediate layers.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: a loss without a weight, or no losses.
+    """
+    weights = LossWeights(weight_dict)
+    missing = [key for key in losses if key not in weights]
+    if missing or not losses:
+        raise ValueError(f"weight_dict has no weight for {missing}, only for {sorted(weight_dict)}; add them")
+    return torch.stack([weights[key] * loss for key, loss in losses.items()]).sum()
+
+
+def decoder_layers(outputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The last layer and, after it, the intermediate ones.
+
+    Raises:
+        ValueError: no masks, or layers that do not predict the same things.
+    """
+    layers = [outputs, *outputs.get("aux_outputs", ())]
+    for key in ("pred_masks", "pred_logits", "pred_scores"):
+        have = [key in layer and layer[key] is not None for layer in layers]
+        if (key == "pred_masks" and not all(have)) or (any(have) and not all(have)):
+            raise ValueError(
+                f"outputs and all aux_outputs must have {key}, {have.count(False)} of {len(have)} have not"
+            )
+    return layers
+
+
+def stacked(layers: Sequence[Mapping[str, Any]], key: str) -> Tensor | None:
+    """Predictions of all layers in one tensor, None where the model has none."""
+    return None if layers[0].get(key) is None else torch.stack([layer[key] for layer in layers])
+
+
+def split_masks(pred_masks: Tensor | Sequence[Tensor], num_scenes: int) -> list[Float[Tensor, "_ M"]]:
+    """Mask logits of each scene, tokens first.
+
+    Args:
+        pred_masks: (N, M) for one scene, a list of (N_b, M), or (B, M, H, W) for images.
+        num_scenes: B, the number of targets.
+
+    Returns:
+        (N_b, M) for each scene; a pixel is a token.
+
+    Raises:
+        ValueError: another shape, or another number of scenes than targets.
+    """
+    if isinstance(pred_masks, Tensor):
+        if pred_masks.ndim == 2:
+            masks = [pred_masks]
+        elif pred_masks.ndim == 4:
+            masks = list(pred_masks.flatten(2).transpose(1, 2))
+        else:
+            raise ValueError(
+                "pred_masks must be (N, M), a list of (N_b, M) or (B, M, H, W), got a tensor of shape "
+                f"{tuple(pred_masks.shape)}; give one (N_b, M) for each scene"
+            )
+    else:
+        masks = list(pred_masks)
+    if len(masks) != num_scenes:
+        raise ValueError(f"pred_masks holds {len(masks)} scenes, targets {num_scenes}; give one target for each scene")
+    for index, mask in enumerate(masks):
+        if mask.ndim != 2:
+            raise ValueError(f"scene {index}: pred_masks must have shape (N, M), got {tuple(mask.shape)}")
+    return masks
+
+
+def scene_name(target: Mapping[str, Any], index: int) -> str:
+    """How messages call a scene: its index, and its name where the target has one."""
+    return f"scene {index} ({target['name']})" if "name" in target else f"scene {index}"
+
+
+@dataclass(frozen=True)
+class SceneTargets:
+    """Ground truth of one scene, instances without tokens left out.
+
+    Args:
+        name: for messages.
+        labels: class of each instance; -1 where the target has none.
+        segment: instance 0..K-1 of each token, K for background, -1 for ignored.
+        weights: weight of each token, 0 where it is ignored.
+    """
+
+    name: str
+    labels: Int64[Tensor, "K"]
+    segment: Int64[Tensor, "N"]
+    weights: Float[Tensor, "N"] | None
+
+    @property
+    def num_instances(self) -> int:
+        """K."""
+        return len(self.labels)
+
+
+def compact_instances(instance_labels: Int64[Tensor, "N"]) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "K"]]:
+    """Renumbers instances to 0..K-1.
+
+    Args:
+        instance_labels: any positive ids, 0 for background, -1 for ignored.
+
+    Returns:
+        Segment of each token (K for background, -1 for ignored), and the ids that occur, ascending.
+    """
+    ids, inverse = torch.unique(instance_labels, return_inverse=True)
+    num_others = int((ids <= 0).sum())
+    segment = inverse - num_others
+    segment = torch.where(instance_labels == 0, len(ids) - num_others, segment)
+    return segment.masked_fill(instance_labels < 0, -1), ids[num_others:]
+
+
+def _check_length(value: Tensor, num_tokens: int, key: str, name: str) -> None:
+    if value.shape != (num_tokens,):
+        raise ValueError(
+            f"{name}: {key} must have shape ({num_tokens},), one for each token of pred_masks, got {tuple(value.shape)}"
+        )
+
+
+def target_masks(target: Mapping[str, Any], num_tokens: int, name: str) -> Bool[Tensor, "K N"]:
+    """Target masks with tokens (or pixels) flattened.
+
+    Raises:
+        ValueError: no masks, or masks of another size than the predictions.
+    """
+    if "masks" not in target:
+        raise ValueError(f"{name}: the target has neither instance_labels nor masks, only {sorted(target)}; add one")
+    masks = target["masks"].flatten(1)
+    if len(masks) != len(target["labels"]):
+        raise ValueError(f"{name}: the target has {len(target['labels'])} labels for {len(masks)} masks")
+    if masks.shape[1] != num_tokens:
+        raise ValueError(
+            f"{name}: target masks have {masks.shape[1]} tokens, pred_masks {num_tokens}; resize one to the other"
+        )
+    return masks > 0.5 if masks.is_floating_point() else masks != 0
+
+
+def instance_labels_of(target: Mapping[str, Any], num_tokens: int, name: str) -> Int64[Tensor, "N"]:
+    """Instance of each token: 1..K, 0 for background, -1 for ignored; from masks where need be.
+
+    Raises:
+        ValueError: wrong shapes, ids beyond the labels, or masks that overlap.
+    """
+    if "instance_labels" not in target:
+        masks = target_masks(target, num_tokens, name)
+        depth = masks.sum(0)
+        if (depth > 1).any():
+            raise ValueError(
+                f"{name}: target masks overlap at {int((depth > 1).sum())} of {num_tokens} tokens; the Influencer Loss "
+                "needs instances that do not overlap: give each token to one of them, or train with SetCriterion"
+            )
+        return torch.einsum("kn,k->n", masks.long(), torch.arange(1, len(masks) + 1, device=masks.device))
+    ids = target["instance_labels"]
+    _check_length(ids, num_tokens, "instance_labels", name)
+    if num_tokens and (int(ids.max()) > len(target["labels"]) or int(ids.min()) < -1):
+        raise ValueError(
+            f"{name}: instance_labels must lie in -1..{len(target['labels'])}, the number of labels, got "
+            f"{int(ids.min())}..{int(ids.max())}"
+        )
+    return ids.long()
+
+
+def token_weights(target: Mapping[str, Any], num_tokens: int, name: str) -> Float[Tensor, "N"]:
+    """Points of each token.
+
+    Raises:
+        ValueError: the target has no point_counts, or of another length.
+    """
+    if "point_counts" not in target:
+        raise ValueError(f"{name}: weight_tokens needs point_counts in the target, it has only {sorted(target)}")
+    _check_length(target["point_counts"], num_tokens, "point_counts", name)
+    return target["point_counts"]
+
+
+def scene_targets(target: Mapping[str, Any], num_tokens: int, index: int, weight_tokens: bool = False) -> SceneTargets:
+    """Reads one target for a criterion whose instances do not overlap.
+
+    Args:
+        target: ``labels`` (K,) with ``instance_labels`` (N,) or ``masks`` (K, N) or (K, H, W).
+        num_tokens: N of pred_masks.
+        index: which scene of the batch, for messages.
+        weight_tokens: weigh tokens by ``point_counts``.
+
+    Returns:
+        The instances that have tokens.
+    """
+    name = scene_name(target, index)
+    segment, ids = compact_instances(instance_labels_of(target, num_tokens, name))
+    weights = token_weights(target, num_tokens, name) if weight_tokens else None
+    return SceneTargets(name, target["labels"].long()[ids - 1], segment, weights)

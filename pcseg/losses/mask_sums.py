@@ -1,0 +1,92 @@
+"""Sums of mask probabilities over instances, in one pass over the mask matrix whatever the number of instances.
+
+Instances do not overlap, so a sum over the tokens of every instance is a segment sum: each token adds to one row. BCE
+and dice of all K x M pairs follow from these sums; pairwise products, as Hungarian criteria take them, cost K times as
+much.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pcseg.losses.mask_sums_compiled import CompiledSigmoidSums, CompiledSoftmaxSums
+from pcseg.losses.mask_sums_eager import SigmoidSums, SoftmaxSums
+
+MaskActivation = Literal["softmax", "sigmoid"]
+
+_EAGER = {"softmax": SoftmaxSums, "sigmoid": SigmoidSums}
+_COMPILED = {"softmax": CompiledSoftmaxSums, "sigmoid": CompiledSigmoidSums}
+
+
+class MaskSums(NamedTuple):
+    """Weighted sums of L mask matrices that share one segmentation into K instances.
+
+    Args:
+        log_odds: sum over the tokens of instance k of log p - log(1 - p).
+        log_off: sum over all tokens of log(1 - p).
+        inside: sum over the tokens of instance k of p.
+        total: sum over all tokens of p.
+        hard_inside: weight of the tokens of instance k where p > 0.5; no gradient.
+        hard_total: weight of all tokens where p > 0.5; no gradient.
+        size: weight of the tokens of instance k.
+        num_tokens: weight of all tokens that are not ignored, at least 1e-12.
+    """
+
+    log_odds: Float[Tensor, "L K M"]
+    log_off: Float[Tensor, "L M"]
+    inside: Float[Tensor, "L K M"]
+    total: Float[Tensor, "L M"]
+    hard_inside: Float[Tensor, "L K M"]
+    hard_total: Float[Tensor, "L M"]
+    size: Float[Tensor, "K"]
+    num_tokens: Float[Tensor, ""]
+
+    def bce(self) -> Float[Tensor, "L K M"]:
+        """Binary cross-entropy of every pair, mean over tokens."""
+        return -(self.log_odds + self.log_off[:, None]) / self.num_tokens
+
+    def dice(self) -> Float[Tensor, "L K M"]:
+        """Dice loss of every pair, smoothed by 1 as in Mask2Former."""
+        return 1 - (2 * self.inside + 1) / (self.total[:, None] + self.size[:, None] + 1)
+
+    def iou(self) -> Float[Tensor, "L K M"]:
+        """IoU of every pair with masks on where p > 0.5."""
+        union = self.hard_total[:, None] + self.size[:, None] - self.hard_inside
+        return self.hard_inside / union.clamp(min=1e-12)
+
+
+def mask_sums(
+    mask_logits: Sequence[Float[Tensor, "N M"]],
+    segment: Int64[Tensor, "N"],
+    num_instances: int,
+    weights: Float[Tensor, "N"] | None = None,
+    mask_activation: MaskActivation = "softmax",
+) -> MaskSums:
+    """Sums from which BCE, dice and IoU of every pair of instance and query follow.
+
+    With ``softmax`` the M queries and a dustbin logit of 0 share each token; with ``sigmoid`` each query is alone.
+
+    Args:
+        mask_logits: one matrix for each of L layers.
+        segment: instance 0..K-1 of each token, K for background, -1 for ignored tokens.
+        num_instances: K.
+        weights: weight of each token, 1 where not given.
+        mask_activation: how logits become probabilities.
+
+    Returns:
+        The sums; float32 for half-precision logits.
+    """
+    if mask_activation not in ("softmax", "sigmoid"):
+        raise ValueError(f"mask_activation must be 'softmax' or 'sigmoid', got {mask_activation!r}")
+    dtype = torch.promote_types(mask_logits[0].dtype, torch.float32)
+    weights = torch.ones_like(segment, dtype=dtype) if weights is None else weights.to(dtype)
+    weights = weights.masked_fill(segment < 0, 0)
+    # One row more than instances for the background, which also takes what is ignored: that weighs nothing.
+    row = torch.where(segment < 0, num_instances, segment)
+    functions = _COMPILED if row.device.type == "cpu" and dtype == torch.float32 else _EAGER
+    sums = functions[mask_activation].apply(row, num_instances, weights, *mask_logits)
+    size = weights.new_zeros(num_instances + 1).index_add_(0, row, weights)
+    return MaskSums(*sums, size=size[:num_instances], num_tokens=weights.sum().clamp(min=1e-12))

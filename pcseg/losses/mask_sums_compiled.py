@@ -1,0 +1,128 @@
+"""`mask_sums` on the CPU in float32 by compiled loops, layer by layer: nothing of the size of a mask matrix is kept."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from pcseg.losses import mask_sums_kernels as kernels
+
+
+@cache
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="mask_sums")
+
+
+def _for_each(function: Callable[[int], None], count: int) -> None:
+    """Calls function(0..count-1) in as many threads as torch uses; the kernels release the interpreter's lock."""
+    num_threads = min(torch.get_num_threads(), count)
+    if num_threads <= 1:
+        for index in range(count):
+            function(index)
+    else:
+        list(_pool(num_threads).map(function, range(count)))
+
+
+def _array(layer: Tensor) -> Float32[np.ndarray, "N M"]:
+    return layer.detach().to(torch.float32).contiguous().numpy()
+
+
+def _row_gradients(
+    d_odds: Float[Tensor, "L K M"], d_inside: Float[Tensor, "L K M"], d_total: Float[Tensor, "L M"]
+) -> tuple[Float32[np.ndarray, "L rows M"], Float32[np.ndarray, "L rows M"]]:
+    """Gradients of log_odds and of p for each row; the background comes last and has no log_odds."""
+    odds = F.pad(d_odds, (0, 0, 0, 1))
+    inside = F.pad(d_inside, (0, 0, 0, 1)) + d_total[:, None]
+    return odds.numpy(), inside.numpy()
+
+
+class _Sums:
+    """Zeroed sums of L layers, the background as the last row."""
+
+    def __init__(self, num_layers: int, num_instances: int, num_queries: int) -> None:
+        self.num_instances = num_instances
+        self.by_row = torch.zeros(3, num_layers, num_instances + 1, num_queries)
+        self.log_off = torch.zeros(num_layers, num_queries)
+        self.log_odds, self.inside, self.hard_inside = self.by_row.numpy()
+        self.off = self.log_off.numpy()
+
+    def results(self, ctx: Any) -> tuple[Tensor, ...]:
+        log_odds, inside, hard_inside = self.by_row
+        k = self.num_instances
+        hard = (hard_inside[:, :k].clone(), hard_inside.sum(1))
+        ctx.mark_non_differentiable(*hard)
+        return log_odds[:, :k].clone(), self.log_off, inside[:, :k].clone(), inside.sum(1), *hard
+
+
+class CompiledSoftmaxSums(torch.autograd.Function):
+    """Softmax over the queries and a dustbin logit of 0; see `SoftmaxSums`."""
+
+    @staticmethod
+    def forward(ctx: Any, row: Tensor, num_instances: int, weights: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
+        num_layers, (num_tokens, num_queries) = len(layers), layers[0].shape
+        sums = _Sums(num_layers, num_instances, num_queries)
+        first = torch.zeros(num_layers, num_tokens, dtype=torch.int64)
+        logs = torch.zeros(2, num_layers, num_tokens)
+        rows, w, a, (rest, whole) = row.numpy(), weights.detach().numpy(), first.numpy(), logs.numpy()
+
+        def add(i: int) -> None:
+            targets = (sums.log_odds[i], sums.off[i], sums.inside[i], sums.hard_inside[i])
+            kernels.softmax_forward(_array(layers[i]), rows, w, *targets, a[i], rest[i], whole[i])
+
+        _for_each(add, num_layers)
+        ctx.save_for_backward(row, weights, first, logs, *layers)
+        return sums.results(ctx)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_odds: Tensor, d_off: Tensor, d_inside: Tensor, d_total: Tensor, *_: Tensor) -> Any:
+        row, weights, first, logs, *layers = ctx.saved_tensors
+        odds, inside = _row_gradients(d_odds, d_inside, d_total)
+        off = d_off.contiguous().numpy()
+        rows, w, a, (rest, whole) = row.numpy(), weights.detach().numpy(), first.numpy(), logs.numpy()
+        grads = [torch.empty(layer.shape) for layer in layers]
+
+        def differentiate(i: int) -> None:
+            saved = (a[i], rest[i], whole[i])
+            kernels.softmax_backward(_array(layers[i]), rows, w, *saved, odds[i], off[i], inside[i], grads[i].numpy())
+
+        _for_each(differentiate, len(layers))
+        return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
+
+
+class CompiledSigmoidSums(torch.autograd.Function):
+    """A sigmoid for each query; see `SigmoidSums`."""
+
+    @staticmethod
+    def forward(ctx: Any, row: Tensor, num_instances: int, weights: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
+        sums = _Sums(len(layers), num_instances, layers[0].shape[1])
+        rows, w = row.numpy(), weights.detach().numpy()
+
+        def add(i: int) -> None:
+            targets = (sums.log_odds[i], sums.off[i], sums.inside[i], sums.hard_inside[i])
+            kernels.sigmoid_forward(_array(layers[i]), rows, w, *targets)
+
+        _for_each(add, len(layers))
+        ctx.save_for_backward(row, weights, *layers)
+        return sums.results(ctx)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_odds: Tensor, d_off: Tensor, d_inside: Tensor, d_total: Tensor, *_: Tensor) -> Any:
+        row, weights, *layers = ctx.saved_tensors
+        odds, inside = _row_gradients(d_odds, d_inside, d_total)
+        off = d_off.contiguous().numpy()
+        rows, w = row.numpy(), weights.detach().numpy()
+        grads = [torch.empty(layer.shape) for layer in layers]
+
+        def differentiate(i: int) -> None:
+            kernels.sigmoid_backward(_array(layers[i]), rows, w, odds[i], off[i], inside[i], grads[i].numpy())
+
+        _for_each(differentiate, len(layers))
+        return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))

@@ -1,0 +1,157 @@
+"""Terms that the criteria share: classes, predicted IoU, per-token semantics, and the keys they are returned under."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pcseg.losses.inputs import scene_name
+
+
+def class_probability(
+    class_logits: Float[Tensor, "L M classes"], labels: Int64[Tensor, "K"], name: str
+) -> Float[Tensor, "L K M"]:
+    """P(class of instance k | query m), without gradient.
+
+    Args:
+        class_logits: of one scene; the last column is no-object.
+        labels: class of each instance.
+        name: of the scene, for messages.
+
+    Raises:
+        ValueError: labels that are no classes, or logits that are not finite.
+    """
+    logits = class_logits.detach()
+    check_finite(logits, "pred_logits", name)
+    num_classes = logits.shape[2] - 1
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"{name}: labels must lie in 0..{num_classes - 1}, the classes of pred_logits, got "
+            f"{int(labels.min())}..{int(labels.max())}"
+        )
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(dtype).softmax(2).transpose(1, 2).index_select(1, labels)
+
+
+def check_finite(values: Tensor, what: str, name: str) -> None:
+    """Stops before NaN spreads.
+
+    Args:
+        values: one row for each layer, the last layer first.
+        what: what they are, for messages.
+        name: of the scene.
+
+    Raises:
+        ValueError: NaN or infinity.
+    """
+    finite = values.detach().isfinite().flatten(1).all(1)
+    if not finite.all():
+        layer = int((~finite).nonzero()[0])
+        which = "the last layer" if layer == 0 else f"aux layer {layer - 1}"
+        raise ValueError(
+            f"{name}: {what} of {which} must be finite, got NaN or infinity; lower the learning rate or clip gradients"
+        )
+
+
+def class_weights_of(
+    responsibilities: Float[Tensor, "L K M"], labels: Int64[Tensor, "K"], num_classes: int, eos_coef: float
+) -> Float[Tensor, "L M classes"]:
+    """Classes that queries are to take: those of the instances they answer for, no-object for what is left.
+
+    Args:
+        responsibilities: how much query m answers for instance k.
+        labels: class of each instance.
+        num_classes: C.
+        eos_coef: weight of no-object.
+
+    Returns:
+        Weights for `class_loss`.
+    """
+    num_layers, _, num_queries = responsibilities.shape
+    weights = responsibilities.new_zeros(num_layers, num_classes + 1, num_queries)
+    weights.index_add_(1, labels, responsibilities)
+    weights[:, num_classes] = eos_coef * (1 - responsibilities.sum(1)).clamp(min=0)
+    return weights.transpose(1, 2)
+
+
+def class_loss(
+    class_logits: Float[Tensor, "L B M classes"], class_weights: Float[Tensor, "L B M classes"]
+) -> Float[Tensor, "L"]:
+    """Cross-entropy towards weighted classes, as torch weighs it: divided by the sum of the weights.
+
+    Args:
+        class_logits: the last column is no-object.
+        class_weights: how much each query is to be of each class.
+
+    Returns:
+        One value for each layer, over all scenes.
+    """
+    log_p = class_logits.to(class_weights.dtype).log_softmax(-1)
+    total = class_weights.sum((1, 2, 3)).clamp(min=1e-12)
+    return -(class_weights * log_p).sum((1, 2, 3)) / total
+
+
+def score_errors(
+    scores: Float[Tensor, "L M"], iou: Float[Tensor, "L K M"], responsibilities: Float[Tensor, "L K M"]
+) -> tuple[Float[Tensor, "L"], Float[Tensor, "L"]]:
+    """Squared errors of predicted IoUs where the IoU is above 0.5.
+
+    Returns:
+        Weighted sum of errors and sum of weights for each layer, to be divided over the batch.
+
+    Source:
+        SPFormer (Sun et al. 2023).
+    """
+    weights = responsibilities * (iou > 0.5)
+    return (weights * (scores.to(iou.dtype)[:, None] - iou) ** 2).sum((1, 2)), weights.sum((1, 2))
+
+
+def semantic_loss(pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Cross-entropy of each token's class, -1 ignored, mean over the tokens of the batch.
+
+    Raises:
+        ValueError: no semantic_labels, or one that is no class.
+    """
+    if len(pred_semantic) != len(targets):
+        raise ValueError(f"pred_semantic holds {len(pred_semantic)} scenes, targets {len(targets)}; give one for each")
+    for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
+        name = scene_name(target, index)
+        if "semantic_labels" not in target:
+            raise ValueError(f"{name}: pred_semantic needs semantic_labels in the target, it has {sorted(target)}")
+        labels = target["semantic_labels"]
+        if len(labels) != len(logits):
+            raise ValueError(f"{name}: {len(labels)} semantic_labels for {len(logits)} tokens of pred_semantic")
+        if len(labels) and (int(labels.min()) < -1 or int(labels.max()) >= logits.shape[1]):
+            raise ValueError(
+                f"{name}: semantic_labels must lie in -1..{logits.shape[1] - 1}, got "
+                f"{int(labels.min())}..{int(labels.max())}"
+            )
+    labels = torch.cat([target["semantic_labels"] for target in targets]).long()
+    logits = torch.cat(list(pred_semantic)).to(torch.promote_types(pred_semantic[0].dtype, torch.float32))
+    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / (labels >= 0).sum().clamp(min=1)
+
+
+def named_losses(
+    losses: Mapping[str, Float[Tensor, "L"]], layers: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]
+) -> dict[str, Tensor]:
+    """Losses under the keys of Mask2Former, with the semantic loss of each layer that predicts it.
+
+    Args:
+        losses: one value for each layer, the last layer first.
+        layers: predictions, in the same order.
+        targets: of the batch.
+
+    Returns:
+        ``loss_x`` for the last layer, ``loss_x_i`` for intermediate layer i.
+    """
+    named = {}
+    for index, layer in enumerate(layers):
+        suffix = "" if index == 0 else f"_{index - 1}"
+        for key, values in losses.items():
+            named[key + suffix] = values[index]
+        if layer.get("pred_semantic") is not None:
+            named["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets)
+    return named

@@ -1,0 +1,158 @@
+"""The competitive loss against plain loops, forward and backward, and at its limits."""
+
+import pytest
+import torch
+
+from pcseg.losses.competitive import CompetitiveInfluencerLoss, dual_softmax, unbalanced_sinkhorn
+from tests.reference import competitive as slow
+
+
+def _scene(num_instances=4, num_tokens=30, num_queries=6, num_layers=2, scale=2.0, dtype=torch.float64):
+    layers = [(scale * torch.randn(num_tokens, num_queries, dtype=dtype)).requires_grad_() for _ in range(num_layers)]
+    labels = torch.cat([torch.arange(1, num_instances + 1), torch.randint(-1, num_instances + 1, (num_tokens,))])
+    return layers, labels[:num_tokens]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("num_instances", [1, 4, 9])
+@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_agrees_with_loops(activation, num_instances, progress, weighted):
+    layers, labels = _scene(num_instances)
+    weights = 0.5 + torch.rand(30, dtype=torch.float64) if weighted else None
+    probability = torch.rand(2, num_instances, 6, dtype=torch.float64)
+    loss = CompetitiveInfluencerLoss(mask_activation=activation)
+    found = loss(layers, labels, probability, weights, progress)
+    masks = labels == torch.arange(1, num_instances + 1)[:, None]
+    counted = (labels >= 0).double() * (1 if weights is None else weights)
+    temperature = 0.05 * 0.1 ** min(1, 2 * progress)
+    for index, layer in enumerate(layers):
+        right = slow.competitive(layer, masks, counted, probability[index], activation, temperature)
+        for value, expected in zip(found, right, strict=True):
+            torch.testing.assert_close(value[index], expected)
+        (grad,) = torch.autograd.grad(found.loss[index], layer, retain_graph=True)
+        (expected,) = torch.autograd.grad(right[0], layer)
+        torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_float32_agrees_with_float64(activation):
+    layers, labels = _scene(5, 400, 20, scale=4.0)
+    single = [layer.detach().float().requires_grad_() for layer in layers]
+    loss = CompetitiveInfluencerLoss(mask_activation=activation)
+    exact, found = loss(layers, labels), loss(single, labels)
+    torch.testing.assert_close(found.loss.double(), exact.loss, rtol=1e-5, atol=1e-5)
+    exact.loss.sum().backward()
+    found.loss.sum().backward()
+    for a, b in zip(single, layers, strict=True):
+        torch.testing.assert_close(a.grad.double(), b.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("claims", ["dual", "none"])
+def test_differentiable_claims_are_the_soft_minimum(claims):
+    layers, labels = _scene(3)
+    loss = CompetitiveInfluencerLoss(claims=claims, differentiable_claims=True)
+    found = loss(layers, labels, progress=0.1)
+    temperature = 0.05 * 0.1**0.2
+    bce, dice, _ = slow.pairs(layers[0], labels == torch.arange(1, 4)[:, None], (labels >= 0).double(), "softmax")
+    score = (-bce - dice) / temperature
+    if claims == "dual":
+        score = score + score.log_softmax(0)
+    expected = -temperature * score.logsumexp(1).mean()
+    torch.testing.assert_close(found.loss[0], expected)
+    (grad,) = torch.autograd.grad(found.loss[0], layers[0], retain_graph=True)
+    torch.testing.assert_close(grad, torch.autograd.grad(expected, layers[0])[0])
+
+
+def test_sinkhorn_claims_are_responsibilities_at_their_temperature():
+    layers, labels = _scene(3)
+    result = CompetitiveInfluencerLoss(claims="sinkhorn", temperature=0.01, final_temperature=0.01)(layers, labels)
+    torch.testing.assert_close(result.claims, result.responsibilities)
+
+
+@pytest.mark.parametrize(("num_instances", "num_queries"), [(1, 1), (3, 8), (8, 3), (60, 100)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sinkhorn_agrees_with_logarithms(num_instances, num_queries, dtype):
+    score = 0.3 * torch.randn(2, num_instances, num_queries, dtype=torch.float64)
+    score[1] = score[1, :1]  # all instances want the same query
+    found = unbalanced_sinkhorn(score.to(dtype), 0.01, 10)
+    expected = torch.stack([slow.sinkhorn(layer, 0.01, 10) for layer in score])
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4 if dtype == torch.float32 else 1e-9)
+    torch.testing.assert_close(found.sum(2), torch.ones(2, num_instances, dtype=dtype))
+
+
+def test_dual_softmax_is_a_product_of_choices():
+    score = torch.randn(1, 3, 5, dtype=torch.float64)
+    product = (score / 0.1).softmax(1) * (score / 0.1).softmax(2)
+    torch.testing.assert_close(dual_softmax(score, 0.1), product / product.sum(2, keepdim=True))
+
+
+def test_temperature_falls_exponentially_over_the_first_half():
+    loss = CompetitiveInfluencerLoss()
+    found = [loss.temperature_at(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert found == pytest.approx([0.05, (0.05 * 0.005) ** 0.5, 0.005, 0.005])
+    with pytest.raises(ValueError, match=r"progress must be a fraction of training in 0\.\.1, got 1\.5"):
+        loss.temperature_at(1.5)
+    assert CompetitiveInfluencerLoss(anneal=0.0).temperature_at(0.0) == pytest.approx(0.005)
+
+
+def test_claims_do_not_share_a_query_that_two_instances_want():
+    # Query 0 suits both, query 1 almost as well: what tells is who suits it better.
+    score = torch.tensor([[[0.9, 0.88, 0.0], [0.95, 0.6, 0.0]]])
+    assert dual_softmax(score, 0.01).argmax(2).tolist() == [[1, 0]]
+    assert (score / 0.01).softmax(2).argmax(2).tolist() == [[0, 0]]
+
+
+def test_gradient_descent_finds_the_instances():
+    labels = torch.tensor([0] * 4 + [1] * 6 + [2] * 3 + [3] * 1)
+    logits = (0.1 * torch.randn(len(labels), 8)).requires_grad_()
+    loss = CompetitiveInfluencerLoss()
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for step in range(120):
+        optimizer.zero_grad()
+        loss(logits, labels, progress=step / 120).loss.sum().backward()
+        optimizer.step()
+    result = loss(logits, labels, progress=1.0)
+    assert (result.iou[0].max(1).values == 1).all()
+    assert result.iou[0].argmax(1).unique().numel() == 3
+
+
+def test_no_instances_is_zero_and_connected():
+    for dtype in (torch.float32, torch.float64):
+        logits = torch.randn(5, 3, dtype=dtype, requires_grad=True)
+        result = CompetitiveInfluencerLoss()(logits, torch.tensor([0, 0, -1, 0, 0]))
+        assert result.loss.tolist() == [0]
+        assert result.claims.shape == (1, 0, 3)
+        result.loss.sum().backward()
+        assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("labels", [[1], [-1], [7, 7, 7], [3, 100, 3, 0, -1]])
+def test_gaps_one_token_and_one_instance(labels):
+    logits = torch.randn(len(labels), 4, requires_grad=True)
+    result = CompetitiveInfluencerLoss()([logits], torch.tensor(labels))
+    assert result.claims.shape[1] == len({label for label in labels if label > 0})
+    result.loss.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_huge_logits_stay_finite(activation):
+    layers, labels = _scene(4, scale=500.0, dtype=torch.float32)
+    result = CompetitiveInfluencerLoss(mask_activation=activation)(layers, labels, progress=1.0)
+    assert result.loss.isfinite().all()
+    assert result.responsibilities.isfinite().all()
+    result.loss.sum().backward()
+    assert layers[0].grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperatures must be positive"),
+        ({"differentiable_claims": True, "claims": "sinkhorn"}, "goes with claims 'dual' or 'none'"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        CompetitiveInfluencerLoss(**options)

@@ -1,0 +1,284 @@
+"""The criterion in every form of call, against plain loops, and with input that it must refuse."""
+
+import pytest
+import torch
+
+from pcseg.losses.influencer_criterion import InfluencerCriterion
+from pcseg.losses.inputs import LossWeights, weighted_sum
+from pcseg.losses.mask_influencer import MaskInfluencerLoss
+from pcseg.losses.set_criterion import SetCriterion
+from tests.reference import competitive as slow
+
+SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
+
+
+def _layer(dtype=torch.float64, num_queries=7, semantic=False):
+    layer = {
+        "pred_logits": torch.randn(3, num_queries, 6, dtype=dtype, requires_grad=True),
+        "pred_scores": torch.rand(3, num_queries, dtype=dtype, requires_grad=True),
+        "pred_masks": [(3 * torch.randn(n, num_queries, dtype=dtype)).requires_grad_() for n in SIZES],
+    }
+    if semantic:
+        layer["pred_semantic"] = [torch.randn(n, 5, dtype=dtype, requires_grad=True) for n in SIZES]
+    return layer
+
+
+def _targets(ignored=True, dtype=torch.float64):
+    targets = []
+    for n, k in zip(SIZES, COUNTS, strict=True):
+        ids = torch.cat([torch.arange(1, k + 1), torch.randint(-1 if ignored else 0, k + 1, (n - k,))])
+        targets.append(
+            {
+                "labels": torch.randint(0, 5, (k,)),
+                "instance_labels": ids,
+                "point_counts": torch.randint(1, 9, (n,)).to(dtype),
+                "semantic_labels": torch.randint(-1, 5, (n,)),
+            }
+        )
+    return targets
+
+
+def _masks_of(target):
+    return target["instance_labels"] == torch.arange(1, len(target["labels"]) + 1)[:, None]
+
+
+def _leaves(layer):
+    return [layer["pred_logits"], layer["pred_scores"], *layer["pred_masks"]]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_agrees_with_loops(activation, weighted):
+    layers, targets = [_layer(), _layer()], _targets()
+    for layer in layers:
+        # Some masks are good enough for their IoU to count.
+        layer["pred_masks"][0].data[:, :4] += 20.0 * _masks_of(targets[0]).T - 10
+    criterion = InfluencerCriterion(5, mask_activation=activation, weight_tokens=weighted)
+    criterion.set_progress(0.25)
+    losses = criterion({**layers[0], "aux_outputs": layers[1:]}, targets)
+    right = {}
+    for layer, suffix in zip(layers, ("", "_0"), strict=True):
+        values, shares, ious = [], [], []
+        for b, target in enumerate(targets):
+            if len(target["labels"]) == 0:
+                values.append(torch.zeros((), dtype=torch.float64))
+                shares.append(torch.zeros(0, 7))
+                ious.append(torch.zeros(0, 7))
+                continue
+            weights = (target["instance_labels"] >= 0) * (target["point_counts"] if weighted else 1.0)
+            probability = layer["pred_logits"][b].softmax(1)[:, target["labels"]].T
+            temperature = (0.05 * 0.005) ** 0.5
+            value, _, share, iou = slow.competitive(
+                layer["pred_masks"][b], _masks_of(target), weights.double(), probability, activation, temperature
+            )
+            values.append(value)
+            shares.append(share)
+            ious.append(iou)
+        ce, score = slow.class_and_score(
+            layer["pred_logits"], layer["pred_scores"], [t["labels"] for t in targets], shares, ious
+        )
+        assert score > 0
+        right |= {f"loss_ce{suffix}": ce, f"loss_score{suffix}": score}
+        right[f"loss_influencer{suffix}"] = sum(values) / 3
+    assert set(losses) == set(right)
+    for key, value in right.items():
+        torch.testing.assert_close(losses[key], value)
+    leaves = [leaf for layer in layers for leaf in _leaves(layer)]
+    total = sum(
+        {"loss_ce": 0.5, "loss_score": 0.5, "loss_influencer": 1.0}[k.removesuffix("_0")] * v for k, v in right.items()
+    )
+    expected = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    for grad, each in zip(torch.autograd.grad(criterion.total(losses), leaves), expected, strict=True):
+        torch.testing.assert_close(grad, each)
+
+
+def test_first_pass_is_the_mask_loss_per_scene():
+    layer, targets = _layer(), _targets()
+    criterion = InfluencerCriterion(5, loss="first_pass", temperature=0.3, rep_weight=2.0)
+    losses = criterion(layer, targets)
+    assert set(losses) == {"loss_ce", "loss_score", "loss_attractive", "loss_repulsive", "loss_background"}
+    loss = MaskInfluencerLoss(temperature=0.3, rep_weight=2.0)
+    terms = [loss(mask, t["instance_labels"]) for mask, t in zip(layer["pred_masks"], targets, strict=True)]
+    for part in ("attractive", "repulsive", "background"):
+        torch.testing.assert_close(losses[f"loss_{part}"], sum(term[part] for term in terms) / 3)
+    masks_only = {key: value for key, value in losses.items() if key not in ("loss_ce", "loss_score")}
+    torch.testing.assert_close(criterion.total(masks_only), sum(term["loss"] for term in terms) / 3)
+
+
+@pytest.mark.parametrize(
+    "criterion", [InfluencerCriterion(5), InfluencerCriterion(5, loss="first_pass"), SetCriterion(5)]
+)
+def test_images_lists_and_single_matrices_are_one_thing(criterion):
+    images = torch.randn(2, 7, 4, 6, dtype=torch.float64)
+    ids = torch.randint(0, 4, (2, 4, 6))
+    masks = [{"labels": torch.tensor([3, 0, 4]), "masks": i == torch.arange(1, 4)[:, None, None]} for i in ids]
+    labels = [{"labels": torch.tensor([3, 0, 4]), "instance_labels": i.flatten()} for i in ids]
+    logits = torch.randn(2, 7, 6, dtype=torch.float64)
+    rows = [image.flatten(1).T for image in images]
+    expected = criterion({"pred_logits": logits, "pred_masks": images}, masks)
+    for form, targets in ((images, labels), (rows, masks), (rows, labels)):
+        found = criterion({"pred_logits": logits, "pred_masks": form}, targets)
+        assert set(found) == set(expected)
+        for key in expected:
+            torch.testing.assert_close(found[key], expected[key])
+    one = criterion({"pred_logits": logits[:1], "pred_masks": rows[0]}, labels[:1])
+    same = criterion({"pred_logits": logits[:1], "pred_masks": [rows[0]]}, masks[:1])
+    for key in one:
+        torch.testing.assert_close(one[key], same[key])
+
+
+@pytest.mark.parametrize("kind", ["competitive", "first_pass", "hungarian"])
+def test_ignored_tokens_are_as_if_absent(kind):
+    criterion = SetCriterion(5) if kind == "hungarian" else InfluencerCriterion(5, loss=kind)
+    layer, targets = _layer(semantic=True), _targets()
+    kept = [t["instance_labels"] >= 0 for t in targets]
+    for target, keep in zip(targets, kept, strict=True):
+        target["semantic_labels"][~keep] = -1
+    less = {key: [v[k] for v, k in zip(layer[key], kept, strict=True)] for key in ("pred_masks", "pred_semantic")}
+    fewer = [{k: v if k == "labels" else v[keep] for k, v in t.items()} for t, keep in zip(targets, kept, strict=True)]
+    found, expected = criterion(layer, targets), criterion({**layer, **less}, fewer)
+    for key in expected:
+        torch.testing.assert_close(found[key], expected[key])
+    criterion.total(found).backward()
+    assert not layer["pred_masks"][0].grad[~kept[0]].any()
+
+
+def test_instances_without_tokens_are_left_out():
+    layer, targets = _layer(), _targets()
+    criterion = InfluencerCriterion(5)
+    expected = criterion(layer, targets)
+    targets[0]["labels"] = torch.cat([targets[0]["labels"][:1], torch.tensor([2]), targets[0]["labels"][1:]])
+    targets[0]["instance_labels"] = targets[0]["instance_labels"] + (targets[0]["instance_labels"] > 1)
+    found = criterion(layer, targets)
+    for key in expected:
+        torch.testing.assert_close(found[key], expected[key])
+
+
+@pytest.mark.parametrize("kind", ["competitive", "first_pass"])
+@pytest.mark.parametrize(("num_instances", "num_tokens", "num_queries"), [(0, 5, 3), (1, 1, 1), (1, 6, 3), (5, 9, 2)])
+def test_degenerate_sizes(kind, num_instances, num_tokens, num_queries):
+    outputs = {
+        "pred_logits": torch.randn(1, num_queries, 4, requires_grad=True),
+        "pred_scores": torch.randn(1, num_queries, requires_grad=True),
+        "pred_masks": torch.randn(num_tokens, num_queries, requires_grad=True),
+    }
+    ids = torch.ones(1, dtype=torch.int64) if num_tokens == 1 else torch.arange(num_tokens).clamp(max=num_instances)
+    criterion = InfluencerCriterion(3, loss=kind)
+    targets = [{"labels": torch.zeros(num_instances, dtype=torch.int64), "instance_labels": ids}]
+    losses = criterion(outputs, targets)
+    assert {"loss_ce", "loss_score"} < set(losses)
+    criterion.total(losses).backward()
+    for leaf in outputs.values():
+        assert leaf.grad.isfinite().all()
+
+
+def test_keys_do_not_depend_on_the_batch():
+    criterion = InfluencerCriterion(5)
+    outputs = {**_layer(semantic=True), "aux_outputs": [_layer(), _layer()]}
+    full = set(criterion(outputs, _targets()))
+    nothing = [{**t, "labels": t["labels"][:0], "instance_labels": t["instance_labels"] * 0} for t in _targets()]
+    losses = criterion(outputs, nothing)
+    assert set(losses) == full
+    assert {"loss_semantic", "loss_ce_1", "loss_influencer_0"} < full
+    assert "loss_semantic_0" not in full
+    assert losses["loss_influencer"] == 0
+    criterion.total(losses).backward()
+
+
+def test_semantic_loss_is_cross_entropy_without_ignored_tokens():
+    layer, targets = _layer(semantic=True), _targets()
+    found = InfluencerCriterion(5)(layer, targets)["loss_semantic"]
+    labels = torch.cat([t["semantic_labels"] for t in targets])
+    logits = torch.cat(layer["pred_semantic"])
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels, ignore_index=-1))
+    for target in targets:
+        target["semantic_labels"] = torch.full_like(target["semantic_labels"], -1)
+    assert InfluencerCriterion(5)(layer, targets)["loss_semantic"] == 0
+
+
+def test_masks_alone_are_trained_without_classes():
+    outputs = {"pred_masks": torch.randn(13, 7, requires_grad=True)}
+    assert set(InfluencerCriterion(5)(outputs, _targets()[1:2])) == {"loss_influencer"}
+
+
+def test_progress_moves_the_temperature():
+    layer, targets = _layer(), _targets()
+    criterion = InfluencerCriterion(5)
+    start = criterion(layer, targets)["loss_influencer"]
+    criterion.set_progress(1.0)
+    assert criterion(layer, targets)["loss_influencer"] < start
+    with pytest.raises(ValueError, match=r"progress must be a fraction of training in 0\.\.1, got -0\.1"):
+        criterion.set_progress(-0.1)
+
+
+def test_weights_of_intermediate_layers_fall_back():
+    weights = LossWeights({"loss_ce": 2.0, "loss_ce_1": 3.0})
+    assert weights["loss_ce_0"] == 2
+    assert weights["loss_ce_1"] == weights.get("loss_ce_1") == 3
+    assert "loss_ce_7" in weights
+    assert "loss_mask_0" not in weights
+    assert weights.get("loss_mask_0") is None
+    with pytest.raises(KeyError, match="loss_mask"):
+        weights["loss_mask"]
+    losses = {"loss_ce": torch.tensor(1.0), "loss_ce_0": torch.tensor(10.0), "loss_ce_1": torch.tensor(100.0)}
+    assert weighted_sum(losses, weights) == 322
+    with pytest.raises(ValueError, match=r"no weight for \['loss_dice'\]"):
+        weighted_sum({"loss_dice": torch.tensor(1.0)}, weights)
+
+
+def _bad(change):
+    outputs, targets = _layer(torch.float32, semantic=True), _targets(dtype=torch.float32)
+    change(outputs, targets)
+    return outputs, targets
+
+
+def _overlap(outputs, targets):
+    targets[0] = {"labels": torch.tensor([0, 1]), "masks": torch.ones(2, 25, dtype=torch.bool), "name": "office"}
+
+
+def _set(key, value):
+    return lambda outputs, targets: outputs.__setitem__(key, value)
+
+
+def _set_target(key, value):
+    return lambda outputs, targets: targets[0].__setitem__(key, value)
+
+
+def _nan(key, index):
+    return lambda outputs, targets: outputs[key][0].data.view(-1).__setitem__(index, torch.nan)
+
+
+BAD = {
+    "overlap": (_overlap, r"scene 0 \(office\): target masks overlap at 25 of 25 tokens.*SetCriterion"),
+    "nan mask": (_nan("pred_masks", 5), "scene 0: pred_masks of the last layer must be finite"),
+    "nan class": (_nan("pred_logits", 5), "scene 0: pred_logits of the last layer must be finite"),
+    "scenes": (_set("pred_masks", [torch.zeros(25, 7)]), "pred_masks holds 1 scenes, targets 3"),
+    "dims": (_set("pred_masks", torch.zeros(3, 25, 7)), r"got a tensor of shape \(3, 25, 7\)"),
+    "aux": (_set("aux_outputs", [{"pred_masks": [torch.zeros(n, 7) for n in SIZES]}]), "must have pred_logits"),
+    "no masks": (lambda outputs, targets: outputs.pop("pred_masks"), "must have pred_masks"),
+    "ids": (_set_target("instance_labels", torch.full((25,), 5)), r"must lie in -1\.\.4, the number of labels, got 5"),
+    "length": (_set_target("instance_labels", torch.ones(3, dtype=torch.int64)), r"shape \(25,\).*got \(3,\)"),
+    "class": (_set_target("labels", torch.tensor([0, 9, 0, 0])), r"labels must lie in 0\.\.4"),
+    "no ids": (lambda outputs, targets: targets[0].pop("instance_labels"), "neither instance_labels nor masks"),
+    "semantic": (_set_target("semantic_labels", torch.full((25,), 5)), r"semantic_labels must lie in -1\.\.4"),
+    "no semantic": (lambda outputs, targets: targets[0].pop("semantic_labels"), "needs semantic_labels"),
+    "no counts": (lambda outputs, targets: targets[0].pop("point_counts"), "weight_tokens needs point_counts"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name):
+    change, message = BAD[name]
+    outputs, targets = _bad(change)
+    with pytest.raises(ValueError, match=message):
+        InfluencerCriterion(5, weight_tokens=True)(outputs, targets)
+
+
+def test_bad_masks_are_named():
+    targets = [{"labels": torch.tensor([0]), "masks": torch.zeros(1, 3, 3)}]
+    with pytest.raises(ValueError, match="target masks have 9 tokens, pred_masks 16; resize"):
+        InfluencerCriterion(5)({"pred_masks": torch.zeros(1, 2, 4, 4)}, targets)
+    with pytest.raises(ValueError, match="the target has 2 labels for 1 masks"):
+        InfluencerCriterion(5)({"pred_masks": torch.zeros(9, 2)}, [{**targets[0], "labels": torch.tensor([0, 1])}])
+    with pytest.raises(ValueError, match="weight_tokens goes with loss 'competitive'"):
+        InfluencerCriterion(5, loss="first_pass", weight_tokens=True)

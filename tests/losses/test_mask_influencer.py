@@ -1,0 +1,91 @@
+"""The mask loss as first specified, against the numbers of an independent implementation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcseg.losses.mask_influencer import MaskInfluencerLoss
+
+REFERENCE = Path(__file__).resolve().parent.parent / "reference"
+CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
+PARTS = ("loss", "attractive", "repulsive", "background")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_reference_values_and_gradients(case, dtype, tolerance):
+    data = np.load(REFERENCE / "mask_influencer_first_pass.npz")
+    name = case["name"]
+    logits = torch.tensor(data[f"{name}_logits"], dtype=dtype, requires_grad=True)
+    terms = MaskInfluencerLoss(**case["kwargs"])(logits, torch.tensor(data[f"{name}_labels"]))
+    assert tuple(terms) == PARTS
+    for part in PARTS:
+        assert terms[part].item() == pytest.approx(case[part], abs=tolerance)
+    terms["loss"].backward()
+    np.testing.assert_allclose(logits.grad.numpy(), data[f"{name}_grad"], rtol=0, atol=tolerance)
+
+
+def test_defaults_are_those_of_the_specification():
+    loss = MaskInfluencerLoss()
+    assert (loss.attr_weight, loss.rep_weight, loss.bg_weight, loss.rep_margin, loss.temperature) == (1, 1, 1, 1, 1)
+
+
+def test_no_instances_leaves_the_background_and_the_graph():
+    logits = torch.randn(8, 3, requires_grad=True)
+    terms = MaskInfluencerLoss()(logits, torch.zeros(8, dtype=torch.int64))
+    assert terms["attractive"] == terms["repulsive"] == 0
+    torch.testing.assert_close(terms["background"], torch.sigmoid(logits).mean())
+    for part in ("attractive", "repulsive"):
+        (grad,) = torch.autograd.grad(terms[part], logits, retain_graph=True)
+        assert not grad.any()
+
+
+def test_all_of_one_instance_has_neither_repulsion_nor_background():
+    logits = torch.randn(8, 3, requires_grad=True)
+    terms = MaskInfluencerLoss()(logits, torch.full((8,), 4))
+    assert terms["repulsive"] == terms["background"] == 0
+    terms["loss"].backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1])
+def test_hardly_any_tokens(num_tokens):
+    logits = torch.randn(num_tokens, 3, requires_grad=True)
+    terms = MaskInfluencerLoss()(logits, torch.ones(num_tokens, dtype=torch.int64))
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_gradient_is_finite_where_profiles_coincide():
+    logits = torch.zeros(6, 4, dtype=torch.float64, requires_grad=True)
+    terms = MaskInfluencerLoss()(logits, torch.tensor([1, 1, 2, 2, 3, 3]))
+    assert terms["repulsive"].item() == pytest.approx(1)
+    terms["loss"].backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_ignored_tokens_are_left_out():
+    logits = torch.randn(20, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(-1, 4, (20,))
+    kept = labels >= 0
+    with_ignored = MaskInfluencerLoss()(logits, labels)["loss"]
+    torch.testing.assert_close(with_ignored, MaskInfluencerLoss()(logits[kept], labels[kept])["loss"])
+    (grad,) = torch.autograd.grad(with_ignored, logits)
+    assert not grad[~kept].any()
+
+
+def test_large_logits_stay_finite():
+    logits = (200 * torch.randn(30, 5)).requires_grad_()
+    terms = MaskInfluencerLoss(temperature=0.01)(logits, torch.randint(0, 4, (30,)))
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_temperature_must_be_positive():
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        MaskInfluencerLoss(temperature=0.0)

@@ -1,0 +1,143 @@
+"""Segment sums of masks against sums written out, forward and backward, where float32 is at its limits too."""
+
+import pytest
+import torch
+
+from pcseg.losses.mask_sums import mask_sums
+from tests.reference.competitive import log_probabilities
+
+
+def _slow(layers, segment, num_instances, weights, activation):
+    weights = weights * (segment >= 0)
+    groups = (segment == torch.arange(num_instances)[:, None]) * weights
+    values = [[], [], [], [], [], []]
+    for layer in layers:
+        log_p, log_off = log_probabilities(layer, activation)
+        p, hard = log_p.exp(), (log_p > log_off).to(layer.dtype)
+        odds, column = groups @ (log_p - log_off), weights[:, None]
+        sums = (odds, (log_off * column).sum(0), groups @ p, (p * column).sum(0), groups @ hard, (hard * column).sum(0))
+        for value, each in zip(values, sums, strict=True):
+            value.append(each)
+    return [torch.stack(value) for value in values]
+
+
+def _problem(num_instances, scale, num_tokens=41, num_queries=9, num_layers=2):
+    segment = torch.randint(-1, num_instances + 1, (num_tokens,))
+    weights = 0.1 + 3 * torch.rand(num_tokens)
+    layers = [(scale * torch.randn(num_tokens, num_queries)).requires_grad_() for _ in range(num_layers)]
+    return layers, segment, weights
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("num_instances", [0, 1, 5])
+@pytest.mark.parametrize("scale", [1.0, 10.0, 200.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_agrees_with_sums_written_out(activation, num_instances, scale, dtype, tolerance):
+    layers, segment, weights = _problem(num_instances, scale)
+    exact = [layer.detach().double().requires_grad_() for layer in layers]
+    layers = [layer.detach().to(dtype).requires_grad_() for layer in layers]
+    expected = _slow(exact, segment, num_instances, weights.double(), activation)
+    found = mask_sums(layers, segment, num_instances, weights.to(dtype), activation)
+    for value, right in zip(found[:6], expected, strict=True):
+        assert value.dtype == dtype
+        torch.testing.assert_close(value.double(), right, rtol=tolerance, atol=tolerance * scale)
+    directions = [torch.randn_like(value) for value in expected[:4]]
+    right = torch.autograd.grad(sum((v * d).sum() for v, d in zip(expected, directions)), exact)
+    grads = torch.autograd.grad(sum((v * d.to(dtype)).sum() for v, d in zip(found, directions)), layers)
+    for grad, each in zip(grads, right, strict=True):
+        torch.testing.assert_close(grad.double(), each, rtol=tolerance, atol=tolerance * (1 + float(each.abs().max())))
+    assert not grads[0][segment < 0].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_cancellation_where_one_query_takes_the_token(dtype):
+    logits = torch.tensor([[30.0, 0.0, -30.0], [300.0, 1.0, 0.0]], dtype=dtype, requires_grad=True)
+    sums = mask_sums([logits], torch.tensor([0, 1]), 1)
+    exact = logits.detach().double()
+    log_p, log_off = log_probabilities(exact, "softmax")
+    torch.testing.assert_close(sums.log_off[0].double(), log_off.sum(0), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(sums.log_odds[0, 0].double(), (log_p - log_off)[0], rtol=1e-6, atol=1e-6)
+    sums.log_off[0, 0].backward()
+    # Each token pulls its first query down with a force of p = 1 and spreads it over the others.
+    torch.testing.assert_close(logits.grad[:, 0], -torch.ones(2, dtype=dtype))
+    others = torch.cat([exact[:, 1:], torch.zeros(2, 1, dtype=torch.float64)], 1).softmax(1)[:, :2]
+    torch.testing.assert_close(logits.grad[:, 1:].double(), others, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_bce_dice_and_iou_follow(activation):
+    masks = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=torch.float64)
+    logits = 20 * torch.tensor([[1, -1], [1, -1], [-1, 1], [-1, -1], [-1, 1]], dtype=torch.float64)
+    sums = mask_sums([logits], torch.tensor([0, 0, 1, 2, 2]), 2, None, activation)
+    assert sums.size.tolist() == [2, 1]
+    assert sums.num_tokens == 5
+    torch.testing.assert_close(sums.iou()[0], torch.tensor([[1, 0], [0, 0.5]], dtype=torch.float64))
+    assert sums.bce()[0].argmin(1).tolist() == [0, 1]
+    assert float(sums.dice()[0, 0, 0]) == pytest.approx(0, abs=1e-6)
+    p = log_probabilities(logits, activation)[0].exp()
+    dice = 1 - (2 * masks @ p + 1) / (p.sum(0) + masks.sum(1)[:, None] + 1)
+    torch.testing.assert_close(sums.dice()[0], dice)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_layout_threads_and_half_precision_do_not_matter(activation):
+    layers, segment, _ = _problem(3, 2.0, num_layers=3)
+    plain = mask_sums(layers, segment, 3, None, activation)
+    columns = [layer.detach().T.contiguous().T for layer in layers]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        turned = mask_sums(columns, segment, 3, None, activation)
+    finally:
+        torch.set_num_threads(threads)
+    for a, b in zip(plain, turned, strict=True):
+        assert torch.equal(a, b)
+    half = [layer.detach().bfloat16().requires_grad_() for layer in layers]
+    sums = mask_sums(half, segment, 3, None, activation)
+    assert sums.log_off.dtype == torch.float32
+    sums.inside.sum().backward()
+    assert half[0].grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("place", [0, 3])
+def test_nan_shows_in_the_sums(activation, dtype, place):
+    logits = torch.randn(6, 4, dtype=dtype)
+    logits[2, place] = torch.nan
+    sums = mask_sums([logits], torch.zeros(6, dtype=torch.int64), 1, None, activation)
+    assert sums.log_off.isnan().any()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 1)])
+def test_smallest_sizes(activation, shape):
+    for dtype in (torch.float32, torch.float64):
+        logits = torch.randn(shape, dtype=dtype, requires_grad=True)
+        segment = torch.zeros(shape[0], dtype=torch.int64)
+        sums = mask_sums([logits], segment, 1, None, activation)
+        right = _slow([logits], segment, 1, torch.ones(shape[0], dtype=dtype), activation)
+        torch.testing.assert_close(list(sums[:6]), right)
+        (sums.bce().sum() + sums.dice().sum()).backward()
+        assert logits.grad.isfinite().all()
+
+
+def test_unknown_activation():
+    # TypeError where types are checked, as in these tests.
+    with pytest.raises((TypeError, ValueError), match="tanh"):
+        mask_sums([torch.zeros(2, 2)], torch.zeros(2, dtype=torch.int64), 1, None, "tanh")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_cuda_agrees_with_cpu(activation):
+    layers, segment, weights = _problem(5, 5.0, 500, 40)
+    on_gpu = [layer.detach().cuda().requires_grad_() for layer in layers]
+    found = mask_sums(on_gpu, segment.cuda(), 5, weights.cuda(), activation)
+    expected = mask_sums(layers, segment, 5, weights, activation)
+    (expected.bce().sum() + expected.dice().sum()).backward()
+    (found.bce().sum() + found.dice().sum()).backward()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-3)
+    for a, b in zip(on_gpu, layers, strict=True):
+        torch.testing.assert_close(a.grad.cpu(), b.grad, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,70 @@
+"""The criteria the slow, obvious way: one scene, one layer, plain loops over instances and queries, all by autograd."""
+
+import torch
+
+
+def log_probabilities(logits, activation):
+    """log p and log(1 - p), each from a sum of its own."""
+    if activation == "sigmoid":
+        return torch.nn.functional.logsigmoid(logits), torch.nn.functional.logsigmoid(-logits)
+    whole = torch.cat([logits, torch.zeros_like(logits[:, :1])], 1)
+    total = whole.logsumexp(1)
+    on = [whole[:, m] - total for m in range(logits.shape[1])]
+    off = [torch.cat([whole[:, :m], whole[:, m + 1 :]], 1).logsumexp(1) - total for m in range(logits.shape[1])]
+    return torch.stack(on, 1), torch.stack(off, 1)
+
+
+def pairs(logits, masks, weights, activation):
+    """BCE, dice and hard IoU (K, M); tokens that are ignored weigh 0."""
+    log_p, log_off = log_probabilities(logits, activation)
+    p = log_p.exp()
+    num_queries = logits.shape[1]
+    bce, dice, iou = (logits.new_zeros(len(masks), num_queries) for _ in range(3))
+    for k, mask in enumerate(masks.to(logits.dtype)):
+        for m in range(num_queries):
+            cross = -(mask * log_p[:, m] + (1 - mask) * log_off[:, m])
+            bce[k, m] = (weights * cross).sum() / weights.sum()
+            inside, total = (weights * mask * p[:, m]).sum(), (weights * (mask + p[:, m])).sum()
+            dice[k, m] = 1 - (2 * inside + 1) / (total + 1)
+            hard = (log_p[:, m] > log_off[:, m]).to(logits.dtype)
+            both, either = (weights * hard * mask).sum(), (weights * torch.maximum(hard, mask)).sum()
+            iou[k, m] = both / either
+    return bce, dice, iou
+
+
+def sinkhorn(score, temperature, num_rounds):
+    """Rows to 1, columns divided by max(1, their sum), rows to 1 last; in logarithms."""
+    log_plan = score / temperature
+    for _ in range(num_rounds):
+        log_plan = log_plan - log_plan.logsumexp(1, keepdim=True)
+        log_plan = log_plan - log_plan.logsumexp(0, keepdim=True).clamp(min=0)
+    return (log_plan - log_plan.logsumexp(1, keepdim=True)).exp()
+
+
+def competitive(logits, masks, weights, probability, activation, temperature):
+    """Loss, claims, responsibilities and IoU of one layer."""
+    bce, dice, iou = pairs(logits, masks, weights, activation)
+    suits = -bce - dice
+    score = (suits + 0.5 * probability).detach()
+    choice = (score / temperature).log_softmax(1) + (score / temperature).log_softmax(0)
+    claims = choice.softmax(1)
+    loss = sum((claims[k] * -suits[k]).sum() for k in range(len(masks))) / len(masks)
+    return loss, claims, sinkhorn(score, 0.01, 10), iou.detach()
+
+
+def class_and_score(class_logits, scores, scenes, responsibilities, ious, no_object=0.1):
+    """Class loss and score loss of one layer: scenes is a list of labels, one for each scene of the batch."""
+    num_classes = class_logits.shape[2] - 1
+    total, weight, error, count = 0.0, 0.0, 0.0, 0.0
+    for b, labels in enumerate(scenes):
+        log_p = class_logits[b].log_softmax(1)
+        for m in range(log_p.shape[0]):
+            share = responsibilities[b][:, m]
+            for k, label in enumerate(labels.tolist()):
+                total, weight = total - share[k] * log_p[m, label], weight + share[k]
+                if ious[b][k, m] > 0.5:
+                    error = error + share[k] * (scores[b, m] - ious[b][k, m]) ** 2
+                    count = count + share[k]
+            left = no_object * max(0.0, 1 - float(share.sum()))
+            total, weight = total - left * log_p[m, num_classes], weight + left
+    return total / weight, error / max(1.0, float(count))

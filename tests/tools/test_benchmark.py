@@ -1,0 +1,30 @@
+"""The benchmark tool: every candidate runs, and unknown names are bad usage."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import benchmark
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.parametrize("name", benchmark.CRITERIA)
+def test_every_criterion_runs(name: str) -> None:
+    benchmark.criterion_step(name, num_queries=6, num_instances=3, warm_up=True)()
+
+
+def test_medians_leave_out_the_first_round() -> None:
+    calls = []
+    times = benchmark.median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    assert calls == ["a", "b"] * 3
+    assert set(times) == {"a", "b"}
+
+
+def test_unknown_name_is_bad_usage() -> None:
+    command = [sys.executable, "tools/benchmark.py", "criterium"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no benchmark is called 'criterium'; there are criterion")
