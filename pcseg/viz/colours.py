@@ -1,0 +1,208 @@
+"""Colours of objects: distinct for neighbours, also for eyes that do not see red and green apart.
+
+Distances between colours are taken in OKLab (Ottosson 2020, "A perceptual color space for image processing"), once as
+seen by most people and once as seen with deuteranopia (Viénot, Brettel and Mollon 1999).
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, UInt8
+
+NO_OBJECT = (214, 217, 222)  # points that belong to no object
+GOLDEN_ANGLE = 137.50776405
+_NUM_COLOURS = 72  # more than this many can no longer be told apart
+
+_LMS = np.array(
+    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+     [0.0883024619, 0.2817188376, 0.6299787005]]
+)  # fmt: skip
+_OKLAB = np.array(
+    [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+     [0.0259040371, 0.7827717662, -0.8086757660]]
+)  # fmt: skip
+# Linear RGB as a deuteranope sees it.
+_DEUTERAN = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
+
+
+def _to_linear(rgb: np.ndarray) -> np.ndarray:
+    srgb = rgb / 255.0
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def _from_linear(linear: np.ndarray) -> np.ndarray:
+    linear = np.clip(linear, 0.0, 1.0)
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.round(srgb * 255.0).astype(np.uint8)
+
+
+def _linear_to_oklab(linear: np.ndarray) -> np.ndarray:
+    return np.cbrt(linear @ _LMS.T) @ _OKLAB.T
+
+
+def oklab(rgb: UInt8[np.ndarray, "K 3"], deuteranopia: bool = False) -> Float64[np.ndarray, "K 3"]:
+    """OKLab coordinates of sRGB colours.
+
+    Args:
+        rgb: colours 0..255.
+        deuteranopia: as seen by people without green cones.
+
+    Returns:
+        Lightness 0..1 and the two colour axes.
+    """
+    linear = _to_linear(rgb.astype(np.float64))
+    if deuteranopia:
+        linear = np.clip(linear @ _DEUTERAN.T, 0.0, 1.0)
+    return _linear_to_oklab(linear)
+
+
+def from_oklch(
+    lightness: Float[np.ndarray, "K"], chroma: Float[np.ndarray, "K"], hue: Float[np.ndarray, "K"]
+) -> UInt8[np.ndarray, "K 3"]:
+    """sRGB colours of OKLCH coordinates; chroma is lowered as far as the screen needs it.
+
+    Args:
+        lightness: 0..1.
+        chroma: 0 is grey, 0.3 is more than any screen shows.
+        hue: degrees.
+
+    Returns:
+        Colours 0..255.
+    """
+    angle = np.deg2rad(hue)
+    chroma = np.array(chroma, np.float64)
+    for _ in range(40):
+        lab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=1)
+        linear = np.linalg.solve(_LMS, np.linalg.solve(_OKLAB, lab.T) ** 3).T
+        outside = (linear.min(axis=1) < -1e-4) | (linear.max(axis=1) > 1 + 1e-4)
+        if not outside.any():
+            break
+        chroma[outside] *= 0.93
+    return _from_linear(linear)
+
+
+def distinct_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
+    """Strong colours with hues a golden angle apart, in three steps of lightness.
+
+    Args:
+        count: how many.
+
+    Returns:
+        Colours 0..255; the first ones differ most.
+    """
+    index = np.arange(count)
+    lightness = np.array([0.70, 0.56, 0.82])[index % 3]
+    chroma = np.array([0.16, 0.17, 0.14])[index % 3]
+    return from_oklch(lightness, chroma, 25.0 + index * GOLDEN_ANGLE)
+
+
+def muted_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
+    """Pale colours for walls, floors and ceilings, so that objects stand out.
+
+    Args:
+        count: how many.
+
+    Returns:
+        Colours 0..255.
+    """
+    index = np.arange(count)
+    lightness = np.array([0.88, 0.83, 0.91])[index % 3]
+    return from_oklch(lightness, np.full(count, 0.028), 70.0 + index * GOLDEN_ANGLE)
+
+
+def _closeness(pool: np.ndarray) -> np.ndarray:
+    """How easily each pair of colours is confused: the inverse squared distance, for both kinds of eyes."""
+    total = np.zeros((len(pool), len(pool)))
+    for deuteranopia in (False, True):
+        lab = oklab(pool, deuteranopia)
+        squared = ((lab[:, None] - lab[None]) ** 2).sum(axis=2)
+        total += 0.5 / (squared + 1e-4)
+    return total
+
+
+def instance_colors(
+    low: Float[np.ndarray, "K 3"],
+    high: Float[np.ndarray, "K 3"],
+    muted: Bool[np.ndarray, "K"],
+    fixed: UInt8[np.ndarray, "T 3"] | None = None,
+    fixed_low: Float[np.ndarray, "T 3"] | None = None,
+    fixed_high: Float[np.ndarray, "T 3"] | None = None,
+) -> UInt8[np.ndarray, "K 3"]:
+    """One colour per object such that objects that stand near each other look different.
+
+    Objects take their colours one after another; each takes the one that is least like those of the objects around it,
+    nearer ones counting more. Beyond 72 objects, colours come back, far from where they were used first.
+
+    Args:
+        low: lower corner of the box around each object, metres.
+        high: upper corner.
+        muted: True for surfaces, which get pale colours.
+        fixed: colours that other objects of the room have already.
+        fixed_low: lower corners of those.
+        fixed_high: upper corners of those.
+
+    Returns:
+        Colours 0..255.
+    """
+    count = len(low)
+    colors = np.zeros((count, 3), np.uint8)
+    colors[muted] = muted_colors(int(muted.sum()))
+    strong = np.flatnonzero(~muted)
+    if len(strong) == 0:
+        return colors
+    pool = distinct_colors(_NUM_COLOURS)
+    placed_low, placed_high = low[strong], high[strong]
+    chosen = np.zeros(len(strong), np.int64)
+    if fixed is not None and fixed_low is not None and fixed_high is not None and len(fixed):
+        nearest = np.linalg.norm(oklab(fixed)[:, None] - oklab(pool)[None], axis=2).argmin(axis=1)
+        placed_low, placed_high = np.vstack([fixed_low, placed_low]), np.vstack([fixed_high, placed_high])
+        chosen = np.concatenate([nearest, chosen])
+    closeness = _closeness(pool)
+    first = len(chosen) - len(strong)
+    for row in range(first, len(chosen)):
+        gap = np.maximum(placed_low[row] - placed_high[:row], placed_low[:row] - placed_high[row])
+        distance = np.linalg.norm(np.maximum(gap, 0.0), axis=1)
+        cost = closeness[:, chosen[:row]] @ (1.0 / (distance + 0.3) ** 2)
+        # Early colours of the pool differ most and look best: take a later one only where that gains something.
+        chosen[row] = int((cost * (1.0 + 0.01 * np.arange(len(pool)))).argmin())
+    colors[strong] = pool[chosen[first:]]
+    return colors
+
+
+def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
+    """Soft colours for thousands of superpoints; ids that follow each other differ.
+
+    Args:
+        count: how many.
+
+    Returns:
+        Colours 0..255.
+    """
+    index = np.arange(count)
+    lightness = 0.62 + 0.26 * ((index * 0.7548776662) % 1.0)
+    chroma = 0.06 + 0.08 * ((index * 0.5698402910) % 1.0)
+    return from_oklch(lightness, chroma, index * GOLDEN_ANGLE)
+
+
+def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
+    """Colours by height, for scans without colour: slate blue below, sand above.
+
+    Args:
+        xyz: coordinates, z up.
+
+    Returns:
+        Colours 0..255.
+    """
+    if len(xyz) == 0:
+        return np.zeros((0, 3), np.uint8)
+    bottom, top = np.percentile(xyz[:, 2], [0.5, 99.5])
+    steps = np.linspace(0.0, 1.0, 256)
+    lightness = 0.52 + 0.40 * steps
+    blue, sand = 255.0, 80.0
+    weight = 2.0 * np.abs(steps - 0.5)  # the ramp passes through grey
+    table = from_oklch(lightness, 0.075 * weight, np.where(steps < 0.5, blue, sand))
+    share = (xyz[:, 2] - bottom) / max(float(top - bottom), 1e-6)
+    return table[np.clip(share * 255.0, 0, 255).astype(np.int64)]
+
+
+def color_hex(color: Int[np.ndarray, "3"] | UInt8[np.ndarray, "3"] | tuple[int, int, int]) -> str:
+    """A colour as web pages write it, e.g. ``#d6d9de``."""
+    return "#" + "".join(f"{int(part):02x}" for part in color)

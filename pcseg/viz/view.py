@@ -1,0 +1,135 @@
+"""Where the camera stands, and what it hides so that a room can be looked into."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64
+
+_MARGIN = 0.03  # share of the picture that stays free on each side
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the camera stands and where it looks.
+
+    Args:
+        eye: position, metres.
+        rotation: rows are the right, up and backward axes of the camera.
+        fov: vertical opening angle, degrees.
+        cut: points above this height are hidden; None hides nothing.
+        open_front: hides the walls between the camera and the room.
+    """
+
+    eye: Float64[np.ndarray, "3"]
+    rotation: Float64[np.ndarray, "3 3"]
+    fov: float = 32.0
+    cut: float | None = None
+    open_front: bool = False
+
+    def hidden(self, xyz: Float32[np.ndarray, "P 3"]) -> Bool[np.ndarray, "P"]:
+        """Which points the picture leaves out: those above the cut, and the near walls of an open front."""
+        above = np.zeros(len(xyz), np.bool_) if self.cut is None else xyz[:, 2] > self.cut
+        if self.open_front and not above.all():
+            above[~above] = near_walls(xyz[~above], self.rotation[2, :2])
+        return above
+
+    @staticmethod
+    def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
+        """Rotation of a camera that looks at its target from a direction.
+
+        Args:
+            azimuth: degrees from the x axis, towards y, at which the camera stands.
+            elevation: degrees above the horizon.
+
+        Returns:
+            Rows are the right, up and backward axes.
+        """
+        a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
+        back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
+        right = np.array([-np.sin(a), np.cos(a), 0.0])
+        return np.stack([right, np.cross(back, right), back])
+
+    @staticmethod
+    def frame(
+        xyz: Float32[np.ndarray, "P 3"],
+        *,
+        width: int,
+        height: int,
+        azimuth: float,
+        elevation: float,
+        fov: float = 32.0,
+        cut: float | None = None,
+        open_front: bool = False,
+    ) -> "View":
+        """The nearest camera in a given direction that sees all points; one point in 2000 may fall out of the picture.
+
+        Args:
+            xyz: coordinates, metres.
+            width: of the picture, pixels.
+            height: of the picture, pixels.
+            azimuth: see `look`.
+            elevation: see `look`.
+            fov: vertical opening angle, degrees.
+            cut: points above it are neither framed nor drawn.
+            open_front: hides the walls between the camera and the room.
+
+        Returns:
+            The view.
+
+        Raises:
+            ValueError: no points below the cut.
+        """
+        shown = xyz if cut is None else xyz[xyz[:, 2] <= cut]
+        if len(shown) == 0:
+            raise ValueError(f"no point lies below the cut at {cut:.2f} m" if len(xyz) else "no points to frame")
+        shown = shown[:: max(1, len(shown) // 50_000)].astype(np.float64)
+        rotation = View.look(azimuth, elevation)
+        middle = (shown.min(axis=0) + shown.max(axis=0)) / 2
+        local = (shown - middle) @ rotation.T
+        tangent_y = np.tan(np.deg2rad(fov) / 2)
+        offset, distance = np.zeros(3), 0.0
+        for axis, tangent in ((0, tangent_y * width / height), (1, tangent_y)):
+            tangent *= 1 - 2 * _MARGIN
+            # A point is in the picture where |q - offset| <= (distance - q_z) * tangent.
+            high = np.quantile(local[:, axis] + local[:, 2] * tangent, 0.9995)
+            low = np.quantile(-local[:, axis] + local[:, 2] * tangent, 0.9995)
+            offset[axis] = (high - low) / 2
+            distance = max(distance, (high + low) / (2 * tangent))
+        offset[2] = max(distance, local[:, 2].max() + 0.3)
+        return View(middle + offset @ rotation, rotation, fov, cut, open_front)
+
+
+def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:
+    """The walls between a camera outside the room and the room, and whatever lies in front of them.
+
+    The plan of the room is cut into strips that run towards the camera; the first tall cell of a strip is its near
+    wall.
+
+    Args:
+        xyz: coordinates, metres, z up.
+        towards: horizontal direction from the room to the camera.
+
+    Returns:
+        True for the points of near walls.
+    """
+    thickness = 0.28
+    cell = max(0.1, float(np.ptp(xyz[:, :2], axis=0).max()) / 600) if len(xyz) else 0.1
+    norm = float(np.linalg.norm(towards))
+    if len(xyz) == 0 or norm < 1e-6:
+        return np.zeros(len(xyz), np.bool_)
+    a, b = towards / norm
+    along, across = xyz[:, 0] * a + xyz[:, 1] * b, xyz[:, 1] * a - xyz[:, 0] * b
+    bottom, top = np.quantile(xyz[:, 2], [0.005, 0.995])
+    row = ((along.max() - along) / cell).astype(np.int64)  # 0 is nearest to the camera
+    strip = ((across - across.min()) / (2 * cell)).astype(np.int64)
+    num_rows, num_strips = int(row.max()) + 1, int(strip.max()) + 1
+    flat = strip * num_rows + row
+    occupied = np.bincount(flat, minlength=num_strips * num_rows).reshape(num_strips, num_rows) > 0
+    high = np.bincount(flat[xyz[:, 2] > bottom + 0.8 * (top - bottom)], minlength=num_strips * num_rows)
+    tall = high.reshape(num_strips, num_rows) > 0
+    first = np.where(tall.any(axis=1), tall.argmax(axis=1), -1)
+    # Where the near wall was not scanned, the first tall cell is the far wall: keep that one.
+    seen = np.cumsum(occupied, axis=1)[np.arange(num_strips), first]
+    first[seen > 0.4 * occupied.sum(axis=1)] = -1
+    limit = np.where(first >= 0, along.max() - first * cell - thickness, np.inf)
+    return along > limit[strip]

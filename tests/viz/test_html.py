@@ -1,0 +1,269 @@
+"""Pages stand alone, hold what went in, and work in a browser where there is one."""
+
+import base64
+import gzip
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.labels import S3DIS
+from pcseg.structures import Instances, Scene
+from pcseg.viz.html import page_text, write_page
+from pcseg.viz.layers import scene_layers
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class _Page(HTMLParser):
+    """Elements, their attributes, and the text of scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.scripts: dict[str, str] = {}
+        self.title = ""
+        self.current = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, key, value) for key, value in attrs]
+        if tag not in ("meta", "link", "input"):
+            self.open.append(tag)
+        if tag == "script":
+            self.current = dict(attrs).get("id") or "main"
+            assert self.current not in self.scripts
+            self.scripts[self.current] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[self.current] += data
+        elif self.open and self.open[-1] == "title":
+            self.title += data
+
+
+@dataclass(frozen=True)
+class _Content:
+    meta: dict
+    xyz: np.ndarray
+    rgb: np.ndarray
+    normal: np.ndarray
+    ids: dict[str, np.ndarray]
+
+
+def _read(text: str) -> _Content:
+    """What the page's own script reads, read in Python."""
+    page = _Page(text)
+    meta = json.loads(page.scripts["meta"])
+    raw = np.frombuffer(gzip.decompress(base64.b64decode(page.scripts["data"])), np.uint8)
+    count, offset = meta["num_points"], 0
+
+    def plane() -> np.ndarray:
+        nonlocal offset
+        offset += count
+        return raw[offset - count : offset]
+
+    def integers(width: int) -> np.ndarray:
+        return sum(plane().astype(np.int64) << (8 * byte) for byte in range(width))
+
+    axes = []
+    for _ in range(3):
+        folded = integers(2)
+        axes.append(np.cumsum((folded >> 1) ^ -(folded & 1)) % 65536)
+    rgb = np.stack([np.cumsum(plane().astype(np.int64)) % 256 for _ in range(3)], axis=1)
+    plane()  # spacing
+    octant = np.stack([plane().view(np.int8) for _ in range(2)], axis=1).astype(float) / 127
+    normal = np.concatenate([octant, 1 - np.abs(octant).sum(axis=1, keepdims=True)], axis=1)
+    lower = normal[:, 2] < 0
+    normal[lower, :2] = (1 - np.abs(normal[lower, 1::-1])) * np.where(normal[lower, :2] < 0, -1, 1)
+    ids = {layer["key"]: integers(layer["bytes"]) for layer in meta["layers"]}
+    assert offset == len(raw)
+    xyz = np.stack(axes, axis=1) * meta["step"] + np.array(meta["origin"])
+    return _Content(meta, xyz, rgb, normal, ids)
+
+
+def _sorted(xyz: np.ndarray) -> np.ndarray:
+    return np.lexsort(np.round(xyz * 500).astype(np.int64).T)
+
+
+def test_round_trip(room: Scene, predicted: Instances) -> None:
+    content = _read(page_text(room, predicted, room.semantic, S3DIS))
+    distance = np.abs(content.xyz[:, None, 0] - room.xyz[None, :200, 0])  # a few points are looked up by hand
+    distance = distance + np.abs(content.xyz[:, None, 1] - room.xyz[None, :200, 1])
+    distance = distance + np.abs(content.xyz[:, None, 2] - room.xyz[None, :200, 2])
+    rows = distance.argmin(axis=0)
+    assert distance.min(axis=0).max() < 3 * 0.6 * content.meta["step"]
+    np.testing.assert_array_equal(content.rgb[rows], room.rgb[:200])
+    layers = scene_layers(room, predicted, room.semantic, S3DIS)
+    assert list(content.ids) == [layer.key for layer in layers]
+    for layer, described in zip(layers, content.meta["layers"]):
+        if layer.key != "errors":
+            np.testing.assert_array_equal(content.ids[layer.key][rows], layer.ids[:200])
+            np.testing.assert_array_equal(np.bincount(content.ids[layer.key]), np.bincount(layer.ids))
+        assert bytes.fromhex(described["colors"]) == layer.colors.tobytes()
+        assert [row["n"] for row in described["rows"]] == [entry.name for entry in layer.entries]
+    prediction = content.meta["layers"][1]
+    assert prediction["rows"][1] == {"n": "table", "i": 1, "p": 1500, "s": 0.9, "m": 7, "u": 1.0}
+    floor = content.xyz[:, 2] < 0.01
+    assert np.median(np.abs(content.normal[floor, 2])) > 0.98
+
+
+def test_errors_follow_the_threshold(room: Scene, predicted: Instances) -> None:
+    for threshold in (0.0, 0.5):
+        content = _read(page_text(room, predicted, None, S3DIS, threshold=threshold))
+        layer = scene_layers(room, predicted, None, S3DIS, threshold)[-1]
+        np.testing.assert_array_equal(np.bincount(content.ids["errors"]), np.bincount(layer.ids))
+        assert len(content.meta["layers"][1]["rows"]) == 4, "all predictions are in the page"
+
+
+def test_stands_alone(room: Scene, predicted: Instances) -> None:
+    text = page_text(room, predicted, room.semantic, S3DIS)
+    page = _Page(text)
+    assert page.open == []
+    assert not re.search(r"https?:|//[a-z]+\.|\bimport\s*\(|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", text)
+    for tag, key, value in page.attributes:
+        if key in ("src", "href", "action", "data", "poster", "srcset"):
+            assert (value or "").startswith("data:"), f"{tag} {key}={value}"
+    policy = [v for tag, key, v in page.attributes if tag == "meta" and key == "content" and "default-src" in (v or "")]
+    assert policy
+    assert "default-src 'none'" in policy[0]
+
+
+HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
+
+
+def test_names_cannot_break_out(room: Scene) -> None:
+    text = page_text(room.with_(name=HOSTILE), None, None, S3DIS)
+    page = _Page(text)
+    assert sorted(page.scripts) == ["data", "main", "meta"]
+    assert page.title == HOSTILE
+    assert _read(text).meta["name"] == HOSTILE
+    assert _read(page_text(room, None, None, S3DIS, title=HOSTILE)).meta["title"] == HOSTILE
+
+
+@pytest.mark.parametrize("extent", [0.0, 0.01, 1.0, 30.0, 65.0, 500.0])
+@pytest.mark.parametrize("offset", [0.0, -20000.0])
+def test_positions_keep_their_precision(rng: np.random.Generator, extent: float, offset: float) -> None:
+    xyz = (rng.random((500, 3)) * extent + offset).astype(np.float32)
+    content = _read(page_text(Scene("cloud", xyz)))
+    step = content.meta["step"]
+    assert step <= max(0.001, extent / 65000)
+    spread = np.ptp(xyz, axis=0)
+    np.testing.assert_allclose(np.ptp(content.xyz, axis=0), spread, atol=1.01 * step)
+    for axis in range(3):
+        found, given = np.sort(content.xyz[:, axis]), np.sort(xyz[:, axis].astype(np.float64))
+        np.testing.assert_allclose(found, given, atol=0.51 * step + 2e-6)
+
+
+def test_thinned(room: Scene) -> None:
+    content = _read(page_text(room, None, None, S3DIS, max_points=5000))
+    assert content.meta["num_points"] == 4000
+    assert content.meta["subtitle"].startswith("4,000 of 12,000 points")
+
+
+def test_many_superpoints(rng: np.random.Generator) -> None:
+    for count, width in ((200, 1), (300, 2), (66_000, 4)):
+        scene = Scene("cloud", rng.random((count, 3), np.float32), superpoint=np.arange(count, dtype=np.int32))
+        content = _read(page_text(scene))
+        assert content.meta["layers"][0]["bytes"] == width
+        assert sorted(content.ids["superpoint"]) == list(range(1, count + 1))
+
+
+def test_degenerate(tmp_path: Path) -> None:
+    one = Scene("one", np.zeros((1, 3), np.float32))
+    write_page(tmp_path / "one.html", one)
+    assert _read((tmp_path / "one.html").read_text(encoding="utf-8")).meta["start"] == "input"
+    nothing = Instances(np.zeros((0, 1), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    assert _read(page_text(one, nothing, None, S3DIS)).ids["prediction"].tolist() == [0]
+    with pytest.raises(ValueError, match="no points"):
+        write_page(tmp_path / "none.html", Scene("none", np.zeros((0, 3), np.float32)))
+    with pytest.raises(OSError, match="does not exist"):
+        write_page(tmp_path / "no" / "a.html", one)
+    assert [p.name for p in tmp_path.iterdir()] == ["one.html"]
+
+
+def test_same_page_twice(room: Scene, predicted: Instances) -> None:
+    assert page_text(room, predicted, None, S3DIS) == page_text(room, predicted, None, S3DIS)
+
+
+def test_a_million_points_stay_small(rng: np.random.Generator) -> None:
+    count = 200_000
+    xyz = rng.uniform(0, 6, (count, 3)).astype(np.float32)
+    xyz[np.arange(count), rng.integers(0, 3, count)] = 0
+    xyz += rng.normal(0, 0.003, xyz.shape).astype(np.float32)
+    place = (xyz[:, 0] // 1.5 + 4 * (xyz[:, 1] // 1.5)).astype(np.int32) + 8
+    rgb = (xyz * 40 + rng.normal(0, 6, xyz.shape)).clip(0, 255).astype(np.uint8)
+    semantic = np.clip(place % 13, 0, 12).astype(np.int32)
+    parts = (xyz * 5).astype(np.int32) - (xyz * 5).astype(np.int32).min()
+    _, superpoint = np.unique(parts, axis=0, return_inverse=True)
+    scene = Scene("big", xyz, rgb, semantic=semantic, instance=place, superpoint=superpoint.ravel().astype(np.int32))
+    objects = Instances(place[None] == np.arange(8, 20)[:, None], np.arange(12), np.linspace(1, 0.5, 12))
+    assert len(page_text(scene, objects, semantic, S3DIS)) < 12e6 / 5
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with: apt-get install chromium")
+def test_in_a_browser(room: Scene, predicted: Instances, tmp_path: Path) -> None:
+    page = tmp_path / "room.html"
+    text = page_text(room.with_(name="<b>room</b>"), predicted, room.semantic, S3DIS)
+    probe = """<script>addEventListener("load", () => { const wait = setInterval(() => {
+      if (!window.pcseg) return;
+      clearInterval(wait);
+      const say = value => { document.documentElement.dataset.probe = JSON.stringify(value); };
+      try {
+        const stage = document.getElementById("stage"), first = window.pcseg.state();
+        const hits = [];
+        for (let i = 1; i < 10; i++) for (let j = 1; j < 10; j++) {
+          const k = window.pcseg.pick(stage.clientWidth * i / 10, stage.clientHeight * j / 10);
+          if (k >= 0) hits.push(window.pcseg.meta.layers.find(l => l.key === "truth").ids[k]);
+        }
+        dispatchEvent(new KeyboardEvent("keydown", { key: "2" }));
+        const second = window.pcseg.state();
+        window.pcseg.choose(7, false);
+        dispatchEvent(new KeyboardEvent("keydown", { key: "3" }));
+        const third = window.pcseg.state();
+        const canvas = document.getElementById("canvas"), touch = (type, pointerId, clientX, clientY) =>
+          canvas.dispatchEvent(new PointerEvent(type, { pointerId, clientX, clientY, pointerType: "touch" }));
+        const before = { ...third.cam };
+        touch("pointerdown", 1, 200, 200); touch("pointermove", 1, 260, 200); touch("pointerup", 1, 260, 200);
+        const after = { ...window.pcseg.state().cam };
+        touch("pointerdown", 1, 200, 200); touch("pointerdown", 2, 300, 200); touch("pointermove", 2, 400, 200);
+        touch("pointerup", 1, 200, 200); touch("pointerup", 2, 400, 200);
+        say({ first: first.layer, second: second.layer, third: third.layer, chosen: third.chosen, hits,
+              rows: document.querySelectorAll("#list li").length, title: document.querySelector("h1").textContent,
+              wide: document.documentElement.scrollWidth <= innerWidth, drag: [before.yaw, after.yaw],
+              pinch: [after.distance, window.pcseg.state().cam.distance],
+              requests: performance.getEntriesByType("resource").length });
+      } catch (error) { say({ error: String(error) }); }
+    }, 50); });</script></body>"""
+    page.write_text(text.replace("</body>", probe), encoding="utf-8")
+    flags = "--headless=new --no-sandbox --disable-gpu --use-angle=swiftshader --enable-unsafe-swiftshader"
+    command = [CHROMIUM, *flags.split(), "--window-size=900,700", "--virtual-time-budget=8000", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    found = re.search(r'data-probe="([^"]*)"', done.stdout)
+    if found is None and "WebGL 2" in done.stdout:
+        pytest.skip("this chromium has no WebGL 2")
+    assert found is not None, done.stdout[-500:] + done.stderr[-500:]
+    state = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">"))
+    assert "error" not in state, state
+    assert (state["first"], state["second"], state["third"]) == ("prediction", "truth", "prediction")
+    assert state["chosen"] == 1, "the table stays selected from truth to prediction"
+    assert {1, 7} <= set(state["hits"]), "floor and table are picked"
+    assert 2 not in state["hits"], "the ceiling is cut off"
+    assert state["rows"] == 3, "two objects over the score, and the rest of the room"
+    assert state["title"] == "<b>room</b>"
+    assert state["wide"]
+    assert state["drag"][0] - state["drag"][1] == pytest.approx(0.36)
+    assert state["pinch"][1] == pytest.approx(state["pinch"][0] / 2)
+    assert state["requests"] == 0

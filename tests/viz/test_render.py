@@ -1,0 +1,89 @@
+"""Sheets have the panels that there is data for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcseg.labels import S3DIS, SCANNET20
+from pcseg.structures import Instances, Scene
+from pcseg.viz.render import Label, Panel, contact_sheet, room_picture, save_png
+
+SMALL = {"width": 200, "height": 150}
+
+
+def _panels(image: Image.Image) -> tuple[int, int]:
+    """Columns and rows of a sheet of small panels."""
+    return image.width // 200, image.height // 150
+
+
+def test_sheets(room: Scene, predicted: Instances) -> None:
+    bare = room.with_(semantic=None, instance=None)
+    assert _panels(room_picture(bare, **SMALL)) == (1, 1)
+    assert _panels(room_picture(bare.with_(rgb=None), **SMALL)) == (1, 1)
+    assert _panels(room_picture(room, classes=S3DIS, **SMALL)) == (2, 1)
+    assert _panels(room_picture(bare, predicted, None, S3DIS, **SMALL)) == (2, 1)
+    assert _panels(room_picture(room, predicted, None, S3DIS, **SMALL)) == (3, 2)
+    assert _panels(room_picture(room, predicted, room.semantic, S3DIS, **SMALL)) == (3, 2)
+    assert _panels(room_picture(room, predicted, room.semantic, S3DIS, semantic_row=False, **SMALL)) == (3, 1)
+    assert _panels(room_picture(bare, None, room.semantic, S3DIS, **SMALL)) == (1, 2)
+
+
+def test_sheets_show_the_room(room: Scene, predicted: Instances) -> None:
+    image = np.asarray(room_picture(room, predicted, None, S3DIS, labels=False, **SMALL)).astype(int)
+    strong = np.ptp(image, axis=2) > 90
+    assert strong[:, 200:].sum() > 500, "table and chair have strong colours"
+    text = np.asarray(room_picture(room, predicted, None, S3DIS, labels=True, **SMALL)).astype(int)
+    assert (text != image).any(), "names stand on the objects"
+
+
+def test_no_predictions(room: Scene) -> None:
+    none = Instances(np.zeros((0, len(room)), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    weak = Instances(np.ones((1, len(room)), np.bool_), np.zeros(1, np.int64), np.full(1, 0.1, np.float32))
+    for objects in (none, weak):
+        assert _panels(room_picture(room, objects, None, S3DIS, **SMALL)) == (3, 2)
+
+
+def test_one_point() -> None:
+    scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
+    assert _panels(room_picture(scene, classes=S3DIS, **SMALL)) == (2, 1)
+    with pytest.raises(ValueError, match="no points"):
+        room_picture(Scene("none", np.zeros((0, 3), np.float32)))
+
+
+def test_any_name(room: Scene) -> None:
+    for title in ("Büro 中文", "x" * 300, "<b>"):
+        room_picture(room.with_(semantic=None, instance=None), title=title, **SMALL)
+
+
+def test_contact_sheet() -> None:
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[:] = (200, 0, 0)
+    panel = Panel("one", red, (Label(30.0, 20.0, "chair", 1.0), Label(32.0, 21.0, "behind", 0.5)))
+    legend = [(name, color) for name, color in zip(SCANNET20.names, SCANNET20.colors)]
+    sheet = np.asarray(contact_sheet([[panel, panel], [panel]], title="t", note="n", legend=legend))
+    assert (sheet == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
+    for color in SCANNET20.colors:
+        assert (sheet == color).all(axis=2).any(), "every class stands in the legend"
+    with pytest.raises(ValueError, match="at least one panel"):
+        contact_sheet([[]])
+
+
+def test_save_png(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 3), (1, 2, 3))
+    save_png(tmp_path / "a.png", image)
+    with Image.open(tmp_path / "a.png") as again:
+        assert again.getpixel((0, 0)) == (1, 2, 3)
+    with pytest.raises(ValueError, match=r"a\.jpg: pictures are written as \.png"):
+        save_png(tmp_path / "a.jpg", image)
+    with pytest.raises(OSError, match="does not exist"):
+        save_png(tmp_path / "no" / "a.png", image)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_real_rooms(real: Path) -> None:
+    data = np.load(real / "scannet_scene0000_01.npz")
+    semantic = SCANNET20.index_of_ids(data["semantic_nyu40"].astype(np.int64))
+    scene = Scene("scan", data["xyz"], data["rgb"], semantic=semantic, instance=data["instance"].astype(np.int32))
+    assert _panels(room_picture(scene, classes=SCANNET20, **SMALL)) == (2, 1)

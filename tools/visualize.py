@@ -1,0 +1,65 @@
+"""Look at rooms and at what was found in them.
+
+tools/visualize.py RESULT... [--html FILE] [--png FILE] [--threshold X] [--cut METRES] [--classes NAME]
+
+RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
+.laz .npz .npy .txt). With neither --html nor --png a window opens (needs Open3D and a display).
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+from pcseg.cli import run_tool
+from pcseg.data.scan_files import read_scan
+from pcseg.data.store import read_manifest, read_room
+from pcseg.inference.result_file import is_result, load_result
+from pcseg.labels import CLASS_SETS, class_set
+from pcseg.viz.html import write_page
+from pcseg.viz.render import DEFAULT_THRESHOLD, room_picture, save_png
+from pcseg.viz.viewer import ViewedScene, show_scenes
+
+
+def load(path: Path, classes: str | None) -> ViewedScene:
+    """A result, a processed room or a scan; `classes` names the class set of a scan with class labels."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder; expected a result, a processed room or a scan")
+    if path.is_dir():
+        return ViewedScene(read_room(path), classes=class_set(read_manifest(path)["class_set"]))
+    if is_result(path):
+        result = load_result(path)
+        return ViewedScene(result.scene, result.instances, result.semantic, result.classes)
+    scene = read_scan(path, label_ids=classes)
+    if scene.semantic is not None and classes is None:
+        raise ValueError(f"{path}: it has class labels; say whose with --classes {'|'.join(CLASS_SETS)}")
+    return ViewedScene(scene, classes=None if classes is None else class_set(classes))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Window, web page or picture of a result, a processed room or a scan.")
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that stands alone")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture")
+    parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
+    parser.add_argument("--cut", type=float, metavar="METRES", help="hide what is higher, in the picture")
+    parser.add_argument("--classes", choices=sorted(CLASS_SETS), help="class set of a scan with class labels")
+    args = parser.parse_args()
+    if not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    if args.html is None and args.png is None:
+        show_scenes([functools.partial(load, path, args.classes) for path in args.results], threshold=args.threshold)
+        return
+    if len(args.results) > 1:
+        raise ValueError(f"--html and --png take one RESULT, got {len(args.results)}; run the tool once for each")
+    shown = load(args.results[0], args.classes)
+    parts = (shown.scene, shown.instances, shown.semantic, shown.classes)
+    if args.png is not None:
+        save_png(args.png, room_picture(*parts, threshold=args.threshold, cut=args.cut))
+        print(args.png)
+    if args.html is not None:
+        write_page(args.html, *parts, threshold=args.threshold)
+        print(args.html)
+
+
+if __name__ == "__main__":
+    run_tool(main)
