@@ -48,6 +48,7 @@ def build_model(config: cfg.Config) -> InfluencerFormer:
             num_queries=decoder.num_queries,
             queries=decoder.queries,
             mask_activation=decoder.mask_activation,
+            votes=decoder.votes,
             dropout=decoder.dropout,
         ),
     )
@@ -62,6 +63,7 @@ def build_criterion(config: cfg.Config) -> nn.Module:
         "loss_ce": criterion.weights.classes,
         "loss_score": criterion.weights.score,
         "loss_semantic": criterion.weights.semantic,
+        "loss_center": criterion.weights.center,
     }
     eos_coef = criterion.weights.no_object
     activation = config.model.decoder.mask_activation

@@ -55,6 +55,7 @@ class DecoderConfig:
     num_queries: int = 100
     queries: Literal["learned", "superpoint"] = "learned"
     mask_activation: Literal["softmax", "sigmoid"] = "softmax"
+    votes: bool = True  # superpoints predict the centre of their object and are placed there
     dropout: float = 0.0
 
 
@@ -73,6 +74,7 @@ class LossWeights:
     classes: float = 0.5
     score: float = 0.5
     semantic: float = 0.2
+    center: float = 1.0
     no_object: float = 0.1  # of no-object queries inside the class loss
     aux_layers: bool = True  # deep supervision: the losses of intermediate layers count as well
 

@@ -75,12 +75,14 @@ class Targets(TypedDict):
     instance_labels: for each superpoint 1..K for the instance it belongs to, 0 for background, -1 for ignored.
     point_counts: how many points each superpoint stands for.
     semantic_labels: class of each superpoint, -1 where it is not labelled.
+    centers: mean of the points of each instance in metres, in the frame of the batch's superpoint_xyz.
     """
 
     labels: Int64[Tensor, "K"]
     instance_labels: Int64[Tensor, "S"]
     point_counts: NotRequired[Float[Tensor, "S"]]
     semantic_labels: NotRequired[Int64[Tensor, "S"]]
+    centers: NotRequired[Float[Tensor, "K 3"]]
 
 
 class DecoderOutput(TypedDict):
@@ -90,6 +92,7 @@ class DecoderOutput(TypedDict):
     pred_masks: mask logits, one array per room.
     pred_scores: predicted IoU of each mask (a raw number, not a logit).
     pred_semantic: class logits of each superpoint, one array per room.
+    pred_centers: where each superpoint sees the centre of its object, in metres, one array per room.
     aux_outputs: the same for every intermediate layer (deep supervision).
     """
 
@@ -97,6 +100,7 @@ class DecoderOutput(TypedDict):
     pred_masks: list[Float[Tensor, "S M"]]
     pred_scores: Float[Tensor, "B M"]
     pred_semantic: NotRequired[list[Float[Tensor, "S C"]]]
+    pred_centers: NotRequired[list[Float[Tensor, "S 3"]]]
     aux_outputs: NotRequired[list["DecoderOutput"]]
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
+from pcseg.cli import run_tool
 from pcseg.data.synthetic import FORMATS, write_rooms
 
 
@@ -22,25 +22,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the tool; returns its exit status."""
+def main(arguments: list[str] | None = None) -> None:
     args = parse_arguments(arguments)
-    try:
-        rooms = write_rooms(
-            args.out,
-            format=args.format,
-            num_rooms=args.rooms,
-            seed=args.seed,
-            num_points=args.points,
-            num_workers=args.workers,
-        )
-        for _ in tqdm(rooms, total=args.rooms, desc=f"synthetic {args.format}", unit="room"):
-            pass
-    except (ValueError, OSError) as error:
-        print(f"make_synthetic.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    rooms = write_rooms(
+        args.out,
+        format=args.format,
+        num_rooms=args.rooms,
+        seed=args.seed,
+        num_points=args.points,
+        num_workers=args.workers,
+    )
+    for _ in tqdm(rooms, total=args.rooms, desc=f"synthetic {args.format}", unit="room"):
+        pass
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

@@ -6,14 +6,14 @@ tools/predict.py CHECKPOINT SCAN... --out DIR
 import argparse
 from pathlib import Path
 
-from pcseg.data.scan_files import describe, read_scan
-from pcseg.viz.html import write_page
-from pcseg.viz.render import room_picture
 from tqdm import tqdm
 
 from pcseg import build
 from pcseg.cli import run_tool
+from pcseg.data.scan_files import describe, read_scan
 from pcseg.inference.result_file import save_result
+from pcseg.viz.html import write_page
+from pcseg.viz.render import room_picture, save_png
 
 
 def main() -> None:
@@ -36,8 +36,8 @@ def main() -> None:
         instances, semantic, scene = segmenter.predict_all(scene)
         target = args.out / scene.name
         save_result(target.with_suffix(".npz"), scene, instances, semantic, segmenter.classes)
-        room_picture(scene, instances, semantic, segmenter.classes).save(target.with_suffix(".png"))
-        write_page(target.with_suffix(".html"), scene, instances, semantic, segmenter.classes, title=scene.name)
+        save_png(target.with_suffix(".png"), room_picture(scene, instances, semantic, segmenter.classes))
+        write_page(target.with_suffix(".html"), scene, instances, semantic, segmenter.classes)
         tqdm.write(f"{path}: {len(instances)} objects -> {target}.npz, .png, .html")
 
 

@@ -1,6 +1,11 @@
 """Test a trained model on held-out rooms.
 
-tools/test.py CONFIG CHECKPOINT [key=value ...] [--json FILE] [--export DIR] [--results DIR]
+tools/test.py CONFIG CHECKPOINT [key=value ...] [--json FILE] [--csv FILE] [--report FILE] [--export DIR]
+              [--results DIR]
+
+--export DIR: DIR/ROOM.txt and masks in the benchmark's own format, DIR/submission.zip for ScanNet's benchmark
+(checked), and DIR/rooms, the results of each labelled room for tools/aggregate.py. Rooms without labels are exported
+and not scored. Under torchrun the processes share the rooms; the numbers are those of one process.
 """
 
 import argparse
@@ -12,41 +17,86 @@ from pcseg import build
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.engine.checkpoint import load_checkpoint, load_weights
-from pcseg.engine.evaluate import evaluate
+from pcseg.engine.distributed import join_processes
+from pcseg.engine.evaluate import ScoredRooms, score_rooms
+from pcseg.engine.report import WorstRooms, write_report
 from pcseg.inference.result_file import save_result
-from pcseg.metrics.benchmark_files import write_predictions
+from pcseg.labels import ClassSet
+from pcseg.metrics.benchmark_files import write_file, write_predictions
+from pcseg.metrics.room_results import save_room
+from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.structures import Instances, Scene
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="AP table, S3DIS protocols, mIoU and PQ on the held-out rooms.")
+    parser = argparse.ArgumentParser(description="Every measure on the held-out rooms: AP, S3DIS protocols, mIoU, PQ.")
     parser.add_argument("config", type=Path)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--csv", type=Path, help="write the numbers of each class here as well")
+    parser.add_argument("--report", type=Path, help="write one HTML page with curves, mistakes and the worst rooms")
     parser.add_argument("--export", type=Path, help="write predictions in the benchmark's own format into this folder")
+    parser.add_argument("--mask-format", choices=("txt", "npz", "json"), default="txt", help="of --export's masks")
     parser.add_argument("--results", type=Path, help="write one result file a room, for tools/visualize.py")
     args = parser.parse_intermixed_args()
 
     config = cfg.load(args.config, args.overrides)
+    processes = join_processes()
     device = build.pick_device(args.device)
+    if device.type == "cuda" and device.index is None and processes.world > 1:
+        device = build.pick_device(f"cuda:{processes.local_rank}")
     content = load_checkpoint(args.checkpoint)
     model = build.build_model(config)
     load_weights(model, content["ema"]["weights"] if "ema" in content else content["model"], args.checkpoint)
     segmenter = build.build_segmenter(config, model.to(device))
     rooms = build.build_dataset(config, config.data.val, augmented=False)
+    worst = WorstRooms(segmenter.classes, min_points=segmenter.min_points)
+    if args.results:
+        args.results.mkdir(parents=True, exist_ok=True)
 
     def on_room(scene: Scene, instances: Instances, semantic: np.ndarray) -> None:
         if args.results:
             save_result(args.results / f"{scene.name}.npz", scene, instances, semantic, segmenter.classes)
         if args.export:
-            write_predictions(args.export, scene.name, instances, segmenter.classes)
+            write_predictions(args.export, scene.name, instances, segmenter.classes, mask_format=args.mask_format)
+        if args.report:
+            worst.offer(scene, instances, semantic)
 
-    result = evaluate(segmenter, (rooms.scene(i) for i in range(len(rooms))), on_room=on_room)
+    done = score_rooms(
+        segmenter,
+        (rooms.scene(i) for i in processes.share(len(rooms))),
+        on_room=on_room,
+        allow_unlabelled=bool(args.export or args.results),
+        show_progress=processes.is_first,
+    )
+    if args.export:
+        for name in done.scores.names:
+            save_room(args.export / "rooms", name, done.scores)
+    done = done.gather(processes)
+    pictures = worst.pictures(done.scores, processes) if args.report else {}
+    if processes.is_first:
+        _finish(args, done, pictures, segmenter.classes)
+    processes.close()
+
+
+def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, bytes], classes: ClassSet) -> None:
+    """Prints the numbers and writes the files that are about all rooms."""
+    if done.unlabelled:
+        print(f"{len(done.unlabelled)} of {len(done.num_points)} rooms have no labels: predicted, not scored")
+    result = done.scores.compute()
     print(result.to_text())
     if args.json:
         write_json(args.json, result.to_json())
+    if args.csv:
+        write_file(args.csv, result.to_csv().encode())
+    if args.report:
+        write_report(args.report, done.scores, title=str(args.checkpoint), pictures=pictures)
+    if args.export:
+        path = write_submission(args.export / "submission.zip", args.export, done.num_points)
+        counts = check_submission(path, classes, done.num_points)
+        print(f"{path}: keeps the benchmark's rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Look at rooms and at what was found in them.
 
-tools/visualize.py RESULT... [--html FILE] [--png FILE] [--threshold X] [--cut METRES] [--classes NAME]
+tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--threshold X] [--cut METRES] [--classes NAME]
 
 RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
-.laz .npz .npy .txt). With neither --html nor --png a window opens (needs Open3D and a display).
+.laz .npz .npy .txt). With several, --html and --png name folders, and each room
+gets a file of its name there. With neither --html nor --png a window opens (needs Open3D and a display).
 """
 
 import argparse
@@ -38,8 +39,8 @@ def load(path: Path, classes: str | None) -> ViewedScene:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Window, web page or picture of a result, a processed room or a scan.")
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that stands alone")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; a folder for several RESULTs")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; a folder for several RESULTs")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
     parser.add_argument("--cut", type=float, metavar="METRES", help="hide what is higher, in the picture")
     parser.add_argument("--classes", choices=sorted(CLASS_SETS), help="class set of a scan with class labels")
@@ -49,16 +50,25 @@ def main() -> None:
     if args.html is None and args.png is None:
         show_scenes([functools.partial(load, path, args.classes) for path in args.results], threshold=args.threshold)
         return
-    if len(args.results) > 1:
-        raise ValueError(f"--html and --png take one RESULT, got {len(args.results)}; run the tool once for each")
-    shown = load(args.results[0], args.classes)
-    parts = (shown.scene, shown.instances, shown.semantic, shown.classes)
-    if args.png is not None:
-        save_png(args.png, room_picture(*parts, threshold=args.threshold, cut=args.cut))
-        print(args.png)
-    if args.html is not None:
-        write_page(args.html, *parts, threshold=args.threshold)
-        print(args.html)
+    for path in args.results:
+        shown = load(path, args.classes)
+        parts = (shown.scene, shown.instances, shown.semantic, shown.classes)
+        if args.png is not None:
+            target = _target(args.png, path, args.results, ".png")
+            save_png(target, room_picture(*parts, threshold=args.threshold, cut=args.cut))
+            print(target)
+        if args.html is not None:
+            target = _target(args.html, path, args.results, ".html")
+            write_page(target, *parts, threshold=args.threshold)
+            print(target)
+
+
+def _target(given: Path, result: Path, results: list[Path], suffix: str) -> Path:
+    """The file itself for one result, a file of the result's name in that folder for several."""
+    if len(results) == 1:
+        return given
+    given.mkdir(parents=True, exist_ok=True)
+    return given / f"{result.stem}{suffix}"
 
 
 if __name__ == "__main__":

@@ -178,9 +178,15 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
 
 
 def make_targets(
-    scene: Scene, superpoint: Int64[np.ndarray, "P"], num: int, instance_classes: Sequence[int]
+    scene: Scene,
+    superpoint: Int64[np.ndarray, "P"],
+    num: int,
+    instance_classes: Sequence[int],
+    center: Float32[np.ndarray, "3"],
 ) -> Targets:
     """Ground truth over superpoints by majority of points; an instance that wins no superpoint is left out.
+
+    Centres of instances are given from `center`, the origin of the batch's coordinates.
 
     Superpoints whose majority is not labelled are ignored (-1); those of classes without instances are background.
     """
@@ -197,12 +203,16 @@ def make_targets(
     else:
         renumbered = renumbered + 1
     inside = instance > 0
-    labels = _majority(instance[inside], scene.semantic[inside], int(instance.max(initial=0)) + 1)[ids]
+    num_ids = int(instance.max(initial=0)) + 1
+    labels = _majority(instance[inside], scene.semantic[inside], num_ids)[ids]
+    points = np.bincount(instance, minlength=num_ids)[ids]
+    sums = np.stack([np.bincount(instance, scene.xyz[:, a] - center[a], num_ids)[ids] for a in range(3)], axis=1)
     return {
         "labels": torch.from_numpy(labels),
         "instance_labels": torch.from_numpy(np.where((semantic < 0) & (winner == 0), -1, renumbered)),
         "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num).astype(np.float32)),
         "semantic_labels": torch.from_numpy(semantic),
+        "centers": torch.from_numpy((sums / points[:, None]).astype(np.float32)),
     }
 
 
@@ -234,7 +244,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
         superpoint_xyz=torch.from_numpy((xyz / counts[:, None]).astype(np.float32)),
         superpoint_offsets=torch.tensor([0, num_superpoints]),
         names=[scene.name],
-        targets=[make_targets(scene, superpoint, num_superpoints, classes)] if labelled else None,
+        targets=[make_targets(scene, superpoint, num_superpoints, classes, center)] if labelled else None,
     )
 
 

@@ -42,8 +42,9 @@ class InfluencerCriterion(nn.Module):
         num_classes: C, without no-object.
         loss: ``competitive`` (`CompetitiveInfluencerLoss`) or ``first_pass`` (`MaskInfluencerLoss`).
         weight_dict: weight of each loss; those of ``loss_ce``, ``loss_influencer`` (or ``loss_attractive``,
-            ``loss_repulsive``, ``loss_background``), ``loss_score`` and ``loss_semantic`` that are absent keep their
-            defaults 0.5, 1, 0.5 and 0.2.
+            ``loss_repulsive``, ``loss_background``), ``loss_score``,
+            ``loss_semantic`` and ``loss_center`` that are absent
+            keep their defaults 0.5, 1, 0.5, 0.2 and 1.
         eos_coef: weight of no-object in the cross-entropy.
         weight_tokens: weigh tokens by the targets' ``point_counts`` (``competitive`` only).
         **loss_options: keywords of the loss.
@@ -67,7 +68,7 @@ class InfluencerCriterion(nn.Module):
         self.eos_coef = eos_coef
         self.weight_tokens = weight_tokens
         self.progress = 0.0
-        weights = {"loss_ce": 0.5, "loss_score": 0.5, "loss_semantic": 0.2}
+        weights = {"loss_ce": 0.5, "loss_score": 0.5, "loss_semantic": 0.2, "loss_center": 1.0}
         if loss == "competitive":
             self.influencer: nn.Module = CompetitiveInfluencerLoss(**loss_options)
             weights["loss_influencer"] = 1.0
@@ -93,7 +94,8 @@ class InfluencerCriterion(nn.Module):
 
         Args:
             outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); where the model has them ``pred_logits``
-                (B, M, C+1), ``pred_scores`` (B, M), ``pred_semantic`` list of (N_b, C) and ``aux_outputs``.
+                (B, M, C+1), ``pred_scores`` (B, M), ``pred_semantic`` list of
+                (N_b, C), ``pred_centers`` list of (N_b, 3) and ``aux_outputs``.
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
 
         Returns:

@@ -48,7 +48,7 @@ class SetCriterion(nn.Module):
         num_classes: C, without no-object.
         matcher: `HungarianMatcher` with costs of 1 where not given.
         weight_dict: weight of each loss; those of ``loss_ce``, ``loss_mask``, ``loss_dice``, ``loss_score`` and
-            ``loss_semantic`` that are absent keep their defaults 0.5, 1, 1, 0.5 and 0.2.
+            ``loss_semantic`` and ``loss_center`` that are absent keep their defaults 0.5, 1, 1, 0.5, 0.2 and 1.
         eos_coef: weight of no-object in the cross-entropy.
         mask_activation: ``sigmoid``, or ``softmax`` over queries and a dustbin logit of 0.
         weight_tokens: weigh tokens by the targets' ``point_counts`` in BCE and dice.
@@ -75,7 +75,14 @@ class SetCriterion(nn.Module):
         self.eos_coef = eos_coef
         self.mask_activation: MaskActivation = mask_activation
         self.weight_tokens = weight_tokens
-        defaults = {"loss_ce": 0.5, "loss_mask": 1.0, "loss_dice": 1.0, "loss_score": 0.5, "loss_semantic": 0.2}
+        defaults = {
+            "loss_ce": 0.5,
+            "loss_mask": 1.0,
+            "loss_dice": 1.0,
+            "loss_score": 0.5,
+            "loss_semantic": 0.2,
+            "loss_center": 1.0,
+        }
         self.weight_dict = LossWeights.merged(defaults, weight_dict)
 
     def set_progress(self, fraction: float) -> None:
@@ -90,7 +97,8 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); where the model has them ``pred_logits``
-                (B, M, C+1), ``pred_scores`` (B, M), ``pred_semantic`` list of (N_b, C) and ``aux_outputs``.
+                (B, M, C+1), ``pred_scores`` (B, M), ``pred_semantic`` list of
+                (N_b, C), ``pred_centers`` list of (N_b, 3) and ``aux_outputs``.
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
 
         Returns:

@@ -1,4 +1,4 @@
-"""Terms that the criteria share: classes, predicted IoU, per-token semantics, and the keys they are returned under."""
+"""Terms that the criteria share: classes, predicted IoU, semantics and centres of tokens, and the keys of losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -134,10 +134,37 @@ def semantic_loss(pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequen
     return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / (labels >= 0).sum().clamp(min=1)
 
 
+def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Distance in metres from each token's vote to the centre of its instance, mean over tokens with an instance.
+
+    Raises:
+        ValueError: no centers or no instance_labels, or votes for another number of tokens.
+
+    Source:
+        Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the centre of their object.
+    """
+    distances = []
+    for index, (votes, target) in enumerate(zip(pred_centers, targets, strict=True)):
+        name = scene_name(target, index)
+        if "centers" not in target or "instance_labels" not in target:
+            raise ValueError(
+                f"{name}: pred_centers needs centers and instance_labels in the target, got {sorted(target)}"
+            )
+        labels = target["instance_labels"]
+        if len(labels) != len(votes):
+            raise ValueError(f"{name}: {len(labels)} instance_labels for {len(votes)} tokens of pred_centers")
+        inside = labels > 0
+        centers = target["centers"].to(votes.dtype)[labels[inside] - 1]
+        # The small constant keeps the gradient finite where a vote hits its centre.
+        distances.append(((votes[inside] - centers).square().sum(1) + 1e-6).sqrt())
+    every = torch.cat(distances)
+    return every.sum() / max(1, len(every))
+
+
 def named_losses(
     losses: Mapping[str, Float[Tensor, "L"]], layers: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]
 ) -> dict[str, Tensor]:
-    """Losses under the keys of Mask2Former, with the semantic loss of each layer that predicts it.
+    """Losses under the keys of Mask2Former, with the losses of tokens of each layer that predicts them.
 
     Args:
         losses: one value for each layer, the last layer first.
@@ -154,4 +181,6 @@ def named_losses(
             named[key + suffix] = values[index]
         if layer.get("pred_semantic") is not None:
             named["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets)
+        if layer.get("pred_centers") is not None:
+            named["loss_center" + suffix] = center_loss(layer["pred_centers"], targets)
     return named

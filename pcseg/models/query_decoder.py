@@ -88,6 +88,31 @@ class DecoderLayer(nn.Module):
         return self.norm_ffn(x + self.dropout(self.ffn(x)))
 
 
+class AnchorHead(nn.Module):
+    """Where a query stands and how far it reaches: masks fall off with the squared distance from its anchor.
+
+    Source: Liu et al. 2022 (DAB-DETR) and Lai et al. 2023 (MAFT) for queries whose positions are refined layer by layer.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.shift = nn.Linear(width, 3)
+        self.sharpness = nn.Linear(width, 1)
+        nn.init.zeros_(self.shift.weight)
+        nn.init.zeros_(self.shift.bias)
+
+    def move(self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M 3"]:
+        """Anchors after this layer, in metres."""
+        return anchors + self.shift(x)
+
+    def distance(
+        self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"], places: Float[Tensor, "B S 3"]
+    ) -> Float[Tensor, "B S M"]:
+        """Squared distance of each superpoint from each anchor, times the query's own sharpness."""
+        square = (places[:, :, None] - anchors[:, None]).square().sum(-1)
+        return square * F.softplus(self.sharpness(x)).transpose(1, 2)
+
+
 class QueryDecoder(nn.Module):
     """Superpoint features in, class, mask and score of every query out, after each layer.
 
@@ -99,13 +124,15 @@ class QueryDecoder(nn.Module):
         num_layers: decoder layers; 0 leaves the heads on the initial queries.
         ffn_width: hidden channels of the feed-forward part.
         num_queries: M; with superpoint queries the most that one room gets.
-        queries: "learned" embeddings, or each query starts from the feature of one "superpoint".
+        queries: "learned" contents and anchors, or each query starts from one "superpoint", its feature and its place.
         mask_activation: "softmax" lets queries and one empty choice (logit 0) compete for each superpoint;
             "sigmoid" decides every mask alone.
+        votes: superpoints predict the centre of their object, and are placed there instead of where they are.
         dropout: probability in the layers.
 
     Source: Cheng et al. 2022 (Mask2Former) for the layers, Sun et al. 2023 (SPFormer) for superpoints,
-        Kolodiazhnyi et al. 2024 (OneFormer3D) for queries that start from superpoints.
+        Kolodiazhnyi et al. 2024 (OneFormer3D) for queries that start from superpoints, Qi et al. 2019 (VoteNet)
+        for votes.
     """
 
     def __init__(
@@ -120,6 +147,7 @@ class QueryDecoder(nn.Module):
         num_queries: int = 100,
         queries: QuerySource = "learned",
         mask_activation: MaskActivation = "softmax",
+        votes: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -131,7 +159,8 @@ class QueryDecoder(nn.Module):
         self.mask_features = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         if queries == "learned":
             self.query_content = nn.Embedding(num_queries, width)
-            self.query_position = nn.Embedding(num_queries, width)
+            # Spread over a room of ordinary size; they move from there.
+            self.query_anchor = nn.Parameter((torch.rand(num_queries, 3) - torch.tensor([0.5, 0.5, 0.0])) * 4)
         else:
             self.query_content = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.layers = nn.ModuleList(DecoderLayer(width, num_heads, ffn_width, dropout) for _ in range(num_layers))
@@ -139,7 +168,9 @@ class QueryDecoder(nn.Module):
         self.class_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, num_classes + 1))
         self.score_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
         self.mask_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.anchor_head = AnchorHead(width)
         self.semantic_head = nn.Linear(width, num_classes)
+        self.vote_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 3)) if votes else None
 
     def forward(
         self,
@@ -162,43 +193,50 @@ class QueryDecoder(nn.Module):
             raise ValueError(f"room {sizes.index(0)} of the batch has no superpoints")
         memory_flat = self.input(features)
         semantic = list(self.semantic_head(memory_flat).split(sizes))
+        votes = None if self.vote_head is None else xyz + self.vote_head(memory_flat)
         memory, real = pad_rooms(memory_flat, sizes)
-        memory_position, _ = pad_rooms(self.position(xyz), sizes)
-        # Objects of one class differ by where they are, so masks see positions as well.
+        # Objects of one class differ by where they are, so masks see positions as well; the loss of the masks does not
+        # move the votes.
+        places, _ = pad_rooms(xyz if votes is None else votes.detach(), sizes)
+        memory_position = self.position(places)
         mask_features = self.mask_features(memory + memory_position)
-        x, query_position = self._start(memory, memory_position, xyz, sizes)
+        x, anchors = self._start(memory, places, sizes)
 
-        outputs = [self._read_out(x, mask_features, sizes)]
+        def read_out() -> DecoderOutput:
+            y = self.norm(x)
+            masks = mask_features @ self.mask_head(y).transpose(1, 2) * y.shape[-1] ** -0.5
+            masks = masks - self.anchor_head.distance(y, anchors, places)
+            return {
+                "pred_logits": self.class_head(y),
+                "pred_masks": [room[:size] for room, size in zip(masks, sizes)],
+                "pred_scores": self.score_head(y).squeeze(-1),
+            }
+
+        outputs = [read_out()]
         for layer in self.layers:
             visible = self._visible(outputs[-1]["pred_masks"], real)
-            x = layer(x, query_position, memory, memory_position, visible)
-            outputs.append(self._read_out(x, mask_features, sizes))
+            x = layer(x, self.position(anchors), memory, memory_position, visible)
+            anchors = self.anchor_head.move(self.norm(x), anchors)
+            outputs.append(read_out())
         last = outputs[-1]
         last["pred_semantic"] = semantic
+        if votes is not None:
+            last["pred_centers"] = list(votes.split(sizes))
         last["aux_outputs"] = outputs[:-1]
         return last
 
     def _start(
-        self, memory: Tensor, memory_position: Tensor, xyz: Tensor, sizes: list[int]
-    ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M width"]]:
-        batch = len(sizes)
+        self, memory: Float[Tensor, "B S width"], places: Float[Tensor, "B S 3"], sizes: list[int]
+    ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M 3"]]:
+        """Content and anchor of the initial queries."""
         if isinstance(self.query_content, nn.Embedding):
-            content = self.query_content.weight.expand(batch, -1, -1)
-            return content, self.query_position.weight.expand(batch, -1, -1)
+            content, anchors = self.query_content.weight, self.query_anchor
+            return content.expand(len(sizes), -1, -1), anchors.expand(len(sizes), -1, -1)
         # Every room of a batch gets the same number of queries, so that class logits stay one array.
         count = min(self.num_queries, *sizes)
-        rows = torch.stack([choose_spread(part, count) for part in xyz.split(sizes)])
-        rows = rows[..., None].expand(-1, -1, memory.shape[-1])
-        return self.query_content(memory.gather(1, rows)), memory_position.gather(1, rows)
-
-    def _read_out(self, x: Tensor, mask_features: Tensor, sizes: list[int]) -> DecoderOutput:
-        x = self.norm(x)
-        masks = mask_features @ self.mask_head(x).transpose(1, 2) * x.shape[-1] ** -0.5
-        return {
-            "pred_logits": self.class_head(x),
-            "pred_masks": [room[:size] for room, size in zip(masks, sizes)],
-            "pred_scores": self.score_head(x).squeeze(-1),
-        }
+        rows = torch.stack([choose_spread(room[:size], count) for room, size in zip(places, sizes)])[..., None]
+        chosen = memory.detach().gather(1, rows.expand(-1, -1, memory.shape[-1]))
+        return self.query_content(chosen), places.gather(1, rows.expand(-1, -1, 3))
 
     @torch.no_grad()
     def _visible(self, masks: list[Tensor], real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B M S"]:

@@ -78,7 +78,7 @@ def test_targets_by_majority() -> None:
         instance=np.array([7, 7, 3, 5, 5, 0, 0, 0, 7], np.int32),
         superpoint=superpoint.astype(np.int32),
     )
-    targets = make_targets(scene, superpoint, 5, (1, 2))
+    targets = make_targets(scene, superpoint, 5, (1, 2), np.zeros(3, np.float32))
     # Instance 3 is of a class without instances and wins nothing; superpoint 2 is not labelled; 3 is background.
     assert targets["labels"].tolist() == [2, 1]
     assert targets["instance_labels"].tolist() == [2, 1, -1, 0, 2]

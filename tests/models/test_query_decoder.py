@@ -43,10 +43,19 @@ def test_every_weight_learns() -> None:
         layer["pred_logits"].square().sum() + layer["pred_scores"].square().sum()
         + sum(m.square().sum() for m in layer["pred_masks"])
         for layer in [outputs, *outputs["aux_outputs"]]
-    ) + sum(s.square().sum() for s in outputs["pred_semantic"])  # fmt: skip
+    ) + sum(s.square().sum() for s in outputs["pred_semantic"] + outputs["pred_centers"])  # fmt: skip
     total.backward()
     without = {name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()}
     assert without == set()
+
+
+def test_masks_do_not_move_the_votes() -> None:
+    decoder = _decoder()
+    outputs = decoder(*_input([9]))
+    assert [c.shape for c in outputs["pred_centers"]] == [(9, 3)]
+    outputs["pred_masks"][0].sum().backward()
+    assert all(p.grad is None for p in decoder.vote_head.parameters())
+    assert "pred_centers" not in _decoder(votes=False)(*_input([9]))
 
 
 def test_one_superpoint_and_fewer_superpoints_than_queries() -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from pcseg.cli import run_tool
 from tools.make_synthetic import main
 
 
 def test_makes_rooms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "raw"
     arguments = [str(out), "--format", "s3dis", "--rooms", "2", "--seed", "1", "--points", "2000", "--workers", "1"]
-    assert main(arguments) == 0
+    main(arguments)
     assert (out / "Area_1" / "office_1" / "office_1.txt").is_file()
     assert (out / "Area_2" / "conferenceRoom_1" / "Annotations" / "floor_1.txt").is_file()
     assert "2/2" in capsys.readouterr().err
@@ -23,9 +24,11 @@ def test_makes_rooms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_bad_input_is_status_2_with_one_sentence(
     extra: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path / "raw"), "--format", "s3dis", *extra.split()]) == 2
+    with pytest.raises(SystemExit) as stop:
+        run_tool(lambda: main([str(tmp_path / "raw"), "--format", "s3dis", *extra.split()]))
+    assert stop.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("make_synthetic.py: ")
+    assert last.startswith("error: ")
     assert message in last
     assert not (tmp_path / "raw").exists()
 

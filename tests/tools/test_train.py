@@ -81,9 +81,8 @@ def test_resumed_run_equals_an_uninterrupted_one(recipe: Path, run: Path) -> Non
 
 def test_testing_repeats_the_numbers_and_exports(recipe: Path, run: Path) -> None:
     out = recipe.parent / "tested"
-    done = _tool(
-        "test", recipe, run / "last.pt", "--json", out / "ap.json", "--export", out / "files", "--results", out / "results"
-    )
+    outputs = ("--json", out / "ap.json", "--export", out / "files", "--results", out / "results")
+    done = _tool("test", recipe, run / "last.pt", *outputs)
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "ap.json").read_text()) == json.loads((run / "ap.json").read_text())
     assert len(list((out / "results").glob("*.npz"))) == 1

@@ -77,13 +77,19 @@ def test_scan(scene: Scene, tmp_path: Path, visualize: Run) -> None:
     assert visualize(tmp_path / "scan.npz", "--html", tmp_path / "a.html", "--classes", "s3dis")[0] == 0
 
 
+def test_several_results_go_into_a_folder(result: Path, tmp_path: Path, visualize: Run) -> None:
+    other = tmp_path / "other.npz"
+    other.write_bytes(result.read_bytes())
+    assert visualize(result, other, "--png", tmp_path / "pictures")[0] == 0
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["other.png", "room.png"]
+
+
 def test_one_sentence_for_bad_input(result: Path, tmp_path: Path, visualize: Run) -> None:
     cases = {
         "no such file or folder": (tmp_path / "nowhere.npz", "--png", tmp_path / "a.png"),
         "a.gif: pictures are written as .png": (result, "--png", tmp_path / "a.gif"),
         "does not exist": (result, "--html", tmp_path / "no" / "a.html"),
         "expected a processed room": (tmp_path, "--png", tmp_path / "a.png"),
-        "take one RESULT, got 2": (result, result, "--png", tmp_path / "a.png"),
         "--threshold must be from 0 to 1, got 7.0": (result, "--threshold", "7", "--png", tmp_path / "a.png"),
         "no point lies below the cut": (result, "--cut", "-50", "--png", tmp_path / "a.png"),
     }

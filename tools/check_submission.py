@@ -1,0 +1,32 @@
+"""Check a zip against the rules of ScanNet's benchmark before it is uploaded.
+
+tools/check_submission.py ZIP --dataset scannet [--scenes FILE] [--json FILE]
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from pcseg.cli import run_tool, write_json
+from pcseg.labels import CLASS_SETS, class_set
+from pcseg.metrics.submission import check_submission
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Check a submission to ScanNet's instance benchmark.")
+    parser.add_argument("zip", type=Path)
+    parser.add_argument("--dataset", required=True, choices=sorted({"scannet", *CLASS_SETS}))
+    parser.add_argument("--scenes", type=Path, help="names of the scenes to submit, one per line (data/splits)")
+    parser.add_argument("--json", type=Path, help="write the counts here as well")
+    args = parser.parse_args()
+
+    scenes = dict.fromkeys(args.scenes.read_text().split()) if args.scenes else None
+    classes = class_set({"scannet": "scannet20"}.get(args.dataset, args.dataset))
+    counts = check_submission(args.zip, classes, scenes)
+    print(f"{args.zip}: keeps the rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
+    if args.json:
+        write_json(args.json, asdict(counts))
+
+
+if __name__ == "__main__":
+    run_tool(main)

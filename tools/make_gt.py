@@ -1,0 +1,47 @@
+"""Write ground truth in the benchmark's own format, for tools/evaluate.py.
+
+tools/make_gt.py ROOMS OUT [PATTERN...] [--json FILE]
+
+ROOMS: folder of processed rooms (tools/preprocess_*.py). OUT/ROOM.txt: one number per point, label id * 1000 +
+instance, 0 where nothing is annotated. Rooms without labels are named and left out.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pcseg.cli import run_tool, write_json
+from pcseg.data.store import list_rooms, read_manifest, read_room
+from pcseg.labels import class_set
+from pcseg.metrics.benchmark_files import write_ground_truth
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Ground truth of processed rooms in the benchmark's own format.")
+    parser.add_argument("rooms", type=Path, help="folder of processed rooms")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("patterns", nargs="*", default=["*"], help="globs on room names, as Area_5_*; all without one")
+    parser.add_argument("--json", type=Path, help="write the names of the rooms here as well")
+    args = parser.parse_args()
+
+    written: list[str] = []
+    unlabelled: list[str] = []
+    for folder in list_rooms(args.rooms, args.patterns):
+        scene = read_room(folder)
+        if scene.semantic is None or scene.instance is None:
+            unlabelled.append(scene.name)
+            continue
+        classes = class_set(read_manifest(folder)["class_set"])
+        write_ground_truth(args.out / f"{scene.name}.txt", scene.semantic, scene.instance, classes)
+        written.append(scene.name)
+    if unlabelled:
+        print(f"{len(unlabelled)} rooms have no labels and were left out: {', '.join(unlabelled)}", file=sys.stderr)
+    if not written:
+        raise ValueError(f"{args.rooms}: none of the rooms is labelled, so there is no ground truth to write")
+    print(f"{args.out}: {len(written)} rooms")
+    if args.json:
+        write_json(args.json, {"written": written, "unlabelled": unlabelled})
+
+
+if __name__ == "__main__":
+    run_tool(main)
