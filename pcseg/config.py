@@ -53,7 +53,7 @@ class DecoderConfig:
     num_layers: int = 6
     ffn_width: int = 1024
     num_queries: int = 100
-    queries: Literal["learned", "superpoint"] = "learned"
+    queries: Literal["superpoint", "learned"] = "superpoint"
     mask_activation: Literal["softmax", "sigmoid"] = "softmax"
     votes: bool = True  # superpoints predict the centre of their object and are placed there
     dropout: float = 0.0

@@ -124,7 +124,7 @@ class QueryDecoder(nn.Module):
         num_layers: decoder layers; 0 leaves the heads on the initial queries.
         ffn_width: hidden channels of the feed-forward part.
         num_queries: M; with superpoint queries the most that one room gets.
-        queries: "learned" contents and anchors, or each query starts from one "superpoint", its feature and its place.
+        queries: "learned" contents and anchors, or each starts at a "superpoint", with its feature and place.
         mask_activation: "softmax" lets queries and one empty choice (logit 0) compete for each superpoint;
             "sigmoid" decides every mask alone.
         votes: superpoints predict the centre of their object, and are placed there instead of where they are.
@@ -145,7 +145,7 @@ class QueryDecoder(nn.Module):
         num_layers: int = 6,
         ffn_width: int = 1024,
         num_queries: int = 100,
-        queries: QuerySource = "learned",
+        queries: QuerySource = "superpoint",
         mask_activation: MaskActivation = "softmax",
         votes: bool = True,
         dropout: float = 0.0,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pcseg.models.query_decoder import QueryDecoder, choose_spread, mask_is_on, pad_rooms
+from pcseg.models.query_decoder import AnchorHead, QueryDecoder, choose_spread, mask_is_on, pad_rooms
 
 
 def _decoder(**options: object) -> QueryDecoder:
@@ -90,3 +90,15 @@ def test_padding_marks_real_rows() -> None:
     padded, real = pad_rooms(torch.arange(6.0).reshape(3, 2), [1, 2])
     assert padded.tolist() == [[[0, 1], [0, 0]], [[2, 3], [4, 5]]]
     assert real.tolist() == [[True, False], [True, True]]
+
+
+def test_masks_fall_off_with_the_distance_from_the_anchor() -> None:
+    head = AnchorHead(4)
+    x, anchors = torch.randn(1, 2, 4), torch.tensor([[[0.0, 0, 0], [3.0, 0, 0]]])
+    places = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0], [3.0, 0, 0]]])
+    distance = head.distance(x, anchors, places)[0]
+    sharpness = torch.nn.functional.softplus(head.sharpness(x))[0, :, 0]
+    expected = torch.tensor([[0.0, 9.0], [1.0, 4.0], [9.0, 0.0]]) * sharpness
+    torch.testing.assert_close(distance, expected)
+    # Untrained, anchors stay where they are.
+    assert torch.equal(head.move(x, anchors), anchors)
