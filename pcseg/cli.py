@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pcseg.files import whole_file
+
 
 def run_tool(main: Callable[[], None]) -> None:
     """Run a command line and leave the process with its status.
@@ -26,10 +28,8 @@ def run_tool(main: Callable[[], None]) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write numbers as JSON, NaN as null; the file appears whole or not at all."""
     text = json.dumps(_null_for_nan(content), indent=1, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def _null_for_nan(value: Any) -> Any:

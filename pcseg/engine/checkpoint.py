@@ -1,13 +1,14 @@
 """Checkpoints: one file that holds everything a run or a prediction needs, written whole or not at all."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pcseg.files import whole_file
 
 FORMAT = 1
 
@@ -20,7 +21,7 @@ def save_checkpoint(path: Path, *, config: str, classes: str, model: dict[str, T
     """Write a checkpoint.
 
     Args:
-        path: written under a temporary name first, then renamed.
+        path: the file.
         config: the resolved recipe as text.
         classes: name of the class set.
         model: weights.
@@ -35,16 +36,8 @@ def save_checkpoint(path: Path, *, config: str, classes: str, model: dict[str, T
         "versions": {"torch": str(torch.__version__), "numpy": str(np.__version__)},
         **state,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:

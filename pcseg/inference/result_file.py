@@ -1,7 +1,5 @@
 """The file between prediction and pictures: a room, its labels and the objects found, in one .npz that stands alone."""
 
-import os
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
+from pcseg.files import whole_file
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 
@@ -54,7 +53,7 @@ def save_result(
 
     Raises:
         ValueError: the parts do not belong together, or a label is outside the classes.
-        OSError: the folder does not exist or cannot be written.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     _check(str(path), scene, instances, semantic, classes)
@@ -82,19 +81,8 @@ def save_result(
             arrays["mask_superpoint"] = instances.superpoint
     if semantic is not None:
         arrays["predicted_semantic"] = semantic
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        mask = os.umask(0)  # mkstemp makes files private; give the mode that open() would have given
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_result(path: Path) -> Result:

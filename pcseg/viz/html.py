@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8, UInt16, UInt32
 
+from pcseg.files import whole_file
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
-from pcseg.viz.files import write_whole
 from pcseg.viz.layers import Layer, check_parts, input_colors, scene_layers
 from pcseg.viz.raster import CEILING_CUT, room_view
 from pcseg.viz.splats import Splats
@@ -49,10 +49,11 @@ def write_page(
 
     Raises:
         ValueError: no points, or labels that do not fit the scene.
-        OSError: the folder does not exist or cannot be written.
+        OSError: the file cannot be written.
     """
     page = page_text(scene, instances, semantic, classes, title=title, threshold=threshold, max_points=max_points)
-    write_whole(Path(path), page.encode())
+    with whole_file(Path(path)) as file:
+        file.write(page.encode())
 
 
 def page_text(

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from pcseg.files import whole_file
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
-from pcseg.viz.files import write_whole
 from pcseg.viz.layers import UNNAMED, Layer, input_colors, scene_layers
 from pcseg.viz.mistakes import ERROR_COLORS, ERROR_NAMES
 from pcseg.viz.raster import Raster, rasterize, render_points, room_view
@@ -141,13 +141,14 @@ def save_png(path: Path, image: Image.Image) -> None:
 
     Raises:
         ValueError: the name ends in something else.
-        OSError: the folder does not exist or cannot be written.
+        OSError: the file cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=False)
-    write_whole(path, stream.getvalue())
+    with whole_file(path) as file:
+        file.write(stream.getvalue())
 
 
 def contact_sheet(

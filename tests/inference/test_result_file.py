@@ -105,8 +105,8 @@ def test_refuses_parts_that_do_not_belong_together(tmp_path: Path, rng: np.rando
         save_result(path, scene, Instances(np.ones((1, 50), np.bool_), np.array([1]), np.array([np.nan])), None, S3DIS)
     with pytest.raises(ValueError, match="predicted semantic must have shape"):
         save_result(path, scene, None, np.zeros(3, np.int32), S3DIS)
-    with pytest.raises(OSError, match="does not exist"):
-        save_result(tmp_path / "nowhere" / "a.npz", scene, None, None, S3DIS)
+    with pytest.raises(OSError, match="a folder; expected"):
+        save_result(tmp_path, scene, None, None, S3DIS)
     assert not list(tmp_path.iterdir())
 
 

@@ -88,7 +88,7 @@ def test_one_sentence_for_bad_input(result: Path, tmp_path: Path, visualize: Run
     cases = {
         "no such file or folder": (tmp_path / "nowhere.npz", "--png", tmp_path / "a.png"),
         "a.gif: pictures are written as .png": (result, "--png", tmp_path / "a.gif"),
-        "does not exist": (result, "--html", tmp_path / "no" / "a.html"),
+        "a folder; expected": (result, "--html", tmp_path),
         "expected a processed room": (tmp_path, "--png", tmp_path / "a.png"),
         "--threshold must be from 0 to 1, got 7.0": (result, "--threshold", "7", "--png", tmp_path / "a.png"),
         "no point lies below the cut": (result, "--cut", "-50", "--png", tmp_path / "a.png"),

@@ -188,8 +188,8 @@ def test_degenerate(tmp_path: Path) -> None:
     assert _read(page_text(one, nothing, None, S3DIS)).ids["prediction"].tolist() == [0]
     with pytest.raises(ValueError, match="no points"):
         write_page(tmp_path / "none.html", Scene("none", np.zeros((0, 3), np.float32)))
-    with pytest.raises(OSError, match="does not exist"):
-        write_page(tmp_path / "no" / "a.html", one)
+    with pytest.raises(OSError, match="a folder; expected"):
+        write_page(tmp_path, one)
     assert [p.name for p in tmp_path.iterdir()] == ["one.html"]
 
 

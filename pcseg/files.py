@@ -2,27 +2,31 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes under a temporary name in the same folder, then renames.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name only when all of it is on disk.
 
     Args:
-        path: the file; what was there before stays until the new one is whole.
-        content: all of it.
+        path: what was there before stays until the new file is whole; missing folders are made.
 
     Raises:
-        OSError: the folder does not exist or cannot be written.
+        OSError: the folder cannot be written, or the path is a folder.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder; expected the name of a file to write")
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         mask = os.umask(0)  # mkstemp makes files private; give the mode that open() would have given
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)

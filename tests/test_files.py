@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+
+from pcseg.files import whole_file
+
+
+def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match="closed"), whole_file(path) as file:
+        file.raw.close()
+    assert path.read_bytes() == b"old"
+    with whole_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+    assert path.stat().st_mode & 0o600 == 0o600
+
+
+def test_folders(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "b" / "a.bin") as file:
+        file.write(b"x")
+    assert (tmp_path / "b" / "a.bin").read_bytes() == b"x"
+    with pytest.raises(IsADirectoryError, match="a folder; expected"), whole_file(tmp_path / "b"):
+        pass
