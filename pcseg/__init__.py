@@ -1,7 +1,13 @@
 """pcseg: instance segmentation of indoor point clouds, without a matcher."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pcseg.build import load_model
+    from pcseg.data.scan_files import read_scan
+    from pcseg.engine.segmenter import Segmenter
+    from pcseg.structures import Instances, Scene
 
 __version__ = "0.1.0"
 

@@ -237,14 +237,11 @@ def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     both = dict(old)
     for key, value in new.items():
         kept = both.get(key)
-        # Another kind has other keys: nothing of the old one carries over.
-        switched = (
-            isinstance(value, dict)
-            and isinstance(kept, dict)
-            and value.get("kind", kept.get("kind")) != kept.get("kind")
-        )
-        nested = isinstance(value, dict) and isinstance(kept, dict) and not switched
-        both[key] = _merge(kept, value) if nested else value
+        both[key] = value
+        if isinstance(value, dict) and isinstance(kept, dict):
+            # Another kind has other keys: nothing of the old one carries over.
+            kind = kept.get("kind")
+            both[key] = _merge(kept, value) if value.get("kind", kind) == kind else value
     return both
 
 

@@ -33,6 +33,7 @@ def main() -> None:
         scene = read_scan(path, drop_nan=args.drop_nan, scale=args.scale, up=args.up)
         for advice in describe(scene):
             tqdm.write(f"{path}: {advice}")
+        scene = scene.with_(semantic=None, instance=None)  # labels of the scan may be of other classes
         instances, semantic, scene = segmenter.predict_all(scene)
         target = args.out / scene.name
         save_result(target.with_suffix(".npz"), scene, instances, semantic, segmenter.classes)

@@ -88,7 +88,7 @@ def train(
             total.backward()
             norm = nn.utils.clip_grad_norm_(parameters, clip_norm or torch.inf)
             optimizer.step()
-            rate = scheduler.get_last_lr()[0]
+            rate = float(scheduler.get_last_lr()[0])
             scheduler.step()
             if ema is not None:
                 ema.update(model)

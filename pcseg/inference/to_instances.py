@@ -85,5 +85,7 @@ def semantic_of_points(outputs: DecoderOutput, scene: Scene, *, room: int = 0) -
     """Class of every point: the semantic head's choice for its superpoint."""
     if scene.superpoint is None:
         raise ValueError(f"scene {scene.name} has no superpoints")
+    if "pred_semantic" not in outputs:
+        raise ValueError("the model predicts no class of superpoints (pred_semantic)")
     logits = outputs["pred_semantic"][room]
     return logits.argmax(1).cpu().numpy().astype(np.int32)[scene.superpoint]

@@ -22,6 +22,8 @@ class FourierPosition(nn.Module):
         scale: standard deviation of the directions in radians per metre.
     """
 
+    directions: Tensor
+
     def __init__(self, width: int, num_frequencies: int = 32, scale: float = 1.5) -> None:
         super().__init__()
         self.register_buffer("directions", torch.randn(3, num_frequencies) * scale)
@@ -91,7 +93,7 @@ class DecoderLayer(nn.Module):
 class AnchorHead(nn.Module):
     """Where a query stands and how far it reaches: masks fall off with the squared distance from its anchor.
 
-    Source: Liu et al. 2022 (DAB-DETR) and Lai et al. 2023 (MAFT) for queries whose positions are refined layer by layer.
+    Source: Liu et al. 2022 (DAB-DETR) and Lai et al. 2023 (MAFT) for query positions that are refined layer by layer.
     """
 
     def __init__(self, width: int) -> None:
@@ -153,7 +155,7 @@ class QueryDecoder(nn.Module):
         super().__init__()
         self.num_queries = num_queries
         self.queries = queries
-        self.mask_activation = mask_activation
+        self.mask_activation: MaskActivation = mask_activation
         self.input = nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width))
         self.position = FourierPosition(width)
         self.mask_features = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
