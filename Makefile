@@ -47,12 +47,13 @@ lint: $(VENV)/full.done
 
 demo: $(VENV)/base.done
 	rm -rf $(DEMO)
-	$(BIN)/python tools/make_synthetic.py $(DEMO)/raw --format s3dis --rooms 60 --seed 0 --workers 2
+	$(BIN)/python tools/make_synthetic.py $(DEMO)/raw --format s3dis --rooms 90 --seed 0 --workers 2
 	$(BIN)/python tools/preprocess_s3dis.py $(DEMO)/raw $(DEMO)/processed --workers 2
 	$(BIN)/python tools/train.py configs/demo.yaml --run $(DEMO)/run
-	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json --results $(DEMO)/results
-	$(BIN)/python tools/visualize.py $(DEMO)/results --png $(DEMO)/pictures --html $(DEMO)/pages
-	@echo "look at $(DEMO)/pictures/*.png and open $(DEMO)/pages/*.html"
+	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
+	    --report $(DEMO)/report.html --results $(DEMO)/results
+	$(BIN)/python tools/visualize.py $$(ls $(DEMO)/results/*.npz | head -4) --png $(DEMO)/pictures --html $(DEMO)/pages
+	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html"
 
 clean:
 	rm -rf $(VENV) outputs build .pytest_cache .ruff_cache

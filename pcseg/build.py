@@ -12,7 +12,7 @@ from pcseg.data.dataset import FEATURES, RoomDataset
 from pcseg.data.store import list_rooms
 from pcseg.engine.checkpoint import load_checkpoint, load_weights
 from pcseg.engine.segmenter import Segmenter
-from pcseg.labels import class_set
+from pcseg.labels import ClassSet, class_set
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.matcher import HungarianMatcher
 from pcseg.losses.set_criterion import SetCriterion
@@ -21,8 +21,8 @@ from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 
 
-def build_model(config: cfg.Config) -> InfluencerFormer:
-    """The network, with fresh weights from torch's global generator.
+def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
+    """The network for these classes, with fresh weights from torch's global generator.
 
     Raises:
         ConfigError: an unknown input feature.
@@ -40,7 +40,7 @@ def build_model(config: cfg.Config) -> InfluencerFormer:
         unet,
         QueryDecoder(
             unet.out_channels,
-            len(class_set(config.data.classes)),
+            len(classes),
             width=decoder.width,
             num_heads=decoder.num_heads,
             num_layers=decoder.num_layers,
@@ -95,11 +95,11 @@ def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: boo
     )
 
 
-def build_segmenter(config: cfg.Config, model: InfluencerFormer) -> Segmenter:
+def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
     """The model with what it needs to read scenes."""
     return Segmenter(
         model,
-        class_set(config.data.classes),
+        classes,
         voxel_size=config.data.voxel_size,
         features=config.data.features,
         mask_activation=config.model.decoder.mask_activation,
@@ -110,23 +110,27 @@ def build_segmenter(config: cfg.Config, model: InfluencerFormer) -> Segmenter:
     )
 
 
-def load_model(checkpoint: Path | str, device: str = "cpu") -> Segmenter:
+def load_model(
+    checkpoint: Path | str, device: str | torch.device = "cpu", config: cfg.Config | None = None
+) -> Segmenter:
     """A trained model from its checkpoint alone.
 
     Args:
         checkpoint: file that training wrote.
         device: where the model runs.
+        config: a recipe to use in the place of the one that the checkpoint was trained with.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another model.
     """
     path = Path(checkpoint)
     content = load_checkpoint(path)
-    config = cfg.loads(content["config"])
-    model = build_model(config)
-    ema = content.get("ema")
-    load_weights(model, ema["weights"] if ema else content["model"], path)
-    return build_segmenter(config, model.to(device))
+    config = config or cfg.loads(content["config"])
+    # The recipe may name a file of classes that is not on this machine; the checkpoint has them itself.
+    classes = ClassSet.from_dict(content["classes"], str(path))
+    model = build_model(config, classes)
+    load_weights(model, content["ema"]["weights"] if "ema" in content else content["model"], path)
+    return build_segmenter(config, model.to(device), classes)
 
 
 def pick_device(name: str | None = None) -> torch.device:

@@ -18,6 +18,7 @@ from pcseg.engine.evaluate import Evaluation, evaluate
 from pcseg.engine.schedule import make_scheduler
 from pcseg.engine.trainer import TrainState, WeightAverage, seed_everything, train
 from pcseg.files import whole_file
+from pcseg.labels import class_set
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -37,7 +38,8 @@ class Run:
     def __init__(self, config: cfg.Config, folder: Path, device: torch.device) -> None:
         self.config, self.folder, self.device = config, folder, device
         seed_everything(config.train.seed)
-        self.model = build.build_model(config).to(device)
+        self.classes = class_set(config.data.classes)
+        self.model = build.build_model(config, self.classes).to(device)
         self.criterion = build.build_criterion(config)
         optimizer = config.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -110,9 +112,9 @@ class Run:
             return None
         model = self.model
         if self.ema is not None:
-            model = build.build_model(self.config).to(self.device)
+            model = build.build_model(self.config, self.classes).to(self.device)
             model.load_state_dict(self.ema.weights)
-        segmenter = build.build_segmenter(self.config, model)
+        segmenter = build.build_segmenter(self.config, model, self.classes)
         return evaluate(segmenter, (self.held_out.scene(i) for i in range(len(self.held_out))))
 
     def save(self, name: str) -> None:
@@ -125,7 +127,7 @@ class Run:
         save_checkpoint(
             self.folder / name,
             config=cfg.dumps(self.config),
-            classes=self.config.data.classes,
+            classes=self.classes.to_dict(),
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
             scheduler=self.scheduler.state_dict(),

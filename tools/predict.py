@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the file")
     args = parser.parse_args()
 
-    segmenter = build.load_model(args.checkpoint, str(build.pick_device(args.device)))
+    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(args.scans, unit="scan"):
         scene = read_scan(path, drop_nan=args.drop_nan, scale=args.scale, up=args.up)

@@ -17,13 +17,13 @@ class CheckpointError(ValueError):
     """A file that is not a checkpoint of ours, is damaged, or belongs to another model."""
 
 
-def save_checkpoint(path: Path, *, config: str, classes: str, model: dict[str, Tensor], **state: Any) -> None:
+def save_checkpoint(path: Path, *, config: str, classes: dict[str, Any], model: dict[str, Tensor], **state: Any) -> None:
     """Write a checkpoint.
 
     Args:
         path: the file.
         config: the resolved recipe as text.
-        classes: name of the class set.
+        classes: the class set, as its `to_dict` gives it.
         model: weights.
         state: what else a run needs to go on; tensors, numbers, texts, lists and dicts of these.
     """

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from pcseg.engine.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
+from pcseg.labels import S3DIS, ClassSet
 
 
 def _save(path: Path, model: nn.Module) -> None:
-    save_checkpoint(path, config="data: {root: a}", classes="s3dis", model=model.state_dict(), step=3)
+    save_checkpoint(path, config="data: {root: a}", classes=S3DIS.to_dict(), model=model.state_dict(), step=3)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -16,6 +17,7 @@ def test_round_trip(tmp_path: Path) -> None:
     _save(tmp_path / "a.pt", model)
     content = load_checkpoint(tmp_path / "a.pt")
     assert content["step"] == 3
+    assert ClassSet.from_dict(content["classes"]) == S3DIS
     other = nn.Linear(3, 2)
     load_weights(other, content["model"], tmp_path / "a.pt")
     assert torch.equal(other.weight, model.weight)
