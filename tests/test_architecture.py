@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"labels", "structures"},
+    {"files", "labels", "labels_scannet200", "structures"},
     {"ops"},
     {"data", "models", "losses", "inference", "metrics", "viz"},
     {"engine"},

@@ -15,13 +15,14 @@ from pcseg.metrics.submission import check_submission
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check a submission to ScanNet's instance benchmark.")
     parser.add_argument("zip", type=Path)
-    parser.add_argument("--dataset", required=True, choices=sorted({"scannet", *CLASS_SETS}))
+    parser.add_argument("--dataset", required=True, help=f"scannet, {', '.join(CLASS_SETS)}, or a .yaml of classes")
     parser.add_argument("--scenes", type=Path, help="names of the scenes to submit, one per line (data/splits)")
     parser.add_argument("--json", type=Path, help="write the counts here as well")
     args = parser.parse_args()
 
     scenes = dict.fromkeys(args.scenes.read_text().split()) if args.scenes else None
-    classes = class_set({"scannet": "scannet20"}.get(args.dataset, args.dataset))
+    dataset: str = args.dataset
+    classes = class_set({"scannet": "scannet20"}.get(dataset, dataset))
     counts = check_submission(args.zip, classes, scenes)
     print(f"{args.zip}: keeps the rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
     if args.json:

@@ -1,6 +1,7 @@
 """Score predictions without a model, in the benchmark's own format.
 
-tools/evaluate.py PRED GT --dataset scannet|s3dis [--allow-missing] [--json FILE] [--csv FILE] [--report FILE]
+tools/evaluate.py PRED GT --dataset scannet|scannet200|s3dis [--allow-missing] [--json FILE] [--csv FILE]
+                  [--report FILE] [--rooms DIR]
 
 PRED/SCENE.txt: one line "MASK_FILE LABEL_ID SCORE" per object, MASK_FILE relative to PRED; masks as .txt (one 0 or 1
 per line), .npz (key mask, or packed) or .json (run lengths). GT/SCENE.txt: one number per point, label id * 1000 +
@@ -26,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Every measure of predictions on disk; for S3DIS its protocols too.")
     parser.add_argument("pred", type=Path, help="folder of predictions")
     parser.add_argument("gt", type=Path, help="folder of ground truth")
-    parser.add_argument("--dataset", required=True, choices=sorted({*SHORT_NAMES, *CLASS_SETS}))
+    parser.add_argument("--dataset", required=True, help=f"scannet, {', '.join(CLASS_SETS)}, or a .yaml of classes")
     parser.add_argument("--allow-missing", action="store_true", help="leave out scenes without a file of predictions")
     parser.add_argument(
         "--min-score", type=float, default=0.3, help="of objects in mIoU, PQ and counts of mistakes; AP takes all"

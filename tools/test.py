@@ -16,7 +16,6 @@ import numpy as np
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.checkpoint import load_checkpoint, load_weights
 from pcseg.engine.distributed import join_processes
 from pcseg.engine.evaluate import ScoredRooms, score_rooms
 from pcseg.engine.report import WorstRooms, write_report
@@ -47,10 +46,7 @@ def main() -> None:
     device = build.pick_device(args.device)
     if device.type == "cuda" and device.index is None and processes.world > 1:
         device = build.pick_device(f"cuda:{processes.local_rank}")
-    content = load_checkpoint(args.checkpoint)
-    model = build.build_model(config)
-    load_weights(model, content["ema"]["weights"] if "ema" in content else content["model"], args.checkpoint)
-    segmenter = build.build_segmenter(config, model.to(device))
+    segmenter = build.load_model(args.checkpoint, device, config)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
     worst = WorstRooms(segmenter.classes, min_points=segmenter.min_points)
     if args.results:

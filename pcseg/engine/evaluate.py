@@ -1,46 +1,52 @@
 """Score a model on labelled rooms, one room in memory at a time."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int32
 from tqdm import tqdm
 
+from pcseg.engine.distributed import Processes
 from pcseg.engine.segmenter import Segmenter
 from pcseg.inference.panoptic import panoptic_prediction
-from pcseg.metrics.instance_ap import APResult, InstanceAP
-from pcseg.metrics.panoptic_quality import PanopticQuality, PanopticResult
-from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult
-from pcseg.metrics.semantic_iou import SemanticIoU, SemanticResult
-from pcseg.metrics.table import format_table, to_json
+from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.structures import Instances, Scene
+
+__all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_rooms"]
 
 OnRoom = Callable[[Scene, Instances, Int32[np.ndarray, "P"]], None]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured; the S3DIS protocols only for that dataset's classes."""
+@dataclass
+class ScoredRooms:
+    """Rooms that were predicted.
 
-    ap: APResult
-    semantic: SemanticResult
-    panoptic: PanopticResult
-    s3dis: S3DISResult | None = None
+    Args:
+        scores: the labelled ones.
+        num_points: points of every room that was predicted, by name.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything as one dict of numbers, null for what is not defined."""
-        further = {key: to_json(result) for key, result in self._further().items()}
-        return {**to_json(self.ap), **further}
+    scores: Scores
+    num_points: dict[str, int] = field(default_factory=dict)
 
-    def to_text(self) -> str:
-        """Tables for a terminal."""
-        return "\n\n".join([format_table(self.ap), *(format_table(result) for result in self._further().values())])
+    @property
+    def unlabelled(self) -> list[str]:
+        """Rooms that were predicted and could not be scored."""
+        return sorted(set(self.num_points) - set(self.scores.names))
 
-    def _further(self) -> dict[str, Any]:
-        results = {"semantic": self.semantic, "panoptic": self.panoptic, "s3dis": self.s3dis}
-        return {key: result for key, result in results.items() if result is not None}
+    def gather(self, processes: Processes) -> "ScoredRooms":
+        """The rooms of all processes together; numbers are those that one process alone would get.
+
+        Raises:
+            ValueError: two processes scored the same room.
+        """
+        parts = processes.gather((self.scores.state(), self.num_points))
+        whole = ScoredRooms(self.scores.subset([]))
+        whole.scores.merge([state for state, _ in parts])
+        for _, num_points in parts:
+            whole.num_points |= num_points
+        return whole
 
 
 def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | None = None) -> Evaluation:
@@ -54,24 +60,43 @@ def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | 
     Raises:
         ValueError: a room without labels.
     """
-    classes = segmenter.classes
-    names = list(classes.names)
-    ap = InstanceAP(names, min_points=segmenter.min_points, counted_classes=classes.instance_classes)
-    s3dis = S3DISProtocols(names) if classes.name == "s3dis" else None
-    semantic_iou = SemanticIoU(names)
-    panoptic = PanopticQuality(names, stuff=classes.stuff)
-    for scene in tqdm(rooms, desc="evaluate", unit="room"):
-        if scene.semantic is None or scene.instance is None:
+    return score_rooms(segmenter, rooms, on_room=on_room).scores.compute()
+
+
+def score_rooms(
+    segmenter: Segmenter,
+    rooms: Iterable[Scene],
+    *,
+    on_room: OnRoom | None = None,
+    allow_unlabelled: bool = False,
+    show_progress: bool = True,
+) -> ScoredRooms:
+    """Predict every room and keep what the measures need of it.
+
+    Args:
+        segmenter: the model.
+        rooms: scenes with superpoints.
+        on_room: called with each scene, its objects and the class of its points, after it was scored.
+        allow_unlabelled: rooms without labels are predicted and not scored; otherwise they are refused.
+        show_progress: draws a bar on stderr.
+
+    Returns:
+        ScoredRooms, some ten kilobytes a room.
+
+    Raises:
+        ValueError: a room without labels.
+    """
+    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.min_points))
+    for scene in tqdm(rooms, desc="evaluate", unit="room", disable=not show_progress):
+        labelled = scene.semantic is not None and scene.instance is not None
+        if not labelled and not allow_unlabelled:
             raise ValueError(f"scene {scene.name} has no labels to compare with")
         instances, semantic, scene = segmenter.predict_all(scene)
-        arguments = (scene.name, instances.masks, instances.labels, instances.scores, scene.semantic, scene.instance)
-        ap.add(*arguments, superpoint=scene.superpoint)
-        if s3dis is not None:
-            s3dis.add(*arguments, superpoint=scene.superpoint)
-        semantic_iou.add(semantic, scene.semantic)
-        panoptic.add(*panoptic_prediction(instances, semantic, classes), scene.semantic, scene.instance)
+        if scene.semantic is not None and scene.instance is not None:
+            panoptic = panoptic_prediction(instances, semantic, segmenter.classes)
+            truth = scene.semantic, scene.instance
+            done.scores.add(scene.name, instances, *truth, semantic=semantic, panoptic=panoptic)
+        done.num_points[scene.name] = len(scene)
         if on_room is not None:
             on_room(scene, instances, semantic)
-    return Evaluation(
-        ap.compute(), semantic_iou.compute(), panoptic.compute(), None if s3dis is None else s3dis.compute()
-    )
+    return done

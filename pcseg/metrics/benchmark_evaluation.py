@@ -5,8 +5,7 @@ from pathlib import Path
 
 from pcseg.labels import ClassSet
 from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions
-from pcseg.metrics.instance_ap import APResult, InstanceAP
-from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult
+from pcseg.metrics.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -14,26 +13,28 @@ class FolderScores:
     """Scores of a folder.
 
     Args:
-        ap: instance AP.
-        s3dis: the S3DIS protocols, for S3DIS only.
-        scenes: names of the scenes that were scored.
+        scores: every scene that was scored; `compute` gives the measures.
         missing: names of the scenes without predictions, left out.
     """
 
-    ap: APResult
-    s3dis: S3DISResult | None
-    scenes: tuple[str, ...]
+    scores: Scores
     missing: tuple[str, ...]
 
 
-def evaluate_folders(pred: Path, gt: Path, classes: ClassSet, *, allow_missing: bool = False) -> FolderScores:
+def evaluate_folders(
+    pred: Path, gt: Path, classes: ClassSet, *, allow_missing: bool = False, min_score: float = 0.3
+) -> FolderScores:
     """Scores all scenes of two folders; one scene is in memory at a time.
+
+    The format holds objects alone, so semantic and panoptic measures are those of the objects: a point has the class
+    of its best object, and points of classes that instance AP does not count are void.
 
     Args:
         pred: folder with SCENE.txt and mask files.
         gt: folder with SCENE.txt.
         classes: the dataset's classes.
         allow_missing: leave out scenes of `gt` that `pred` does not have, as ScanNet's script does, and do not refuse.
+        min_score: objects that score less count for AP and the S3DIS protocols only.
 
     Returns:
         FolderScores.
@@ -51,16 +52,11 @@ def evaluate_folders(pred: Path, gt: Path, classes: ClassSet, *, allow_missing: 
             f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{_more(missing)}; "
             "an empty file stands for no objects, --allow-missing leaves such scenes out"
         )
-    ap = InstanceAP(classes.names, counted_classes=classes.instance_classes)
-    s3dis = S3DISProtocols(classes.names) if classes.name == "s3dis" else None
+    scores = Scores(classes, min_score=min_score)
     for name in sorted(pred_names):
         semantic, instance = read_ground_truth(gt / f"{name}.txt", classes)
-        found = read_predictions(pred / f"{name}.txt", classes, len(semantic))
-        arguments = (name, found.masks, found.labels, found.scores, semantic, instance)
-        ap.add(*arguments)
-        if s3dis is not None:
-            s3dis.add(*arguments)
-    return FolderScores(ap.compute(), s3dis.compute() if s3dis else None, tuple(sorted(pred_names)), tuple(missing))
+        scores.add(name, read_predictions(pred / f"{name}.txt", classes, len(semantic)), semantic, instance)
+    return FolderScores(scores, tuple(missing))
 
 
 def _scene_names(folder: Path, what: str) -> set[str]:

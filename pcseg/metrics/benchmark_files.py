@@ -58,7 +58,7 @@ def write_predictions(
         if not math.isfinite(score):
             raise ValueError(f"scene {name}: object {row} has score {score}, expected a finite number")
         relative = f"{MASK_FOLDER}/{name}_{row:03d}.{mask_format}"
-        write_file(Path(folder) / relative, _mask_bytes(instances.point_mask(row), mask_format))
+        write_file(Path(folder) / relative, mask_bytes(instances.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[label]} {score!r}\n")
     return write_file(Path(folder) / f"{name}.txt", "".join(lines).encode())
 
@@ -161,12 +161,12 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
     return semantic, (rank.reshape(-1) + first).astype(np.int32)
 
 
-def read_mask(path: Path, num_points: int) -> Bool[np.ndarray, "P"]:
+def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
     """Reads one mask file (.txt, .npz or .json).
 
     Args:
         path: the file.
-        num_points: points that the mask must have.
+        num_points: points that the mask must have; None takes what the file says.
 
     Raises:
         ValueError: the file is damaged, of a kind that is not known, or of another length.
@@ -182,7 +182,7 @@ def read_mask(path: Path, num_points: int) -> Bool[np.ndarray, "P"]:
             raise ValueError(f"{path}: not a run-length mask: {error}") from error
     else:
         raise ValueError(f"{path}: masks are .txt, .npz or .json files, found {path.suffix or 'no ending'}")
-    if len(mask) != num_points:
+    if num_points is not None and len(mask) != num_points:
         raise ValueError(f"{path}: the mask has {len(mask)} points, the ground truth of the scene has {num_points}")
     return mask
 
@@ -197,15 +197,21 @@ def write_file(path: Path, content: bytes) -> Path:
     return path
 
 
-def _mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """The content of a compressed .npz file with these arrays."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
+    """The content of a mask file."""
     if mask_format == "txt":
         lines = np.full((len(mask), 2), ord("\n"), np.uint8)
         lines[:, 0] = ord("0") + mask
         return lines.tobytes()
     if mask_format == "npz":
-        file = io.BytesIO()
-        np.savez_compressed(file, packed=np.packbits(mask), num_points=np.int64(len(mask)))
-        return file.getvalue()
+        return npz_bytes({"packed": np.packbits(mask), "num_points": np.array(len(mask), np.int64)})
     return json.dumps(rle_encode(mask)).encode()
 
 
@@ -218,7 +224,7 @@ def _read_mask_text(path: Path) -> Bool[np.ndarray, "P"]:
     return _integers(path) != 0
 
 
-def _read_mask_npz(path: Path, num_points: int) -> Bool[np.ndarray, "P"]:
+def _read_mask_npz(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: damaged or foreign file, expected an .npz archive; write it again")
     try:
@@ -233,7 +239,8 @@ def _read_mask_npz(path: Path, num_points: int) -> Bool[np.ndarray, "P"]:
         return mask != 0
     if "packed" not in arrays:
         raise ValueError(f"{path}: expected an array 'mask' or 'packed', found neither")
-    packed, count = arrays["packed"], int(arrays.get("num_points", np.int64(num_points)))
+    packed = arrays["packed"]
+    count = int(arrays.get("num_points", np.int64(8 * packed.size if num_points is None else num_points)))
     if packed.dtype != np.uint8 or packed.ndim != 1 or len(packed) != (count + 7) // 8:
         raise ValueError(
             f"{path}: packed must hold {(count + 7) // 8} bytes for {count} points, got {packed.dtype} {packed.shape}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer
 
+from pcseg.metrics.histogram_kernels import count_by_mask, count_by_point, count_keys, count_pairs, replace_keys
+
 # Above this many entries the table (superpoint, object) costs more memory than it saves time: 256 MB.
 MAX_TABLE = 2**25
 
@@ -42,20 +44,20 @@ def find_objects(
     """
     stride = int(instance.max(initial=0)) + 1
     num_classes = len(counted)
-    # Key class * stride + instance. As unsigned numbers negative labels are large, so one minimum sends all labels
-    # outside the set to the last offset, whose keys are negative and become 0. Multiples of stride are instance 0.
-    offset = np.append(np.where(counted, np.arange(num_classes) * stride, -stride), -stride)
-    row = np.minimum(semantic.astype(np.int64).view(np.uint64), np.uint64(num_classes)).view(np.int64)
-    key = np.maximum(offset[row] + instance.astype(np.int64, copy=False), 0)
+    # The kernel is compiled for int32 and for int64; everything else becomes int64.
+    classes, ids = (a if a.dtype == np.int32 else a.astype(np.int64, copy=False) for a in (semantic, instance))
+    # Key class * stride + instance; 0 is void.
+    key = np.empty(len(classes), np.int64)
     if num_classes * stride <= max(len(key), 1_000_000):
-        counts = np.bincount(key, minlength=1)
-        counts[::stride] = 0
+        counts = np.zeros(max(num_classes * stride, 1), np.int64)
+        count_keys(classes, ids, counted, stride, key, counts)
+        counts[0] = 0
         present = np.flatnonzero(counts)
         rank = np.zeros(len(counts), np.int64)
         rank[present] = np.arange(1, len(present) + 1)
-        of_point, num_points = rank[key], counts[present]
+        of_point, num_points = replace_keys(key, rank), counts[present]
     else:  # ids so large that a table of them would not fit
-        key[key % stride == 0] = 0
+        count_keys(classes, ids, counted, stride, key, np.empty(0, np.int64))
         present, of_point, num_points = np.unique(np.append(0, key), return_inverse=True, return_counts=True)
         present, of_point, num_points = present[1:], of_point[1:], num_points[1:]
     return SceneObjects(
@@ -85,20 +87,26 @@ def count_overlaps(
     if num_superpoints * num_columns > MAX_TABLE:
         counts = [_count_rows(row[superpoint][None], objects.of_point, num_columns) for row in masks]
         return np.concatenate([*counts, np.zeros((0, num_columns), np.int64)])
-    key = superpoint * np.int64(num_columns) + objects.of_point
-    table = np.bincount(key, minlength=num_superpoints * num_columns).reshape(num_superpoints, num_columns)
     # Whole numbers below 2**24 add up exactly in float32, below 2**53 in float64; integers would not use BLAS.
     dtype = np.float32 if len(superpoint) < 2**24 else np.float64
-    return (masks.astype(dtype) @ table.astype(dtype)).astype(np.int64)
+    table = np.zeros((num_superpoints, num_columns), dtype)
+    count_pairs(superpoint, objects.of_point, table)
+    return (masks.astype(dtype) @ table).astype(np.int64)
 
 
 def _count_rows(
     masks: np.ndarray, of_point: Int64[np.ndarray, "P"], num_columns: int
 ) -> Int64[np.ndarray, "I objects"]:
+    owner = of_point.astype(np.int32)
+    # masks[:, superpoint] comes out of numpy with the masks of a point side by side; a copy would cost more.
+    if masks.flags.f_contiguous and not masks.flags.c_contiguous:
+        by_point = np.zeros((num_columns, len(masks)), np.int32)
+        count_by_point(masks.T.view(np.uint8), owner, by_point)
+        return by_point.T.astype(np.int64)
     counts = np.zeros((len(masks), num_columns), np.int64)
-    for row, mask in enumerate(masks):
-        # Indices are twice as fast as a boolean index on scattered masks.
-        counts[row] = np.bincount(of_point[np.flatnonzero(mask)], minlength=num_columns)
+    content = np.ascontiguousarray(masks).view(np.uint8)
+    whole = content.shape[1] // 8 * 8
+    count_by_mask(np.ascontiguousarray(content[:, :whole]).view(np.uint64), content, owner, counts)
     return counts
 
 

@@ -1,7 +1,7 @@
 """Average precision of instances, equal to ScanNet's evaluator."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Float64, Integer
@@ -29,6 +29,8 @@ class APResult:
         thresholds: IoU thresholds, the columns of `per_threshold`.
         num_gt: ground-truth objects that count, per class.
         num_pred: predictions that count, per class.
+        per_group: (ap, ap50, ap25) of groups of classes, such as head, common and tail of ScanNet200: means over the
+            classes of the group with ground truth, as the benchmark's table has them.
     """
 
     ap: float
@@ -39,6 +41,7 @@ class APResult:
     thresholds: Float64[np.ndarray, "T"]
     num_gt: dict[str, int]
     num_pred: dict[str, int]
+    per_group: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, float]:
         """The means by name."""
@@ -48,6 +51,19 @@ class APResult:
         """The numbers of each class by name."""
         return {name: dict(zip(("ap", "ap50", "ap25"), values)) for name, values in self.per_class.items()}
 
+    def groups(self) -> dict[str, dict[str, float]]:
+        """The numbers of each group of classes by name."""
+        return {name: dict(zip(("ap", "ap50", "ap25"), values)) for name, values in self.per_group.items()}
+
+    def threshold_means(self) -> dict[str, float]:
+        """Mean AP over the classes at each threshold, by its two digits: "0.50", "0.55", ..."""
+        return {f"{threshold:.2f}": _mean(self.per_threshold[:, i]) for i, threshold in enumerate(self.thresholds)}
+
+    def class_thresholds(self) -> dict[str, dict[str, float]]:
+        """AP of each class at each threshold, by its two digits."""
+        keys = [f"{threshold:.2f}" for threshold in self.thresholds]
+        return {name: dict(zip(keys, row)) for name, row in zip(self.per_class, self.per_threshold.tolist())}
+
 
 def average_precision(
     matches: Iterable[SceneMatches],
@@ -56,6 +72,7 @@ def average_precision(
     counted_classes: Sequence[int] | None = None,
     thresholds: Sequence[float] = SCANNET_THRESHOLDS,
     min_points: int = 100,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> APResult:
     """Average precision over scenes.
 
@@ -65,6 +82,7 @@ def average_precision(
         counted_classes: class indices that are reported; all where None.
         thresholds: IoU thresholds; AP50 and AP25 are nan where 0.50 or 0.25 is not among them.
         min_points: ground-truth objects with fewer points are ignored.
+        groups: names of the classes of each group to report; classes that do not count are left out.
 
     Returns:
         APResult with the counted classes in the order of `class_names`.
@@ -100,7 +118,54 @@ def average_precision(
         thresholds=limits,
         num_gt=num_gt,
         num_pred=num_pred,
+        per_group={
+            group: tuple(  # type: ignore[misc]
+                _mean(table[np.isin([class_names[label] for label in labels], list(members))][:, column])
+                for column in columns
+            )
+            for group, members in (groups or {}).items()
+        },
     )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision over recall of one class at one IoU threshold, from everything kept (first) to nothing (last: 1, 0)."""
+
+    precision: Float64[np.ndarray, "steps"]
+    recall: Float64[np.ndarray, "steps"]
+
+
+def precision_recall_curves(
+    matches: Iterable[SceneMatches],
+    class_names: Sequence[str],
+    *,
+    counted_classes: Sequence[int] | None = None,
+    thresholds: Sequence[float] = (0.25, 0.5, 0.75),
+    min_points: int = 100,
+) -> dict[str, dict[float, Curve]]:
+    """The curves under which `average_precision` measures the area, for pictures.
+
+    Args:
+        matches: one record per scene, from `match_scene`.
+        class_names: name of each class index.
+        counted_classes: class indices that are reported; all where None.
+        thresholds: IoU thresholds.
+        min_points: ground-truth objects with fewer points are ignored.
+
+    Returns:
+        For each class with ground truth one curve per threshold.
+    """
+    scenes = gather_scenes(matches)
+    curves: dict[str, dict[float, Curve]] = {}
+    for label in range(len(class_names)) if counted_classes is None else sorted(counted_classes):
+        of_class = select_class(scenes, label, min_points)
+        if of_class.num_gt:
+            curves[class_names[label]] = {
+                threshold: Curve(*precision_recall(*assign(of_class, threshold), of_class.num_gt))
+                for threshold in thresholds
+            }
+    return curves
 
 
 def _area(precision: Float64[np.ndarray, "steps"], recall: Float64[np.ndarray, "steps"]) -> float:
@@ -123,9 +188,10 @@ class InstanceAP(PerScene[SceneMatches]):
             dropped, as wall and floor in ScanNet. All classes count where None.
         thresholds: IoU thresholds, SCANNET_THRESHOLDS or COCO_THRESHOLDS.
         min_points: smaller predictions are dropped, smaller objects ignored.
+        groups: names of the classes of each group to report, `ClassSet.groups`.
 
     Raises:
-        ValueError: a class that counts is not in `class_names`.
+        ValueError: a class that counts, or one of a group, is not in `class_names`.
     """
 
     def __init__(
@@ -135,6 +201,7 @@ class InstanceAP(PerScene[SceneMatches]):
         counted_classes: Sequence[int] | None = None,
         thresholds: Sequence[float] = SCANNET_THRESHOLDS,
         min_points: int = 100,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
@@ -144,6 +211,10 @@ class InstanceAP(PerScene[SceneMatches]):
         outside = [label for label in self.counted_classes if not 0 <= label < len(class_names)]
         if outside:
             raise ValueError(f"counted_classes holds {outside[0]}, expected class indices 0..{len(class_names) - 1}")
+        self.groups = {group: tuple(members) for group, members in (groups or {}).items()}
+        strange = [(group, name) for group, names in self.groups.items() for name in names if name not in class_names]
+        if strange:
+            raise ValueError(f"group {strange[0][0]} holds {strange[0][1]!r}, which is not among the classes")
         self._counted = np.isin(np.arange(len(class_names)), self.counted_classes)
 
     def add(
@@ -178,12 +249,17 @@ class InstanceAP(PerScene[SceneMatches]):
         overlaps = count_overlaps(masks, objects, superpoint)
         self._scenes[name] = match_scene(overlaps, labels, scores, objects, self._counted, self.min_points)
 
-    def compute(self) -> APResult:
-        """Average precision over the scenes added so far; all nan where no scene has a ground-truth object."""
+    def compute(self, thresholds: Sequence[float] | None = None) -> APResult:
+        """Average precision over the scenes added so far; all nan where no scene has a ground-truth object.
+
+        Args:
+            thresholds: IoU thresholds in the place of the metric's own, such as COCO_THRESHOLDS.
+        """
         return average_precision(
             self._scenes.values(),
             self.class_names,
             counted_classes=self.counted_classes,
-            thresholds=self.thresholds,
+            thresholds=self.thresholds if thresholds is None else thresholds,
             min_points=self.min_points,
+            groups=self.groups,
         )

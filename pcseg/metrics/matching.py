@@ -206,8 +206,14 @@ def precision_recall(
     """
     scores = np.concatenate([true, false])
     order = np.argsort(scores, kind="stable")
-    hits = np.concatenate([[0], np.cumsum(order < len(true))])
-    _, first = np.unique(scores[order], return_index=True)
+    hits = np.zeros(len(scores) + 1, np.int64)
+    np.cumsum(order < len(true), out=hits[1:])
+    ranked = scores[order]
+    is_first = np.ones(len(ranked), np.bool_)
+    np.not_equal(ranked[1:], ranked[:-1], out=is_first[1:])
+    first = np.flatnonzero(is_first)
     num_true = len(true) - hits[first]
-    precision = num_true / (len(scores) - first)
-    return np.append(precision, 1.0), np.append(num_true / num_gt, 0.0)
+    precision, recall = np.ones(len(first) + 1), np.zeros(len(first) + 1)
+    np.divide(num_true, len(scores) - first, out=precision[:-1])
+    np.divide(num_true, num_gt, out=recall[:-1])
+    return precision, recall

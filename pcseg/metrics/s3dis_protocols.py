@@ -128,6 +128,46 @@ def count_partition(
     )
 
 
+def s3dis_scene(
+    masks: np.ndarray,
+    labels: Integer[np.ndarray, "I"],
+    scores: Float[np.ndarray, "I"],
+    superpoint: Integer[np.ndarray, "P"] | None,
+    objects: SceneObjects,
+    matches: SceneMatches,
+    counted: Bool[np.ndarray, "C"],
+    *,
+    min_confidence: float = 0.8,
+) -> S3DISScene:
+    """Reduces one scene to what the protocols need.
+
+    Args:
+        masks: bool (I, P), or (I, S) where `superpoint` is given.
+        labels: class index of each prediction.
+        scores: confidence of each prediction.
+        superpoint: superpoint of each point.
+        objects: the ground truth, from `find_objects`.
+        matches: of the same scene, from `match_scene`.
+        counted: which classes count.
+        min_confidence: least confidence of the protocol `confidence`.
+
+    Returns:
+        S3DISScene, a few kilobytes.
+    """
+    keep = counted[labels]
+    masks, labels, scores = masks[keep], labels[keep], scores[keep]
+
+    def count(min_score: float) -> PartitionCounts:
+        return count_partition(partition_ids(masks, scores, superpoint, min_score), labels, objects, len(counted))
+
+    return S3DISScene(
+        num_gt=np.bincount(objects.labels, minlength=len(counted)),
+        partition=count(-np.inf),
+        confident=count(min_confidence),
+        matches=matches,
+    )
+
+
 class S3DISProtocols(PerScene[S3DISScene]):
     """Collects scenes for mCov, mWCov and for mPrec and mRec at IoU 0.5, per class, then averaged over classes.
 
@@ -186,20 +226,11 @@ class S3DISProtocols(PerScene[S3DISScene]):
         self._check_new(name)
         num_classes = len(self.class_names)
         check_scene(name, masks, labels, scores, gt_semantic, gt_instance, superpoint, num_classes)
-        keep = self._counted[labels]
-        masks, labels, scores = masks[keep], labels[keep], scores[keep]
         objects = find_objects(gt_semantic, gt_instance, self._counted)
-
-        def count(min_score: float) -> PartitionCounts:
-            ids = partition_ids(masks, scores, superpoint, min_score)
-            return count_partition(ids, labels, objects, num_classes)
-
         overlaps = count_overlaps(masks, objects, superpoint)
-        self._scenes[name] = S3DISScene(
-            num_gt=np.bincount(objects.labels, minlength=num_classes),
-            partition=count(-np.inf),
-            confident=count(self.min_confidence),
-            matches=match_scene(overlaps, labels, scores, objects, self._counted, self.min_points),
+        matches = match_scene(overlaps, labels, scores, objects, self._counted, self.min_points)
+        self._scenes[name] = s3dis_scene(
+            masks, labels, scores, superpoint, objects, matches, self._counted, min_confidence=self.min_confidence
         )
 
     def compute(self) -> S3DISResult:

@@ -23,8 +23,17 @@ class Result(Protocol):
         ...
 
 
+@runtime_checkable
+class Grouped(Protocol):
+    """What a result offers that has numbers of groups of classes as well."""
+
+    def groups(self) -> dict[str, dict[str, float]]:
+        """The numbers of each group by name."""
+        ...
+
+
 def format_table(result: Result) -> str:
-    """One line per class and a last line "mean", columns aligned.
+    """One line per class, one per group of classes, and a last line "mean", columns aligned.
 
     Args:
         result: result of any metric of this package.
@@ -38,7 +47,10 @@ def format_table(result: Result) -> str:
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
     rule = "-" * len(lines[0])
-    lines = [lines[0], rule, *lines[1:-1], *([rule] if len(rows) > 1 else []), lines[-1]]
+    num_groups = len(_groups(result))
+    body, groups = lines[1 : len(lines) - 1 - num_groups], lines[len(lines) - 1 - num_groups : -1]
+    rules = [rule] if len(rows) > 1 else []
+    lines = [lines[0], rule, *body, *([*rules, *groups] if groups else []), *rules, lines[-1]]
     used = set(map(_column_of, header[1:]))
     lines += [f"{key}: {_percent(value)}" for key, value in result.summary().items() if _column_of(key) not in used]
     return "\n".join(line.rstrip() for line in lines)
@@ -51,18 +63,22 @@ def to_json(result: Result) -> dict[str, Any]:
         result: result of any metric of this package.
 
     Returns:
-        For instance AP: ap, ap50, ap25 and classes.NAME.{ap, ap50, ap25}, fractions.
+        For instance AP: ap, ap50, ap25 and classes.NAME.{ap, ap50, ap25}, fractions; where the classes are in groups,
+        groups.NAME.{ap, ap50, ap25} too.
     """
-    return {
-        **{key: _or_none(value) for key, value in result.summary().items()},
-        "classes": {
-            name: {key: _or_none(value) for key, value in values.items()} for name, values in result.classes().items()
-        },
-    }
+    groups = {"groups": none_for_nan(_groups(result))} if _groups(result) else {}
+    return {**none_for_nan(result.summary()), "classes": none_for_nan(result.classes()), **groups}
+
+
+def none_for_nan(values: Any) -> Any:
+    """The same nested dicts with None for nan."""
+    if isinstance(values, dict):
+        return {key: none_for_nan(value) for key, value in values.items()}
+    return None if isinstance(values, float) and math.isnan(values) else values
 
 
 def to_csv(result: Result) -> str:
-    """A header, one line per class and a last line "mean"; fractions, empty fields for nothing to measure."""
+    """A header, one line per class and group, and a last line "mean"; fractions, empty for nothing to measure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header, *rows = _rows(result)
@@ -78,6 +94,7 @@ def _rows(result: Result) -> list[list[Any]]:
     return [
         ["class", *columns],
         *([name, *(values[column] for column in columns)] for name, values in classes.items()),
+        *([group, *(values[column] for column in columns)] for group, values in _groups(result).items()),
         ["mean", *(summary.get(_column_of(column), float("nan")) for column in columns)],
     ]
 
@@ -91,5 +108,5 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _groups(result: Result) -> dict[str, dict[str, float]]:
+    return result.groups() if isinstance(result, Grouped) else {}

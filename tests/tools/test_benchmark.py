@@ -28,3 +28,10 @@ def test_unknown_name_is_bad_usage() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: no benchmark is called 'criterium'; there are criterion")
+
+
+def test_metrics_agree_with_the_straightforward_way() -> None:
+    result = benchmark.metrics(rounds=1, num_scenes=2, num_points=4000)
+    assert result["largest_difference"] == 0
+    assert len(result["ms_per_scene"]) == 4
+    assert result["kib_kept_per_scene"] < 20

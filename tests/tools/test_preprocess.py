@@ -11,7 +11,7 @@ import pytest
 
 from pcseg.data import preprocess as preprocessing
 from pcseg.data.scannet import LABEL_TABLE
-from pcseg.data.store import list_rooms, read_manifest, read_room, verify_room
+from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room, verify_room
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -223,3 +223,73 @@ def test_real_rooms(real: Path, tmp_path: Path, monkeypatch) -> None:
     assert len(scene) == 99605
     assert read_manifest(tmp_path / "room_7")["num_instances"] == 14
     assert 50 < scene.num_superpoints < 5000
+
+
+def test_shards_and_workers_give_the_same(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for area in (1, 2, 3):
+        write_s3dis(raw, area, "office_1", rng)
+    for part in (1, 2):
+        assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--shard", f"{part}/2") == 0
+    parts = [json.loads((out / f"report_{part}_of_2.json").read_text()) for part in (1, 2)]
+    assert [part["rooms"] for part in parts] == [2, 1]
+    assert not (out / "report.json").exists()
+    # The whole at the end: nothing is done again, and the report counts all.
+    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out) == 0
+    whole = json.loads((out / "report.json").read_text())
+    assert (whole["rooms"], whole["written"], whole["up_to_date"]) == (3, 0, 3)
+    assert list(whole["groups"]) == ["Area_1", "Area_2", "Area_3"]
+    assert sum(group["points"] for group in whole["groups"].values()) == whole["points"] == 5400
+    assert whole["per_room"]["Area_1_office_1"]["sha256"] == read_manifest(out / "Area_1_office_1")["sha256"]
+    # Other machines, other numbers of processes: the same checksum.
+    assert run("preprocess_s3dis.py", raw, tmp_path / "again", "--workers", 3).returncode == 0
+    assert json.loads((tmp_path / "again" / "report.json").read_text())["sha256"] == whole["sha256"]
+    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--shard", "3/2") == 2
+
+
+def test_instances_keep_their_files_and_rooms_their_command(tmp_path: Path, rng, monkeypatch) -> None:
+    write_s3dis(tmp_path / "raw", 1, "office_1", rng)
+    options = ("--workers", 2, "--force", "--shard", "1/1")
+    assert run_here(monkeypatch, "preprocess_s3dis.py", tmp_path / "raw", tmp_path / "out", *options) == 0
+    manifest = read_manifest(tmp_path / "out" / "Area_1_office_1")
+    assert manifest["instance_sources"] == ["floor_1.txt", "table_1.txt", "wall_1.txt"]
+    assert manifest["instances_per_class"]["floor"] == 1
+    assert manifest["command"] == f"python tools/preprocess_s3dis.py {tmp_path / 'raw'} {tmp_path / 'out'}"
+
+
+def test_coarse_voxels_and_fewer_superpoints(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_s3dis(raw, 1, "office_1", rng)
+    options = ("--superpoints", "voxel", "--coarse-voxel-size", 1)
+    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, *options) == 0
+    scene = read_room(out / "Area_1_office_1")
+    cell = np.floor((scene.xyz - scene.xyz.min(0)).astype(np.float64)).astype(int)
+    assert scene.num_superpoints == len(np.unique(cell, axis=0))
+    # Other superpoints, another room: it is made again.
+    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--max-superpoints", 40) == 0
+    assert json.loads((out / "report.json").read_text())["written"] == 1
+    for wrong in (("--max-superpoints", 0), ("--superpoints", "voxel", "--coarse-voxel-size", -1), ("--shard", "a")):
+        assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, *wrong) == 2
+
+
+def test_classes_of_ones_own(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
+    raw, out, classes = tmp_path / "raw", tmp_path / "out", tmp_path / "workshop.yaml"
+    raw.mkdir()
+    classes.write_text("names: [floor, bench]\nids: [10, 20]\nstuff: [floor]\n")
+    xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
+    label, instance = np.repeat([10, 20, 99, 20], 200), np.repeat([0, 1, 0, 2], 200)
+    np.savez(raw / "a.npz", xyz=xyz, label=label, instance=instance)
+    tool = "preprocess_scans.py"
+    assert run_here(monkeypatch, tool, raw, out, "--classes", classes, "--label-ids", classes) == 0
+    manifest = read_manifest(out / "a")
+    assert manifest["instances_per_class"] == {"floor": 0, "bench": 2}
+    assert classes_of(manifest).instance_names == ("bench",)
+    np.testing.assert_array_equal(np.unique(read_room(out / "a").semantic), [-1, 0, 1])
+    assert run_here(monkeypatch, tool, raw, out, "--classes", classes, "--label-ids", classes) == 0
+    assert json.loads((out / "report.json").read_text())["up_to_date"] == 1
+    # Other classes, other rooms.
+    classes.write_text("names: [floor, vice]\nids: [10, 20]\nstuff: [floor]\n")
+    assert run_here(monkeypatch, tool, raw, out, "--classes", classes, "--label-ids", classes) == 0
+    assert read_manifest(out / "a")["class_names"] == ["floor", "vice"]
+    assert run_here(monkeypatch, tool, raw, out, "--classes", tmp_path / "absent.yaml") == 2
+    assert "cannot read the classes" in capsys.readouterr().err

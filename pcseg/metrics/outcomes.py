@@ -1,0 +1,198 @@
+"""What became of each object: found, taken for another class, split, merged or missed; and of each prediction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64, Integer
+
+from pcseg.metrics.histogram import SceneObjects
+
+OBJECT_OUTCOMES = ("found", "wrong class", "split", "merged", "missed")
+PREDICTION_OUTCOMES = ("right", "duplicate", "wrong class", "no object")
+FOUND, WRONG_CLASS, SPLIT, MERGED, MISSED = range(5)
+RIGHT, DUPLICATE, OTHER_CLASS, NO_OBJECT = range(4)
+
+
+@dataclass(frozen=True)
+class SceneOutcomes:
+    """One scene.
+
+    Args:
+        object_class: class index of each object of at least the least number of points.
+        object_outcome: row of OBJECT_OUTCOMES.
+        object_taken_for: class of the prediction that covers it best with IoU > 0.5; -1 where there is none.
+        pred_class: class index of each prediction that counts.
+        pred_outcome: row of PREDICTION_OUTCOMES.
+    """
+
+    object_class: Int64[np.ndarray, "K"]
+    object_outcome: Int64[np.ndarray, "K"]
+    object_taken_for: Int64[np.ndarray, "K"]
+    pred_class: Int64[np.ndarray, "I"]
+    pred_outcome: Int64[np.ndarray, "I"]
+
+
+@dataclass(frozen=True)
+class OutcomeResult:
+    """Counts over scenes, a row per class.
+
+    Args:
+        class_names: name of each class index.
+        objects: objects by OBJECT_OUTCOMES.
+        predictions: predictions by PREDICTION_OUTCOMES.
+        confusion: objects by their class (row) and the class they were taken for (column; the last is "not found");
+            the last row counts predictions without any object.
+    """
+
+    class_names: tuple[str, ...]
+    objects: Int64[np.ndarray, "C 5"]
+    predictions: Int64[np.ndarray, "C 4"]
+    confusion: Int64[np.ndarray, "C+1 C+1"]
+
+    def to_json(self) -> dict[str, object]:
+        """Counts by name: of all objects, and of each class that has any."""
+        rows = {
+            name: {**_named(OBJECT_OUTCOMES, self.objects[i]), **_extra(self.predictions[i])}
+            for i, name in enumerate(self.class_names)
+            if self.objects[i].any() or self.predictions[i].any()
+        }
+        return {
+            **_named(OBJECT_OUTCOMES, self.objects.sum(axis=0)),
+            **_extra(self.predictions.sum(axis=0)),
+            "classes": rows,
+        }
+
+    def to_text(self) -> str:
+        """One line."""
+        objects = _named(OBJECT_OUTCOMES, self.objects.sum(axis=0))
+        more = _extra(self.predictions.sum(axis=0))
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in objects.items())
+        return (
+            f"objects: {counts}; predictions beyond them: "
+            f"{more['duplicate_predictions']} duplicates, {more['predictions_without_object']} without object"
+        )
+
+
+def object_outcomes(
+    overlaps: Int64[np.ndarray, "I objects"],
+    partition: Int64[np.ndarray, "P"],
+    labels: Integer[np.ndarray, "I"],
+    scores: Float[np.ndarray, "I"],
+    objects: SceneObjects,
+    counted: Bool[np.ndarray, "C"],
+    *,
+    min_points: int,
+    min_score: float,
+) -> SceneOutcomes:
+    """Tells what became of each object of a scene.
+
+    Found is an object that a prediction of its class covers with IoU > 0.5; wrong class, one that only predictions of
+    other classes do. Of the others, merged: one part of the partition covers more than half of it and more than half
+    of another object. Split: at least two parts lie with more than half of their points in it and together cover
+    more than half of it. Missed is the rest. A prediction on an object that one of a higher score has found already is
+    a duplicate.
+
+    Args:
+        overlaps: from `count_overlaps`.
+        partition: one prediction per point, from `partition_ids` with the same `min_score`.
+        labels: class index of each prediction.
+        scores: confidence of each prediction.
+        objects: the ground truth.
+        counted: which classes count.
+        min_points: smaller objects and predictions are left out.
+        min_score: predictions that score less are left out.
+
+    Returns:
+        SceneOutcomes.
+
+    Source:
+        Over- and under-segmentation after Hoover et al., An experimental comparison of range image segmentation
+        algorithms, PAMI 1996, with tolerance 0.5.
+    """
+    num_points = overlaps.sum(axis=1)
+    keep = (scores >= min_score) & (num_points >= max(min_points, 1)) & counted[labels]
+    # In falling order of scores, so that the first on an object is the one that found it.
+    rows = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
+    shared, points, pred_class = overlaps[rows, 1:], num_points[rows], labels[rows].astype(np.int64)
+    iou = shared / np.maximum(points[:, None] + objects.num_points[None] - shared, 1)
+    near = iou > 0.5
+    same = pred_class[:, None] == objects.labels[None]
+    right = near & same
+    large = objects.num_points >= min_points
+
+    outcome = np.full(len(objects), MISSED)
+    merged, split = _merged_and_split(overlaps.shape, partition, objects)
+    outcome[split] = SPLIT
+    outcome[merged] = MERGED
+    outcome[near.any(axis=0)] = WRONG_CLASS
+    outcome[right.any(axis=0)] = FOUND
+    # Any class of the best overlap, but its own where that was found.
+    taken_for = np.full(len(objects), -1)
+    if len(rows):
+        taken_for = np.where(near.any(axis=0), pred_class[iou.argmax(axis=0)], -1)
+    taken_for[outcome == FOUND] = objects.labels[outcome == FOUND]
+
+    pred_outcome = np.full(len(rows), NO_OBJECT)
+    pred_outcome[near.any(axis=1)] = OTHER_CLASS
+    pred_outcome[right.any(axis=1)] = DUPLICATE
+    finders = right.argmax(axis=0)[right.any(axis=0)] if len(rows) else np.zeros(0, np.int64)
+    pred_outcome[finders] = RIGHT
+    # As in AP, what lies mostly on void or on too small objects is no mistake.
+    ignored = overlaps[rows, 0] + shared[:, ~large].sum(axis=1) > 0.5 * points
+    told = ~(ignored & (pred_outcome == NO_OBJECT)) & ~(near[:, ~large].any(axis=1) & ~near[:, large].any(axis=1))
+    return SceneOutcomes(
+        object_class=objects.labels[large],
+        object_outcome=outcome[large].astype(np.int64),
+        object_taken_for=taken_for[large].astype(np.int64),
+        pred_class=pred_class[told],
+        pred_outcome=pred_outcome[told].astype(np.int64),
+    )
+
+
+def count_outcomes(scenes: Iterable[SceneOutcomes], class_names: Sequence[str]) -> OutcomeResult:
+    """Adds up scenes.
+
+    Args:
+        scenes: from `object_outcomes`.
+        class_names: name of each class index.
+
+    Returns:
+        OutcomeResult.
+    """
+    num_classes = len(class_names)
+    objects = np.zeros((num_classes, len(OBJECT_OUTCOMES)), np.int64)
+    predictions = np.zeros((num_classes, len(PREDICTION_OUTCOMES)), np.int64)
+    confusion = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+    for scene in scenes:
+        np.add.at(objects, (scene.object_class, scene.object_outcome), 1)
+        np.add.at(predictions, (scene.pred_class, scene.pred_outcome), 1)
+        # -1, not found, is the last column.
+        np.add.at(confusion, (scene.object_class, scene.object_taken_for), 1)
+        np.add.at(confusion[-1], scene.pred_class[scene.pred_outcome == NO_OBJECT], 1)
+    return OutcomeResult(tuple(class_names), objects, predictions, confusion)
+
+
+def _merged_and_split(
+    shape: tuple[int, int], partition: Int64[np.ndarray, "P"], objects: SceneObjects
+) -> tuple[Bool[np.ndarray, "K"], Bool[np.ndarray, "K"]]:
+    num_preds, num_columns = shape
+    size = (num_preds + 1) * num_columns
+    table = np.bincount(partition * num_columns + objects.of_point, minlength=size).reshape(-1, num_columns)[1:]
+    shared, points = table[:, 1:], table.sum(axis=1)
+    covers = 2 * shared > objects.num_points[None]
+    merged = (covers & (covers.sum(axis=1) > 1)[:, None]).any(axis=0)
+    inside = (2 * shared > points[:, None]) & (shared > 0)
+    split = (inside.sum(axis=0) > 1) & (2 * np.where(inside, shared, 0).sum(axis=0) > objects.num_points)
+    return merged, split
+
+
+def _named(names: Sequence[str], counts: Int64[np.ndarray, "outcomes"]) -> dict[str, int]:
+    return {name.replace(" ", "_"): int(count) for name, count in zip(names, counts)}
+
+
+def _extra(predictions: Int64[np.ndarray, "4"]) -> dict[str, int]:
+    return {
+        "duplicate_predictions": int(predictions[DUPLICATE]),
+        "predictions_without_object": int(predictions[NO_OBJECT]),
+    }

@@ -1,0 +1,226 @@
+"""All measures together: equal to each alone, whoever computed which scene, and through files."""
+
+import csv
+import math
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.data.synthetic import make_room
+from pcseg.labels import S3DIS, SCANNET20, SCANNET200, ClassSet
+from pcseg.metrics.comparison import compare_readings, interpolated_area
+from pcseg.metrics.instance_ap import COCO_THRESHOLDS, Curve, InstanceAP, precision_recall_curves
+from pcseg.metrics.panoptic_quality import PanopticQuality
+from pcseg.metrics.perturb import Mistakes, perturbed
+from pcseg.metrics.room_results import read_rooms, save_room, split_areas
+from pcseg.metrics.s3dis_protocols import S3DISProtocols
+from pcseg.metrics.scores import Evaluation, Scores
+from pcseg.metrics.semantic_iou import SemanticIoU
+from pcseg.structures import Instances, Scene
+
+
+@pytest.fixture(scope="module")
+def rooms() -> list[tuple[Scene, Instances]]:
+    scenes = [make_room(3, index, num_points=4000) for index in range(7)]
+    return [(scene, perturbed(scene, S3DIS, np.random.default_rng(i))) for i, scene in enumerate(scenes)]
+
+
+def _scores(rooms: list[tuple[Scene, Instances]], classes: ClassSet = S3DIS) -> Scores:
+    scores = Scores(classes, min_points=20)
+    for scene, instances in rooms:
+        scores.add(scene.name, instances, scene.semantic, scene.instance)
+    return scores
+
+
+def _numbers(result: Evaluation) -> str:
+    return repr(result.to_json())
+
+
+def test_equals_each_measure_alone(rooms: list[tuple[Scene, Instances]]) -> None:
+    ap, s3dis = InstanceAP(S3DIS.names, min_points=20), S3DISProtocols(S3DIS.names, min_points=20)
+    semantic, panoptic = SemanticIoU(S3DIS.names), PanopticQuality(S3DIS.names, S3DIS.stuff)
+    for scene, instances in rooms:
+        given = (scene.name, instances.masks, instances.labels, instances.scores, scene.semantic, scene.instance)
+        ap.add(*given)
+        s3dis.add(*given)
+        ids = instances.point_ids(0.3)
+        of_object = np.append(-1, instances.labels)[ids]
+        semantic.add(of_object, scene.semantic)
+        panoptic.add(of_object, ids, scene.semantic, scene.instance)
+    result = _scores(rooms).compute()
+    np.testing.assert_array_equal(result.ap.per_threshold, ap.compute().per_threshold)
+    assert result.coco.ap == ap.compute(COCO_THRESHOLDS).ap
+    assert result.coco.ap < result.ap.ap
+    assert result.s3dis is not None
+    assert result.s3dis.mean == s3dis.compute().mean
+    assert result.semantic == semantic.compute()
+    assert result.panoptic.all == pytest.approx(panoptic.compute().all, abs=1e-12)
+    assert 0.2 < result.ap.ap50 < 0.9
+
+
+def test_order_and_processes_do_not_matter(rooms: list[tuple[Scene, Instances]]) -> None:
+    whole = _scores(rooms)
+    parts = [_scores(rooms[1::2]), _scores(rooms[::-2])]
+    merged = Scores(S3DIS, min_points=20)
+    merged.merge(pickle.loads(pickle.dumps([part.state() for part in parts])))
+    assert _numbers(merged.compute()) == _numbers(whole.compute())
+    scene, instances = rooms[0]
+    with pytest.raises(ValueError, match="was added before"):
+        whole.add(scene.name, instances, scene.semantic, scene.instance)
+
+
+def test_files_of_rooms(rooms: list[tuple[Scene, Instances]], tmp_path: Path) -> None:
+    whole = _scores(rooms)
+    for i, name in enumerate(whole.names):
+        path = save_room(tmp_path / str(i % 2), name, whole)
+        assert path.stat().st_size < 60_000
+    again = read_rooms([tmp_path / "0", tmp_path / "1"])
+    assert _numbers(again.compute()) == _numbers(whole.compute())
+    areas = split_areas(again)
+    assert list(areas) == [f"Area_{i}" for i in range(1, 7)]
+    assert [len(part) for part in areas.values()] == [2, 1, 1, 1, 1, 1]
+    with pytest.raises(ValueError, match="every room counts once"):
+        read_rooms([tmp_path / "0", tmp_path / "0"])
+    with pytest.raises(ValueError, match="expected results of rooms"):
+        read_rooms([tmp_path])
+    other = Scores(S3DIS)
+    scene, instances = rooms[0]
+    other.add("other", instances, scene.semantic, scene.instance)
+    save_room(tmp_path / "2", "other", other)
+    with pytest.raises(ValueError, match=r"measured with .* \('s3dis', 100, 0.3\)"):
+        read_rooms([tmp_path / "0", tmp_path / "2"])
+    with pytest.raises(ValueError, match="'other' has no area in its name"):
+        split_areas(other)
+    for content in (b"", b"no archive", (tmp_path / "2" / "other.npz").read_bytes()[:-300]):
+        (tmp_path / "2" / "other.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"other\.npz: damaged or foreign"):
+            read_rooms([tmp_path / "2"])
+
+
+def test_groups(rooms: list[tuple[Scene, Instances]]) -> None:
+    """Head, common and tail: means over the classes of a group that have objects; wall does not count here."""
+    groups = {"head": ("wall", "chair", "table"), "common": ("door",), "tail": ("board", "sofa"), "none": ()}
+    classes = replace(S3DIS, name="made up", groups=groups, instance_names=S3DIS.instance_names[3:])
+    result = _scores(rooms, classes).compute()
+    known = [result.ap.per_class[name] for name in ("chair", "table") if not math.isnan(result.ap.per_class[name][0])]
+    assert result.ap.per_group["head"] == pytest.approx(tuple(np.mean(known, axis=0)))
+    assert result.ap.per_group["common"] == pytest.approx(result.ap.per_class["door"], nan_ok=True)
+    assert all(math.isnan(value) for value in result.ap.per_group["none"])
+    assert result.to_json()["groups"]["head"]["ap50"] == result.ap.per_group["head"][1]
+    assert result.to_json()["groups"]["none"] == {"ap": None, "ap50": None, "ap25": None}
+    lines = [line.split()[0] for line in result.to_text().splitlines() if line.strip()]
+    assert lines.index("board") < lines.index("head") < lines.index("tail") < lines.index("mean")
+    rows = list(csv.DictReader(result.to_csv().splitlines()))
+    assert [row["class"] for row in rows][-5:] == ["head", "common", "tail", "none", "mean"]
+    with pytest.raises(ValueError, match="group tail holds 'piano'"):
+        InstanceAP(S3DIS.names, groups={"tail": ("piano",)})
+
+
+def test_thresholds_and_csv(rooms: list[tuple[Scene, Instances]]) -> None:
+    result = _scores(rooms).compute()
+    content = result.to_json()
+    assert list(content["thresholds"]) == [f"0.{i}" for i in (50, 55, 60, 65, 70, 75, 80, 85, 90, 25)]
+    assert content["thresholds"]["0.50"] == content["ap50"]
+    nine = [value for key, value in content["class_thresholds"]["chair"].items() if key != "0.25"]
+    assert np.mean(nine) == pytest.approx(content["classes"]["chair"]["ap"])
+    assert "COCO" in result.to_text()
+    rows = {row["class"]: row for row in csv.DictReader(result.to_csv().splitlines())}
+    assert float(rows["mean"]["ap"]) == content["ap"]
+    assert float(rows["mean"]["ap_coco_thresholds"]) == content["coco_thresholds"]["ap"]
+    assert float(rows["mean"]["iou"]) == content["semantic"]["miou"]
+    assert float(rows["chair"]["pq"]) == content["panoptic"]["classes"]["chair"]["pq"]
+    assert float(rows["chair"]["ap_iou_0.75"]) == content["class_thresholds"]["chair"]["0.75"]
+
+
+def test_the_area_under_the_curves_is_ap(rooms: list[tuple[Scene, Instances]]) -> None:
+    scores = _scores(rooms)
+    matches = [record.ap for record in scores.records()]
+    curves = precision_recall_curves(matches, S3DIS.names, thresholds=(0.5,), min_points=20)
+    result = scores.compute().ap
+    for name, lines in curves.items():
+        precision, recall = lines[0.5].precision, lines[0.5].recall
+        padded = np.concatenate([recall[:1], recall, [0.0]])
+        assert np.dot(precision, (padded[:-2] - padded[2:]) / 2) == pytest.approx(result.per_class[name][1])
+        assert (precision[-1], recall[-1]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "recall", "expected"),
+    [([1.0, 1.0], [1.0, 0.0], 1.0), ([0.5, 1.0, 1.0], [1.0, 0.5, 0.0], (51 + 50 * 0.5) / 101), ([1.0], [0.0], 0.0)],
+)
+def test_interpolated_area(precision: list[float], recall: list[float], expected: float) -> None:
+    assert interpolated_area(Curve(np.array(precision), np.array(recall))) == pytest.approx(expected)
+
+
+def test_perfect_predictions_are_perfect_in_every_reading() -> None:
+    none = Mistakes(*[0.0] * 7)
+    scenes = [make_room(1, index, num_points=4000) for index in range(2)]
+    sets = [Scores(S3DIS, min_points=n) for n in (20, 1)]
+    for scene in scenes:
+        # Certain, so that the protocol of confident predictions takes them.
+        found = perturbed(scene, S3DIS, np.random.default_rng(0), none)
+        found = Instances(found.masks, found.labels, np.ones(len(found)))
+        for scores in sets:
+            scores.add(scene.name, found, scene.semantic, scene.instance)
+    readings = compare_readings(*sets, split_areas(sets[0]))
+    assert len(readings) > 20
+    for reading in readings:
+        # The precision at best F1 follows 2 P R / (P + R + 0.0001), and all readings are 1.
+        assert reading.value == pytest.approx(1.0), reading
+    for measure in {reading.measure for reading in readings}:
+        assert sum(r.is_base for r in readings if r.measure == measure) == 1
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 150])
+def test_degenerate(num_points: int) -> None:
+    """Nothing predicted, nothing labelled, hardly any points: numbers or nothing to measure, never a failure."""
+    for classes in (S3DIS, SCANNET20, SCANNET200):
+        for labelled in (False, True):
+            scores = Scores(classes)
+            semantic = np.full(num_points, 5 if labelled else -1, np.int32)
+            empty = Instances(np.zeros((0, num_points), np.bool_), np.zeros(0, np.int64), np.zeros(0))
+            scores.add("Area_1_empty", empty, semantic, np.ones(num_points, np.int32))
+            result = scores.compute()
+            if labelled and num_points > 100:
+                assert result.ap.ap == 0.0
+            else:
+                assert math.isnan(result.ap.ap)
+            assert result.to_text()
+            assert result.to_csv()
+    nothing = Scores(S3DIS).compute()
+    assert nothing.to_json()["ap"] is None
+    assert nothing.to_text()
+
+
+def test_records_are_small() -> None:
+    """Memory does not grow with points; a record keeps scores and overlaps, no masks."""
+    sizes = []
+    for num_points in (2_000, 200_000):
+        instance = np.repeat(np.arange(1, 11), num_points // 10).astype(np.int32)
+        masks = instance[None] == np.arange(1, 11)[:, None]
+        scores = Scores(S3DIS)
+        instances = Instances(masks, np.full(10, 8), np.linspace(0.4, 0.9, 10))
+        scores.add("Area_1_room", instances, np.full(num_points, 8, np.int32), instance)
+        sizes.append(len(pickle.dumps(scores.state())))
+    assert abs(sizes[0] - sizes[1]) < 64
+    assert sizes[0] < 8192
+
+
+def test_scannet200_has_its_groups(tmp_path: Path) -> None:
+    """And records of a class set survive their files, groups included."""
+    scores = Scores(SCANNET200)
+    members = [SCANNET200.index(names[-1]) for names in SCANNET200.groups.values()]
+    instance = np.repeat([1, 2, 3], 200).astype(np.int32)
+    masks = instance[None] == np.array([1, 3])[:, None]
+    found = Instances(masks, np.array([members[0], members[2]]), np.array([0.9, 0.8]))
+    scores.add("scene0000_00", found, np.array(members, np.int32)[instance - 1], instance)
+    save_room(tmp_path, "scene0000_00", scores)
+    again = read_rooms([tmp_path])
+    assert again.classes == SCANNET200
+    for result in (scores.compute(), again.compute()):
+        assert result.ap.groups()["head"]["ap"] == result.ap.groups()["tail"]["ap"] == 1.0
+        assert result.ap.groups()["common"]["ap"] == 0.0
+        assert result.ap.ap == pytest.approx(2 / 3)

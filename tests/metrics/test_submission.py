@@ -1,0 +1,105 @@
+"""The submission zip: what we write passes, and each broken rule is named."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.labels import SCANNET20
+from pcseg.metrics.benchmark_files import read_predictions, write_predictions
+from pcseg.metrics.submission import check_submission, write_submission
+from pcseg.structures import Instances
+
+CHAIR = SCANNET20.index("chair")
+Files = dict[str, bytes]
+
+
+@pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
+def test_what_we_write_passes(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
+    folder = tmp_path / "pred"
+    masks = rng.random((3, 50)) < 0.5
+    found = Instances(masks, np.array([CHAIR, CHAIR, 2]), np.array([0.1, 1 / 3, 1e-12]))
+    write_predictions(folder, "scene0000_00", found, SCANNET20, mask_format=mask_format)
+    write_predictions(folder, "scene0001_00", Instances(masks[:0], np.zeros(0, int), np.zeros(0)), SCANNET20)
+    write_predictions(folder, "left_over", found, SCANNET20)
+    path = write_submission(tmp_path / "s.zip", folder, ["scene0001_00", "scene0000_00"])
+    counts = check_submission(path, SCANNET20, {"scene0000_00": 50, "scene0001_00": None})
+    assert (counts.num_scenes, counts.num_objects) == (2, 3)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "out")
+    again = read_predictions(tmp_path / "out" / "scene0000_00.txt", SCANNET20, 50)
+    np.testing.assert_array_equal(again.masks, masks)
+    np.testing.assert_array_equal(again.scores, found.scores)
+    assert not (tmp_path / "out" / "left_over.txt").exists()
+
+
+def test_nothing_is_left_of_a_failed_write(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_submission(tmp_path / "s.zip", tmp_path, ["absent"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def _good() -> Files:
+    return {
+        "a.txt": b"predicted_masks/a_0.txt 5 0.5\npredicted_masks/a_1.txt 39 0.25\n",
+        "b.txt": b"",
+        "predicted_masks/a_0.txt": b"0\n1\n1\n",
+        "predicted_masks/a_1.txt": b"1\r\n0\r\n1",
+    }
+
+
+def _line(text: bytes) -> Callable[[Files], None]:
+    return lambda files: files.update({"a.txt": text})
+
+
+def _mask(text: bytes) -> Callable[[Files], None]:
+    return lambda files: files.update({"predicted_masks/a_1.txt": text})
+
+
+def test_good_files(tmp_path: Path) -> None:
+    _check(tmp_path, _good())
+
+
+def _check(folder: Path, files: Files) -> None:
+    with zipfile.ZipFile(folder / "s.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    check_submission(folder / "s.zip", SCANNET20, {"a": 3, "b": None})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_line(b"predicted_masks/a_0.txt 5\n"), r"a\.txt:1: expected 'MASK_FILE LABEL_ID SCORE'"),
+        (_line(b"../a_0.txt 5 0.5\n"), "must be a relative path into a folder"),
+        (_line(b"/x/a_0.txt 5 0.5\n"), "must be a relative path into a folder"),
+        (_line(b"a_0.txt 5 0.5\n"), "must be a relative path into a folder"),
+        (_line(b"predicted_masks/no.txt 5 0.5\n"), r"no mask file predicted_masks/no\.txt"),
+        (_line(b"predicted_masks/a_0.txt 5 0.5\n" * 2), "named before"),
+        (_line(b"predicted_masks/a_0.txt 1 0.5\n"), "label id 1 is not one that the scannet20 benchmark counts"),
+        (_line(b"predicted_masks/a_0.txt 5.0 0.5\n"), "label id 5.0"),
+        (_line(b"predicted_masks/a_0.txt 5 high\n"), "finite number, found 'high'"),
+        (_line(b"predicted_masks/a_0.txt 5 nan\n"), "finite number, found 'nan'"),
+        (_line(b"\xff\xfe"), r"a\.txt is not a text file"),
+        (_line(b"predicted_masks/a_0.txt 5 0.5\n"), r"a_1\.txt is named by no SCENE\.txt"),
+        (_mask(b"0\n2\n1\n"), r"a_1\.txt:2: expected 0 or 1, found '2'"),
+        (_mask(b"0\n1\n"), "has 2 points, the scene has 3"),
+        (lambda files: files.pop("b.txt"), "scene b is missing"),
+        (lambda files: files.update({"c.txt": b""}), "c is not one of the scenes"),
+        (lambda files: files.update({"readme.md": b""}), r"readme\.md at the root is no SCENE\.txt"),
+        (lambda files: (files.clear(), files.update({"pred/a.txt": b""})), r"no SCENE\.txt at the root"),
+    ],
+)
+def test_broken_rules(tmp_path: Path, spoil: Callable[[Files], object], message: str) -> None:
+    files = _good()
+    spoil(files)
+    with pytest.raises(ValueError, match=message):
+        _check(tmp_path, files)
+
+
+def test_not_a_zip(tmp_path: Path) -> None:
+    (tmp_path / "s.zip").write_bytes(b"no")
+    with pytest.raises(ValueError, match="not a zip file"):
+        check_submission(tmp_path / "s.zip", SCANNET20)

@@ -1,0 +1,163 @@
+"""tools/test.py and what goes on with its files: exports, reports, rooms put together, several processes."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pcseg import build
+from pcseg import config as cfg
+from pcseg.data.store import Source, write_room
+from pcseg.data.synthetic import make_room
+from pcseg.engine.checkpoint import save_checkpoint
+from pcseg.labels import S3DIS
+from pcseg.ops.superpoints import over_segment
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECIPE = """
+data: {root: ROOMS, classes: s3dis, train: ["*"], val: ["Area_*"], voxel_size: 0.15, features: [rgb, xyz]}
+model:
+  unet: {channels: [8, 16], blocks_per_level: 1}
+  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 20, queries: superpoint}
+inference: {top_k: 8}
+"""
+Tool = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
+    """Runs a tool in this process, which spares the seconds that importing torch takes."""
+
+    def run(name: str, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / "tools" / f"{name}.py"), run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A recipe, two labelled rooms and one without labels, and a checkpoint of a fresh model."""
+    folder = tmp_path_factory.mktemp("test")
+    for index in range(3):
+        scene = make_room(0, index, num_points=4000)
+        scene = scene.with_(superpoint=over_segment(scene.xyz, scene.rgb))
+        if index == 1:
+            scene = scene.with_(semantic=None, instance=None)
+        write_room(folder / "rooms", scene, "s3dis", Source("made", "0"))
+    recipe = folder / "small.yaml"
+    recipe.write_text(RECIPE.replace("ROOMS", str(folder / "rooms")))
+    config = cfg.load(recipe, [])
+    torch.manual_seed(0)
+    weights = build.build_model(config, S3DIS).state_dict()
+    save_checkpoint(folder / "last.pt", config=cfg.dumps(config), classes=S3DIS.to_dict(), model=weights)
+    return recipe, folder / "last.pt"
+
+
+def test_rooms_without_labels_are_refused_unless_exported(tool: Tool, trained: tuple[Path, Path]) -> None:
+    status, _, errors = tool("test", *trained, "--device", "cpu")
+    assert status == 2
+    assert "Area_2_conferenceRoom_1 has no labels" in errors
+
+
+def test_files(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """What the model exports scores the same through files, and room by room."""
+    out = tmp_path / "out"
+    options = ["--device", "cpu", "--export", out, "--mask-format", "npz"]
+    options += ["--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv", "--report", tmp_path / "a.html"]
+    status, printed, errors = tool("test", *trained, *options)
+    assert status == 0, errors
+    assert "1 of 3 rooms have no labels" in printed
+    assert "keeps the benchmark's rules; 3 scenes" in printed
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert {"ap", "semantic", "panoptic", "s3dis", "outcomes", "thresholds", "coco_thresholds"} <= set(content)
+    assert (tmp_path / "a.csv").read_text().startswith("class,ap,ap50,ap25,")
+    assert (tmp_path / "a.html").read_text().count("<img ") == 2
+    assert {path.stem for path in out.glob("*.txt")} == {
+        "Area_1_office_1",
+        "Area_2_conferenceRoom_1",
+        "Area_3_office_1",
+    }
+    assert {path.stem for path in (out / "rooms").iterdir()} == {"Area_1_office_1", "Area_3_office_1"}
+
+    status, printed, errors = tool(
+        "make_gt", trained[0].parent / "rooms", tmp_path / "gt", "--json", tmp_path / "g.json"
+    )
+    assert (status, printed) == (0, f"{tmp_path / 'gt'}: 2 rooms\n")
+    assert "1 rooms have no labels and were left out: Area_2_conferenceRoom_1" in errors
+    (out / "Area_2_conferenceRoom_1.txt").unlink()  # there is no ground truth for it
+    more = ["--json", tmp_path / "b.json", "--rooms", tmp_path / "rooms", "--report", tmp_path / "b.html"]
+    status, _, errors = tool("evaluate", out, tmp_path / "gt", "--dataset", "s3dis", *more)
+    assert status == 0, errors
+    from_files = json.loads((tmp_path / "b.json").read_text())
+    for key in ("ap", "ap50", "ap25", "classes", "s3dis", "coco_thresholds", "outcomes"):
+        assert from_files[key] == content[key]
+
+    for rooms in (out / "rooms", tmp_path / "rooms"):
+        status, printed, errors = tool("aggregate", rooms, "--json", tmp_path / "c.json", "--csv", tmp_path / "c.csv")
+        assert status == 0, errors
+        together = json.loads((tmp_path / "c.json").read_text())
+        assert together["s3dis"] == content["s3dis"]
+        assert set(together["areas"]) == {"Area_1", "Area_3"}
+        values = [area["mcov"] for area in together["areas"].values()]
+        assert together["mean_of_areas"]["mcov"] == pytest.approx(sum(values) / 2)
+        assert "mean of areas" in printed
+
+    zipped = out / "submission.zip"
+    status, printed, _ = tool("check_submission", zipped, "--dataset", "s3dis", "--json", tmp_path / "d.json")
+    assert status == 0
+    assert json.loads((tmp_path / "d.json").read_text())["num_scenes"] == 3
+    (tmp_path / "scenes.txt").write_text("Area_1_office_1\n")
+    status, _, errors = tool("check_submission", zipped, "--dataset", "s3dis", "--scenes", tmp_path / "scenes.txt")
+    assert status == 2
+    assert "is not one of the scenes to submit" in errors
+
+
+def test_several_processes(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each room is scored once, and the numbers are those of one process."""
+    options = ["--device", "cpu", "--results", tmp_path / "results"]
+    status, _, errors = tool("test", *trained, *options, "--json", tmp_path / "one.json")
+    assert status == 0, errors
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(ROOT / "tools" / "test.py"), *map(str, [*trained, *options, "--export", tmp_path / "out"])]
+    command += ["--json", str(tmp_path / "two.json"), "--report", str(tmp_path / "two.html")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
+    assert done.stdout.count("keeps the benchmark's rules; 3 scenes") == 1
+    assert (tmp_path / "two.html").read_text().count("<img ") == 2
+
+
+def test_no_ground_truth_to_write(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    status, _, errors = tool("make_gt", trained[0].parent / "rooms", tmp_path / "gt", "Area_2_*")
+    assert status == 2
+    assert "none of the rooms is labelled" in errors
+
+
+def test_compare_metrics(tool: Tool, tmp_path: Path) -> None:
+    options = ["--rooms", 2, "--points", 3000, "--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv"]
+    status, printed, errors = tool("compare_metrics", *options, "--export", tmp_path / "out")
+    assert status == 0, errors
+    readings = json.loads((tmp_path / "a.json").read_text())["readings"]
+    assert len(printed.splitlines()) == len(readings) + 1
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == len(readings) + 1
+    # The same through files, by another tool.
+    files = [tmp_path / "out" / "pred", tmp_path / "out" / "gt"]
+    status, _, errors = tool("evaluate", *files, "--dataset", "s3dis", "--json", tmp_path / "b.json")
+    assert status == 0, errors
+    content = json.loads((tmp_path / "b.json").read_text())
+    ours = {reading["measure"]: reading["value"] for reading in readings if reading["is_base"]}
+    assert ours["AP"] == content["ap"]
+    assert ours["mCov"] == content["s3dis"]["mcov"]
+    assert tool("compare_metrics", "--rooms", 0)[0] == 2

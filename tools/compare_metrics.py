@@ -1,0 +1,73 @@
+"""Score the same predictions under every reading of each measure that scripts and papers have.
+
+tools/compare_metrics.py [--rooms N] [--points P] [--seed S] [--export DIR] [--json FILE] [--csv FILE] [--report FILE]
+
+The rooms are synthetic, the predictions their ground truth with the mistakes of models: missed, split, merged, of the
+wrong class, duplicated, false. The table in docs/metrics.md is made with this tool. --export writes ground truth and
+predictions in the benchmark's own format (DIR/gt, DIR/pred), for other people's scripts.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pcseg.cli import run_tool, write_json
+from pcseg.data.synthetic import make_room
+from pcseg.engine.report import WorstRooms, write_report
+from pcseg.labels import S3DIS
+from pcseg.metrics.benchmark_files import write_file, write_ground_truth, write_predictions
+from pcseg.metrics.comparison import Reading, compare_readings
+from pcseg.metrics.perturb import perturbed
+from pcseg.metrics.room_results import split_areas
+from pcseg.metrics.scores import Scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What difference the readings of a measure make.")
+    parser.add_argument("--rooms", type=int, default=24, help="number of synthetic rooms")
+    parser.add_argument("--points", type=int, default=20_000, help="points of a room of middling size")
+    parser.add_argument("--seed", type=int, default=0, help="of rooms and mistakes")
+    parser.add_argument("--export", type=Path, help="write ground truth and predictions into this folder")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--csv", type=Path, help="write the readings here as well")
+    parser.add_argument("--report", type=Path, help="write the page about the predictions here as well")
+    args = parser.parse_args()
+    if args.rooms < 1:
+        raise ValueError(f"--rooms must be at least 1, got {args.rooms}")
+
+    scores, everything_counts = Scores(S3DIS), Scores(S3DIS, min_points=1)
+    worst = WorstRooms(S3DIS)
+    for index in range(args.rooms):
+        scene = make_room(args.seed, index, num_points=args.points)
+        assert scene.semantic is not None
+        assert scene.instance is not None
+        instances = perturbed(scene, S3DIS, np.random.default_rng([args.seed, index]))
+        for each in (scores, everything_counts):
+            each.add(scene.name, instances, scene.semantic, scene.instance)
+        if args.export:
+            write_ground_truth(args.export / "gt" / f"{scene.name}.txt", scene.semantic, scene.instance, S3DIS)
+            write_predictions(args.export / "pred", scene.name, instances, S3DIS, mask_format="npz")
+        if args.report:
+            worst.offer(scene, instances, np.append(-1, instances.labels)[instances.point_ids(0.3)].astype(np.int32))
+    readings = compare_readings(scores, everything_counts, split_areas(scores))
+    lines = [_line(reading, readings) for reading in readings]
+    print(f"{args.rooms} rooms, {sum(scores.compute().ap.num_gt.values())} objects")
+    print("\n".join(lines))
+    if args.json:
+        write_json(args.json, {"readings": [vars(reading) for reading in readings]})
+    if args.csv:
+        rows = [f'{r.measure},"{r.name}",{r.value!r}' for r in readings]
+        write_file(args.csv, "\n".join(["measure,reading,value", *rows, ""]).encode())
+    if args.report:
+        write_report(args.report, scores, title="Synthetic mistakes", pictures=worst.pictures(scores))
+
+
+def _line(reading: Reading, readings: list[Reading]) -> str:
+    ours = next(r for r in readings if r.measure == reading.measure and r.is_base)
+    difference = "" if reading.is_base else f"{100 * (reading.value - ours.value):+6.1f}"
+    return f"{reading.measure:<17}{reading.name:<66}{100 * reading.value:6.1f} {difference}".rstrip()
+
+
+if __name__ == "__main__":
+    run_tool(main)
