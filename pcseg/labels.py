@@ -1,9 +1,15 @@
 """Class names, ids, colours and kinds of each dataset: the only place that knows a dataset's classes."""
 
-from dataclasses import dataclass
+import colorsys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from jaxtyping import Int32, Int64, UInt8
+
+from pcseg.labels_scannet200 import SCANNET200 as _SCANNET200
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class ClassSet:
         colors: one RGB colour per class.
         stuff: names of classes that are surfaces rather than objects; panoptic quality reports them apart.
         instance_names: names of classes that instance AP counts; the others are void there.
+        groups: named subsets of the classes that metrics report apart, e.g. head, common and tail.
     """
 
     name: str
@@ -25,6 +32,7 @@ class ClassSet:
     colors: tuple[tuple[int, int, int], ...]
     stuff: frozenset[str]
     instance_names: tuple[str, ...]
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,6 +61,33 @@ class ClassSet:
         table = np.full(max(int(ids.max(initial=0)), max(self.ids)) + 1, -1, np.int32)
         table[list(self.ids)] = np.arange(len(self.ids))
         return np.where(ids >= 0, table[np.maximum(ids, 0)], -1).astype(np.int32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain lists, numbers and texts, for JSON, YAML and checkpoints."""
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "ids": list(self.ids),
+            "colors": [list(color) for color in self.colors],
+            "stuff": [name for name in self.names if name in self.stuff],
+            "instance_names": list(self.instance_names),
+            "groups": {group: list(members) for group, members in self.groups.items()},
+        }
+
+    @staticmethod
+    def from_dict(content: Any, where: str = "class set", default_name: str | None = None) -> "ClassSet":
+        """The class set that `to_dict` gave, or that a person wrote.
+
+        Args:
+            content: a mapping with `names` and, optionally, `name`, `ids` (1, 2, ... without them), `colors` (distinct
+                ones), `stuff` (none), `instance_names` (all but stuff) and `groups` (none).
+            where: what messages call it, e.g. the file.
+            default_name: its name where the mapping has none.
+
+        Raises:
+            ValueError: a key is not known, or a value does not fit; the message names it.
+        """
+        return _checked(content, where, default_name)
 
 
 # Order of the class index as in the S3DIS literature; ids are 1..13, because 0 * 1000 + instance would read as void.
@@ -114,15 +149,112 @@ SCANNET20 = ClassSet(
     instance_names=tuple(name for _, name, _ in _SCANNET20[2:]),
 )
 
-CLASS_SETS: dict[str, ClassSet] = {classes.name: classes for classes in (S3DIS, SCANNET20)}
+
+def distinct_colors(count: int) -> tuple[tuple[int, int, int], ...]:
+    """`count` colours that tell neighbours apart, always the same ones.
+
+    Hues go round by the golden ratio, which never comes close to an earlier one soon; lightness and strength alternate.
+    """
+    colors = []
+    for index in range(count):
+        strength, light = (0.75, 0.55, 0.9)[index % 3], (0.9, 0.7, 0.8, 0.55)[index % 4]
+        rgb = colorsys.hsv_to_rgb(index * 0.6180339887 % 1, strength, light)
+        colors.append((round(255 * rgb[0]), round(255 * rgb[1]), round(255 * rgb[2])))
+    return tuple(colors)
 
 
-def class_set(name: str) -> ClassSet:
-    """The class set called `name`.
+_GROUPS_200 = {"head": "h", "common": "c", "tail": "t"}
+
+SCANNET200 = ClassSet(
+    name="scannet200",
+    names=tuple(name for _, name, _ in _SCANNET200),
+    ids=tuple(i for i, _, _ in _SCANNET200),
+    colors=distinct_colors(len(_SCANNET200)),
+    stuff=frozenset({"wall", "floor"}),
+    instance_names=tuple(name for _, name, _ in _SCANNET200 if name not in ("wall", "floor")),
+    groups={
+        group: tuple(name for _, name, mark in _SCANNET200 if mark == letter) for group, letter in _GROUPS_200.items()
+    },
+)
+
+CLASS_SETS: dict[str, ClassSet] = {classes.name: classes for classes in (S3DIS, SCANNET20, SCANNET200)}
+_KEYS = ("name", "names", "ids", "colors", "stuff", "instance_names", "groups")
+
+
+def class_set(name: str | Path) -> ClassSet:
+    """The class set called `name`, or the one that a YAML file of one's own describes.
+
+    Args:
+        name: a name out of `CLASS_SETS`, or the path of a .yaml file with the keys of `ClassSet.from_dict`.
 
     Raises:
-        ValueError: there is no such set.
+        ValueError: there is no such set or file, or the file does not describe one.
     """
-    if name not in CLASS_SETS:
-        raise ValueError(f"no class set {name!r}; known: {', '.join(CLASS_SETS)}")
-    return CLASS_SETS[name]
+    if str(name) in CLASS_SETS:
+        return CLASS_SETS[str(name)]
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"no class set {str(name)!r}; known: {', '.join(CLASS_SETS)}; or the path of a .yaml file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read the classes: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    classes = ClassSet.from_dict(content, str(path), path.stem)
+    if classes.name in CLASS_SETS and classes != CLASS_SETS[classes.name]:
+        raise ValueError(f"{path}: {classes.name} is the name of a class set of pcseg; give it another one with `name`")
+    return classes
+
+
+def _checked(content: Any, where: str, default_name: str | None) -> ClassSet:
+    if not isinstance(content, dict) or not isinstance(content.get("names"), (list, tuple)) or not content["names"]:
+        raise ValueError(f"{where}: expected a mapping with a list `names` of class names, as in names: [floor, chair]")
+    unknown = [str(key) for key in content if key not in _KEYS]
+    if unknown:
+        raise ValueError(f"{where}: no key {unknown[0]!r} is known; expected {', '.join(_KEYS)}")
+    names = _names(content["names"], where, "names", None)
+    stuff = _names(content.get("stuff", []), where, "stuff", names)
+    others = [name for name in names if name not in stuff]
+    name = content.get("name", default_name)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where}: expected a name for the class set, found {name!r}")
+    ids = content.get("ids", list(range(1, len(names) + 1)))
+    if not _are_whole(ids, 1, 2**31 - 1) or len(ids) != len(names) or len(set(ids)) != len(ids):
+        raise ValueError(f"{where}: expected ids as {len(names)} different whole numbers above 0, found {ids!r}")
+    colors = content.get("colors", distinct_colors(len(names)))
+    if (
+        not isinstance(colors, (list, tuple))
+        or len(colors) != len(names)
+        or not all(_are_whole(color, 0, 255) and len(color) == 3 for color in colors)
+    ):
+        raise ValueError(f"{where}: expected colors as {len(names)} lists [r, g, b] of 0..255, found {colors!r}")
+    groups = content.get("groups", {})
+    if not isinstance(groups, dict):
+        raise ValueError(f"{where}: expected groups as a mapping of names to lists of classes, found {groups!r}")
+    return ClassSet(
+        name=name,
+        names=names,
+        ids=tuple(ids),
+        colors=tuple((color[0], color[1], color[2]) for color in colors),
+        stuff=frozenset(stuff),
+        instance_names=_names(content.get("instance_names", others), where, "instance_names", names),
+        groups={str(key): _names(members, where, f"groups.{key}", names) for key, members in groups.items()},
+    )
+
+
+def _names(values: Any, where: str, key: str, known: tuple[str, ...] | None) -> tuple[str, ...]:
+    """A list of different class names, all of them out of `known` where that is given."""
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) and value for value in values):
+        raise ValueError(f"{where}: expected {key} as a list of class names, found {values!r}")
+    double = [value for index, value in enumerate(values) if value in values[:index]]
+    if double:
+        raise ValueError(f"{where}: {key} has {double[0]!r} twice")
+    strange = [value for value in values if known is not None and value not in known]
+    if strange:
+        raise ValueError(f"{where}: {key} has {strange[0]!r}, which is not among names: {', '.join(known or ())}")
+    return tuple(values)
+
+
+def _are_whole(values: Any, low: int, high: int) -> bool:
+    return isinstance(values, (list, tuple)) and all(type(v) is int and low <= v <= high for v in values)

@@ -1,16 +1,19 @@
 """Augmentations: pure functions of a scene and a random generator, and the list of them that a recipe uses."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.ndimage import convolve1d, map_coordinates
+from jaxtyping import Bool, Float, Float32
+from scipy.ndimage import convolve1d
 
+from pcseg.data.elastic_kernels import displaced
 from pcseg.structures import Scene
 
 Augmentation = Callable[[Scene, np.random.Generator], Scene]
+Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -34,6 +37,11 @@ def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: flo
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
+def translate(scene: Scene, rng: np.random.Generator, *, distance: float = 0.2) -> Scene:
+    """Move by up to `distance` metres along each axis; for models whose voxels or features do not start at the room."""
+    return scene.with_(xyz=scene.xyz + rng.uniform(-distance, distance, 3).astype(np.float32))
+
+
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
     """Gaussian noise of `std` metres on every coordinate."""
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
@@ -53,18 +61,16 @@ def elastic(
     """
     if len(scene) == 0 or rng.random() >= probability:
         return scene
-    low = scene.xyz.min(0)
-    cells = ((scene.xyz.max(0) - low) / granularity).astype(int) + 3
-    position = ((scene.xyz - low) / granularity + 1).T
+    low, high = _bounds(scene)
+    # A node before the first point and two beyond the last one.
+    cells = ((high - low) / granularity).astype(int) + 4
+    field = rng.standard_normal((*cells, 3), np.float32)
     box = np.full(3, 1 / 3, np.float32)
-    shift = np.empty_like(scene.xyz)
-    for axis in range(3):
-        field = rng.standard_normal(cells, np.float32)
-        for _ in range(2):
-            for along in range(3):
-                field = convolve1d(field, box, axis=along, mode="constant")
-        shift[:, axis] = map_coordinates(field, position, order=1, mode="nearest", prefilter=False)
-    return scene.with_(xyz=scene.xyz + shift * np.float32(magnitude))
+    for _ in range(2):
+        for along in range(3):
+            field = convolve1d(field, box, axis=along, mode="constant")
+    xyz = np.ascontiguousarray(scene.xyz)
+    return scene.with_(xyz=displaced(xyz, low, np.float32(granularity), field, np.float32(magnitude)))
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
@@ -107,11 +113,12 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) ->
     if len(scene) == 0:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
-    return select(scene, (np.abs(scene.xyz[:, :2] - center) <= size / 2).all(1))
+    return select(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= size / 2).all(1)))
 
 
-def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: int = 250_000) -> Scene:
+def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
     """Keep the `max_points` points nearest (in plan) to a random one; smaller rooms stay whole."""
+    max_points = int(max_points)  # recipes give every number as a float
     if len(scene) <= max_points:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -121,16 +128,83 @@ def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: int = 250
     return select(scene, keep)
 
 
+def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability: float = 0.5) -> Scene:
+    """Now and then put a second room into this one, both on one floor and about one middle; instances stay apart.
+
+    Args:
+        scene: the room.
+        rng: random numbers.
+        partner: gives the second room, which must have colours, normals, labels and superpoints where this one has.
+        probability: of mixing.
+
+    Raises:
+        ValueError: one of the two rooms has something that the other lacks.
+
+    Source: Nekrasov et al., Mix3D: Out-of-Context Data Augmentation for 3D Scenes, 3DV 2021.
+    """
+    if len(scene) == 0 or rng.random() >= probability:
+        return scene
+    other = partner(rng)
+    if len(other) == 0:
+        return scene
+    both: dict[str, np.ndarray | None] = {}
+    for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
+        first, second = getattr(scene, key), getattr(other, key)
+        if (first is None) != (second is None):
+            lacking = scene if first is None else other
+            raise ValueError(f"rooms {scene.name} and {other.name} cannot be mixed: {lacking.name} has no {key}")
+        if first is not None and key == "instance":
+            second = np.where(second > 0, second + first.max(initial=0), second).astype(np.int32)
+        elif first is not None and key == "superpoint":
+            second = second + np.int32(scene.num_superpoints)
+        both[key] = None if first is None else np.concatenate([first, second])
+    shift = _middle_of_floor(scene) - _middle_of_floor(other)
+    xyz = np.concatenate([scene.xyz, other.xyz + shift])
+    return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, **both)
+
+
 AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
     f.__name__: f
     for f in (
-        flip, rotate, tilt, scale, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
-        drop_points, crop_cuboid, crop_points,
+        flip, rotate, tilt, scale, translate, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
+        drop_points, crop_cuboid, crop_points, mix,
     )
 }  # fmt: skip
 
 
-def compose(steps: Sequence[tuple[str, dict[str, float]]]) -> Augmentation:
+@dataclass(frozen=True)
+class Composition:
+    """Augmentations one after another.
+
+    Args:
+        steps: name and function of each.
+    """
+
+    steps: tuple[tuple[str, Callable[..., Scene]], ...]
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a second room is needed."""
+        return any(name == "mix" for name, _ in self.steps)
+
+    def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner | None = None) -> Scene:
+        """Apply them; the second room of a mix goes through the steps before it, with random numbers of its own.
+
+        Raises:
+            ValueError: there is a mix and no partner.
+        """
+        for index, (name, step) in enumerate(self.steps):
+            if name == "mix":
+                if partner is None:
+                    raise ValueError("augmentation mix needs a second room, and there is no dataset to take it from")
+                before = Composition(tuple(pair for pair in self.steps[:index] if pair[0] != "mix"))
+                scene = step(scene, rng, partner=partial(_prepared, before, partner))
+            else:
+                scene = step(scene, rng)
+        return scene
+
+
+def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
     """One augmentation from a list of (name, keyword arguments), applied in order.
 
     Raises:
@@ -141,17 +215,11 @@ def compose(steps: Sequence[tuple[str, dict[str, float]]]) -> Augmentation:
         if name not in AUGMENTATIONS:
             raise ValueError(f"no augmentation {name!r}; known: {', '.join(AUGMENTATIONS)}")
         function = AUGMENTATIONS[name]
-        known = set(signature(function).parameters) - {"scene", "rng"}
+        known = set(signature(function).parameters) - {"scene", "rng", "partner"}
         if unknown := set(options) - known:
             raise ValueError(f"augmentation {name} takes {sorted(known)}, got {sorted(unknown)}")
-        chain.append(partial(function, **options))
-
-    def apply(scene: Scene, rng: np.random.Generator) -> Scene:
-        for step in chain:
-            scene = step(scene, rng)
-        return scene
-
-    return apply
+        chain.append((name, partial(function, **options)))
+    return Composition(tuple(chain))
 
 
 def select(scene: Scene, keep: Bool[np.ndarray, "P"]) -> Scene:
@@ -159,6 +227,21 @@ def select(scene: Scene, keep: Bool[np.ndarray, "P"]) -> Scene:
     per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
     chosen = {key: None if (value := getattr(scene, key)) is None else value[keep] for key in per_point}
     return scene.with_(faces=None, **chosen)
+
+
+def _prepared(before: Composition, partner: Partner, rng: np.random.Generator) -> Scene:
+    return before(partner(rng), rng)
+
+
+def _middle_of_floor(scene: Scene) -> Float[np.ndarray, "3"]:
+    low, high = _bounds(scene)
+    return np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
+
+
+def _bounds(scene: Scene) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
+    # Column by column: numpy is several times slower at the minimum of rows.
+    columns = [scene.xyz[:, axis] for axis in range(3)]
+    return np.array([c.min() for c in columns], np.float32), np.array([c.max() for c in columns], np.float32)
 
 
 def _linear(scene: Scene, matrix: Float[np.ndarray, "3 3"]) -> Scene:

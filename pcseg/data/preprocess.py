@@ -15,11 +15,22 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pcseg.data.store import is_current, read_manifest, source_of, write_room
-from pcseg.ops.superpoints import over_segment, over_segment_mesh
+from pcseg.data.preprocess_report import REPORT, RoomResult, format_report, make_report, raise_failures, write_report
+from pcseg.data.store import is_current, read_manifest, remove_leftovers, source_of, write_room
+from pcseg.labels import CLASS_SETS, class_set
+from pcseg.ops.superpoints import over_segment, over_segment_mesh, over_segment_voxels
 from pcseg.structures import Scene
 
-REPORT = "report.json"
+__all__ = [
+    "REPORT",
+    "RoomReader",
+    "SuperpointOptions",
+    "format_report",
+    "make_report",
+    "preprocess",
+    "process_room",
+    "raise_failures",
+]
 
 
 @dataclass(frozen=True)
@@ -27,37 +38,62 @@ class RoomReader:
     """How the rooms of one dataset are read; its functions go to worker processes, so they stand at top level.
 
     Args:
-        class_set: name of the class set of the labels.
+        class_set: name or YAML file of the class set of the labels.
         name_of: name of the room of a raw path.
         files_of: every raw file that a room is made from.
-        read: the room and one line of text per repair.
+        read: the room, one line of text per repair and, where there are any, the files of its instances.
         settings: whatever else decides what `read` gives; a change of it makes rooms out of date.
+        group_of: the part of the dataset that a room of this name is counted under; None counts the whole alone.
+        command: that makes the rooms, kept in their manifests.
     """
 
     class_set: str
     name_of: Callable[[Path], str]
     files_of: Callable[[Path], list[Path]]
-    read: Callable[[Path], tuple[Scene, list[str]]]
+    read: Callable[[Path], tuple[Scene, list[str]] | tuple[Scene, list[str], list[str]]]
     settings: str = ""
+    group_of: Callable[[str], str] | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True)
-class RoomResult:
-    """What became of one room.
+class SuperpointOptions:
+    """How superpoints are made.
 
     Args:
-        name: of the room.
-        status: "written", "up to date", "failed" (bad input) or "fault" (ours).
-        manifest: of the processed room; empty where it failed.
-        error: one sentence for "failed", a traceback for "fault", otherwise empty.
-        seconds: wall time.
+        method: "graph" keeps those that a scan brings, otherwise merges its mesh or its points; "voxel" takes coarse
+            voxels for every scan.
+        voxel_size: of the merging of points, in metres.
+        max_superpoints: of a room of a cloud, see `over_segment`.
+        coarse_voxel_size: edge of the coarse voxels in metres.
     """
 
-    name: str
-    status: str
-    manifest: dict
-    error: str
-    seconds: float
+    method: str = "graph"
+    voxel_size: float = 0.02
+    max_superpoints: int = 2000
+    coarse_voxel_size: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.method not in ("graph", "voxel"):
+            raise ValueError(f"expected superpoints graph or voxel, got {self.method!r}")
+        for size in (self.voxel_size, self.coarse_voxel_size):
+            if not size > 0:
+                raise ValueError(f"expected a voxel size above 0, got {size}")
+        if self.max_superpoints < 1:
+            raise ValueError(f"expected at least 1 superpoint, got {self.max_superpoints}")
+
+    def apply(self, scene: Scene) -> Scene:
+        """The scene with superpoints."""
+        if self.method == "voxel":
+            return scene.with_(superpoint=over_segment_voxels(scene.xyz, self.coarse_voxel_size))
+        if scene.superpoint is not None:
+            return scene
+        if scene.faces is not None and len(scene.faces):
+            return scene.with_(superpoint=over_segment_mesh(scene.xyz, scene.faces))
+        superpoint = over_segment(
+            scene.xyz, scene.rgb, voxel_size=self.voxel_size, max_superpoints=self.max_superpoints
+        )
+        return scene.with_(superpoint=superpoint)
 
 
 def preprocess(
@@ -69,6 +105,8 @@ def preprocess(
     force: bool = False,
     voxel_size: float = 0.02,
     progress: bool = True,
+    superpoints: SuperpointOptions | None = None,
+    shard: tuple[int, int] = (1, 1),
 ) -> dict:
     """Process raw rooms into a store and write report.json there; a room that fails does not stop the others.
 
@@ -76,21 +114,26 @@ def preprocess(
         paths: raw files or folders, one per room.
         reader: how to read them.
         out: folder of the processed rooms.
-        num_workers: processes.
+        num_workers: processes; the cores of the machine are shared out among them.
         force: process rooms again that are up to date.
-        voxel_size: of the over-segmentation, in metres.
+        voxel_size: of the over-segmentation, in metres; `superpoints` says it where both are given.
         progress: show a bar.
+        superpoints: how they are made.
+        shard: (i, n): take every n-th room from the i-th on, counted from 1, so that n machines share the work; the
+            report is then report_i_of_n.json.
 
     Returns:
-        The report: rooms, points, instances of each class, repairs and notes, and what failed.
+        The report: rooms, points, instances of each class, repairs and notes, checksums, and what failed.
 
     Raises:
         ValueError: no rooms, two rooms of one name, or parameters out of range.
     """
     if num_workers < 1:
         raise ValueError(f"expected at least 1 worker, got {num_workers}")
-    if not voxel_size > 0:
-        raise ValueError(f"expected a voxel size above 0, got {voxel_size}")
+    part, num_parts = shard
+    if not 1 <= part <= num_parts:
+        raise ValueError(f"expected a shard i/n with 1 <= i <= n, got {part}/{num_parts}")
+    options = SuperpointOptions(voxel_size=voxel_size) if superpoints is None else superpoints
     owner: dict[str, Path] = {}
     for path in paths:
         name = reader.name_of(path)
@@ -99,24 +142,23 @@ def preprocess(
         owner[name] = path
     if not owner:
         raise ValueError("no rooms to process")
+    chosen = list(owner)[part - 1 :: num_parts]
     out.mkdir(parents=True, exist_ok=True)
     results = []
-    with tqdm(total=len(owner), unit="room", disable=not progress) as bar:
-        for result in _results(list(paths), reader, out, num_workers, force, voxel_size):
+    with tqdm(total=len(chosen), unit="room", disable=not progress) as bar:
+        for result in _results([owner[name] for name in chosen], reader, out, num_workers, force, options):
             results.append(result)
             bar.set_postfix_str(result.name)
             bar.update()
             if result.error:
                 bar.write(f"{result.name}: {result.error}")
-    order = {name: rank for rank, name in enumerate(owner)}
-    report = make_report(sorted(results, key=lambda result: order[result.name]))
-    temporary = out / f".{REPORT}.{os.getpid()}"
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
-    temporary.replace(out / REPORT)
+    order = {name: rank for rank, name in enumerate(chosen)}
+    report = make_report(sorted(results, key=lambda result: order[result.name]), reader.group_of)
+    write_report(report, out, shard)
     return report
 
 
-def process_room(path: Path, reader: RoomReader, out: Path, force: bool, voxel_size: float) -> RoomResult:
+def process_room(path: Path, reader: RoomReader, out: Path, force: bool, superpoints: SuperpointOptions) -> RoomResult:
     """Read one raw room, over-segment it and store it, unless the store has it already.
 
     Args:
@@ -124,7 +166,7 @@ def process_room(path: Path, reader: RoomReader, out: Path, force: bool, voxel_s
         reader: how to read it.
         out: folder of the processed rooms.
         force: process it even if it is up to date.
-        voxel_size: of the over-segmentation, in metres.
+        superpoints: how they are made.
 
     Returns:
         What became of it; errors are told, not raised.
@@ -132,18 +174,23 @@ def process_room(path: Path, reader: RoomReader, out: Path, force: bool, voxel_s
     start = time.perf_counter()
     name = reader.name_of(path)
     try:
-        settings = f"{reader.settings} {_superpoint_settings()} voxel_size={voxel_size}"
-        source = source_of(path, reader.files_of(path), settings)
-        if not force and is_current(out, name, reader.class_set, source):
+        remove_leftovers(out, name)
+        classes = class_set(reader.class_set)
+        own = "" if classes.name in CLASS_SETS else json.dumps(classes.to_dict())
+        source = source_of(path, reader.files_of(path), f"{reader.settings} {_defaults()} {superpoints} {own}")
+        if not force and is_current(out, name, classes.name, source):
             return RoomResult(name, "up to date", read_manifest(out / name), "", time.perf_counter() - start)
-        scene, notes = reader.read(path)
-        if scene.superpoint is None:
-            if scene.faces is not None and len(scene.faces):
-                superpoint = over_segment_mesh(scene.xyz, scene.faces)
-            else:
-                superpoint = over_segment(scene.xyz, scene.rgb, voxel_size=voxel_size)
-            scene = scene.with_(superpoint=superpoint)
-        folder = write_room(out, scene, reader.class_set, source, notes)
+        scene, notes, *sources = reader.read(path)
+        scene = superpoints.apply(scene)
+        folder = write_room(
+            out,
+            scene,
+            reader.class_set,
+            source,
+            notes,
+            instance_sources=sources[0] if sources else None,
+            command=reader.command,
+        )
         return RoomResult(name, "written", read_manifest(folder), "", time.perf_counter() - start)
     except (ValueError, OSError) as error:
         return RoomResult(name, "failed", {}, str(error), time.perf_counter() - start)
@@ -151,94 +198,36 @@ def process_room(path: Path, reader: RoomReader, out: Path, force: bool, voxel_s
         return RoomResult(name, "fault", {}, traceback.format_exc(), time.perf_counter() - start)
 
 
-def make_report(results: Sequence[RoomResult]) -> dict:
-    """Counts over all rooms, and each room's own; JSON types only."""
-    done = [result for result in results if result.manifest]
-    per_class: dict[str, dict[str, int]] = {}
-    for result in done:
-        for kind in ("points", "instances"):
-            for name, count in result.manifest.get(f"{kind}_per_class", {}).items():
-                counts = per_class.setdefault(name, {"points": 0, "instances": 0})
-                counts[kind] += count
-    return {
-        "rooms": len(done),
-        "written": sum(result.status == "written" for result in results),
-        "up_to_date": sum(result.status == "up to date" for result in results),
-        "points": sum(result.manifest["num_points"] for result in done),
-        "superpoints": sum(result.manifest["num_superpoints"] for result in done),
-        "instances": sum(result.manifest.get("num_instances", 0) for result in done),
-        "classes": per_class,
-        "num_repairs": sum(len(result.manifest["notes"]) for result in done),
-        "repairs": {result.name: result.manifest["notes"] for result in done if result.manifest["notes"]},
-        "failed": {result.name: result.error for result in results if result.status == "failed"},
-        "faults": {result.name: result.error for result in results if result.status == "fault"},
-        "per_room": {
-            result.name: {
-                "status": result.status,
-                "points": result.manifest["num_points"],
-                "superpoints": result.manifest["num_superpoints"],
-                "instances": result.manifest.get("num_instances"),
-                "seconds": round(result.seconds, 3),
-            }
-            for result in done
-        },
-    }
-
-
-def format_report(report: dict) -> str:
-    """The report as a short table."""
-    lines = [
-        f"{report['rooms']} rooms ({report['written']} written, {report['up_to_date']} up to date, "
-        f"{len(report['failed']) + len(report['faults'])} failed), {report['points']:,} points, "
-        f"{report['superpoints']:,} superpoints, {report['instances']:,} instances"
-    ]
-    if report["classes"]:
-        lines.append(f"{'class':<16}{'instances':>10}{'points':>14}")
-        for name, counts in report["classes"].items():
-            lines.append(f"{name:<16}{counts['instances']:>10,}{counts['points']:>14,}")
-    lines.append(f"{report['num_repairs']} repairs and notes{':' if report['num_repairs'] else ''}")
-    lines += [f"  {note}" for notes in report["repairs"].values() for note in notes][:20]
-    if report["num_repairs"] > 20:
-        lines.append(f"  ... all of them in {REPORT}")
-    return "\n".join(lines)
-
-
-def raise_failures(report: dict) -> None:
-    """Raise where a report has rooms that failed.
+def parse_shard(text: str) -> tuple[int, int]:
+    """The shard that ``i/n`` names.
 
     Raises:
-        ValueError: rooms with bad input, all named.
-        RuntimeError: rooms that failed by a fault of ours.
+        ValueError: it is not of that form, or i is not in 1..n.
     """
-    if report["faults"]:
-        name, error = next(iter(report["faults"].items()))
-        raise RuntimeError(f"{len(report['faults'])} rooms failed by a fault of pcseg, the first is {name}:\n{error}")
-    failed = report["failed"]
-    if len(failed) == 1:
-        name, error = next(iter(failed.items()))
-        raise ValueError(f"room {name} failed: {error}")
-    if failed:
-        total = report["rooms"] + len(failed)
-        listed = "".join(f"\n  {name}: {error}" for name, error in failed.items())
-        raise ValueError(f"{len(failed)} of {total} rooms failed:{listed}")
+    part, slash, whole = text.partition("/")
+    if not slash or not part.isdigit() or not whole.isdigit() or not 1 <= int(part) <= int(whole):
+        raise ValueError(f"expected a shard i/n with 1 <= i <= n, as in 2/4, got {text!r}")
+    return int(part), int(whole)
 
 
 def _results(
-    paths: list[Path], reader: RoomReader, out: Path, num_workers: int, force: bool, voxel_size: float
+    paths: list[Path], reader: RoomReader, out: Path, num_workers: int, force: bool, superpoints: SuperpointOptions
 ) -> Iterator[RoomResult]:
     if num_workers == 1 or len(paths) == 1:
         for path in paths:
-            yield process_room(path, reader, out, force, voxel_size)
+            yield process_room(path, reader, out, force, superpoints)
         return
-    threads = max(1, (os.cpu_count() or 1) // num_workers)
+    threads = max(1, _num_cores() // num_workers)
     pool = ProcessPoolExecutor(
         min(num_workers, len(paths)), multiprocessing.get_context("spawn"), _limit_threads, (threads,)
     )
     with contextlib.ExitStack() as stack:
         # On Ctrl-C and errors rooms that have not begun are not begun.
         stack.callback(pool.shutdown, cancel_futures=True)
+        # Large rooms first: none of them is left to run alone at the end.
         futures: dict[Future[RoomResult], Path] = {
-            pool.submit(process_room, path, reader, out, force, voxel_size): path for path in paths
+            pool.submit(process_room, path, reader, out, force, superpoints): path
+            for path in sorted(paths, key=lambda path: -_num_bytes(path, reader))
         }
         for future in as_completed(futures):
             try:
@@ -248,7 +237,20 @@ def _results(
                 yield RoomResult(reader.name_of(futures[future]), "failed", {}, message, 0.0)
 
 
-def _superpoint_settings() -> str:
+def _num_bytes(path: Path, reader: RoomReader) -> int:
+    """Size of a raw room; 0 where it cannot be told, as processing it will say why."""
+    try:
+        return sum(file.stat().st_size for file in reader.files_of(path))
+    except (ValueError, OSError):
+        return 0
+
+
+def _num_cores() -> int:
+    # A container or a scheduler may leave this process fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _defaults() -> str:
     """Defaults of the over-segmentation: when they change, processed rooms are out of date."""
     functions = (over_segment, over_segment_mesh)
     return str([(p.name, p.default) for f in functions for p in inspect.signature(f).parameters.values()])

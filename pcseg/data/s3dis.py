@@ -74,7 +74,18 @@ def room_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: _natural(path.name))
 
 
+def area_of(name: str) -> str:
+    """Area of a room's name, ``Area_5`` of ``Area_5_office_1``."""
+    return "_".join(name.split("_")[:2])
+
+
 def read_room(folder: Path) -> tuple[Scene, list[str]]:
+    """One room of S3DIS with one line of text per repair; see `read_room_with_files`."""
+    scene, repairs, _ = read_room_with_files(folder)
+    return scene, repairs
+
+
+def read_room_with_files(folder: Path) -> tuple[Scene, list[str], list[str]]:
     """One room of S3DIS from its Annotations: every file is an instance, its name the class.
 
     Known defects of the release are mended and reported: control bytes inside a number or in the place of a blank,
@@ -85,7 +96,8 @@ def read_room(folder: Path) -> tuple[Scene, list[str]]:
         folder: Area_N/ROOM of the release.
 
     Returns:
-        The room, coordinates as they stand in the files, and one line of text per repair with file and line number.
+        The room, coordinates as they stand in the files; one line of text per repair with file and line number; and the
+        name of the file of instance 1, 2, ...
 
     Raises:
         ValueError: no Annotations, a class name that is not known, a line that is not numbers, coordinates that are not
@@ -116,7 +128,7 @@ def read_room(folder: Path) -> tuple[Scene, list[str]]:
         semantic=np.repeat(np.array([label for _, label, _, _ in parts], np.int32), counts),
         instance=np.repeat(np.arange(1, len(parts) + 1, dtype=np.int32), counts),
     )
-    return scene, repairs
+    return scene, repairs, [path.name for path, _, _, _ in parts]
 
 
 def read_instance(path: Path) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"], list[str]]:

@@ -1,7 +1,7 @@
 """Advice on scans that look wrong: units, axes, doubled points, missing colour."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt64
 
 from pcseg.structures import Scene
 
@@ -39,9 +39,13 @@ def describe(scene: Scene) -> list[str]:
         advice.append(f"It lies so far from 0 that single precision costs detail: read it with origin=({point}).")
     num_doubled = _num_doubled(scene.xyz)
     if num_doubled:
-        advice.append(f"{num_doubled} of {len(scene)} points stand at the place of another one.")
+        mend = "" if scene.faces is not None else ": read it with drop_doubled=True"
+        advice.append(f"{num_doubled} of {len(scene)} points stand at the place of another one{mend}.")
     if scene.rgb is None:
-        advice.append("It has no colour: models that were trained with colour will find less.")
+        advice.append(
+            "It has no colour: a model that takes colour needs it read with grey=True and will find less; one trained "
+            "with data.features=[xyz] needs none."
+        )
     elif (scene.rgb == scene.rgb[0]).all():
         advice.append(f"All of its points have one colour, {tuple(scene.rgb[0].tolist())}: it is as good as none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():
@@ -51,14 +55,36 @@ def describe(scene: Scene) -> list[str]:
     return advice
 
 
+def without_doubled(scene: Scene) -> Scene:
+    """The scene with the first of the points at each place; superpoints are numbered anew.
+
+    Raises:
+        ValueError: it is a mesh, whose vertices its faces name.
+    """
+    if scene.faces is not None:
+        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_doubled")
+    rows = np.sort(np.unique(_place_keys(scene.xyz), return_index=True)[1])
+    if len(rows) == len(scene):
+        return scene
+    per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
+    kept = {key: value[rows] for key in per_point if (value := getattr(scene, key)) is not None}
+    if "superpoint" in kept:
+        kept["superpoint"] = np.unique(kept["superpoint"], return_inverse=True)[1].reshape(-1).astype(np.int32)
+    return scene.with_(**kept)
+
+
 def _num_doubled(xyz: Float32[np.ndarray, "P 3"]) -> int:
-    """Points that stand exactly where an earlier one stands; by a 64-bit hash, which sorts faster than rows."""
+    """Points that stand exactly where an earlier one stands."""
+    keys = np.sort(_place_keys(xyz))
+    return int((keys[1:] == keys[:-1]).sum())
+
+
+def _place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:
+    """A 64-bit hash of each place, which sorts faster than rows."""
     bits = (xyz + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0 makes -0 and 0 one
     primes = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
     keys = (bits * primes).sum(axis=1, dtype=np.uint64)
-    keys ^= keys >> np.uint64(29)
-    keys.sort()
-    return int((keys[1:] == keys[:-1]).sum())
+    return keys ^ (keys >> np.uint64(29))
 
 
 def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:

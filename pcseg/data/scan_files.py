@@ -10,7 +10,8 @@ from jaxtyping import Float64
 
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import color_to_uint8, read_ply
-from pcseg.data.scan_advice import describe
+from pcseg.data.scan_advice import describe, without_doubled
+from pcseg.data.store import read_room
 from pcseg.data.text_scans import fields_of_columns, read_text
 from pcseg.labels import SCANNET20, class_set
 from pcseg.structures import Scene
@@ -25,6 +26,8 @@ def read_scan(
     path: Path | str,
     *,
     drop_nan: bool = False,
+    drop_doubled: bool = False,
+    grey: bool = False,
     scale: float | int = 1.0,
     up: str = "z",
     origin: Sequence[float | int] | None = None,
@@ -35,10 +38,12 @@ def read_scan(
     """Read a scan; its extension says the format, and nothing about units, axes or labels is guessed.
 
     Args:
-        path: the file. .npz has the keys xyz and, where there are any, rgb (or color, colors), normal, semantic,
-            semantic_nyu40, instance, superpoint, faces; .ply and .pcd have properties of these names. `semantic` holds
-            class indices, -1 for none.
+        path: the file, or the folder of a processed room, which is taken as it is. .npz has the keys xyz and, where
+            there are any, rgb (or color, colors), normal, semantic, semantic_nyu40, instance, superpoint, faces; .ply
+            and .pcd have properties of these names. `semantic` holds class indices, -1 for none.
         drop_nan: leave out points whose coordinates are not finite, and faces at them.
+        drop_doubled: of points that stand at the same place keep the first; refused for meshes.
+        grey: give a scan without colours mid-grey, for models that were trained with colour.
         scale: factor to metres, 0.001 for a file in millimetres.
         up: the axis that points up in the file: "x", "y" or "z".
         origin: point in metres, z up, that becomes 0 0 0; for coordinates too far from 0 for single precision.
@@ -56,6 +61,8 @@ def read_scan(
     """
     path = Path(path)
     _check_options(scale, up, origin, first_instance)
+    if path.is_dir():
+        return read_room(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: extension {path.suffix!r} is not known; expected one of {' '.join(_READERS)}")
@@ -79,16 +86,20 @@ def read_scan(
     if superpoint is not None:
         superpoint = np.unique(_whole(path, "superpoint", superpoint), return_inverse=True)[1].reshape(-1)
     faces = fields.get("faces")
-    return Scene(
+    rgb = fields.get("rgb")
+    if rgb is None and grey:
+        rgb = np.full((len(xyz), 3), 127, np.uint8)
+    scene = Scene(
         name=path.stem,
         xyz=np.ascontiguousarray(xyz, np.float32),
-        rgb=fields.get("rgb"),
+        rgb=rgb,
         normal=normal,
         semantic=_semantic(path, fields, label_ids),
         instance=_instance(path, fields, first_instance),
         superpoint=None if superpoint is None else superpoint.astype(np.int32),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
     )
+    return without_doubled(scene) if drop_doubled else scene
 
 
 def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:

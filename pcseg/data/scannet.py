@@ -74,7 +74,8 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     Raises:
         ValueError: a file is missing, damaged, or does not fit the mesh.
 
-    Source: the data organisation page of ScanNet, and its BenchmarkScripts for ids and columns.
+    Source: the data organisation page of ScanNet; export_train_mesh_for_evaluation.py of its BenchmarkScripts for
+        "scannet20", ScanNet200/preprocess_scannet200.py for "scannet200".
     """
     name, notes = folder.name, []
     mesh_path = room_files(folder)[0]
@@ -151,10 +152,10 @@ def read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
 
 
 def read_aggregation(path: Path) -> list[tuple[int, str, list[int]]]:
-    """Objects of a scan: id from 0, raw category, segments.
+    """Objects of a scan in the order of the file: id from 0, raw category, segments; an id may be there twice.
 
     Raises:
-        ValueError: damaged, or two objects with one id.
+        ValueError: damaged.
     """
     groups = []
     for entry in _read_json(path, "segGroups")["segGroups"]:
@@ -163,8 +164,8 @@ def read_aggregation(path: Path) -> list[tuple[int, str, list[int]]]:
             raise ValueError(f"{path}: an object of segGroups has no {missing[0]}")
         groups.append((int(entry["objectId"]), str(entry["label"]), [int(segment) for segment in entry["segments"]]))
     ids = [object_id for object_id, _, _ in groups]
-    if len(set(ids)) != len(ids) or min(ids, default=0) < 0:
-        raise ValueError(f"{path}: expected a different objectId >= 0 for each object, found {sorted(ids)}")
+    if min(ids, default=0) < 0:
+        raise ValueError(f"{path}: expected objectId >= 0 for each object, found {min(ids)}")
     return groups
 
 
@@ -197,31 +198,82 @@ def _labels(
     class_set: str,
     notes: list[str],
 ) -> tuple[Int32[np.ndarray, "P"], Int32[np.ndarray, "P"]]:
-    """Class index and instance of each vertex; where objects share a segment the last has it, as in ScanNet's code."""
+    """Class index and instance of each vertex as ScanNet's scripts give them, whatever the aggregation's defects."""
     classes = class_set_called(class_set)
     if class_set not in LABEL_COLUMNS:
         raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(LABEL_COLUMNS)}")
     table = read_label_table(label_table, LABEL_COLUMNS[class_set])
     unknown = sorted({label for _, label, _ in groups if label not in table})
-    if unknown:
+    if unknown and class_set == "scannet20":
         raise ValueError(f"{path}: label {unknown[0]!r} is not in {label_table}")
+    if unknown:
+        notes.append(
+            f"{path.name}: labels that are not in {label_table.name}, read as unlabelled: {', '.join(unknown)}"
+        )
     ids, dense = np.unique(segments, return_inverse=True)
     row_of = {segment: row for row, segment in enumerate(ids.tolist())}
+    _note_defects(path, groups, row_of, notes)
+    by_label, by_object = _writes(groups, whole_file=class_set == "scannet200")
     semantic = np.full(len(ids), -1, np.int32)
+    for label, members in by_label:
+        index = int(classes.index_of_ids(np.array([table.get(label, 0)], np.int64))[0])
+        semantic[[row_of[segment] for segment in members if segment in row_of]] = index
     instance = np.zeros(len(ids), np.int32)
-    num_shared = num_missing = 0
+    for object_id, members in by_object:
+        instance[[row_of[segment] for segment in members if segment in row_of]] = object_id + 1
+    dense = dense.reshape(-1)
+    return semantic[dense], instance[dense]
+
+
+def _writes(
+    groups: list[tuple[int, str, list[int]]], *, whole_file: bool
+) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
+    """Segments that each label and each object writes, in the order of writing: a later write covers an earlier one.
+
+    Args:
+        groups: objects in the order of the file.
+        whole_file: write one object after another, as the script of ScanNet200 does. Otherwise as that of ScanNet v2:
+            a label writes where it first stands in the file, all its objects at once; of two objects of one id
+            the later one stands in the place of the earlier; and as the script keeps the segments of a label and
+            those of its first object in one list, that object writes all of them, before the others write theirs.
+    """
+    if whole_file:
+        return [(label, members) for _, label, members in groups], [(key, members) for key, _, members in groups]
+    of_label: dict[str, list[int]] = {}
+    of_object: dict[int, list[int]] = {}
     for object_id, label, members in groups:
-        index = int(classes.index_of_ids(np.array([table[label]], np.int64))[0])
-        rows = [row_of[segment] for segment in members if segment in row_of]
-        num_missing += len(members) - len(rows)
-        num_shared += int((instance[rows] > 0).sum())
-        semantic[rows], instance[rows] = index, object_id + 1
+        own = list(members)
+        of_object[object_id] = own
+        if label in of_label:
+            of_label[label] += own
+        else:
+            of_label[label] = own
+    return list(of_label.items()), list(of_object.items())
+
+
+def _note_defects(
+    path: Path, groups: list[tuple[int, str, list[int]]], row_of: dict[int, int], notes: list[str]
+) -> None:
+    """Lines of text on what is wrong with an aggregation, if anything."""
+    ids = [object_id for object_id, _, _ in groups]
+    twice = sorted({object_id for object_id in ids if ids.count(object_id) > 1})
+    if twice:
+        notes.append(
+            f"{path.name}: objectId {', '.join(map(str, twice))} there twice, read as ScanNet's script reads it"
+        )
+    owners: dict[int, int] = {}
+    num_shared = num_missing = 0
+    for rank, (_, _, members) in enumerate(groups):
+        for segment in set(members):
+            num_missing += segment not in row_of
+            num_shared += segment in row_of and owners.setdefault(segment, rank) != rank
     if num_shared:
         notes.append(f"{path.name}: {num_shared} segments belong to two objects, the later one has them")
     if num_missing:
         notes.append(f"{path.name}: {num_missing} segments of its objects are not in the mesh, left out")
-    dense = dense.reshape(-1)
-    return semantic[dense], instance[dense]
+    empty = [object_id for object_id, _, members in groups if not any(segment in row_of for segment in members)]
+    if empty:
+        notes.append(f"{path.name}: objects without a vertex, left out: {', '.join(map(str, empty))}")
 
 
 def _read_json(path: Path, key: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Processed rooms on disk: one folder per room, one .npy per array, and a manifest."""
 
 import fnmatch
+import glob
 import hashlib
 import json
 import shutil
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pcseg.labels import ClassSet
+from pcseg.data.room_checks import check_scene, counts_of
+from pcseg.labels import CLASS_SETS, ClassSet
 from pcseg.labels import class_set as class_set_called
 from pcseg.structures import Scene
 
@@ -51,15 +53,26 @@ def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
     return Source(str(path), digest.hexdigest())
 
 
-def write_room(root: Path, scene: Scene, class_set: str, source: Source, notes: Sequence[str] = ()) -> Path:
+def write_room(
+    root: Path,
+    scene: Scene,
+    class_set: str | Path,
+    source: Source,
+    notes: Sequence[str] = (),
+    *,
+    instance_sources: Sequence[str] | None = None,
+    command: str = "",
+) -> Path:
     """Write a room; it appears under its name all at once or, when anything fails, not at all.
 
     Args:
         root: folder of the processed rooms; made where it is missing.
         scene: the room; its name becomes the folder's.
-        class_set: name of the class set that `semantic` indexes.
+        class_set: name or file of the class set that `semantic` indexes; one of one's own is kept in the manifest.
         source: where the room came from.
         notes: what was mended on the way, kept in the manifest.
+        instance_sources: file that instance 1, 2, ... was read from.
+        command: that makes the room, for messages of later versions.
 
     Returns:
         The room's folder.
@@ -68,7 +81,7 @@ def write_room(root: Path, scene: Scene, class_set: str, source: Source, notes: 
         ValueError: no points, a name that cannot be a folder's, or labels outside the class set.
     """
     classes = class_set_called(class_set)
-    _check_scene(scene, classes)
+    check_scene(scene, classes)
     root.mkdir(parents=True, exist_ok=True)
     folder = root / scene.name
     # The leading point hides unfinished folders from `list_rooms`.
@@ -88,13 +101,19 @@ def write_room(root: Path, scene: Scene, class_set: str, source: Source, notes: 
         manifest = {
             "format_version": FORMAT_VERSION,
             "name": scene.name,
-            "class_set": class_set,
+            "class_set": classes.name,
+            "class_names": list(classes.names),
             "source": {"path": source.path, "fingerprint": source.fingerprint},
+            "command": command,
             "arrays": arrays,
             "sha256": digest.hexdigest(),
             **counts_of(scene, classes),
             "notes": list(notes),
         }
+        if classes.name not in CLASS_SETS:
+            manifest["classes"] = classes.to_dict()
+        if instance_sources is not None:
+            manifest["instance_sources"] = list(instance_sources)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         if folder.exists():
             old = root / f".{scene.name}.{uuid.uuid4().hex[:8]}"
@@ -107,26 +126,6 @@ def write_room(root: Path, scene: Scene, class_set: str, source: Source, notes: 
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return folder
-
-
-def counts_of(scene: Scene, classes: ClassSet) -> dict[str, object]:
-    """What the manifest counts: points, superpoints, instances; points and instances of each class."""
-    counts: dict[str, object] = {"num_points": len(scene), "num_superpoints": scene.num_superpoints}
-    if scene.semantic is not None:
-        labelled = scene.semantic >= 0
-        per_class = np.bincount(scene.semantic[labelled], minlength=len(classes))
-        counts["points_per_class"] = dict(zip(classes.names, per_class.tolist()))
-        counts["num_unlabelled_points"] = int((~labelled).sum())
-    if scene.instance is not None:
-        ids, first = np.unique(scene.instance, return_index=True)
-        first = first[ids > 0]
-        counts["num_instances"] = len(first)
-        if scene.semantic is not None:
-            # The class of an instance is that of its first point; data sets give each object one class.
-            labels = scene.semantic[first]
-            per_class = np.bincount(labels[labels >= 0], minlength=len(classes))
-            counts["instances_per_class"] = dict(zip(classes.names, per_class.tolist()))
-    return counts
 
 
 def read_manifest(folder: Path) -> dict:
@@ -144,14 +143,41 @@ def read_manifest(folder: Path) -> dict:
         raise ValueError(f"{path}: damaged ({error}); run tools/preprocess_*.py with --force again") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
+        command = manifest.get("command") if isinstance(manifest, dict) else None
         raise ValueError(
-            f"{path}: format version {version!r}, this pcseg reads {FORMAT_VERSION}; "
-            f"run tools/preprocess_*.py with --force again to convert"
+            f"{path}: format version {version!r}, this pcseg reads {FORMAT_VERSION}; convert it with: "
+            f"{command or 'tools/preprocess_*.py RAW OUT'} --force"
         )
     missing = [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]
     if missing:
         raise ValueError(f"{path}: damaged (no {missing[0]}); run tools/preprocess_*.py with --force again")
     return manifest
+
+
+def classes_of(manifest: dict) -> ClassSet:
+    """The class set that the labels of a room index.
+
+    Raises:
+        ValueError: the manifest names a set that is neither known nor described in it.
+    """
+    if "classes" in manifest:
+        return ClassSet.from_dict(manifest["classes"], f"manifest of room {manifest['name']}")
+    return class_set_called(manifest["class_set"])
+
+
+def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
+    """See to it that rooms carry the labels that a recipe counts on.
+
+    Raises:
+        ValueError: a room was processed with another class set; both are named.
+    """
+    for folder in rooms:
+        found = classes_of(read_manifest(folder))
+        if found.name != classes.name or found.names != classes.names:
+            raise ValueError(
+                f"{folder}: processed with the {len(found)} classes of {found.name}, expected the {len(classes)} of "
+                f"{classes.name}; set data.classes, or process the rooms again"
+            )
 
 
 def read_room(folder: Path) -> Scene:
@@ -207,6 +233,12 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
     return manifest["class_set"] == class_set and manifest["source"]["fingerprint"] == source.fingerprint
 
 
+def remove_leftovers(root: Path, name: str) -> None:
+    """Remove what an interrupted run left of a room; no other run may be writing that room."""
+    for folder in root.glob(f".{glob.escape(name)}.????????"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
     """Folders of the rooms that patterns choose, in order of name.
 
@@ -227,8 +259,8 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
     dropped: set[str] = set()
     for entry in patterns:
         target = dropped if entry.startswith("!") else chosen
-        for glob in _globs(entry.removeprefix("!")):
-            target |= set(fnmatch.filter(names, glob))
+        for pattern in _globs(entry.removeprefix("!")):
+            target |= set(fnmatch.filter(names, pattern))
     rooms = [root / name for name in names if name in chosen - dropped]
     if not rooms:
         there = f": {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else ""
@@ -264,26 +296,3 @@ def _map_array(path: Path, entry: dict) -> np.ndarray:
 
 def _bytes_of(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
-
-
-def _check_scene(scene: Scene, classes: ClassSet) -> None:
-    if not scene.name or scene.name.startswith(".") or "/" in scene.name or "\\" in scene.name:
-        raise ValueError(f"scene {scene.name!r}: its name cannot be a folder's; use letters, digits, - and _")
-    if len(scene) == 0:
-        raise ValueError(f"scene {scene.name}: it has no points")
-    semantic, instance, superpoint, faces = scene.semantic, scene.instance, scene.superpoint, scene.faces
-    if semantic is not None and (semantic.min() < -1 or semantic.max() >= len(classes)):
-        raise ValueError(
-            f"scene {scene.name}: expected semantic -1..{len(classes) - 1} ({classes.name}), found "
-            f"{semantic.min()}..{semantic.max()}"
-        )
-    if instance is not None and instance.min() < 0:
-        raise ValueError(f"scene {scene.name}: expected instance ids from 0 (no instance), found {instance.min()}")
-    if superpoint is not None:
-        if superpoint.min() < 0:
-            raise ValueError(f"scene {scene.name}: expected superpoint ids from 0, found {superpoint.min()}")
-        empty = np.bincount(superpoint) == 0
-        if empty.any():
-            raise ValueError(f"scene {scene.name}: superpoint ids have gaps, no point has {int(empty.argmax())}")
-    if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(scene)):
-        raise ValueError(f"scene {scene.name}: faces name points {faces.min()}..{faces.max()} of {len(scene)}")

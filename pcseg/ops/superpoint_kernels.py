@@ -1,7 +1,9 @@
 """Compiled loops of `pcseg.ops.superpoints`."""
 
 import numpy as np
-from numba import njit
+from numba import get_num_threads, njit
+
+__all__ = ["edge_weights", "get_num_threads", "merge_graph", "mesh_graph", "neighbor_edges", "plane_normals"]
 
 
 @njit(cache=True)
@@ -14,10 +16,11 @@ def find(parent, x):
 
 
 @njit(cache=True)
-def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size):
+def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size, max_components):
     """Felzenszwalb-Huttenlocher: components numbered 0.. in the order of their first node.
 
-    Only what is smaller than min_size is merged across the borders of blocks.
+    Only what is smaller than min_size is merged across the borders of blocks. While there are more than max_components,
+    min_size grows and the small ones are merged along their lightest edges.
     """
     parent = np.arange(num_nodes).astype(np.int32)
     size = np.ones(num_nodes, np.int32)
@@ -31,14 +34,30 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
             parent[b] = a
             size[a] += size[b]
             limit[a] = weight[e] + np.float32(threshold) / np.float32(size[a])
-    for k in range(len(order)):
-        e = order[k]
-        a, b = find(parent, tail[e]), find(parent, head[e])
-        if a != b and (size[a] < min_size or size[b] < min_size):
-            if size[a] < size[b]:
-                a, b = b, a
-            parent[b] = a
-            size[a] += size[b]
+    count = 0
+    for i in range(num_nodes):
+        count += parent[i] == i
+    left = order.copy()
+    first = True  # this pass takes every small component, however few there are
+    while len(left):
+        num_left = 0
+        for k in range(len(left)):
+            e = left[k]
+            a, b = find(parent, tail[e]), find(parent, head[e])
+            if a != b and (size[a] < min_size or size[b] < min_size) and (first or count > max_components):
+                if size[a] < size[b]:
+                    a, b = b, a
+                parent[b] = a
+                size[a] += size[b]
+                count -= 1
+            elif a != b:
+                left[num_left] = e
+                num_left += 1
+        if count <= max_components:
+            break
+        first = False
+        left = left[:num_left]
+        min_size += 1 + min_size // 4
     number = np.full(num_nodes, -1, np.int32)
     component = np.empty(num_nodes, np.int32)
     num_components = 0
@@ -116,19 +135,6 @@ def plane_normals(xyz, neighbors):
 
 
 @njit(cache=True)
-def mean_of_neighbors(values, neighbors, k):
-    """Mean over the k nearest."""
-    means = np.empty(values.shape, np.float32)
-    for i in range(len(values)):
-        for c in range(values.shape[1]):
-            total = 0.0
-            for m in range(k):
-                total += values[neighbors[i, m], c]
-            means[i, c] = total / k
-    return means
-
-
-@njit(cache=True)
 def neighbor_edges(neighbors, k):
     """Each undirected edge between a point and its k nearest once."""
     num_points = len(neighbors)
@@ -150,15 +156,23 @@ def neighbor_edges(neighbors, k):
 
 
 @njit(cache=True)
-def edge_weights(normals, colors, tail, head, color_weight):
-    """1 - |cosine between the normals| + color_weight * distance of the colours."""
+def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
+    """1 - |cosine between the normals| + color_weight * distance of the colours + offset_weight * step.
+
+    The step is how far either end lies off the plane of the other one: where one surface lies before another, both
+    have the same normal.
+    """
     weight = np.empty(len(tail), np.float32)
     for e in range(len(tail)):
         i, j = tail[e], head[e]
-        dot = normals[i, 0] * normals[j, 0] + normals[i, 1] * normals[j, 1] + normals[i, 2] * normals[j, 2]
-        w = max(0.0, 1.0 - abs(dot))
+        cosine = off_i = off_j = square = 0.0
+        for c in range(3):
+            cosine += normals[i, c] * normals[j, c]
+            along = xyz[j, c] - xyz[i, c]
+            off_i += normals[i, c] * along
+            off_j += normals[j, c] * along
+        w = max(0.0, 1.0 - abs(cosine)) + offset_weight * max(abs(off_i), abs(off_j))
         if color_weight > 0:
-            square = 0.0
             for c in range(3):
                 square += (colors[i, c] - colors[j, c]) ** 2
             w += color_weight * np.sqrt(square)

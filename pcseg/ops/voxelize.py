@@ -7,6 +7,9 @@ from jaxtyping import Float32, Int32, Integer, Shaped
 
 from pcseg.ops import voxelize_kernels as kernels
 
+# Rooms of more blocks of 4 x 4 x 4 cells than this are hashed, which takes twice the time and no table.
+_MAX_BLOCKS = 1 << 23
+
 
 @dataclass(frozen=True)
 class VoxelGrid:
@@ -63,9 +66,9 @@ def voxelize(
             f"a room of {high - low} m has too many cells of {voxel_size} m to number; "
             "remove far outliers, take larger voxels, or check the unit of the coordinates (metres)"
         )
-    coords, point_to_voxel, counts = kernels.hash_voxels(
-        xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)
-    )
+    few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
+    assign = kernels.block_voxels if few else kernels.hash_voxels
+    coords, point_to_voxel, counts = assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64))
     return VoxelGrid(coords, point_to_voxel, counts, start)
 
 

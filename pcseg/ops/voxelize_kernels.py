@@ -20,6 +20,54 @@ def bounds(xyz):
 
 
 @njit(cache=True)
+def block_voxels(xyz, origin, voxel_size, extent):
+    """Voxels in the order of their first point: coordinates, voxel of each point, points of each voxel.
+
+    A table holds a number for each block of 4 x 4 x 4 cells of the room, a pool 64 cells for each block that is
+    occupied: points near each other look up memory that is near, and nothing is compared. For rooms whose table fits.
+    """
+    num_points = len(xyz)
+    num_y, num_z = (extent[1] + 3) // 4, (extent[2] + 3) // 4
+    table = np.zeros((extent[0] + 3) // 4 * num_y * num_z, np.int32)  # 0: not occupied
+    capacity = 1 << 10
+    pool = np.zeros(capacity * 64, np.int32)  # 1 + voxel of each cell, 0: none
+    coords = np.empty((num_points, 3), np.int32)
+    counts = np.empty(num_points, np.int32)
+    point_to_voxel = np.empty(num_points, np.int32)
+    num_blocks = num_voxels = 0
+    for i in range(num_points):
+        # Not below 0, so that cutting decimals off is the floor.
+        x = np.int32((np.float64(xyz[i, 0]) - origin[0]) / voxel_size)
+        y = np.int32((np.float64(xyz[i, 1]) - origin[1]) / voxel_size)
+        z = np.int32((np.float64(xyz[i, 2]) - origin[2]) / voxel_size)
+        place = (np.int64(x >> 2) * num_y + np.int64(y >> 2)) * num_z + np.int64(z >> 2)
+        block = table[place]
+        if block == 0:
+            num_blocks += 1
+            if num_blocks >= capacity:
+                larger = np.zeros(4 * capacity * 64, np.int32)
+                larger[: capacity * 64] = pool
+                pool = larger
+                capacity *= 4
+            block = num_blocks
+            table[place] = block
+        cell = np.int64(block) * 64 + np.int64(((x & 3) << 4) | ((y & 3) << 2) | (z & 3))
+        voxel = pool[cell] - 1
+        if voxel < 0:
+            voxel = num_voxels
+            coords[voxel, 0] = x
+            coords[voxel, 1] = y
+            coords[voxel, 2] = z
+            counts[voxel] = 1
+            num_voxels += 1
+            pool[cell] = num_voxels
+        else:
+            counts[voxel] += 1
+        point_to_voxel[i] = voxel
+    return coords[:num_voxels].copy(), point_to_voxel, counts[:num_voxels].copy()
+
+
+@njit(cache=True)
 def slot_of(key, mask):
     """Home slot of a key: the high bits of a product with the golden ratio, which spread neighbouring keys."""
     h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)

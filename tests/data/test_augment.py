@@ -1,18 +1,25 @@
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from pcseg.data.augment import (
     AUGMENTATIONS,
+    Composition,
     compose,
     crop_cuboid,
     crop_points,
     drop_points,
     elastic,
     flip,
+    mix,
     rotate,
     scale,
+    translate,
 )
+from pcseg.data.elastic_kernels import displaced
 from pcseg.structures import Scene
+
+ALONE = [name for name in AUGMENTATIONS if name != "mix"]
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def scene(rng: np.random.Generator) -> Scene:
     )
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", ALONE)
 def test_same_generator_same_result_and_input_untouched(scene: Scene, name: str) -> None:
     before = scene.xyz.copy(), scene.rgb.copy()
     first = AUGMENTATIONS[name](scene, np.random.default_rng(3))
@@ -42,7 +49,7 @@ def test_same_generator_same_result_and_input_untouched(scene: Scene, name: str)
     np.testing.assert_array_equal(scene.rgb, before[1])
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", ALONE)
 def test_room_without_colour_and_single_point(name: str) -> None:
     for num in (0, 1):
         bare = Scene("bare", np.ones((num, 3), np.float32))
@@ -86,7 +93,8 @@ def test_crops_keep_rows_together(scene: Scene) -> None:
         rows = [np.flatnonzero((scene.xyz == point).all(1))[0] for point in part.xyz]
         np.testing.assert_array_equal(part.superpoint, scene.superpoint[rows])
         np.testing.assert_array_equal(part.instance, scene.instance[rows])
-    assert len(crop_points(scene, np.random.default_rng(0), max_points=100)) == 100
+    for number in (100, 100.0):
+        assert len(crop_points(scene, np.random.default_rng(0), max_points=number)) == 100
     assert np.ptp(crop_cuboid(scene, np.random.default_rng(0), size=2.0).xyz[:, :2], axis=0).max() <= 2.0
 
 
@@ -97,3 +105,51 @@ def test_compose_applies_in_order_and_names_mistakes(scene: Scene) -> None:
         compose([("flop", {})])
     with pytest.raises(ValueError, match=r"augmentation scale takes \['high', 'low'\], got \['hihg'\]"):
         compose([("scale", {"hihg": 1.0})])
+
+
+def test_field_is_read_in_a_straight_line(rng: np.random.Generator) -> None:
+    xyz = rng.uniform(-2, 3, (300, 3)).astype(np.float32)
+    low = xyz.min(0)
+    field = rng.standard_normal((14, 14, 14, 3)).astype(np.float32)
+    position = ((xyz - low) / 0.5 + 1).T
+    expected = np.stack([map_coordinates(field[..., axis], position, order=1) for axis in range(3)], axis=1)
+    moved = displaced(xyz, low, np.float32(0.5), field, np.float32(2))
+    np.testing.assert_allclose(moved, xyz + 2 * expected, atol=1e-4)
+
+
+def test_translate_moves_all_alike(scene: Scene) -> None:
+    shift = translate(scene, np.random.default_rng(0), distance=0.5).xyz - scene.xyz
+    assert 0 < np.abs(shift).max() <= 0.5
+    np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-5)
+
+
+def test_mix_keeps_instances_and_superpoints_apart(scene: Scene) -> None:
+    other = scene.with_(name="other", xyz=scene.xyz + np.float32(100))
+    mixed = mix(scene, np.random.default_rng(0), partner=lambda rng: other, probability=1.0)
+    num = len(scene)
+    assert len(mixed) == 2 * num
+    for key in ("xyz", "rgb", "normal", "semantic", "instance", "superpoint"):
+        np.testing.assert_array_equal(getattr(mixed, key)[:num], getattr(scene, key))
+        assert getattr(mixed, key).dtype == getattr(scene, key).dtype
+    np.testing.assert_allclose(mixed.xyz[num:], scene.xyz, atol=1e-4)
+    np.testing.assert_array_equal(mixed.superpoint[num:], scene.superpoint + 50)
+    inside = scene.instance > 0
+    np.testing.assert_array_equal(mixed.instance[num:][inside], scene.instance[inside] + scene.instance.max())
+    assert (mixed.instance[num:][~inside] == 0).all()
+    assert mix(scene, np.random.default_rng(0), partner=lambda rng: other, probability=0.0) is scene
+    with pytest.raises(ValueError, match="cannot be mixed: bare has no rgb"):
+        mix(scene, np.random.default_rng(0), partner=lambda rng: Scene("bare", scene.xyz), probability=1.0)
+
+
+def test_the_second_room_goes_through_the_steps_before_the_mix(scene: Scene) -> None:
+    chain = compose([("crop_points", {"max_points": 40}), ("mix", {"probability": 1.0}), ("scale", {})])
+    assert isinstance(chain, Composition)
+    assert chain.mixes
+    assert not compose([("flip", {})]).mixes
+    first = chain(scene, np.random.default_rng(1), lambda rng: scene)
+    assert len(first) == 80
+    np.testing.assert_array_equal(first.xyz, chain(scene, np.random.default_rng(1), lambda rng: scene).xyz)
+    with pytest.raises(ValueError, match="mix needs a second room"):
+        chain(scene, np.random.default_rng(1))
+    with pytest.raises(ValueError, match=r"augmentation mix takes \['probability'\], got \['partner'\]"):
+        compose([("mix", {"partner": 1.0})])

@@ -10,6 +10,7 @@ from plyfile import PlyData, PlyElement
 from pcseg.data.lzf_kernels import unpack_lzf
 from pcseg.data.pcd import unpack_rgb
 from pcseg.data.scan_files import describe, read_scan
+from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])
@@ -437,3 +438,54 @@ def test_real_scans(real: Path) -> None:
     assert nyu.instance is not None
     assert nyu.instance.max() == 72
     assert describe(nyu) == []
+
+
+def test_laz_is_las_compressed(tmp_path: Path) -> None:
+    laspy = pytest.importorskip("laspy")
+    pytest.importorskip("lazrs")
+    las = laspy.create(point_format=3, file_version="1.2")
+    las.header.scales, las.header.offsets = [0.001] * 3, [0, 0, 0]
+    las.x, las.y, las.z = XYZ.T
+    las.add_extra_dim(laspy.ExtraBytesParams("instance", np.int32))
+    las.instance = np.arange(len(XYZ)) % 2
+    las.write(tmp_path / "a.las")
+    las.write(tmp_path / "a.laz")
+    assert (tmp_path / "a.laz").read_bytes() != (tmp_path / "a.las").read_bytes()
+    plain, packed = read_scan(tmp_path / "a.las"), read_scan(tmp_path / "a.laz")
+    np.testing.assert_array_equal(plain.xyz, packed.xyz)
+    np.testing.assert_array_equal(packed.instance, np.arange(len(XYZ)) % 2)
+
+
+def test_advice_on_doubled_points_and_colour_is_what_mends_them(tmp_path: Path, rng: np.random.Generator) -> None:
+    xyz = rng.uniform(0, 3, (300, 3)).astype(np.float32)
+    xyz[200:] = xyz[:100]
+    instance = np.arange(300, dtype=np.int32) % 5
+    path = tmp_path / "a.npz"
+    np.savez(path, xyz=xyz, instance=instance, superpoint=instance)
+    advice = "\n".join(describe(read_scan(path)))
+    assert "100 of 300 points stand at the place of another one: read it with drop_doubled=True" in advice
+    assert "grey=True" in advice
+    mended = read_scan(path, drop_doubled=True, grey=True)
+    np.testing.assert_array_equal(mended.xyz, xyz[:200])
+    np.testing.assert_array_equal(mended.instance, instance[:200])
+    assert mended.rgb is not None
+    assert (mended.rgb == 127).all()
+    advice = "\n".join(describe(mended))
+    assert "place of another" not in advice
+    assert "It has no colour" not in advice
+    np.savez(path, xyz=xyz, faces=np.array([[0, 1, 2]]))
+    with pytest.raises(ValueError, match="is a mesh; its vertices stay"):
+        read_scan(path, drop_doubled=True)
+
+
+def test_a_processed_room_is_a_scan(tmp_path: Path, rng: np.random.Generator) -> None:
+    xyz = rng.uniform(0, 3, (50, 3)).astype(np.float32)
+    folder = write_room(
+        tmp_path, Scene("scene0707_00", xyz, superpoint=np.zeros(50, np.int32)), "s3dis", Source("", "")
+    )
+    scene = read_scan(folder)
+    assert scene.name == "scene0707_00"
+    np.testing.assert_array_equal(scene.xyz, xyz)
+    assert scene.semantic is None
+    with pytest.raises(ValueError, match=r"no manifest\.json in it"):
+        read_scan(tmp_path)

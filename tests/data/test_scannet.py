@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_axis_alignment, read_room, room_files
-from pcseg.labels import SCANNET20
+from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_axis_alignment, read_label_table, read_room, room_files
+from pcseg.labels import SCANNET20, SCANNET200
 
 ALIGNMENT = np.array([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]])
 NAME = "scene0000_00"
@@ -114,7 +114,7 @@ def test_no_objects(tmp_path: Path) -> None:
         ({"segments": [*SEGMENTS[:-1], "a"]}, "whole numbers"),
         ({"segments": None}, r"aggregation\.json without"),
         ({"groups": [{"objectId": 0, "label": "chair"}]}, "has no segments"),
-        ({"groups": [GROUPS[0], GROUPS[0]]}, "different objectId"),
+        ({"groups": [{"objectId": -1, "label": "chair", "segments": [9]}]}, "objectId >= 0"),
         ({"groups": [{"objectId": 0, "label": "dragon", "segments": [5]}]}, "label 'dragon' is not in"),
         ({"info": "axisAlignment = 1 0 0\n"}, "expected 16 numbers"),
         ({"info": "axisAlignment = 1 0 x\n"}, "expected 16 numbers"),
@@ -164,3 +164,69 @@ def test_no_alignment(tmp_path: Path) -> None:
     assert read_axis_alignment(tmp_path / "absent.txt") is None
     (tmp_path / "a.txt").write_text("numColorFrames = 9\n")
     assert read_axis_alignment(tmp_path / "a.txt") is None
+
+
+def _official_v2(groups: list[dict], label_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Label id and instance of each vertex, written vertex by vertex as ScanNet's export script does.
+
+    The script keeps one list for a label and for its first object, which the next objects of the label lengthen.
+    """
+    of_object: dict[int, list[int]] = {}
+    of_label: dict[str, list[int]] = {}
+    for group in json.loads(json.dumps(groups)):
+        of_object[group["objectId"] + 1] = group["segments"]
+        if group["label"] in of_label:
+            of_label[group["label"]].extend(group["segments"])
+        else:
+            of_label[group["label"]] = group["segments"]
+    labels, instances = np.zeros(len(SEGMENTS), int), np.zeros(len(SEGMENTS), int)
+    for vertex, segment in enumerate(SEGMENTS):
+        for label, members in of_label.items():
+            if segment in members:
+                labels[vertex] = label_ids[label]
+        for number, members in of_object.items():
+            if segment in members:
+                instances[vertex] = number
+    return labels, instances
+
+
+def test_defects_of_the_aggregation_as_scannets_script_has_them(tmp_path: Path, rng: np.random.Generator) -> None:
+    kinds = ["office chair", "wall", "ceiling fan"]
+    present = sorted(set(SEGMENTS))
+    for trial in range(60):
+        groups = [
+            {
+                "objectId": int(rng.integers(0, 4)),
+                "label": str(rng.choice(kinds)),
+                "segments": rng.choice(present, int(rng.integers(0, 4))).tolist(),
+            }
+            for _ in range(int(rng.integers(0, 7)))
+        ]
+        raw = tmp_path / str(trial)
+        scene, notes = read_room(write_scan(raw, groups=groups), label_table=raw / LABEL_TABLE)
+        table = read_label_table(raw / LABEL_TABLE, "nyu40id")
+        labels, instances = _official_v2(groups, table)
+        np.testing.assert_array_equal(scene.instance, instances)
+        np.testing.assert_array_equal(scene.semantic, SCANNET20.index_of_ids(labels))
+        ids = [group["objectId"] for group in groups]
+        assert any("there twice" in note for note in notes) == (len(set(ids)) < len(ids))
+
+
+def test_scannet200_writes_one_object_after_another(tmp_path: Path) -> None:
+    groups = [
+        {"objectId": 0, "label": "wall", "segments": [9]},
+        {"objectId": 0, "label": "dragon", "segments": [5]},
+        {"objectId": 1, "label": "office chair", "segments": [9, 404]},
+        {"objectId": 2, "label": "wall", "segments": []},
+    ]
+    folder = write_scan(tmp_path, groups=groups)
+    scene, notes = read_room(folder, label_table=tmp_path / LABEL_TABLE, class_set="scannet200")
+    chair = SCANNET200.index("chair")
+    at_9, at_5 = np.array(SEGMENTS) == 9, np.array(SEGMENTS) == 5
+    np.testing.assert_array_equal(scene.semantic, np.where(at_9, chair, -1))
+    np.testing.assert_array_equal(scene.instance, np.where(at_9, 2, np.where(at_5, 1, 0)))
+    text = "\n".join(notes)
+    assert "read as unlabelled: dragon" in text
+    assert "objectId 0 there twice" in text
+    assert "1 segments of its objects are not in the mesh" in text
+    assert "objects without a vertex, left out: 2" in text

@@ -8,14 +8,18 @@ import pytest
 
 from pcseg.data.store import (
     Source,
+    check_classes,
+    classes_of,
     is_current,
     list_rooms,
     read_manifest,
     read_room,
+    remove_leftovers,
     source_of,
     verify_room,
     write_room,
 )
+from pcseg.labels import S3DIS
 from pcseg.structures import Scene
 
 SOURCE = Source("raw/room", "abc")
@@ -161,7 +165,7 @@ def test_another_format_version(tmp_path: Path, rng: np.random.Generator) -> Non
     folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(ValueError, match=r"format version 99, .* run tools/preprocess_\*\.py with --force"):
+    with pytest.raises(ValueError, match=r"format version 99, .* convert it with: tools/preprocess_.* --force"):
         read_room(folder)
     assert not is_current(tmp_path, "room", "s3dis", SOURCE)
 
@@ -214,3 +218,41 @@ def test_list_rooms(tmp_path: Path) -> None:
         names()
     with pytest.raises(ValueError, match=r"absent\.txt: no such file"):
         names("absent.txt")
+
+
+def test_other_format_names_the_command_that_made_the_room(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE, command="python tools/preprocess_s3dis.py in out")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 0}))
+    with pytest.raises(ValueError, match=r"convert it with: python tools/preprocess_s3dis\.py in out --force"):
+        read_room(folder)
+
+
+def test_classes_of_ones_own_stay_with_the_room(tmp_path: Path, rng: np.random.Generator) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text("names: [floor, wall, chair, lamp, a, b, c, d, e, f, g, h, i]\nstuff: [floor]\n")
+    folder = write_room(tmp_path / "rooms", make_scene(rng), own, SOURCE, instance_sources=["floor_1.txt"])
+    own.unlink()
+    manifest = read_manifest(folder)
+    assert manifest["class_set"] == "mine"
+    assert manifest["class_names"][2:4] == ["chair", "lamp"]
+    assert manifest["instance_sources"] == ["floor_1.txt"]
+    classes = classes_of(manifest)
+    assert classes.stuff == {"floor"}
+    check_classes([folder], classes)
+    with pytest.raises(ValueError, match="processed with the 13 classes of mine, expected the 13 of s3dis"):
+        check_classes([folder], S3DIS)
+    assert classes_of(read_manifest(write_room(tmp_path / "other", make_scene(rng), "s3dis", SOURCE))) is S3DIS
+
+
+def test_leftovers_of_an_interrupted_run_go(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+    left = tmp_path / f".{folder.name}.0123abcd"
+    other = tmp_path / f".{folder.name}_2.0123abcd"
+    left.mkdir()
+    other.mkdir()
+    (left / "xyz.npy").write_bytes(b"half")
+    remove_leftovers(tmp_path, folder.name)
+    assert not left.exists()
+    assert other.exists()
+    assert list_rooms(tmp_path, ["*"]) == [folder]

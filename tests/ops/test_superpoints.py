@@ -8,6 +8,7 @@ from plyfile import PlyData
 
 from pcseg.data.synthetic import make_room
 from pcseg.ops import superpoint_kernels as kernels
+from pcseg.ops import superpoints
 from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_mesh, over_segment_voxels
 from tests.reference import superpoints_slow
 
@@ -74,6 +75,12 @@ def test_points_on_a_line_have_no_normal() -> None:
     assert (kernels.plane_normals(points, np.tile(np.arange(8, dtype=np.int32), (8, 1))) == 0).all()
 
 
+def test_edges_are_sorted_as_numbers_and_ties_by_number(rng: np.random.Generator) -> None:
+    weight = np.round(rng.normal(0, 1, 3000), 2).astype(np.float32)
+    weight[:4] = [0.0, -0.0, np.float32(-1e-7), np.float32(1e-7)]
+    np.testing.assert_array_equal(superpoints._sorted_edges(weight), np.argsort(weight, kind="stable"))
+
+
 def test_edges_are_listed_once(rng: np.random.Generator) -> None:
     neighbors = superpoints_slow.nearest(rng.normal(size=(200, 3)), 8)
     tail, head = kernels.neighbor_edges(neighbors, 5)
@@ -86,23 +93,36 @@ def test_weights(rng: np.random.Generator) -> None:
     normals = rng.normal(size=(20, 3))
     normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
     colors = rng.uniform(0, 1, (20, 3)).astype(np.float32)
+    xyz = rng.normal(size=(20, 3)).astype(np.float32)
     tail, head = np.arange(10, dtype=np.int32), np.arange(10, 20, dtype=np.int32)
+
+    def weights(color: float, offset: float) -> np.ndarray:
+        return kernels.edge_weights(xyz, normals, colors, tail, head, color, offset)
+
     expected = 1 - np.abs((normals[:10] * normals[10:]).sum(axis=1))
-    np.testing.assert_allclose(kernels.edge_weights(normals, colors, tail, head, 0.0), expected, atol=1e-6)
+    np.testing.assert_allclose(weights(0.0, 0.0), expected, atol=1e-6)
     expected = expected + 3 * np.linalg.norm(colors[:10] - colors[10:], axis=1)
-    np.testing.assert_allclose(kernels.edge_weights(normals, colors, tail, head, 3.0), expected, atol=1e-6)
+    np.testing.assert_allclose(weights(3.0, 0.0), expected, atol=1e-6)
+    along = xyz[10:] - xyz[:10]
+    steps = np.maximum(*(np.abs((normal * along).sum(axis=1)) for normal in (normals[:10], normals[10:])))
+    np.testing.assert_allclose(weights(3.0, 5.0), expected + 5 * steps, atol=1e-5)
 
 
-@pytest.mark.parametrize(("threshold", "min_size"), [(0.1, 1), (0.5, 4), (3.0, 8), (0.0, 3)])
-def test_merging_is_that_of_sets(rng: np.random.Generator, threshold: float, min_size: int) -> None:
+@pytest.mark.parametrize(
+    ("threshold", "min_size", "max_components"),
+    [(0.1, 1, 150), (0.5, 4, 150), (3.0, 8, 150), (0.0, 3, 150), (0.1, 1, 40), (0.5, 2, 7), (0.0, 1, 1)],
+)
+def test_merging_is_that_of_sets(
+    rng: np.random.Generator, threshold: float, min_size: int, max_components: int
+) -> None:
     num_nodes, num_edges = 150, 500
     tail, head = rng.integers(0, num_nodes, (2, num_edges)).astype(np.int32)
     weight = rng.integers(0, 50, num_edges).astype(np.float32) / 50
     block = rng.integers(0, 2, num_nodes)
     order = np.argsort(weight, kind="stable").astype(np.uint32)
-    component = kernels.merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size)
+    component = kernels.merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size, max_components)
     edges = [(weight[e], int(tail[e]), int(head[e])) for e in order]
-    expected = superpoints_slow.merge_graph(num_nodes, edges, block, threshold, min_size)
+    expected = superpoints_slow.merge_graph(num_nodes, edges, block, threshold, min_size, max_components)
     assert [set(np.flatnonzero(component == c)) for c in range(component.max() + 1)] == expected
 
 
@@ -158,19 +178,45 @@ def test_outliers_a_kilometre_away(rng: np.random.Generator) -> None:
     assert oracle_miou(superpoint, instance) > 0.93
 
 
+def _quality(xyz: np.ndarray, rgb: np.ndarray | None, instance: np.ndarray) -> float:
+    superpoint = over_segment(xyz.astype(np.float32), rgb)
+    assert 500 < superpoint.max() < 2000
+    return oracle_miou(superpoint, instance)
+
+
 def test_a_synthetic_room() -> None:
     room = make_room(0, 0, num_points=300_000)
-    superpoint = over_segment(room.xyz, room.rgb)
-    assert 300 < superpoint.max() < 3000
-    assert oracle_miou(superpoint, room.instance) >= 0.95
-    assert oracle_miou(over_segment(room.xyz), room.instance) >= 0.9
+    assert _quality(room.xyz, room.rgb, room.instance) >= 0.97
+    assert _quality(room.xyz, None, room.instance) >= 0.95
+
+
+def test_a_sparse_room_with_noise_and_uneven_density(rng: np.random.Generator) -> None:
+    room = make_room(0, 0, num_points=60_000)
+    assert _quality(room.xyz, room.rgb, room.instance) >= 0.96
+    noisy = room.xyz + rng.normal(0, 0.008, room.xyz.shape)
+    assert _quality(noisy, room.rgb, room.instance) >= 0.93
+    room = make_room(0, 0, num_points=300_000)
+    across = (room.xyz[:, 0] - room.xyz[:, 0].min()) / np.ptp(room.xyz[:, 0])
+    keep = rng.random(len(room)) < 0.1 + 0.9 * across
+    assert _quality(room.xyz[keep], room.rgb[keep], room.instance[keep]) >= 0.95
+
+
+def test_at_most_as_many_superpoints_as_asked_for() -> None:
+    room = make_room(0, 0, num_points=30_000)
+    assert over_segment(room.xyz, room.rgb, max_superpoints=500, block_size=None).max() + 1 == 500
+    coarse = over_segment(room.xyz, room.rgb, max_superpoints=10)
+    assert 10 < coarse.max() < 2000  # not fewer than there are blocks
+    every = over_segment(room.xyz, room.rgb, max_superpoints=None)
+    assert every.max() > 600
+    with pytest.raises(ValueError, match="max_superpoints must be at least 1 or None, got 0"):
+        over_segment(room.xyz, max_superpoints=0)
 
 
 def test_a_real_room_without_colour(real: Path) -> None:
     with np.load(real / "s3dis" / "room_0.npz") as room:
         superpoint = over_segment(room["xyz"])
         assert 500 < superpoint.max() < 2500
-        assert oracle_miou(superpoint, room["instance"] + 1) > 0.85
+        assert oracle_miou(superpoint, room["instance"] + 1) > 0.88
 
 
 def test_coarse_voxels(rng: np.random.Generator) -> None:

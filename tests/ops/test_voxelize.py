@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from tests.reference import voxelize_loop
 
@@ -19,6 +20,15 @@ def test_voxels_are_those_of_a_dictionary(rng: np.random.Generator, num_points: 
     assert (grid.counts == counts).all()
     assert len(grid) == len(coords)
     assert grid.coords.min() == 0
+
+
+def test_hash_and_table_give_the_same(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    xyz = rng.uniform(-30, 30, (20000, 3)).astype(np.float32)
+    table = voxelize(xyz, 0.4)
+    monkeypatch.setattr(voxelizer, "_MAX_BLOCKS", 0)
+    hashed = voxelize(xyz, 0.4)
+    for key in ("coords", "point_to_voxel", "counts", "origin"):
+        np.testing.assert_array_equal(getattr(table, key), getattr(hashed, key))
 
 
 def test_origin_shifts_the_cells(rng: np.random.Generator) -> None:

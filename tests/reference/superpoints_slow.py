@@ -14,7 +14,7 @@ def plane_normal(points: np.ndarray) -> np.ndarray:
     return vectors[:, 0]
 
 
-def merge_graph(num_nodes, edges, block, threshold, min_size) -> list[set[int]]:
+def merge_graph(num_nodes, edges, block, threshold, min_size, max_components) -> list[set[int]]:
     """edges: (weight, tail, head) in the order of merging, weights in single precision."""
     members = {i: {i} for i in range(num_nodes)}
     owner = list(range(num_nodes))
@@ -34,6 +34,12 @@ def merge_graph(num_nodes, edges, block, threshold, min_size) -> list[set[int]]:
         a, b = owner[tail], owner[head]
         if a != b and min(len(members[a]), len(members[b])) < min_size:
             join(a, b)
+    while len(members) > max_components and any(owner[tail] != owner[head] for _, tail, head in edges):
+        min_size += 1 + min_size // 4
+        for _, tail, head in edges:
+            a, b = owner[tail], owner[head]
+            if a != b and min(len(members[a]), len(members[b])) < min_size and len(members) > max_components:
+                join(a, b)
     return sorted(members.values(), key=min)
 
 

@@ -44,7 +44,8 @@ def add_openings(room: Room) -> None:
                 wall.holes.append((along - width / 2, along + width / 2, 0.0, height))
                 # Nothing may stand where the door swings.
                 swing = 0.95 if room.kind != "hallway" else 0.5
-                plan.taken.append(Rect(*wall.at(along, swing / 2), width / 2 + 0.05, swing / 2, wall.yaw, 0.0, height))
+                x, y = wall.at(along, swing / 2)
+                plan.taken.append(Rect(x, y, width / 2 + 0.05, swing / 2, wall.yaw, 0.0, height))
                 break
     if room.kind in ("hallway", "copyRoom") and rng.random() < 0.6:
         return

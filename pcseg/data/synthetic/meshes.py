@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from pcseg.data.synthetic.arrange import KINDS, furnished_room
 from pcseg.data.synthetic.kernels import evaluate_points
@@ -157,5 +157,5 @@ def _segments(
             target[mine] = mine[0]
         else:
             small = mine[count[mine] < MIN_SEGMENT_VERTICES]
-            target[small] = big[cKDTree(center[big]).query(center[small])[1]]
+            target[small] = big[KDTree(center[big]).query(center[small])[1]]
     return np.unique(target[piece], return_inverse=True)[1].reshape(-1)

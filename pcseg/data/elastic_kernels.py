@@ -1,0 +1,28 @@
+"""Compiled loop of the elastic distortion."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def displaced(xyz, low, granularity, field, magnitude):
+    """Points plus `magnitude` times a field (X, Y, Z, 3) on a grid, read between its nodes in a straight line.
+
+    Node (1, 1, 1) stands at `low`; every point must lie between nodes.
+    """
+    moved = np.empty_like(xyz)
+    for i in range(len(xyz)):
+        px = (xyz[i, 0] - low[0]) / granularity + 1
+        py = (xyz[i, 1] - low[1]) / granularity + 1
+        pz = (xyz[i, 2] - low[2]) / granularity + 1
+        x, y, z = int(px), int(py), int(pz)
+        fx, fy, fz = px - x, py - y, pz - z
+        for c in range(3):
+            low_x = (field[x, y, z, c] * (1 - fz) + field[x, y, z + 1, c] * fz) * (1 - fy) + (
+                field[x, y + 1, z, c] * (1 - fz) + field[x, y + 1, z + 1, c] * fz
+            ) * fy
+            high_x = (field[x + 1, y, z, c] * (1 - fz) + field[x + 1, y, z + 1, c] * fz) * (1 - fy) + (
+                field[x + 1, y + 1, z, c] * (1 - fz) + field[x + 1, y + 1, z + 1, c] * fz
+            ) * fy
+            moved[i, c] = xyz[i, c] + magnitude * (low_x * (1 - fx) + high_x * fx)
+    return moved

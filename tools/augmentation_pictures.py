@@ -1,0 +1,72 @@
+"""One picture of what every augmentation does to a room.
+
+tools/augmentation_pictures.py [OUT.png]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pcseg.cli import run_tool
+from pcseg.data.augment import AUGMENTATIONS
+from pcseg.data.synthetic import make_room
+from pcseg.structures import Scene
+from pcseg.viz.render import Panel, contact_sheet, render_points, room_view
+
+# Stronger than in recipes, so that it is seen.
+OPTIONS: dict[str, dict[str, float]] = {
+    "rotate": {"degrees": 40.0},
+    "tilt": {"degrees": 12.0},
+    "scale": {"low": 0.6, "high": 0.7},
+    "translate": {"distance": 1.5},
+    "jitter": {"std": 0.03},
+    "elastic": {"granularity": 0.4, "magnitude": 1.2, "probability": 1.0},
+    "color_shift": {"std": 50.0},
+    "color_contrast": {"low": 1.8, "high": 1.9},
+    "color_jitter": {"std": 40.0},
+    "color_drop": {"probability": 1.0},
+    "drop_points": {"share": 1.0},
+    "crop_cuboid": {"size": 2.5},
+    "crop_points": {"max_points": 20000},
+    "mix": {"probability": 1.0},
+}
+SEEDS = {"flip": 1}  # one that does flip
+WIDTH, HEIGHT, COLUMNS = 300, 210, 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw what every augmentation does to one synthetic room.")
+    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/augmentations.png"))
+    args = parser.parse_args()
+    room, other = (_open(make_room(4, index, num_points=60_000)) for index in (0, 2))
+    view = room_view(room.xyz, width=WIDTH, height=HEIGHT)
+
+    def panel(title: str, scene: Scene) -> Panel:
+        assert scene.rgb is not None
+        return Panel(title, render_points(scene.xyz, scene.rgb, width=WIDTH, height=HEIGHT, view=view))
+
+    panels = [panel("as scanned", room)]
+    for name, step in AUGMENTATIONS.items():
+        options = {**OPTIONS.get(name, {}), **({"partner": lambda rng: other} if name == "mix" else {})}
+        panels.append(panel(name, step(room, np.random.default_rng(SEEDS.get(name, 5)), **options)))
+    rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+    sheet = contact_sheet(rows, title="Augmentations", note="stronger than in the recipes, so that they are seen")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = args.out.with_name(f".{args.out.name}")
+    sheet.quantize(192).save(temporary, format="PNG", optimize=True)
+    temporary.replace(args.out)
+    print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
+
+
+def _open(scene: Scene) -> Scene:
+    """The room without its ceiling, about its middle, so that a camera that stays sees all of it."""
+    keep = scene.xyz[:, 2] < scene.xyz[:, 2].min() + 2.2
+    low, high = scene.xyz[keep].min(0), scene.xyz[keep].max(0)
+    middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
+    assert scene.rgb is not None
+    return Scene(scene.name, scene.xyz[keep] - middle, rgb=scene.rgb[keep])
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,164 @@
+"""Speed of the data pipeline: voxelizers side by side, and rooms a second that the loader gives."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from pcseg.data.augment import AUGMENTATIONS, compose
+from pcseg.data.dataset import RoomDataset, VisitSampler, collate
+from pcseg.data.store import Source, write_room
+from pcseg.data.synthetic import make_room
+from pcseg.ops.superpoints import over_segment
+from pcseg.ops.voxelize import voxelize
+from pcseg.structures import Scene
+
+Median = Callable[[dict[str, Callable[[], Any]], int], dict[str, float]]
+VOXEL_SIZE = 0.02
+# What ScanNet's recipe does to a room.
+STEPS = [
+    ("crop_points", {"max_points": 250_000}),
+    ("flip", {}),
+    ("rotate", {}),
+    ("scale", {}),
+    ("elastic", {"granularity": 0.12, "magnitude": 0.8, "probability": 1.0}),
+    ("color_shift", {}),
+    ("color_contrast", {}),
+]
+
+
+def voxelizers(xyz: np.ndarray) -> tuple[dict[str, Callable[[], int]], dict[str, str]]:
+    """Candidates that give coordinates, inverse and counts, each returning its number of voxels; and those left out."""
+    low = xyz.min(0)
+    points = torch.from_numpy(xyz)
+
+    def cells() -> np.ndarray:
+        return np.floor((xyz - low) / VOXEL_SIZE).astype(np.int64)
+
+    def by_rows() -> int:
+        return len(np.unique(cells(), axis=0, return_inverse=True, return_counts=True)[0])
+
+    def by_keys() -> int:
+        grid = cells()
+        extent = grid.max(0) + 1
+        keys = (grid[:, 0] * extent[1] + grid[:, 1]) * extent[2] + grid[:, 2]
+        unique, _, _ = np.unique(keys, return_inverse=True, return_counts=True)
+        rest, z = np.divmod(unique, extent[2])
+        return len(np.stack([*np.divmod(rest, extent[1]), z], axis=1))
+
+    def by_torch() -> int:
+        grid = torch.floor((points - points.amin(0)) / VOXEL_SIZE).long()
+        return len(torch.unique(grid, dim=0, return_inverse=True, return_counts=True)[0])
+
+    found = {
+        "pcseg": lambda: len(voxelize(xyz, VOXEL_SIZE)),
+        "np.unique(axis=0)": by_rows,
+        "np.unique of int64 keys": by_keys,
+        "torch.unique(dim=0)": by_torch,
+    }
+    missing = {}
+    for name, make in (("spconv PointToVoxel", _spconv), ("Open3D", _open3d)):
+        try:
+            found[name] = make(xyz)
+        except (ImportError, OSError) as error:
+            missing[name] = f"not installed ({error})"
+    return found, missing
+
+
+def _spconv(xyz: np.ndarray) -> Callable[[], int]:
+    from spconv.pytorch.utils import PointToVoxel
+
+    points = torch.from_numpy(xyz)
+    extent = [*xyz.min(0).tolist(), *(xyz.max(0) + VOXEL_SIZE).tolist()]
+
+    def step() -> int:
+        # Made anew for every room, as its size is that of the room. One point a voxel is kept: the least work.
+        voxelizer = PointToVoxel([VOXEL_SIZE] * 3, extent, 3, len(xyz), 1)
+        _, coords, counts, inverse = voxelizer.generate_voxel_with_id(points)
+        return len(coords) if len(counts) == len(coords) and len(inverse) == len(xyz) else -1
+
+    return step
+
+
+def _open3d(xyz: np.ndarray) -> Callable[[], int]:
+    import open3d
+
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(xyz.astype(np.float64)))
+    low, high = cloud.get_min_bound(), cloud.get_max_bound()
+
+    def step() -> int:
+        thinned, _, lists = cloud.voxel_down_sample_and_trace(VOXEL_SIZE, low, high)
+        counts = np.array([len(members) for members in lists])
+        inverse = np.empty(len(xyz), np.int32)
+        inverse[np.concatenate(lists)] = np.repeat(np.arange(len(counts)), counts)
+        return len(thinned.points)
+
+    return step
+
+
+def voxelize_benchmark(rounds: int, median_ms: Median, num_points: int = 1_000_000) -> dict[str, Any]:
+    """A room of a million points to 2 cm: coordinates, inverse and counts."""
+    room = make_room(1, 0, num_points=num_points)
+    xyz = np.ascontiguousarray(room.xyz[np.random.default_rng(0).permutation(len(room))])
+    in_order = np.ascontiguousarray(room.xyz)
+    result: dict[str, Any] = {}
+    for order, cloud in (("as scanned", in_order), ("shuffled", xyz)):
+        steps, missing = voxelizers(cloud)
+        times = median_ms(steps, min(rounds, 5))
+        print(f"{len(cloud):,} points {order} to {VOXEL_SIZE} m")
+        for name, ms in sorted(times.items(), key=lambda item: item[1]):
+            print(f"  {name:<28}{ms:>9.0f} ms {steps[name]():>10,} voxels", flush=True)
+        for name, why in missing.items():
+            print(f"  {name:<28}{why}")
+        result[order] = {"points": len(cloud), "ms": times, "left_out": missing}
+    return result
+
+
+def loader_benchmark(rounds: int, median_ms: Median, num_points: int = 150_000) -> dict[str, Any]:
+    """Rooms a second that come out of the loader, against its workers, and where the time of one room goes."""
+    rooms = [_room(seed, num_points) for seed in range(4)]
+    scene = rooms[0]
+    steps: dict[str, Callable[[], Any]] = {}
+    for name, options in (*STEPS, ("jitter", {}), ("drop_points", {}), ("crop_cuboid", {})):
+        step = AUGMENTATIONS[name]
+        steps[name] = lambda step=step, options=options: step(scene, np.random.default_rng(0), **options)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [write_room(Path(folder), room, "s3dis", Source("", "")) for room in rooms]
+        options = {"voxel_size": VOXEL_SIZE, "features": ("rgb", "xyz"), "instance_classes": tuple(range(13))}
+        plain = RoomDataset(paths, **options)
+        steps["read, voxelize, targets"] = lambda: plain[(0,), 0]
+        times = median_ms(steps, min(rounds, 5))
+        print(f"one room of {len(scene):,} points, ms: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
+        dataset = RoomDataset(paths, **options, augment=compose(STEPS))
+        speed = {}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]:
+            speed[str(workers)] = _rooms_per_second(dataset, workers, num_rooms=8 * max(1, workers))
+            print(f"  {workers:>2} workers {speed[str(workers)]:>8.1f} rooms a second", flush=True)
+    return {"points": len(scene), "ms": times, "rooms_per_second": speed}
+
+
+def _room(seed: int, num_points: int) -> Scene:
+    room = make_room(1, seed, num_points=num_points)
+    return room.with_(superpoint=over_segment(room.xyz, room.rgb))
+
+
+def _rooms_per_second(dataset: RoomDataset, workers: int, num_rooms: int) -> float:
+    """After a first round, in which workers start and compile."""
+    warm = max(4, 2 * workers)
+    sampler = VisitSampler(len(dataset), 1, num_rooms + warm, seed=0)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, prefetch_factor=None)
+    start = 0.0
+    for number, _ in enumerate(loader, start=1):
+        if number == warm:
+            start = time.perf_counter()
+    return num_rooms / (time.perf_counter() - start)
+
+
+BENCHMARKS = {"voxelize": voxelize_benchmark, "loader": loader_benchmark}
