@@ -48,7 +48,7 @@ lint: $(VENV)/full.done
 demo: $(VENV)/base.done
 	rm -rf $(DEMO)
 	$(BIN)/python tools/make_synthetic.py $(DEMO)/raw --format s3dis --rooms 90 --seed 0 --workers 2
-	$(BIN)/python tools/preprocess_s3dis.py $(DEMO)/raw $(DEMO)/processed --workers 2
+	$(BIN)/python tools/preprocess_s3dis.py $(DEMO)/raw $(DEMO)/processed --workers 2 --max-superpoints 1000
 	$(BIN)/python tools/train.py configs/demo.yaml --run $(DEMO)/run
 	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
 	    --report $(DEMO)/report.html --results $(DEMO)/results

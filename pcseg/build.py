@@ -9,7 +9,7 @@ from torch import nn
 from pcseg import config as cfg
 from pcseg.data.augment import compose
 from pcseg.data.dataset import FEATURES, RoomDataset
-from pcseg.data.store import list_rooms
+from pcseg.data.store import check_classes, list_rooms
 from pcseg.engine.checkpoint import load_checkpoint, load_weights
 from pcseg.engine.segmenter import Segmenter
 from pcseg.labels import ClassSet, class_set
@@ -85,12 +85,19 @@ def build_criterion(config: cfg.Config) -> nn.Module:
 
 
 def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
-    """Rooms of the store that match the patterns."""
+    """Rooms of the store that match the patterns.
+
+    Raises:
+        ValueError: no room matches, or one was processed with other classes.
+    """
+    classes = class_set(config.data.classes)
+    rooms = list_rooms(config.data.root, patterns)
+    check_classes(rooms, classes)
     return RoomDataset(
-        list_rooms(config.data.root, patterns),
+        rooms,
         voxel_size=config.data.voxel_size,
         features=config.data.features,
-        instance_classes=class_set(config.data.classes).instance_classes,
+        instance_classes=classes.instance_classes,
         augment=compose([(s.name, s.options) for s in config.augment]) if augmented else None,
     )
 

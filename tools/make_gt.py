@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from pcseg.cli import run_tool, write_json
-from pcseg.data.store import list_rooms, read_manifest, read_room
-from pcseg.labels import class_set
+from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room
 from pcseg.metrics.benchmark_files import write_ground_truth
 
 
@@ -31,7 +30,7 @@ def main() -> None:
         if scene.semantic is None or scene.instance is None:
             unlabelled.append(scene.name)
             continue
-        classes = class_set(read_manifest(folder)["class_set"])
+        classes = classes_of(read_manifest(folder))
         write_ground_truth(args.out / f"{scene.name}.txt", scene.semantic, scene.instance, classes)
         written.append(scene.name)
     if unlabelled:

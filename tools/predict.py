@@ -23,6 +23,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
     parser.add_argument("--drop-nan", action="store_true", help="leave out points whose coordinates are not finite")
+    parser.add_argument("--drop-doubled", action="store_true", help="keep one of the points that stand at one place")
+    parser.add_argument("--grey", action="store_true", help="points without colour become mid-grey")
+    parser.add_argument("--columns", help="columns of text files that do not name them: 'x y z r g b'")
     parser.add_argument("--scale", type=float, default=1.0, help="factor to metres, 0.001 for millimetres")
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the file")
     args = parser.parse_args()
@@ -30,7 +33,15 @@ def main() -> None:
     segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(args.scans, unit="scan"):
-        scene = read_scan(path, drop_nan=args.drop_nan, scale=args.scale, up=args.up)
+        scene = read_scan(
+            path,
+            drop_nan=args.drop_nan,
+            drop_doubled=args.drop_doubled,
+            grey=args.grey,
+            columns=args.columns,
+            scale=args.scale,
+            up=args.up,
+        )
         for advice in describe(scene):
             tqdm.write(f"{path}: {advice}")
         scene = scene.with_(semantic=None, instance=None)  # labels of the scan may be of other classes

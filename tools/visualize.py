@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
-from pcseg.data.store import read_manifest, read_room
+from pcseg.data.store import classes_of, read_manifest, read_room
 from pcseg.inference.result_file import is_result, load_result
 from pcseg.labels import CLASS_SETS, class_set
 from pcseg.viz.html import write_page
@@ -26,7 +26,7 @@ def load(path: Path, classes: str | None) -> ViewedScene:
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder; expected a result, a processed room or a scan")
     if path.is_dir():
-        return ViewedScene(read_room(path), classes=class_set(read_manifest(path)["class_set"]))
+        return ViewedScene(read_room(path), classes=classes_of(read_manifest(path)))
     if is_result(path):
         result = load_result(path)
         return ViewedScene(result.scene, result.instances, result.semantic, result.classes)
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; a folder for several RESULTs")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
     parser.add_argument("--cut", type=float, metavar="METRES", help="hide what is higher, in the picture")
-    parser.add_argument("--classes", choices=sorted(CLASS_SETS), help="class set of a scan with class labels")
+    parser.add_argument("--classes", help="class set of a scan with class labels, or a YAML file of classes")
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
