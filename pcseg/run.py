@@ -90,6 +90,8 @@ class Run:
     def train(self) -> None:
         """Train to the end of the recipe."""
         settings = self.config.train
+        # Loader processes need cores of their own: threads that wait for each other's cores cost half the speed.
+        torch.set_num_threads(max(1, torch.get_num_threads() - settings.num_workers))
         train(
             self.model,
             self.criterion,
