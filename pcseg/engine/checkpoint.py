@@ -17,7 +17,9 @@ class CheckpointError(ValueError):
     """A file that is not a checkpoint of ours, is damaged, or belongs to another model."""
 
 
-def save_checkpoint(path: Path, *, config: str, classes: dict[str, Any], model: dict[str, Tensor], **state: Any) -> None:
+def save_checkpoint(
+    path: Path, *, config: str, classes: dict[str, Any], model: dict[str, Tensor], **state: Any
+) -> None:
     """Write a checkpoint.
 
     Args:

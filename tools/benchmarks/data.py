@@ -96,7 +96,7 @@ def _open3d(xyz: np.ndarray) -> Callable[[], int]:
         thinned, _, lists = cloud.voxel_down_sample_and_trace(VOXEL_SIZE, low, high)
         counts = np.array([len(members) for members in lists])
         inverse = np.empty(len(xyz), np.int32)
-        inverse[np.concatenate(lists)] = np.repeat(np.arange(len(counts)), counts)
+        inverse[np.concatenate([np.asarray(members) for members in lists])] = np.repeat(np.arange(len(counts)), counts)
         return len(thinned.points)
 
     return step
