@@ -34,16 +34,13 @@ system:
 	    echo "Open3D and the browser test need these system packages (Debian names): $(SYSTEM)"; \
 	fi
 
-test: system $(VENV)/full.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+test: system lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/full.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 demo: $(VENV)/base.done
 	rm -rf $(DEMO)
