@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pcseg.files import whole_file
+from pcseg.files import write_whole
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -28,8 +28,7 @@ def run_tool(main: Callable[[], None]) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write numbers as JSON, NaN as null; the file appears whole or not at all."""
     text = json.dumps(_null_for_nan(content), indent=1, allow_nan=False) + "\n"
-    with whole_file(path) as file:
-        file.write(text.encode())
+    write_whole(path, text)
 
 
 def _null_for_nan(value: Any) -> Any:

@@ -9,11 +9,12 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     """A file to write that takes its name only when all of it is on disk.
 
     Args:
         path: what was there before stays until the new file is whole; missing folders are made.
+        sync: wait until the disk has it, so that it outlives a crash of the machine.
 
     Raises:
         OSError: the folder cannot be written, or the path is a folder.
@@ -25,12 +26,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         mask = os.umask(0)  # mkstemp makes files private; give the mode that open() would have given
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
+
+
+def write_whole(path: Path, content: bytes | str) -> Path:
+    """Write bytes, or text as UTF-8, through `whole_file`; gives the path back."""
+    path = Path(path)
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return path

@@ -17,7 +17,7 @@ from pcseg.engine.checkpoint import CheckpointError, load_checkpoint, load_weigh
 from pcseg.engine.evaluate import Evaluation, evaluate
 from pcseg.engine.schedule import make_scheduler
 from pcseg.engine.trainer import TrainState, WeightAverage, seed_everything, train
-from pcseg.files import whole_file
+from pcseg.files import write_whole
 from pcseg.labels import class_set
 
 LAST = "last.pt"
@@ -172,8 +172,7 @@ def _keep_lines(path: Path, steps: int) -> None:
     """Drop the log of steps that came after the checkpoint; they are about to be done again."""
     if path.exists():
         kept = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= steps]
-        with whole_file(path) as file:
-            file.write("".join(kept).encode())
+        write_whole(path, "".join(kept))
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:

@@ -5,11 +5,17 @@ import pytest
 from pcseg.files import whole_file
 
 
+def _break_off(path: Path) -> None:
+    with whole_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError("broken off")
+
+
 def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(ValueError, match="closed"), whole_file(path) as file:
-        file.raw.close()
+    with pytest.raises(RuntimeError, match="broken off"):
+        _break_off(path)
     assert path.read_bytes() == b"old"
     with whole_file(path) as file:
         file.write(b"new")

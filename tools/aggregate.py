@@ -14,7 +14,7 @@ from typing import Any
 
 from pcseg.cli import run_tool, write_json
 from pcseg.engine.report import write_report
-from pcseg.metrics.benchmark_files import write_file
+from pcseg.files import write_whole
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation
 
@@ -42,7 +42,7 @@ def main() -> None:
     if args.json:
         write_json(args.json, content)
     if args.csv:
-        write_file(args.csv, result.to_csv().encode())
+        write_whole(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=f"{len(scores)} rooms")
 

@@ -15,8 +15,9 @@ import numpy as np
 from pcseg.cli import run_tool, write_json
 from pcseg.data.synthetic import make_room
 from pcseg.engine.report import WorstRooms, write_report
+from pcseg.files import write_whole
 from pcseg.labels import S3DIS
-from pcseg.metrics.benchmark_files import write_file, write_ground_truth, write_predictions
+from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.comparison import Reading, compare_readings
 from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.room_results import split_areas
@@ -58,7 +59,7 @@ def main() -> None:
         write_json(args.json, {"readings": [vars(reading) for reading in readings]})
     if args.csv:
         rows = [f'{r.measure},"{r.name}",{r.value!r}' for r in readings]
-        write_file(args.csv, "\n".join(["measure,reading,value", *rows, ""]).encode())
+        write_whole(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
         write_report(args.report, scores, title="Synthetic mistakes", pictures=worst.pictures(scores))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pcseg.cli import run_tool, write_json
 from pcseg.engine.report import write_report
+from pcseg.files import write_whole
 from pcseg.labels import CLASS_SETS, class_set
 from pcseg.metrics.benchmark_evaluation import evaluate_folders
-from pcseg.metrics.benchmark_files import write_file
 from pcseg.metrics.room_results import save_room
 
 SHORT_NAMES = {"scannet": "scannet20"}
@@ -50,7 +50,7 @@ def main() -> None:
     if args.json:
         write_json(args.json, result.to_json())
     if args.csv:
-        write_file(args.csv, result.to_csv().encode())
+        write_whole(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=str(args.pred))
     if args.rooms:

@@ -19,9 +19,10 @@ from pcseg.cli import run_tool, write_json
 from pcseg.engine.distributed import join_processes
 from pcseg.engine.evaluate import ScoredRooms, score_rooms
 from pcseg.engine.report import WorstRooms, write_report
+from pcseg.files import write_whole
 from pcseg.inference.result_file import save_result
 from pcseg.labels import ClassSet
-from pcseg.metrics.benchmark_files import write_file, write_predictions
+from pcseg.metrics.benchmark_files import write_predictions
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.structures import Instances, Scene
@@ -86,7 +87,7 @@ def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, byt
     if args.json:
         write_json(args.json, result.to_json())
     if args.csv:
-        write_file(args.csv, result.to_csv().encode())
+        write_whole(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, done.scores, title=str(args.checkpoint), pictures=pictures)
     if args.export:

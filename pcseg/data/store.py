@@ -122,9 +122,8 @@ def write_room(
             shutil.rmtree(old)
         else:
             temporary.rename(folder)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return folder
 
 

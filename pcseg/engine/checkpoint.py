@@ -1,6 +1,7 @@
 """Checkpoints: one file that holds everything a run or a prediction needs, written whole or not at all."""
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def save_checkpoint(
         "versions": {"torch": str(torch.__version__), "numpy": str(np.__version__)},
         **state,
     }
-    with whole_file(path) as file:
+    with whole_file(path, sync=True) as file:
         torch.save(content, file)
 
 
@@ -52,7 +53,8 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch.load has no error of its own: pickle, zip, EOF and runtime errors all occur
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # torch.load has no error of its own; these are what torn, empty and foreign files give.
         raise CheckpointError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from None
     if not isinstance(content, dict) or content.get("pcseg_checkpoint") != FORMAT:
         found = content.get("pcseg_checkpoint") if isinstance(content, dict) else type(content).__name__

@@ -13,8 +13,8 @@ from jaxtyping import Int32
 
 from pcseg.engine import report_charts as charts
 from pcseg.engine.distributed import Processes
+from pcseg.files import write_whole
 from pcseg.labels import ClassSet
-from pcseg.metrics.benchmark_files import write_file
 from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Evaluation, Scores
@@ -98,7 +98,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     Returns:
         The path.
     """
-    return write_file(path, report_page(scores, title=title, pictures=pictures or {}).encode())
+    return write_whole(path, report_page(scores, title=title, pictures=pictures or {}))
 
 
 def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) -> str:

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
+from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.metrics.rle import rle_decode, rle_encode
 from pcseg.structures import Instances
@@ -58,9 +59,9 @@ def write_predictions(
         if not math.isfinite(score):
             raise ValueError(f"scene {name}: object {row} has score {score}, expected a finite number")
         relative = f"{MASK_FOLDER}/{name}_{row:03d}.{mask_format}"
-        write_file(Path(folder) / relative, mask_bytes(instances.point_mask(row), mask_format))
+        write_whole(Path(folder) / relative, mask_bytes(instances.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[label]} {score!r}\n")
-    return write_file(Path(folder) / f"{name}.txt", "".join(lines).encode())
+    return write_whole(Path(folder) / f"{name}.txt", "".join(lines))
 
 
 def read_predictions(path: Path, classes: ClassSet, num_points: int) -> Instances:
@@ -135,7 +136,7 @@ def write_ground_truth(
             raise ValueError(f"{path}: {what} {bad} does not fit the format, expected {low}..{high}")
     label_ids = np.append(np.array(classes.ids, np.int64), 0)[semantic]
     values = np.where((label_ids > 0) & (instance > 0), label_ids * 1000 + instance, 0)
-    return write_file(path, "".join(f"{value}\n" for value in values.tolist()).encode())
+    return write_whole(path, "".join(f"{value}\n" for value in values.tolist()))
 
 
 def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, "P"], Int32[np.ndarray, "P"]]:
@@ -185,16 +186,6 @@ def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
     if num_points is not None and len(mask) != num_points:
         raise ValueError(f"{path}: the mask has {len(mask)} points, the ground truth of the scene has {num_points}")
     return mask
-
-
-def write_file(path: Path, content: bytes) -> Path:
-    """Writes a file whole or not at all; the folder is made where it does not exist."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-    return path
 
 
 def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pcseg.files import write_whole
 from pcseg.labels import ClassSet
-from pcseg.metrics.benchmark_files import npz_bytes, write_file
+from pcseg.metrics.benchmark_files import npz_bytes
 from pcseg.metrics.matching import SceneMatches
 from pcseg.metrics.outcomes import SceneOutcomes
 from pcseg.metrics.s3dis_protocols import PartitionCounts, S3DISScene
@@ -42,7 +43,7 @@ def save_room(folder: Path, name: str, scores: Scores) -> Path:
         "min_score": np.array(scores.min_score),
         **_flat("", record),
     }
-    return write_file(Path(folder) / f"{name}.npz", npz_bytes(arrays))
+    return write_whole(Path(folder) / f"{name}.npz", npz_bytes(arrays))
 
 
 def read_rooms(folders: Iterable[Path]) -> Scores:

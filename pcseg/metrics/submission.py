@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pcseg.files import whole_file
 from pcseg.labels import ClassSet
 from pcseg.metrics.benchmark_files import MASK_FOLDER, mask_bytes, read_mask
 
@@ -38,20 +39,15 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
         OSError: a scene is not in the folder.
     """
     path, folder = Path(path), Path(folder)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for scene in sorted(scenes):
-                lines = []
-                for line in (folder / f"{scene}.txt").read_text().splitlines():
-                    file, label_id, score = line.split()
-                    name = f"{MASK_FOLDER}/{Path(file).stem}.txt"
-                    archive.writestr(name, mask_bytes(read_mask(folder / file, None), "txt"))
-                    lines.append(f"{name} {label_id} {score}\n")
-                archive.writestr(f"{scene}.txt", "".join(lines))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for scene in sorted(scenes):
+            lines = []
+            for line in (folder / f"{scene}.txt").read_text().splitlines():
+                file, label_id, score = line.split()
+                name = f"{MASK_FOLDER}/{Path(file).stem}.txt"
+                archive.writestr(name, mask_bytes(read_mask(folder / file, None), "txt"))
+                lines.append(f"{name} {label_id} {score}\n")
+            archive.writestr(f"{scene}.txt", "".join(lines))
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8, UInt16, UInt32
 
-from pcseg.files import whole_file
+from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.layers import Layer, check_parts, input_colors, scene_layers
@@ -52,8 +52,7 @@ def write_page(
         OSError: the file cannot be written.
     """
     page = page_text(scene, instances, semantic, classes, title=title, threshold=threshold, max_points=max_points)
-    with whole_file(Path(path)) as file:
-        file.write(page.encode())
+    write_whole(path, page)
 
 
 def page_text(

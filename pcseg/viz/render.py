@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from pcseg.files import whole_file
+from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.layers import UNNAMED, Layer, input_colors, scene_layers
@@ -147,8 +147,7 @@ def save_png(path: Path, image: Image.Image) -> None:
         raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=False)
-    with whole_file(path) as file:
-        file.write(stream.getvalue())
+    write_whole(path, stream.getvalue())
 
 
 def contact_sheet(

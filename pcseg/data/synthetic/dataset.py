@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.data.synthetic.folders import write_atomically
 from pcseg.data.synthetic.meshes import make_mesh_room
 from pcseg.data.synthetic.rooms import check_arguments, make_room, room_name
 from pcseg.data.synthetic.s3dis_writer import s3dis_folder, write_s3dis
 from pcseg.data.synthetic.scannet_writer import write_scannet, write_scannet_lists
+from pcseg.files import write_whole
 
 FORMATS = ("s3dis", "scannet")
 MARKER = "synthetic.json"
@@ -67,7 +67,7 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no synthetic rooms; name a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(marker, json.dumps(settings).encode())
+    write_whole(marker, json.dumps(settings))
 
 
 def _run(write_one: Callable[..., str], jobs: list[tuple], num_workers: int) -> Iterator[str]:

@@ -21,13 +21,5 @@ def fresh_folder(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.rename(target)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it and renames it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.data.synthetic.folders import fresh_folder, write_atomically
+from pcseg.data.synthetic.folders import fresh_folder
 from pcseg.data.synthetic.scannet_classes import label_table
+from pcseg.files import write_whole
 from pcseg.structures import Scene
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgba", "u1", 4)])
@@ -88,8 +89,8 @@ def write_scannet_lists(folder: Path | str, num_rooms: int) -> None:
     folder = Path(folder)
     (folder / "splits").mkdir(exist_ok=True)
     names = [f"scene{index:04d}_00" for index in range(num_rooms)]
-    write_atomically(folder / "scannetv2-labels.combined.tsv", label_table().encode())
+    write_whole(folder / "scannetv2-labels.combined.tsv", label_table())
     for split, chosen in (("train", 0), ("val", 1)):
         rows = [name for index, name in enumerate(names) if (index % 5 == 4) == bool(chosen)]
         text = "".join(f"{name}\n" for name in rows)
-        write_atomically(folder / "splits" / f"scannetv2_{split}.txt", text.encode())
+        write_whole(folder / "splits" / f"scannetv2_{split}.txt", text)
