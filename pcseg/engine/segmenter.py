@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Int32
 
 from pcseg.data.dataset import make_batch
+from pcseg.data.preprocess import SuperpointOptions
 from pcseg.inference.to_instances import semantic_of_points, to_instances
 from pcseg.labels import ClassSet
 from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.ops.superpoints import over_segment, over_segment_mesh
 from pcseg.structures import Instances, Scene
 
 
@@ -48,7 +48,7 @@ class Segmenter:
     @torch.no_grad()
     def predict_all(self, scene: Scene) -> tuple[Instances, Int32[np.ndarray, "P"], Scene]:
         """Objects, the class of every point, and the scene with the superpoints that were used."""
-        scene = with_superpoints(scene)
+        scene = SuperpointOptions().apply(scene)
         batch = make_batch(
             [scene.with_(semantic=None, instance=None)],
             voxel_size=self.voxel_size,
@@ -69,12 +69,3 @@ class Segmenter:
             classes=self.classes.instance_classes,
         )
         return instances, semantic_of_points(outputs, scene), scene
-
-
-def with_superpoints(scene: Scene) -> Scene:
-    """The scene itself where it has superpoints, otherwise with superpoints from its mesh or its points."""
-    if scene.superpoint is not None:
-        return scene
-    if scene.faces is not None and len(scene.faces):
-        return scene.with_(superpoint=over_segment_mesh(scene.xyz, scene.faces))
-    return scene.with_(superpoint=over_segment(scene.xyz, scene.rgb))
