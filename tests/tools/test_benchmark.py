@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tools import benchmark
+from tools.benchmarks.criterion import CRITERIA, criterion_step
+from tools.benchmarks.metrics import metrics
+from tools.benchmarks.timing import median_ms
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.mark.parametrize("name", benchmark.CRITERIA)
+@pytest.mark.parametrize("name", CRITERIA)
 def test_every_criterion_runs(name: str) -> None:
-    benchmark.criterion_step(name, num_queries=6, num_instances=3, warm_up=True)()
+    criterion_step(name, num_queries=6, num_instances=3, warm_up=True)()
 
 
 def test_medians_leave_out_the_first_round() -> None:
     calls = []
-    times = benchmark.median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    times = median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3
     assert set(times) == {"a", "b"}
 
@@ -31,7 +33,7 @@ def test_unknown_name_is_bad_usage() -> None:
 
 
 def test_metrics_agree_with_the_straightforward_way() -> None:
-    result = benchmark.metrics(rounds=1, num_scenes=2, num_points=4000)
+    result = metrics(rounds=1, num_scenes=2, num_points=4000)
     assert result["largest_difference"] == 0
     assert len(result["ms_per_scene"]) == 4
     assert result["kib_kept_per_scene"] < 20

@@ -15,11 +15,11 @@ from pcseg.data.augment import AUGMENTATIONS, compose
 from pcseg.data.dataset import RoomDataset, VisitSampler, collate
 from pcseg.data.store import Source, write_room
 from pcseg.data.synthetic import make_room
+from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.superpoints import over_segment
-from pcseg.ops.voxelize import voxelize
 from pcseg.structures import Scene
+from tools.benchmarks.timing import median_ms
 
-Median = Callable[[dict[str, Callable[[], Any]], int], dict[str, float]]
 VOXEL_SIZE = 0.02
 # What ScanNet's recipe does to a room.
 STEPS = [
@@ -57,7 +57,7 @@ def voxelizers(xyz: np.ndarray) -> tuple[dict[str, Callable[[], int]], dict[str,
         return len(torch.unique(grid, dim=0, return_inverse=True, return_counts=True)[0])
 
     found = {
-        "pcseg": lambda: len(voxelize(xyz, VOXEL_SIZE)),
+        "pcseg": lambda: len(voxelizer.voxelize(xyz, VOXEL_SIZE)),
         "np.unique(axis=0)": by_rows,
         "np.unique of int64 keys": by_keys,
         "torch.unique(dim=0)": by_torch,
@@ -102,7 +102,7 @@ def _open3d(xyz: np.ndarray) -> Callable[[], int]:
     return step
 
 
-def voxelize_benchmark(rounds: int, median_ms: Median, num_points: int = 1_000_000) -> dict[str, Any]:
+def voxelize(rounds: int, num_points: int = 1_000_000) -> dict[str, Any]:
     """A room of a million points to 2 cm: coordinates, inverse and counts."""
     room = make_room(1, 0, num_points=num_points)
     xyz = np.ascontiguousarray(room.xyz[np.random.default_rng(0).permutation(len(room))])
@@ -120,7 +120,7 @@ def voxelize_benchmark(rounds: int, median_ms: Median, num_points: int = 1_000_0
     return result
 
 
-def loader_benchmark(rounds: int, median_ms: Median, num_points: int = 150_000) -> dict[str, Any]:
+def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
     """Rooms a second that come out of the loader, against its workers, and where the time of one room goes."""
     rooms = [_room(seed, num_points) for seed in range(4)]
     scene = rooms[0]
@@ -159,6 +159,3 @@ def _rooms_per_second(dataset: RoomDataset, workers: int, num_rooms: int) -> flo
         if number == warm:
             start = time.perf_counter()
     return num_rooms / (time.perf_counter() - start)
-
-
-BENCHMARKS = {"voxelize": voxelize_benchmark, "loader": loader_benchmark}
