@@ -1,6 +1,6 @@
 """Speed figures, each measured side by side in one process.
 
-tools/benchmark.py [NAME...] [--threads N] [--rounds N] [--json FILE]
+tools/benchmark.py [NAME...] [--threads N] [--rounds N] [--json FILE] [--plots DIR]
 
 Without a NAME all benchmarks run. Times are medians over rounds in which the candidates take turns.
 """
@@ -18,8 +18,11 @@ from pcseg.cli import run_tool, write_json
 BENCHMARKS = {
     "criterion": "criterion",
     "metrics": "metrics",
+    "conv": "conv",
+    "train": "train",
     "voxelize": "data",
     "loader": "data",
+    "tiles": "tiles",
 }
 
 
@@ -29,6 +32,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--rounds", type=int, default=15, help="over which the median is taken")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--plots", type=Path, help="draw NAME.png into this folder, of benchmarks that have a plot")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in BENCHMARKS]
     if unknown:
@@ -42,6 +46,8 @@ def main() -> None:
     for name in args.names or BENCHMARKS:
         module = importlib.import_module(f"tools.benchmarks.{BENCHMARKS[name]}")
         results[name] = getattr(module, name)(args.rounds)
+        if args.plots and hasattr(module, f"plot_{name}"):
+            getattr(module, f"plot_{name}")(results[name], args.plots / f"{name}.png")
     if args.json:
         write_json(args.json, {"threads": args.threads, "torch": torch.__version__, **results})
 

@@ -1,127 +1,173 @@
-"""Compiled loops behind the CPU convolutions of `pcseg.ops.sparse_conv`.
+"""Compiled loops behind the CPU convolutions of `pcseg.ops.pair_conv`.
 
-Both kernels multiply 4 pairs by 4 input channels by one tile of output channels in the innermost loop, which is what
-keeps the vector units busy: the 16 factors stay in registers, and each row of the tile is loaded once for 4 pairs.
+Both are small matrix products on rows that lie anywhere. The innermost loop, `add_tile`, is written in LLVM's own
+vectors, because a compiler does not find by itself that a whole tile of sums can stay in registers.
 """
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 # No "nnan" or "ninf": NaN and infinity must come out where they come in.
 FAST = {"contract", "reassoc", "nsz"}
-TILES = (16, 32, 48, 64)
+# A tile of TILE_ROWS rows and up to 3 vectors of sums, with a row of factors: 32 registers with AVX-512, 16 without.
+HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
+VECTOR_BYTES = 64 if HAS_AVX512 else 32
+TILE_ROWS = 8 if HAS_AVX512 else 4
 
 
-def tile_width(channels: int) -> int:
-    """The tile that wastes the fewest columns on this many output channels, the widest of those."""
-    return min(TILES, key=lambda tile: (-(-channels // tile) * tile, -tile))
+def tile_vectors(channels: int, itemsize: int) -> tuple[int, int]:
+    """How many vectors wide a tile is that wastes the fewest columns, the widest of those; and its columns."""
+    lanes = VECTOR_BYTES // itemsize
+    num = min((3, 2, 1), key=lambda num: -(-channels // (num * lanes)) * num)
+    return num, num * lanes
+
+
+def _add_tile(
+    typingctx: Any,
+    a: Any,
+    a_starts: Any,
+    a_step: Any,
+    b: Any,
+    b_start: Any,
+    b_step: Any,
+    length: Any,
+    num_vectors: Any,
+    out: Any,
+    out_starts: Any,
+) -> Any:
+    """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
+
+    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s * a_step] * b[b_start + s * b_step + j]``.
+    """
+    if not isinstance(num_vectors, types.IntegerLiteral):
+        return None
+    i = types.intp
+    signature = types.void(a, a_starts, i, b, i, i, i, num_vectors, out, out_starts)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def pointer(arg: int) -> Any:
+            return context.make_array(sig.args[arg])(context, builder, args[arg]).data
+
+        def at(base: Any, start: Any, offset: int) -> Any:
+            return builder.gep(base, [builder.add(start, ir.Constant(start.type, offset))])
+
+        a, a_starts, b, out, out_starts = (pointer(n) for n in (0, 1, 3, 8, 9))
+        a_step, b_start, b_step, length = args[2], *args[4:7]
+        itemsize = sig.args[0].dtype.bitwidth // 8
+        lanes = VECTOR_BYTES // itemsize
+        vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), lanes)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = ir.Constant(ir.IntType(32), 0)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        columns = [lanes * t for t in range(sig.args[7].literal_value)]
+        zero = ir.Constant(length.type, 0)
+        sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
+        for row in sums:
+            for cell in row:
+                builder.store(ir.Constant(vector, [0.0] * lanes), cell)
+        starts = [builder.load(at(a_starts, zero, r)) for r in range(TILE_ROWS)]
+        with cgutils.for_range(builder, length, intp=length.type) as loop:
+            b_row = builder.add(b_start, builder.mul(loop.index, b_step))
+            a_offset = builder.mul(loop.index, a_step)
+            right = [
+                builder.load(builder.bitcast(at(b, b_row, c), vector.as_pointer()), align=itemsize) for c in columns
+            ]
+            for start, row in zip(starts, sums):
+                factor = builder.load(builder.gep(a, [builder.add(start, a_offset)]))
+                left = builder.shuffle_vector(builder.insert_element(undefined, factor, first), undefined, everywhere)
+                for cell, factors in zip(row, right):
+                    product = builder.fmul(left, factors, flags=("contract",))
+                    builder.store(builder.fadd(builder.load(cell), product, flags=("contract",)), cell)
+        for r, row in enumerate(sums):
+            start = builder.load(at(out_starts, zero, r))
+            for cell, c in zip(row, columns):
+                target = builder.bitcast(at(out, start, c), vector.as_pointer())
+                total = builder.fadd(builder.load(target, align=itemsize), builder.load(cell))
+                builder.store(total, target, align=itemsize)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+add_tile: Any = intrinsic(prefer_literal=True)(_add_tile)  # called without typingctx
 
 
 @cache
-def product_kernel(tile: int) -> Callable[..., None]:
+def product_kernel(num_vectors: int) -> Callable[..., None]:
     """The kernel that adds ``x[in_index[p]] @ w[k]`` to ``out[out_index[p]]`` for all pairs p of the given blocks.
 
     Its arguments: x (V, I), w (K, tiles, I, tile), in_index and out_index (pairs,), blocks (num_blocks + 1, K): the
-    pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``; first and last block; out (W, O).
-    I must be a multiple of 4.
+    pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``; span: how many blocks to take at
+    a time, so that their rows stay in the cache for all offsets; first and last block; out (W + 1, tiles * tile), whose
+    last row takes the sums of tiles that have fewer pairs than rows, and means nothing.
     """
 
     @njit(nogil=True, cache=True, fastmath=FAST)
-    def multiply(x, w, in_index, out_index, blocks, first, last, out):
-        num_offsets, num_tiles, channels, _ = w.shape
-        acc = np.zeros((4, tile), x.dtype)
-        for b in range(first, last):
+    def multiply(x, w, in_index, out_index, blocks, span, first, last, out):
+        num_offsets, num_tiles, channels, tile = w.shape
+        sources = np.zeros(TILE_ROWS, np.intp)
+        targets = np.zeros(TILE_ROWS, np.intp)
+        for block in range(first, last, span):
+            stop = min(block + span, last)
             for k in range(num_offsets):
                 for t in range(num_tiles):
-                    base = t * tile
-                    width = min(tile, out.shape[1] - base)
-                    wt = w[k, t]
-                    for p in range(blocks[b, k], blocks[b + 1, k], 4):
-                        num_pairs = min(4, blocks[b + 1, k] - p)
-                        # Where fewer than 4 pairs are left, the first stands in, and its product is not written.
-                        i0 = in_index[p]
-                        i1 = in_index[p + 1] if num_pairs > 1 else i0
-                        i2 = in_index[p + 2] if num_pairs > 2 else i0
-                        i3 = in_index[p + 3] if num_pairs > 3 else i0
-                        for r in range(4):
-                            for j in range(tile):
-                                acc[r, j] = 0
-                        for c in range(0, channels, 4):
-                            a0, a1, a2, a3 = x[i0, c], x[i0, c + 1], x[i0, c + 2], x[i0, c + 3]
-                            b0, b1, b2, b3 = x[i1, c], x[i1, c + 1], x[i1, c + 2], x[i1, c + 3]
-                            c0, c1, c2, c3 = x[i2, c], x[i2, c + 1], x[i2, c + 2], x[i2, c + 3]
-                            d0, d1, d2, d3 = x[i3, c], x[i3, c + 1], x[i3, c + 2], x[i3, c + 3]
-                            for j in range(tile):
-                                w0, w1, w2, w3 = wt[c, j], wt[c + 1, j], wt[c + 2, j], wt[c + 3, j]
-                                acc[0, j] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
-                                acc[1, j] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
-                                acc[2, j] += c0 * w0 + c1 * w1 + c2 * w2 + c3 * w3
-                                acc[3, j] += d0 * w0 + d1 * w1 + d2 * w2 + d3 * w3
-                        for r in range(num_pairs):
-                            row = out_index[p + r]
-                            for j in range(width):
-                                out[row, base + j] += acc[r, j]
+                    for p in range(blocks[block, k], blocks[stop, k], TILE_ROWS):
+                        for r in range(TILE_ROWS):
+                            row = len(out) - 1
+                            if p + r < blocks[stop, k]:
+                                sources[r] = in_index[p + r] * channels
+                                row = out_index[p + r]
+                            targets[r] = row * out.shape[1] + t * tile
+                        start = (k * num_tiles + t) * channels * tile
+                        add_tile(x, sources, 1, w, start, tile, channels, num_vectors, out, targets)
 
     return multiply
 
 
 @cache
-def weight_grad_kernel(tile: int) -> Callable[..., None]:
+def weight_grad_kernel(num_vectors: int) -> Callable[..., None]:
     """The kernel that adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k to ``dw[k]``.
 
-    Its arguments: x (V, I), grad (W, O), in_index, out_index and blocks as above, span: how many blocks to take at a
-    time, so that their rows stay in the cache for all offsets; first and last offset; dw (K, tiles, I, tile).
-    I must be a multiple of 4.
+    Its arguments: x (V, I), grad (W, O), in_index, out_index, blocks and span as above; first and last offset; dw
+    (K, tiles, I rounded up to TILE_ROWS, tile).
     """
 
     @njit(nogil=True, cache=True, fastmath=FAST)
     def accumulate(x, grad, in_index, out_index, blocks, span, first, last, dw):
-        _, num_tiles, channels, _ = dw.shape
+        _, num_tiles, channels, tile = dw.shape
         num_blocks = len(blocks) - 1
-        acc = np.zeros((4, tile), x.dtype)
         most = 0
-        for start in range(0, num_blocks, span):
+        for block in range(0, num_blocks, span):
             for k in range(first, last):
-                most = max(most, blocks[min(start + span, num_blocks), k] - blocks[start, k])
-        g = np.zeros((most + 3, tile), x.dtype)
-        for start in range(0, num_blocks, span):
-            stop = min(start + span, num_blocks)
+                most = max(most, blocks[min(block + span, num_blocks), k] - blocks[block, k])
+        rows = np.zeros((most, channels), x.dtype)
+        grads = np.zeros((num_tiles, most, tile), x.dtype)
+        sources = np.zeros(TILE_ROWS, np.intp)
+        targets = np.zeros(TILE_ROWS, np.intp)
+        for block in range(0, num_blocks, span):
             for k in range(first, last):
-                begin, end = blocks[start, k], blocks[stop, k]
-                num_pairs = end - begin
+                begin = blocks[block, k]
+                num_pairs = blocks[min(block + span, num_blocks), k] - begin
+                for p in range(num_pairs):
+                    i, o = in_index[begin + p], out_index[begin + p]
+                    for c in range(x.shape[1]):
+                        rows[p, c] = x[i, c]
+                    for t in range(num_tiles):
+                        for j in range(min(tile, grad.shape[1] - t * tile)):
+                            grads[t, p, j] = grad[o, t * tile + j]
                 for t in range(num_tiles):
-                    base = t * tile
-                    width = min(tile, grad.shape[1] - base)
-                    for p in range(num_pairs):
-                        row = out_index[begin + p]
-                        for j in range(width):
-                            g[p, j] = grad[row, base + j]
-                    # The last pairs are filled up to 4 by pairs without a gradient.
-                    g[num_pairs : num_pairs + 3] = 0
-                    for c in range(0, channels, 4):
-                        for r in range(4):
-                            for j in range(tile):
-                                acc[r, j] = 0
-                        for p in range(0, num_pairs, 4):
-                            i0 = in_index[begin + p]
-                            i1 = in_index[begin + p + 1] if p + 1 < num_pairs else i0
-                            i2 = in_index[begin + p + 2] if p + 2 < num_pairs else i0
-                            i3 = in_index[begin + p + 3] if p + 3 < num_pairs else i0
-                            a0, a1, a2, a3 = x[i0, c], x[i0, c + 1], x[i0, c + 2], x[i0, c + 3]
-                            b0, b1, b2, b3 = x[i1, c], x[i1, c + 1], x[i1, c + 2], x[i1, c + 3]
-                            c0, c1, c2, c3 = x[i2, c], x[i2, c + 1], x[i2, c + 2], x[i2, c + 3]
-                            d0, d1, d2, d3 = x[i3, c], x[i3, c + 1], x[i3, c + 2], x[i3, c + 3]
-                            for j in range(tile):
-                                g0, g1, g2, g3 = g[p, j], g[p + 1, j], g[p + 2, j], g[p + 3, j]
-                                acc[0, j] += a0 * g0 + b0 * g1 + c0 * g2 + d0 * g3
-                                acc[1, j] += a1 * g0 + b1 * g1 + c1 * g2 + d1 * g3
-                                acc[2, j] += a2 * g0 + b2 * g1 + c2 * g2 + d2 * g3
-                                acc[3, j] += a3 * g0 + b3 * g1 + c3 * g2 + d3 * g3
-                        for r in range(4):
-                            for j in range(tile):
-                                dw[k, t, c + r, j] += acc[r, j]
+                    for c in range(0, channels, TILE_ROWS):
+                        for r in range(TILE_ROWS):
+                            sources[r] = c + r
+                            targets[r] = ((k * num_tiles + t) * channels + c + r) * tile
+                        start = t * most * tile
+                        add_tile(rows, sources, channels, grads, start, tile, num_pairs, num_vectors, dw, targets)
 
     return accumulate

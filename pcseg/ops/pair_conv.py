@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pcseg.ops.conv_kernels import product_kernel, tile_width, weight_grad_kernel
+from pcseg.ops.conv_kernels import TILE_ROWS, product_kernel, tile_vectors, weight_grad_kernel
 from pcseg.ops.neighbors import BLOCK, KernelMap
 
 SMALL_WORK = 4_000_000  # multiplications below which a second thread does not pay
-SPAN = 1024 // BLOCK  # blocks whose features stay in the cache while all offsets use them
+SPAN = 512 // BLOCK  # blocks whose features stay in the cache while all offsets use them
 
 
 @cache
@@ -59,22 +59,25 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     """Sum over the pairs of each output of ``x[in] @ weight[k]``; weight (K, I, O), any strides."""
     num_outputs = weight.shape[2]
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        out = x.new_zeros((kernel_map.num_out, num_outputs))
+        # Half precision multiplies, float32 adds up: a sum of 27 products would lose its last digits.
+        out = torch.zeros(
+            (kernel_map.num_out, num_outputs), dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+        )
         for k in range(kernel_map.num_offsets):
             pairs = kernel_map.pairs(k)
             product = x.index_select(0, kernel_map.in_index[pairs]) @ weight[k]
-            out.index_add_(0, kernel_map.out_index[pairs], product)
-        return out
+            out.index_add_(0, kernel_map.out_index[pairs], product.to(out.dtype))
+        return out.to(x.dtype)
     x, weight = x.detach(), weight.detach()
-    tile = tile_width(num_outputs)
-    tiles = _padded(_padded(weight, 2, tile), 1, 4).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
-    rows = _padded(x, 1, 4).contiguous().numpy()
+    num_vectors, tile = tile_vectors(num_outputs, x.element_size())
+    tiles = _padded(weight, 2, tile).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
+    rows = x.contiguous().numpy()
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    out = x.new_zeros((kernel_map.num_out, num_outputs))
-    kernel, target = product_kernel(tile), out.numpy()
+    out = x.new_zeros((kernel_map.num_out + 1, tiles.shape[1] * tile))
+    kernel, target = product_kernel(num_vectors), out.numpy()
     cuts = _cuts(np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * num_outputs)
-    _run(lambda a, b: kernel(rows, tiles, in_index, out_index, blocks, a, b, target), cuts)
-    return out
+    _run(lambda a, b: kernel(rows, tiles, in_index, out_index, blocks, SPAN, a, b, target), cuts)
+    return out[:-1, :num_outputs].contiguous()
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -88,11 +91,12 @@ def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
             products.append(rows.t() @ grad.index_select(0, kernel_map.out_index[pairs]))
         return torch.stack(products)
     x, grad = x.detach(), grad.detach()
-    tile = tile_width(num_outputs)
-    rows = _padded(x, 1, 4).contiguous().numpy()
+    num_vectors, tile = tile_vectors(num_outputs, x.element_size())
+    rows = x.contiguous().numpy()
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    tiles = x.new_zeros((kernel_map.num_offsets, -(-num_outputs // tile), rows.shape[1], tile))
-    kernel, source, target = weight_grad_kernel(tile), grad.contiguous().numpy(), tiles.numpy()
+    num_tiles, num_rows = -(-num_outputs // tile), -(-num_inputs // TILE_ROWS) * TILE_ROWS
+    tiles = x.new_zeros((kernel_map.num_offsets, num_tiles, num_rows, tile))
+    kernel, source, target = weight_grad_kernel(num_vectors), grad.contiguous().numpy(), tiles.numpy()
     cuts = _cuts(blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs)
     _run(lambda a, b: kernel(rows, source, in_index, out_index, blocks, SPAN, a, b, target), cuts)
     return tiles.transpose(1, 2).flatten(2)[:, :num_inputs, :num_outputs]
@@ -103,7 +107,8 @@ class _PairConv(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.kernel_map = kernel_map
-        return _multiply_pairs(features, weight.flatten(1, 3).permute(1, 2, 0), kernel_map)
+        with torch.autocast(features.device.type, enabled=False):
+            return _multiply_pairs(features, weight.flatten(1, 3).permute(1, 2, 0), kernel_map)
 
     @staticmethod
     @once_differentiable

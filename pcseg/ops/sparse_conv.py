@@ -15,8 +15,9 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pcseg.ops.neighbors import VoxelGrid
+from pcseg.ops.neighbors import KernelMap, VoxelGrid
 from pcseg.ops.pair_conv import pair_conv
 
 Backend = Literal["auto", "torch", "spconv"]
@@ -72,13 +73,22 @@ def _import_spconv() -> ModuleType | None:
     return spconv.pytorch
 
 
-def _autocasts_to_half(features: Tensor) -> bool:
-    """Whether autocast asks for float16 on CUDA; spconv has no bfloat16."""
+def _autocast_dtype(features: Tensor) -> torch.dtype | None:
+    """What autocast asks for on CUDA; None without it, and on the CPU, whose loops are for float32."""
     if not features.is_cuda or not torch.is_autocast_enabled():
-        return False
+        return None
     if hasattr(torch, "get_autocast_dtype"):
-        return torch.get_autocast_dtype("cuda") == torch.float16
-    return torch.get_autocast_gpu_dtype() == torch.float16  # torch before 2.4
+        return torch.get_autocast_dtype("cuda")
+    return torch.get_autocast_gpu_dtype()  # torch before 2.4
+
+
+def pad_channels(
+    features: Float[Tensor, "V I"], weight: Float[Tensor, "O k k k I"]
+) -> tuple[Float[Tensor, "V padded_I"], Float[Tensor, "padded_O k k k padded_I"]]:
+    """Both with zeros behind their channels, up to multiples of 8: what tensor cores take in half precision."""
+    num_outputs, num_inputs = len(weight), weight.shape[4]
+    more = -num_inputs % 8
+    return F.pad(features, (0, more)), F.pad(weight, (0, more, 0, 0, 0, 0, 0, 0, 0, -num_outputs % 8))
 
 
 class _SparseConv(nn.Module):
@@ -94,7 +104,9 @@ class _SparseConv(nn.Module):
         self.backend = backend
         self.weight = nn.Parameter(torch.empty(out_channels, kernel_size, kernel_size, kernel_size, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self._spconv_layers: dict[bool, Any] = {}  # by "on CUDA"; in a dict, so that torch does not see them
+        self._spconv_layers: dict[
+            tuple[int, int, bool], Any
+        ] = {}  # by channels and "on CUDA"; in a dict, so that torch does not see them
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -128,24 +140,32 @@ class _SparseConv(nn.Module):
         """Features and coordinates that spconv's layer of this name gives for voxels in a box of this shape."""
         spconv = _import_spconv()
         assert spconv is not None
-        on_cuda = x.features.is_cuda
-        if on_cuda not in self._spconv_layers:
-            self._spconv_layers[on_cuda] = self._make_spconv_layer(spconv, on_cuda)
-        layer = self._spconv_layers[on_cuda]
+        # spconv has no bfloat16.
+        dtype = torch.float16 if _autocast_dtype(x.features) == torch.float16 else self.weight.dtype
+        given, weight = x.features.to(dtype), self.weight.to(dtype)
+        if dtype == torch.float16:
+            given, weight = pad_channels(given, weight)
+        kind = (weight.shape[4], len(weight), x.features.is_cuda)
+        if kind not in self._spconv_layers:
+            self._spconv_layers[kind] = self._make_spconv_layer(spconv, *kind)
+        layer = self._spconv_layers[kind]
         # spconv has gradients in training mode only, and only then makes what they need of a submanifold map.
         layer.train(torch.is_grad_enabled())
         layer.indice_key = f"{key} {layer.training}" if self.spconv_name == "SubMConv3d" else key
         maps = x.grid.shared.setdefault("spconv maps", {})
-        dtype = torch.float16 if _autocasts_to_half(x.features) else self.weight.dtype
         with torch.autocast(x.features.device.type, enabled=False):
             tensor = spconv.SparseConvTensor(
-                x.features.to(dtype).contiguous(), x.coords.contiguous(), list(shape), x.batch_size, indice_dict=maps
+                given.contiguous(), x.coords.contiguous(), list(shape), x.batch_size, indice_dict=maps
             )
-            out = torch.func.functional_call(layer, {"weight": self.weight.to(dtype)}, (tensor,))
+            out = torch.func.functional_call(layer, {"weight": weight}, (tensor,))
         maps.update(out.indice_dict)
-        return out.features, out.indices
+        return out.features[:, : self.out_channels], out.indices
 
-    def _make_spconv_layer(self, spconv: ModuleType, on_cuda: bool) -> nn.Module:
+    def _by_pairs(self, features: Float[Tensor, "V I"], kernel_map: KernelMap) -> Float[Tensor, "W O"]:
+        dtype = _autocast_dtype(features) or self.weight.dtype
+        return pair_conv(features.to(dtype), self.weight.to(dtype), kernel_map)
+
+    def _make_spconv_layer(self, spconv: ModuleType, in_channels: int, out_channels: int, on_cuda: bool) -> nn.Module:
         """A layer of spconv without parameters of its own; on the CPU it has only its native algorithm."""
         options: dict[str, object] = {
             "bias": False,
@@ -155,7 +175,7 @@ class _SparseConv(nn.Module):
         if self.spconv_name == "SparseConv3d":
             options["stride"] = 2
         with torch.device("meta"):
-            return getattr(spconv, self.spconv_name)(self.in_channels, self.out_channels, self.kernel_size, **options)
+            return getattr(spconv, self.spconv_name)(in_channels, out_channels, self.kernel_size, **options)
 
     def _finish(self, features: Tensor, grid: VoxelGrid) -> SparseTensor:
         return SparseTensor(features if self.bias is None else features + self.bias, grid)
@@ -192,7 +212,7 @@ class SubmanifoldConv3d(_SparseConv):
         if self._uses_spconv(x):
             features, _ = self._spconv(x, f"submanifold {x.stride} {self.kernel_size}", x.grid.extent)
         else:
-            features = pair_conv(x.features.to(self.weight.dtype), self.weight, x.grid.submanifold(self.kernel_size))
+            features = self._by_pairs(x.features, x.grid.submanifold(self.kernel_size))
         return self._finish(features, x.grid)
 
 
@@ -215,7 +235,7 @@ class DownsampleConv3d(_SparseConv):
         """Features of the voxels of twice the size."""
         if not self._uses_spconv(x):
             grid, kernel_map = x.grid.coarser()
-            return self._finish(pair_conv(x.features.to(self.weight.dtype), self.weight, kernel_map), grid)
+            return self._finish(self._by_pairs(x.features, kernel_map), grid)
         # spconv leaves out the last voxel of an odd extent.
         even = tuple(n + n % 2 for n in x.grid.extent)
         features, coords = self._spconv(x, f"downsample {x.stride}", even)
@@ -257,5 +277,5 @@ class UpsampleConv3d(_SparseConv):
             features, _ = self._spconv(x, f"downsample {finer.stride}", x.grid.extent)
         else:
             kernel_map = finer.coarser()[1].transposed()
-            features = pair_conv(x.features.to(self.weight.dtype), self.weight, kernel_map)
+            features = self._by_pairs(x.features, kernel_map)
         return self._finish(features, finer)

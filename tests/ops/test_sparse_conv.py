@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pcseg.ops import sparse_conv
+from pcseg.ops.conv_kernels import tile_vectors
 from pcseg.ops.neighbors import VoxelGrid
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
@@ -107,6 +108,15 @@ def test_float32_is_near_float64(rng: np.random.Generator, channels: tuple[int, 
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
 
 
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_tiles_waste_the_fewest_columns(itemsize: int) -> None:
+    for channels in range(1, 200):
+        num_vectors, tile = tile_vectors(channels, itemsize)
+        columns = {num: -(-channels // (tile // num_vectors * num)) * (tile // num_vectors * num) for num in (1, 2, 3)}
+        assert columns[num_vectors] == min(columns.values())
+        assert all(columns[wider] > columns[num_vectors] for wider in range(num_vectors + 1, 4))
+
+
 def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
     """bfloat16 takes torch's own operations instead of the compiled loops."""
     grid = VoxelGrid(random_coords(rng, 500), 2)
@@ -118,6 +128,20 @@ def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
     torch.testing.assert_close(half.float(), out, rtol=0.1, atol=0.05)
     half.float().sum().backward()
     assert layer.weight.grad is not None
+
+
+def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
+    """Six input channels, as colours and coordinates have, are none that half precision takes."""
+    grid = VoxelGrid(random_coords(rng, 300), 2)
+    features, weight = torch.randn(300, 6), torch.randn(12, 3, 3, 3, 6)
+    padded_features, padded_weight = sparse_conv.pad_channels(features, weight)
+    assert padded_features.shape == (300, 8)
+    assert padded_weight.shape == (16, 3, 3, 3, 8)
+    out = pair_conv(padded_features, padded_weight, grid.submanifold(3))
+    torch.testing.assert_close(out[:, :12], pair_conv(features, weight, grid.submanifold(3)))
+    assert (out[:, 12:] == 0).all()
+    again = sparse_conv.pad_channels(padded_features, padded_weight)
+    assert again[0].shape == padded_features.shape
 
 
 def test_autocast_does_not_break_it(rng: np.random.Generator) -> None:
@@ -258,6 +282,22 @@ def test_spconv_says_what_it_cannot_do(rng: np.random.Generator) -> None:
         SubmanifoldConv3d(6, 6, backend="spconv")(x)
     with torch.no_grad(), pytest.raises(ValueError, match="different backends"):
         UpsampleConv3d(6, 6, backend="torch")(DownsampleConv3d(6, 6, backend="spconv")(x))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["torch", "spconv"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_on_cuda(rng: np.random.Generator, backend: sparse_conv.Backend, dtype: torch.dtype) -> None:
+    if backend == "spconv" and not HAS_SPCONV:
+        pytest.skip("spconv is not installed")
+    coords, features = random_coords(rng, 900).cuda(), torch.randn(900, 6).cuda()
+    network = _Network(backend).cuda()
+    expected = network(SparseTensor(features, VoxelGrid(coords, 2))).features
+    with torch.autocast("cuda", dtype=dtype):
+        found = network(SparseTensor(features, VoxelGrid(coords, 2))).features
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05 * expected.abs().max().item())
+    found.float().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 @pytest.mark.gpu

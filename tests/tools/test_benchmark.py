@@ -5,10 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from tools.benchmarks.conv import conv
 from tools.benchmarks.criterion import CRITERIA, criterion_step
+from tools.benchmarks.device import count_waits
 from tools.benchmarks.metrics import metrics
 from tools.benchmarks.timing import median_ms
+from tools.benchmarks.train import PHASES, train
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -37,3 +41,36 @@ def test_metrics_agree_with_the_straightforward_way() -> None:
     assert result["largest_difference"] == 0
     assert len(result["ms_per_scene"]) == 4
     assert result["kib_kept_per_scene"] < 20
+
+
+def test_convolutions_agree_and_are_timed() -> None:
+    """Where spconv is installed, the benchmark itself compares the numbers of both."""
+    before = torch.get_num_threads()
+    result = conv(rounds=1, num_points=2000)
+    assert torch.get_num_threads() == before
+    assert result["pairs"] > result["voxels"] > 500
+    for what in ("pairs", "32 channels, forward", "96 channels, backward"):
+        assert result[f"1 thread, {what}"]["pcseg"]["cpu_ms"] >= 0
+
+
+def test_reads_are_counted_outside_the_optimizer() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight])  # reads its number of steps
+
+    def step() -> None:
+        loss = weight.sum() * (1 if (weight > 0).all() else 2) + weight[weight > 0].sum()
+        loss.backward()
+        optimizer.step()
+
+    # The condition, and the second index, forward and backward.
+    assert count_waits(step, torch.device("cpu")) == 3
+
+
+def test_phases_of_training_add_up() -> None:
+    result = train(rounds=1, num_points=3000, num_rooms=1, workers=(0,))
+    found = result["cpu, 0 loader processes"]
+    assert set(found["shares"]) == set(PHASES)
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    assert min(found["shares"].values()) > 0
+    assert found["rooms_per_second"] > 0
+    assert 0 < found["share_waiting_for_loader"] < 1

@@ -1,20 +1,26 @@
 """Speed and memory of the criteria on random predictions."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 
+from pcseg.losses.criterion import Criterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.set_criterion import SetCriterion
+from tools.benchmarks.device import count_waits, devices, wait_for
 from tools.benchmarks.timing import Step, median_ms, peak_memory_mb
 
-CRITERIA: dict[str, Callable[[], torch.nn.Module]] = {
+CRITERIA: dict[str, Callable[[], Criterion]] = {
     "competitive (softmax)": lambda: InfluencerCriterion(18),
     "Hungarian (sigmoid)": lambda: SetCriterion(18),
     "Hungarian (softmax)": lambda: SetCriterion(18, mask_activation="softmax"),
     "competitive (sigmoid)": lambda: InfluencerCriterion(18, mask_activation="sigmoid"),
 }
+CPU = torch.device("cpu")
+# Queries, instances, tokens of a mask.
+SIZES = ((100, 20, 2000), (100, 60, 2000), (400, 20, 2000), (400, 60, 2000), (400, 60, 20_000))
 
 
 class _EndOfGraph(torch.autograd.Function):
@@ -29,13 +35,16 @@ class _EndOfGraph(torch.autograd.Function):
         return None
 
 
-def criterion_step(name: str, num_queries: int, num_instances: int, warm_up: bool = False) -> Step:
-    """Forward and backward of a criterion on random predictions: batch 4, 7 layers, 2000 superpoints."""
-    batch_size, num_layers, num_tokens, num_classes = 4, 7, 20 if warm_up else 2000, 18
+@lru_cache(maxsize=1)
+def _predictions(
+    num_queries: int, num_instances: int, num_tokens: int, device: torch.device
+) -> tuple[list[dict[str, Any]], list[dict[str, torch.Tensor]]]:
+    """Layers and targets: batch 4, 7 layers; the candidates share them, as large ones fill the memory."""
+    batch_size, num_layers, num_classes = 4, 7, 18
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator).requires_grad_()
+        return torch.randn(*shape, generator=generator).to(device).requires_grad_()
 
     layers = [
         {
@@ -47,12 +56,26 @@ def criterion_step(name: str, num_queries: int, num_instances: int, warm_up: boo
     ]
     targets = [
         {
-            "labels": torch.randint(num_classes, (num_instances,), generator=generator),
-            "instance_labels": torch.randint(num_instances + 1, (num_tokens,), generator=generator),
+            "labels": torch.randint(num_classes, (num_instances,), generator=generator).to(device),
+            "instance_labels": torch.randint(num_instances + 1, (num_tokens,), generator=generator).to(device),
         }
         for _ in range(batch_size)
     ]
+    return layers, targets
+
+
+def criterion_step(
+    name: str,
+    num_queries: int,
+    num_instances: int,
+    num_tokens: int = 2000,
+    device: torch.device = CPU,
+    warm_up: bool = False,
+) -> Step:
+    """Forward and backward of a criterion on random predictions."""
+    layers, targets = _predictions(num_queries, num_instances, 20 if warm_up else num_tokens, device)
     criterion = CRITERIA[name]()
+    criterion.check_values = False  # as in training
 
     def step() -> None:
         ends: list[dict[str, Any]] = [
@@ -62,25 +85,37 @@ def criterion_step(name: str, num_queries: int, num_instances: int, warm_up: boo
             }
             for x in layers
         ]
-        criterion.total(criterion({**ends[-1], "aux_outputs": ends[:-1]}, targets)).backward()  # type: ignore[operator]
+        criterion.total(criterion({**ends[-1], "aux_outputs": ends[:-1]}, targets)).backward()
+        wait_for(device)
 
     return step
 
 
 def criterion(rounds: int) -> dict[str, Any]:
-    """The criteria, forward and backward, float32: batch 4, 7 layers, N 2000."""
+    """The criteria, forward and backward, float32: batch 4, 7 layers; on the CPU and, where there is one, on a GPU."""
     result: dict[str, Any] = {}
-    print(f"{'criterion, ms (and MB at the peak)':<40}" + "".join(f"{name:>24}" for name in CRITERIA))
-    for num_queries in (100, 400):
-        for num_instances in (20, 60):
-            steps = {name: criterion_step(name, num_queries, num_instances) for name in CRITERIA}
-            times = median_ms(steps, rounds)
-            memory = {name: peak_memory_mb(criterion_step, name, num_queries, num_instances) for name in CRITERIA}
-            cells = [
-                f"{times[name]:.1f} ({memory[name]:.0f})" if memory[name] else f"{times[name]:.1f}" for name in times
-            ]
-            print(f"{f'M {num_queries}, K {num_instances}':<40}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
-            result[f"M{num_queries}_K{num_instances}"] = {
-                name: {"ms": times[name], "peak_mb": memory[name]} for name in CRITERIA
+    for device in devices():
+        title = f"{device.type}: ms (MB at the peak; waits for the device)"
+        print(f"{title:<50}" + "".join(f"{name:>24}" for name in CRITERIA))
+        for num_queries, num_instances, num_tokens in SIZES:
+            size = (num_queries, num_instances, num_tokens, device)
+            # Seconds a round: a few are enough.
+            few = rounds if num_tokens <= 2000 or device.type == "cuda" else min(rounds, 2)
+            times = median_ms({name: criterion_step(name, *size) for name in CRITERIA}, few)
+            row = {
+                name: {
+                    "ms": ms,
+                    "peak_mb": peak_memory_mb(criterion_step, name, *size) if device.type == "cpu" else None,
+                    "waits": count_waits(criterion_step(name, *size), device),
+                }
+                for name, ms in times.items()
             }
+            cells = []
+            for found in row.values():
+                peak = f"{found['peak_mb']:.0f}; " if found["peak_mb"] is not None else ""
+                cells.append(f"{found['ms']:.1f} ({peak}{found['waits']})")
+            title = f"N {num_tokens}, M {num_queries}, K {num_instances}"
+            print(f"{title:<50}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
+            key = f"M{num_queries}_K{num_instances}" + ("" if num_tokens == 2000 else f"_N{num_tokens}")
+            result[key if device.type == "cpu" else f"{device.type}_{key}"] = row
     return result

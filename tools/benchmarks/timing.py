@@ -21,16 +21,26 @@ def keep_freed_memory() -> None:
         mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
 
 
-def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each step; the steps take turns, after one round to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
+def median_times(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median milliseconds of each step, by the clock and of the processor.
+
+    The steps take turns, after one round to warm up. The second number adds up all threads, and leaves out
+    the time in which other processes had the processor.
+    """
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in range(rounds + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.process_time()
             step()
             if turn:
-                times[name].append(time.perf_counter() - start)
-    return {name: 1000 * statistics.median(values) for name, values in times.items()}
+                times[name].append((time.perf_counter() - start, time.process_time() - start_cpu))
+    wall, cpu = ({k: 1000 * statistics.median(t[i] for t in v) for k, v in times.items()} for i in (0, 1))
+    return {name: (wall[name], cpu[name]) for name in steps}
+
+
+def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
+    """The clock's part of `median_times`."""
+    return {name: wall for name, (wall, _) in median_times(steps, rounds).items()}
 
 
 def peak_memory_mb(make_step: Callable[..., Step], *args: Any) -> float | None:

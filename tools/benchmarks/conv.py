@@ -1,0 +1,121 @@
+"""Speed of sparse convolution on the CPU, against spconv's own native code."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from pcseg.data.synthetic import make_room
+from pcseg.ops.neighbors import VoxelGrid, submanifold_map, voxel_order
+from pcseg.ops.pair_conv import pair_conv
+from pcseg.ops.voxelize import voxelize
+from tools.benchmarks.timing import Step, median_times
+
+VOXEL_SIZE = 0.02
+CHANNELS = (32, 96)
+
+
+def room_coords(num_points: int) -> torch.Tensor:
+    """Voxels of a room in the order in which the U-Net takes them, int32 (V, 4); 300,000 points make about 150,000."""
+    cells = voxelize(make_room(1, 2, num_points=num_points).xyz, VOXEL_SIZE).coords
+    coords = torch.from_numpy(np.pad(cells, ((0, 0), (1, 0))))
+    order = voxel_order(coords, 1)
+    return coords if order is None else coords[order].contiguous()
+
+
+class Spconv:
+    """spconv's native algorithm, called below its layers: their backward asks for CUDA before it looks at the device.
+
+    Raises:
+        ImportError: spconv is not installed.
+    """
+
+    def __init__(self, coords: torch.Tensor) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it uses names that torch has deprecated
+            import spconv.pytorch as spconv
+            from spconv.pytorch import ops
+
+        self.ops, self.algorithm, self.coords = ops, spconv.ConvAlgo.Native, coords
+        self.extent = [n + 1 for n in coords[:, 1:].amax(dim=0).tolist()]
+        self.pairs, self.counts = self.find_pairs()
+
+    def find_pairs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        ones = [1, 1, 1]
+        _, pairs, counts = self.ops.get_indice_pairs(
+            self.coords, 1, self.extent, self.algorithm, [3, 3, 3], ones, ones, ones, [0, 0, 0], subm=True
+        )
+        return pairs, counts
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return self.ops.indice_conv(x, weight, self.pairs, self.counts, len(x), subm=True, algo=self.algorithm)
+
+    def backward(self, x: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.ops.indice_conv_backward(x, weight, grad, self.pairs, self.counts, subm=True, algo=self.algorithm)
+
+
+def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
+    """A submanifold convolution 3x3x3 on the voxels of a room at 2 cm, float32: pairs, forward, backward."""
+    coords = room_coords(num_points)
+    kernel_map = VoxelGrid(coords, 1).submanifold(3)
+    num_pairs = len(kernel_map.in_index)
+    result: dict[str, Any] = {"voxels": len(coords), "pairs": num_pairs}
+    print(f"{len(coords):,} voxels, {num_pairs / len(coords):.1f} pairs each")
+    try:
+        spconv = Spconv(coords)
+    except ImportError as error:
+        spconv = None
+        print(f"spconv is not installed ({error})")
+    before = torch.get_num_threads()
+    threads = sorted({1, torch.multiprocessing.cpu_count()})
+    print(f"{'ms by the clock (of the processor)':<40}{'pcseg':>20}{'spconv':>20}{'times as fast':>20}")
+    try:
+        for num_threads in threads:
+            torch.set_num_threads(num_threads)
+            rows: dict[str, dict[str, Step]] = {"pairs": {"pcseg": lambda: submanifold_map(coords, 1)}}
+            if spconv is not None:
+                rows["pairs"]["spconv"] = spconv.find_pairs
+            for channels in CHANNELS:
+                rows |= _steps(channels, kernel_map, spconv)
+            for name, steps in rows.items():
+                times = median_times(steps, rounds)
+                title = f"{num_threads} thread{'s' * (num_threads > 1)}, {name}"
+                _print_row(title, times)
+                result[title] = {k: {"ms": wall, "cpu_ms": cpu} for k, (wall, cpu) in times.items()}
+    finally:
+        torch.set_num_threads(before)
+    return result
+
+
+def _steps(channels: int, kernel_map: Any, spconv: Spconv | None) -> dict[str, dict[str, Step]]:
+    """Forward and backward of both, once they have been found to give the same."""
+    generator = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(kernel_map.num_in, channels, generator=generator) for _ in range(2))
+    weight = torch.randn(channels, 3, 3, 3, channels, generator=generator) / (27 * channels) ** 0.5
+    inputs = (x.clone().requires_grad_(), weight.clone().requires_grad_())
+    out = pair_conv(*inputs, kernel_map)
+
+    def forward() -> torch.Tensor:
+        with torch.no_grad():
+            return pair_conv(x, weight, kernel_map)
+
+    def backward() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(out, inputs, grad, retain_graph=True)
+
+    steps: dict[str, dict[str, Step]] = {"forward": {"pcseg": forward}, "backward": {"pcseg": backward}}
+    if spconv is not None:
+        theirs = (spconv.forward(x, weight), *spconv.backward(x, weight, grad))
+        for a, b in zip((forward(), *backward()), theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+        steps["forward"]["spconv"] = lambda: spconv.forward(x, weight)
+        steps["backward"]["spconv"] = lambda: spconv.backward(x, weight, grad)
+    return {f"{channels} channels, {name}": pair for name, pair in steps.items()}
+
+
+def _print_row(title: str, times: dict[str, tuple[float, float]]) -> None:
+    cells = [f"{wall:.0f} ({cpu:.0f})" for wall, cpu in times.values()]
+    if "spconv" in times:
+        wall, cpu = (theirs / ours for ours, theirs in zip(times["pcseg"], times["spconv"]))
+        cells.append(f"{wall:.2f} ({cpu:.2f})")
+    print(f"{title:<40}" + "".join(f"{cell:>20}" for cell in cells), flush=True)

@@ -1,0 +1,129 @@
+"""Speed of training: rooms a second, where the time of a step goes, and how often the host waits for the device."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcseg import config as cfg
+from pcseg.data.sampler import VisitSampler
+from pcseg.data.store import Source, write_room
+from pcseg.data.synthetic import make_room
+from pcseg.engine.loading import load_batches
+from pcseg.engine.stepper import Stepper
+from pcseg.ops.superpoints import over_segment
+from pcseg.run import Run
+from pcseg.structures import SceneBatch
+from tools.benchmarks.device import count_waits, devices, wait_for
+
+CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"
+PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optimizer")
+WARM_UP = 3  # steps that are not counted
+
+
+def train(rounds: int, num_points: int = 60_000, num_rooms: int = 4, workers: Sequence[int] = (0, 2)) -> dict[str, Any]:
+    """The recipe of configs/synthetic.yaml on rooms made on the spot, on the CPU and, where there is one, on a GPU."""
+    result: dict[str, Any] = {"points": num_points, "steps": 4 * rounds}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(num_rooms):
+            room = make_room(1, seed, num_points=num_points)
+            write_room(Path(folder), room.with_(superpoint=over_segment(room.xyz, room.rgb)), "s3dis", Source("", ""))
+        for device in devices():
+            for num in workers:
+                overrides = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}"]
+                title = f"{device.type}, {num} loader processes"
+                result[title] = _measure(cfg.load(CONFIG, overrides), device, 4 * rounds)
+                _print(title, result[title])
+    return result
+
+
+def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[str, Any]:
+    run = Run(config, Path("unused"), device)
+    stepper = run.stepper
+    stepper.model.train()
+
+    def batches() -> Iterator[SceneBatch]:
+        sampler = VisitSampler(len(run.rooms), config.train.batch_size, num_steps + WARM_UP, seed=0)
+        return load_batches(run.rooms, sampler, config.train.num_workers)
+
+    # First without a look at the phases, as each look waits for the device.
+    start, waiting, longest, num_rooms = 0.0, 0.0, 0.0, 0
+    loader = batches()
+    for number in range(-WARM_UP, num_steps):
+        if number == 0:
+            wait_for(device)
+            start = time.perf_counter()
+        asked = time.perf_counter()
+        batch = next(loader)
+        if number >= 0:
+            waiting += (waited := time.perf_counter() - asked)
+            longest, num_rooms = max(longest, waited), num_rooms + len(batch)
+        stepper.step([batch])
+    wait_for(device)
+    seconds = time.perf_counter() - start
+    shares = _phases(stepper, batches(), device)
+    batch = next(batches())
+    return {
+        "rooms_per_second": num_rooms / seconds,
+        "share_waiting_for_loader": waiting / seconds,
+        "longest_wait_ms": 1000 * longest,
+        "shares": shares,
+        "waits": count_waits(lambda: stepper.step([batch]), device),
+    }
+
+
+def _phases(stepper: Stepper, loader: Iterator[SceneBatch], device: torch.device) -> dict[str, float]:
+    """Share of each phase in the time of a step, when the device is done with one before the next begins."""
+    spent = dict.fromkeys(PHASES, 0.0)
+    last = time.perf_counter()
+
+    def mark(phase: str) -> None:
+        nonlocal last
+        wait_for(device)
+        spent[phase] += time.perf_counter() - last
+        last = time.perf_counter()
+
+    with _marked(stepper, mark):
+        for number, batch in enumerate(loader):
+            mark("loading")
+            stepper.step([batch])
+            mark("optimizer")
+            if number == WARM_UP - 1:
+                spent = dict.fromkeys(PHASES, 0.0)
+    return {phase: seconds / sum(spent.values()) for phase, seconds in spent.items()}
+
+
+@contextmanager
+def _marked(stepper: Stepper, mark: Callable[[str], None]) -> Iterator[None]:
+    """Calls mark(phase) at the end of forward, criterion and backward of every step."""
+    hooks = [
+        stepper.model.register_forward_hook(lambda *_: mark("forward")),
+        stepper.criterion.register_forward_hook(lambda *_: mark("criterion")),
+    ]
+    unscale = stepper.scaler.unscale_
+
+    def after_backward(optimizer: torch.optim.Optimizer) -> None:
+        mark("backward")
+        unscale(optimizer)
+
+    stepper.scaler.unscale_ = after_backward  # the first thing after backward
+    try:
+        yield
+    finally:
+        stepper.scaler.unscale_ = unscale
+        for hook in hooks:
+            hook.remove()
+
+
+def _print(title: str, found: dict[str, Any]) -> None:
+    shares = ", ".join(f"{phase} {share:.0%}" for phase, share in found["shares"].items())
+    print(f"{title}: {found['rooms_per_second']:.1f} rooms a second")
+    print(
+        f"  waiting for the loader {found['share_waiting_for_loader']:.1%}, at most {found['longest_wait_ms']:.0f} ms"
+    )
+    print(f"  {shares}")
+    print(f"  {found['waits']} waits of the host for the device in a step", flush=True)
