@@ -85,6 +85,12 @@ class EmbeddingInfluencerLoss(nn.Module):
         return _mean(segment_mean((square / self.follower_margin**2).log(), segment, len(ids)).exp())
 
 
+@torch.no_grad()
+def pairs_within(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], radius: float) -> Int64[Tensor, "2 E"]:
+    """Pairs (row of a, row of b) at most `radius` apart, beyond which a margin of that size has no gradient."""
+    return (torch.cdist(a, b) <= radius).nonzero().T
+
+
 def _distances(
     a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], labels: Int64[Tensor, "N"], pairs: Int64[Tensor, "2 E"] | None
 ) -> Float[Tensor, "R"]:

@@ -1,12 +1,13 @@
-"""InfluencerFormer: sparse U-Net on voxels, mean over each superpoint, query decoder."""
+"""InfluencerFormer: sparse U-Net on voxels, mean over each superpoint, query decoder or two embeddings."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.ops.segment import segment_mean
-from pcseg.structures import DecoderOutput, SceneBatch
+from pcseg.structures import DecoderOutput, EmbeddingOutput, SceneBatch
 
 
 class InfluencerFormer(nn.Module):
@@ -14,10 +15,10 @@ class InfluencerFormer(nn.Module):
 
     Args:
         unet: voxel features to voxel features.
-        decoder: superpoint features to queries.
+        decoder: superpoint features to queries, or to embeddings.
     """
 
-    def __init__(self, unet: SparseUNet, decoder: QueryDecoder) -> None:
+    def __init__(self, unet: SparseUNet, decoder: QueryDecoder | EmbeddingHeads) -> None:
         super().__init__()
         self.unet = unet
         self.decoder = decoder
@@ -33,8 +34,8 @@ class InfluencerFormer(nn.Module):
             weights=batch.pair_points.to(voxels.dtype),
         )
 
-    def forward(self, batch: SceneBatch) -> DecoderOutput:
-        """Objects of every room of the batch."""
+    def forward(self, batch: SceneBatch) -> DecoderOutput | EmbeddingOutput:
+        """Objects of every room of the batch, or the embeddings that become objects."""
         features = self.superpoint_features(batch)
         return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets)
 

@@ -1,0 +1,142 @@
+"""The criterion of two embeddings, against its loss called by hand, and with input that it must refuse."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pcseg.losses.embedding_criterion import EmbeddingCriterion, reached_iou
+from pcseg.losses.embedding_influencer import EmbeddingInfluencerLoss
+from tests.reference import greedy_clusters as slow
+
+SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
+
+
+def _outputs():
+    def rooms(*shape):
+        return [torch.randn(n, *shape, requires_grad=True) for n in SIZES]
+
+    return {
+        "pred_followers": rooms(4),
+        "pred_influencers": rooms(4),
+        "pred_influence": rooms(),
+        "pred_semantic": rooms(5),
+        "pred_centers": rooms(3),
+    }
+
+
+def _targets():
+    return [
+        {
+            "labels": torch.randint(0, 5, (k,)),
+            "instance_labels": torch.cat([torch.arange(1, k + 1), torch.randint(-1, k + 1, (n - k,))]),
+            "semantic_labels": torch.randint(-1, 5, (n,)),
+            "centers": torch.randn(k, 3),
+        }
+        for n, k in zip(SIZES, COUNTS, strict=True)
+    ]
+
+
+def test_losses_are_those_of_the_scenes():
+    outputs, targets = _outputs(), _targets()
+    found = EmbeddingCriterion("all", radius=1.5, neg_ratio=2.0)(outputs, targets)
+    loss = EmbeddingInfluencerLoss(neg_ratio=2.0)
+    parts = []
+    for b, target in enumerate(targets):
+        ids = target["instance_labels"]
+        followers, influencers = outputs["pred_followers"][b], outputs["pred_influencers"][b]
+        terms = loss(followers, influencers, ids)
+        iou = slow.reached_iou(followers.detach().numpy(), influencers.detach().numpy(), ids.numpy(), 1.5)
+        iou = torch.tensor(iou, dtype=torch.float32)[ids >= 0]
+        influence = F.binary_cross_entropy_with_logits(outputs["pred_influence"][b][ids >= 0], iou)
+        parts.append([terms["follower_influencer_loss"], terms["influencer_influencer_loss"], influence])
+    for column, key in enumerate(("followers", "influencers", "influence")):
+        torch.testing.assert_close(found[f"loss_{key}"], sum(p[column] for p in parts) / 3)
+    assert set(found) == {f"loss_{n}" for n in ("followers", "influencers", "influence", "semantic", "center")}
+
+
+def test_pairs_within_the_margins_leave_the_same_terms_with_another_mean():
+    outputs, targets = _outputs(), _targets()
+    near = EmbeddingCriterion("radius")(outputs, targets)
+    every = EmbeddingCriterion("all")(outputs, targets)
+    assert near["loss_influencers"] > every["loss_influencers"] > 0
+    torch.testing.assert_close(near["loss_influence"], every["loss_influence"])
+
+
+@pytest.mark.parametrize("radius", [0.3, 2.0, 100.0])
+def test_reached_iou_is_that_of_the_plain_loop(radius):
+    followers, influencers, labels = torch.randn(40, 3), torch.randn(40, 3), torch.randint(-1, 4, (40,)) * 7
+    labels[labels < 0] = -1
+    found = reached_iou(followers, influencers, labels, radius)
+    expected = slow.reached_iou(followers.numpy(), influencers.numpy(), labels.numpy(), radius)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_perfect_embeddings_cost_nothing():
+    labels = torch.tensor([1, 1, 2, 2, 0])
+    places = torch.tensor([[0.0, 0, 0], [9, 0, 0], [0, 9, 0]])[labels].requires_grad_()
+    outputs = {
+        "pred_followers": [places],
+        "pred_influencers": [places],
+        "pred_influence": [torch.tensor([30.0, 30, 30, 30, -30])],
+    }
+    criterion = EmbeddingCriterion()
+    losses = criterion(outputs, [{"labels": torch.tensor([3, 4]), "instance_labels": labels}])
+    assert criterion.total(losses) < 1e-6
+
+
+@pytest.mark.parametrize("pairs", ["radius", "all"])
+def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
+    criterion = EmbeddingCriterion(pairs)
+    outputs, targets = _outputs(), _targets()
+    full = criterion(outputs, targets)
+    criterion.total(full).backward()
+    assert all(room.grad.isfinite().all() for rooms in outputs.values() for room in rooms)
+    for nothing in (0, -1):
+        empty = [
+            {**t, "labels": t["labels"][:0], "instance_labels": torch.full_like(t["instance_labels"], nothing)}
+            for t in targets
+        ]
+        losses = criterion(outputs, empty)
+        assert set(losses) == set(full)
+        assert all(value.isfinite() for value in losses.values())
+        criterion.total(losses).backward()
+
+
+def test_ignored_tokens_are_as_if_absent():
+    outputs, targets = _outputs(), _targets()
+    kept = [t["instance_labels"] >= 0 for t in targets]
+    for target, keep in zip(targets, kept, strict=True):
+        target["semantic_labels"][~keep] = -1
+    less = {key: [room[k] for room, k in zip(rooms, kept, strict=True)] for key, rooms in outputs.items()}
+    fewer = [
+        {k: v[keep] if k.endswith("_labels") else v for k, v in t.items()}
+        for t, keep in zip(targets, kept, strict=True)
+    ]
+    criterion = EmbeddingCriterion()
+    found, expected = criterion(outputs, targets), criterion(less, fewer)
+    for key in expected:
+        torch.testing.assert_close(found[key], expected[key])
+
+
+def test_weights_count():
+    outputs, targets = _outputs(), _targets()
+    criterion = EmbeddingCriterion(weight_dict={"loss_center": 3.0})
+    losses = criterion(outputs, targets)
+    torch.testing.assert_close(criterion.total(losses), sum(losses.values()) + 2 * losses["loss_center"])
+    with pytest.raises(ValueError, match=r"radius must be positive, got 0\.0"):
+        EmbeddingCriterion(radius=0.0)
+    with pytest.raises(ValueError, match="loss_mask"):
+        EmbeddingCriterion(weight_dict={"loss_mask": 3.0})
+
+
+def test_bad_input_is_named():
+    outputs, targets = _outputs(), _targets()
+    criterion = EmbeddingCriterion()
+    with pytest.raises(ValueError, match="pred_followers holds 3 scenes, targets 2"):
+        criterion(outputs, targets[:2])
+    with pytest.raises(ValueError, match=r"scene 0: instance_labels must have shape \(25,\)"):
+        criterion(outputs, [{**targets[0], "instance_labels": targets[1]["instance_labels"]}, *targets[1:]])
+    outputs["pred_influencers"][1].data[3, 2] = torch.nan
+    with pytest.raises(ValueError, match="scene 1: pred_influencers of the last layer must be finite"):
+        criterion(outputs, targets)

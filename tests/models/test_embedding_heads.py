@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from pcseg.models.embedding_heads import EmbeddingHeads
+
+
+def _inputs(sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    count = sum(sizes)
+    return torch.randn(count, 12), torch.randn(count, 3), torch.tensor([0, *sizes]).cumsum(0)
+
+
+@pytest.mark.parametrize("votes", [True, False])
+def test_shapes(votes: bool) -> None:
+    heads = EmbeddingHeads(12, 5, width=16, dimensions=4, votes=votes)
+    output = heads(*_inputs((7, 1)))
+    shapes = {key: [tuple(room.shape) for room in rooms] for key, rooms in output.items()}
+    expected = {
+        "pred_followers": [(7, 4), (1, 4)],
+        "pred_influencers": [(7, 4), (1, 4)],
+        "pred_influence": [(7,), (1,)],
+        "pred_semantic": [(7, 5), (1, 5)],
+    }
+    assert shapes == (expected | {"pred_centers": [(7, 3), (1, 3)]} if votes else expected)
+
+
+def test_rooms_do_not_see_each_other() -> None:
+    heads = EmbeddingHeads(12, 5, width=16)
+    features, xyz, offsets = _inputs((6, 4))
+    both = heads(features, xyz, offsets)
+    alone = heads(features[6:], xyz[6:], torch.tensor([0, 4]))
+    for key, rooms in both.items():
+        torch.testing.assert_close(rooms[1], alone[key][0])
+
+
+def test_embeddings_start_as_votes_and_do_not_move_them() -> None:
+    heads = EmbeddingHeads(12, 5, width=16, dimensions=5)
+    for head in (heads.follower_head, heads.influencer_head):
+        torch.nn.init.zeros_(head[-1].weight)
+        torch.nn.init.zeros_(head[-1].bias)
+    output = heads(*_inputs((6,)))
+    torch.testing.assert_close(output["pred_followers"][0][:, :3], output["pred_centers"][0])
+    assert not output["pred_influencers"][0][:, 3:].any()
+    output["pred_followers"][0].sum().backward()
+    assert heads.vote_head[0].weight.grad is None
+
+
+def test_every_parameter_is_trained() -> None:
+    heads = EmbeddingHeads(12, 5, width=16)
+    output = heads(*_inputs((6,)))
+    sum(rooms[0].square().sum() for rooms in output.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in heads.parameters())
+
+
+def test_too_few_dimensions() -> None:
+    with pytest.raises(ValueError, match="at least 3 dimensions, got 2"):
+        EmbeddingHeads(12, 5, dimensions=2)
