@@ -7,7 +7,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 DEMO   := outputs/demo
-SYSTEM := libgl1 libegl1 libusb-1.0-0 libgomp1 xvfb xauth chromium
+SYSTEM := libgl1 libegl1 libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
 
 .PHONY: demo test lint system clean
 
@@ -20,7 +20,7 @@ $(VENV)/base.done: pyproject.toml constraints.txt
 
 # torch-scatter has no wheel: it compiles against the installed torch, for about 7 minutes the first time.
 $(VENV)/full.done: $(VENV)/base.done
-	$(PIP) install -c constraints.txt -e '.[dev,viz,las]' setuptools wheel ninja
+	$(PIP) install -c constraints.txt -e '.[dev,viz,las,watch,sweep]' setuptools wheel ninja
 	@echo "compiling torch-scatter (about 7 minutes unless pip has the wheel already) ..."
 	$(PIP) install -c constraints.txt --no-build-isolation torch-scatter
 	@touch $@

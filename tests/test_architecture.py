@@ -12,6 +12,7 @@ LAYERS = [
     {"config"},
     {"build"},
     {"run"},
+    {"sweep"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

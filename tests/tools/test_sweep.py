@@ -1,0 +1,116 @@
+"""The command line of sweeps, with a trainer that takes no time: a whole grid, two processes, kills."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna")
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FAKE = shlex.join([sys.executable, "-S", str(ROOT / "tests" / "sweep" / "fake_train.py")])
+
+
+def _command(recipe: Path, *arguments: object) -> list[str]:
+    tool = [sys.executable, str(ROOT / "tools" / "sweep.py"), str(recipe), *map(str, arguments)]
+    return [*tool, "--command", FAKE, "--out", str(recipe.parent / "out")]
+
+
+def _sweep(recipe: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(recipe, *arguments), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data: {root: rooms, val: [a]}\ntrain: {seed: 4}\n")
+    return path
+
+
+def _num_done(recipe: Path) -> int:
+    return len(list(recipe.parent.glob("out/runs/*/*/ap.json")))
+
+
+def test_grid_of_two_processes_leaves_table_and_picture(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_MEET", "2")  # each of the two runs waits until the other one has begun
+    done = _sweep(
+        recipe, "train.steps=3", "--grid", "optimizer.lr=0.01,0.02", "--processes", 2, "--json", recipe.parent / "n"
+    )
+    assert done.returncode == 0, done.stderr
+    out = recipe.parent / "out"
+    table = (out / "table.md").read_text()
+    assert table in done.stdout
+    assert "| 0.01 | 50.4 | 60.0 | 70.0 | 4 |" in table
+    assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "table.json").read_text()) == json.loads((recipe.parent / "n").read_text())
+
+
+def test_search_puts_the_best_first(recipe: Path) -> None:
+    done = _sweep(recipe, "--search", "optimizer.lr=0.001..1:log", "--trials", 4, "--seeds", "0,1")
+    assert done.returncode == 0, done.stderr
+    settings = json.loads((recipe.parent / "out" / "table.json").read_text())["settings"]
+    means = [setting["ap"]["mean"] for setting in settings]
+    assert means == sorted(means, reverse=True)
+    assert len(means) == 4
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_sweep_goes_on(recipe: Path, how: signal.Signals) -> None:
+    arguments = ("--grid", "optimizer.lr=0.01,0.02,0.03")
+    gate = recipe.parent / "gate"
+    environment = {**os.environ, "FAKE_GATE": str(gate)}
+    killed = subprocess.Popen(_command(recipe, *arguments), stdout=subprocess.DEVNULL, env=environment)
+    slow = "out/runs/optimizer.lr=0.02*/*/calls.txt"
+    _until(lambda: any(recipe.parent.glob(slow)))
+    killed.send_signal(how)
+    killed.wait()
+    if how == signal.SIGKILL:  # its run lives on: nothing may start beside it
+        refused = _sweep(recipe, *arguments)
+        assert refused.returncode == 2
+        assert "another sweep, or a run that one left, is at work here" in refused.stderr
+    gate.touch()
+    if how == signal.SIGKILL:
+        _until(lambda: _num_done(recipe) == 2)
+        time.sleep(0.5)  # until that run has ended as well
+    assert _num_done(recipe) == (1 if how == signal.SIGTERM else 2)
+    done = _sweep(recipe, *arguments)
+    assert done.returncode == 0, done.stderr
+    calls = [path.read_text().splitlines() for path in recipe.parent.glob("out/runs/*/*/calls.txt")]
+    assert sorted(map(len, calls)) == ([1, 1, 2] if how == signal.SIGTERM else [1, 1, 1])
+    assert len(json.loads((recipe.parent / "out" / "table.json").read_text())["settings"]) == 3
+
+
+def _until(condition) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def test_failed_settings_end_in_one_sentence(recipe: Path) -> None:
+    done = _sweep(recipe, "--grid", "optimizer.lr=7,0.01")
+    assert done.returncode == 2
+    assert "error: 1 of 2 settings failed; " in done.stderr
+    assert "the rate is too high" in (recipe.parent / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--search", "optimizer.lr=0.1..1"), "--search needs --trials N"),
+        (("--grid", "optimizer.lr=0.1", "--seeds", "a"), "--seeds must be whole numbers as 0,1,2, got 'a'"),
+    ],
+)
+def test_mistakes(recipe: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = _sweep(recipe, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,76 @@
+"""Train many settings of a recipe: a grid, or a search.
+
+tools/sweep.py CONFIG [key=value ...] --grid key=v1,v2 [key2=v1,v2 ...]
+tools/sweep.py CONFIG [key=value ...] --search key=low..high[:log] [key2=v1,v2 ...] --trials N
+               [--seeds 0,1,2] [--processes P] [--out DIR] [--json FILE] [--command COMMAND]
+
+The folder keeps every run (runs/), Optuna's study (study.db), table.md, table.json and plot.png. The same command again
+goes on where it was interrupted; runs that are done are not run again. --trials may grow.
+"""
+
+import argparse
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from pcseg import config as cfg
+from pcseg.cli import run_tool, write_json
+from pcseg.files import write_whole
+from pcseg.sweep.plot import draw
+from pcseg.sweep.runner import run_sweep
+from pcseg.sweep.space import Sweep, parse_space
+from pcseg.sweep.table import Row, best_first, to_json, to_markdown
+
+TRAIN = shlex.join([sys.executable, str(Path(__file__).with_name("train.py"))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train many settings of a recipe and compare them.")
+    parser.add_argument("config", type=Path, help="recipe, as configs/synthetic.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of every run, as train.steps=100")
+    varied = parser.add_mutually_exclusive_group(required=True)
+    varied.add_argument("--grid", nargs="+", metavar="key=v1,v2", help="run every combination of these values")
+    varied.add_argument("--search", nargs="+", metavar="key=low..high[:log]", help="let Optuna look for high AP")
+    parser.add_argument("--trials", type=int, help="settings that a search tries")
+    parser.add_argument("--seeds", help="train every setting with each of these, as 0,1,2; the recipe's without it")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time")
+    parser.add_argument("--out", type=Path, help="folder of the sweep; sweeps/NAME-OF-CONFIG without it")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--command", default=TRAIN, help="what trains a recipe, called as tools/train.py is")
+    args = parser.parse_intermixed_args()
+    if (args.trials is None) != (args.search is None):
+        parser.error("--search needs --trials N, and --grid takes none")
+    if args.seeds and not re.fullmatch(r"\d+(,\d+)*", args.seeds):
+        parser.error(f"--seeds must be whole numbers as 0,1,2, got {args.seeds!r}")
+    draw([])  # says at once that matplotlib is not installed
+
+    recipe = cfg.load(args.config, args.overrides)
+    seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (recipe.train.seed,)
+    space = parse_space(args.grid or args.search)
+    out = args.out or Path("sweeps") / args.config.stem
+    command = tuple(shlex.split(args.command))
+    sweep = Sweep(args.config, tuple(args.overrides), space, args.trials, seeds, out, command)
+    # A stopped sweep stops its runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def write(rows: list[Row]) -> None:
+        ordered = best_first(rows) if args.search else rows
+        write_whole(out / "table.md", to_markdown(ordered))
+        write_json(out / "table.json", to_json(ordered))
+        write_whole(out / "plot.png", draw(ordered))
+        print(f"{len(rows)} settings done, {out / 'table.md'}", flush=True)
+
+    rows = run_sweep(sweep, processes=args.processes, on_trial=write)
+    write(rows)
+    print((out / "table.md").read_text(), end="")
+    if args.json:
+        write_json(args.json, to_json(rows))
+    failed = sum(row.failure is not None for row in rows)
+    if failed:
+        raise ValueError(f"{failed} of {len(rows)} settings failed; {out / 'table.md'} says why")
+
+
+if __name__ == "__main__":
+    run_tool(main)
