@@ -1,56 +1,135 @@
 """Objects of any scan.
 
-tools/predict.py CHECKPOINT SCAN... --out DIR
+tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METRES] [--views flips] [--device cuda]
+
+SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are not needed and
+not looked at. Of the training nothing is needed but CHECKPOINT. For each scan NAME the folder DIR gets
+
+NAME.npz            the scan and every object with class, score and mask: pcseg.inference.result_file.load_result,
+                    tools/visualize.py and tools/export.py read it
+NAME.ply            the points in their order, painted by object, with scalar fields instance, score and semantic;
+                    CloudCompare, MeshLab and Open3D read it
+NAME.instances.csv  one line per object: id, class, score, points, centre (mean of its points), corners of its
+                    axis-aligned box (metres), volume of that box (cubic metres)
+NAME.ids.npy        int32 (P,): id of the object that each point belongs to, 0 for none; the id in .ply and .csv
+NAME.png            picture of the scan and its objects
+NAME.html           page to look around in, with nothing to install
+
+Objects overlap in the .npz; in the other files each point belongs to the best of its objects, and those that score less
+than --threshold are left out (the page has a slider). A scan that cannot be read does not stop the others; exit status
+2 says that there was one.
 """
 
 import argparse
+import math
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import torch
 from tqdm import tqdm
 
 from pcseg import build
 from pcseg.cli import run_tool
-from pcseg.data.scan_files import describe, read_scan
-from pcseg.inference.result_file import save_result
-from pcseg.viz.html import write_page
-from pcseg.viz.render import room_picture, save_png
+from pcseg.data.scan_advice import check_features, describe
+from pcseg.data.scan_files import read_scan
+from pcseg.engine.prediction_files import THRESHOLD, prediction_targets, write_prediction
+from pcseg.engine.segmenter import Segmenter
+from pcseg.engine.stepper import DTYPES
+from pcseg.inference.views import ViewSet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Find the objects of scans: .ply .pcd .las .laz .npz .npy .txt")
+    args = _parse()
+    targets = prediction_targets(args.scans, args.out)
+    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
+    args.out.mkdir(parents=True, exist_ok=True)
+    given = {"views": args.views, "min_points": args.min_points}
+    if args.tile == 0:
+        given["tile_above"] = math.inf
+    elif args.tile is not None:
+        given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
+    segmenter = replace(segmenter, **{key: value for key, value in given.items() if value is not None})
+    failed = []
+    with tqdm(total=len(args.scans), unit="scan") as bar:
+        for path, target in zip(args.scans, targets):
+            try:
+                _predict(segmenter, path, target, args, bar)
+            except (ValueError, OSError) as error:
+                if len(args.scans) == 1:
+                    raise
+                bar.write(f"{path}: not predicted: {error}", file=sys.stderr)
+                failed.append(str(path))
+            bar.update()
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Find the objects of scans: .ply .pcd .las .laz .npz .npy .txt ...")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help=f"least score of an object that is shown ({THRESHOLD})"
+    )
+    parser.add_argument("--min-points", type=int, help="smaller objects are left out (as the recipe says)")
+    parser.add_argument(
+        "--tile", type=float, metavar="METRES", help="larger scans go in tiles of this size; 0: none do"
+    )
+    parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation: mirrored and turned, too")
     parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
+    parser.add_argument(
+        "--precision",
+        choices=list(DTYPES),
+        default="float32",
+        help="of products: fp16 also in convolutions, bf16 not there; for GPUs, a CPU gains nothing (float32)",
+    )
+    parser.add_argument("--grey", action="store_true", help="points without colour become mid-grey")
     parser.add_argument("--drop-nan", action="store_true", help="leave out points whose coordinates are not finite")
     parser.add_argument("--drop-doubled", action="store_true", help="keep one of the points that stand at one place")
-    parser.add_argument("--grey", action="store_true", help="points without colour become mid-grey")
     parser.add_argument("--columns", help="columns of text files that do not name them: 'x y z r g b'")
     parser.add_argument("--scale", type=float, default=1.0, help="factor to metres, 0.001 for millimetres")
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the file")
+    parser.add_argument("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="becomes 0 0 0; for map grids")
     args = parser.parse_args()
+    if not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    return args
 
-    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
-    args.out.mkdir(parents=True, exist_ok=True)
-    for path in tqdm(args.scans, unit="scan"):
-        scene = read_scan(
-            path,
-            drop_nan=args.drop_nan,
-            drop_doubled=args.drop_doubled,
-            grey=args.grey,
-            columns=args.columns,
-            scale=args.scale,
-            up=args.up,
-        )
-        for advice in describe(scene):
-            tqdm.write(f"{path}: {advice}")
-        scene = scene.with_(semantic=None, instance=None)  # labels of the scan may be of other classes
-        instances, semantic, scene = segmenter.predict_all(scene)
-        target = args.out / scene.name
-        save_result(target.with_suffix(".npz"), scene, instances, semantic, segmenter.classes)
-        save_png(target.with_suffix(".png"), room_picture(scene, instances, semantic, segmenter.classes))
-        write_page(target.with_suffix(".html"), scene, instances, semantic, segmenter.classes)
-        tqdm.write(f"{path}: {len(instances)} objects -> {target}.npz, .png, .html")
+
+def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Namespace, bar: tqdm) -> None:
+    def stage(text: str) -> None:
+        bar.set_postfix_str(f"{path.name}: {text}")
+
+    stage("reading")
+    scene = read_scan(
+        path,
+        drop_nan=args.drop_nan,
+        drop_doubled=args.drop_doubled,
+        grey=args.grey,
+        columns=args.columns,
+        scale=args.scale,
+        up=args.up,
+        origin=args.origin,
+    )
+    check_features(scene, segmenter.features)
+    # Its labels may be of other classes.
+    scene = scene.with_(name=target.name, semantic=None, instance=None)
+    for advice in describe(scene):
+        bar.write(f"{path}: {advice}")
+    stage("superpoints and network")
+    device, dtype = next(segmenter.model.parameters()).device, DTYPES[args.precision]
+    try:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            instances, semantic, scene = segmenter.predict_all(scene)
+    except torch.cuda.OutOfMemoryError:
+        raise ValueError(f"{path}: too large for the memory of the GPU; use a smaller --tile or --device cpu") from None
+    shown = write_prediction(
+        target, scene, instances, semantic, segmenter.classes, threshold=args.threshold, stage=stage
+    )
+    bar.write(f"{path}: {shown} objects from score {args.threshold} on -> {target}.*")
 
 
 if __name__ == "__main__":

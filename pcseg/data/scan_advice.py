@@ -1,10 +1,16 @@
 """Advice on scans that look wrong: units, axes, doubled points, missing colour."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, UInt64
 
 from pcseg.structures import Scene
 
+_SUPPLY = {
+    "rgb": "read it with grey=True (--grey), which finds less,",
+    "normal": "take a file of the scan that has nx, ny, nz,",
+}
 # Single precision is coarser than half a millimetre beyond.
 _FAR = 8192.0
 _UP_MARGIN = 1.35
@@ -53,6 +59,25 @@ def describe(scene: Scene) -> list[str]:
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
             advice.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
     return advice
+
+
+def check_features(scene: Scene, features: Sequence[str]) -> None:
+    """See to it that a scan has what a model takes, before any work is done on it.
+
+    Args:
+        scene: as `read_scan` gave it.
+        features: that the model takes, see `pcseg.data.dataset.FEATURES`.
+
+    Raises:
+        ValueError: the scan has no colour, or no normals; the message says how to go on.
+    """
+    for name, supply in _SUPPLY.items():
+        if name in features and getattr(scene, name) is None:
+            others = ",".join(feature for feature in features if feature != name) or "xyz"
+            raise ValueError(
+                f"scene {scene.name} has no {name}, but the model takes {', '.join(features)}; {supply} or train a "
+                f"model that needs none: data.features=[{others}]"
+            )
 
 
 def without_doubled(scene: Scene) -> Scene:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def write_room(
     notes: Sequence[str] = (),
     *,
     instance_sources: Sequence[str] | None = None,
+    superpoints: Mapping[str, str | int | float] | None = None,
     command: str = "",
 ) -> Path:
     """Write a room; it appears under its name all at once or, when anything fails, not at all.
@@ -72,6 +73,7 @@ def write_room(
         source: where the room came from.
         notes: what was mended on the way, kept in the manifest.
         instance_sources: file that instance 1, 2, ... was read from.
+        superpoints: the settings that they were made with, for models that are trained on the room.
         command: that makes the room, for messages of later versions.
 
     Returns:
@@ -114,6 +116,8 @@ def write_room(
             manifest["classes"] = classes.to_dict()
         if instance_sources is not None:
             manifest["instance_sources"] = list(instance_sources)
+        if superpoints is not None:
+            manifest["superpoints"] = dict(superpoints)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         if folder.exists():
             old = root / f".{scene.name}.{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,163 @@
+"""What was found, for other programs: a point cloud with scalar fields, and a table of objects."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from plyfile import PlyData, PlyElement
+
+from pcseg.files import whole_file, write_whole
+from pcseg.labels import ClassSet
+from pcseg.structures import Instances, Scene
+
+COLUMNS = (
+    *("id", "class", "score", "points", "centre_x", "centre_y", "centre_z"),
+    *("min_x", "min_y", "min_z", "max_x", "max_y", "max_z", "volume"),
+)
+
+
+@dataclass(frozen=True)
+class ObjectTable:
+    """Objects without overlap, measured on the points that bear their ids.
+
+    Args:
+        ids: as `Instances.point_ids` gives them; an object that better ones cover altogether has no row.
+        labels: class index.
+        scores: 0..1.
+        num_points: how many bear the id.
+        centers: mean of these points, metres.
+        low: least corner of their axis-aligned box, metres.
+        high: greatest corner.
+    """
+
+    ids: Int64[np.ndarray, "K"]
+    labels: Int64[np.ndarray, "K"]
+    scores: Float64[np.ndarray, "K"]
+    num_points: Int64[np.ndarray, "K"]
+    centers: Float64[np.ndarray, "K 3"]
+    low: Float64[np.ndarray, "K 3"]
+    high: Float64[np.ndarray, "K 3"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def volumes(self) -> Float64[np.ndarray, "K"]:
+        """Of the boxes, cubic metres: what an object takes up, not what it is made of."""
+        return (self.high - self.low).prod(axis=1)
+
+
+def object_table(scene: Scene, instances: Instances, threshold: float = 0.0) -> ObjectTable:
+    """Measures every object that some point bears the id of.
+
+    Args:
+        scene: the room.
+        instances: what was found in it.
+        threshold: objects that score less are left out.
+
+    Returns:
+        A row per object in the order of ids, which is that of scores.
+    """
+    by_point = instances.point_ids(threshold)
+    order = np.argsort(by_point, kind="stable")
+    order = order[by_point[order] > 0]
+    ids, starts, counts = np.unique(by_point[order], return_index=True, return_counts=True)
+    xyz = scene.xyz[order].astype(np.float64)
+    if len(ids) == 0:
+        low = high = sums = np.zeros((0, 3))
+    else:
+        low, high, sums = (f.reduceat(xyz, starts) for f in (np.minimum, np.maximum, np.add))
+    return ObjectTable(
+        ids=ids.astype(np.int64),
+        labels=np.asarray(instances.labels, np.int64)[ids - 1],
+        scores=np.asarray(instances.scores, np.float64)[ids - 1],
+        num_points=counts.astype(np.int64),
+        centers=sums / counts[:, None],
+        low=low,
+        high=high,
+    )
+
+
+def write_csv(path: Path, scene: Scene, instances: Instances, classes: ClassSet, *, threshold: float = 0.0) -> None:
+    """Writes one line per object: its id, class and score, how many points, their mean, their box and its volume.
+
+    Args:
+        path: the file; it is replaced only when the new one is whole.
+        scene: the room.
+        instances: what was found in it.
+        classes: names of the classes.
+        threshold: objects that score less are left out.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    table = object_table(scene, instances, threshold)
+    lengths = np.concatenate([table.centers, table.low, table.high, table.volumes[:, None]], axis=1)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in range(len(table)):
+        score = f"{table.scores[row]:.4f}"
+        name = classes.names[table.labels[row]]
+        writer.writerow([table.ids[row], name, score, table.num_points[row], *(f"{v:.4f}" for v in lengths[row])])
+    write_whole(path, text.getvalue())
+
+
+def write_ply(
+    path: Path,
+    scene: Scene,
+    instances: Instances | None,
+    semantic: Int32[np.ndarray, "P"] | None,
+    colors: UInt8[np.ndarray, "P 3"],
+    *,
+    threshold: float = 0.0,
+) -> None:
+    """Writes the points in their order, painted, with what was found as scalar fields; a mesh keeps its faces.
+
+    Properties of a vertex: x y z, nx ny nz where the room has normals, red green blue, then scalar_instance (id of
+    `Instances.point_ids`), scalar_score (of that object, 0 for none), scalar_semantic (class index, -1 for none), and
+    quality, the id once more. CloudCompare takes for a scalar field what has "scal" in its name; MeshLab has one scalar
+    a vertex, called quality.
+
+    Args:
+        path: the file; it is replaced only when the new one is whole.
+        scene: the room.
+        instances: the objects found; None for none predicted.
+        semantic: predicted class of each point; None for none predicted.
+        colors: of each point.
+        threshold: objects that score less are left out.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source:
+        CloudCompare, libs/qCC_io/src/PlyFilter.cpp; MeshLab, issue 107.
+    """
+    columns = _vectors("xyz", scene.xyz)
+    if scene.normal is not None:
+        columns |= _vectors(("nx", "ny", "nz"), scene.normal)
+    columns |= _vectors(("red", "green", "blue"), colors)
+    # Both programs hold scalars in single precision, which counts to 16 million without gaps.
+    if instances is not None:
+        ids = instances.point_ids(threshold)
+        columns["scalar_instance"] = columns["quality"] = ids.astype(np.float32)
+        columns["scalar_score"] = np.append(np.float32(0), np.asarray(instances.scores, np.float32))[ids]
+    if semantic is not None:
+        columns["scalar_semantic"] = semantic.astype(np.float32)
+    vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        vertex[name] = values
+    elements = [PlyElement.describe(vertex, "vertex")]
+    if scene.faces is not None:
+        faces = np.empty(len(scene.faces), [("vertex_indices", np.int32, (3,))])
+        faces["vertex_indices"] = scene.faces
+        elements.append(PlyElement.describe(faces, "face"))
+    with whole_file(path) as file:
+        PlyData(elements, byte_order="<").write(file)
+
+
+def _vectors(names: str | tuple[str, ...], rows: Float32[np.ndarray, "P 3"] | UInt8[np.ndarray, "P 3"]) -> dict:
+    return {name: rows[:, axis] for axis, name in enumerate(names)}

@@ -1,0 +1,318 @@
+"""tools/predict.py from a checkpoint and any file to results, and tools/export.py from these to other programs."""
+
+import csv
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from plyfile import PlyData, PlyElement
+
+from pcseg import config as cfg
+from pcseg import load_model
+from pcseg.build import build_model
+from pcseg.data.preprocess import SuperpointOptions
+from pcseg.data.synthetic import make_room
+from pcseg.engine.checkpoint import save_checkpoint
+from pcseg.engine.prediction_files import SUFFIXES
+from pcseg.inference.result_file import load_result
+from pcseg.labels import class_set
+from pcseg.ops.voxelize import voxelize
+from pcseg.structures import Scene
+
+TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
+RECIPE = """
+data: {root: rooms, classes: CLASSES, voxel_size: 0.15, features: [FEATURES]}
+model:
+  unet: {channels: [8, 16], blocks_per_level: 1}
+  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 20, mask_activation: sigmoid}
+inference: {min_points: 20}
+"""
+OPTIONS = asdict(SuperpointOptions(max_superpoints=200))
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a tool in this process; returns exit status, stdout and stderr."""
+
+    def run(name: str, *arguments: object) -> tuple[int, str, str]:
+        path = TOOLS / f"{name}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def _checkpoint(
+    path: Path, *, classes: str = "s3dis", features: str = "rgb, xyz", superpoints: dict[str, Any] | None = OPTIONS
+) -> Path:
+    """A checkpoint as training writes it, of a model that has not been trained."""
+    text = RECIPE.replace("CLASSES", classes).replace("FEATURES", features)
+    torch.manual_seed(0)
+    model = build_model(cfg.loads(text), class_set(classes))
+    save_checkpoint(
+        path, config=text, classes=class_set(classes).to_dict(), model=model.state_dict(), superpoints=superpoints
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _checkpoint(tmp_path_factory.mktemp("model") / "last.pt")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """A room with colour whose coordinates every format holds without rounding."""
+    room = make_room(5, 0, num_points=3000)
+    return Scene("room", np.round(room.xyz * 512).astype(np.float32) / 512, room.rgb)
+
+
+def _write_ply(path: Path, scene: Scene) -> None:
+    kinds = [(k, "f4") for k in "xyz"] + [(k, "u1") for k in ("red", "green", "blue")]
+    rows = np.array([(*p, *c) for p, c in zip(scene.xyz.tolist(), scene.rgb.tolist())], kinds)
+    PlyData([PlyElement.describe(rows, "vertex")]).write(path)
+
+
+def _write_pcd(path: Path, scene: Scene) -> None:
+    rows = [f"{x} {y} {z} {r} {g} {b}" for (x, y, z), (r, g, b) in zip(scene.xyz.tolist(), scene.rgb.tolist())]
+    header = ["VERSION .7", "FIELDS x y z r g b", "SIZE 4 4 4 1 1 1", "TYPE F F F U U U", "COUNT 1 1 1 1 1 1"]
+    size = [f"WIDTH {len(rows)}", "HEIGHT 1", f"POINTS {len(rows)}", "DATA ascii"]
+    path.write_text("\n".join([*header, *size, *rows]) + "\n")
+
+
+def _write_las(path: Path, scene: Scene) -> None:
+    laspy = pytest.importorskip("laspy")
+    las = laspy.create(point_format=3, file_version="1.2")
+    las.header.scales, las.header.offsets = [1 / 512] * 3, [0, 0, 0]
+    las.x, las.y, las.z = scene.xyz.T.astype(np.float64)
+    las.red, las.green, las.blue = scene.rgb.T.astype(np.uint16) * 257
+    las.write(path)
+
+
+def _write_txt(path: Path, scene: Scene) -> None:
+    np.savetxt(path, np.concatenate([scene.xyz, scene.rgb], axis=1), fmt=["%.9f"] * 3 + ["%d"] * 3)
+
+
+WRITERS: dict[str, Callable[[Path, Scene], None]] = {
+    "npz": lambda path, scene: np.savez(path, xyz=scene.xyz, rgb=scene.rgb),
+    "npy": lambda path, scene: np.save(path, np.concatenate([scene.xyz, scene.rgb], axis=1)),
+    "txt": _write_txt,
+    "ply": _write_ply,
+    "pcd": _write_pcd,
+    "las": _write_las,
+    "laz": _write_las,
+}
+
+
+@pytest.fixture(scope="module")
+def scan(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "room.v2.npz"
+    WRITERS["npz"](path, scene)
+    return path
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return {key: archive[key] for key in archive.files if key != "name"}
+
+
+def test_every_format_gives_the_same(checkpoint: Path, scene: Scene, tmp_path: Path, tool: Run) -> None:
+    scans = [tmp_path / f"as_{suffix}.{suffix}" for suffix in WRITERS]
+    for path in scans:
+        WRITERS[path.suffix[1:]](path, scene)
+    status, out, err = tool("predict", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
+    assert status == 0, err
+    assert out.count("objects from score 0.0 on -> ") == len(scans)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"as_{s}{end}" for s in WRITERS for end in SUFFIXES}
+    first = _arrays(tmp_path / "out" / "as_npz.npz")
+    assert len(first["labels"]) > 0
+    for suffix in WRITERS:
+        same = _arrays(tmp_path / "out" / f"as_{suffix}.npz")
+        assert set(same) == set(first)
+        for key, value in first.items():
+            np.testing.assert_array_equal(same[key], value, err_msg=f"{suffix} {key}")
+
+
+def test_files_agree_with_each_other(checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path, tool: Run) -> None:
+    assert tool("predict", checkpoint, scan, "--out", tmp_path, "--threshold", 0.05)[0] == 0
+    result = load_result(tmp_path / "room.v2.npz")
+    np.testing.assert_array_equal(result.scene.xyz, scene.xyz)
+    ids = np.load(tmp_path / "room.v2.ids.npy")
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, result.instances.point_ids(0.05))
+    vertex = PlyData.read(tmp_path / "room.v2.ply")["vertex"].data
+    np.testing.assert_array_equal(vertex["scalar_instance"], ids)
+    np.testing.assert_array_equal(vertex["scalar_semantic"], result.semantic)
+    np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), scene.xyz)
+    colors = np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1)
+    for number in np.unique(ids):
+        assert len(np.unique(colors[ids == number], axis=0)) == 1, "an object has one colour"
+    with (tmp_path / "room.v2.instances.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["id"]): int(row["points"]) for row in rows} == {
+        int(number): int(np.count_nonzero(ids == number)) for number in np.unique(ids[ids > 0])
+    }
+
+
+def test_labels_in_the_scan_change_nothing(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
+    with np.load(scan) as archive:
+        labels = np.arange(len(archive["xyz"]))
+        np.savez(tmp_path / "room.v2.npz", **archive, semantic=labels % 40, instance=labels % 7)
+    for name, path in (("a", scan), ("b", tmp_path / "room.v2.npz")):
+        assert tool("predict", checkpoint, path, "--out", tmp_path / name)[0] == 0
+    for suffix in (".npz", ".ply", ".instances.csv", ".ids.npy"):
+        a, b = (tmp_path / name / f"room.v2{suffix}" for name in "ab")
+        assert a.read_bytes() == b.read_bytes() or suffix == ".npz"
+    a, b = (_arrays(tmp_path / name / "room.v2.npz") for name in "ab")
+    assert set(a) == set(b)
+    assert all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def test_the_checkpoint_alone_is_enough(tmp_path: Path, scan: Path, tool: Run) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    home.mkdir()
+    away.mkdir()
+    (home / "mine.yaml").write_text("names: [ground, wall, sofa bed]\nstuff: [ground, wall]\n")
+    options = asdict(SuperpointOptions(method="voxel", coarse_voxel_size=0.5))
+    _checkpoint(home / "last.pt", classes=str(home / "mine.yaml"), superpoints=options).rename(away / "moved.pt")
+    (home / "mine.yaml").unlink()
+    home.rmdir()
+    status, _, err = tool("predict", away / "moved.pt", scan, "--out", away / "out", "--device", "cpu")
+    assert status == 0, err
+    assert "note:" not in err
+    result = load_result(away / "out" / "room.v2.npz")
+    assert result.classes.names == ("ground", "wall", "sofa bed")
+    # Superpoints are made as those of the training rooms were.
+    np.testing.assert_array_equal(result.scene.superpoint, voxelize(result.scene.xyz, 0.5).point_to_voxel)
+
+
+def test_superpoint_settings_of_other_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_model(_checkpoint(tmp_path / "a.pt")).superpoints == SuperpointOptions(max_superpoints=200)
+    assert capsys.readouterr().err == ""
+    assert load_model(_checkpoint(tmp_path / "old.pt", superpoints=None)).superpoints == SuperpointOptions()
+    assert "old.pt does not say how the superpoints of its training rooms were made" in capsys.readouterr().err
+    _checkpoint(tmp_path / "new.pt", superpoints={"method": "graph", "newer": 3})
+    with pytest.raises(ValueError, match=r"new\.pt: superpoint settings .* not of this version of pcseg; update it"):
+        load_model(tmp_path / "new.pt")
+
+
+def test_colour_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, tmp_path: Path, tool: Run) -> None:
+    np.savez(tmp_path / "grey.npz", xyz=scene.xyz)
+    command = ("predict", checkpoint, tmp_path / "grey.npz", "--out", tmp_path / "out")
+    status, out, err = tool(*command)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: scene grey has no rgb, but the model takes rgb, xyz; ")
+    assert "--grey" in err
+    assert "data.features=[xyz]" in err
+    assert not list((tmp_path / "out").iterdir())
+    assert tool(*command, "--grey")[0] == 0
+    blind = _checkpoint(tmp_path / "blind.pt", features="xyz")
+    assert tool("predict", blind, tmp_path / "grey.npz", "--out", tmp_path / "out")[0] == 0
+
+
+def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
+    (tmp_path / "broken.ply").write_bytes(b"ply\nno")
+    scans = (tmp_path / "broken.ply", tmp_path / "absent.txt", scan)
+    status, out, err = tool("predict", checkpoint, *scans, "--out", tmp_path / "out")
+    assert status == 2
+    assert "broken.ply: not predicted: " in err
+    assert "absent.txt: no such file" in err
+    assert err.splitlines()[-1].startswith("error: 2 of 3 scans not predicted, reasons above: ")
+    assert "Traceback" not in err
+    assert out.count(" objects from score") == 1
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"room.v2{end}" for end in SUFFIXES}
+
+
+def test_nothing_takes_the_place_of_another(
+    checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path, tool: Run
+) -> None:
+    other = tmp_path / "room.v2.ply"
+    _write_ply(other, scene)
+    before = other.read_bytes()
+    status, _, err = tool("predict", checkpoint, scan, other, "--out", tmp_path / "out")
+    assert status == 2
+    assert err.startswith(f"error: {other}: its results would take the place of those of {scan}")
+    status, _, err = tool("predict", checkpoint, other, "--out", tmp_path)
+    assert status == 2
+    assert err.startswith(f"error: {other}: what is written would take the place of this file")
+    assert not (tmp_path / "out").exists()
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--tile", "2"),
+        ("--tile", "0"),
+        ("--views", "flips"),
+        ("--precision", "bf16"),
+        ("--min-points", "100000"),
+        ("--origin", 1, 2, 3),
+    ],
+)
+def test_options_reach_the_prediction(
+    checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path, tool: Run, options: tuple[object, ...]
+) -> None:
+    status, _, err = tool("predict", checkpoint, scan, "--out", tmp_path, *options)
+    assert status == 0, err
+    result = load_result(tmp_path / "room.v2.npz")
+    assert result.instances.num_points == len(scene)
+    assert (len(result.instances) == 0) == (options[0] == "--min-points")
+    shift = [1, 2, 3] if options[0] == "--origin" else [0, 0, 0]
+    np.testing.assert_array_equal(result.scene.xyz, scene.xyz - np.array(shift, np.float32))
+
+
+def test_bad_usage_is_told_in_one_sentence(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
+    cases = {
+        "--threshold must be from 0 to 1, got 7.0": (checkpoint, scan, "--threshold", "7"),
+        "device 'gpu' is not known; expected cpu, cuda": (checkpoint, scan, "--device", "gpu"),
+        "nowhere.pt: no such checkpoint": (tmp_path / "nowhere.pt", scan),
+        "tile_size must be a positive length in metres, got -1.0": (checkpoint, scan, "--tile", "-1"),
+    }
+    for message, arguments in cases.items():
+        status, out, err = tool("predict", *arguments, "--out", tmp_path / "out")
+        assert (status, out) == (2, ""), message
+        assert message in err.splitlines()[-1]
+        assert "Traceback" not in err
+
+
+def test_export(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
+    assert tool("predict", checkpoint, scan, "--out", tmp_path, "--threshold", "0")[0] == 0
+    result = tmp_path / "room.v2.npz"
+    outputs = ("--ply", tmp_path / "ply", "--csv", tmp_path / "csv", "--coco", tmp_path / "coco.json")
+    status, out, err = tool("export", result, *outputs, "--threshold", "0")
+    assert (status, err) == (0, "")
+    assert out.split() == [
+        str(tmp_path / "ply" / "room.v2.ply"), str(tmp_path / "csv" / "room.v2.instances.csv"),
+        str(tmp_path / "coco.json"),
+    ]  # fmt: skip
+    assert (tmp_path / "ply" / "room.v2.ply").read_bytes() == (tmp_path / "room.v2.ply").read_bytes()
+    table = "room.v2.instances.csv"
+    assert (tmp_path / "csv" / table).read_bytes() == (tmp_path / table).read_bytes()
+    document = json.loads((tmp_path / "coco.json").read_text())
+    assert len(document["annotations"]) == len(load_result(result).instances)
+    refused = {
+        "not a pcseg result": (scan, "--ply", tmp_path / "a"),
+        "at least one of --ply": (result,),
+        "which has the same name": (result, result, "--csv", tmp_path / "a"),
+        "--threshold must be": (result, "--coco", tmp_path / "a", "--threshold", "-1"),
+    }
+    for message, arguments in refused.items():
+        status, _, err = tool("export", *arguments)
+        assert status == 2, message
+        assert message in err
+    assert not (tmp_path / "a").exists()
