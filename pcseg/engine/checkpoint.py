@@ -1,7 +1,7 @@
 """Checkpoints: one file that holds everything a run or a prediction needs, written whole or not at all."""
 
 import hashlib
-import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import pcseg
 from pcseg.files import whole_file
 
-FORMAT = 1
+FORMAT = 2  # 1, of pcseg 0.1, had a hash of the weights only
 
 
 class CheckpointError(ValueError):
@@ -28,19 +29,30 @@ def save_checkpoint(
         config: the resolved recipe as text.
         classes: the class set, as its `to_dict` gives it.
         model: weights.
-        state: what else a run needs to go on; tensors, numbers, texts, lists and dicts of these.
+        state: what else a run needs to go on; tensors, numbers, texts, lists and dicts of these. `ema`, where there is
+            one, holds averaged `weights`, which prediction takes.
     """
     content = {
         "pcseg_checkpoint": FORMAT,
         "config": config,
         "classes": classes,
         "model": model,
-        "digest": digest(model),
-        "versions": {"torch": str(torch.__version__), "numpy": str(np.__version__)},
+        "versions": {"pcseg": pcseg.__version__, "torch": str(torch.__version__), "numpy": str(np.__version__)},
         **state,
     }
-    with whole_file(path, sync=True) as file:
-        torch.save(content, file)
+    content["digest"] = digest(content)
+    try:
+        with whole_file(path, sync=True) as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        # Where the disk refuses, torch complains of its own archive; what the disk said stands behind that.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(
+            f"{path}: cannot be written: {cause.strerror}; checkpoints written before are whole, make room and "
+            f"continue with --resume"
+        ) from None
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
@@ -51,16 +63,17 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        # torch.load has no error of its own; these are what torn, empty and foreign files give.
-        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from None
-    if not isinstance(content, dict) or content.get("pcseg_checkpoint") != FORMAT:
-        found = content.get("pcseg_checkpoint") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path}: expected a pcseg checkpoint of format {FORMAT}, found {found}")
-    if digest(content["model"]) != content["digest"]:
-        raise CheckpointError(f"{path}: the weights are not the ones that were written (digest differs)")
+    with path.open("rb") as file:
+        try:
+            content = torch.load(file, map_location=device, weights_only=True)
+        except Exception as error:  # torch.load has no error of its own: torn and foreign files give all kinds
+            raise CheckpointError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from None
+    version = content.get("pcseg_checkpoint") if isinstance(content, dict) else type(content).__name__
+    if version not in (1, FORMAT):
+        raise CheckpointError(f"{path}: expected a pcseg checkpoint of format {FORMAT}, found {version}")
+    hashed = content["model"] if version == 1 else {k: v for k, v in content.items() if k != "digest"}
+    if digest(hashed) != content.get("digest"):
+        raise CheckpointError(f"{path}: damaged, what it holds is not what was written (digest differs)")
     return content
 
 
@@ -82,11 +95,22 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path)
     model.load_state_dict(weights)
 
 
-def digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, types and bytes of the weights."""
+def digest(content: Any) -> str:
+    """SHA-256 over all that nested dicts and lists hold: names, values, and shapes, types and bytes of tensors."""
     total = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].detach().cpu().contiguous()
-        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, value in _leaves(content, ""):
+        if isinstance(value, Tensor):
+            total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            total.update(f"{name} {type(value).__name__} {value!r}\n".encode())
     return total.hexdigest()
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (dict, list, tuple)) and value:
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in sorted(parts, key=lambda item: str(item[0])):
+            yield from _leaves(part, f"{name}/{key}" if name else str(key))
+    else:
+        yield name, value

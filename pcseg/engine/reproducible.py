@@ -1,0 +1,139 @@
+"""What makes a run repeatable: random states, deterministic algorithms, and a record of versions and data."""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import pcseg
+from pcseg.data.store import read_manifest
+from pcseg.files import write_whole
+
+
+def use_deterministic_algorithms() -> None:
+    """Make torch give the same bits twice, at the price of speed; an operation that cannot ends the run with an error.
+
+    Holds for the whole process; to be called before the first work on a GPU.
+
+    Source:
+        https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """States of all global generators, as a checkpoint can hold them.
+
+    Args:
+        device: whose generator is wanted besides those of the CPU.
+    """
+    _, numpy_key, *numpy_rest = np.random.get_state()  # noqa: NPY002 - libraries may use the global generator
+    states = {
+        "python": random.getstate(),
+        "numpy": [np.asarray(numpy_key).tolist(), *numpy_rest],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Put back what `random_states` gave; generators that are not among the states stay as they are."""
+    if "python" in states:
+        version, numbers, gauss = states["python"]
+        random.setstate((version, tuple(numbers), gauss))
+    if "numpy" in states:
+        key, *rest = states["numpy"]
+        np.random.set_state(("MT19937", np.array(key, np.uint32), *rest))  # noqa: NPY002
+    if "torch" in states:
+        torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what computes, the commit of this package where it is a checkout, and the machine's cores."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode == 1
+    except FileNotFoundError:  # no git on this machine
+        commit, changed = "", False
+    return {
+        "pcseg": pcseg.__version__,
+        "torch": str(torch.__version__),
+        **{name: metadata.version(name) for name in ("numpy", "scipy", "numba")},
+        "cuda": torch.version.cuda,
+        "commit": commit + (" with changes" if changed else "") or None,
+        "threads": str(torch.get_num_threads()),
+        "cpus": str(os.cpu_count()),
+    }
+
+
+def data_record(train: Sequence[Path], held_out: Sequence[Path]) -> dict[str, Any]:
+    """Which rooms a run sees, with the hash of their arrays.
+
+    Args:
+        train: folders of processed rooms.
+        held_out: the same, for evaluation.
+
+    Returns:
+        For "train" and "val": num_rooms, one sha256 over all, and the sha256 of each room by name.
+
+    Raises:
+        ValueError: a room that is missing or damaged.
+    """
+    record = {}
+    for key, folders in (("train", train), ("val", held_out)):
+        rooms = {folder.name: read_manifest(folder).get("sha256") for folder in folders}
+        whole = hashlib.sha256(json.dumps(sorted(rooms.items())).encode()).hexdigest()
+        record[key] = {"num_rooms": len(rooms), "sha256": whole, "rooms": rooms}
+    return record
+
+
+def check_data(path: Path, record: dict[str, Any]) -> None:
+    """See to it that the data is what a run began with; a run of before there were records gets one.
+
+    Args:
+        path: data.json of the run.
+        record: `data_record` of now.
+
+    Raises:
+        ValueError: a room was added, removed or made anew.
+    """
+    if not path.is_file():
+        write_record(path, record)
+        return
+    try:
+        before = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it to go on without comparing the data") from None
+    for key in ("train", "val"):
+        old, new = before[key]["rooms"], record[key]["rooms"]
+        if old == new:
+            continue
+        changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        name = changed[0]
+        what = "was added" if name not in old else "is missing" if name not in new else "is not the same"
+        more = f" and {len(changed) - 1} others differ" if len(changed) > 1 else ""
+        raise ValueError(
+            f"{path}: the {key} rooms are not those that the run began with: {name} {what}{more}; bring the data back, "
+            f"or train anew with another --run"
+        )
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write versions.json or data.json."""
+    write_whole(path, json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,52 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcseg.engine.checkpoint import load_checkpoint, save_checkpoint
+from pcseg.engine.reproducible import random_states, set_random_states, use_deterministic_algorithms, versions
+
+CPU = torch.device("cpu")
+
+
+def _draw() -> tuple[float, ...]:
+    normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is what is kept
+    return random.random(), random.gauss(0, 1), float(normal), float(torch.rand(()))
+
+
+def test_random_states_outlive_a_checkpoint(tmp_path: Path) -> None:
+    _draw()  # leaves a half-used pair in the generators that draw normal numbers by twos
+    save_checkpoint(tmp_path / "a.pt", config="", classes={}, model={}, random=random_states(CPU))
+    first = _draw(), _draw()
+    set_random_states(load_checkpoint(tmp_path / "a.pt")["random"], CPU)
+    assert (_draw(), _draw()) == first
+
+
+def test_states_that_are_not_there_stay() -> None:
+    random.seed(3)
+    set_random_states({"torch": torch.get_rng_state(), "cuda": None}, CPU)
+    again = random.random()
+    random.seed(3)
+    assert random.random() == again
+
+
+def test_versions() -> None:
+    found = versions()
+    assert found["torch"] == torch.__version__
+    assert found["numpy"] == np.__version__
+    assert found["commit"] is None or len(found["commit"].split()[0]) == 40
+
+
+def test_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    try:
+        use_deterministic_algorithms()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        cudnn.benchmark, cudnn.deterministic = before

@@ -1,0 +1,87 @@
+"""tools/plot_run.py: a picture of one or several runs; one sentence and status 2 for the rest."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcseg.engine.metrics_log import append_record
+from pcseg.engine.run_charts import smooth
+
+TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "plot_run.py"
+Plot = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def plot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plot:
+    """Runs the tool in this process; returns exit status, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def _run(folder: Path, num_steps: int, *, timed: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    for step in range(1, num_steps + 1):
+        record = {"step": step, "lr": 1e-3 / step, "grad_norm": 2.0, "loss": 5 / step, "loss_ce": 1 / step}
+        times = {"rooms": 2, "seconds": 0.1 * (step % 2), "loading_seconds": 0.0} if timed else {}
+        append_record(folder / "metrics.jsonl", {**record, "loss_ce_0": 3.0, **times})
+        if timed and step % 10 == 0:
+            append_record(folder / "evaluations.jsonl", {"step": step, "ap": 0.01 * step, "ap50": 0.5, "ap25": None})
+    return folder
+
+
+def test_one_run(plot: Plot, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    assert plot(_run(tmp_path / "one", 30), "--out", out) == (0, f"{out}\n", "")
+    with Image.open(out) as image:
+        assert image.width > 3 * 480, "three charts side by side"
+        assert image.height > 3 * 320, "loss, ce; three AP; rate, gradient, speed"
+
+
+def test_several_runs_old_and_torn(plot: Plot, tmp_path: Path) -> None:
+    first, second = _run(tmp_path / "a" / "run", 30), _run(tmp_path / "b" / "run", 1, timed=False)
+    with (first / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 31, "lo')
+    (second / "evaluations.jsonl").touch()
+    status, _, err = plot(first, second, "--out", tmp_path / "a.png", "--smoothing", 0)
+    assert (status, err) == (0, "")
+
+
+def test_faults(plot: Plot, tmp_path: Path) -> None:
+    run, empty = _run(tmp_path / "run", 3), tmp_path / "empty"
+    empty.mkdir()
+    out = tmp_path / "a.png"
+    for arguments, message in (
+        ([empty, "--out", out], f"{empty}: no metrics.jsonl in it; expected the folder of a run"),
+        ([run, "--out", tmp_path / "a.jpg"], "pictures are written as .png"),
+        ([run, "--out", out, "--smoothing", 1], "smoothing must be at least 0 and less than 1, got 1.0"),
+    ):
+        status, _, err = plot(*arguments)
+        assert status == 2
+        assert message in err
+    (empty / "metrics.jsonl").touch()
+    assert "holds no step yet" in plot(empty, "--out", out)[2]
+    assert not out.exists()
+
+
+def test_smoothing() -> None:
+    values = np.array([1.0, np.nan, 4.0, 4.0])
+    np.testing.assert_allclose(smooth(values, 0.0), values)
+    half = smooth(values, 0.5)
+    assert np.isnan(half[1])
+    np.testing.assert_allclose(half[[0, 2, 3]], [1.0, (0.25 * 1 + 4) / 1.25, (0.125 * 1 + 0.5 * 4 + 4) / 1.625])
+    assert smooth(np.empty(0), 0.5).shape == (0,)

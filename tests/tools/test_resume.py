@@ -1,0 +1,147 @@
+"""A run that is killed at any moment goes on as if nothing had happened, bit for bit."""
+
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcseg.engine.checkpoint import digest, load_checkpoint
+from tests.tools.training_process import Training, write_recipe
+
+CLOCK = ("seconds", "loading_seconds")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("resume"))
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Path) -> Path:
+    """A run that nothing interrupted."""
+    folder = recipe.parent / "whole"
+    status, printed = Training(recipe, folder, "train.keep_checkpoints=8").finish()
+    assert status == 0, printed
+    return folder
+
+
+def _content(folder: Path, name: str = "last.pt") -> dict[str, Any]:
+    """What a checkpoint holds, without what a clock says and without what a resumed run may change."""
+    content = load_checkpoint(folder / name)
+    del content["state"]["seconds"], content["digest"], content["config"]
+    return content
+
+
+def _losses(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+
+
+def _assert_equal(folder: Path, whole: Path) -> None:
+    ours, theirs = _content(folder), _content(whole)
+    for key in ours:
+        assert digest(ours[key]) == digest(theirs[key]), key
+    assert digest(_content(folder, "best.pt")) == digest(_content(whole, "best.pt"))
+    assert _losses(folder) == _losses(whole)
+    assert (folder / "evaluations.jsonl").read_text() == (whole / "evaluations.jsonl").read_text()
+
+
+def test_what_a_run_leaves(whole: Path) -> None:
+    assert [line["step"] for line in _losses(whole)] == [1, 2, 3, 4, 5, 6, 7, 8]
+    evaluations = [json.loads(line) for line in (whole / "evaluations.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in evaluations] == [3, 6, 8]
+    versions = json.loads((whole / "versions.json").read_text())
+    assert {"pcseg", "torch", "numpy", "numba", "commit", "cpus"} <= set(versions)
+    data = json.loads((whole / "data.json").read_text())
+    assert list(data["train"]["rooms"]) == ["Area_1_office_1", "Area_2_conferenceRoom_1"]
+    assert len(data["val"]["rooms"]["Area_3_office_1"]) == len(data["val"]["sha256"]) == 64
+    assert len(list(whole.glob("step_*.pt"))) == 7
+
+
+def test_killed_at_any_moment(recipe: Path, whole: Path) -> None:
+    """Kills -9: while a checkpoint is written, and whenever chance wants."""
+    folder, chance, killed = recipe.parent / "killed", random.Random(0), {"writing": 0, "any": 0}
+    training = Training(recipe, folder)
+    while sum(killed.values()) < 6:
+        kind = "writing" if killed["writing"] <= killed["any"] else "any"
+        pause = chance.uniform(0, 0.3)
+        before = _num_lines(folder)
+        while training.process.is_alive():
+            if kind == "writing" and any(folder.glob(".*.pt.*.tmp")):
+                break
+            if kind == "any" and _num_lines(folder) > before:
+                time.sleep(pause)
+                break
+            time.sleep(0.0005)
+        if not training.process.is_alive():
+            break
+        training.process.kill()
+        training.process.join()
+        killed[kind] += 1
+        resume = ["--resume"] if (folder / "last.pt").exists() else []
+        training = Training(recipe, folder, *resume)
+    status, printed = training.finish()
+    assert status == 0, printed
+    assert killed["writing"] >= 2
+    assert killed["any"] >= 1
+    _assert_equal(folder, whole)
+    assert not list(folder.glob(".*")), "nothing unfinished is left"
+    assert sorted(path.name for path in folder.glob("step_*.pt")) == ["step_0000006.pt", "step_0000007.pt"]
+
+
+def _num_lines(folder: Path) -> int:
+    log = folder / "metrics.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def test_full_disk(recipe: Path, whole: Path) -> None:
+    """The run ends with one sentence; what was saved before is whole, and is where it goes on."""
+    folder = _stopped(recipe.parent / "full", whole, step=3)
+    size = (folder / "last.pt").stat().st_size
+    status, printed = Training(recipe, folder, "--resume", file_size_limit=size // 2).finish()
+    assert status == 2
+    errors = [line for line in printed.splitlines() if "error: " in line]
+    assert len(errors) == 1
+    assert "cannot be written: File too large" in errors[0]
+    assert "Traceback" not in printed
+    assert load_checkpoint(folder / "last.pt")["state"]["step"] == 3
+    status, printed = Training(recipe, folder, "--resume").finish()
+    assert status == 0, printed
+    _assert_equal(folder, whole)
+
+
+def _stopped(folder: Path, whole: Path, step: int) -> Path:
+    """The folder of a run that ended some time after a step: the logs go on, and the last line is torn."""
+    shutil.copytree(whole, folder)
+    shutil.copy(folder / f"step_{step:07d}.pt", folder / "last.pt")
+    for path in folder.glob("step_*.pt"):
+        if int(path.stem.removeprefix("step_")) > step:
+            path.unlink()
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:5]) + lines[5][:20])
+    return folder
+
+
+def test_torn_checkpoint_and_the_one_before(recipe: Path, whole: Path) -> None:
+    folder = _stopped(recipe.parent / "torn", whole, step=3)
+    for name in ("last.pt", "step_0000003.pt"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:5000])
+    status, printed = Training(recipe, folder, "--resume").finish()
+    assert status == 2
+    assert "last.pt: not a checkpoint, or damaged" in printed
+    assert "step_0000002.pt is whole: continue from it with --resume --from step_0000002.pt" in printed
+    status, printed = Training(recipe, folder, "--resume", "--from", "step_0000002.pt").finish()
+    assert status == 0, printed
+    _assert_equal(folder, whole)
+
+
+def test_deterministic_twice(recipe: Path) -> None:
+    runs = [recipe.parent / name for name in ("first", "second")]
+    for folder in runs:
+        status, printed = Training(recipe, folder, "train.deterministic=true", "train.steps=3").finish()
+        assert status == 0, printed
+    _assert_equal(*runs)

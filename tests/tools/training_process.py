@@ -1,0 +1,79 @@
+"""Trainings in processes of their own, which tests may kill; importing torch is done once for all of them."""
+
+import multiprocessing
+import os
+import resource
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int32
+
+from pcseg.data.store import Source, write_room
+from pcseg.data.synthetic import make_room
+from pcseg.structures import Scene
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECIPE = """
+data: {root: ROOMS, classes: s3dis, train: ["Area_[12]_*"], val: ["Area_3_*"], voxel_size: 0.3, features: [rgb, xyz]}
+model:
+  unet: {channels: [8, 16], blocks_per_level: 1}
+  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 10, dropout: 0.1}
+augment: [{name: flip}, {name: rotate}]
+optimizer: {lr: 1e-3}
+train: {steps: 8, batch_size: 2, checkpoint_every: 1, evaluate_every: 3, ema_decay: 0.9}
+"""
+
+
+def write_recipe(folder: Path) -> Path:
+    """Three small rooms, the third held out, and a recipe; everything that a checkpoint has to keep is in use."""
+    for index in range(3):
+        scene = make_room(0, index, num_points=2000)
+        write_room(folder / "rooms", scene.with_(superpoint=boxes(scene)), "s3dis", Source("made", "0"))
+    path = folder / "small.yaml"
+    path.write_text(RECIPE.replace("ROOMS", str(folder / "rooms")))
+    return path
+
+
+def boxes(scene: Scene) -> Int32[np.ndarray, "P"]:
+    """Superpoints that take no time to make: boxes of half a metre."""
+    return np.unique(np.floor(scene.xyz / 0.5), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)
+
+
+class Training:
+    """A process that runs tools/train.py.
+
+    Args:
+        recipe: of `write_recipe`.
+        folder: of the run; what the process prints goes into the file beside it that ends in .log.
+        options: further words of the command line.
+        file_size_limit: bytes after which files take no more, as a full disk.
+    """
+
+    def __init__(self, recipe: Path, folder: Path, *options: object, file_size_limit: int | None = None) -> None:
+        words = ["train.py", recipe, "--run", folder, "--device", "cpu", *options]
+        self.log = folder.with_suffix(".log")
+        context = multiprocessing.get_context("forkserver")
+        # torch.optim imports torch._dynamo when the first optimizer is made, which takes as long as such a training.
+        context.set_forkserver_preload(["torch._dynamo", "pcseg.run", "tests.tools.training_process"])
+        self.process = context.Process(target=_train, args=([str(word) for word in words], self.log, file_size_limit))
+        self.process.start()
+
+    def finish(self) -> tuple[int, str]:
+        """Exit status, and what was printed."""
+        self.process.join(120)
+        assert self.process.exitcode is not None, f"it hangs: {self.log.read_text()}"
+        return self.process.exitcode, self.log.read_text()
+
+
+def _train(words: list[str], log: Path, file_size_limit: int | None) -> None:
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    sys.argv = words
+    torch.set_num_threads(1)
+    if file_size_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, resource.RLIM_INFINITY))
+    runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")

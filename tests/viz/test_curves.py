@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from pcseg.viz.curves import Line, line_chart, line_color, ticks
+
+BLUE = (0, 114, 178)
+
+
+def _colored(image: np.ndarray) -> np.ndarray:
+    """Rows and columns of pixels of the first line's colour."""
+    return np.argwhere(np.abs(image.astype(int) - BLUE).max(axis=2) < 60)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0.0, 1000.0, [0, 200, 400, 600, 800, 1000]),
+        (-3e-4, 2e-4, [-3e-4, -2e-4, -1e-4, 0, 1e-4, 2e-4]),
+        (2.6, 13.5, [4, 6, 8, 10, 12]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    np.testing.assert_allclose(ticks(low, high, 5), expected, atol=1e-12)
+
+
+def test_line_goes_where_its_points_are() -> None:
+    x = np.linspace(0, 10, 50)
+    pixels = _colored(line_chart([Line(x, x)], width=300, height=200))
+    corner = {
+        name: pixels[order] for name, order in (("left", pixels[:, 1].argmin()), ("right", pixels[:, 1].argmax()))
+    }
+    assert corner["left"][0] > 150, "low at its left end"
+    assert corner["right"][0] < 30, "high at its right end"
+
+
+def test_gap_where_values_are_missing() -> None:
+    x = np.arange(101.0)
+    y = np.where((x > 40) & (x < 60), np.nan, 1.0)
+    columns = np.unique(_colored(line_chart([Line(x, y)], width=300, height=200))[:, 1])
+    assert np.diff(columns).max() > 30
+
+
+@pytest.mark.parametrize(
+    "y", [np.empty(0), np.full(3, np.nan), np.array([2.0]), np.zeros(3), np.array([1e30, -1e30, np.inf])]
+)
+def test_degenerate_lines(y: np.ndarray) -> None:
+    for faint in (False, True):
+        image = line_chart([Line(np.arange(len(y), dtype=np.float64), y, faint=faint)], width=200, height=120)
+        assert image.shape == (120, 200, 3)
+    assert line_chart([], width=200, height=120).min() < 255, "axes alone"
+
+
+def test_outliers_of_a_faint_line_leave_the_chart() -> None:
+    y = np.ones(1000)
+    y[::2] = 2
+    y[500] = 1e6
+    image = line_chart([Line(np.arange(1000.0), y, faint=True)], width=300, height=200)
+    pale = np.argwhere((image[..., 0] < 200) & (image[..., 2] > 200))
+    assert pale[:, 0].max() - pale[:, 0].min() > 150, "1 and 2 fill the height"
+
+
+def test_colors_repeat() -> None:
+    assert line_color(0) == line_color(7) != line_color(1)
