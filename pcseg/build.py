@@ -1,21 +1,27 @@
 """From a recipe to objects; besides the tools the only place that reads a config."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pcseg import config as cfg
 from pcseg.data.augment import compose
 from pcseg.data.dataset import FEATURES, RoomDataset
+from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import check_classes, list_rooms
 from pcseg.engine.checkpoint import load_checkpoint, load_weights
+from pcseg.engine.distributed import ALONE, Processes
 from pcseg.engine.segmenter import Segmenter
 from pcseg.labels import ClassSet, class_set
+from pcseg.losses.criterion import Criterion
+from pcseg.losses.embedding_criterion import EmbeddingCriterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.matcher import HungarianMatcher
 from pcseg.losses.set_criterion import SetCriterion
+from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
@@ -35,7 +41,19 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
         sum(FEATURES[name] for name in config.data.features),
         model.unet.channels,
         blocks_per_level=model.unet.blocks_per_level,
+        checkpoint=model.unet.checkpointing,
     )
+    if isinstance(decoder, cfg.EmbeddingConfig):
+        return InfluencerFormer(
+            unet,
+            EmbeddingHeads(
+                unet.out_channels,
+                len(classes),
+                width=decoder.width,
+                dimensions=decoder.dimensions,
+                votes=decoder.votes,
+            ),
+        )
     return InfluencerFormer(
         unet,
         QueryDecoder(
@@ -54,9 +72,27 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
     )
 
 
-def build_criterion(config: cfg.Config) -> nn.Module:
-    """The criterion that ``criterion.kind`` names."""
-    criterion = config.criterion
+def build_criterion(config: cfg.Config) -> Criterion:
+    """The criterion that ``criterion.kind`` names.
+
+    Raises:
+        ConfigError: a criterion of embeddings for a decoder of queries, or the other way round.
+    """
+    criterion, decoder = config.criterion, config.model.decoder
+    if isinstance(criterion, cfg.EmbeddingCriterionConfig) and isinstance(decoder, cfg.EmbeddingConfig):
+        return EmbeddingCriterion(
+            criterion.pairs,
+            decoder.radius,
+            criterion.follower_margin,
+            criterion.influencer_margin,
+            criterion.neg_ratio,
+            {f"loss_{name}": weight for name, weight in vars(criterion.weights).items()},
+        )
+    if isinstance(criterion, cfg.EmbeddingCriterionConfig) or isinstance(decoder, cfg.EmbeddingConfig):
+        raise cfg.ConfigError(
+            f"criterion.kind {criterion.kind} does not train model.decoder.kind {decoder.kind}; "
+            "set both to embedding or neither"
+        )
     num_classes = len(class_set(config.data.classes))
     options = {k: v for k, v in vars(criterion).items() if k not in ("kind", "weights", "mask_weight", "dice_weight")}
     weights = {
@@ -66,7 +102,7 @@ def build_criterion(config: cfg.Config) -> nn.Module:
         "loss_center": criterion.weights.center,
     }
     eos_coef = criterion.weights.no_object
-    activation = config.model.decoder.mask_activation
+    activation = decoder.mask_activation
     if isinstance(criterion, cfg.HungarianConfig):
         matcher = HungarianMatcher(criterion.cost_class, criterion.cost_mask, criterion.cost_dice)
         weights |= {"loss_mask": criterion.mask_weight, "loss_dice": criterion.dice_weight}
@@ -104,23 +140,22 @@ def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: boo
 
 def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
     """The model with what it needs to read scenes."""
+    decoder = config.model.decoder
     return Segmenter(
         model,
         classes,
         voxel_size=config.data.voxel_size,
         features=config.data.features,
-        mask_activation=config.model.decoder.mask_activation,
-        top_k=config.inference.top_k,
-        min_points=config.inference.min_points,
-        score_threshold=config.inference.score_threshold,
-        use_iou_head=config.inference.use_iou_head,
+        mask_activation=decoder.mask_activation,
+        cluster_radius=decoder.radius if isinstance(decoder, cfg.EmbeddingConfig) else None,
+        **vars(config.inference),
     )
 
 
 def load_model(
     checkpoint: Path | str, device: str | torch.device = "cpu", config: cfg.Config | None = None
 ) -> Segmenter:
-    """A trained model from its checkpoint alone.
+    """A trained model from its checkpoint alone; it makes superpoints as those of its training rooms were made.
 
     Args:
         checkpoint: file that training wrote.
@@ -137,11 +172,29 @@ def load_model(
     classes = ClassSet.from_dict(content["classes"], str(path))
     model = build_model(config, classes)
     load_weights(model, content["ema"]["weights"] if "ema" in content else content["model"], path)
-    return build_segmenter(config, model.to(device), classes)
+    segmenter = build_segmenter(config, model.to(device), classes)
+    if content.get("superpoints") is None:
+        print(
+            f"note: {path} does not say how the superpoints of its training rooms were made; those of scans are made "
+            f"with the default settings",
+            file=sys.stderr,
+        )
+        return segmenter
+    return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
 
 
-def pick_device(name: str | None = None) -> torch.device:
-    """The device asked for; without a name CUDA where there is one, otherwise the CPU."""
-    if name is not None:
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(name: str | None = None, processes: Processes = ALONE) -> torch.device:
+    """The device asked for; without a name CUDA where there is one, otherwise the CPU; each process has its own GPU.
+
+    Raises:
+        ValueError: no such device, or no CUDA here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is not known; expected cpu, cuda or cuda:0, cuda:1, ...") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: there is no GPU that torch can use here; take cpu")
+    if device.type == "cuda" and device.index is None and processes.world > 1:
+        return torch.device("cuda", processes.local_rank)
+    return device

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -42,12 +42,14 @@ class UNetConfig:
 
     channels: tuple[int, ...] = (32, 64, 96, 128, 160)
     blocks_per_level: int = 2
+    checkpointing: bool = False  # compute blocks again in backward: less memory, more time
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """Query decoder."""
 
+    kind: Literal["queries"] = "queries"
     width: int = 256
     num_heads: int = 8
     num_layers: int = 6
@@ -60,11 +62,27 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class EmbeddingConfig:
+    """Two embeddings of each superpoint in the place of queries; trained with criterion.kind embedding."""
+
+    kind: Literal["embedding"] = "embedding"
+    width: int = 256
+    dimensions: int = 8  # of an embedding
+    votes: bool = True  # as in the query decoder
+    radius: float = 0.9  # within which an influencer attracts followers; the margins of the criterion are larger
+
+    @property
+    def mask_activation(self) -> Literal["sigmoid"]:
+        """Of the masks that clusters become."""
+        return "sigmoid"
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The network."""
 
     unet: UNetConfig = field(default_factory=UNetConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    decoder: DecoderConfig | EmbeddingConfig = field(default_factory=DecoderConfig)
 
 
 @dataclass(frozen=True)
@@ -91,7 +109,9 @@ class CompetitiveConfig:
     anneal: float = 0.5  # share of training over which the temperature falls
     bce_weight: float = 1.0
     dice_weight: float = 1.0
+    mean: Literal["geometric", "arithmetic"] = "geometric"  # of the probabilities of being right; the latter to compare
     class_weight: float = 0.5  # of the class probability in the claims
+    origin_weight: float = 0.3  # of a superpoint query's start in the instance, in the claims
     claims: Literal["dual", "sinkhorn", "none"] = "dual"
     differentiable_claims: bool = False
     responsibility_temperature: float = 0.01
@@ -126,7 +146,35 @@ class HungarianConfig:
     weight_tokens: bool = False
 
 
-CriterionConfig = CompetitiveConfig | FirstPassConfig | HungarianConfig
+@dataclass(frozen=True)
+class EmbeddingLossWeights:
+    """Weights of the losses of two embeddings."""
+
+    followers: float = 1.0
+    influencers: float = 1.0
+    influence: float = 1.0
+    semantic: float = 1.0
+    center: float = 1.0
+
+    @property
+    def aux_layers(self) -> bool:
+        """There are no intermediate layers that could be left out."""
+        return True
+
+
+@dataclass(frozen=True)
+class EmbeddingCriterionConfig:
+    """The original Influencer Loss, on two embeddings; keywords of EmbeddingCriterion."""
+
+    kind: Literal["embedding"] = "embedding"
+    weights: EmbeddingLossWeights = field(default_factory=EmbeddingLossWeights)
+    pairs: Literal["radius", "all"] = "radius"  # of different instances that repel each other
+    follower_margin: float = 1.0
+    influencer_margin: float = 1.0
+    neg_ratio: float = 1.0
+
+
+CriterionConfig = CompetitiveConfig | FirstPassConfig | HungarianConfig | EmbeddingCriterionConfig
 
 
 @dataclass(frozen=True)
@@ -146,12 +194,20 @@ class TrainConfig:
 
     steps: int = 10_000
     batch_size: int = 4  # rooms a step, over all processes
+    accumulate: int = 1  # parts that each process' share of them is trained in, one after another
+    max_voxels: int = 0  # of a part, as stored: it takes fewer rooms where they are large; 0 for any number
+    precision: Literal["float32", "bf16", "fp16"] = "float32"  # of the network's products
+    max_skipped: int = 10  # steps in a row whose loss or gradients are not finite, before the run stops
     seed: int = 0
     num_workers: int = 0  # loader processes
     checkpoint_every: int = 500  # steps
+    log_every: int = 1  # steps after which losses are read from the device
     evaluate_every: int = 0  # steps; 0 evaluates at the end only
     keep_checkpoints: int = 2  # besides the last and the best
     ema_decay: float = 0.0  # 0 for none; otherwise evaluation uses averaged weights
+    deterministic: bool = False  # the same bits twice on one machine, slower on a GPU
+    tensorboard: bool = False  # event files in the run's folder
+    wandb: str = ""  # project of Weights & Biases; empty for none
 
 
 @dataclass(frozen=True)
@@ -162,6 +218,12 @@ class InferenceConfig:
     min_points: int = 100
     score_threshold: float = 0.0
     use_iou_head: bool = False
+    tile_above: float = 10.0  # metres; a scan that is longer is predicted in tiles; .inf for one piece always
+    tile_size: float = 5.0
+    tile_overlap: float = 2.0
+    views: Literal["one", "flips", "flips_rotations"] = "one"  # test-time augmentation: 1, 4 or 8 predictions
+    matrix_nms: bool = False
+    non_overlapping: bool = False  # each superpoint to the best of its objects only
 
 
 @dataclass(frozen=True)
@@ -210,6 +272,21 @@ def loads(text: str) -> Config:
 def dumps(config: Config) -> str:
     """The fully resolved recipe as YAML; `loads` reads it back unchanged."""
     return yaml.safe_dump(_plain(config), sort_keys=False)
+
+
+def differences(before: Config, now: Config) -> dict[str, str]:
+    """What two recipes do not share: dotted keys, each with a text as "optimizer.lr was 0.001, is 0.002"."""
+    old, new = dict(_values(_plain(before), "")), dict(_values(_plain(now), ""))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return {key: f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}" for key in keys}
+
+
+def _values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _values(part, _join(where, key))
+    else:
+        yield where, value
 
 
 def _plain(value: Any) -> Any:

@@ -1,54 +1,119 @@
 """One training run in its folder: start or resume, save, evaluate."""
 
-import json
-import os
-import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from PIL import Image
 
 from pcseg import build
 from pcseg import config as cfg
-from pcseg.data.dataset import VisitSampler, collate
-from pcseg.engine.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
-from pcseg.engine.evaluate import Evaluation, evaluate
-from pcseg.engine.schedule import make_scheduler
-from pcseg.engine.trainer import TrainState, WeightAverage, seed_everything, train
+from pcseg.data.preprocess import superpoints_of
+from pcseg.data.sampler import VisitSampler
+from pcseg.engine.average import WeightAverage
+from pcseg.engine.checkpoint import CheckpointError, load_weights, save_checkpoint
+from pcseg.engine.distributed import ALONE, Processes
+from pcseg.engine.evaluate import Evaluation, score_rooms
+from pcseg.engine.loading import load_batches, told_when_a_loader_dies
+from pcseg.engine.metrics_log import keep_records
+from pcseg.engine.reproducible import (
+    check_data,
+    data_record,
+    random_states,
+    set_random_states,
+    use_deterministic_algorithms,
+    versions,
+    write_record,
+)
+from pcseg.engine.run_folder import (
+    BEST,
+    LAST,
+    read_checkpoint,
+    remove_old_checkpoints,
+    remove_unfinished_files,
+    step_name,
+)
+from pcseg.engine.schedule import rate_at
+from pcseg.engine.stepper import Stepper
+from pcseg.engine.trainer import NotFiniteError, TrainState, save_batch, seed_everything, train
+from pcseg.engine.watch import EVALUATIONS, METRICS, Watch
+from pcseg.engine.writers import TensorBoardWriter, WandbWriter, Writer
 from pcseg.files import write_whole
 from pcseg.labels import class_set
+from pcseg.metrics.scores import Scores
+from pcseg.models.voxel_batch_norm import synchronize
+from pcseg.structures import Instances, Scene, SceneBatch
+from pcseg.viz.render import room_picture
 
-LAST = "last.pt"
-BEST = "best.pt"
+# What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
+FREE_KEYS = (
+    "data.root",
+    "model.unet.checkpointing",
+    "train.num_workers",
+    "train.max_skipped",
+    "train.checkpoint_every",
+    "train.log_every",
+    "train.evaluate_every",
+    "train.keep_checkpoints",
+    "train.tensorboard",
+    "train.wandb",
+)
+NUM_PICTURES = 3  # held-out rooms that are drawn at every evaluation
 
 
 class Run:
     """A run of a recipe: model, criterion, optimizer, data, and where all of it is kept.
 
-    The folder holds config.yaml (resolved), metrics.jsonl (one line a step), last.pt, best.pt and step_N.pt.
+    The folder holds config.yaml (resolved), versions.json, data.json (hashes of the rooms), metrics.jsonl (one line a
+    step), evaluations.jsonl, last.pt, step_N.pt, and best.pt where evaluations choose it.
 
     Args:
         config: the recipe.
         folder: of the run.
         device: where the model trains.
+        processes: that train together; all do the same, and the first one writes.
+
+    Raises:
+        ConfigError: checkpoints or evaluations between the steps at which losses are read.
     """
 
-    def __init__(self, config: cfg.Config, folder: Path, device: torch.device) -> None:
-        self.config, self.folder, self.device = config, folder, device
+    def __init__(self, config: cfg.Config, folder: Path, device: torch.device, processes: Processes = ALONE) -> None:
+        self.config, self.folder, self.device, self.processes = config, folder, device, processes
+        for key in ("checkpoint_every", "evaluate_every"):
+            if getattr(config.train, key) % config.train.log_every:
+                raise cfg.ConfigError(
+                    f"train.{key} is {getattr(config.train, key)}; expected a multiple of train.log_every, which is "
+                    f"{config.train.log_every}"
+                )
+        if config.train.deterministic:
+            use_deterministic_algorithms()
         seed_everything(config.train.seed)
         self.classes = class_set(config.data.classes)
         self.model = build.build_model(config, self.classes).to(device)
-        self.criterion = build.build_criterion(config)
-        optimizer = config.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay
+        if processes.world > 1:
+            synchronize(self.model)
+        self.stepper = Stepper(
+            self.model,
+            build.build_criterion(config),
+            torch.optim.AdamW(
+                self.model.parameters(),
+                lr=config.optimizer.lr,
+                weight_decay=config.optimizer.weight_decay,
+                fused=device.type == "cuda",
+            ),
+            clip_norm=config.optimizer.clip_norm,
+            deep_supervision=config.criterion.weights.aux_layers,
+            precision=config.train.precision,
+            processes=processes,
         )
-        self.scheduler = make_scheduler(self.optimizer, optimizer.schedule, config.train.steps, optimizer.warmup)
         self.ema = WeightAverage(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.state = TrainState()
         self.rooms = build.build_dataset(config, config.data.train, augmented=True)
+        self.superpoints = superpoints_of(self.rooms.rooms)
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
 
     def start(self) -> None:
@@ -57,143 +122,199 @@ class Run:
         Raises:
             ValueError: the folder already holds a run.
         """
-        if (self.folder / LAST).exists():
+        if any(self.folder.glob("*.pt")):
             raise ValueError(f"{self.folder} already holds a run; continue it with --resume or choose another --run")
+        self.processes.wait_for_all()
+        if not self.processes.is_first:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
-        (self.folder / "config.yaml").write_text(cfg.dumps(self.config))
-        (self.folder / "versions.json").write_text(json.dumps(_versions(), indent=1) + "\n")
+        for name in (METRICS, EVALUATIONS):
+            (self.folder / name).unlink(missing_ok=True)
+        remove_unfinished_files(self.folder)
+        write_whole(self.folder / "config.yaml", cfg.dumps(self.config))
+        write_record(self.folder / "versions.json", versions())
+        write_record(self.folder / "data.json", self._data_record())
 
-    def resume(self) -> None:
-        """Continue from last.pt as if nothing had happened.
+    def resume(self, name: str = LAST) -> None:
+        """Continue from a checkpoint as if nothing had happened.
+
+        Args:
+            name: of the checkpoint, a file in the run's folder.
 
         Raises:
-            CheckpointError: there is no checkpoint, it is damaged, or of another recipe.
+            CheckpointError: there is no checkpoint, it is damaged, or of another recipe; names the one before it.
+            ValueError: the rooms are not those that the run began with.
         """
-        path = self.folder / LAST
-        content = load_checkpoint(path, str(self.device))
-        if content["config"] != cfg.dumps(self.config):
-            raise CheckpointError(
-                f"{path}: written with another recipe; {self.folder / 'config.yaml'} has the one it needs"
-            )
+        path = self.folder / name
+        content = read_checkpoint(path, str(self.device))
+        self._check_recipe(content["config"], path)
+        check_data(self.folder / "data.json", self._data_record())
         load_weights(self.model, content["model"], path)
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.load_state_dict(content["scheduler"])
+        self.stepper.load_state_dict(content)
         if self.ema is not None:
             self.ema.load_state_dict(content["ema"])
+        content["state"].pop("averages", None)  # of the line in the terminal, in pcseg 0.1
         self.state = TrainState(**content["state"])
-        torch.set_rng_state(content["torch_rng"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(content["cuda_rng"].cpu())
-        _keep_lines(self.folder / "metrics.jsonl", self.state.step)
+        old = {"torch": content.get("torch_rng"), "cuda": content.get("cuda_rng")}  # as pcseg 0.1 wrote them
+        set_random_states(content.get("random", old), self.device)
+        self.processes.wait_for_all()  # from here on files change, which others may still read
+        if not self.processes.is_first:
+            return
+        remove_unfinished_files(self.folder)
+        for log in (METRICS, EVALUATIONS):
+            keep_records(self.folder / log, self.state.step)
 
-    def train(self) -> None:
-        """Train to the end of the recipe."""
+    def train(self) -> Evaluation | None:
+        """Train to the end of the recipe; gives the scores of the held-out rooms, None without such rooms."""
+        self.watch = self._open_watch() if self.processes.is_first else None
+        try:
+            with told_when_a_loader_dies():
+                self._train()
+            self.save(LAST)
+            return None if self.held_out is None else self._evaluate_and_keep()
+        finally:
+            if self.watch:
+                self.watch.close()
+
+    def _train(self) -> None:
         settings = self.config.train
         # Loader processes need cores of their own: threads that wait for each other's cores cost half the speed.
         torch.set_num_threads(max(1, torch.get_num_threads() - settings.num_workers))
-        train(
-            self.model,
-            self.criterion,
-            self._loader(),
-            self.optimizer,
-            self.scheduler,
-            self.state,
-            num_steps=settings.steps,
-            clip_norm=self.config.optimizer.clip_norm,
-            deep_supervision=self.config.criterion.weights.aux_layers,
-            ema=self.ema,
-            log=self.folder / "metrics.jsonl",
-            after_step=self._after_step,
+        optimizer = self.config.optimizer
+        rate = partial(
+            rate_at, lr=optimizer.lr, schedule=optimizer.schedule, num_steps=settings.steps, warmup=optimizer.warmup
         )
-        self.save(LAST)
+        try:
+            train(
+                self.stepper,
+                self._loader(),
+                self.state,
+                num_steps=settings.steps,
+                rate=rate,
+                accumulate=settings.accumulate,
+                ema=self.ema,
+                max_skipped=settings.max_skipped,
+                log_every=settings.log_every,
+                log=self.watch.step if self.watch else None,
+                after_read=self._after_step,
+            )
+        except NotFiniteError as error:
+            path = self.folder / "bad_batch" / f"process_{self.processes.rank}.pt"
+            save_batch(path, error.parts)
+            raise NotFiniteError(f"{error}; the batch is in {path}", error.parts) from None
 
     def evaluate(self) -> Evaluation | None:
         """Score the present weights on the held-out rooms; None without such rooms."""
-        if self.held_out is None:
-            return None
+        return None if self.held_out is None else self._score([])[0].compute()
+
+    def _score(self, drawn: Sequence[str]) -> tuple[Scores, dict[str, Image.Image]]:
+        """Scores of the held-out rooms, and pictures of some of them."""
+        assert self.held_out is not None
         model = self.model
         if self.ema is not None:
             model = build.build_model(self.config, self.classes).to(self.device)
             model.load_state_dict(self.ema.weights)
         segmenter = build.build_segmenter(self.config, model, self.classes)
-        return evaluate(segmenter, (self.held_out.scene(i) for i in range(len(self.held_out))))
+        pictures: dict[str, Image.Image] = {}
+
+        def draw(scene: Scene, instances: Instances, semantic: np.ndarray) -> None:
+            if scene.name in drawn:
+                pictures[scene.name] = room_picture(scene, instances, semantic, self.classes, width=480, height=360)
+
+        rooms = (self.held_out.scene(i) for i in self.processes.share(len(self.held_out)))
+        done = score_rooms(segmenter, rooms, on_room=draw, show_progress=self.processes.is_first)
+        for part in self.processes.gather(pictures):
+            pictures |= part
+        return done.gather(self.processes).scores, pictures
+
+    def _evaluate_and_keep(self) -> Evaluation:
+        """Score the held-out rooms, show the numbers, and keep weights that are the best so far."""
+        assert self.held_out is not None
+        names = [room.name for room in self.held_out.rooms]
+        fixed = np.linspace(0, len(names) - 1, NUM_PICTURES).round().astype(int)
+        with_pictures = self.config.train.tensorboard or self.config.train.wandb
+        scores, pictures = self._score([names[i] for i in fixed] if with_pictures else [])
+        result = scores.compute()
+        if self.watch:
+            self.watch.evaluation(self.state.step, result, scores, pictures)
+        if self.config.train.evaluate_every and result.ap.ap > self.state.best_ap:
+            self.state.best_ap = float(result.ap.ap)
+            self.save(BEST)
+        return result
 
     def save(self, name: str) -> None:
         """Write a checkpoint that training and prediction can both start from."""
+        if not self.processes.is_first:
+            return
         extra: dict[str, Any] = {}
         if self.ema is not None:
             extra["ema"] = self.ema.state_dict()
-        if self.device.type == "cuda":
-            extra["cuda_rng"] = torch.cuda.get_rng_state()
         save_checkpoint(
             self.folder / name,
             config=cfg.dumps(self.config),
             classes=self.classes.to_dict(),
+            superpoints=asdict(self.superpoints) if self.superpoints else None,
             model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            scheduler=self.scheduler.state_dict(),
+            **self.stepper.state_dict(),
             state=asdict(self.state),
-            torch_rng=torch.get_rng_state(),
+            random=random_states(self.device),
             **extra,
         )
 
-    def _loader(self) -> DataLoader:
+    def _loader(self) -> Iterator[SceneBatch]:
         settings = self.config.train
         sampler = VisitSampler(
-            len(self.rooms), settings.batch_size, settings.steps, seed=settings.seed, start=self.state.step
+            len(self.rooms),
+            settings.batch_size,
+            settings.steps,
+            seed=settings.seed,
+            start=self.state.step,
+            rank=self.processes.rank,
+            world=self.processes.world,
+            parts=settings.accumulate,
+            num_voxels=self._num_voxels() if settings.max_voxels else None,
+            max_voxels=settings.max_voxels,
         )
-        return DataLoader(
-            self.rooms,
-            batch_sampler=sampler,
-            collate_fn=collate,
-            num_workers=settings.num_workers,
-            persistent_workers=settings.num_workers > 0,
-        )
+        return load_batches(self.rooms, sampler, settings.num_workers)
+
+    def _num_voxels(self) -> list[int]:
+        """Voxels of each room, counted by all processes together."""
+        num_voxels: dict[int, int] = {}
+        share = self.processes.share(len(self.rooms))
+        for part in self.processes.gather({room: self.rooms.num_voxels(room) for room in share}):
+            num_voxels |= part
+        return [num_voxels[room] for room in range(len(self.rooms))]
+
+    def _open_watch(self) -> Watch:
+        settings, step = self.config.train, self.state.step
+        writers: list[Writer] = []
+        if settings.tensorboard:
+            writers.append(TensorBoardWriter(self.folder / "tensorboard", step))
+        if settings.wandb:
+            writers.append(WandbWriter(settings.wandb, self.folder, asdict(self.config)))
+        return Watch(self.folder, num_steps=settings.steps, step=step, device=self.device, writers=writers)
+
+    def _data_record(self) -> dict[str, Any]:
+        return data_record(self.rooms.rooms, [] if self.held_out is None else self.held_out.rooms)
+
+    def _check_recipe(self, text: str, path: Path) -> None:
+        try:
+            before = cfg.loads(text)
+        except cfg.ConfigError as error:
+            raise CheckpointError(f"{path}: its recipe is of another version of pcseg: {error}") from None
+        changed = {key: what for key, what in cfg.differences(before, self.config).items() if key not in FREE_KEYS}
+        if changed:
+            raise CheckpointError(
+                f"{path}: written with another recipe: {'; '.join(changed.values())}; "
+                f"{self.folder / 'config.yaml'} has the one it needs"
+            )
 
     def _after_step(self, state: TrainState) -> None:
         settings = self.config.train
         last = state.step == settings.steps
-        if settings.evaluate_every and state.step % settings.evaluate_every == 0 and not last:
-            result = self.evaluate()
-            if result is not None:
-                _append(self.folder / "evaluations.jsonl", {"step": state.step, **result.to_json()})
-                if result.ap.ap > state.best_ap:
-                    state.best_ap = float(result.ap.ap)
-                    self.save(BEST)
-        if state.step % settings.checkpoint_every == 0 and not last:
+        if settings.evaluate_every and state.step % settings.evaluate_every == 0 and not last and self.held_out:
+            self._evaluate_and_keep()
+        if state.step % settings.checkpoint_every == 0 and not last and self.processes.is_first:
             self.save(LAST)
-            self.save(f"step_{state.step:07d}.pt")
-            for old in sorted(self.folder.glob("step_*.pt"))[: -settings.keep_checkpoints or None]:
-                old.unlink()
-
-
-def _keep_lines(path: Path, steps: int) -> None:
-    """Drop the log of steps that came after the checkpoint; they are about to be done again."""
-    if path.exists():
-        kept = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= steps]
-        write_whole(path, "".join(kept))
-
-
-def _append(path: Path, record: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def _versions() -> dict[str, str | None]:
-    import numpy
-    import scipy
-
-    import pcseg
-
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "pcseg": pcseg.__version__,
-        "torch": str(torch.__version__),
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
-        "commit": commit.stdout.strip() or None,
-        "threads": str(torch.get_num_threads()),
-        "cpus": str(os.cpu_count()),
-    }
+            self.save(step_name(state.step))
+            remove_old_checkpoints(self.folder, state.step, settings.keep_checkpoints)

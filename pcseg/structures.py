@@ -93,6 +93,7 @@ class DecoderOutput(TypedDict):
     pred_scores: predicted IoU of each mask (a raw number, not a logit).
     pred_semantic: class logits of each superpoint, one array per room.
     pred_centers: where each superpoint sees the centre of its object, in metres, one array per room.
+    query_tokens: superpoint that each query started from, counted from 0 in its room; absent for learned queries.
     aux_outputs: the same for every intermediate layer (deep supervision).
     """
 
@@ -101,7 +102,24 @@ class DecoderOutput(TypedDict):
     pred_scores: Float[Tensor, "B M"]
     pred_semantic: NotRequired[list[Float[Tensor, "S C"]]]
     pred_centers: NotRequired[list[Float[Tensor, "S 3"]]]
+    query_tokens: NotRequired[Int64[Tensor, "B M"]]
     aux_outputs: NotRequired[list["DecoderOutput"]]
+
+
+class EmbeddingOutput(TypedDict):
+    """What a model with two embeddings gives; one array per room, a row per superpoint, D dimensions.
+
+    pred_followers: where each superpoint stands as a follower.
+    pred_influencers: where it stands as an influencer; it attracts the followers near this place.
+    pred_influence: logit of the IoU between the followers that it attracts and its object.
+    pred_semantic, pred_centers: as in `DecoderOutput`.
+    """
+
+    pred_followers: list[Float[Tensor, "S D"]]
+    pred_influencers: list[Float[Tensor, "S D"]]
+    pred_influence: list[Float[Tensor, "S"]]
+    pred_semantic: list[Float[Tensor, "S C"]]
+    pred_centers: NotRequired[list[Float[Tensor, "S 3"]]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,13 @@
 """Train a recipe.
 
-tools/train.py CONFIG [key=value ...] [--run DIR] [--resume] [--device cpu|cuda] [--json FILE]
+tools/train.py CONFIG [key=value ...] [--run DIR] [--resume [--from NAME] | --auto-resume] [--device cpu|cuda]
+               [--json FILE]
+
+Under torchrun the processes share the rooms of each step, and train as one process with all of them would:
+
+    torchrun --nproc-per-node 8 --max-restarts 3 -- tools/train.py CONFIG --auto-resume
+
+(Without the --, torchrun takes our --run for an option of its own.)
 """
 
 import argparse
@@ -9,6 +16,8 @@ from pathlib import Path
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
+from pcseg.engine.distributed import join_processes
+from pcseg.engine.run_folder import LAST
 from pcseg.models.influencerformer import count_parameters
 from pcseg.run import Run
 
@@ -19,17 +28,30 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, as train.steps=100")
     parser.add_argument("--run", type=Path, help="folder of the run; runs/NAME-OF-CONFIG without it")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument(
+        "--auto-resume",
+        action="store_true",
+        help="continue the run in that folder if it has a checkpoint, otherwise start it: for jobs that are restarted",
+    )
+    parser.add_argument("--from", dest="name", metavar="NAME", help="checkpoint to resume from, as step_0000500.pt")
     parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     args = parser.parse_intermixed_args()
+    if args.name and not args.resume:
+        parser.error("--from names the checkpoint that --resume continues from; give both")
 
     config = cfg.load(args.config, args.overrides)
-    run = Run(config, args.run or Path("runs") / args.config.stem, build.pick_device(args.device))
-    run.resume() if args.resume else run.start()
-    print(f"{run.folder}: {len(run.rooms)} rooms, {count_parameters(run.model):,} parameters, on {run.device}")
-    run.train()
-    result = run.evaluate()
-    if result is not None:
+    processes = join_processes()
+    folder = args.run or Path("runs") / args.config.stem
+    run = Run(config, folder, build.pick_device(args.device, processes), processes)
+    resumes = args.resume or (args.auto_resume and (folder / LAST).exists())
+    run.resume(args.name or LAST) if resumes else run.start()
+    if processes.is_first:
+        where = f"{processes.world} processes on {run.device.type}" if processes.world > 1 else f"on {run.device}"
+        print(f"{run.folder}: {len(run.rooms)} rooms, {count_parameters(run.model):,} parameters, {where}")
+    result = run.train()
+    processes.close()
+    if result is not None and processes.is_first:
         print(result.to_text())
         if args.json:
             write_json(args.json, result.to_json())

@@ -1,14 +1,15 @@
-"""Processed rooms to batches: features, voxels, targets; and the order in which rooms are visited."""
+"""Processed rooms to batches: features, voxels, targets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from pcseg.data.augment import Augmentation, Composition
+from pcseg.data.scan_advice import check_features
 from pcseg.data.store import read_room
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
@@ -52,6 +53,10 @@ class RoomDataset(Dataset):
         """The stored room, not augmented."""
         return read_room(self.rooms[room])
 
+    def num_voxels(self, room: int) -> int:
+        """Voxels of the stored room, not augmented."""
+        return len(voxelize(self.scene(room).xyz, self.voxel_size).coords)
+
     def _any_room(self, rng: np.random.Generator) -> Scene:
         return self.scene(int(rng.integers(len(self))))
 
@@ -67,54 +72,6 @@ class RoomDataset(Dataset):
         return make_batch(
             [scene], voxel_size=self.voxel_size, features=self.features, instance_classes=self.instance_classes
         )
-
-
-class VisitSampler(Sampler):
-    """Which rooms each training step takes: every epoch a fresh order, decided by the seed and the step alone.
-
-    There is no hidden state: a run that resumes at step n sees what the interrupted run would have seen.
-
-    Args:
-        num_rooms: rooms of the dataset.
-        batch_size: rooms of a step, over all processes.
-        num_steps: steps of the whole run.
-        seed: of the run.
-        start: first step to give.
-        rank: this process takes rooms rank, rank + world, ... of each step.
-        world: number of processes.
-    """
-
-    def __init__(
-        self,
-        num_rooms: int,
-        batch_size: int,
-        num_steps: int,
-        *,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        if num_rooms == 0:
-            raise ValueError("there are no rooms to train on")
-        if batch_size % world:
-            raise ValueError(f"batch_size {batch_size} must be a multiple of the number of processes {world}")
-        self.num_rooms, self.batch_size, self.num_steps = num_rooms, batch_size, num_steps
-        self.seed, self.start, self.rank, self.world = seed, start, rank, world
-
-    def __len__(self) -> int:
-        return self.num_steps - self.start
-
-    def __iter__(self) -> Iterator[list[tuple[tuple[int, ...], int]]]:
-        epoch, order = -1, np.empty(0, np.int64)
-        for step in range(self.start, self.num_steps):
-            visits = []
-            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-                if position // self.num_rooms != epoch:
-                    epoch = position // self.num_rooms
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.num_rooms)
-                visits.append(((self.seed, 1, position), int(order[position % self.num_rooms])))
-            yield visits[self.rank :: self.world]
 
 
 def make_batch(
@@ -159,12 +116,37 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
     )
 
 
+def split(batch: SceneBatch) -> list[SceneBatch]:
+    """The rooms of a batch as batches of their own; the inverse of `collate`."""
+    rooms = []
+    for index, name in enumerate(batch.names):
+        first, end = batch.superpoint_offsets[index : index + 2].tolist()
+        pairs = (batch.pair_superpoint >= first) & (batch.pair_superpoint < end)
+        voxels = batch.voxel_coords[:, 0] == index
+        coords = batch.voxel_coords[voxels]
+        coords[:, 0] = 0
+        room = SceneBatch(
+            voxel_coords=coords,
+            voxel_features=batch.voxel_features[voxels],
+            pair_voxel=(voxels.cumsum(0) - 1)[batch.pair_voxel[pairs]],
+            pair_superpoint=batch.pair_superpoint[pairs] - first,
+            pair_points=batch.pair_points[pairs],
+            superpoint_xyz=batch.superpoint_xyz[first:end],
+            superpoint_offsets=batch.superpoint_offsets[index : index + 2] - first,
+            names=[name],
+            targets=None if batch.targets is None else [batch.targets[index]],
+        )
+        rooms.append(room)
+    return rooms
+
+
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
     """Input features: rgb and height about -1..1, xyz in metres from the middle of the floor, unit normals.
 
     Raises:
         ValueError: an unknown name, or the scene has no colour or normal to give.
     """
+    check_features(scene, names)
     columns = []
     for name in names:
         if name == "xyz":
@@ -173,11 +155,6 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
             columns.append((scene.xyz[:, 2:] - center[2]) / 1.5 - 1)
         elif name in ("rgb", "normal"):
             value = getattr(scene, name)
-            if value is None:
-                raise ValueError(
-                    f"scene {scene.name} has no {name}, but the model takes {', '.join(names)}; "
-                    f"train one without it (data.features)"
-                )
             columns.append(value.astype(np.float32) / 127.5 - 1 if name == "rgb" else value)
         else:
             raise ValueError(f"no feature {name!r}; known: {', '.join(FEATURES)}")

@@ -4,7 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 Value = TypeVar("Value")
 
@@ -40,20 +42,47 @@ class Processes:
         dist.all_gather_object(values, value)
         return values
 
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, with the same bits in each; without gradient."""
+        if self.world == 1:
+            return values
+        total = values.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def wait_for_all(self) -> None:
+        """Returns when every process has come here."""
+        self.gather(None)
+
     def close(self) -> None:
         """Leaves the job once all processes are done."""
         if self.world > 1:
-            dist.barrier()
+            self.wait_for_all()
             dist.destroy_process_group()
+
+
+ALONE = Processes()
 
 
 def join_processes() -> Processes:
     """Joins the job that torchrun started; alone where it did not.
 
-    Results are small and on the CPU, so gloo carries them, with GPUs too.
+    nccl carries what is on GPUs, gloo what is on the CPU: results of evaluation always are.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Processes()
-    dist.init_process_group("gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=_store_of_torchrun(), rank=int(os.environ["RANK"]), world_size=world)
     return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _store_of_torchrun() -> dist.Store | None:
+    """Where processes find each other, apart from those of before a restart; None for torch's own choice.
+
+    torchrun's own store outlives the processes, with the addresses of the dead ones (pytorch issue 135712).
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    return dist.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)

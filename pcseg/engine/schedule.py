@@ -2,9 +2,6 @@
 
 import math
 
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
-
 
 def factor(schedule: str, progress: float, warmup: float) -> float:
     """Share of the top rate after a share of the run.
@@ -32,6 +29,6 @@ def factor(schedule: str, progress: float, warmup: float) -> float:
     raise ValueError(f"no schedule {schedule!r}; known: polynomial, cosine, one_cycle, constant")
 
 
-def make_scheduler(optimizer: Optimizer, schedule: str, num_steps: int, warmup: float) -> LambdaLR:
-    """The schedule over `num_steps` steps; the first step already has a rate above zero."""
-    return LambdaLR(optimizer, lambda step: factor(schedule, min(1.0, (step + 0.5) / num_steps), warmup))
+def rate_at(step: int, *, lr: float, schedule: str, num_steps: int, warmup: float) -> float:
+    """Learning rate of a step, counted from 0; the first one already has a rate above zero."""
+    return lr * factor(schedule, min(1.0, (step + 0.5) / num_steps), warmup)

@@ -1,145 +1,176 @@
 """Training: one visible loop."""
 
-import json
+import itertools
+import logging
+import math
 import random
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm import tqdm
 
+from pcseg.engine.average import WeightAverage
+from pcseg.engine.stepper import Outcome, Stepper
+from pcseg.files import whole_file
 from pcseg.structures import SceneBatch
+
+logger = logging.getLogger(__name__)
 
 
 class NotFiniteError(RuntimeError):
-    """The loss became NaN or infinite; the message names the step and the rooms."""
+    """Too many steps in a row gave no finite loss and gradients, or had no room left.
+
+    Args:
+        message: names the step and the rooms.
+        parts: the last batch, as the loader gave it to this process.
+    """
+
+    def __init__(self, message: str, parts: list[SceneBatch]) -> None:
+        super().__init__(message)
+        self.parts = parts
 
 
 @dataclass
 class TrainState:
-    """What a run carries from step to step besides weights."""
+    """What a run carries from step to step besides weights.
+
+    Args:
+        step: steps that are done.
+        best_ap: of all evaluations.
+        seconds: spent in steps.
+        skipped: steps that changed nothing, because loss or gradients were not finite or no room was left.
+        skipped_in_a_row: the last of them, without a good step after.
+        overflows: steps that fp16 gave up because its scale was too high, which is how it finds the scale.
+        left_out: how many times each room was left out of a step because the memory could not hold it.
+    """
 
     step: int = 0
     best_ap: float = -1.0
     seconds: float = 0.0
-    averages: dict[str, float] = field(default_factory=dict)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    overflows: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Step:
+    """A step whose numbers are still on the device."""
+
+    step: int
+    rate: float
+    loading_seconds: float
+    seconds: float
+    parts: list[SceneBatch]
+    outcome: Outcome
 
 
 def train(
-    model: nn.Module,
-    criterion: nn.Module,
+    stepper: Stepper,
     loader: Iterable[SceneBatch],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
     state: TrainState,
     *,
     num_steps: int,
-    clip_norm: float = 0.0,
-    deep_supervision: bool = True,
-    ema: "WeightAverage | None" = None,
-    log: Path | None = None,
-    after_step: Callable[[TrainState], None] | None = None,
+    rate: Callable[[int], float],
+    accumulate: int = 1,
+    ema: WeightAverage | None = None,
+    max_skipped: int = 0,
+    log_every: int = 1,
+    log: Callable[[dict[str, Any]], None] | None = None,
+    after_read: Callable[[TrainState], None] | None = None,
 ) -> None:
     """Train until `num_steps`, from wherever `state` stands.
 
     Args:
-        model: takes a SceneBatch on its own device.
-        criterion: outputs and targets to a dict of losses, with `total` and `set_progress`.
-        loader: gives the batches of the steps that remain.
-        optimizer: over the parameters of the model.
-        scheduler: stepped once after every step.
+        stepper: model, criterion and optimizer.
+        loader: gives the parts of the steps that remain, `accumulate` of them for each.
         state: changed in place.
         num_steps: of the whole run.
-        clip_norm: largest gradient norm; 0 for any.
-        deep_supervision: whether intermediate layers are trained directly.
+        rate: learning rate of a step, counted from 0.
+        accumulate: parts of a batch, trained on one after another.
         ema: averaged weights to keep up to date.
-        log: one JSON line a step is appended here.
-        after_step: called with the state after each step, to save or to evaluate.
+        max_skipped: how many steps in a row may be skipped.
+        log_every: steps after which losses are read from the device, in one transfer.
+        log: called for each step, in order: step, lr, grad_norm, loss (the weighted sum), the losses, rooms, seconds,
+            loading_seconds (spent waiting for the loader), skipped (steps up to here). What is not finite is NaN.
+        after_read: called with the state each time that losses were read, to save or to evaluate.
 
     Raises:
-        NotFiniteError: the loss is NaN or infinite.
+        NotFiniteError: more than `max_skipped` steps in a row were skipped.
     """
-    device = next(model.parameters()).device
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    progress = tqdm(initial=state.step, total=num_steps, unit="step", desc="train", mininterval=1.0)
-    lines = log.open("a") if log is not None else None
-    try:
-        for batch in loader:
-            start = time.perf_counter()
-            model.train()
-            batch = batch.to(device)
-            criterion.set_progress(state.step / num_steps)  # type: ignore[operator]
-            outputs = model(batch)
-            if not deep_supervision:
-                outputs.pop("aux_outputs")
-            losses = criterion(outputs, batch.targets)
-            total = criterion.total(losses)  # type: ignore[operator]
-            if not torch.isfinite(total):
-                bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-                raise NotFiniteError(
-                    f"step {state.step}: {', '.join(bad)} not finite on rooms {', '.join(batch.names)}"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, clip_norm or torch.inf)
-            optimizer.step()
-            rate = float(scheduler.get_last_lr()[0])
-            scheduler.step()
-            if ema is not None:
-                ema.update(model)
-            state.step += 1
-            state.seconds += time.perf_counter() - start
-            values = {"loss": total.item(), **{k: v.item() for k, v in losses.items()}}
-            _show(progress, state, values, rate)
-            if lines is not None:
-                record = {"step": state.step, "lr": rate, "grad_norm": norm.item(), **values}
-                lines.write(json.dumps({k: _short(v) for k, v in record.items()}) + "\n")
-                lines.flush()
-            if after_step is not None:
-                after_step(state)
-    finally:
-        progress.close()
-        if lines is not None:
-            lines.close()
+    parts_of_all = iter(loader)
+    unread: list[_Step] = []
+    while state.step < num_steps:
+        asked = time.perf_counter()
+        parts = list(itertools.islice(parts_of_all, accumulate))
+        if not parts:
+            break
+        start = time.perf_counter()
+        stepper.model.train()
+        stepper.criterion.set_progress(state.step / num_steps)
+        for group in stepper.optimizer.param_groups:
+            group["lr"] = rate(state.step)
+        outcome = stepper.step(parts)
+        if ema is not None:
+            ema.update(stepper.model)
+        state.step += 1
+        unread.append(_Step(state.step, rate(state.step - 1), start - asked, 0.0, parts, outcome))
+        is_time = state.step % log_every == 0 or state.step == num_steps
+        numbers = torch.cat([done.outcome.values for done in unread]).tolist() if is_time else []
+        unread[-1].seconds = time.perf_counter() - start
+        if is_time:
+            for done in unread:
+                count = len(done.outcome.values)
+                _account(done, numbers[:count], stepper, state, max_skipped, log)
+                del numbers[:count]
+            unread.clear()
+            if after_read is not None:
+                after_read(state)
 
 
-class WeightAverage:
-    """Exponential moving average of a model's weights and buffers.
+def _account(
+    done: _Step,
+    numbers: list[float],
+    stepper: Stepper,
+    state: TrainState,
+    max_skipped: int,
+    log: Callable[[dict[str, Any]], None] | None,
+) -> None:
+    """Takes the numbers of one step into the state and the log."""
+    values = dict(zip(done.outcome.names, numbers, strict=True))
+    grad_norm, loss = values["grad_norm"], values["loss"]
+    state.seconds += max(done.seconds, 0.0)  # a clock may be set back
+    for name in done.outcome.left_out:
+        state.left_out[name] = state.left_out.get(name, 0) + 1
+    fine = math.isfinite(grad_norm) and math.isfinite(loss)
+    # A scale under 1 is none that fp16 needs: then the gradients themselves are not finite.
+    overflow = math.isfinite(loss) and not fine and stepper.precision == "fp16" and stepper.scaler.get_scale() >= 1
+    state.overflows += overflow
+    state.skipped += not fine and not overflow
+    state.skipped_in_a_row = 0 if fine or overflow else state.skipped_in_a_row + 1
+    if log is not None:
+        record = {"step": done.step, "lr": done.rate, **values, "rooms": int(values["rooms"])}
+        times = {"seconds": done.seconds, "loading_seconds": done.loading_seconds}
+        log({**record, **times, "skipped": state.skipped})
+    if fine or overflow:
+        return
+    rooms = ", ".join(name for part in done.parts for name in part.names)
+    bad = [name for name, value in values.items() if name.startswith("loss_") and not math.isfinite(value)]
+    what = f"{', '.join(bad) or 'the gradients'} not finite" if values["rooms"] else "no memory for any room"
+    message = f"step {done.step}: {what} on {rooms}"
+    if state.skipped_in_a_row > max_skipped:
+        raise NotFiniteError(f"{message}; {state.skipped_in_a_row} steps in a row could not be taken", done.parts)
+    logger.warning("%s; the step is skipped", message)
 
-    Args:
-        model: where to start from.
-        decay: share of the old average that stays at each step; lower during the first steps.
-    """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.num_updates = 0
-        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take one step towards the model's weights; whole-number buffers are copied."""
-        self.num_updates += 1
-        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"num_updates": self.num_updates, "weights": self.weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
-        self.num_updates = state["num_updates"]
-        self.weights = state["weights"]
+def save_batch(path: Path, parts: Sequence[SceneBatch]) -> None:
+    """Write batches for study; ``SceneBatch(**torch.load(path)[i])`` is one of them again."""
+    with whole_file(path) as file:
+        torch.save([asdict(part) for part in parts], file)
 
 
 def seed_everything(seed: int) -> None:
@@ -147,15 +178,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries may use the global generator
     torch.manual_seed(seed)
-
-
-def _show(progress: tqdm, state: TrainState, values: dict[str, float], rate: float) -> None:
-    for name, value in values.items():
-        state.averages[name] = 0.95 * state.averages.get(name, value) + 0.05 * value
-    main = {k.removeprefix("loss_"): f"{v:.3f}" for k, v in state.averages.items() if not k[-1].isdigit()}
-    progress.set_postfix({**main, "lr": f"{rate:.1e}"}, refresh=False)
-    progress.update()
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.7g}") if isinstance(value, float) else value

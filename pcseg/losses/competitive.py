@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from pcseg.losses.inputs import compact_instances
 from pcseg.losses.mask_sums import MaskActivation, MaskSums, mask_sums
 
-# Of the class probability in the score of a pair, and of the Sinkhorn rounds that share out classes.
+# Of the class probability and of a query's origin in the score of a pair, and of the Sinkhorn rounds that share out
+# classes.
 CLASS_WEIGHT = 0.5
+ORIGIN_WEIGHT = 0.3
 RESPONSIBILITY_TEMPERATURE = 0.01
 NUM_ROUNDS = 10
 
@@ -66,12 +68,26 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
     return plan.div_(plan.sum(2, keepdim=True))
 
 
+def instances_of_origin(
+    segment: Int64[Tensor, "N"], num_instances: int, query_tokens: Int64[Tensor, "M"]
+) -> Bool[Tensor, "K M"]:
+    """Whether query m started from a token of instance k.
+
+    Args:
+        segment: instance 0..K-1 of each token; anything else for the rest.
+        num_instances: K.
+        query_tokens: the token that each query started from.
+    """
+    return segment[query_tokens] == torch.arange(num_instances, device=segment.device)[:, None]
+
+
 class CompetitiveInfluencerLoss(nn.Module):
     """Pulls masks towards instances by claims that both sides compete for.
 
-    With S = -BCE - dice of every pair of instance k and query m, and C = S + class_weight * P(class of k | m), instance
-    k claims query m by ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``; the loss is the mean over instances of
-    the claimed -S. T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training.
+    With S = -BCE - dice of every pair of instance k and query m, and C = S + class_weight * P(class of k | m) +
+    origin_weight * (whether m started from a token of k), instance k claims query m by
+    ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``; the loss is the mean over instances of the claimed -S. T
+    falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training.
 
     Args:
         mask_activation: ``softmax`` over queries and a dustbin logit of 0, or ``sigmoid``.
@@ -80,7 +96,10 @@ class CompetitiveInfluencerLoss(nn.Module):
         anneal: fraction of training over which T falls.
         bce_weight: weight of BCE in S.
         dice_weight: weight of dice in S.
+        mean: exp(-BCE) is the geometric mean over tokens of the probability of being right; ``arithmetic`` puts the
+            arithmetic mean in its place.
         class_weight: weight of the class probability in C.
+        origin_weight: weight in C of a query's start in the instance, where the model tells it.
         claims: ``dual`` as above; ``sinkhorn``: by unbalanced Sinkhorn at T; ``none``: ``softmax_m(C/T)``.
         differentiable_claims: minimise ``-T logsumexp_m(C/T + log_softmax_k(C/T))`` instead (with ``none``, without the
             second term), whose gradient passes through the claims.
@@ -96,7 +115,9 @@ class CompetitiveInfluencerLoss(nn.Module):
         anneal: float = 0.5,
         bce_weight: float = 1.0,
         dice_weight: float = 1.0,
+        mean: Literal["geometric", "arithmetic"] = "geometric",
         class_weight: float = CLASS_WEIGHT,
+        origin_weight: float = ORIGIN_WEIGHT,
         claims: Literal["dual", "sinkhorn", "none"] = "dual",
         differentiable_claims: bool = False,
         responsibility_temperature: float = RESPONSIBILITY_TEMPERATURE,
@@ -109,6 +130,8 @@ class CompetitiveInfluencerLoss(nn.Module):
             )
         if claims not in ("dual", "sinkhorn", "none"):
             raise ValueError(f"claims must be 'dual', 'sinkhorn' or 'none', got {claims!r}")
+        if mean not in ("geometric", "arithmetic"):
+            raise ValueError(f"mean must be 'geometric' or 'arithmetic', got {mean!r}")
         if differentiable_claims and claims == "sinkhorn":
             raise ValueError("differentiable_claims goes with claims 'dual' or 'none', got 'sinkhorn'")
         self.mask_activation: MaskActivation = mask_activation
@@ -117,7 +140,9 @@ class CompetitiveInfluencerLoss(nn.Module):
         self.anneal = anneal
         self.bce_weight = bce_weight
         self.dice_weight = dice_weight
+        self.mean = mean
         self.class_weight = class_weight
+        self.origin_weight = origin_weight
         self.claims = claims
         self.differentiable_claims = differentiable_claims
         self.responsibility_temperature = responsibility_temperature
@@ -137,6 +162,7 @@ class CompetitiveInfluencerLoss(nn.Module):
         class_probability: Float[Tensor, "L K M"] | None = None,
         token_weights: Float[Tensor, "N"] | None = None,
         progress: float = 0.0,
+        query_tokens: Int64[Tensor, "M"] | None = None,
     ) -> CompetitiveResult:
         """The loss of one scene.
 
@@ -146,6 +172,7 @@ class CompetitiveInfluencerLoss(nn.Module):
             class_probability: P(class of instance k | query m); none where masks alone are trained.
             token_weights: weight of each token in BCE and dice.
             progress: fraction of training done, for the temperature.
+            query_tokens: the token that each query started from; none where queries are learned.
 
         Returns:
             Loss, claims, responsibilities and IoU for each layer.
@@ -153,19 +180,27 @@ class CompetitiveInfluencerLoss(nn.Module):
         layers = [mask_logits] if isinstance(mask_logits, Tensor) and mask_logits.ndim == 2 else list(mask_logits)
         segment, ids = compact_instances(instance_labels)
         sums = mask_sums(layers, segment, len(ids), token_weights, self.mask_activation)
-        return self.from_sums(sums, class_probability, self.temperature_at(progress))
+        origin = None if query_tokens is None else instances_of_origin(segment, len(ids), query_tokens)
+        return self.from_sums(sums, class_probability, self.temperature_at(progress), origin)
 
     def from_sums(
-        self, sums: MaskSums, class_probability: Float[Tensor, "L K M"] | None, temperature: float
+        self,
+        sums: MaskSums,
+        class_probability: Float[Tensor, "L K M"] | None,
+        temperature: float,
+        origin: Bool[Tensor, "K M"] | None = None,
     ) -> CompetitiveResult:
-        """The loss of one scene from its segment sums; the rest as `forward`."""
-        cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
+        """The loss of one scene from its segment sums and `instances_of_origin`; the rest as `forward`."""
+        disagreement = sums.bce() if self.mean == "geometric" else sums.arithmetic()
+        cost = self.bce_weight * disagreement + self.dice_weight * sums.dice()
         if cost.shape[1] == 0:
             # Nothing to claim; the empty sum keeps the graph connected.
             empty = cost.detach()
             return CompetitiveResult(cost.sum((1, 2)), empty, empty, empty)
         with torch.no_grad():
             bonus = 0.0 if class_probability is None else self.class_weight * class_probability
+            if origin is not None:
+                bonus = bonus + self.origin_weight * origin
             score = bonus - cost
             claims = self._claims(score, temperature)
             responsibilities = unbalanced_sinkhorn(score, self.responsibility_temperature, self.num_rounds)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from pcseg.losses.competitive import (
@@ -12,17 +11,11 @@ from pcseg.losses.competitive import (
     NUM_ROUNDS,
     RESPONSIBILITY_TEMPERATURE,
     CompetitiveInfluencerLoss,
+    instances_of_origin,
     unbalanced_sinkhorn,
 )
-from pcseg.losses.inputs import (
-    LossWeights,
-    SceneTargets,
-    decoder_layers,
-    scene_targets,
-    split_masks,
-    stacked,
-    weighted_sum,
-)
+from pcseg.losses.criterion import Criterion, LossTerm, scene_mean
+from pcseg.losses.inputs import LossWeights, SceneTargets, decoder_layers, scene_targets, split_masks, stacked
 from pcseg.losses.mask_influencer import MaskInfluencerLoss
 from pcseg.losses.mask_sums import mask_sums
 from pcseg.losses.terms import (
@@ -35,7 +28,7 @@ from pcseg.losses.terms import (
 )
 
 
-class InfluencerCriterion(nn.Module):
+class InfluencerCriterion(Criterion):
     """Masks by the Influencer Loss, classes and predicted IoUs by the responsibilities that follow from it.
 
     Args:
@@ -85,17 +78,14 @@ class InfluencerCriterion(nn.Module):
             raise ValueError(f"progress must be a fraction of training in 0..1, got {fraction}")
         self.progress = float(fraction)
 
-    def total(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """Weighted sum of what `forward` returned."""
-        return weighted_sum(losses, self.weight_dict)
-
     def forward(self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """All losses of a batch.
 
         Args:
             outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); where the model has them ``pred_logits``
                 (B, M, C+1), ``pred_scores`` (B, M), ``pred_semantic`` list of
-                (N_b, C), ``pred_centers`` list of (N_b, 3) and ``aux_outputs``.
+                (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the token that each query started
+                from, and ``aux_outputs``.
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
 
         Returns:
@@ -110,32 +100,39 @@ class InfluencerCriterion(nn.Module):
         mask_losses: list[dict[str, Tensor]] = []
         class_weights, errors, counts = [], [], []
         for b, target in enumerate(targets):
-            scene = scene_targets(target, len(masks[0][b]), b, self.weight_tokens)
-            probability = None if logits is None else class_probability(logits[:, b], scene.labels, scene.name)
-            scene_losses, responsibilities, iou = self._scene([m[b] for m in masks], scene, probability)
+            scene = scene_targets(target, len(masks[0][b]), b, self.weight_tokens, self.check_values)
+            probability = (
+                None if logits is None else class_probability(logits[:, b], scene.labels, scene.name, self.check_values)
+            )
+            tokens = None if outputs.get("query_tokens") is None else outputs["query_tokens"][b]
+            scene_losses, responsibilities, iou = self._scene([m[b] for m in masks], scene, probability, tokens)
             mask_losses.append(scene_losses)
             class_weights.append(class_weights_of(responsibilities, scene.labels, self.num_classes, self.eos_coef))
             if scores is not None:
                 error, count = score_errors(scores[:, b], iou, responsibilities)
                 errors.append(error)
                 counts.append(count)
-        losses = {key: torch.stack([s[key] for s in mask_losses]).mean(0) for key in mask_losses[0]}
+        terms = {key: scene_mean([s[key] for s in mask_losses]) for key in mask_losses[0]}
         if logits is not None:
-            losses["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
+            terms["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
         if scores is not None:
-            losses["loss_score"] = torch.stack(errors).sum(0) / torch.stack(counts).sum(0).clamp(min=1)
-        return named_losses(losses, layers, targets)
+            terms["loss_score"] = LossTerm(torch.stack(errors).sum(0), torch.stack(counts).sum(0))
+        return named_losses(self, terms, layers, targets)
 
     def _scene(
-        self, masks: list[Tensor], scene: SceneTargets, probability: Tensor | None
+        self, masks: list[Tensor], scene: SceneTargets, probability: Tensor | None, query_tokens: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Mask losses (L,), responsibilities and IoU (L, K, M) of one scene."""
         loss = self.influencer
         if isinstance(loss, CompetitiveInfluencerLoss):
             sums = mask_sums(masks, scene.segment, scene.num_instances, scene.weights, loss.mask_activation)
-            check_finite(sums.log_off, "pred_masks", scene.name)
-            check_finite(sums.log_odds, "pred_masks", scene.name)
-            result = loss.from_sums(sums, probability, loss.temperature_at(self.progress))
+            if self.check_values:
+                check_finite(sums.log_off, "pred_masks", scene.name)
+                check_finite(sums.log_odds, "pred_masks", scene.name)
+            origin = None
+            if query_tokens is not None:
+                origin = instances_of_origin(scene.segment, scene.num_instances, query_tokens)
+            result = loss.from_sums(sums, probability, loss.temperature_at(self.progress), origin)
             return {"loss_influencer": result.loss}, result.responsibilities, result.iou
         assert isinstance(loss, MaskInfluencerLoss)
         labels = torch.where(scene.segment == scene.num_instances, 0, scene.segment + 1)
@@ -143,7 +140,8 @@ class InfluencerCriterion(nn.Module):
         pairs = [loss.with_profiles(mask, labels) for mask in masks]
         keys = ("attractive", "repulsive", "background")
         losses = {f"loss_{key}": torch.stack([terms[key] for terms, _ in pairs]) for key in keys}
-        check_finite(torch.stack(list(losses.values()), 1), "pred_masks", scene.name)
+        if self.check_values:
+            check_finite(torch.stack(list(losses.values()), 1), "pred_masks", scene.name)
         with torch.no_grad():
             score = torch.stack([log_geomean for _, log_geomean in pairs])
             if probability is not None:

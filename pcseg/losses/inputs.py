@@ -183,8 +183,16 @@ def target_masks(target: Mapping[str, Any], num_tokens: int, name: str) -> Bool[
     return masks > 0.5 if masks.is_floating_point() else masks != 0
 
 
-def instance_labels_of(target: Mapping[str, Any], num_tokens: int, name: str) -> Int64[Tensor, "N"]:
+def instance_labels_of(
+    target: Mapping[str, Any], num_tokens: int, name: str, check_values: bool = True
+) -> Int64[Tensor, "N"]:
     """Instance of each token: 1..K, 0 for background, -1 for ignored; from masks where need be.
+
+    Args:
+        target: of one scene.
+        num_tokens: N of pred_masks.
+        name: of the scene, for messages.
+        check_values: refuse ids beyond the labels, which waits for the device.
 
     Raises:
         ValueError: wrong shapes, ids beyond the labels, or masks that overlap.
@@ -200,7 +208,7 @@ def instance_labels_of(target: Mapping[str, Any], num_tokens: int, name: str) ->
         return torch.einsum("kn,k->n", masks.long(), torch.arange(1, len(masks) + 1, device=masks.device))
     ids = target["instance_labels"]
     _check_length(ids, num_tokens, "instance_labels", name)
-    if num_tokens and (int(ids.max()) > len(target["labels"]) or int(ids.min()) < -1):
+    if check_values and num_tokens and (int(ids.max()) > len(target["labels"]) or int(ids.min()) < -1):
         raise ValueError(
             f"{name}: instance_labels must lie in -1..{len(target['labels'])}, the number of labels, got "
             f"{int(ids.min())}..{int(ids.max())}"
@@ -220,7 +228,9 @@ def token_weights(target: Mapping[str, Any], num_tokens: int, name: str) -> Floa
     return target["point_counts"]
 
 
-def scene_targets(target: Mapping[str, Any], num_tokens: int, index: int, weight_tokens: bool = False) -> SceneTargets:
+def scene_targets(
+    target: Mapping[str, Any], num_tokens: int, index: int, weight_tokens: bool = False, check_values: bool = True
+) -> SceneTargets:
     """Reads one target for a criterion whose instances do not overlap.
 
     Args:
@@ -228,11 +238,12 @@ def scene_targets(target: Mapping[str, Any], num_tokens: int, index: int, weight
         num_tokens: N of pred_masks.
         index: which scene of the batch, for messages.
         weight_tokens: weigh tokens by ``point_counts``.
+        check_values: as in `instance_labels_of`.
 
     Returns:
         The instances that have tokens.
     """
     name = scene_name(target, index)
-    segment, ids = compact_instances(instance_labels_of(target, num_tokens, name))
+    segment, ids = compact_instances(instance_labels_of(target, num_tokens, name, check_values))
     weights = token_weights(target, num_tokens, name) if weight_tokens else None
     return SceneTargets(name, target["labels"].long()[ids - 1], segment, weights)

@@ -48,6 +48,11 @@ class MaskSums(NamedTuple):
         """Binary cross-entropy of every pair, mean over tokens."""
         return -(self.log_odds + self.log_off[:, None]) / self.num_tokens
 
+    def arithmetic(self) -> Float[Tensor, "L K M"]:
+        """Minus the log of the mean probability of being right, where `bce` has the mean of the logs."""
+        right = 2 * self.inside - self.total[:, None] + (self.num_tokens - self.size)[:, None]
+        return -(right / self.num_tokens).clamp(min=1e-6).log()
+
     def dice(self) -> Float[Tensor, "L K M"]:
         """Dice loss of every pair, smoothed by 1 as in Mask2Former."""
         return 1 - (2 * self.inside + 1) / (self.total[:, None] + self.size[:, None] + 1)

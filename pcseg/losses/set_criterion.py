@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
+from pcseg.losses.criterion import Criterion, LossTerm
 from pcseg.losses.inputs import (
     LossWeights,
     decoder_layers,
@@ -17,7 +18,6 @@ from pcseg.losses.inputs import (
     stacked,
     target_masks,
     token_weights,
-    weighted_sum,
 )
 from pcseg.losses.mask_sums import MaskActivation
 from pcseg.losses.matcher import HungarianMatcher
@@ -41,7 +41,7 @@ class _Matched(NamedTuple):
     iou: Float[Tensor, "pairs"]
 
 
-class SetCriterion(nn.Module):
+class SetCriterion(Criterion):
     """Matches queries to instances by least cost and trains classes and masks on the matches.
 
     Args:
@@ -85,13 +85,6 @@ class SetCriterion(nn.Module):
         }
         self.weight_dict = LossWeights.merged(defaults, weight_dict)
 
-    def set_progress(self, fraction: float) -> None:
-        """Takes the fraction of training as InfluencerCriterion does; nothing here depends on it."""
-
-    def total(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """Weighted sum of what `forward` returned."""
-        return weighted_sum(losses, self.weight_dict)
-
     def forward(self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """All losses of a batch.
 
@@ -116,8 +109,13 @@ class SetCriterion(nn.Module):
             masks = [layer_masks[b] for layer_masks in all_masks]
             scene = self._scene(target, masks[0], b)
             num_masks += len(scene.labels)
-            probability = None if logits is None else class_probability(logits[:, b], scene.labels, scene.name)
+            probability = (
+                None if logits is None else class_probability(logits[:, b], scene.labels, scene.name, self.check_values)
+            )
             bce, dice = self._pairs(masks, scene)
+            if not self.check_values:  # any match will do: the losses of the pairs are not finite either
+                bce, dice = (torch.where(cost.isfinite(), cost, 0.0) for cost in (bce, dice))
+                probability = None if probability is None else probability.nan_to_num()
             matches = self.matcher(bce, dice, probability, scene.name)
             matched = [self._matched(mask, scene, *match) for mask, match in zip(masks, matches, strict=True)]
             sums["loss_mask"].append(torch.stack([pair.bce for pair in matched]))
@@ -135,12 +133,16 @@ class SetCriterion(nn.Module):
                 ]
                 sums["error"].append(torch.stack(errors))
                 sums["count"].append(torch.stack([ok.sum() for ok in good]))
-        losses = {key: torch.stack(sums[key]).sum(0) / max(num_masks, 1) for key in ("loss_mask", "loss_dice")}
+        terms = {}
+        for key in ("loss_mask", "loss_dice"):
+            total = torch.stack(sums[key]).sum(0)
+            terms[key] = LossTerm(total, torch.full_like(total, num_masks, requires_grad=False))
         if logits is not None:
-            losses["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
+            terms["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
         if scores is not None:
-            losses["loss_score"] = torch.stack(sums["error"]).sum(0) / torch.stack(sums["count"]).sum(0).clamp(min=1)
-        return named_losses(losses, layers, targets)
+            error = torch.stack(sums["error"]).sum(0)
+            terms["loss_score"] = LossTerm(error, torch.stack(sums["count"]).sum(0).to(error.dtype))
+        return named_losses(self, terms, layers, targets)
 
     def _scene(self, target: Mapping[str, Any], masks: Float[Tensor, "N M"], index: int) -> _Scene:
         name = scene_name(target, index)
@@ -151,7 +153,7 @@ class SetCriterion(nn.Module):
         weights = weights.to(dtype)
         if "instance_labels" not in target:
             return _Scene(name, labels, target_masks(target, num_tokens, name).to(dtype), weights)
-        ids = instance_labels_of(target, num_tokens, name)
+        ids = instance_labels_of(target, num_tokens, name, self.check_values)
         # Instances without a token have no mask to learn.
         present = torch.unique(ids[ids > 0])
         return _Scene(name, labels[present - 1], (ids == present[:, None]).to(dtype), weights.masked_fill(ids < 0, 0))

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pcseg.losses.criterion import Criterion, LossTerm
 from pcseg.losses.inputs import scene_name
 
 
 def class_probability(
-    class_logits: Float[Tensor, "L M classes"], labels: Int64[Tensor, "K"], name: str
+    class_logits: Float[Tensor, "L M classes"], labels: Int64[Tensor, "K"], name: str, check_values: bool = True
 ) -> Float[Tensor, "L K M"]:
     """P(class of instance k | query m), without gradient.
 
@@ -20,14 +21,16 @@ def class_probability(
         class_logits: of one scene; the last column is no-object.
         labels: class of each instance.
         name: of the scene, for messages.
+        check_values: refuse what `Raises` names.
 
     Raises:
         ValueError: labels that are no classes, or logits that are not finite.
     """
     logits = class_logits.detach()
-    check_finite(logits, "pred_logits", name)
     num_classes = logits.shape[2] - 1
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+    if check_values:
+        check_finite(logits, "pred_logits", name)
+    if check_values and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
             f"{name}: labels must lie in 0..{num_classes - 1}, the classes of pred_logits, got "
             f"{int(labels.min())}..{int(labels.max())}"
@@ -77,9 +80,7 @@ def class_weights_of(
     return weights.transpose(1, 2)
 
 
-def class_loss(
-    class_logits: Float[Tensor, "L B M classes"], class_weights: Float[Tensor, "L B M classes"]
-) -> Float[Tensor, "L"]:
+def class_loss(class_logits: Float[Tensor, "L B M classes"], class_weights: Float[Tensor, "L B M classes"]) -> LossTerm:
     """Cross-entropy towards weighted classes, as torch weighs it: divided by the sum of the weights.
 
     Args:
@@ -90,8 +91,7 @@ def class_loss(
         One value for each layer, over all scenes.
     """
     log_p = class_logits.to(class_weights.dtype).log_softmax(-1)
-    total = class_weights.sum((1, 2, 3)).clamp(min=1e-12)
-    return -(class_weights * log_p).sum((1, 2, 3)) / total
+    return LossTerm(-(class_weights * log_p).sum((1, 2, 3)), class_weights.sum((1, 2, 3)), least=1e-12)
 
 
 def score_errors(
@@ -109,7 +109,9 @@ def score_errors(
     return (weights * (scores.to(iou.dtype)[:, None] - iou) ** 2).sum((1, 2)), weights.sum((1, 2))
 
 
-def semantic_loss(pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]]) -> Tensor:
+def semantic_loss(
+    pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]], check_values: bool = True
+) -> LossTerm:
     """Cross-entropy of each token's class, -1 ignored, mean over the tokens of the batch.
 
     Raises:
@@ -124,17 +126,18 @@ def semantic_loss(pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequen
         labels = target["semantic_labels"]
         if len(labels) != len(logits):
             raise ValueError(f"{name}: {len(labels)} semantic_labels for {len(logits)} tokens of pred_semantic")
-        if len(labels) and (int(labels.min()) < -1 or int(labels.max()) >= logits.shape[1]):
+        if check_values and len(labels) and (int(labels.min()) < -1 or int(labels.max()) >= logits.shape[1]):
             raise ValueError(
                 f"{name}: semantic_labels must lie in -1..{logits.shape[1] - 1}, got "
                 f"{int(labels.min())}..{int(labels.max())}"
             )
     labels = torch.cat([target["semantic_labels"] for target in targets]).long()
     logits = torch.cat(list(pred_semantic)).to(torch.promote_types(pred_semantic[0].dtype, torch.float32))
-    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / (labels >= 0).sum().clamp(min=1)
+    total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
+    return LossTerm(total[None], (labels >= 0).sum(dtype=total.dtype)[None])
 
 
-def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> Tensor:
+def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
     """Distance in metres from each token's vote to the centre of its instance, mean over tokens with an instance.
 
     Raises:
@@ -158,29 +161,33 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
         # The small constant keeps the gradient finite where a vote hits its centre.
         distances.append(((votes[inside] - centers).square().sum(1) + 1e-6).sqrt())
     every = torch.cat(distances)
-    return every.sum() / max(1, len(every))
+    return LossTerm(every.sum()[None], every.new_full((1,), len(every)))
 
 
 def named_losses(
-    losses: Mapping[str, Float[Tensor, "L"]], layers: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]
+    criterion: Criterion,
+    terms: Mapping[str, LossTerm],
+    layers: Sequence[Mapping[str, Any]],
+    targets: Sequence[Mapping[str, Any]],
 ) -> dict[str, Tensor]:
     """Losses under the keys of Mask2Former, with the losses of tokens of each layer that predicts them.
 
     Args:
-        losses: one value for each layer, the last layer first.
+        criterion: which divides.
+        terms: of each layer, the last layer first.
         layers: predictions, in the same order.
         targets: of the batch.
 
     Returns:
         ``loss_x`` for the last layer, ``loss_x_i`` for intermediate layer i.
     """
-    named = {}
-    for index, layer in enumerate(layers):
-        suffix = "" if index == 0 else f"_{index - 1}"
-        for key, values in losses.items():
-            named[key + suffix] = values[index]
+    suffixes = ["", *(f"_{index}" for index in range(len(layers) - 1))]
+    of_tokens = {}
+    for suffix, layer in zip(suffixes, layers, strict=True):
         if layer.get("pred_semantic") is not None:
-            named["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets)
+            of_tokens["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets, criterion.check_values)
         if layer.get("pred_centers") is not None:
-            named["loss_center" + suffix] = center_loss(layer["pred_centers"], targets)
-    return named
+            of_tokens["loss_center" + suffix] = center_loss(layer["pred_centers"], targets)
+    losses = criterion.divided({**terms, **of_tokens})
+    named = {key + suffix: losses[key][index] for index, suffix in enumerate(suffixes) for key in terms}
+    return named | {key: losses[key][0] for key in of_tokens}

@@ -202,7 +202,7 @@ class QueryDecoder(nn.Module):
         places, _ = pad_rooms(xyz if votes is None else votes.detach(), sizes)
         memory_position = self.position(places)
         mask_features = self.mask_features(memory + memory_position)
-        x, anchors = self._start(memory, places, sizes)
+        x, anchors, tokens = self._start(memory, places, sizes)
 
         def read_out() -> DecoderOutput:
             y = self.norm(x)
@@ -224,21 +224,24 @@ class QueryDecoder(nn.Module):
         last["pred_semantic"] = semantic
         if votes is not None:
             last["pred_centers"] = list(votes.split(sizes))
+        if tokens is not None:
+            last["query_tokens"] = tokens
         last["aux_outputs"] = outputs[:-1]
         return last
 
     def _start(
         self, memory: Float[Tensor, "B S width"], places: Float[Tensor, "B S 3"], sizes: list[int]
-    ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M 3"]]:
-        """Content and anchor of the initial queries."""
+    ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M 3"], Int64[Tensor, "B M"] | None]:
+        """Content, anchor and superpoint of the initial queries; learned ones have no superpoint."""
         if isinstance(self.query_content, nn.Embedding):
             content, anchors = self.query_content.weight, self.query_anchor
-            return content.expand(len(sizes), -1, -1), anchors.expand(len(sizes), -1, -1)
+            return content.expand(len(sizes), -1, -1), anchors.expand(len(sizes), -1, -1), None
         # Every room of a batch gets the same number of queries, so that class logits stay one array.
         count = min(self.num_queries, *sizes)
-        rows = torch.stack([choose_spread(room[:size], count) for room, size in zip(places, sizes)])[..., None]
+        tokens = torch.stack([choose_spread(room[:size], count) for room, size in zip(places, sizes)])
+        rows = tokens[..., None]
         chosen = memory.detach().gather(1, rows.expand(-1, -1, memory.shape[-1]))
-        return self.query_content(chosen), places.gather(1, rows.expand(-1, -1, 3))
+        return self.query_content(chosen), places.gather(1, rows.expand(-1, -1, 3)), tokens
 
     @torch.no_grad()
     def _visible(self, masks: list[Tensor], real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B M S"]:
@@ -271,6 +274,6 @@ def choose_spread(xyz: Float[Tensor, "S 3"], count: int) -> Int64[Tensor, "count
     rows = torch.zeros(count, dtype=torch.int64, device=xyz.device)
     distance = torch.full((len(xyz),), torch.inf, device=xyz.device)
     for i in range(1, count):
-        distance = torch.minimum(distance, (xyz - xyz[rows[i - 1]]).square().sum(1))
+        distance = torch.minimum(distance, (xyz - xyz[rows[i - 1 : i]]).square().sum(1))
         rows[i] = distance.argmax()
     return rows.sort().values

@@ -1,55 +1,20 @@
 """A U-Net of residual blocks on sparse voxels."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
+from pcseg.models.voxel_batch_norm import VoxelBatchNorm, checkpoint_contexts
 from pcseg.ops.neighbors import VoxelGrid, voxel_order
 from pcseg.ops.sparse_conv import Backend, DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 
 Norm = Literal["batch", "layer"]
-
-
-class VoxelBatchNorm(nn.BatchNorm1d):
-    """Batch norm over voxels; a single voxel has no variance, so it is normalised by the running statistics."""
-
-    recomputing = False  # a checkpointed block runs twice, and must count once in the running statistics
-
-    def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-        if not self.training or (len(input) > 1 and not self.recomputing):
-            return super().forward(input)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        if len(input) > 1:
-            statistics = self.running_mean.clone(), self.running_var.clone()
-        else:
-            statistics = self.running_mean, self.running_var
-        return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
-
-
-@contextmanager
-def _recomputing(module: nn.Module) -> Iterator[None]:
-    norms = [m for m in module.modules() if isinstance(m, VoxelBatchNorm)]
-    for norm in norms:
-        norm.recomputing = True
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.recomputing = False
-
-
-def _checkpoint_contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """What the forward pass runs in, and what its repetition in backward does."""
-    return nullcontext(), _recomputing(module)
 
 
 class NormReLU(nn.Sequential):
@@ -141,7 +106,7 @@ class SparseUNet(nn.Module):
     def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         for block in blocks:  # type: ignore[attr-defined]
             if self.checkpoint and self.training and torch.is_grad_enabled():
-                contexts = partial(_checkpoint_contexts, block)
+                contexts = partial(checkpoint_contexts, block)
                 x = run_checkpointed(block, x, use_reentrant=False, context_fn=contexts)
             else:
                 x = block(x)

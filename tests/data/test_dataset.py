@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.data.dataset import RoomDataset, VisitSampler, collate, make_batch, make_targets, point_features
+from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features, split
+from pcseg.data.sampler import VisitSampler
 from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene, SceneBatch
 
@@ -123,11 +124,62 @@ def test_sampler_is_a_function_of_seed_and_step() -> None:
     assert [a + b for a, b in zip(*shares)] == whole
 
 
+def _rooms(sampler: VisitSampler) -> list[list[int]]:
+    return [[room for _, room in visits] for visits in sampler]
+
+
+@pytest.mark.parametrize(("batch_size", "world", "parts"), [(5, 2, 2), (3, 2, 1), (4, 1, 3), (6, 3, 2)])
+def test_processes_and_parts_share_each_step(batch_size: int, world: int, parts: int) -> None:
+    """Uneven shards too: together they take what one process takes, and none is without a room."""
+    whole = [sorted(rooms) for rooms in _rooms(VisitSampler(7, batch_size, 9, seed=3))]
+    options = {"seed": 3, "world": world, "parts": parts}
+    ranks = [_rooms(VisitSampler(7, batch_size, 9, rank=rank, **options)) for rank in range(world)]
+    sizes = {len(visits) for rank in ranks for visits in rank}
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) > 0
+    for step, expected in enumerate(whole):
+        taken = [room for rank in ranks for visits in rank[step * parts : (step + 1) * parts] for room in visits]
+        assert sorted(taken) == expected
+    sampler = VisitSampler(7, batch_size, 9, rank=world - 1, start=4, **options)
+    assert _rooms(sampler) == ranks[-1][4 * parts :]
+    assert len(sampler) == 5 * parts
+
+
+def test_voxel_budget() -> None:
+    sizes = [10, 90, 30, 20, 200, 40]
+    options = {"seed": 1, "num_voxels": sizes, "max_voxels": 100}
+    sampler = VisitSampler(6, 3, 40, **options)
+    batches = _rooms(sampler)
+    assert [4] in batches, "a room beyond the budget comes alone"
+    assert all(sum(sizes[room] for room in rooms) <= 100 for rooms in batches if rooms != [4])
+    assert max(map(len, batches)) == 3
+    in_order = [room for rooms in _rooms(VisitSampler(6, 1, 40, seed=1)) for room in rooms]
+    taken = [room for rooms in batches for room in rooms]
+    assert taken[: len(in_order)] == in_order, "no room is passed over"
+    assert _rooms(VisitSampler(6, 3, 40, start=11, **options)) == batches[11:]
+    halves = [_rooms(VisitSampler(6, 4, 40, rank=rank, world=2, **options)) for rank in (0, 1)]
+    assert all(len(a) <= 2 and len(b) <= 2 for a, b in zip(*halves))
+    assert [room for pair in zip(*halves) for rooms in pair for room in rooms][:40] == in_order
+
+
+def test_split_is_the_inverse_of_collate() -> None:
+    parts = [_batch([_scene(seed=seed)]) for seed in range(3)]
+    for part, room in zip(parts, split(collate(parts)), strict=True):
+        assert room.names == part.names
+        for name in ("voxel_coords", "voxel_features", "pair_voxel", "pair_superpoint", "pair_points"):
+            assert torch.equal(getattr(room, name), getattr(part, name)), name
+        assert torch.equal(room.superpoint_xyz, part.superpoint_xyz)
+        assert torch.equal(room.superpoint_offsets, part.superpoint_offsets)
+        assert room.targets is not None
+        assert part.targets is not None
+        assert all(torch.equal(room.targets[0][key], value) for key, value in part.targets[0].items())
+
+
 def test_sampler_refuses_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="no rooms to train on"):
         VisitSampler(0, 2, 10, seed=0)
-    with pytest.raises(ValueError, match="batch_size 3 must be a multiple"):
-        VisitSampler(5, 3, 10, seed=0, world=2)
+    with pytest.raises(ValueError, match="batch_size 3 must be at least 4: one room for each of 2 processes"):
+        VisitSampler(5, 3, 10, seed=0, world=2, parts=2)
 
 
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:

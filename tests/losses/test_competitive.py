@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from pcseg.losses.competitive import CompetitiveInfluencerLoss, dual_softmax, unbalanced_sinkhorn
+from pcseg.losses.competitive import (
+    CompetitiveInfluencerLoss,
+    dual_softmax,
+    instances_of_origin,
+    unbalanced_sinkhorn,
+)
 from tests.reference import competitive as slow
 
 
@@ -33,6 +38,36 @@ def test_agrees_with_loops(activation, num_instances, progress, weighted):
         (grad,) = torch.autograd.grad(found.loss[index], layer, retain_graph=True)
         (expected,) = torch.autograd.grad(right[0], layer)
         torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_arithmetic_mean_agrees_with_loops(activation):
+    layers, labels = _scene(3, num_layers=1)
+    found = CompetitiveInfluencerLoss(mask_activation=activation, mean="arithmetic")(layers, labels)
+    masks, counted = labels == torch.arange(1, 4)[:, None], (labels >= 0).double()
+    dice = slow.pairs(layers[0], masks, counted, activation)[1]
+    suits = slow.log_mean_of_being_right(layers[0], masks, counted, activation) - dice
+    torch.testing.assert_close(found.claims[0], dual_softmax(suits[None].detach(), 0.05)[0])
+    expected = (found.claims[0] * -suits).sum() / 3
+    torch.testing.assert_close(found.loss[0], expected)
+    (grad,) = torch.autograd.grad(found.loss[0], layers[0], retain_graph=True)
+    torch.testing.assert_close(grad, torch.autograd.grad(expected, layers[0])[0])
+
+
+def test_a_query_is_claimed_by_the_instance_it_started_in():
+    labels = torch.tensor([1, 1, 2, 2, 0, -1])
+    logits = torch.zeros(6, 4, requires_grad=True)  # nothing else tells the queries apart
+    loss = CompetitiveInfluencerLoss(origin_weight=0.3)
+    starts = torch.tensor([2, 4, 1, 5])  # in the second instance, the background, the first instance, the ignored token
+    assert instances_of_origin(torch.tensor([0, 0, 1, 1, 2, -1]), 2, starts).tolist() == [
+        [False, False, True, False],
+        [True, False, False, False],
+    ]
+    claims = loss(logits, labels, query_tokens=starts).claims[0]
+    assert claims.argmax(1).tolist() == [2, 0]
+    assert claims.amax(1).min() > 0.99
+    without = CompetitiveInfluencerLoss(origin_weight=0.0)(logits, labels, query_tokens=starts).claims[0]
+    torch.testing.assert_close(without, torch.full((2, 4), 0.25))
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -64,6 +64,15 @@ def test_one_superpoint_and_fewer_superpoints_than_queries() -> None:
     assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])
 
 
+def test_superpoint_queries_tell_where_they_started() -> None:
+    features, xyz, offsets = _input([9, 20])
+    outputs = _decoder(queries="superpoint", votes=False)(features, xyz, offsets)
+    assert outputs["query_tokens"].shape == (2, 6)
+    for b, room in enumerate(xyz.split([9, 20])):
+        assert outputs["query_tokens"][b].tolist() == choose_spread(room, 6).tolist()
+    assert "query_tokens" not in _decoder(queries="learned")(features, xyz, offsets)
+
+
 def test_empty_room_is_refused() -> None:
     with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
         _decoder()(*_input([3, 0]))

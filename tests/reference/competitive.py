@@ -32,6 +32,16 @@ def pairs(logits, masks, weights, activation):
     return bce, dice, iou
 
 
+def log_mean_of_being_right(logits, masks, weights, activation):
+    """Log of the arithmetic mean over tokens of the probability of being right (K, M)."""
+    p = log_probabilities(logits, activation)[0].exp()
+    right = [
+        [(weights * torch.where(mask, p[:, m], 1 - p[:, m])).sum() / weights.sum() for m in range(p.shape[1])]
+        for mask in masks
+    ]
+    return torch.stack([torch.stack(row) for row in right]).log()
+
+
 def sinkhorn(score, temperature, num_rounds):
     """Rows to 1, columns divided by max(1, their sum), rows to 1 last; in logarithms."""
     log_plan = score / temperature

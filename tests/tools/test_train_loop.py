@@ -1,0 +1,116 @@
+"""Options of the training loop from the command line, and several processes that die and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcseg import build
+from pcseg import config as cfg
+from pcseg.engine.trainer import NotFiniteError
+from pcseg.run import Run
+from pcseg.structures import SceneBatch
+from tests.tools.training_process import ROOT, Training, write_recipe
+
+OPTIONS = ("model.decoder.dropout=0", "train.steps=12", "train.evaluate_every=0", "train.keep_checkpoints=12")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("loop"))
+
+
+def _records(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_all_options_together(recipe: Path) -> None:
+    folder = recipe.parent / "options"
+    loop = ("accumulate=2", "batch_size=4", "max_voxels=400", "precision=bf16", "log_every=2", "checkpoint_every=4")
+    options = [f"train.{option}" for option in (*loop, "steps=6", "evaluate_every=0")]
+    status, printed = Training(recipe, folder, *options, "model.unet.checkpointing=true").finish()
+    assert status == 0, printed
+    records = _records(folder)
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert all(2 <= record["rooms"] <= 4 for record in records)
+    assert min(record["rooms"] for record in records) < 4, "the budget takes fewer rooms"
+    assert all(np.isfinite(record["loss"]) for record in records)
+    assert (folder / "step_0000004.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["train.accumulate=3"], r"train.batch_size 2 must be at least 3: one room for each of 1 processes times"),
+        (["train.log_every=2"], "train.checkpoint_every is 1; expected a multiple of train.log_every, which is 2"),
+    ],
+)
+def test_what_does_not_fit(recipe: Path, options: list[str], message: str) -> None:
+    status, printed = Training(recipe, recipe.parent / "refused", *options).finish()
+    assert status == 2
+    assert message in printed
+
+
+def test_batch_that_is_not_finite_is_kept(recipe: Path) -> None:
+    config = cfg.load(recipe, ["train.max_skipped=1", *OPTIONS])
+    run = Run(config, recipe.parent / "nan", torch.device("cpu"))
+    run.start()
+    with torch.no_grad():
+        run.model.unet.stem.weight.fill_(torch.nan)
+    with pytest.raises(NotFiniteError, match=r"step 2: loss_.* not finite on Area_.*process_0\.pt"):
+        run.train()
+    (content,) = torch.load(run.folder / "bad_batch" / "process_0.pt", weights_only=True)
+    batch = SceneBatch(**content)
+    assert len(batch) == 2
+    assert [record["loss"] for record in _records(run.folder)] == [None, None]
+    assert [record["skipped"] for record in _records(run.folder)] == [1, 2]
+    assert run.held_out is not None
+    fresh = build.build_model(config, run.classes).eval()
+    assert fresh(batch)["pred_logits"].isfinite().all(), "it can be studied with another model"
+
+
+def _kill_a_worker(job: subprocess.Popen[str], when: Path) -> None:
+    """Kills the last process that torchrun started, as soon as a file is there."""
+    end = time.monotonic() + 200
+    while not when.exists():
+        assert job.poll() is None, job.communicate()[0]
+        assert time.monotonic() < end, f"{when} does not come"
+        time.sleep(0.005)
+    workers = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc lists processes on Linux only")
+def test_killed_workers_and_elastic_restart(recipe: Path) -> None:
+    """The job goes on from its checkpoint after one death, and ends with a message at the next; nothing is lost."""
+    whole, folder = recipe.parent / "whole", recipe.parent / "elastic"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    words = [ROOT / "tools" / "train.py", recipe, *OPTIONS, "--run", folder, "--device", "cpu", "--auto-resume"]
+    command = [*launcher, "--", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment
+    ) as job:
+        try:
+            _kill_a_worker(job, folder / "step_0000002.pt")
+            _kill_a_worker(job, folder / "step_0000006.pt")
+            output, _ = job.communicate(timeout=200)
+        finally:
+            job.kill()
+    assert job.returncode != 0
+    assert "exitcode: -9" in output
+    assert output.count("2 processes on cpu") == 2, output
+    for run in (folder, whole):
+        status, printed = Training(recipe, run, *OPTIONS, "--auto-resume").finish()
+        assert status == 0, printed
+    assert len(_records(folder)) == 12
+    for found, expected in zip(_records(folder), _records(whole), strict=True):
+        assert (found["step"], found["rooms"]) == (expected["step"], expected["rooms"])
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
