@@ -7,7 +7,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 DEMO   := outputs/demo
-SYSTEM := libgl1 libegl1 libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
+SYSTEM := libgl1 libegl1 libvulkan1 mesa-vulkan-drivers libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
 
 .PHONY: demo test lint system clean
 

@@ -1,6 +1,7 @@
 """Look at rooms and at what was found in them.
 
-tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--threshold X] [--cut METRES] [--classes NAME]
+tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--views N] [--threshold X] [--cut METRES]
+                   [--classes NAME]
 
 RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
 .laz .npz .npy .txt). With several, --html and --png name folders, and each room
@@ -19,6 +20,8 @@ from pcseg.labels import CLASS_SETS, class_set
 from pcseg.viz.html import write_page
 from pcseg.viz.render import DEFAULT_THRESHOLD, room_picture, save_png
 from pcseg.viz.viewer import ViewedScene, show_scenes
+
+WIDTH, HEIGHT = 720, 540  # pixels of one picture of the sheet
 
 
 def load(path: Path, classes: str | None) -> ViewedScene:
@@ -41,6 +44,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; a folder for several RESULTs")
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; a folder for several RESULTs")
+    parser.add_argument("--views", type=int, default=3, help="cameras of the picture, 1 to 3 (default 3)")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
     parser.add_argument("--cut", type=float, metavar="METRES", help="hide what is higher, in the picture")
     parser.add_argument("--classes", help="class set of a scan with class labels, or a YAML file of classes")
@@ -55,7 +59,10 @@ def main() -> None:
         parts = (shown.scene, shown.instances, shown.semantic, shown.classes)
         if args.png is not None:
             target = _target(args.png, path, args.results, ".png")
-            save_png(target, room_picture(*parts, threshold=args.threshold, cut=args.cut))
+            picture = room_picture(
+                *parts, threshold=args.threshold, cut=args.cut, views=args.views, width=WIDTH, height=HEIGHT
+            )
+            save_png(target, picture)
             print(target)
         if args.html is not None:
             target = _target(args.html, path, args.results, ".html")

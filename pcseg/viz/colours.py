@@ -1,11 +1,13 @@
 """Colours of objects: distinct for neighbours, also for eyes that do not see red and green apart.
 
 Distances between colours are taken in OKLab (Ottosson 2020, "A perceptual color space for image processing"), once as
-seen by most people and once as seen with deuteranopia (Viénot, Brettel and Mollon 1999).
+seen by most people and once as seen with deuteranopia, colours of classes also with protanopia (Viénot, Brettel and
+Mollon 1999, "Digital video colourmaps for checking the legibility of displays by dichromats").
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
+from numpy.typing import ArrayLike
 
 NO_OBJECT = (214, 217, 222)  # points that belong to no object
 GOLDEN_ANGLE = 137.50776405
@@ -19,7 +21,8 @@ _OKLAB = np.array(
     [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
      [0.0259040371, 0.7827717662, -0.8086757660]]
 )  # fmt: skip
-# Linear RGB as a deuteranope sees it.
+# Linear RGB as people see it who have no red, or no green cones.
+_PROTAN = np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]])
 _DEUTERAN = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
 
 
@@ -165,6 +168,44 @@ def instance_colors(
         chosen[row] = int((cost * (1.0 + 0.01 * np.arange(len(pool)))).argmin())
     colors[strong] = pool[chosen[first:]]
     return colors
+
+
+def class_colors(muted: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
+    """Colours of classes that are told apart by all eyes; up to about twenty, more come as far apart as they can.
+
+    One after another takes the colour of a pool that lies farthest from those taken, for the eyes that see it worst.
+
+    Args:
+        muted: True for surfaces, which get pale colours.
+
+    Returns:
+        Colours 0..255.
+    """
+    pale, strong = _pool([0.72, 0.78, 0.84, 0.9], [0.02, 0.045]), _pool(np.linspace(0.44, 0.9, 9), [0.11, 0.16])
+    pool = np.vstack([pale, strong])
+    is_pale = np.arange(len(pool)) < len(pale)
+    colors = np.zeros((len(muted), 3), np.uint8)
+    last, nearest = np.array(NO_OBJECT, np.uint8), np.full(len(pool), np.inf)
+    for row in np.argsort(~muted, kind="stable"):
+        for sight in (None, _DEUTERAN, _PROTAN):
+            nearest = np.minimum(nearest, _distances(pool, last[None], sight)[:, 0])
+        last = pool[np.where(is_pale == muted[row], nearest, -1.0).argmax()]
+        colors[row] = last
+    return colors
+
+
+def _pool(lightness: ArrayLike, chroma: ArrayLike) -> np.ndarray:
+    """Colours of all hues."""
+    grid = np.meshgrid(np.asarray(lightness, float), np.asarray(chroma, float), np.arange(0.0, 360.0, 12.0))
+    return from_oklch(*(part.ravel() for part in grid))
+
+
+def _distances(first: np.ndarray, second: np.ndarray, sight: np.ndarray | None) -> np.ndarray:
+    labs = []
+    for rgb in (first, second):
+        linear = _to_linear(rgb.astype(np.float64))
+        labs.append(_linear_to_oklab(linear if sight is None else np.clip(linear @ sight.T, 0.0, 1.0)))
+    return np.linalg.norm(labs[0][:, None] - labs[1][None], axis=2)
 
 
 def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:

@@ -14,11 +14,13 @@ from jaxtyping import Float32, Int32, UInt8, UInt16, UInt32
 from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
+from pcseg.viz.colours import class_colors
 from pcseg.viz.layers import Layer, check_parts, input_colors, scene_layers
 from pcseg.viz.raster import CEILING_CUT, room_view
 from pcseg.viz.splats import Splats
 
 FORMAT_VERSION = 1
+_SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "list.js", "input.js")  # in the order they run
 _DIGITS = {"truth": "2", "prediction": "3", "superpoint": "5", "errors": "6"}  # the others are classes: 4
 
 
@@ -89,16 +91,20 @@ def page_text(
         width = 1 if len(layer.entries) <= 1 << 8 else 2 if len(layer.entries) <= 1 << 16 else 4
         ids = layer.ids[keep][order].astype(f"<u{width}")
         parts.append(ids.view(np.uint8).reshape(len(ids), width).T.tobytes())
-        described.append(_describe(layer, width, threshold if instances is not None else None))
+        described.append(_describe(layer, width, threshold if instances is not None else None, classes))
     meta = _meta(scene, xyz, low, step, title, threshold, described)
     if len(xyz) < len(scene):
         meta["subtitle"] = f"{len(xyz):,} of {meta['subtitle']}"
     data = base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
     # No "<" leaves the JSON as it is, so that no name can end the script element.
     text = json.dumps(meta, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    template = resources.files("pcseg.viz").joinpath("page_template.html").read_text(encoding="utf-8")
-    parts_by_mark = {"TITLE": html.escape(meta["title"]), "META": text, "DATA": data}
-    return re.sub("__(TITLE|META|DATA)__", lambda mark: parts_by_mark[mark[1]], template)
+    folder = resources.files("pcseg.viz").joinpath("page")
+    script, style, template = (
+        "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+        for names in (_SCRIPTS, ("page.css",), ("page.html",))
+    )
+    content = {"TITLE": html.escape(meta["title"]), "META": text, "DATA": data, "STYLE": style, "SCRIPT": script}
+    return re.sub("__(TITLE|META|DATA|STYLE|SCRIPT)__", lambda mark: content[mark[1]], template)
 
 
 def _meta(
@@ -128,14 +134,14 @@ def _meta(
         "extent": [round(float(value), 4) for value in extent],
         "top": round(float(extent[2]) + 0.01, 3),
         "cut": round(float(cut), 3),
-        "azimuth": round(float(np.rad2deg(np.arctan2(view.rotation[2, 1], view.rotation[2, 0]))), 1),
+        "azimuth": round(view.azimuth, 1),
         "threshold": round(threshold, 4),
         "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in keys), "input"),
         "layers": layers,
     }
 
 
-def _describe(layer: Layer, width: int, threshold: float | None) -> dict:
+def _describe(layer: Layer, width: int, threshold: float | None, classes: ClassSet | None) -> dict:
     """What the page knows of a layer: n name, i id, p points, s score, m matching row, u IoU, h hint."""
     rows = []
     for entry in layer.entries:
@@ -155,8 +161,16 @@ def _describe(layer: Layer, width: int, threshold: float | None) -> dict:
         "note": note,
         "bytes": width,
         "colors": layer.colors.tobytes().hex(),
+        "safe": _safe_colors(layer, classes).tobytes().hex() if layer.key.startswith("semantic") and classes else None,
         "rows": rows,
     }
+
+
+def _safe_colors(layer: Layer, classes: ClassSet) -> UInt8[np.ndarray, "R 3"]:
+    """Colours of a layer of classes that all eyes tell apart."""
+    table = class_colors(np.array([name in classes.stuff for name in classes.names], np.bool_))
+    numbers = np.array([entry.number for entry in layer.entries])
+    return np.where(numbers[:, None] < 0, layer.colors, table[np.maximum(numbers, 0)])
 
 
 def _quantise(xyz: np.ndarray, low: np.ndarray) -> tuple[UInt16[np.ndarray, "P 3"], float]:

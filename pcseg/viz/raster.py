@@ -74,7 +74,7 @@ def room_view(
     options = {"width": width, "height": height, "elevation": elevation, "cut": cut, "open_front": open_front}
     if azimuth is not None:
         return View.frame(xyz, azimuth=azimuth, **options)
-    sample = np.ascontiguousarray(xyz[:: max(1, len(xyz) // 30_000)])
+    sample = np.ascontiguousarray(xyz[:: max(1, len(xyz) // 15_000)])
     splats = Splats.of_points(sample)
     views = [View.frame(sample, azimuth=float(angle), **options) for angle in range(30, 390, 45)]
     shown = []
@@ -83,8 +83,7 @@ def room_view(
         # Large and fully seen: both what is visible and how much of the picture it fills count.
         shown.append(visible(index, len(sample)).mean() * np.sqrt((index >= 0).mean()))
     best = views[int(np.argmax(shown))]
-    angle = float(np.rad2deg(np.arctan2(best.rotation[2, 1], best.rotation[2, 0])))
-    return View.frame(xyz, azimuth=angle, **options)
+    return View.frame(xyz, azimuth=best.azimuth, **options)
 
 
 def rasterize(

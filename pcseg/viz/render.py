@@ -1,59 +1,25 @@
-"""Pictures of rooms as PNG: input, truth and prediction side by side, without a display."""
+"""Pictures of rooms as PNG: input, truth and prediction side by side, from several sides, without a display."""
 
-import io
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from jaxtyping import Int32
+from PIL import Image
 
-from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
-from pcseg.viz.layers import UNNAMED, Layer, input_colors, scene_layers
+from pcseg.viz.layers import OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
 from pcseg.viz.mistakes import ERROR_COLORS, ERROR_NAMES
 from pcseg.viz.raster import Raster, rasterize, render_points, room_view
+from pcseg.viz.sheet import Label, Panel, contact_sheet, save_png
+from pcseg.viz.splats import Splats
 from pcseg.viz.view import View
 
 __all__ = ["Label", "Panel", "View", "contact_sheet", "render_points", "room_picture", "room_view", "save_png"]
 
-INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
 DEFAULT_THRESHOLD = 0.25
-
-
-@dataclass(frozen=True)
-class Label:
-    """A word on a picture.
-
-    Args:
-        x: middle of the word, pixels.
-        y: middle of the word, pixels.
-        text: the word.
-        weight: where words would overlap, the greater weight stays.
-    """
-
-    x: float
-    y: float
-    text: str
-    weight: float = 0.0
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture of a sheet.
-
-    Args:
-        title: stands above it.
-        image: the picture.
-        labels: words on it.
-    """
-
-    title: str
-    image: UInt8[np.ndarray, "H W 3"]
-    labels: tuple[Label, ...] = field(default=())
+_OTHER_VIEWS = ("from the other side", "from above")
 
 
 def room_picture(
@@ -72,6 +38,7 @@ def room_picture(
     open_front: bool = True,
     labels: bool = True,
     semantic_row: bool | None = None,
+    views: int = 1,
 ) -> Image.Image:
     """One sheet about a room: input, true objects, predicted objects; below them classes and mistakes.
 
@@ -93,6 +60,7 @@ def room_picture(
         open_front: hides the walls between the camera and the room.
         labels: writes class names on the objects.
         semantic_row: adds the row of classes and mistakes; None adds it where classes or objects were predicted.
+        views: 1 for one camera; 2 adds a row from the other side, 3 also one from above.
 
     Returns:
         The sheet, RGB.
@@ -100,25 +68,24 @@ def room_picture(
     Raises:
         ValueError: no points, or labels that do not fit the scene.
     """
+    if not 1 <= views <= 1 + len(_OTHER_VIEWS):
+        raise ValueError(f"a sheet has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
     layers = {layer.key: layer for layer in scene_layers(scene, instances, semantic, classes, threshold)}
-    view = room_view(
-        scene.xyz,
-        width=width,
-        height=height,
-        azimuth=azimuth,
-        elevation=elevation,
-        cut=cut,
-        open_front=open_front,
-    )
-    raster = rasterize(scene.xyz, width=width, height=height, view=view)
+    camera: dict[str, Any] = {"width": width, "height": height, "cut": cut, "open_front": open_front}
+    view = room_view(scene.xyz, azimuth=azimuth, elevation=elevation, **camera)
+    splats = Splats.of_points(scene.xyz)
+    raster = rasterize(scene.xyz, width=width, height=height, view=view, splats=splats)
     stuff = frozenset() if classes is None else classes.stuff
-    first = "Input" if scene.rgb is not None else "Input (no colour: by height)"
-    rows = [[Panel(first, raster.paint(input_colors(scene)))]]
-    for key in ("truth", "prediction"):
-        if key in layers:
-            words = _object_labels(raster, layers[key], stuff) if labels else ()
-            name = _object_title(layers[key], instances, threshold, classes)
-            rows[0].append(_panel(raster, layers[key], name, words))
+
+    def object_row(raster: Raster) -> list[Panel]:
+        first = "Input" if scene.rgb is not None else "Input (no colour: by height)"
+        row = [Panel(first, raster.paint(input_colors(scene)))]
+        for layer in (layers[key] for key in OBJECT_LAYERS if key in layers):
+            words = _object_labels(raster, layer, stuff) if labels else ()
+            row.append(_panel(raster, layer, _object_title(layer, instances, threshold, classes), words))
+        return row
+
+    rows = [object_row(raster)]
     if semantic_row is None:
         semantic_row = semantic is not None or "errors" in layers
     legend: list[tuple[str, tuple[int, int, int]]] = []
@@ -127,84 +94,20 @@ def room_picture(
     if shown:
         rows.append([_panel(raster, layer, layer.title) for layer in shown])
         legend = _legend(shown, classes)
+    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
+    above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
+    for name, turned in list(zip(_OTHER_VIEWS, (behind, above)))[: views - 1]:
+        other = room_view(scene.xyz, **{**camera, **turned})
+        row = object_row(rasterize(scene.xyz, width=width, height=height, view=other, splats=splats))
+        titles = ["Input", *(layers[key].title for key in OBJECT_LAYERS if key in layers)]
+        row = [Panel(f"{title}, {name}", panel.image, panel.labels) for title, panel in zip(titles, row)]
+        if len(row) == 1:  # a scan alone: its views side by side
+            rows[0] += row
+        else:
+            rows.append(row)
     low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
     size = " x ".join(f"{extent:.1f}" for extent in high - low)
     return contact_sheet(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
-
-
-def save_png(path: Path, image: Image.Image) -> None:
-    """Writes a picture; the file appears whole or not at all.
-
-    Args:
-        path: the file, .png.
-        image: the picture.
-
-    Raises:
-        ValueError: the name ends in something else.
-        OSError: the file cannot be written.
-    """
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
-    stream = io.BytesIO()
-    image.save(stream, format="PNG", optimize=False)
-    write_whole(path, stream.getvalue())
-
-
-def contact_sheet(
-    rows: Sequence[Sequence[Panel]],
-    *,
-    title: str = "",
-    note: str = "",
-    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
-) -> Image.Image:
-    """Puts panels side by side, with their titles and a legend.
-
-    Args:
-        rows: panels from top to bottom and left to right.
-        title: above all panels, large.
-        note: behind the title, small.
-        legend: texts and colours, below all panels.
-
-    Returns:
-        The sheet, RGB.
-
-    Raises:
-        ValueError: no panel at all.
-    """
-    rows = [row for row in rows if row]
-    if not rows:
-        raise ValueError("a sheet needs at least one panel, got none")
-    cell = max(panel.image.shape[1] for row in rows for panel in row)
-    text = int(np.clip(round(cell / 38), 11, 30))
-    gap, head = text, round(2.1 * text)
-    top = round(2.9 * text) if title or note else gap // 2
-    width = max(len(row) for row in rows) * (cell + gap) + gap
-    lines = _legend_lines(legend, text, width - 2 * gap)
-    body = sum(max(panel.image.shape[0] for panel in row) + head for row in rows)
-    foot = round(len(lines) * 1.9 * text + (gap if lines else gap / 2))
-    sheet = Image.new("RGB", (width, top + body + foot), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((gap, top / 2), _plain(title), fill=INK, font=_font(1.5 * text), anchor="lm")
-    if note:
-        start = gap + (draw.textlength(_plain(title), font=_font(1.5 * text)) + text if title else 0)
-        draw.text((start, top / 2 + 0.12 * text), _plain(note), fill=FAINT, font=_font(float(text)), anchor="lm")
-    y = top
-    for row in rows:
-        for column, panel in enumerate(row):
-            x = gap + column * (cell + gap)
-            draw.line((x, y, x + cell, y), fill=RULE, width=max(1, text // 10))
-            draw.text((x, y + head / 2), _plain(panel.title), fill=INK, font=_font(1.1 * text), anchor="lm")
-            sheet.paste(Image.fromarray(panel.image), (x, y + head))
-            _write_labels(draw, panel, x, y + head, 0.8 * text)
-        y += head + max(panel.image.shape[0] for panel in row)
-    for line in lines:
-        for x, name, color in line:
-            box = (gap + x, y + 0.5 * text, gap + x + text, y + 1.5 * text)
-            draw.rounded_rectangle(box, radius=text / 4, fill=color)
-            draw.text((gap + x + 1.5 * text, y + text), name, fill=INK, font=_font(float(text)), anchor="lm")
-        y += round(1.9 * text)
-    return sheet
 
 
 def _panel(raster: Raster, layer: Layer, title: str, labels: tuple[Label, ...] = ()) -> Panel:
@@ -229,10 +132,9 @@ def _object_labels(raster: Raster, layer: Layer, stuff: frozenset[str]) -> tuple
     pixels = raster.index[:: raster.supersampling, :: raster.supersampling]
     y, x = np.nonzero(pixels >= 0)
     ids = layer.ids[pixels[y, x]]
-    order = np.argsort(ids, kind="stable")
+    order, starts = sorted_rows(ids)
     ids, x, y = ids[order], x[order], y[order]
     labels = []
-    starts = np.flatnonzero(np.diff(ids, prepend=-1))
     for start, stop in zip(starts, [*starts[1:], len(ids)]):
         entry = layer.entries[ids[start]]
         small = stop - start < 0.0006 * pixels.size
@@ -243,24 +145,6 @@ def _object_labels(raster: Raster, layer: Layer, stuff: frozenset[str]) -> tuple
         score = "" if entry.score is None else f" {entry.score:.2f}"
         labels.append(Label(float(xs[middle]), float(ys[middle]), entry.name + score, float(stop - start)))
     return tuple(labels)
-
-
-def _write_labels(draw: ImageDraw.ImageDraw, panel: Panel, left: int, top: int, size: float) -> None:
-    """Words with a light rim; a word that would touch a heavier one is left out."""
-    font = _font(size)
-    taken: list[tuple[float, float, float, float]] = []
-    width = panel.image.shape[1]
-    for label in sorted(panel.labels, key=lambda label: -label.weight):
-        text = _plain(label.text)
-        half = draw.textlength(text, font=font) / 2 + 3
-        x = min(max(label.x, half), width - half)
-        box = (x - half, label.y - 0.65 * size, x + half, label.y + 0.65 * size)
-        if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-            continue
-        taken.append(box)
-        rim = max(2, round(size / 6))
-        place = (left + x, top + label.y)
-        draw.text(place, text, fill=INK, font=font, anchor="mm", stroke_width=rim, stroke_fill=(255, 255, 255))
 
 
 def _legend(layers: Sequence[Layer], classes: ClassSet | None) -> list[tuple[str, tuple[int, int, int]]]:
@@ -274,32 +158,3 @@ def _legend(layers: Sequence[Layer], classes: ClassSet | None) -> list[tuple[str
         kinds = [row for row, entry in enumerate(errors.entries) if row and entry.num_points]
         entries = [(ERROR_NAMES[row], ERROR_COLORS[row]) for row in kinds] + entries
     return entries
-
-
-def _legend_lines(
-    legend: Sequence[tuple[str, tuple[int, int, int]]], text: int, width: int
-) -> list[list[tuple[float, str, tuple[int, int, int]]]]:
-    """Entries with their x, broken into lines."""
-    font = _font(float(text))
-    lines: list[list[tuple[float, str, tuple[int, int, int]]]] = []
-    x = float("inf")
-    for name, color in legend:
-        need = 1.5 * text + font.getlength(_plain(name)) + 1.4 * text
-        if x + need > width + 1.4 * text:
-            lines.append([])
-            x = 0.0
-        lines[-1].append((x, _plain(name), color))
-        x += need
-    return lines
-
-
-def _font(size: float) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise ValueError("Pillow was built without FreeType, so it cannot write titles; run: pip install -U pillow")
-    return font
-
-
-def _plain(text: str) -> str:
-    """Text in the letters that Pillow's own font has: accents fall away, other scripts become question marks."""
-    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode().replace("??", "?")

@@ -26,6 +26,11 @@ class View:
     cut: float | None = None
     open_front: bool = False
 
+    @property
+    def azimuth(self) -> float:
+        """Degrees from the x axis, towards y, at which the camera stands."""
+        return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])))
+
     def hidden(self, xyz: Float32[np.ndarray, "P 3"]) -> Bool[np.ndarray, "P"]:
         """Which points the picture leaves out: those above the cut, and the near walls of an open front."""
         above = np.zeros(len(xyz), np.bool_) if self.cut is None else xyz[:, 2] > self.cut

@@ -1,101 +1,29 @@
 """A window to look at rooms with, on Open3D; without a display use pages (`html`) and pictures (`render`)."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from PIL import Image
 
-from pcseg.labels import ClassSet
-from pcseg.structures import Instances, Scene
-from pcseg.viz.layers import input_colors, scene_layers
-from pcseg.viz.raster import room_view
-from pcseg.viz.view import View
+from pcseg.viz.display import INSTEAD, SYSTEM_PACKAGES, has_display, import_open3d
+from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.viz.picking import pick_point
+from pcseg.viz.render import save_png
 
-KEYS = (
-    "1 input, 2 truth, 3 prediction, 4 classes (again: truth or prediction), 5 superpoints, 6 errors; "
-    "n p next and previous scene, + - point size, c ceiling on or off, s screenshot, h these keys, q quit"
+__all__ = ["HELP", "ViewedScene", "show_scenes"]
+
+HELP = (
+    "1 input   2 truth   3 prediction   4 classes   5 superpoints   6 errors\n"
+    "n p next, previous scene   + - point size   c ceiling and near walls   r first view\n"
+    "s screenshot   h this help   q quit   drag turns, Ctrl drag moves, wheel zooms\n"
+    "rest on a point to read about it; click picks its object out, again lets it go"
 )
-_DIGITS = {
-    "input": "1",
-    "truth": "2",
-    "prediction": "3",
-    "semantic_prediction": "4",
-    "semantic_truth": "4",
-    "superpoint": "5",
-    "errors": "6",
-}
-_ENLARGE, _REDUCE = (ord("="), 334), (ord("-"), 333)  # main keys and number pad
-
-
-@dataclass(frozen=True)
-class ViewedScene:
-    """A room and what is shown of it; fields as `room_picture` takes them."""
-
-    scene: Scene
-    instances: Instances | None = None
-    semantic: Int32[np.ndarray, "P"] | None = None
-    classes: ClassSet | None = None
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the window needs of one scene.
-
-    Args:
-        name: of the scene.
-        scene: for its points.
-        view: where to look from first.
-        layers: key, title and colour of each point.
-    """
-
-    name: str
-    scene: Scene
-    view: View
-    layers: tuple[tuple[str, str, UInt8[np.ndarray, "P 3"]], ...]
-
-    @staticmethod
-    def of(viewed: ViewedScene, threshold: float) -> "Frame":
-        """Prepares a scene.
-
-        Raises:
-            ValueError: no points, or labels that do not fit.
-        """
-        scene = viewed.scene
-        layers = scene_layers(scene, viewed.instances, viewed.semantic, viewed.classes, threshold)
-        order = {key: rank for rank, key in enumerate(_DIGITS)}
-        shown = [("input", "Input", input_colors(scene))]
-        shown += [(layer.key, layer.title, layer.point_colors()) for layer in layers]
-        shown.sort(key=lambda layer: order[layer[0]])
-        return Frame(scene.name, scene, room_view(scene.xyz, width=1200, height=900), tuple(shown))
-
-    def next_layer(self, digit: str, current: str) -> str | None:
-        """Key of the layer that a digit leads to, None where the scene has none."""
-        keys = [key for key, _, _ in self.layers if _DIGITS[key] == digit]
-        if not keys:
-            return None
-        return keys[(keys.index(current) + 1) % len(keys)] if current in keys else keys[0]
-
-
-def import_open3d() -> ModuleType:
-    """Imports Open3D, which takes seconds and is needed for the window alone.
-
-    Raises:
-        ValueError: it is not installed, or a system library that it needs is not.
-    """
-    try:
-        import open3d
-    except (ImportError, OSError) as error:
-        raise ValueError(
-            f"the window needs Open3D ({error}): run pip install 'pcseg[viz]' and, on Debian and Ubuntu, "
-            "apt-get install libgl1 libegl1 libusb-1.0-0 libgomp1, or write a page with --html or a picture with --png"
-        ) from error
-    return open3d
+_MOST_POINT_SIZE = 20.0
+_CLOSING = 2.0  # points this many times their spacing wide close the surfaces
+_PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.13, 0.16)
 
 
 def show_scenes(
@@ -114,14 +42,13 @@ def show_scenes(
     if not load:
         raise ValueError("no scene to show")
     first = Frame.of(load[0](), threshold)  # a file that cannot be read is told before Open3D is missed
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        # Open3D would draw off the screen and wait for ever.
-        raise ValueError("there is no display to open a window on; write a page with --html or a picture with --png")
+    if not has_display():
+        raise ValueError(f"there is no display to open a window on; {INSTEAD}")
     _Window(import_open3d(), load, first, threshold, screenshots).run()
 
 
 class _Window:
-    """State of the window: which scene, which layer, cut or not."""
+    """The scene and layer that are shown, and the Open3D widgets that show them."""
 
     def __init__(
         self,
@@ -131,122 +58,226 @@ class _Window:
         threshold: float,
         screenshots: Path,
     ) -> None:
-        self.open3d, self.load, self.threshold, self.screenshots = open3d, load, threshold, screenshots
-        self.number, self.cut = 0, True
-        self.frame = first
-        self.layer = self._first_layer("prediction")
-        self.cloud = open3d.geometry.PointCloud()
-        self.visualizer = open3d.visualization.VisualizerWithKeyCallback()
+        self.open3d, self.gui = open3d, open3d.visualization.gui
+        self.load, self.threshold, self.screenshots = load, threshold, screenshots
+        self.number, self.frame, self.cut = 0, first, True
+        self.layer = first.first_key("prediction")
+        self.shown = first.shown(self.cut)
+        self.chosen: int | None = None
+        self.pressed: tuple[int, int] | None = None  # where the mouse button went down
+        self.actions = self._actions()
+
+    # ---- the window
 
     def run(self) -> None:
-        title = f"pcseg: {self.frame.name} (h: keys)"
-        if not self.visualizer.create_window(window_name=title, width=1200, height=900):
-            raise ValueError("no window could be opened: no display, or no OpenGL on it; use --html or --png instead")
+        open3d, rendering = self.open3d, self.open3d.visualization.rendering
+        open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
+        application = self.gui.Application.instance
         try:
-            options = self.visualizer.get_render_option()
-            options.background_color = np.array([0.98, 0.98, 0.985])
-            options.point_size = 4.0
-            self._fill()
-            self.visualizer.add_geometry(self.cloud)
-            self._look()
-            for key, action in self._actions().items():
-                self.visualizer.register_key_callback(key, self._callback(action))
-            self._say(KEYS)
-            self._report()
-            self.visualizer.run()
-        finally:
-            self.visualizer.destroy_window()
+            application.initialize()
+            self.window = application.create_window("pcseg", 1280, 860)
+        except RuntimeError as error:
+            raise ValueError(
+                f"no window could be opened ({error}): it needs a display and, on Debian and Ubuntu, apt-get install "
+                f"{SYSTEM_PACKAGES}, or {INSTEAD}"
+            ) from error
+        self.widget = self.gui.SceneWidget()
+        self.widget.scene = rendering.Open3DScene(self.window.renderer)
+        self.widget.scene.set_background(_PAPER)
+        self.widget.scene.view.set_post_processing(False)  # colours as they are
+        self.material = rendering.MaterialRecord()
+        self.material.shader, self.material.point_size = "defaultUnlit", 3.0
+        self.heading, self.facts, self.help = (self._label(text) for text in ("", "", HELP))
+        for child in (self.widget, self.heading, self.facts, self.help):
+            self.window.add_child(child)
+        self.window.set_on_layout(self._layout)
+        self.window.set_on_key(self._on_key)
+        self.widget.set_on_mouse(self._on_mouse)
+        self._fill()
+        self._look()
+        self._say_where()
+        application.run()
 
-    def _actions(self) -> dict[int, Callable[[], None]]:
-        actions: dict[int, Callable[[], None]] = {ord(d): self._switch(d) for d in "123456"}
-        actions |= {ord("N"): lambda: self._go(1), ord("P"): lambda: self._go(-1)}
-        actions |= {ord("C"): self._toggle_cut, ord("S"): self._screenshot, ord("H"): lambda: self._say(KEYS)}
-        actions |= {key: lambda: self._resize(1.25) for key in _ENLARGE}
-        actions |= {key: lambda: self._resize(0.8) for key in _REDUCE}
-        return actions
+    def _label(self, text: str) -> Any:
+        label = self.gui.Label(text)
+        label.background_color = self.gui.Color(*_CARD)
+        label.text_color = self.gui.Color(*_INK)
+        label.visible = bool(text)
+        return label
 
-    @staticmethod
-    def _callback(action: Callable[[], None]) -> Callable[[Any], bool]:
-        def pressed(_: Any) -> bool:
-            action()
-            return False
+    def _layout(self, context: Any) -> None:
+        area, gap = self.window.content_rect, round(0.6 * context.theme.font_size)
+        self.widget.frame = area
+        sizes = []
+        for label in (self.heading, self.facts, self.help):
+            size = label.calc_preferred_size(context, self.gui.Widget.Constraints())
+            sizes.append((size.width, size.height - gap))  # Open3D leaves more room below than beside
+        tops = (gap, 2 * gap + sizes[0][1], area.height - sizes[2][1] - gap)
+        for label, (width, height), top in zip((self.heading, self.facts, self.help), sizes, tops):
+            label.frame = self.gui.Rect(area.x + gap, area.y + top, width, height)
 
-        return pressed
+    def _write(self, label: Any, text: str) -> None:
+        if label.text != text:
+            label.text, label.visible = text, bool(text)
+            self.window.set_needs_layout()
+            self.window.post_redraw()
 
-    def _first_layer(self, wanted: str) -> str:
-        keys = [key for key, _, _ in self.frame.layers]
-        return wanted if wanted in keys else "truth" if "truth" in keys else "input"
+    def _say_where(self, more: str = "") -> None:
+        where = f"{self.number + 1} of {len(self.load)}: {self.frame.scene.name}, {self.frame.title(self.layer)}"
+        text = f"{where}; {more}" if more else where
+        self._write(self.heading, text)
+        print(text, file=sys.stderr, flush=True)
 
-    def _shown(self) -> Bool[np.ndarray, "P"]:
-        xyz, top = self.frame.scene.xyz, self.frame.view.cut
-        return xyz[:, 2] <= top if self.cut and top is not None else np.ones(len(xyz), np.bool_)
+    # ---- the room
 
     def _fill(self) -> None:
-        shown = self._shown()
-        colors = next(colors for key, _, colors in self.frame.layers if key == self.layer)
-        vectors = self.open3d.utility.Vector3dVector
-        self.cloud.points = vectors(self.frame.scene.xyz[shown].astype(np.float64))
-        self.cloud.colors = vectors(colors[shown] / 255.0)
+        """Shows the points of the scene anew."""
+        tensor, scene = self.open3d.core.Tensor, self.widget.scene
+        self.shown = self.frame.shown(self.cut)
+        self.cloud = self.open3d.t.geometry.PointCloud(tensor(self.frame.scene.xyz[self.shown]))
+        self._color()
+        if scene.has_geometry("room"):
+            scene.remove_geometry("room")
+        scene.add_geometry("room", self.cloud, self.material)
+
+    def _color(self) -> None:
+        colors = self.frame.colors(self.layer, self.chosen)[self.shown].astype(np.float32) / 255
+        self.cloud.point.colors = self.open3d.core.Tensor(colors)
+
+    def _recolor(self) -> None:
+        self._color()
+        flag = self.open3d.visualization.rendering.Scene.UPDATE_COLORS_FLAG
+        self.widget.scene.scene.update_geometry("room", self.cloud, flag)
+        self.widget.force_redraw()
 
     def _look(self) -> None:
-        control, back = self.visualizer.get_view_control(), self.frame.view.rotation[2]
-        control.set_lookat(self.frame.scene.xyz[self._shown()].mean(axis=0).astype(np.float64))
-        control.set_front(back)
-        control.set_up(np.array([0.0, 0.0, 1.0]))
-        control.set_zoom(0.6)
+        """Stands where the pictures are taken from."""
+        view, bounds = self.frame.view, self.widget.scene.bounding_box
+        self.widget.setup_camera(view.fov, bounds, bounds.get_center())
+        reach = float((view.eye - bounds.get_center()) @ view.rotation[2])
+        self.widget.look_at(view.eye - reach * view.rotation[2], view.eye, [0.0, 0.0, 1.0])
+        focal = self.window.content_rect.height / 2 / np.tan(np.deg2rad(view.fov) / 2)
+        self._resize_to(_CLOSING * self.frame.spacing * focal / max(reach, 1e-3))
 
-    def _update(self) -> None:
-        self._fill()
-        self.visualizer.update_geometry(self.cloud)
-        self.visualizer.update_renderer()
+    # ---- keys
+
+    def _actions(self) -> dict[int, Callable[[], None]]:
+        actions: dict[int, Callable[[], None]] = {ord(digit): self._switch(digit) for digit in "123456"}
+        named = {
+            "n": lambda: self._go(1),
+            "p": lambda: self._go(-1),
+            "c": self._toggle_cut,
+            "r": self._look,
+            "s": self._screenshot,
+            "h": self._toggle_help,
+            "q": lambda: self.gui.Application.instance.quit(),
+            "=": lambda: self._resize(1.25),
+            "+": lambda: self._resize(1.25),
+            "-": lambda: self._resize(0.8),
+        }
+        return actions | {ord(key): action for key, action in named.items()}
+
+    def _on_key(self, event: Any) -> bool:
+        action = self.actions.get(int(event.key))
+        if action is None:
+            return False
+        if event.type == self.gui.KeyEvent.Type.DOWN:
+            action()
+            self.window.post_redraw()
+        return True
 
     def _switch(self, digit: str) -> Callable[[], None]:
         def switch() -> None:
-            key = self.frame.next_layer(digit, self.layer)
+            key = self.frame.next_key(digit, self.layer)
             if key is None:
-                self._say(f"{self.frame.name} has nothing on key {digit}")
+                self._say_where(f"nothing on key {digit}")
                 return
+            if self.frame.object_layer(key) is not self.frame.object_layer(self.layer):
+                self.chosen = None
             self.layer = key
-            self._update()
-            self._report()
+            self._recolor()
+            self._say_where()
 
         return switch
 
     def _go(self, step: int) -> None:
         number = self.number + step
         if not 0 <= number < len(self.load):
-            self._say("the last scene" if step > 0 else "the first scene")
+            self._say_where("the last scene" if step > 0 else "the first scene")
             return
         try:
             self.frame = Frame.of(self.load[number](), self.threshold)
         except (ValueError, OSError) as error:  # the window stays at the scene it has
-            self._say(f"error: {error}")
+            self._say_where(f"error: {error}")
             return
-        self.number, self.layer = number, self._first_layer(self.layer)
+        self.number, self.chosen, self.layer = number, None, self.frame.first_key(self.layer)
+        self._write(self.facts, "")
         self._fill()
-        self.visualizer.clear_geometries()
-        self.visualizer.add_geometry(self.cloud)
         self._look()
-        self._report()
+        self._say_where()
 
     def _toggle_cut(self) -> None:
         self.cut = not self.cut
-        self._update()
+        self._fill()
+
+    def _toggle_help(self) -> None:
+        self.help.visible = not self.help.visible
 
     def _resize(self, factor: float) -> None:
-        options = self.visualizer.get_render_option()
-        options.point_size = float(np.clip(options.point_size * factor, 1.0, 25.0))
+        self._resize_to(self.material.point_size * factor)
+
+    def _resize_to(self, pixels: float) -> None:
+        self.material.point_size = float(np.clip(pixels, 1.0, _MOST_POINT_SIZE))
+        self.widget.scene.modify_geometry_material("room", self.material)
+        self.widget.force_redraw()
 
     def _screenshot(self) -> None:
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.frame.name)
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.frame.scene.name)
         path = self.screenshots / f"{name}_{self.layer}.png"
-        self.visualizer.capture_screen_image(str(path), True)
-        self._say(f"wrote {path}")
 
-    def _report(self) -> None:
-        title = next(title for key, title, _ in self.frame.layers if key == self.layer)
-        self._say(f"{self.number + 1} of {len(self.load)}: {self.frame.name}, {title}")
+        def save(image: Any) -> None:
+            try:
+                save_png(path, Image.fromarray(np.asarray(image)[:, :, :3]))
+            except OSError as error:
+                self._say_where(f"error: {error}")
+                return
+            self._say_where(f"wrote {path}")
 
-    @staticmethod
-    def _say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        self.widget.scene.scene.render_to_image(save)
+
+    # ---- mouse
+
+    def _on_mouse(self, event: Any) -> Any:
+        kind, place = self.gui.MouseEvent.Type, (event.x, event.y)
+        if event.type == kind.BUTTON_DOWN:
+            self.pressed = place
+        elif event.type == kind.MOVE:
+            self._tell(self._point_at(*place))
+        elif event.type == kind.BUTTON_UP and self.pressed is not None:
+            (x, y), self.pressed = self.pressed, None
+            if abs(x - event.x) + abs(y - event.y) <= 4:  # a click, not the end of a turn
+                point = self._point_at(*place)
+                layer = self.frame.object_layer(self.layer)
+                if point is not None:
+                    print(self.frame.describe(point, self.layer), file=sys.stderr, flush=True)
+                self._choose(None if point is None or layer is None else int(layer.ids[point]))
+        return self.gui.Widget.EventCallbackResult.IGNORED
+
+    def _point_at(self, x: int, y: int) -> int | None:
+        camera, area = self.widget.scene.camera, self.widget.frame
+        matrix = np.asarray(camera.get_projection_matrix(), np.float64) @ np.asarray(
+            camera.get_view_matrix(), np.float64
+        )
+        pixel, size = (float(x - area.x), float(y - area.y)), (float(area.width), float(area.height))
+        reach = max(6.0, self.material.point_size)
+        return pick_point(self.frame.scene.xyz, self.shown, matrix, pixel=pixel, size=size, reach=reach)
+
+    def _tell(self, point: int | None) -> None:
+        self._write(self.facts, "" if point is None else self.frame.describe(point, self.layer))
+
+    def _choose(self, row: int | None) -> None:
+        chosen = None if row == self.chosen else row
+        if chosen != self.chosen:
+            self.chosen = chosen
+            self._recolor()
+            self.window.post_redraw()

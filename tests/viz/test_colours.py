@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from pcseg.labels import S3DIS, SCANNET20, ClassSet
 from pcseg.viz.colours import (
+    class_colors,
     color_hex,
     distinct_colors,
     from_oklch,
@@ -78,6 +80,19 @@ def test_counts(count: int) -> None:
         assert colors.dtype == np.uint8
     empty = np.zeros((count, 3))
     assert len(instance_colors(empty[:9], empty[:9], np.zeros(min(count, 9), np.bool_))) == min(count, 9)
+
+
+@pytest.mark.parametrize("classes", [S3DIS, SCANNET20], ids=lambda classes: classes.name)
+def test_classes_are_told_apart_by_all_eyes(classes: ClassSet) -> None:
+    muted = np.array([name in classes.stuff for name in classes.names], np.bool_)
+    colors = class_colors(muted)
+    for deuteranopia in (False, True):
+        assert _least_distance(colors, deuteranopia) > 0.06
+        assert _least_distance(colors, deuteranopia) > 1.2 * _least_distance(classes.color_table(), deuteranopia)
+    lab = oklab(colors)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    assert chroma[muted].max() < 0.06 < chroma[~muted].min()
+    assert class_colors(np.zeros(0, np.bool_)).shape == (0, 3)
 
 
 def test_height_colours() -> None:

@@ -30,6 +30,21 @@ def test_sheets(room: Scene, predicted: Instances) -> None:
     assert _panels(room_picture(bare, None, room.semantic, S3DIS, **SMALL)) == (1, 2)
 
 
+def test_views(room: Scene, predicted: Instances) -> None:
+    bare = room.with_(semantic=None, instance=None)
+    assert _panels(room_picture(bare, views=3, **SMALL)) == (3, 1), "a scan alone: its views side by side"
+    assert _panels(room_picture(room, classes=S3DIS, views=2, **SMALL)) == (2, 2)
+    sheet = room_picture(room, predicted, room.semantic, S3DIS, views=3, labels=False, **SMALL)
+    assert 4 * 150 < sheet.height < 4 * 200, "two rows from the corner, one from the other side, one from above"
+    rows = [np.asarray(sheet.crop((0, top, sheet.width, top + 140))).astype(int) for top in range(60, 600, 175)]
+    for first in range(4):
+        for second in range(first):
+            assert (rows[first] != rows[second]).any(axis=2).mean() > 0.1, "each row is another picture"
+    for views in (0, 4):
+        with pytest.raises(ValueError, match="1 to 3 views"):
+            room_picture(room, classes=S3DIS, views=views, **SMALL)
+
+
 def test_sheets_show_the_room(room: Scene, predicted: Instances) -> None:
     image = np.asarray(room_picture(room, predicted, None, S3DIS, labels=False, **SMALL)).astype(int)
     strong = np.ptp(image, axis=2) > 90

@@ -1,0 +1,93 @@
+// What the page holds: gzip, planes of bytes, differences between neighbours; unpacked once.
+const $ = (id) => document.getElementById(id),
+  note = $("note");
+const fail = (text) => {
+  note.hidden = false;
+  note.textContent = text;
+};
+const M = JSON.parse($("meta").textContent),
+  n = M.num_points;
+$("head").querySelector("h1").textContent = M.title;
+$("head").querySelector(".faint").textContent = M.subtitle;
+
+// Theme
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const setTheme = (name) => {
+  document.documentElement.dataset.theme = name;
+  dirty = true;
+};
+let dirty = true;
+setTheme(dark.matches ? "dark" : "light");
+dark.addEventListener("change", (e) => setTheme(e.matches ? "dark" : "light"));
+$("theme").onclick = () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+
+if (typeof DecompressionStream === "undefined")
+  throw Error("This browser is too old: it cannot unpack the points (DecompressionStream).");
+const text = $("data").textContent.trim(),
+  packed = (() => {
+    const s = atob(text),
+      a = new Uint8Array(s.length);
+    for (let i = 0; i < s.length; i++) a[i] = s.charCodeAt(i);
+    return a;
+  })();
+$("data").remove();
+const raw = new Uint8Array(
+  await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
+);
+let offset = 0;
+const plane = () => {
+  offset += n;
+  return raw.subarray(offset - n, offset);
+};
+const integers = (bytes) => {
+  // planes from the lowest byte up
+  if (bytes === 1) return plane();
+  const out = bytes === 2 ? new Uint16Array(n) : new Uint32Array(n);
+  for (let b = 0; b < bytes; b++) {
+    const p = plane();
+    for (let i = 0; i < n; i++) out[i] |= p[i] << (8 * b);
+  }
+  return out;
+};
+const position = new Uint16Array(3 * n),
+  color = new Uint8Array(3 * n);
+for (let a = 0; a < 3; a++) {
+  const d = integers(2);
+  let v = 0;
+  for (let i = 0; i < n; i++) {
+    v += (d[i] >> 1) ^ -(d[i] & 1);
+    position[3 * i + a] = v;
+  }
+}
+for (let a = 0; a < 3; a++) {
+  const d = plane();
+  let v = 0;
+  for (let i = 0; i < n; i++) {
+    v += d[i];
+    color[3 * i + a] = v;
+  }
+}
+const spacing = plane(),
+  facing = new Int8Array(2 * n);
+for (let a = 0; a < 2; a++) {
+  const p = plane();
+  for (let i = 0; i < n; i++) facing[2 * i + a] = p[i];
+}
+for (const layer of M.layers) {
+  layer.ids = integers(layer.bytes);
+  layer.hidden = new Set();
+  layer.rows.forEach((r, k) => {
+    r.row = k;
+  });
+}
+M.layers.unshift({ key: "input", title: M.input_title, digit: "1" });
+const setColors = (safe) => {
+  for (const layer of M.layers) {
+    const hex = (safe && layer.safe) || layer.colors;
+    layer.rows?.forEach((r, k) => {
+      r.color = [0, 2, 4].map((c) => parseInt(hex.slice(6 * k + c, 6 * k + c + 2), 16));
+    });
+  }
+};
+setColors(true);
+const isObjects = (layer) => layer.key === "truth" || layer.key === "prediction";

@@ -1,0 +1,32 @@
+"""The loop behind `picking`, compiled by numba."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def nearest_on_screen(xyz, shown, matrix, x, y, width, height, reach, slack):
+    """Index of the point under a pixel, -1 for none; arguments as `picking.pick_point` has them.
+
+    Two rounds: how near the frontmost point within reach is, then which point of that surface is closest to the pixel.
+    """
+    front, best, least = np.inf, -1, np.inf
+    for turn in range(2):
+        for i in range(xyz.shape[0]):
+            if not shown[i]:
+                continue
+            px, py, pz = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+            depth = matrix[3, 0] * px + matrix[3, 1] * py + matrix[3, 2] * pz + matrix[3, 3]
+            if depth <= 0.0 or (turn == 1 and depth > front * (1.0 + slack)):
+                continue
+            u = (matrix[0, 0] * px + matrix[0, 1] * py + matrix[0, 2] * pz + matrix[0, 3]) / depth
+            v = (matrix[1, 0] * px + matrix[1, 1] * py + matrix[1, 2] * pz + matrix[1, 3]) / depth
+            across, down = (u + 1.0) * 0.5 * width - x, (1.0 - v) * 0.5 * height - y
+            distance = across * across + down * down
+            if distance > reach * reach:
+                continue
+            if turn == 0:
+                front = min(front, depth)
+            elif distance < least:
+                best, least = i, distance
+    return best

@@ -1,0 +1,199 @@
+"""The page in headless Chromium, with real keys, mouse and touch: no network, the right object under a known pixel."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.labels import S3DIS
+from pcseg.structures import Instances, Scene
+from pcseg.viz.html import write_page
+from tests.viz.browser import CHROMIUM, Browser
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with: apt-get install chromium"),
+    pytest.mark.timeout(300),
+]
+Open = Callable[..., Browser]
+
+
+@pytest.fixture
+def open_page(tmp_path: Path) -> Iterator[Open]:
+    """Writes a page and opens it."""
+    with ExitStack() as stack:
+
+        def open_page(*parts: object, phone: bool = False) -> Browser:
+            page = tmp_path / "room.html"
+            write_page(page, *parts)
+            size = (390, 844) if phone else (800, 520)
+            browser = stack.enter_context(Browser(tmp_path / "profile", *size, phone=phone))
+            try:
+                browser.open(page)
+            except TimeoutError as error:
+                if "WebGL 2" in str(error):
+                    pytest.skip("this chromium has no WebGL 2")
+                raise
+            return browser
+
+        yield open_page
+
+
+def _pixel(browser: Browser, scene: Scene, place: tuple[float, float, float]) -> list[int]:
+    """Where the page shows a place of the scene."""
+    browser.settle()
+    x, y, z = (float(v) for v in np.array(place) - scene.xyz.min(axis=0))
+    return [round(v) for v in browser.run(f"pcseg.project([{x}, {y}, {z}])")]
+
+
+def _tip(browser: Browser) -> str:
+    """The text beside the pointer, once it is there."""
+    shown = "getComputedStyle(tip).display === 'block'"
+    wait = (
+        f"new Promise(done => {{ const look = () => {shown} ? done(tip.innerText) : setTimeout(look, 30); look(); }})"
+    )
+    return browser.run(f"Promise.race([{wait}, new Promise(done => setTimeout(done, 20000, 'nothing'))])")
+
+
+TABLE = (1.4, 1.2, 0.75)
+
+
+def test_desktop(room: Scene, predicted: Instances, open_page: Open) -> None:
+    browser = open_page(room.with_(name="<b>room</b>"), predicted, room.semantic, S3DIS)
+    assert browser.faults == []
+    asked = [url for url in browser.requests if not url.startswith(("data:", "blob:", "about:"))]
+    assert len(asked) == 1, asked  # the page itself
+    assert asked[0].startswith("file:")
+    assert browser.run("document.querySelector('h1').textContent") == "<b>room</b>"
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+
+    # The table under the mouse, then chosen by a click.
+    x, y = _pixel(browser, room, TABLE)
+    browser.mouse("mouseMoved", x, y)
+    tip = _tip(browser)
+    assert tip.startswith("table 1\nscore 0.90 · 1,500 points"), tip
+    for line in ("IoU 1.00 with the truth", "Ground truth: table 7", "Superpoints: superpoint ", "Errors: correct"):
+        assert line in tip
+    first = browser.picture()
+    browser.click(x, y)
+    assert browser.run("pcseg.state().chosen") == 1
+    browser.press("2")
+    assert browser.run("[pcseg.state().layer, pcseg.state().chosen]") == ["truth", 7]
+    browser.press("Escape")
+    assert browser.run("pcseg.state().chosen") == -1
+
+    # Layers by key, and each is another picture.
+    shown = [first]
+    for key, layer in (("1", "input"), ("4", "semantic_truth"), ("5", "superpoint"), ("6", "errors")):
+        browser.press(key)
+        browser.settle()
+        assert browser.run("pcseg.state().layer") == layer
+        shown.append(browser.picture()[:, :440])
+    for k, image in enumerate(shown[1:], 1):
+        assert (image != shown[k - 1][:, :440]).any(axis=2).mean() > 0.05
+
+    # A turned room keeps its colours.
+    browser.press("3")
+    browser.run("pcseg.turn(60, 0)")
+    x, y = _pixel(browser, room, TABLE)
+    color = browser.run("pcseg.meta.layers.find(l => l.key === 'prediction').rows[1].color")
+    shown = browser.picture()[y, x].astype(float)
+    np.testing.assert_allclose(shown / shown.sum(), np.array(color) / sum(color), atol=0.03)
+
+    # Off and on in the list; what is off cannot be picked. The score slider by the keyboard.
+    browser.settle()
+    below = browser.run(f"pcseg.pick({x}, {y})")
+    browser.click_on("#list li[data-row='1'] input")
+    browser.settle()
+    assert browser.run(f"pcseg.pick({x}, {y})") != below
+    assert browser.run("document.querySelectorAll('#list li').length") == 3
+    browser.run("document.getElementById('score').focus()")
+    browser.press("Home")
+    assert browser.run("pcseg.state().minimum") == 0
+    assert browser.run("document.querySelectorAll('#list li').length") == 4, "the weak object is shown now"
+    browser.run("(c => { c.value = 'sofa'; c.dispatchEvent(new Event('change')) })(document.getElementById('class'))")
+    assert "1 of 3" in browser.run("document.getElementById('count').textContent")
+
+    # A click on a name flies there.
+    far = browser.run("pcseg.state().cam.distance")
+    browser.click_on("#list li[data-row='2'] button")
+    browser.settle()
+    assert browser.run("pcseg.state().cam.distance") < 0.7 * far
+    assert browser.faults == []
+
+
+def test_every_control_by_keyboard(room: Scene, predicted: Instances, open_page: Open) -> None:
+    browser = open_page(room, predicted, room.semantic, S3DIS)
+    found = set()
+    for _ in range(40):
+        browser.press("Tab")
+        found.add(browser.run("(e => e.id || e.dataset.key || e.parentElement.dataset.row)(document.activeElement)"))
+    wanted = {"canvas", "help", "theme", "input", "truth", "prediction", "superpoint", "errors", "search", "all"}
+    assert wanted | {"class", "sort", "score", "cut", "size", "open", "safe", "frame", "top", "save", "1"} <= found
+    browser.run("document.getElementById('safe').focus()")
+    before = browser.run("pcseg.meta.layers.find(l => l.key === 'semantic_truth').rows[1].color")
+    browser.press(" ")
+    after = browser.run("pcseg.meta.layers.find(l => l.key === 'semantic_truth').rows[1].color")
+    assert before != after
+    assert after == list(S3DIS.colors[S3DIS.index("ceiling")])
+
+
+def test_phone(room: Scene, predicted: Instances, open_page: Open) -> None:
+    browser = open_page(room, predicted, room.semantic, S3DIS, phone=True)
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.run("stage.clientHeight") > 600, "the room has most of the screen"
+    assert browser.run("stage.getBoundingClientRect().bottom <= side.getBoundingClientRect().top + 1")
+
+    browser.touch("touchStart", _pixel(browser, room, TABLE))
+    browser.touch("touchEnd")
+    assert _tip(browser).startswith("table 1\nscore 0.90")
+    box = browser.run("(b => [b.left, b.right, b.top, b.bottom])(tip.getBoundingClientRect())")
+    assert box[0] >= 0
+    assert box[1] <= 390
+    assert box[2] >= 0
+
+    yaw = browser.run("pcseg.state().cam.yaw")
+    browser.touch("touchStart", (200, 300))
+    browser.touch("touchMove", (230, 300))
+    browser.touch("touchMove", (260, 300))
+    browser.touch("touchEnd")
+    assert abs(browser.run("pcseg.state().cam.yaw") - yaw) > 0.1
+    far = browser.run("pcseg.state().cam.distance")
+    browser.touch("touchStart", (150, 300), (250, 300))
+    browser.touch("touchMove", (125, 300), (275, 300))
+    browser.touch("touchMove", (100, 300), (300, 300))
+    browser.touch("touchEnd")
+    assert browser.run("pcseg.state().cam.distance") == pytest.approx(far / 2, rel=0.15)
+
+    for button, drawer in (("grip", "list"), ("more", "view")):
+        browser.click_on(f"#{button}")
+        browser.settle()
+        assert browser.run(f"document.getElementById('{drawer}').getBoundingClientRect().height") > 100
+        assert browser.run("stage.clientHeight") > 250
+        assert browser.run("side.getBoundingClientRect().bottom <= innerHeight + 1")
+    browser.click_on("#more")
+    assert browser.run("stage.clientHeight") > 600
+    assert browser.faults == []
+
+
+def test_66000_ids(rng: np.random.Generator, open_page: Open) -> None:
+    count = 66_000
+    xyz = rng.uniform(0, 4, (count, 3)).astype(np.float32)
+    xyz[:, 2] = 0
+    browser = open_page(Scene("many", xyz, superpoint=np.arange(count, dtype=np.int32)))
+    browser.press("5")
+    browser.settle()
+    hits = browser.run("""[...Array(40).keys()].map(k => {
+        const row = pcseg.meta.layers.find(l => l.key === "superpoint");
+        const i = pcseg.pick(stage.clientWidth * (.4 + .005 * k), stage.clientHeight * .5);
+        return [0, 1].map(a => pcseg.position[3 * i + a] * pcseg.meta.step).concat(row.rows[row.ids[i]].i);
+    })""")
+    low = xyz.min(axis=0)
+    assert max(number for _, _, number in hits) > 255
+    for x, y, number in hits:
+        assert np.abs(xyz[number, :2] - low[:2] - (x, y)).max() < 0.01, "the point has the id it went in with"
+    browser.mouse("mouseMoved", 220, 260)
+    assert _tip(browser).startswith("superpoint ")
+    assert browser.run("document.querySelectorAll('#list li').length") == 400, "the list stays short"
+    assert browser.faults == []

@@ -1,0 +1,59 @@
+"""The point under the mouse is the frontmost one near it."""
+
+import numpy as np
+import pytest
+
+from pcseg.viz.picking import pick_point
+from pcseg.viz.raster import rasterize
+from pcseg.viz.view import View
+
+
+def clip_matrix(view: View, width: int, height: int) -> np.ndarray:
+    """Projection times view of a camera, as OpenGL has them."""
+    focal = 1 / np.tan(np.deg2rad(view.fov) / 2)
+    near, far = 0.05, 100.0
+    projection = np.zeros((4, 4))
+    projection[0, 0], projection[1, 1], projection[3, 2] = focal * height / width, focal, -1
+    projection[2, 2], projection[2, 3] = (far + near) / (near - far), 2 * far * near / (near - far)
+    placed = np.eye(4)
+    placed[:3, :3], placed[:3, 3] = view.rotation, -view.rotation @ view.eye
+    return projection @ placed
+
+
+def test_agrees_with_the_picture(rng: np.random.Generator) -> None:
+    xyz = rng.uniform(-1, 1, (4000, 3)).astype(np.float32)
+    view = View.frame(xyz, width=320, height=240, azimuth=40.0, elevation=35.0)
+    raster = rasterize(xyz, width=320, height=240, view=view, supersampling=1, point_size=0.2)
+    matrix, shown = clip_matrix(view, 320, 240), np.ones(len(xyz), np.bool_)
+    seen = np.argwhere(raster.index >= 0)
+    same = 0
+    for y, x in seen[:: len(seen) // 50]:
+        found = pick_point(xyz, shown, matrix, pixel=(x + 0.5, y + 0.5), size=(320.0, 240.0), reach=2.0)
+        assert found is not None
+        same += found == raster.index[y, x]
+    assert same > 35, "both show the point in front"
+
+
+def test_hidden_points_and_empty_places(rng: np.random.Generator) -> None:
+    xyz = np.array([[0, 0, 0], [0, 0, -1], [0, 0, 9]], np.float32)  # the last one is behind the camera
+    view = View(np.array([0.0, 0.0, 5.0]), np.eye(3))
+    matrix = clip_matrix(view, 100, 100)
+
+    def pick(*shown: bool, x: float = 50.0) -> int | None:
+        return pick_point(xyz, np.array(shown), matrix, pixel=(x, 50.0), size=(100.0, 100.0))
+
+    assert pick(True, True, True) == 0
+    assert pick(False, True, True) == 1
+    assert pick(False, False, True) is None
+    assert pick(True, True, True, x=80.0) is None
+    assert pick_point(xyz[:0], np.zeros(0, np.bool_), matrix, pixel=(5.0, 5.0), size=(100.0, 100.0)) is None
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_closest_of_one_surface(order: int) -> None:
+    xyz = np.array([[0, 0, 0.001], [0.05, 0, 0]], np.float32)[::order]
+    matrix = clip_matrix(View(np.array([0.0, 0.0, 5.0]), np.eye(3)), 100, 100)
+    pixel = (50 + 0.05 / 5 * 50 / np.tan(np.deg2rad(16)), 50.0)
+    found = pick_point(np.ascontiguousarray(xyz), np.ones(2, np.bool_), matrix, pixel=pixel, size=(100.0, 100.0))
+    assert found is not None
+    assert xyz[found, 0] > 0.04, "a little farther from the camera, but under the mouse"

@@ -1,0 +1,174 @@
+"""The window itself: Open3D on a virtual display, real key presses and mouse clicks, pictures compared with our own."""
+
+import ctypes.util
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcseg.inference.result_file import save_result
+from pcseg.labels import S3DIS
+from pcseg.structures import Instances, Scene
+from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.viz.raster import render_points
+
+TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
+MISSING = [name for name, package in (("Xvfb", "xvfb"), ("xdotool", "xdotool")) if shutil.which(name) is None]
+
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)}: apt-get install xvfb xdotool"),
+    pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="no open3d: pip install 'pcseg[viz]'"),
+    pytest.mark.skipif(
+        ctypes.util.find_library("vulkan") is None,
+        reason="no graphics without a card: apt-get install libvulkan1 mesa-vulkan-drivers",
+    ),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture
+def display() -> Iterator[str]:
+    """A virtual display of its own."""
+    reader, writer = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL)
+    os.close(writer)
+    with os.fdopen(reader) as numbers:
+        number = numbers.readline().strip()
+    try:
+        yield f":{number}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class _Viewer:
+    """tools/visualize.py in a process of its own, and somebody who presses keys."""
+
+    def __init__(self, display: str, folder: Path, results: list[Path]) -> None:
+        self.folder, self.environment = (
+            folder,
+            {**os.environ, "DISPLAY": display, "PYTHONPATH": str(TOOL.parent.parent)},
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(TOOL), *map(str, results)],
+            cwd=folder,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self.lines: list[str] = []
+        self.heard = 0  # lines that `says` is done with
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def __enter__(self) -> "_Viewer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._thread.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def wait(self, what: str, happened: Callable[[], bool], seconds: float = 90.0) -> None:
+        end = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < end, f"waited in vain for: {what}; the window said {self.lines}"
+            time.sleep(0.1)
+
+    def says(self, text: str) -> None:
+        """Waits until a line after those heard before holds the text."""
+
+        def said() -> bool:
+            return any(text in line for line in self.lines[self.heard :])
+
+        self.wait(text, said)
+        self.heard += 1 + next(k for k, line in enumerate(self.lines[self.heard :]) if text in line)
+
+    def xdotool(self, *arguments: object) -> str:
+        done = subprocess.run(
+            ["xdotool", *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.strip()
+
+    def picture(self, name: str) -> np.ndarray:
+        """Presses s and waits for the file."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        self.xdotool("key", "s")
+        self.wait(name, path.exists)
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def test_keys_clicks_and_pictures(room: Scene, predicted: Instances, tmp_path: Path, display: str) -> None:
+    room = room.with_(name="box")
+    save_result(tmp_path / "a.npz", room, predicted, room.semantic, S3DIS)
+    save_result(tmp_path / "b.npz", room.with_(name="other"), predicted, None, S3DIS)
+    frame = Frame.of(ViewedScene(room, predicted, room.semantic, S3DIS), 0.25)
+    table = room.instance == 7
+    with _Viewer(display, tmp_path, [tmp_path / "a.npz", tmp_path / "b.npz"]) as viewer:
+        viewer.says("1 of 2: box, Prediction")
+        viewer.wait("a window", lambda: viewer.xdotool("search", "--name", "^pcseg$") != "")
+        window = viewer.xdotool("search", "--name", "^pcseg$").split()[0]
+        viewer.xdotool("windowfocus", "--sync", window)
+
+        # The picture of the window shows the table where our own picture of the same view has it.
+        image = viewer.picture("box_prediction.png")
+        height, width = image.shape[:2]
+        color = frame.layers["prediction"].point_colors()[table][0]
+        mask = np.zeros((len(room), 3), np.uint8)
+        mask[table] = 255
+        drawn = render_points(room.xyz, mask, width=width, height=height, view=frame.view, background=(0, 0, 0))
+        mine, its = drawn[:, :, 0] > 100, (np.abs(image.astype(int) - color) <= 3).all(axis=2)
+        assert its.sum() > 1000
+        assert (mine & its).sum() / (mine | its).sum() > 0.7
+
+        # Other layers are other pictures; the key that leads nowhere says so.
+        viewer.xdotool("key", "1")
+        viewer.says("box, Input")
+        assert (viewer.picture("box_input.png") != image).any(axis=2).mean() > 0.1
+        for key, title in (("2", "Ground truth"), ("5", "Superpoints"), ("6", "Errors"), ("4", "Classes: prediction")):
+            viewer.xdotool("key", key)
+            viewer.says(f"1 of 2: box, {title}")
+
+        # A click on the table tells class, score, size and superpoint, and makes everything else pale.
+        viewer.xdotool("key", "3")
+        viewer.says("box, Prediction")
+        y, x = (int(v) for v in np.argwhere(mine & its).mean(axis=0).round())
+        viewer.xdotool("mousemove", "--window", window, x, y, "sleep", "0.3", "click", "1")
+        viewer.says("Prediction: table 1, score 0.90, 1,500 points")
+        viewer.says("Superpoints: superpoint ")
+        chosen = viewer.picture("box_prediction.png")
+        assert np.quantile(np.ptp(chosen[~its].astype(int), axis=1), 0.99) < 60
+        assert (np.abs(chosen[its].astype(int) - color) <= 3).all(axis=1).mean() > 0.95
+
+        # Smaller points cover less; the next scene has no predicted classes.
+        viewer.xdotool("mousemove", "--window", window, 2, 2, "key", "minus", "minus", "minus")
+        covered = (viewer.picture("box_prediction.png") != image[0, 0]).any(axis=2).mean()
+        assert covered < 0.9 * (image != image[0, 0]).any(axis=2).mean()
+        viewer.xdotool("key", "n")
+        viewer.says("2 of 2: other, Prediction")
+        viewer.xdotool("key", "n")
+        viewer.says("the last scene")
+        viewer.xdotool("key", "p")
+        viewer.says("1 of 2: box, Prediction")
+        viewer.xdotool("key", "q")
+        assert viewer.process.wait(60) == 0
