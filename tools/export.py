@@ -12,10 +12,11 @@ import argparse
 from pathlib import Path
 
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.prediction_files import THRESHOLD, add_suffix, prediction_targets, write_painted_ply
+from pcseg.engine.prediction_files import add_suffix, prediction_targets, write_painted_ply
 from pcseg.inference.coco import coco_document
 from pcseg.inference.exports import write_csv
 from pcseg.inference.result_file import load_result
+from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 
 def main() -> None:
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument(
         "--threshold",
         type=float,
-        default=THRESHOLD,
-        help=f"least score; 0 keeps every object, as evaluations need ({THRESHOLD})",
+        default=DEFAULT_THRESHOLD,
+        help=f"least score; 0 keeps every object, as evaluations need ({DEFAULT_THRESHOLD})",
     )
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:

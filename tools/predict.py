@@ -34,10 +34,11 @@ from pcseg import build
 from pcseg.cli import run_tool
 from pcseg.data.scan_advice import check_features, describe
 from pcseg.data.scan_files import read_scan
-from pcseg.engine.prediction_files import THRESHOLD, prediction_targets, write_prediction
+from pcseg.engine.prediction_files import prediction_targets, write_prediction
 from pcseg.engine.segmenter import Segmenter
 from pcseg.engine.stepper import DTYPES
 from pcseg.inference.views import ViewSet
+from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 
 def main() -> None:
@@ -72,7 +73,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help=f"least score of an object that is shown ({THRESHOLD})"
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help=f"least score of an object that is shown ({DEFAULT_THRESHOLD})",
     )
     parser.add_argument("--min-points", type=int, help="smaller objects are left out (as the recipe says)")
     parser.add_argument(

@@ -12,13 +12,10 @@ from pcseg.inference.result_file import save_result
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import input_colors, scene_layers
+from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers
 from pcseg.viz.render import room_picture, save_png
 
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
-# In rooms that the model of `make demo` had not seen, 27.5 objects each, 28.0 are left from this score on (32.5 from
-# 0.25 on, 22.8 from 0.7 on), and precision and recall are in balance: 0.73 and 0.74 at IoU 0.5.
-THRESHOLD = 0.5
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -64,7 +61,7 @@ def write_prediction(
     semantic: Int32[np.ndarray, "P"],
     classes: ClassSet,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float = DEFAULT_THRESHOLD,
     stage: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Writes target.npz, .ply, .instances.csv, .ids.npy, .png and .html.
@@ -108,7 +105,7 @@ def write_painted_ply(
     semantic: Int32[np.ndarray, "P"] | None,
     classes: ClassSet,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> None:
     """`write_ply` in the colours of the pictures: objects; where none were predicted classes, or else the scan's own.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from pcseg.structures import DecoderOutput, Instances, Scene
@@ -81,11 +81,8 @@ def to_instances(
 
 
 @torch.no_grad()
-def semantic_of_points(outputs: DecoderOutput, scene: Scene, *, room: int = 0) -> Int32[np.ndarray, "P"]:
-    """Class of every point: the semantic head's choice for its superpoint."""
-    if scene.superpoint is None:
-        raise ValueError(f"scene {scene.name} has no superpoints")
+def semantic_probabilities(outputs: DecoderOutput, *, room: int = 0) -> Float32[np.ndarray, "S C"]:
+    """Probability of each class for every superpoint, by the semantic head."""
     if "pred_semantic" not in outputs:
         raise ValueError("the model predicts no class of superpoints (pred_semantic)")
-    logits = outputs["pred_semantic"][room]
-    return logits.argmax(1).cpu().numpy().astype(np.int32)[scene.superpoint]
+    return outputs["pred_semantic"][room].float().softmax(1).cpu().numpy()

@@ -15,7 +15,7 @@ from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import class_colors
-from pcseg.viz.layers import Layer, check_parts, input_colors, scene_layers
+from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, check_parts, input_colors, scene_layers
 from pcseg.viz.raster import CEILING_CUT, room_view
 from pcseg.viz.splats import Splats
 
@@ -32,7 +32,7 @@ def write_page(
     classes: ClassSet | None = None,
     *,
     title: str | None = None,
-    threshold: float = 0.25,
+    threshold: float = DEFAULT_THRESHOLD,
     max_points: int = 3_000_000,
 ) -> None:
     """Writes a page to look at a room with: layers, a list of its objects, search, selection.
@@ -64,7 +64,7 @@ def page_text(
     classes: ClassSet | None = None,
     *,
     title: str | None = None,
-    threshold: float = 0.25,
+    threshold: float = DEFAULT_THRESHOLD,
     max_points: int = 3_000_000,
 ) -> str:
     """The text of the page that `write_page` writes; arguments as there."""

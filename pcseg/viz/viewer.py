@@ -10,6 +10,7 @@ from PIL import Image
 
 from pcseg.viz.display import INSTEAD, SYSTEM_PACKAGES, has_display, import_open3d
 from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.picking import pick_point
 from pcseg.viz.render import save_png
 
@@ -27,7 +28,7 @@ _PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.
 
 
 def show_scenes(
-    load: Sequence[Callable[[], ViewedScene]], *, threshold: float = 0.25, screenshots: Path = Path(".")
+    load: Sequence[Callable[[], ViewedScene]], *, threshold: float = DEFAULT_THRESHOLD, screenshots: Path = Path(".")
 ) -> None:
     """Opens a window and returns when it is closed.
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.inference.to_instances import mask_probabilities, semantic_of_points, to_instances
+from pcseg.inference.to_instances import mask_probabilities, semantic_probabilities, to_instances
 from pcseg.structures import DecoderOutput, Scene
 
 
@@ -64,7 +64,11 @@ def test_masks_of_another_scene_are_refused() -> None:
         to_instances(_outputs([[1.0], [1.0], [1.0]], [[1.0, 0.0]]), _scene())
 
 
-def test_semantic_class_of_points() -> None:
-    assert (
-        semantic_of_points(_outputs([[0.0]] * 4, [[1.0, 0.0]]), _scene()).tolist() == [0] * 3 + [1] * 2 + [2] + [0] * 4
-    )
+def test_class_of_superpoints() -> None:
+    outputs = _outputs([[0.0]] * 4, [[1.0, 0.0]])
+    found = semantic_probabilities(outputs)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+    assert found.argmax(1).tolist() == [0, 1, 2, 0]
+    del outputs["pred_semantic"]
+    with pytest.raises(ValueError, match="predicts no class of superpoints"):
+        semantic_probabilities(outputs)

@@ -1,0 +1,229 @@
+"""Objects of several looks at one scan, its tiles or its views, to the objects of the scan."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, Int64, Integer
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from pcseg.inference.tiles import group_rows
+from pcseg.structures import Instances
+
+# Of all masks together; the weakest objects of a scan whose masks would be larger are left out.
+MAX_MASK_BYTES = 2**31
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one look at a scan gave.
+
+    Args:
+        columns: superpoints of the scan that were seen, ascending.
+        owned: which of them this part sees best.
+        instances: objects with masks over these columns.
+    """
+
+    columns: Int64[np.ndarray, "n"]
+    owned: Bool[np.ndarray, "n"]
+    instances: Instances
+
+
+def merge_parts(
+    parts: Sequence[Part],
+    superpoint: Int32[np.ndarray, "P"],
+    num_superpoints: int,
+    *,
+    min_iou: float = 0.5,
+    min_shared: float = 0.1,
+    min_owned: float = 0.2,
+    score_threshold: float = 0.0,
+) -> Instances:
+    """Objects of one class that agree where both of their parts look become one, over any number of parts.
+
+    Who sees more of an object decides. A superpoint is in a merged mask if most of the members whose part sees it have
+    it, each counted by its points. The score is the mean over points and over the parts that see them, 0 where a part
+    has no such object, each part weighed by how many points of the object it sees. An object at the rim of a tile that
+    the neighbour, who sees it whole, does not confirm is left out. A warning tells where the weakest objects are left
+    out because all masks together would take more than MAX_MASK_BYTES.
+
+    Args:
+        parts: tiles or views.
+        superpoint: superpoint of each point of the scan.
+        num_superpoints: S.
+        min_iou: of two objects, over what both parts see, to be one; more than this.
+        min_shared: share of the smaller object that both must have in common.
+        min_owned: share of an object that must lie where one of its parts owns the superpoints.
+        score_threshold: merged objects that score less are dropped.
+
+    Returns:
+        Objects with masks over the superpoints of the scan, best first.
+    """
+    counts = np.bincount(superpoint, minlength=num_superpoints).astype(np.float64)
+    objects = _Objects.of(parts, counts)
+    first, second = _links(objects, min_iou, min_shared)
+    num = len(objects.labels)
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(num, num))
+    groups = group_rows(connected_components(graph, directed=False)[1]) if num else []
+    seen = objects.seen.tocsc()
+    votes = _Votes(num_superpoints)
+    masks, labels, scores = [], [], []
+    for group in groups:
+        members = group.tolist()
+        mask, owned = votes.decide(
+            [(objects.columns(i), parts[int(objects.part[i])], float(objects.size[i])) for i in members]
+        )
+        points = counts[mask]
+        if not len(mask) or points[owned].sum() < min_owned * points.sum():
+            continue
+        sight = seen[:, mask] @ points
+        agreed = [points[np.isin(mask, objects.columns(i), assume_unique=True)].sum() for i in members]
+        score = objects.scores[group] @ (agreed * sight[objects.part[group]]) / (sight @ sight)
+        score = float(min(score, objects.scores[group].max()))
+        if score >= score_threshold:
+            masks.append(mask)
+            labels.append(int(objects.labels[group[0]]))
+            scores.append(score)
+    return _as_instances(masks, labels, scores, superpoint, num_superpoints)
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """Objects of all parts, one after another.
+
+    masks: (I, S), the points of each superpoint that is in the mask.
+    seen: (parts, S), 1 where a part sees a superpoint.
+    """
+
+    masks: csr_array
+    seen: csr_array
+    part: Int64[np.ndarray, "I"]
+    labels: Integer[np.ndarray, "I"]
+    scores: Float64[np.ndarray, "I"]
+    size: Float64[np.ndarray, "I"]
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], counts: Float64[np.ndarray, "S"]) -> "_Objects":
+        rows, columns, offset = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+        for part in parts:
+            row, column = np.nonzero(part.instances.masks)
+            rows.append(row + offset)
+            columns.append(part.columns[column])
+            offset += len(part.instances)
+        inside = np.concatenate(columns)
+        masks = csr_array((counts[inside], (np.concatenate(rows), inside)), shape=(offset, len(counts)))
+        sees = np.repeat(np.arange(len(parts)), [len(part.columns) for part in parts])
+        seen = np.concatenate([part.columns for part in parts])
+        return cls(
+            masks,
+            csr_array((np.ones(len(seen)), (sees, seen)), shape=(len(parts), len(counts))),
+            np.repeat(np.arange(len(parts)), [len(part.instances) for part in parts]),
+            np.concatenate([part.instances.labels for part in parts]),
+            np.concatenate([part.instances.scores for part in parts]).astype(np.float64),
+            masks @ np.ones(len(counts)),
+        )
+
+    def in_sight(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Points of an object that a part sees, for pairs of which there are some."""
+        table = (self.masks @ self.seen.T).tocoo()
+        num_parts = len(self.seen.indptr) - 1
+        keys = table.row * np.int64(num_parts) + table.col
+        order = np.argsort(keys)
+        keys, points = keys[order], table.data[order]
+        return lambda index, part: points[np.searchsorted(keys, index * num_parts + part)]
+
+    def columns(self, index: int) -> np.ndarray:
+        """Superpoints of one object, ascending."""
+        return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
+
+
+def _links(
+    objects: _Objects, min_iou: float, min_shared: float
+) -> tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]:
+    """Pairs of objects of two parts that are one; each has one partner in the other part at most."""
+    pairs = []
+    for rows in group_rows(objects.labels):
+        masks = objects.masks[rows]
+        inside = csr_array((np.ones_like(masks.data), masks.indices, masks.indptr), shape=masks.shape)
+        shared = (masks @ inside.T).tocoo()
+        pairs.append((rows[shared.row], rows[shared.col], shared.data))
+    if not pairs:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    first, second, shared = (np.concatenate(column) for column in zip(*pairs))
+    apart = objects.part[first] != objects.part[second]
+    first, second, shared = first[apart], second[apart], shared[apart]
+    sight = objects.in_sight()
+    union = sight(first, objects.part[second]) + sight(second, objects.part[first]) - shared
+    iou = shared / union
+    agree = (iou > min_iou) & (shared >= min_shared * np.minimum(objects.size[first], objects.size[second]))
+    first, second, iou = first[agree], second[agree], iou[agree]
+    best = _best(first, objects.part[second], iou) & _best(second, objects.part[first], iou)
+    return first[best], second[best]
+
+
+def _best(
+    owner: Int64[np.ndarray, "L"], part: Int64[np.ndarray, "L"], iou: Float64[np.ndarray, "L"]
+) -> Bool[np.ndarray, "L"]:
+    """Whether a pair has the largest IoU that its owner has in the part, the first among equals."""
+    order = np.lexsort((-iou, part, owner))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (np.diff(owner[order]) != 0) | (np.diff(part[order]) != 0)
+    best = np.zeros(len(order), bool)
+    best[order[is_first]] = True
+    return best
+
+
+class _Votes:
+    """Weighted votes for superpoints; the arrays are as long as the scan, only what a group sees is touched."""
+
+    def __init__(self, num_superpoints: int) -> None:
+        self.yes = np.zeros(num_superpoints)
+        self.all = np.zeros(num_superpoints)
+        self.owned = np.zeros(num_superpoints, bool)
+
+    def decide(
+        self, members: Sequence[tuple[np.ndarray, Part, float]]
+    ) -> tuple[Integer[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+        """Superpoints that have at least half of the votes, and whether one of the parts owns them.
+
+        Args:
+            members: of each object the superpoints, the part and the weight.
+        """
+        for columns, part, weight in members:
+            self.yes[columns] += weight
+            self.all[part.columns] += weight
+            self.owned[part.columns[part.owned]] = True
+        touched = np.unique(np.concatenate([columns for columns, _, _ in members]))
+        mask = touched[2 * self.yes[touched] >= self.all[touched]]
+        owned = self.owned[mask]
+        for columns, part, _ in members:
+            self.yes[columns] = 0
+            self.all[part.columns] = 0
+            self.owned[part.columns] = False
+        return mask, owned
+
+
+def _as_instances(
+    masks: list[np.ndarray],
+    labels: list[int],
+    scores: list[float],
+    superpoint: Int32[np.ndarray, "P"],
+    num_superpoints: int,
+) -> Instances:
+    """The objects, best first, as many as fit in MAX_MASK_BYTES."""
+    order = np.argsort(-np.array(scores), kind="stable")
+    limit = max(1, MAX_MASK_BYTES // max(1, num_superpoints))
+    if len(order) > limit:
+        warnings.warn(
+            f"masks of {len(order)} objects over {num_superpoints} superpoints would take more than "
+            f"{MAX_MASK_BYTES} bytes; the best {limit} are kept, those that score {scores[order[limit - 1]]:.3f} or "
+            "more; a higher score_threshold asks for fewer",
+            stacklevel=2,
+        )
+        order = order[:limit]
+    dense = np.zeros((len(order), num_superpoints), bool)
+    for row, index in enumerate(order):
+        dense[row, masks[index]] = True
+    return Instances(dense, np.array(labels, np.int64)[order], np.array(scores, np.float32)[order], superpoint)

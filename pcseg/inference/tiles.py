@@ -1,0 +1,111 @@
+"""Tiles of a scan that is too large for one piece: boxes that overlap, each a set of whole superpoints."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64, Integer
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile.
+
+    Args:
+        columns: superpoints whose centre lies in the tile, ascending.
+        owned: which of them have no other tile whose middle is nearer.
+    """
+
+    columns: Int64[np.ndarray, "n"]
+    owned: Bool[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Boxes of one size along x, y and z, spread evenly so that the first and the last end where the scan ends.
+
+    Args:
+        low: smallest coordinates of the scan.
+        extent: of the scan along each axis, in metres.
+        size: edge of a tile in metres.
+        stride: from one tile to the next along each axis, in metres.
+        shape: how many tiles stand along each axis.
+    """
+
+    low: Float64[np.ndarray, "3"]
+    extent: Float64[np.ndarray, "3"]
+    size: float
+    stride: Float64[np.ndarray, "3"]
+    shape: Int64[np.ndarray, "3"]
+
+    def __len__(self) -> int:
+        return int(self.shape.prod())
+
+    def cells(self, xyz: Float32[np.ndarray, "N 3"]) -> list[Int64[np.ndarray, "_"]]:
+        """Rows of the points to which each tile is the nearest: a partition, empty tiles left out."""
+        # Column by column: a floor has many points, and three numbers each would be most of the memory.
+        key = np.zeros(len(xyz), np.int64)
+        for axis in range(3):
+            key = key * self.shape[axis] + self._nearest(xyz[:, axis], axis)
+        return group_rows(key)
+
+    def tiles(self, centers: Float32[np.ndarray, "S 3"]) -> list[Tile]:
+        """The tiles of superpoints with these centres; those that own none are left out."""
+        nearest = np.stack([self._nearest(centers[:, axis], axis) for axis in range(3)], axis=1)
+        place = centers - self.low
+        # A superpoint is in its nearest tile whatever rounding says.
+        first = np.clip(np.ceil((place - self.size) / self.stride).astype(np.int64), 0, nearest)
+        last = np.clip(np.floor(place / self.stride).astype(np.int64), nearest, self.shape - 1)
+        rows, keys, owned = [], [], []
+        for step in itertools.product(*(range(n + 1) for n in (last - first).max(axis=0, initial=0))):
+            cell = first + step
+            inside = np.flatnonzero((cell <= last).all(axis=1))
+            rows.append(inside)
+            keys.append((cell[inside, 0] * self.shape[1] + cell[inside, 1]) * self.shape[2] + cell[inside, 2])
+            owned.append((cell[inside] == nearest[inside]).all(axis=1))
+        all_rows, all_owned = np.concatenate(rows), np.concatenate(owned)
+        found = []
+        for members in group_rows(np.concatenate(keys)):
+            members = members[np.argsort(all_rows[members])]
+            if all_owned[members].any():
+                found.append(Tile(all_rows[members], all_owned[members]))
+        return found
+
+    def _nearest(self, values: Float32[np.ndarray, "N"], axis: int) -> Int64[np.ndarray, "N"]:
+        place = (values - self.low[axis] - self.size / 2) / self.stride[axis]
+        return np.clip(np.rint(place), 0, self.shape[axis] - 1).astype(np.int64)
+
+
+def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> TileGrid:
+    """As few tiles as cover the points.
+
+    Args:
+        xyz: coordinates in metres, at least one row.
+        size: edge of a tile in metres.
+        overlap: how much neighbours share at least, in metres.
+
+    Raises:
+        ValueError: sizes out of range, or a scan too large for its tiles to be numbered.
+    """
+    if not (np.isfinite(size) and size > 0):
+        raise ValueError(f"tile_size must be a positive length in metres, got {size}")
+    if not 0 <= overlap <= size / 2:
+        raise ValueError(f"tile_overlap must be within 0 and half of tile_size ({size} m), got {overlap}")
+    low = np.array([xyz[:, axis].min() for axis in range(3)], np.float64)
+    extent = np.array([xyz[:, axis].max() for axis in range(3)], np.float64) - low
+    several = extent > size
+    counts = np.where(several, np.ceil((extent - overlap) / (size - overlap)), 1.0)
+    if counts.prod() >= 2**62:
+        raise ValueError(
+            f"a scan of {extent} m has too many tiles of {size} m; remove far outliers, take larger tiles, or check "
+            "the unit of the coordinates (metres)"
+        )
+    stride = np.where(several, (extent - size) / np.maximum(counts - 1, 1), size)
+    return TileGrid(low, extent, size, stride, counts.astype(np.int64))
+
+
+def group_rows(keys: Integer[np.ndarray, "N"]) -> list[Int64[np.ndarray, "_"]]:
+    """Rows of each key that occurs, ascending, in the order of the keys."""
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order])) + 1
+    return np.split(order, starts) if len(keys) else []

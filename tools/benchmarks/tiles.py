@@ -1,0 +1,113 @@
+"""Time and memory of large scans: synthetic floors of ever more rooms, predicted in tiles."""
+
+import multiprocessing
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pcseg.data.synthetic import make_room
+from pcseg.engine.segmenter import Segmenter
+from pcseg.labels import S3DIS
+from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.models.query_decoder import QueryDecoder
+from pcseg.models.sparse_unet import SparseUNet
+from pcseg.structures import Scene
+from tools.benchmarks.plot import log_log_plot
+
+ROOM_POINTS = 100_000
+_SPACING = 8.0  # metres from one room to the next
+
+
+def make_floor(num_points: int, room_points: int = ROOM_POINTS, num_models: int = 10) -> Scene:
+    """Rooms of so many points in rows and columns, as many as make a floor of num_points; ten of them are repeated."""
+    count = max(1, round(num_points / room_points))
+    per_row = int(np.ceil(np.sqrt(count)))
+    xyz, rgb = np.empty((num_points, 3), np.float32), np.empty((num_points, 3), np.uint8)
+    rooms: list[Scene] = []
+    for index, rows in enumerate(np.array_split(np.arange(num_points), count)):
+        if index < num_models:
+            rooms.append(make_room(0, index, num_points=room_points))
+        room = rooms[index % len(rooms)]
+        assert room.rgb is not None
+        chosen = np.resize(np.random.default_rng(index).permutation(len(room)), len(rows))
+        corner = np.array([index % per_row * _SPACING, index // per_row * _SPACING, 0], np.float32)
+        xyz[rows] = room.xyz[chosen] - room.xyz.min(axis=0) + corner
+        rgb[rows] = room.rgb[chosen]
+    return Scene("floor", xyz, rgb)
+
+
+def make_segmenter() -> Segmenter:
+    """The network of configs/demo.yaml with fresh weights; its masks decide alone, so that there is much to merge."""
+    torch.manual_seed(0)
+    unet = SparseUNet(6, (16, 32, 48, 64), blocks_per_level=1)
+    decoder = QueryDecoder(
+        unet.out_channels,
+        len(S3DIS),
+        width=64,
+        num_heads=4,
+        num_layers=3,
+        ffn_width=256,
+        num_queries=60,
+        mask_activation="sigmoid",
+    )
+    model = InfluencerFormer(unet, decoder)
+    return Segmenter(model, S3DIS, voxel_size=0.1, features=("rgb", "xyz"), mask_activation="sigmoid")
+
+
+def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:
+    """CPU seconds and peak memory of this process for one floor; call it in a process of its own."""
+    torch.set_num_threads(1)
+    segmenter = make_segmenter()
+    segmenter.predict(make_floor(20_000, 20_000))  # compiles
+    scene = make_floor(num_points, room_points)
+    before = _peak_mb()
+    start = time.process_time()  # what other programs take of the machine does not count
+    instances, _, scene = segmenter.predict_all(scene)
+    return {
+        "seconds": time.process_time() - start,
+        "peak_mb": _peak_mb(),
+        "peak_mb_before": before,
+        "superpoints": scene.num_superpoints,
+        "objects": len(instances),
+    }
+
+
+def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)) -> dict[str, Any]:
+    """Floors of 0.1, 1 and 10 million points, superpoints and all, each once in a process of its own; CPU seconds."""
+    result: dict[str, Any] = {}
+    print(f"{'points':>12}{'CPU s':>9}{'µs a point':>12}{'peak MB':>9}{'superpoints':>13}{'objects':>9}")
+    for num_points in sizes:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found = pool.apply(predict_floor, (num_points,))
+        result[str(num_points)] = found
+        print(
+            f"{num_points:>12,}{found['seconds']:>9.1f}{1e6 * found['seconds'] / num_points:>12.1f}"
+            f"{found['peak_mb']:>9.0f}{found['superpoints']:>13,}{found['objects']:>9,}",
+            flush=True,
+        )
+    return result
+
+
+def plot_tiles(result: dict[str, Any], path: Path) -> None:
+    """Seconds and peak memory against points, beside a line of equal cost a point."""
+    points = [float(key) for key in result]
+    seconds = [found["seconds"] for found in result.values()]
+    log_log_plot(
+        path,
+        points,
+        {
+            "CPU seconds": seconds,
+            "the same cost for each point as in the largest": [seconds[-1] * p / points[-1] for p in points],
+            "peak memory, MB": [found["peak_mb"] for found in result.values()],
+        },
+        title="A floor in tiles",
+        x_name="points",
+    )
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

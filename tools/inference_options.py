@@ -1,0 +1,79 @@
+"""What each option of inference does to AP on held-out rooms, one option at a time.
+
+tools/inference_options.py CHECKPOINT ROOMS [--rooms GLOB...] [--only TEXT] [--json FILE]
+
+ROOMS is a folder of processed, labelled rooms. The same options are keys of a recipe: inference.views=flips and so on.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pcseg import build
+from pcseg.cli import run_tool, write_json
+from pcseg.data.store import check_classes, list_rooms, read_room
+from pcseg.engine.evaluate import evaluate
+
+# Every row changes the first one, in which all is off.
+BASE: dict[str, Any] = {
+    "views": "one",
+    "matrix_nms": False,
+    "non_overlapping": False,
+    "use_iou_head": False,
+    "score_threshold": 0.0,
+    "min_points": 100,
+    "tile_above": float("inf"),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "flips": {"views": "flips"},
+    "flips and rotations": {"views": "flips_rotations"},
+    "matrix NMS": {"matrix_nms": True},
+    "superpoints to their best object": {"non_overlapping": True},
+    "score at least 0.05": {"score_threshold": 0.05},
+    "score at least 0.2": {"score_threshold": 0.2},
+    "at least 1 point": {"min_points": 1},
+    "at least 200 points": {"min_points": 200},
+    "IoU head": {"use_iou_head": True},
+    "flips, IoU head": {"views": "flips", "use_iou_head": True},
+    "flips, matrix NMS": {"views": "flips", "matrix_nms": True},
+    "flips, superpoints to their best object": {"views": "flips", "non_overlapping": True},
+    "tiles of 5 m, overlap 2 m": {"tile_above": 0.0, "tile_size": 5.0, "tile_overlap": 2.0},
+    "tiles of 4 m, overlap 1.5 m": {"tile_above": 0.0, "tile_size": 4.0, "tile_overlap": 1.5},
+    "tiles of 3 m, overlap 1 m": {"tile_above": 0.0, "tile_size": 3.0, "tile_overlap": 1.0},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="AP with each option of inference.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("root", type=Path, metavar="ROOMS", help="folder of processed rooms")
+    parser.add_argument("--rooms", nargs="+", default=["Area_5_*"], metavar="GLOB", help="names of rooms (Area_5_*)")
+    parser.add_argument("--only", default="", help="the options whose name has this text, besides the base")
+    parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    args = parser.parse_args()
+
+    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
+    rooms = list_rooms(args.root, args.rooms)
+    check_classes(rooms, segmenter.classes)
+    print(f"{len(rooms)} rooms{'':<36}{'AP':>7}{'AP50':>7}{'AP25':>7}{'s a room':>10}")
+    rows = {}
+    for name, changes in OPTIONS.items():
+        if name != "base" and args.only not in name:
+            continue
+        changed = replace(segmenter, **{**BASE, **changes})
+        start = time.perf_counter()
+        found = evaluate(changed, (read_room(room) for room in rooms)).to_json()
+        seconds = (time.perf_counter() - start) / len(rooms)
+        rows[name] = {key: found[key] for key in ("ap", "ap50", "ap25")} | {"seconds_per_room": seconds}
+        percent = "".join(f"{100 * found[key]:>7.1f}" for key in ("ap", "ap50", "ap25"))
+        print(f"{name:<43}{percent}{seconds:>10.2f}", flush=True)
+    if args.json:
+        write_json(args.json, {"num_rooms": len(rooms), "options": rows})
+
+
+if __name__ == "__main__":
+    run_tool(main)
