@@ -12,7 +12,7 @@ from pcseg.data.augment import compose
 from pcseg.data.dataset import FEATURES, RoomDataset
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import check_classes, list_rooms
-from pcseg.engine.checkpoint import load_checkpoint, load_weights
+from pcseg.engine.checkpoint import load_checkpoint, load_weights, prediction_weights
 from pcseg.engine.distributed import ALONE, Processes
 from pcseg.engine.segmenter import Segmenter
 from pcseg.labels import ClassSet, class_set
@@ -171,7 +171,7 @@ def load_model(
     # The recipe may name a file of classes that is not on this machine; the checkpoint has them itself.
     classes = ClassSet.from_dict(content["classes"], str(path))
     model = build_model(config, classes)
-    load_weights(model, content["ema"]["weights"] if "ema" in content else content["model"], path)
+    load_weights(model, prediction_weights(content), path)
     segmenter = build_segmenter(config, model.to(device), classes)
     if content.get("superpoints") is None:
         print(

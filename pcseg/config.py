@@ -207,6 +207,7 @@ class TrainConfig:
     ema_decay: float = 0.0  # 0 for none; otherwise evaluation uses averaged weights
     deterministic: bool = False  # the same bits twice on one machine, slower on a GPU
     tensorboard: bool = False  # event files in the run's folder
+    init: str = ""  # checkpoint of another run whose weights this one starts from; empty for fresh weights
     wandb: str = ""  # project of Weights & Biases; empty for none
 
 

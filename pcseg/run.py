@@ -15,7 +15,14 @@ from pcseg import config as cfg
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.sampler import VisitSampler
 from pcseg.engine.average import WeightAverage
-from pcseg.engine.checkpoint import CheckpointError, load_weights, save_checkpoint
+from pcseg.engine.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_weights,
+    prediction_weights,
+    save_checkpoint,
+    take_weights,
+)
 from pcseg.engine.distributed import ALONE, Processes
 from pcseg.engine.evaluate import Evaluation, score_rooms
 from pcseg.engine.loading import load_batches, told_when_a_loader_dies
@@ -117,13 +124,16 @@ class Run:
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
 
     def start(self) -> None:
-        """Make the folder and write the resolved recipe.
+        """Take the weights of ``train.init``, make the folder and write the resolved recipe.
 
         Raises:
+            CheckpointError: ``train.init`` is missing, damaged, or of another kind of model.
             ValueError: the folder already holds a run.
         """
         if any(self.folder.glob("*.pt")):
             raise ValueError(f"{self.folder} already holds a run; continue it with --resume or choose another --run")
+        if self.config.train.init:
+            self._start_from(Path(self.config.train.init))
         self.processes.wait_for_all()
         if not self.processes.is_first:
             return
@@ -134,6 +144,14 @@ class Run:
         write_whole(self.folder / "config.yaml", cfg.dumps(self.config))
         write_record(self.folder / "versions.json", versions())
         write_record(self.folder / "data.json", self._data_record())
+
+    def _start_from(self, path: Path) -> None:
+        fresh = take_weights(self.model, prediction_weights(load_checkpoint(path)), path)
+        if self.ema is not None:
+            self.ema = WeightAverage(self.model, self.ema.decay)
+        if self.processes.is_first:
+            kept = f"; of another shape, and therefore fresh: {', '.join(fresh)}" if fresh else ""
+            print(f"starts from the weights of {path}{kept}")
 
     def resume(self, name: str = LAST) -> None:
         """Continue from a checkpoint as if nothing had happened.

@@ -77,6 +77,26 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     return content
 
 
+def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights of a checkpoint to predict with: the averaged ones where the run kept an average."""
+    return content["ema"]["weights"] if "ema" in content else content["model"]
+
+
+def take_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
+    """Start a model from the weights of another, which may have other classes or inputs.
+
+    Returns:
+        Names of the weights that keep their own values because their shapes differ.
+
+    Raises:
+        CheckpointError: the models do not consist of the same parts.
+    """
+    own = model.state_dict()
+    fresh = [name for name, value in own.items() if name in weights and weights[name].shape != value.shape]
+    load_weights(model, {**weights, **{name: own[name] for name in fresh}}, path)
+    return fresh
+
+
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Put weights into a model that must have exactly these parameters.
 

@@ -148,3 +148,18 @@ def test_scan_without_the_colour_the_model_wants(recipe: Path, run: Path) -> Non
     path = recipe.parent / "grey.npz"
     np.savez(path, xyz=make_room(5, 0, num_points=6000).xyz)
     _refused(_tool("predict", run / "last.pt", path, "--out", recipe.parent / "grey"), "has no rgb")
+
+
+def test_starts_from_the_weights_of_another_run(recipe: Path, run: Path) -> None:
+    folder = recipe.parent / "from_another"
+    changes = [f"train.init={run / 'last.pt'}", "optimizer.lr=0.0", "train.steps=1", "data.val=[]"]
+    done = _tool("train", recipe, *changes, "data.features=[xyz]", "--run", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"starts from the weights of {run / 'last.pt'}; of another shape, and therefore fresh: unet." in done.stdout
+    before = torch.load(run / "last.pt", weights_only=True)["ema"]["weights"]
+    after = _weights(folder / "last.pt")
+    same = [n for n in after if before[n].shape == after[n].shape and "running" not in n and "num_batches" not in n]
+    assert len(same) > 40
+    for name in same:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
+    _refused(_tool("train", recipe, "train.init=nowhere.pt", "--run", recipe.parent / "x"), "nowhere.pt", "no such")
