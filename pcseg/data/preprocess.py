@@ -1,22 +1,20 @@
 """Raw rooms to processed ones, in several processes, with a report; what the preprocessing tools share."""
 
-import contextlib
+import functools
 import inspect
 import json
-import multiprocessing
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pcseg.data.preprocess_report import REPORT, RoomResult, format_report, make_report, raise_failures, write_report
 from pcseg.data.store import is_current, read_manifest, remove_leftovers, source_of, write_room
+from pcseg.data.worker_pool import default_workers, in_processes
 from pcseg.labels import CLASS_SETS, class_set
 from pcseg.ops.superpoints import over_segment, over_segment_mesh, over_segment_voxels
 from pcseg.structures import Scene
@@ -30,6 +28,7 @@ __all__ = [
     "preprocess",
     "process_room",
     "raise_failures",
+    "superpoints_of",
 ]
 
 
@@ -95,13 +94,46 @@ class SuperpointOptions:
         )
         return scene.with_(superpoint=superpoint)
 
+    @staticmethod
+    def from_dict(content: Any, where: str) -> "SuperpointOptions":
+        """The settings that `dataclasses.asdict` gave, as manifests and checkpoints hold them.
+
+        Args:
+            content: the mapping.
+            where: what the message calls it, e.g. the file.
+
+        Raises:
+            ValueError: a setting that this version does not know, or one out of range.
+        """
+        if not isinstance(content, dict) or not set(content) <= {f.name for f in fields(SuperpointOptions)}:
+            raise ValueError(f"{where}: superpoint settings {content!r} are not of this version of pcseg; update it")
+        return SuperpointOptions(**content)
+
+
+def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:
+    """How the superpoints of processed rooms were made, so that those of new scans are made likewise.
+
+    Args:
+        rooms: their folders.
+
+    Returns:
+        The settings that stand in their manifests; None where one has none, or where they differ.
+
+    Raises:
+        ValueError: a damaged room, or settings that this version does not know.
+    """
+    found = [read_manifest(folder).get("superpoints") for folder in rooms]
+    if not found or found[0] is None or any(settings != found[0] for settings in found):
+        return None
+    return SuperpointOptions.from_dict(found[0], str(rooms[0]))
+
 
 def preprocess(
     paths: Sequence[Path],
     reader: RoomReader,
     out: Path,
     *,
-    num_workers: int = 1,
+    num_workers: int | None = 1,
     force: bool = False,
     voxel_size: float = 0.02,
     progress: bool = True,
@@ -114,7 +146,7 @@ def preprocess(
         paths: raw files or folders, one per room.
         reader: how to read them.
         out: folder of the processed rooms.
-        num_workers: processes; the cores of the machine are shared out among them.
+        num_workers: processes, among which the cores are shared out; None for as many as pay, at most one a core.
         force: process rooms again that are up to date.
         voxel_size: of the over-segmentation, in metres; `superpoints` says it where both are given.
         progress: show a bar.
@@ -128,7 +160,7 @@ def preprocess(
     Raises:
         ValueError: no rooms, two rooms of one name, or parameters out of range.
     """
-    if num_workers < 1:
+    if num_workers is not None and num_workers < 1:
         raise ValueError(f"expected at least 1 worker, got {num_workers}")
     part, num_parts = shard
     if not 1 <= part <= num_parts:
@@ -143,10 +175,13 @@ def preprocess(
     if not owner:
         raise ValueError("no rooms to process")
     chosen = list(owner)[part - 1 :: num_parts]
+    if num_workers is None:
+        num_workers = default_workers(sum(_num_bytes(owner[name], reader) for name in chosen))
     out.mkdir(parents=True, exist_ok=True)
     results = []
+    done = _results([owner[name] for name in chosen], reader, out, num_workers, force, options)
     with tqdm(total=len(chosen), unit="room", disable=not progress) as bar:
-        for result in _results([owner[name] for name in chosen], reader, out, num_workers, force, options):
+        for result in done:
             results.append(result)
             bar.set_postfix_str(result.name)
             bar.update()
@@ -189,6 +224,7 @@ def process_room(path: Path, reader: RoomReader, out: Path, force: bool, superpo
             source,
             notes,
             instance_sources=sources[0] if sources else None,
+            superpoints=asdict(superpoints),
             command=reader.command,
         )
         return RoomResult(name, "written", read_manifest(folder), "", time.perf_counter() - start)
@@ -213,28 +249,16 @@ def parse_shard(text: str) -> tuple[int, int]:
 def _results(
     paths: list[Path], reader: RoomReader, out: Path, num_workers: int, force: bool, superpoints: SuperpointOptions
 ) -> Iterator[RoomResult]:
+    work = functools.partial(process_room, reader=reader, out=out, force=force, superpoints=superpoints)
     if num_workers == 1 or len(paths) == 1:
-        for path in paths:
-            yield process_room(path, reader, out, force, superpoints)
-        return
-    threads = max(1, _num_cores() // num_workers)
-    pool = ProcessPoolExecutor(
-        min(num_workers, len(paths)), multiprocessing.get_context("spawn"), _limit_threads, (threads,)
+        return map(work, paths)
+    # Large rooms first: none of them is left to run alone at the end.
+    paths = sorted(paths, key=lambda path: -_num_bytes(path, reader))
+    message = "a worker process was killed, perhaps for want of memory; run with fewer --workers"
+    return (
+        result or RoomResult(reader.name_of(path), "failed", {}, message, 0.0)
+        for path, result in in_processes(work, paths, num_workers, preload=[__name__, reader.files_of.__module__])
     )
-    with contextlib.ExitStack() as stack:
-        # On Ctrl-C and errors rooms that have not begun are not begun.
-        stack.callback(pool.shutdown, cancel_futures=True)
-        # Large rooms first: none of them is left to run alone at the end.
-        futures: dict[Future[RoomResult], Path] = {
-            pool.submit(process_room, path, reader, out, force, superpoints): path
-            for path in sorted(paths, key=lambda path: -_num_bytes(path, reader))
-        }
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                message = "a worker process was killed, perhaps for want of memory; run with fewer --workers"
-                yield RoomResult(reader.name_of(futures[future]), "failed", {}, message, 0.0)
 
 
 def _num_bytes(path: Path, reader: RoomReader) -> int:
@@ -245,19 +269,7 @@ def _num_bytes(path: Path, reader: RoomReader) -> int:
         return 0
 
 
-def _num_cores() -> int:
-    # A container or a scheduler may leave this process fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _defaults() -> str:
     """Defaults of the over-segmentation: when they change, processed rooms are out of date."""
     functions = (over_segment, over_segment_mesh)
     return str([(p.name, p.default) for f in functions for p in inspect.signature(f).parameters.values()])
-
-
-def _limit_threads(num_threads: int) -> None:
-    # Not at the top: the shape checks of the tests leave out modules that import numba there.
-    import numba
-
-    numba.set_num_threads(min(num_threads, numba.get_num_threads()))

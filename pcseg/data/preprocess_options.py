@@ -11,7 +11,7 @@ from pcseg.data.preprocess import SuperpointOptions, parse_shard
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add them to a tool's own."""
-    parser.add_argument("--workers", type=int, default=1, help="processes (1)")
+    parser.add_argument("--workers", type=int, help="processes (one a core, fewer where there is little to do)")
     parser.add_argument(
         "--shard", default="1/1", metavar="I/N", help="this machine takes every N-th room from the I-th"
     )

@@ -3,7 +3,15 @@
 import numpy as np
 from numba import get_num_threads, njit
 
-__all__ = ["edge_weights", "get_num_threads", "merge_graph", "mesh_graph", "neighbor_edges", "plane_normals"]
+__all__ = [
+    "edge_weights",
+    "get_num_threads",
+    "merge_graph",
+    "mesh_graph",
+    "nearest_in_cells",
+    "neighbor_edges",
+    "plane_normals",
+]
 
 
 @njit(cache=True)
@@ -16,48 +24,38 @@ def find(parent, x):
 
 
 @njit(cache=True)
-def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size, max_components):
+def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size):
     """Felzenszwalb-Huttenlocher: components numbered 0.. in the order of their first node.
 
-    Only what is smaller than min_size is merged across the borders of blocks. While there are more than max_components,
-    min_size grows and the small ones are merged along their lightest edges.
+    Only what is smaller than min_size is merged across the borders of blocks.
     """
     parent = np.arange(num_nodes).astype(np.int32)
     size = np.ones(num_nodes, np.int32)
     limit = np.full(num_nodes, np.float32(threshold))
+    left = np.empty_like(order)  # edges between components, the only ones that the second pass needs
+    num_left = 0
     for k in range(len(order)):
         e = order[k]
         a, b = find(parent, tail[e]), find(parent, head[e])
-        if a != b and weight[e] <= limit[a] and weight[e] <= limit[b] and block[a] == block[b]:
+        if a == b:
+            continue
+        if weight[e] <= limit[a] and weight[e] <= limit[b] and block[a] == block[b]:
             if size[a] < size[b]:
                 a, b = b, a
             parent[b] = a
             size[a] += size[b]
             limit[a] = weight[e] + np.float32(threshold) / np.float32(size[a])
-    count = 0
-    for i in range(num_nodes):
-        count += parent[i] == i
-    left = order.copy()
-    first = True  # this pass takes every small component, however few there are
-    while len(left):
-        num_left = 0
-        for k in range(len(left)):
-            e = left[k]
-            a, b = find(parent, tail[e]), find(parent, head[e])
-            if a != b and (size[a] < min_size or size[b] < min_size) and (first or count > max_components):
-                if size[a] < size[b]:
-                    a, b = b, a
-                parent[b] = a
-                size[a] += size[b]
-                count -= 1
-            elif a != b:
-                left[num_left] = e
-                num_left += 1
-        if count <= max_components:
-            break
-        first = False
-        left = left[:num_left]
-        min_size += 1 + min_size // 4
+        else:
+            left[num_left] = e
+            num_left += 1
+    for k in range(num_left):
+        e = left[k]
+        a, b = find(parent, tail[e]), find(parent, head[e])
+        if a != b and (size[a] < min_size or size[b] < min_size):
+            if size[a] < size[b]:
+                a, b = b, a
+            parent[b] = a
+            size[a] += size[b]
     number = np.full(num_nodes, -1, np.int32)
     component = np.empty(num_nodes, np.int32)
     num_components = 0
@@ -68,6 +66,69 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
             num_components += 1
         component[i] = number[root]
     return component
+
+
+@njit(cache=True)
+def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
+    """The nearest points of each point, itself first, out of the 27 cells around it; and whether all were there.
+
+    Points are sorted by the key of their cell; keys grow by `steps` along x and y and by 1 along z, with free cells
+    between rows. Nearer ones outside of those cells are possible only where the last one found is far.
+    """
+    found = np.empty((len(xyz), num_neighbors), np.int32)
+    complete = np.zeros(len(xyz), np.bool_)
+    column = np.ascontiguousarray(xyz.T)
+    row = np.empty((9, 2), np.int64)  # where in each of the 9 rows of cells the candidates are
+    candidate = np.empty(0, np.int32)
+    place = np.empty((3, 0), np.float32)
+    square = np.empty(0, np.float32)
+    nearest = np.empty(num_neighbors, np.float32)
+    start = 0
+    while start < len(xyz):
+        end = start + 1
+        while end < len(xyz) and keys[end] == keys[start]:
+            end += 1
+        num_candidates = 0
+        for r in range(9):
+            # The middle row first: the nearest are mostly there, and later ones are turned away at once.
+            middle = keys[start] + (r % 3 - 3 * (r % 3 == 2)) * steps[0] + (r // 3 - 3 * (r // 3 == 2)) * steps[1]
+            row[r, 0] = np.searchsorted(keys, middle - 1)
+            row[r, 1] = np.searchsorted(keys, middle + 1, side="right")
+            num_candidates += row[r, 1] - row[r, 0]
+        if num_candidates > len(candidate):
+            candidate = np.empty(2 * num_candidates, np.int32)
+            place = np.empty((3, 2 * num_candidates), np.float32)
+            square = np.empty(2 * num_candidates, np.float32)
+        c = 0
+        for r in range(9):
+            for j in range(row[r, 0], row[r, 1]):
+                candidate[c] = j
+                place[0, c], place[1, c], place[2, c] = column[0, j], column[1, j], column[2, j]
+                c += 1
+        for i in range(start, end):
+            x, y, z = column[0, i], column[1, i], column[2, i]
+            for c in range(num_candidates):
+                dx, dy, dz = place[0, c] - x, place[1, c] - y, place[2, c] - z
+                square[c] = dx * dx + dy * dy + dz * dz
+            nearest[:] = np.inf
+            worst = nearest[num_neighbors - 1]
+            for c in range(num_candidates):
+                if square[c] < worst:
+                    at = num_neighbors - 1
+                    while at > 0 and nearest[at - 1] > square[c]:
+                        nearest[at] = nearest[at - 1]
+                        found[i, at] = found[i, at - 1]
+                        at -= 1
+                    nearest[at] = square[c]
+                    found[i, at] = candidate[c]
+                    worst = nearest[num_neighbors - 1]
+            border = np.inf  # how far the point lies inside of the 27 cells
+            for axis in range(3):
+                inside = xyz[i, axis] - (origin[axis] + cell[i, axis] * size)
+                border = min(border, size + min(inside, size - inside))
+            complete[i] = np.sqrt(worst) <= border
+        start = end
+    return found, complete
 
 
 @njit(cache=True, error_model="numpy")
@@ -193,34 +254,37 @@ def mesh_graph(xyz, faces):
     tail = np.empty(3 * len(faces), np.int32)
     head = np.empty(3 * len(faces), np.int32)
     num_edges = 0
-    g = np.empty(3, np.float32)
     for f in range(len(faces)):
-        u = xyz[faces[f, 1]] - xyz[faces[f, 0]]
-        v = xyz[faces[f, 2]] - xyz[faces[f, 0]]
-        g[0] = u[1] * v[2] - u[2] * v[1]
-        g[1] = u[2] * v[0] - u[0] * v[2]
-        g[2] = u[0] * v[1] - u[1] * v[0]
-        length = np.float32(np.sqrt(g[0] * g[0] + g[1] * g[1] + g[2] * g[2]))
+        # Scalars, not slices of three: an array for each face costs more than all the arithmetic.
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ux, uy, uz = xyz[j, 0] - xyz[i, 0], xyz[j, 1] - xyz[i, 1], xyz[j, 2] - xyz[i, 2]
+        vx, vy, vz = xyz[k, 0] - xyz[i, 0], xyz[k, 1] - xyz[i, 1], xyz[k, 2] - xyz[i, 2]
+        gx, gy, gz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        length = np.sqrt(gx * gx + gy * gy + gz * gz)
         if not (length > 0 and np.isfinite(length)):
             continue
-        g /= length
+        gx /= length
+        gy /= length
+        gz /= length
         for c in range(3):
-            i = faces[f, c]
-            t = one / np.float32(num_faces[i] + 1)
-            for d in range(3):
-                normal[i, d] = t * g[d] + (one - t) * normal[i, d]
-            num_faces[i] += 1
-            tail[num_edges] = faces[f, 2] if c == 2 else faces[f, 0]
-            head[num_edges] = faces[f, 2] if c == 1 else faces[f, 1]
-            num_edges += 1
+            m = faces[f, c]
+            t = one / np.float32(num_faces[m] + 1)
+            normal[m, 0] = t * gx + (one - t) * normal[m, 0]
+            normal[m, 1] = t * gy + (one - t) * normal[m, 1]
+            normal[m, 2] = t * gz + (one - t) * normal[m, 2]
+            num_faces[m] += 1
+        tail[num_edges], head[num_edges] = i, j
+        tail[num_edges + 1], head[num_edges + 1] = i, k
+        tail[num_edges + 2], head[num_edges + 2] = k, j
+        num_edges += 3
     weight = np.empty(num_edges, np.float32)
     for e in range(num_edges):
         a, b = tail[e], head[e]
         # The direction is normalised before the product: its sign decides, and on flat parts rounding decides the sign.
-        step = xyz[b] - xyz[a]
-        step /= np.float32(np.sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]))
+        dx, dy, dz = xyz[b, 0] - xyz[a, 0], xyz[b, 1] - xyz[a, 1], xyz[b, 2] - xyz[a, 2]
+        length = np.sqrt(dx * dx + dy * dy + dz * dz)
         w = one - (normal[a, 0] * normal[b, 0] + normal[a, 1] * normal[b, 1] + normal[a, 2] * normal[b, 2])
-        if normal[b, 0] * step[0] + normal[b, 1] * step[1] + normal[b, 2] * step[2] > 0:
+        if normal[b, 0] * (dx / length) + normal[b, 1] * (dy / length) + normal[b, 2] * (dz / length) > 0:
             w = w * w
         weight[e] = w
     return tail[:num_edges].copy(), head[:num_edges].copy(), weight

@@ -4,8 +4,12 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from scipy.spatial import KDTree
 
+from pcseg.ops import region_kernels as regions
 from pcseg.ops import superpoint_kernels as kernels
 from pcseg.ops.voxelize import voxel_mean, voxelize
+
+# Edge of the cells in which neighbours are looked for, in voxels: twelve of them lie that near on most surfaces.
+CELL = 5
 
 
 def over_segment(
@@ -13,10 +17,10 @@ def over_segment(
     rgb: UInt8[np.ndarray, "P 3"] | None = None,
     *,
     voxel_size: float = 0.02,
-    threshold: float = 0.2,
+    threshold: float = 0.1,
     color_weight: float = 1.0,
     offset_weight: float = 0.2,
-    min_points: int = 4,
+    min_points: int = 2,
     num_neighbors: int = 12,
     block_size: float | None = 0.5,
     max_superpoints: int | None = 2000,
@@ -25,7 +29,9 @@ def over_segment(
 
     The cloud is thinned to one point per voxel, the mean; each is joined to its nearest neighbours by edges of weight
     (1 - |cosine between normals|) + color_weight * |difference of colours| + offset_weight * step, colours in 0..1, the
-    step being how many voxels one end lies off the plane of the other.
+    step being how many voxels one end lies off the plane of the other. Graph-based merging gives more pieces than are
+    wanted. Of these neighbours are merged, always the pair that are most alike and smallest: in one plane, of one
+    colour, with no heavy edges between them. What single points cannot tell under noise, the means of pieces can.
 
     Args:
         xyz: coordinates in metres.
@@ -36,11 +42,10 @@ def over_segment(
         offset_weight: what a step of one voxel counts.
         min_points: a smaller superpoint is merged with a neighbour; counted in voxels.
         num_neighbors: neighbours of which the normal is taken; two thirds of them become edges.
-        block_size: superpoints do not cross the blocks of a grid of this size in metres, unless they are too small
-            alone. It bounds what is lost where a board is flush with its wall; None sets no bound.
-        max_superpoints: while there are more, the smallest are merged with a neighbour, so that a dense scan is not cut
-            finer than a sparse one. A scan that fills more blocks than that, of a whole floor say, may have one for
-            each block. None sets no bound.
+        block_size: pieces do not cross the blocks of a grid of this size in metres, unless they are too small alone.
+            It bounds what is lost where a board is flush with its wall; None sets no bound.
+        max_superpoints: pieces are merged until so many are left, or fewer where they are much alike. A scan that fills
+            more blocks than that, of a whole floor say, may have one for each block. None sets no bound.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point. The same input
@@ -50,7 +55,8 @@ def over_segment(
         ValueError: what `voxelize` refuses, or parameters out of range.
 
     Source:
-        Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
+        Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004 (the pieces); Garland,
+        Willmott and Heckbert, Hierarchical Face Clustering on Polygonal Surfaces, I3D 2001 (merging by planes).
     """
     _check_parameters(
         threshold=threshold, color_weight=color_weight, offset_weight=offset_weight, min_points=min_points
@@ -66,10 +72,12 @@ def over_segment(
     grid = voxelize(xyz, voxel_size)
     if len(grid) < 2:
         return np.zeros(len(xyz), np.int32)
-    # Voxels of one block after another: near in memory what is near in space.
-    order = np.argsort(_blocks(grid.coords, 8), kind="stable")
+    # One cell after another: near in memory what is near in space.
+    cell = grid.coords // CELL
+    keys = _keys(cell)
+    order = np.argsort(keys, kind="stable")
     nodes = voxel_mean(xyz, grid)[order]
-    neighbors = _nearest(nodes, num_neighbors)
+    neighbors = _nearest(nodes, cell[order], grid.origin, CELL * voxel_size, num_neighbors)
     num_near = max(2 * neighbors.shape[1] // 3, min(2, neighbors.shape[1]))
     normals = kernels.plane_normals(nodes, neighbors)
     if rgb is None:
@@ -80,11 +88,13 @@ def over_segment(
     weight = kernels.edge_weights(
         nodes, normals, colors, tail, head, float(color_weight), float(offset_weight / voxel_size)
     )
-    block = _blocks(grid.coords[order], 2**31 - 1 if block_size is None else round(block_size / voxel_size))
-    limit = len(nodes) if max_superpoints is None else max(max_superpoints, len(np.unique(block)))
+    num_cells = 2**31 - 1 if block_size is None else max(1, round(block_size / voxel_size))
+    block = _keys(grid.coords[order] // num_cells)
     component = kernels.merge_graph(
-        len(nodes), tail, head, weight, _sorted_edges(weight), block, float(threshold), min_points, limit
+        len(nodes), tail, head, weight, _sorted_edges(weight), block, float(threshold), min_points
     )
+    limit = len(nodes) if max_superpoints is None else max(max_superpoints, len(np.unique(block)))
+    component = _merge_regions(component, tail, head, weight, nodes, colors, voxel_size, limit)
     by_voxel = np.empty_like(component)
     by_voxel[order] = component
     return _renumber(by_voxel)[grid.point_to_voxel]
@@ -139,8 +149,7 @@ def over_segment_mesh(
         raise ValueError(f"faces must index the {len(xyz)} vertices, got indices {faces.min()}..{faces.max()}")
     tail, head, weight = kernels.mesh_graph(np.ascontiguousarray(xyz), np.ascontiguousarray(faces))
     block = np.zeros(len(xyz), np.int64)
-    order = _sorted_edges(weight)
-    return kernels.merge_graph(len(xyz), tail, head, weight, order, block, float(threshold), min_points, len(xyz))
+    return kernels.merge_graph(len(xyz), tail, head, weight, _sorted_edges(weight), block, float(threshold), min_points)
 
 
 def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> float:
@@ -175,20 +184,68 @@ def _check_parameters(**values: float | int) -> None:
             raise ValueError(f"{name} must be a finite number, 0 or more, got {value}")
 
 
-def _blocks(coords: Int32[np.ndarray, "V 3"], num_cells: int) -> Int64[np.ndarray, "V"]:
-    """Number of the block of num_cells voxels a side that each voxel lies in."""
-    block = coords.astype(np.int64) // max(num_cells, 1)
-    extent = block.max(axis=0) + 1
-    return (block[:, 0] * extent[1] + block[:, 1]) * extent[2] + block[:, 2]
+def _keys(cell: Int32[np.ndarray, "V 3"]) -> Int64[np.ndarray, "V"]:
+    """One number for each cell of a grid, by x, then y, then z, with a free one between any two rows."""
+    steps = _steps(cell)
+    return cell[:, 0] * steps[0] + cell[:, 1] * steps[1] + cell[:, 2]
 
 
-def _nearest(nodes: Float32[np.ndarray, "V 3"], num_neighbors: int) -> Int32[np.ndarray, "V k"]:
-    tree = KDTree(nodes, balanced_tree=False, compact_nodes=False)
-    # Numba's number, not all cores: a worker of the preprocessing is told its share there.
-    num_threads = kernels.get_num_threads()
-    ranks = list(range(1, min(num_neighbors, len(nodes)) + 1))
-    _, neighbors = tree.query(nodes, k=ranks, workers=num_threads)  # type: ignore[arg-type]
-    return np.asarray(neighbors, np.int32)
+def _steps(cell: Int32[np.ndarray, "V 3"]) -> Int64[np.ndarray, "2"]:
+    """By what the number of a cell grows along x and y."""
+    extent = cell.max(axis=0).astype(np.int64) + 3
+    return np.array([extent[1] * extent[2], extent[2]])
+
+
+def _nearest(
+    nodes: Float32[np.ndarray, "V 3"],
+    cell: Int32[np.ndarray, "V 3"],
+    origin: Float32[np.ndarray, "3"],
+    cell_size: float,
+    num_neighbors: int,
+) -> Int32[np.ndarray, "V k"]:
+    """The nearest nodes of each node, itself first; nodes are sorted by the keys of their cells."""
+    k = min(num_neighbors, len(nodes))
+    neighbors, complete = kernels.nearest_in_cells(
+        nodes, cell, _keys(cell), _steps(cell), origin.astype(np.float64), cell_size, k
+    )
+    lonely = np.flatnonzero(~complete)
+    if len(lonely):
+        tree = KDTree(nodes, balanced_tree=False, compact_nodes=False)
+        # Numba's number, not all cores: a worker of the preprocessing is told its share there.
+        num_threads = kernels.get_num_threads()
+        _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=num_threads)  # type: ignore[arg-type]
+        neighbors[lonely] = far
+    return neighbors
+
+
+def _merge_regions(
+    region: Int32[np.ndarray, "V"],
+    tail: Int32[np.ndarray, "E"],
+    head: Int32[np.ndarray, "E"],
+    weight: Float32[np.ndarray, "E"],
+    nodes: Float32[np.ndarray, "V 3"],
+    colors: Float32[np.ndarray, "W 3"],
+    voxel_size: float,
+    max_regions: int,
+) -> Int32[np.ndarray, "V"]:
+    """The regions of a graph merged to at most max_regions, with gaps in their numbers; colors may be empty."""
+    num_regions = int(region.max()) + 1
+    a, b = region[tail], region[head]
+    across = np.flatnonzero(a != b)
+    a, b = a[across], b[across]
+    keys = np.minimum(a, b).astype(np.int64) * num_regions + np.maximum(a, b)
+    pairs, pair = np.unique(keys, return_inverse=True)
+    # In voxels from the middle: sums of squares of large coordinates would cancel.
+    places = (nodes.astype(np.float64) - nodes.mean(axis=0, dtype=np.float64)) / voxel_size
+    merged = regions.merge_regions(
+        pairs // num_regions,
+        pairs % num_regions,
+        np.bincount(pair.reshape(-1), weight[across], len(pairs)),
+        np.bincount(pair.reshape(-1), minlength=len(pairs)),
+        regions.region_sums(region, num_regions, places, colors),
+        max_regions,
+    )
+    return merged[region].astype(np.int32)
 
 
 def _sorted_edges(weight: Float32[np.ndarray, "E"]) -> np.ndarray:

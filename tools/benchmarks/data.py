@@ -1,5 +1,6 @@
 """Speed of the data pipeline: voxelizers side by side, and rooms a second that the loader gives."""
 
+import multiprocessing
 import os
 import tempfile
 import time
@@ -12,9 +13,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from pcseg.data.augment import AUGMENTATIONS, compose
-from pcseg.data.dataset import RoomDataset, VisitSampler, collate
+from pcseg.data.dataset import RoomDataset, collate
+from pcseg.data.sampler import VisitSampler
 from pcseg.data.store import Source, write_room
 from pcseg.data.synthetic import make_room
+from pcseg.data.worker_pool import num_cores
 from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import Scene
@@ -137,11 +140,14 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
         print(f"one room of {len(scene):,} points, ms: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
         dataset = RoomDataset(paths, **options, augment=compose(STEPS))
         speed = {}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]:
-            speed[str(workers)] = _rooms_per_second(dataset, workers, num_rooms=8 * max(1, workers))
-            print(f"  {workers:>2} workers {speed[str(workers)]:>8.1f} rooms a second", flush=True)
-    return {"points": len(scene), "ms": times, "rooms_per_second": speed}
+        for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= num_cores())]:
+            speed[str(workers)] = row = loader_speed(dataset, workers, num_rooms=8 * rounds)
+            print(
+                f"  {workers:>2} workers {row['rooms_per_second']:>8.1f} rooms a second, "
+                f"{row['cpu_ms_per_room']:>6.1f} ms of CPU a room",
+                flush=True,
+            )
+    return {"points": len(scene), "ms": times, "loader": speed}
 
 
 def _room(seed: int, num_points: int) -> Scene:
@@ -149,13 +155,33 @@ def _room(seed: int, num_points: int) -> Scene:
     return room.with_(superpoint=over_segment(room.xyz, room.rgb))
 
 
-def _rooms_per_second(dataset: RoomDataset, workers: int, num_rooms: int) -> float:
-    """After a first round, in which workers start and compile."""
-    warm = max(4, 2 * workers)
-    sampler = VisitSampler(len(dataset), 1, num_rooms + warm, seed=0)
-    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, prefetch_factor=None)
-    start = 0.0
-    for number, _ in enumerate(loader, start=1):
-        if number == warm:
-            start = time.perf_counter()
-    return num_rooms / (time.perf_counter() - start)
+def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str, float]:
+    """Rooms a second and CPU time a room of all processes, while the loader is in full swing.
+
+    Args:
+        dataset: gives the rooms.
+        workers: processes of the loader, each with one thread; 0 loads in this process.
+        num_rooms: over which is measured, after a first round in which workers start and compile.
+    """
+    warm = 4 + 4 * workers
+    # More rooms than are taken: at the end workers still have others to prepare, as they had at the start.
+    sampler = VisitSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    batches = iter(loader)
+    for _ in range(warm):
+        next(batches)
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    for _ in range(num_rooms):
+        next(batches)
+    seconds, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
+    return {"rooms_per_second": num_rooms / seconds, "cpu_ms_per_room": 1000 * cpu / num_rooms}
+
+
+def _cpu_seconds() -> float:
+    """User and system time of this process and its children; of itself alone where there is no /proc."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        stat = Path(f"/proc/{child.pid}/stat")
+        if stat.is_file():
+            ticks += sum(int(number) for number in stat.read_text().rpartition(")")[2].split()[11:13])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,188 @@
+"""Compiled loops that merge neighbouring regions of a cloud until few enough are left."""
+
+import heapq
+
+import numpy as np
+from numba import njit
+
+# What regions are compared by, per point: the square of a step of one voxel off the common plane counts 1.
+COLOR_WEIGHT = 100.0  # of the squared distance of mean colours, in 0..1
+SPREAD_WEIGHT = 0.003  # of the squared distance of centres, in voxels: regions stay compact where nothing else decides
+BOUNDARY_WEIGHT = 4.0  # of the mean weight of the edges that cross the border
+# How the size of a pair counts: 1 would be Ward's criterion, 0 would ignore it; small objects count as large ones do.
+SIZE_POWER = 0.7
+# Cheaper pairs are merged even where few regions are left: a small scan is cut no finer than a whole room.
+LEAST_COST = 1.0
+
+
+@njit(cache=True)
+def region_sums(region, num_regions, xyz, colors):
+    """For each region: points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of the colour channels (0 without)."""
+    sums = np.zeros((num_regions, 13))
+    for i in range(len(region)):
+        row = sums[region[i]]
+        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+        row[0] += 1
+        row[1] += x
+        row[2] += y
+        row[3] += z
+        row[4] += x * x
+        row[5] += y * y
+        row[6] += z * z
+        row[7] += x * y
+        row[8] += x * z
+        row[9] += y * z
+        if len(colors):
+            for c in range(3):
+                row[10 + c] += colors[i, c]
+    return sums
+
+
+@njit(cache=True)
+def plane_residual(sums, a, b):
+    """Sum of squared distances to their plane of the points of region a, and of b with them where b is another one.
+
+    The smallest eigenvalue of the 3x3 scatter, in closed form.
+    """
+    share = 0.0 if a == b else 1.0
+    n = sums[a, 0] + share * sums[b, 0]
+    x, y, z = sums[a, 1] + share * sums[b, 1], sums[a, 2] + share * sums[b, 2], sums[a, 3] + share * sums[b, 3]
+    xx = sums[a, 4] + share * sums[b, 4] - x * x / n
+    yy = sums[a, 5] + share * sums[b, 5] - y * y / n
+    zz = sums[a, 6] + share * sums[b, 6] - z * z / n
+    xy = sums[a, 7] + share * sums[b, 7] - x * y / n
+    xz = sums[a, 8] + share * sums[b, 8] - x * z / n
+    yz = sums[a, 9] + share * sums[b, 9] - y * z / n
+    q = (xx + yy + zz) / 3
+    p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
+    if p <= 0:
+        return max(0.0, q)
+    d, e, f = (xx - q) / p, (yy - q) / p, (zz - q) / p
+    g, h, i = xy / p, xz / p, yz / p
+    half_det = (d * (e * f - i * i) - g * (g * f - i * h) + h * (g * i - e * h)) / 2
+    return max(0.0, q + 2 * p * np.cos(np.arccos(min(1.0, max(-1.0, half_det))) / 3 + 2 * np.pi / 3))
+
+
+@njit(cache=True)
+def merging_cost(a, b, sums, residual, boundary):
+    """What merging two regions costs: by how little they are alike, and by their size."""
+    size_a, size_b = sums[a, 0], sums[b, 0]
+    size = size_a * size_b / (size_a + size_b)
+    color = spread = 0.0
+    for c in range(3):
+        color += (sums[a, 10 + c] / size_a - sums[b, 10 + c] / size_b) ** 2
+        spread += (sums[a, 1 + c] / size_a - sums[b, 1 + c] / size_b) ** 2
+    bend = max(0.0, plane_residual(sums, a, b) - residual[a] - residual[b])
+    unlike = bend / size + COLOR_WEIGHT * color + SPREAD_WEIGHT * spread + BOUNDARY_WEIGHT * boundary
+    return unlike * size**SIZE_POWER
+
+
+@njit(cache=True)
+def cheapest_pair(region, first, following, cost):
+    """The pair of a region that costs least, -1 where it has none; pairs that are no more cost infinitely much."""
+    best = -1
+    entry = first[region]
+    while entry >= 0:
+        if cost[entry // 2] < np.inf and (best < 0 or cost[entry // 2] < cost[best]):
+            best = entry // 2
+        entry = following[entry]
+    return best
+
+
+@njit(cache=True)
+def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
+    """Merges the cheapest pair of neighbours while there are more than max_regions, or while it costs little.
+
+    Regions tail[e] and head[e], no pair twice, meet in num_edges[e] edges of weight_sum[e] in all. The arrays are used
+    up. Gives a number for each region, with gaps: that of a merged one is the number of one of its parts.
+    """
+    num_regions = len(sums)
+    # The pairs of each region as a linked list: entries 2 e and 2 e + 1 stand for pair e at its tail and its head.
+    following = np.full(2 * len(tail), -1)
+    first = np.full(num_regions, -1)
+    last = np.full(num_regions, -1)
+    for entry in range(2 * len(tail)):
+        region = head[entry // 2] if entry % 2 else tail[entry // 2]
+        if first[region] < 0:
+            last[region] = entry
+        following[entry] = first[region]
+        first[region] = entry
+    residual = np.array([plane_residual(sums, a, a) for a in range(num_regions)])
+    cost = np.empty(len(tail))
+    for e in range(len(tail)):
+        cost[e] = merging_cost(tail[e], head[e], sums, residual, weight_sum[e] / num_edges[e])
+    # Each region waits with its cheapest pair alone. That may be gone or dearer when its turn comes, and is then looked
+    # up again; a pair that became cheaper waits with the region whose merging made it so.
+    best = np.empty(num_regions, np.int64)
+    version = np.zeros(num_regions, np.int64)
+    heap = []
+    for region in range(num_regions):
+        best[region] = cheapest_pair(region, first, following, cost)
+        if best[region] >= 0:
+            heap.append((cost[best[region]], region, version[region]))
+    heapq.heapify(heap)
+    owner = np.arange(num_regions)
+    pair_with = np.full(num_regions, -1)
+    while len(heap):
+        lowest, region, when = heapq.heappop(heap)
+        if version[region] != when:
+            continue
+        if num_regions <= max_regions and lowest >= LEAST_COST:
+            break
+        if cost[best[region]] != lowest:
+            best[region] = cheapest_pair(region, first, following, cost)
+            if best[region] >= 0:
+                heapq.heappush(heap, (cost[best[region]], region, version[region]))
+            continue
+        a, b = tail[best[region]], head[best[region]]
+        num_regions -= 1
+        owner[b] = a
+        for c in range(sums.shape[1]):
+            sums[a, c] += sums[b, c]
+        residual[a] = plane_residual(sums, a, a)
+        cost[best[region]] = np.inf
+        version[a] += 1
+        version[b] += 1
+        entry = first[b]
+        while entry >= 0:
+            if entry % 2:
+                head[entry // 2] = a
+            else:
+                tail[entry // 2] = a
+            entry = following[entry]
+        following[last[a]] = first[b]
+        last[a] = last[b]
+        # A region that both had as a neighbour is one neighbour now: its two pairs become one.
+        previous = -1
+        entry = first[a]
+        while entry >= 0:
+            e = entry // 2
+            other = tail[e] if entry % 2 else head[e]
+            if cost[e] < np.inf and pair_with[other] >= 0:
+                weight_sum[pair_with[other]] += weight_sum[e]
+                num_edges[pair_with[other]] += num_edges[e]
+                cost[e] = np.inf
+            elif cost[e] < np.inf:
+                pair_with[other] = e
+                if previous < 0:
+                    first[a] = entry
+                else:
+                    following[previous] = entry
+                previous = entry
+            entry = following[entry]
+        if previous < 0:
+            continue  # nothing borders on it any more
+        following[previous] = -1
+        last[a] = previous
+        entry = first[a]
+        while entry >= 0:
+            e = entry // 2
+            pair_with[tail[e] if entry % 2 else head[e]] = -1
+            cost[e] = merging_cost(tail[e], head[e], sums, residual, weight_sum[e] / num_edges[e])
+            entry = following[entry]
+        best[a] = cheapest_pair(a, first, following, cost)
+        heapq.heappush(heap, (cost[best[a]], a, version[a]))
+    for region in range(len(owner)):
+        while owner[owner[region]] != owner[region]:
+            owner[region] = owner[owner[region]]
+    return owner
