@@ -88,7 +88,7 @@ def _one_room(
 ) -> tuple[Float[Tensor, "M classes"], Float[Tensor, "S M"], Float[Tensor, "M"]]:
     """Class logits with no-object last, mask logits and scores of the clusters."""
     rows, members = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=max_clusters)
-    share = torch.cdist(followers, influencers[rows]).square() / radius**2
+    share = torch.cdist(followers, influencers[rows], compute_mode="donot_use_mm_for_euclid_dist").square() / radius**2
     masks = torch.where(members, _CLOSEST_LOGIT * (1 - share), -torch.inf)
     weight = members.to(semantic.dtype) / members.sum(0)
     probability = weight.T @ semantic.softmax(1)

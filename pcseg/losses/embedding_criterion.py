@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pcseg.losses.criterion import Criterion, scene_mean
-from pcseg.losses.embedding_influencer import EmbeddingInfluencerLoss, pairs_within
+from pcseg.losses.embedding_influencer import EXACT, EmbeddingInfluencerLoss, pairs_within
 from pcseg.losses.inputs import LossWeights, compact_instances, instance_labels_of, scene_name
 from pcseg.losses.terms import check_finite, named_losses
 
@@ -118,7 +118,7 @@ def reached_iou(
         0 for influencers that are of no instance.
     """
     segment, ids = compact_instances(labels)
-    near = (torch.cdist(influencers, followers) < radius).to(influencers.dtype)
+    near = (torch.cdist(influencers, followers, compute_mode=EXACT) < radius).to(influencers.dtype)
     # How many followers of each instance (background last, ignored nowhere) are near each influencer: one product.
     groups = F.one_hot(segment.clamp(min=0), len(ids) + 1).to(near) * (labels >= 0)[:, None]
     reached = near @ groups

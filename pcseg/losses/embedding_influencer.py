@@ -10,6 +10,8 @@ from pcseg.ops.segment import segment_mean
 
 # Under the square root, so that the gradient of a distance of 0 is finite.
 _EPSILON = 1e-12
+# By differences: the way through products rounds otherwise from run to run, and pairs at a radius come and go.
+EXACT = "donot_use_mm_for_euclid_dist"
 
 
 class EmbeddingInfluencerLoss(nn.Module):
@@ -79,16 +81,17 @@ class EmbeddingInfluencerLoss(nn.Module):
         segment, ids = compact_instances(instance_labels[kept] + 1)
         # Mean square distance to all followers = their variance + square distance to their centre: no pairs are needed.
         centre = segment_mean(followers, segment, len(ids))
-        spread = ((followers - centre[segment]) ** 2).sum(1)
+        own_centre = centre.index_select(0, segment)
+        spread = ((followers - own_centre) ** 2).sum(1)
         variance = segment_mean(spread, segment, len(ids))
-        square = ((influencers - centre[segment]) ** 2).sum(1) + variance[segment] + _EPSILON
+        square = ((influencers - own_centre) ** 2).sum(1) + variance.index_select(0, segment) + _EPSILON
         return _mean(segment_mean((square / self.follower_margin**2).log(), segment, len(ids)).exp())
 
 
 @torch.no_grad()
 def pairs_within(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], radius: float) -> Int64[Tensor, "2 E"]:
     """Pairs (row of a, row of b) at most `radius` apart, beyond which a margin of that size has no gradient."""
-    return (torch.cdist(a, b) <= radius).nonzero().T
+    return (torch.cdist(a, b, compute_mode=EXACT) <= radius).nonzero().T
 
 
 def _distances(
@@ -98,12 +101,13 @@ def _distances(
     if pairs is None:
         kept = labels >= 0
         different = (labels[:, None] != labels) & kept[:, None] & kept
-        distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")[different]
+        distance = torch.cdist(a, b, compute_mode=EXACT)[different]
         return (distance**2 + _EPSILON).sqrt()
     first, second = pairs
     different = (labels[first] != labels[second]) & (labels[first] >= 0) & (labels[second] >= 0)
     first, second = first[different], second[different]
-    return (((a[first] - b[second]) ** 2).sum(1) + _EPSILON).sqrt()
+    # index_select: its gradient adds up in one order, that of a[first] in any order of the threads.
+    return (((a.index_select(0, first) - b.index_select(0, second)) ** 2).sum(1) + _EPSILON).sqrt()
 
 
 def _mean(values: Float[Tensor, "R"]) -> Float[Tensor, ""]:

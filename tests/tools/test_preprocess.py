@@ -125,7 +125,13 @@ def test_no_such_folder(tmp_path: Path, monkeypatch, capsys, tool: str, options:
 
 def test_bad_options(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
     write_s3dis(tmp_path / "raw", 1, "office_1", rng)
-    for options in (("--workers", 0), ("--workers", -1), ("--voxel-size", 0), ("--max-superpoints", -5), ("--areas", 7)):
+    for options in (
+        ("--workers", 0),
+        ("--workers", -1),
+        ("--voxel-size", 0),
+        ("--max-superpoints", -5),
+        ("--areas", 7),
+    ):
         assert run_here(monkeypatch, "preprocess_s3dis.py", tmp_path / "raw", tmp_path / "out", *options) == 2
         assert capsys.readouterr().err.startswith("error: ")
 
