@@ -44,19 +44,15 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
         checkpoint=model.unet.checkpointing,
     )
     if isinstance(decoder, cfg.EmbeddingConfig):
-        return InfluencerFormer(
-            unet,
-            EmbeddingHeads(
-                unet.out_channels,
-                len(classes),
-                width=decoder.width,
-                dimensions=decoder.dimensions,
-                votes=decoder.votes,
-            ),
+        heads = EmbeddingHeads(
+            unet.out_channels,
+            len(classes),
+            width=decoder.width,
+            dimensions=decoder.dimensions,
+            votes=decoder.votes,
         )
-    return InfluencerFormer(
-        unet,
-        QueryDecoder(
+    else:
+        heads = QueryDecoder(
             unet.out_channels,
             len(classes),
             width=decoder.width,
@@ -68,8 +64,8 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
             mask_activation=decoder.mask_activation,
             votes=decoder.votes,
             dropout=decoder.dropout,
-        ),
-    )
+        )
+    return InfluencerFormer(unet, heads)
 
 
 def build_criterion(config: cfg.Config) -> Criterion:

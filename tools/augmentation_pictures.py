@@ -12,7 +12,8 @@ from pcseg.cli import run_tool
 from pcseg.data.augment import AUGMENTATIONS
 from pcseg.data.synthetic import make_room
 from pcseg.structures import Scene
-from pcseg.viz.render import Panel, contact_sheet, render_points, room_view
+from pcseg.viz.raster import render_points, room_view
+from pcseg.viz.sheet import Panel, contact_sheet
 
 # Stronger than in recipes, so that it is seen.
 OPTIONS: dict[str, dict[str, float]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pcseg.cli import run_tool
 from pcseg.engine.run_charts import run_sheet
-from pcseg.viz.render import save_png
+from pcseg.viz.sheet import save_png
 
 
 def main() -> None:

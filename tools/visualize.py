@@ -19,7 +19,8 @@ from pcseg.inference.result_file import is_result, load_result
 from pcseg.labels import CLASS_SETS, class_set
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD
-from pcseg.viz.render import room_picture, save_png
+from pcseg.viz.render import room_picture
+from pcseg.viz.sheet import save_png
 from pcseg.viz.viewer import ViewedScene, show_scenes
 
 WIDTH, HEIGHT = 720, 540  # pixels of one picture of the sheet

@@ -13,7 +13,8 @@ from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers
-from pcseg.viz.render import room_picture, save_png
+from pcseg.viz.render import room_picture
+from pcseg.viz.sheet import save_png
 
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 

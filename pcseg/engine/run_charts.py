@@ -14,7 +14,7 @@ from pcseg.engine.metrics_log import read_records
 from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.scores import Scores
 from pcseg.viz.curves import Line, line_chart, line_color
-from pcseg.viz.render import Panel, contact_sheet
+from pcseg.viz.sheet import Panel, contact_sheet
 
 COLUMNS = 3
 RATE = "learning rate"

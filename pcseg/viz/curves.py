@@ -54,7 +54,7 @@ def line_chart(
         y_range: ends of the vertical axis; None takes those of the lines.
 
     Returns:
-        The picture, for a panel of `pcseg.viz.render.contact_sheet`.
+        The picture, for a panel of `pcseg.viz.sheet.contact_sheet`.
     """
     x_low, x_high = x_range or _span([line.x for line in lines])
     y_low, y_high = y_range or _span([_visible(line) for line in lines])

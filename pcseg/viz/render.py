@@ -11,12 +11,9 @@ from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
 from pcseg.viz.mistakes import ERROR_COLORS, ERROR_NAMES
-from pcseg.viz.raster import Raster, rasterize, render_points, room_view
-from pcseg.viz.sheet import Label, Panel, contact_sheet, save_png
+from pcseg.viz.raster import Raster, rasterize, room_view
+from pcseg.viz.sheet import Label, Panel, contact_sheet
 from pcseg.viz.splats import Splats
-from pcseg.viz.view import View
-
-__all__ = ["Label", "Panel", "View", "contact_sheet", "render_points", "room_picture", "room_view", "save_png"]
 
 _OTHER_VIEWS = ("from the other side", "from above")
 

@@ -12,7 +12,7 @@ from pcseg.viz.display import INSTEAD, SYSTEM_PACKAGES, has_display, import_open
 from pcseg.viz.frame import Frame, ViewedScene
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.picking import pick_point
-from pcseg.viz.render import save_png
+from pcseg.viz.sheet import save_png
 
 __all__ = ["HELP", "ViewedScene", "show_scenes"]
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,20 +32,9 @@ Evaluate = Callable[..., Done]
 
 
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
+def evaluate(tool: Callable[..., tuple[int, str, str]]) -> Evaluate:
     """Runs the tool in this process, which spares the seconds that importing torch takes."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name="__main__")
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        return Done(status, *capsys.readouterr())
-
-    return run
+    return lambda *arguments: Done(*tool("evaluate", *arguments))
 
 
 @pytest.fixture

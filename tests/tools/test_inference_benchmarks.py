@@ -1,8 +1,7 @@
 """The benchmark of large scans, its plot, and the table of inference options."""
 
 import json
-import runpy
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from pcseg.ops.superpoints import over_segment
 from tools.benchmarks.plot import log_log_plot
 from tools.benchmarks.tiles import make_floor, plot_tiles, predict_floor
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = """
 data: {root: ROOMS, classes: s3dis, voxel_size: 0.15, features: [rgb, xyz]}
 model:
@@ -59,9 +57,7 @@ def test_a_plot_refuses_what_has_no_logarithm(tmp_path: Path) -> None:
         assert image.size == (900, 620)
 
 
-def test_the_table_of_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_of_options(tmp_path: Path, tool: Callable[..., tuple[int, str, str]]) -> None:
     room = make_room(0, 0, num_points=4000)
     room = room.with_(name="Area_5_office_1", superpoint=over_segment(room.xyz, room.rgb))
     write_room(tmp_path / "rooms", room, "s3dis", Source("made", "0"))
@@ -72,10 +68,10 @@ def test_the_table_of_options(
     checkpoint = tmp_path / "last.pt"
     save_checkpoint(checkpoint, config=cfg.dumps(config), classes=S3DIS.to_dict(), model=weights)
     out = tmp_path / "table.json"
-    arguments = ["inference_options", checkpoint, tmp_path / "rooms", "--only", "matrix", "--json", out]
-    monkeypatch.setattr(sys, "argv", [*map(str, arguments), "--device", "cpu"])
-    runpy.run_path(str(ROOT / "tools" / "inference_options.py"), run_name="__main__")
-    assert "flips, matrix NMS" in capsys.readouterr().out
+    options = ["--only", "matrix", "--json", out, "--device", "cpu"]
+    status, printed, errors = tool("inference_options", checkpoint, tmp_path / "rooms", *options)
+    assert status == 0, errors
+    assert "flips, matrix NMS" in printed
     content = json.loads(out.read_text())
     assert content["num_rooms"] == 1
     assert list(content["options"]) == ["base", "matrix NMS", "flips, matrix NMS"]

@@ -1,8 +1,7 @@
 """tools/plot_run.py: a picture of one or several runs; one sentence and status 2 for the rest."""
 
-import runpy
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,12 @@ from PIL import Image
 from pcseg.engine.metrics_log import append_record
 from pcseg.engine.run_charts import smooth
 
-TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "plot_run.py"
 Plot = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def plot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plot:
-    """Runs the tool in this process; returns exit status, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name="__main__")
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        return (status, *capsys.readouterr())
-
-    return run
+def plot(tool: Plot) -> Plot:
+    return partial(tool, "plot_run")
 
 
 def _run(folder: Path, num_steps: int, *, timed: bool = True) -> Path:

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +24,6 @@ from pcseg.labels import class_set
 from pcseg.ops.voxelize import voxelize
 from pcseg.structures import Scene
 
-TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
 RECIPE = """
 data: {root: rooms, classes: CLASSES, voxel_size: 0.15, features: [FEATURES]}
 model:
@@ -36,24 +33,6 @@ inference: {min_points: 20}
 """
 OPTIONS = asdict(SuperpointOptions(max_superpoints=200))
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a tool in this process; returns exit status, stdout and stderr."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        path = TOOLS / f"{name}.py"
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(str(path), run_name="__main__")
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        return (status, *capsys.readouterr())
-
-    return run
 
 
 def _checkpoint(

@@ -1,7 +1,6 @@
 """tools/test.py and what goes on with its files: exports, reports, rooms put together, several processes."""
 
 import json
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,23 +26,6 @@ model:
 inference: {top_k: 8}
 """
 Tool = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
-    """Runs a tool in this process, which spares the seconds that importing torch takes."""
-
-    def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(str(ROOT / "tools" / f"{name}.py"), run_name="__main__")
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 """tools/visualize.py: pages and pictures from results, rooms and scans; one sentence and status 2 for the rest."""
 
-import runpy
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +13,12 @@ from pcseg.inference.result_file import save_result
 from pcseg.labels import S3DIS
 from pcseg.structures import Instances, Scene
 
-TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def visualize(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the tool in this process; returns exit status, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(str(TOOL), run_name="__main__")
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        return (status, *capsys.readouterr())
-
-    return run
+def visualize(tool: Run) -> Run:
+    return partial(tool, "visualize")
 
 
 @pytest.fixture

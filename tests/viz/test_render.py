@@ -8,7 +8,8 @@ from PIL import Image
 
 from pcseg.labels import S3DIS, SCANNET20
 from pcseg.structures import Instances, Scene
-from pcseg.viz.render import Label, Panel, contact_sheet, room_picture, save_png
+from pcseg.viz.render import room_picture
+from pcseg.viz.sheet import Label, Panel, contact_sheet, save_png
 
 SMALL = {"width": 200, "height": 150}
 

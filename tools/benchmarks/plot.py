@@ -1,13 +1,12 @@
 """Curves of benchmarks as pictures, both axes logarithmic."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pcseg.files import write_whole
+from pcseg.viz.sheet import save_png
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 620, 90, 60, 110, 60
 # After Okabe and Ito (2008).
@@ -60,9 +59,7 @@ def log_log_plot(
         for px, py in line:
             draw.ellipse([px - 5, py - 5, px + 5, py + 5], color)
         draw.text((_LEFT, 38 + 22 * row), name, color, font)
-    picture = io.BytesIO()
-    image.save(picture, "png")
-    write_whole(path, picture.getvalue())
+    save_png(path, image)
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
