@@ -8,15 +8,21 @@ Letters used in every shape of this package:
     C  classes                     F  faces of a mesh          N  tokens of a mask: superpoints, points or pixels
 
 Coordinates are metres with z up, colours 0..255. Class labels are indices into a `pcseg.labels.ClassSet`.
+
+Types of tensors stand in quotes: what knows rooms as points alone, preprocessing above all, does without torch, which
+takes longer to import than everything else.
 """
 
 from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, Int32, Int64, Integer, UInt8
-from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,11 @@ class Targets(TypedDict):
     centers: mean of the points of each instance in metres, in the frame of the batch's superpoint_xyz.
     """
 
-    labels: Int64[Tensor, "K"]
-    instance_labels: Int64[Tensor, "S"]
-    point_counts: NotRequired[Float[Tensor, "S"]]
-    semantic_labels: NotRequired[Int64[Tensor, "S"]]
-    centers: NotRequired[Float[Tensor, "K 3"]]
+    labels: "Int64[Tensor, 'K']"
+    instance_labels: "Int64[Tensor, 'S']"
+    point_counts: NotRequired["Float[Tensor, 'S']"]
+    semantic_labels: NotRequired["Int64[Tensor, 'S']"]
+    centers: NotRequired["Float[Tensor, 'K 3']"]
 
 
 class DecoderOutput(TypedDict):
@@ -97,12 +103,12 @@ class DecoderOutput(TypedDict):
     aux_outputs: the same for every intermediate layer (deep supervision).
     """
 
-    pred_logits: Float[Tensor, "B M C+1"]
-    pred_masks: list[Float[Tensor, "S M"]]
-    pred_scores: Float[Tensor, "B M"]
-    pred_semantic: NotRequired[list[Float[Tensor, "S C"]]]
-    pred_centers: NotRequired[list[Float[Tensor, "S 3"]]]
-    query_tokens: NotRequired[Int64[Tensor, "B M"]]
+    pred_logits: "Float[Tensor, 'B M C+1']"
+    pred_masks: list["Float[Tensor, 'S M']"]
+    pred_scores: "Float[Tensor, 'B M']"
+    pred_semantic: NotRequired[list["Float[Tensor, 'S C']"]]
+    pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]
+    query_tokens: NotRequired["Int64[Tensor, 'B M']"]
     aux_outputs: NotRequired[list["DecoderOutput"]]
 
 
@@ -115,11 +121,11 @@ class EmbeddingOutput(TypedDict):
     pred_semantic, pred_centers: as in `DecoderOutput`.
     """
 
-    pred_followers: list[Float[Tensor, "S D"]]
-    pred_influencers: list[Float[Tensor, "S D"]]
-    pred_influence: list[Float[Tensor, "S"]]
-    pred_semantic: list[Float[Tensor, "S C"]]
-    pred_centers: NotRequired[list[Float[Tensor, "S 3"]]]
+    pred_followers: list["Float[Tensor, 'S D']"]
+    pred_influencers: list["Float[Tensor, 'S D']"]
+    pred_influence: list["Float[Tensor, 'S']"]
+    pred_semantic: list["Float[Tensor, 'S C']"]
+    pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]
 
 
 @dataclass(frozen=True)
@@ -136,30 +142,32 @@ class SceneBatch:
         pair_superpoint: superpoint index over the whole batch.
         pair_points: number of points of the pair.
         superpoint_xyz: mean coordinates of each superpoint in metres, in the frame of voxel_features.
-        superpoint_offsets: room b owns superpoints ``offsets[b]:offsets[b + 1]``.
+        superpoint_offsets: room b owns superpoints ``offsets[b]:offsets[b + 1]``; stays on the CPU.
         names: names of the rooms.
         targets: ground truth per room; None for rooms without labels.
     """
 
-    voxel_coords: Int32[Tensor, "V 4"]
-    voxel_features: Float[Tensor, "V features"]
-    pair_voxel: Int64[Tensor, "E"]
-    pair_superpoint: Int64[Tensor, "E"]
-    pair_points: Float[Tensor, "E"]
-    superpoint_xyz: Float[Tensor, "S 3"]
-    superpoint_offsets: Int64[Tensor, "offsets"]  # B + 1 of them
+    voxel_coords: "Int32[Tensor, 'V 4']"
+    voxel_features: "Float[Tensor, 'V features']"
+    pair_voxel: "Int64[Tensor, 'E']"
+    pair_superpoint: "Int64[Tensor, 'E']"
+    pair_points: "Float[Tensor, 'E']"
+    superpoint_xyz: "Float[Tensor, 'S 3']"
+    superpoint_offsets: "Int64[Tensor, 'offsets']"  # B + 1 of them
     names: list[str]
     targets: list[Targets] | None = field(default=None)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def to(self, device: torch.device | str) -> "SceneBatch":
-        """A copy whose tensors, those of the targets included, are on `device`."""
+    def to(self, device: "torch.device | str") -> "SceneBatch":
+        """A copy whose tensors, those of the targets included, are on `device`; the host keeps the offsets."""
+        from torch import Tensor
+
         moved = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and f.name != "superpoint_offsets":
                 moved[f.name] = value.to(device, non_blocking=True)
         targets = self.targets
         if targets is not None:

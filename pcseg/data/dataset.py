@@ -1,6 +1,7 @@
 """Processed rooms to batches: features, voxels, targets."""
 
 from collections.abc import Sequence
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
 from pcseg.data.augment import Augmentation, Composition
+from pcseg.data.batch_transfer import reduce_batch
 from pcseg.data.scan_advice import check_features
 from pcseg.data.store import read_room
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
@@ -16,6 +18,9 @@ from pcseg.structures import Scene, SceneBatch, Targets
 
 # What each name of `features` stands for, and its number of channels.
 FEATURES: dict[str, int] = {"rgb": 3, "xyz": 3, "normal": 3, "height": 1}
+
+# Whatever process loads rooms has imported this module.
+ForkingPickler.register(SceneBatch, reduce_batch)
 
 
 class RoomDataset(Dataset):

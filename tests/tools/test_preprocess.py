@@ -47,6 +47,14 @@ def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Pa
     return folder.parent
 
 
+def test_preprocessing_does_without_torch() -> None:
+    """Its import takes longer than that of all the rest."""
+    tools = [str(TOOLS / f"preprocess_{name}.py") for name in ("s3dis", "scannet", "scans")]
+    program = f"import runpy, sys; [runpy.run_path(tool) for tool in {tools}]; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_s3dis_in_two_processes_then_again(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     rooms = [write_s3dis(raw, area, "office_1", rng) for area in (1, 5)]

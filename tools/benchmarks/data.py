@@ -24,6 +24,7 @@ from pcseg.structures import Scene
 from tools.benchmarks.timing import median_ms
 
 VOXEL_SIZE = 0.02
+STEP = 0.15  # seconds of computing beside which rooms are loaded: a short training step
 # What ScanNet's recipe does to a room.
 STEPS = [
     ("crop_points", {"max_points": 250_000}),
@@ -138,16 +139,20 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
         steps["read, voxelize, targets"] = lambda: plain[(0,), 0]
         times = median_ms(steps, min(rounds, 5))
         print(f"one room of {len(scene):,} points, ms: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
+        elastic = times["elastic"] / (times["read, voxelize, targets"] + sum(times[name] for name, _ in STEPS))
+        print(f"elastic distortion: {elastic:.0%} of loading a room")
         dataset = RoomDataset(paths, **options, augment=compose(STEPS))
         speed = {}
         for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= num_cores())]:
             speed[str(workers)] = row = loader_speed(dataset, workers, num_rooms=8 * rounds)
+            row["ms_waited"] = loader_speed(dataset, workers, num_rooms=4 * rounds, step=STEP)["ms_waited"]
             print(
                 f"  {workers:>2} workers {row['rooms_per_second']:>8.1f} rooms a second, "
-                f"{row['cpu_ms_per_room']:>6.1f} ms of CPU a room",
+                f"{row['cpu_ms_per_room']:>6.1f} ms of CPU a room; a step of {1000 * STEP:.0f} ms waits "
+                f"{row['ms_waited']:>6.1f} ms for its room",
                 flush=True,
             )
-    return {"points": len(scene), "ms": times, "loader": speed}
+    return {"points": len(scene), "ms": times, "elastic_share": elastic, "loader": speed}
 
 
 def _room(seed: int, num_points: int) -> Scene:
@@ -155,13 +160,14 @@ def _room(seed: int, num_points: int) -> Scene:
     return room.with_(superpoint=over_segment(room.xyz, room.rgb))
 
 
-def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str, float]:
-    """Rooms a second and CPU time a room of all processes, while the loader is in full swing.
+def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int, step: float = 0.0) -> dict[str, float]:
+    """Rooms a second, CPU time a room of all processes, and the wait for a room, while the loader is in full swing.
 
     Args:
         dataset: gives the rooms.
         workers: processes of the loader, each with one thread; 0 loads in this process.
         num_rooms: over which is measured, after a first round in which workers start and compile.
+        step: seconds that this thread computes after each room; they count as CPU time, too.
     """
     warm = 4 + 4 * workers
     # More rooms than are taken: at the end workers still have others to prepare, as they had at the start.
@@ -170,11 +176,26 @@ def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str
     batches = iter(loader)
     for _ in range(warm):
         next(batches)
-    start, cpu = time.perf_counter(), _cpu_seconds()
+    start, cpu, waited = time.perf_counter(), _cpu_seconds(), 0.0
     for _ in range(num_rooms):
+        asked = time.perf_counter()
         next(batches)
+        waited += time.perf_counter() - asked
+        _compute(step)
     seconds, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
-    return {"rooms_per_second": num_rooms / seconds, "cpu_ms_per_room": 1000 * cpu / num_rooms}
+    return {
+        "rooms_per_second": num_rooms / seconds,
+        "cpu_ms_per_room": 1000 * cpu / num_rooms,
+        "ms_waited": 1000 * waited / num_rooms,
+    }
+
+
+def _compute(seconds: float) -> None:
+    """Keep this thread at work for so long."""
+    matrix = torch.ones(256, 256)
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        torch.mm(matrix, matrix)
 
 
 def _cpu_seconds() -> float:
