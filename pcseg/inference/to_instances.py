@@ -22,7 +22,8 @@ def to_instances(
     scene: Scene,
     *,
     room: int = 0,
-    mask_activation: str = "softmax",
+    mask_activation: str = "sigmoid",
+    mask_threshold: float = 0.5,
     top_k: int = 200,
     min_points: int = 100,
     score_threshold: float = 0.0,
@@ -36,6 +37,7 @@ def to_instances(
         scene: the room, with superpoints.
         room: which room of the batch.
         mask_activation: what the model was trained with.
+        mask_threshold: a mask is where its probability is higher.
         top_k: how many pairs of query and class are kept.
         min_points: smaller masks are dropped, as benchmarks do.
         score_threshold: objects that score less are dropped.
@@ -43,8 +45,9 @@ def to_instances(
         classes: class indices to report; None for all.
 
     Returns:
-        Objects with masks over superpoints, best first. The score is class probability x mean mask probability
-        where the mask is on (x predicted IoU).
+        Objects with masks over superpoints, best first. The score is class probability x expected IoU (x predicted
+        IoU). Were each point of the object with its probability, alone, the mask would share with it the points that
+        are expected inside; their union is the mask and what is expected outside.
 
     Raises:
         ValueError: the scene has no superpoints, or not as many as the masks.
@@ -55,14 +58,15 @@ def to_instances(
             f"scene {scene.name} has {scene.num_superpoints} superpoints, the masks are over {len(masks)} of them"
         )
     probability = mask_probabilities(masks, mask_activation)
-    on = probability > 0.5
+    on = probability > mask_threshold
     counts = torch.from_numpy(np.bincount(scene.superpoint, minlength=len(masks))).to(masks.device).float()
-    inside = on * counts[:, None]
-    size = inside.sum(0)
-    mask_score = (probability * inside).sum(0) / size.clamp(min=1)
+    size = counts @ on.float()
+    expected = probability * counts[:, None]
+    shared = (expected * on).sum(0)
+    expected_iou = shared / (size + expected.sum(0) - shared).clamp(min=1)
 
     class_probability = outputs["pred_logits"][room].float().softmax(-1)[:, :-1]
-    scores = class_probability * mask_score[:, None]
+    scores = class_probability * expected_iou[:, None]
     if use_iou_head:
         scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
     allowed = torch.zeros_like(scores, dtype=torch.bool)

@@ -90,7 +90,7 @@ class CompetitiveInfluencerLoss(nn.Module):
     falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training.
 
     Args:
-        mask_activation: ``softmax`` over queries and a dustbin logit of 0, or ``sigmoid``.
+        mask_activation: ``sigmoid``, or ``softmax`` over queries and a dustbin logit of 0.
         temperature: T at the start.
         final_temperature: T from `anneal` on.
         anneal: fraction of training over which T falls.
@@ -109,7 +109,7 @@ class CompetitiveInfluencerLoss(nn.Module):
 
     def __init__(
         self,
-        mask_activation: MaskActivation = "softmax",
+        mask_activation: MaskActivation = "sigmoid",
         temperature: float = 0.05,
         final_temperature: float = 0.005,
         anneal: float = 0.5,

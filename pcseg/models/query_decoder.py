@@ -127,8 +127,8 @@ class QueryDecoder(nn.Module):
         ffn_width: hidden channels of the feed-forward part.
         num_queries: M; with superpoint queries the most that one room gets.
         queries: "learned" contents and anchors, or each starts at a "superpoint", with its feature and place.
-        mask_activation: "softmax" lets queries and one empty choice (logit 0) compete for each superpoint;
-            "sigmoid" decides every mask alone.
+        mask_activation: "sigmoid" decides every mask alone; "softmax" lets queries and one empty choice (logit 0)
+            compete for each superpoint.
         votes: superpoints predict the centre of their object, and are placed there instead of where they are.
         dropout: probability in the layers.
 
@@ -148,7 +148,7 @@ class QueryDecoder(nn.Module):
         ffn_width: int = 1024,
         num_queries: int = 100,
         queries: QuerySource = "superpoint",
-        mask_activation: MaskActivation = "softmax",
+        mask_activation: MaskActivation = "sigmoid",
         votes: bool = True,
         dropout: float = 0.0,
     ) -> None:

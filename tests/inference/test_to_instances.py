@@ -21,19 +21,31 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
     }
 
 
-def test_scores_are_class_probability_times_mask_probability() -> None:
+def test_scores_are_class_probability_times_expected_iou() -> None:
     outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
     found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, top_k=2)
     class_probability = torch.tensor([[2.0, 0, 0], [0, 3.0, 0]]).softmax(1)
-    on = torch.tensor([4.0, 2.0]).sigmoid()
+    p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
+    # Superpoints of 3, 2, 1 and 4 points: points shared, over the mask's and those expected outside it.
     expected = [
-        class_probability[1, 1] * torch.tensor(4.0).sigmoid(),
-        class_probability[0, 0] * (3 * on[0] + 2 * on[1]) / 5,
+        class_probability[1, 1] * p4 / (1 + 9 * p_off),
+        class_probability[0, 0] * (3 * p4 + 2 * p2) / (5 + 5 * p_off),
     ]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
     assert found.labels.tolist() == [1, 0]
     assert found.masks.tolist() == [[False, False, True, False], [True, True, False, False]]
     assert found.point_mask(1).sum() == 5
+
+
+def test_a_mask_is_where_its_probability_is_above_the_threshold() -> None:
+    outputs = _outputs([[2.0, 1.0], [0.5, 1.0], [-3.0, 1.0], [-9.0, -9.0]], [[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
+    probability = mask_probabilities(outputs["pred_masks"][0], "softmax")
+    for threshold in (0.15, 0.5, 0.7):
+        found = to_instances(
+            outputs, _scene(), mask_activation="softmax", mask_threshold=threshold, min_points=1, classes=(0,)
+        )
+        expected = {tuple(mask) for mask in (probability > threshold).T.tolist() if any(mask)}
+        assert {tuple(mask) for mask in found.masks.tolist()} == expected
 
 
 def test_small_masks_and_low_scores_go() -> None:

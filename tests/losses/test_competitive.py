@@ -86,7 +86,7 @@ def test_float32_agrees_with_float64(activation):
 @pytest.mark.parametrize("claims", ["dual", "none"])
 def test_differentiable_claims_are_the_soft_minimum(claims):
     layers, labels = _scene(3)
-    loss = CompetitiveInfluencerLoss(claims=claims, differentiable_claims=True)
+    loss = CompetitiveInfluencerLoss("softmax", claims=claims, differentiable_claims=True)
     found = loss(layers, labels, progress=0.1)
     temperature = 0.05 * 0.1**0.2
     bce, dice, _ = slow.pairs(layers[0], labels == torch.arange(1, 4)[:, None], (labels >= 0).double(), "softmax")

@@ -13,10 +13,10 @@ from tools.benchmarks.device import count_waits, devices, wait_for
 from tools.benchmarks.timing import Step, median_ms, peak_memory_mb
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {
-    "competitive (softmax)": lambda: InfluencerCriterion(18),
+    "competitive (sigmoid)": lambda: InfluencerCriterion(18),
     "Hungarian (sigmoid)": lambda: SetCriterion(18),
+    "competitive (softmax)": lambda: InfluencerCriterion(18, mask_activation="softmax"),
     "Hungarian (softmax)": lambda: SetCriterion(18, mask_activation="softmax"),
-    "competitive (sigmoid)": lambda: InfluencerCriterion(18, mask_activation="sigmoid"),
 }
 CPU = torch.device("cpu")
 # Queries, instances, tokens of a mask.
