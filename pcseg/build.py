@@ -31,12 +31,16 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
     """The network for these classes, with fresh weights from torch's global generator.
 
     Raises:
-        ConfigError: an unknown input feature.
+        ConfigError: an unknown input feature, or another number of queries at inference for a model whose queries do
+            not start at superpoints.
     """
     for name in config.data.features:
         if name not in FEATURES:
             raise cfg.ConfigError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
     model, decoder = config.model, config.model.decoder
+    from_superpoints = isinstance(decoder, cfg.DecoderConfig) and decoder.queries == "superpoint"
+    if config.inference.num_queries and not from_superpoints:
+        raise cfg.ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
     unet = SparseUNet(
         sum(FEATURES[name] for name in config.data.features),
         model.unet.channels,

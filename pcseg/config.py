@@ -1,19 +1,13 @@
-"""Recipes: frozen dataclasses are the only schema; YAML files hold values; ``key=value`` overrides them."""
+"""The recipe: frozen dataclasses are the only schema; YAML files hold values, ``key=value`` overrides them."""
 
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal
 
-import yaml
-
-
-class ConfigError(ValueError):
-    """A mistake in a recipe or an override; the message names the file and the key."""
+from pcseg import config_reader
+from pcseg.config_reader import ConfigError as ConfigError
+from pcseg.config_reader import differences as differences
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class DecoderConfig:
     ffn_width: int = 1024
     num_queries: int = 100
     queries: Literal["superpoint", "learned"] = "superpoint"
-    mask_activation: Literal["softmax", "sigmoid"] = "softmax"
+    mask_activation: Literal["sigmoid", "softmax"] = "sigmoid"
     votes: bool = True  # superpoints predict the centre of their object and are placed there
     dropout: float = 0.0
 
@@ -215,15 +209,17 @@ class TrainConfig:
 class InferenceConfig:
     """From queries to instances."""
 
+    num_queries: int = 0  # of a room, where queries start at superpoints; 0 for as many as in training
     top_k: int = 200
     min_points: int = 100
     score_threshold: float = 0.0
     use_iou_head: bool = False
-    tile_above: float = 10.0  # metres; a scan that is longer is predicted in tiles; .inf for one piece always
+    mask_threshold: float = 0.5  # a mask is where its probability is higher; 0.15 suits softmax masks
+    tile_above: float = 10.0  # metres; a longer scan goes room by room, longer rooms in tiles; .inf: all in one
     tile_size: float = 5.0
     tile_overlap: float = 2.0
     views: Literal["one", "flips", "flips_rotations"] = "one"  # test-time augmentation: 1, 4 or 8 predictions
-    matrix_nms: bool = False
+    matrix_nms: bool = True  # scores of objects that overlap better ones of their class fall
     non_overlapping: bool = False  # each superpoint to the best of its objects only
 
 
@@ -241,147 +237,19 @@ class Config:
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """Read a recipe, the files it is based on, and overrides.
-
-    Args:
-        path: YAML; its key ``base`` names a recipe, relative to the file, whose values it changes.
-        overrides: ``a.b=value``, the value in YAML.
+    """Read a recipe, the recipes it is based on, and overrides; see `pcseg.config_reader.read`.
 
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
     """
-    tree = _read(Path(path))
-    for item in overrides:
-        key, equals, text = item.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"override {item!r} must look like key=value, as in optimizer.lr=0.001")
-        change: Any = yaml.safe_load(text)
-        for part in reversed(key.split(".")):
-            change = {part: change}
-        tree = _merge(tree, change)
-    try:
-        return _build(Config, tree, "")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    return config_reader.read(Config, Path(path), overrides)
 
 
 def loads(text: str) -> Config:
     """The recipe that `dumps` wrote."""
-    return _build(Config, yaml.safe_load(text), "")
+    return config_reader.from_text(Config, text)
 
 
 def dumps(config: Config) -> str:
     """The fully resolved recipe as YAML; `loads` reads it back unchanged."""
-    return yaml.safe_dump(_plain(config), sort_keys=False)
-
-
-def differences(before: Config, now: Config) -> dict[str, str]:
-    """What two recipes do not share: dotted keys, each with a text as "optimizer.lr was 0.001, is 0.002"."""
-    old, new = dict(_values(_plain(before), "")), dict(_values(_plain(now), ""))
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return {key: f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}" for key in keys}
-
-
-def _values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _values(part, _join(where, key))
-    else:
-        yield where, value
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the recipe: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
-    base = tree.pop("base", None)
-    return tree if base is None else _merge(_read(path.parent / base), tree)
-
-
-def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    both = dict(old)
-    for key, value in new.items():
-        kept = both.get(key)
-        both[key] = value
-        if isinstance(value, dict) and isinstance(kept, dict):
-            # Another kind has other keys: nothing of the old one carries over.
-            kind = kept.get("kind")
-            both[key] = _merge(kept, value) if value.get("kind", kind) == kind else value
-    return both
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _build_union(args, value, where)
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(map(str, args))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} must be a list, got {value!r}")
-        return tuple(_build(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a mapping, got {value!r}")
-        return {str(k): _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text, people mean a number
-        try:
-            return float(value)
-        except ValueError:
-            raise ConfigError(f"{where} must be a number, got {value!r}") from None
-    if type(value) is not kind:
-        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
-    return value
-
-
-def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    by_kind = {get_args(typing.get_type_hints(o)["kind"])[0]: o for o in options}
-    first = next(iter(by_kind))  # the default, as in Config
-    name = value.get("kind", first) if isinstance(value, dict) else None
-    if name not in by_kind:
-        raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
-    return _build_dataclass(by_kind[name], value, where)
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where or 'the recipe'} must be a mapping, got {value!r}")
-    hints = typing.get_type_hints(kind)
-    for key in value:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
-            raise ConfigError(f"unknown key {_join(where, key)!r}; {hint}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{_join(where, missing[0])} is missing")
-    return kind(**{k: _build(hints[k], v, _join(where, k)) for k, v in value.items()})
-
-
-def _join(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
+    return config_reader.to_text(config)

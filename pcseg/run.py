@@ -1,8 +1,7 @@
 """One training run in its folder: start or resume, save, evaluate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from PIL import Image
 
 from pcseg import build
 from pcseg import config as cfg
+from pcseg.build_training import build_loader, build_rate, build_stepper, build_watch
 from pcseg.data.preprocess import superpoints_of
-from pcseg.data.sampler import VisitSampler
 from pcseg.engine.average import WeightAverage
 from pcseg.engine.checkpoint import (
     CheckpointError,
@@ -24,8 +23,8 @@ from pcseg.engine.checkpoint import (
     take_weights,
 )
 from pcseg.engine.distributed import ALONE, Processes
-from pcseg.engine.evaluate import Evaluation, score_rooms
-from pcseg.engine.loading import load_batches, told_when_a_loader_dies
+from pcseg.engine.evaluate import Evaluation, score_and_draw
+from pcseg.engine.loading import told_when_a_loader_dies
 from pcseg.engine.metrics_log import keep_records
 from pcseg.engine.reproducible import (
     check_data,
@@ -34,6 +33,7 @@ from pcseg.engine.reproducible import (
     set_random_states,
     use_deterministic_algorithms,
     versions,
+    warn_of_other_versions,
     write_record,
 )
 from pcseg.engine.run_folder import (
@@ -44,17 +44,12 @@ from pcseg.engine.run_folder import (
     remove_unfinished_files,
     step_name,
 )
-from pcseg.engine.schedule import rate_at
-from pcseg.engine.stepper import Stepper
 from pcseg.engine.trainer import NotFiniteError, TrainState, save_batch, seed_everything, train
-from pcseg.engine.watch import EVALUATIONS, METRICS, Watch
-from pcseg.engine.writers import TensorBoardWriter, WandbWriter, Writer
+from pcseg.engine.watch import EVALUATIONS, METRICS
 from pcseg.files import write_whole
 from pcseg.labels import class_set
 from pcseg.metrics.scores import Scores
 from pcseg.models.voxel_batch_norm import synchronize
-from pcseg.structures import Instances, Scene, SceneBatch
-from pcseg.viz.render import room_picture
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = (
@@ -103,20 +98,7 @@ class Run:
         self.model = build.build_model(config, self.classes).to(device)
         if processes.world > 1:
             synchronize(self.model)
-        self.stepper = Stepper(
-            self.model,
-            build.build_criterion(config),
-            torch.optim.AdamW(
-                self.model.parameters(),
-                lr=config.optimizer.lr,
-                weight_decay=config.optimizer.weight_decay,
-                fused=device.type == "cuda",
-            ),
-            clip_norm=config.optimizer.clip_norm,
-            deep_supervision=config.criterion.weights.aux_layers,
-            precision=config.train.precision,
-            processes=processes,
-        )
+        self.stepper = build_stepper(config, self.model, processes)
         self.ema = WeightAverage(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.state = TrainState()
         self.rooms = build.build_dataset(config, config.data.train, augmented=True)
@@ -178,13 +160,15 @@ class Run:
         self.processes.wait_for_all()  # from here on files change, which others may still read
         if not self.processes.is_first:
             return
+        warn_of_other_versions(self.folder / "versions.json")
         remove_unfinished_files(self.folder)
         for log in (METRICS, EVALUATIONS):
             keep_records(self.folder / log, self.state.step)
 
     def train(self) -> Evaluation | None:
         """Train to the end of the recipe; gives the scores of the held-out rooms, None without such rooms."""
-        self.watch = self._open_watch() if self.processes.is_first else None
+        first = self.processes.is_first
+        self.watch = build_watch(self.config, self.folder, self.state.step, self.device) if first else None
         try:
             with told_when_a_loader_dies():
                 self._train()
@@ -198,17 +182,13 @@ class Run:
         settings = self.config.train
         # Loader processes need cores of their own: threads that wait for each other's cores cost half the speed.
         torch.set_num_threads(max(1, torch.get_num_threads() - settings.num_workers))
-        optimizer = self.config.optimizer
-        rate = partial(
-            rate_at, lr=optimizer.lr, schedule=optimizer.schedule, num_steps=settings.steps, warmup=optimizer.warmup
-        )
         try:
             train(
                 self.stepper,
-                self._loader(),
+                build_loader(self.config, self.rooms, self.state.step, self.processes),
                 self.state,
                 num_steps=settings.steps,
-                rate=rate,
+                rate=build_rate(self.config),
                 accumulate=settings.accumulate,
                 ema=self.ema,
                 max_skipped=settings.max_skipped,
@@ -233,17 +213,7 @@ class Run:
             model = build.build_model(self.config, self.classes).to(self.device)
             model.load_state_dict(self.ema.weights)
         segmenter = build.build_segmenter(self.config, model, self.classes)
-        pictures: dict[str, Image.Image] = {}
-
-        def draw(scene: Scene, instances: Instances, semantic: np.ndarray) -> None:
-            if scene.name in drawn:
-                pictures[scene.name] = room_picture(scene, instances, semantic, self.classes, width=480, height=360)
-
-        rooms = (self.held_out.scene(i) for i in self.processes.share(len(self.held_out)))
-        done = score_rooms(segmenter, rooms, on_room=draw, show_progress=self.processes.is_first)
-        for part in self.processes.gather(pictures):
-            pictures |= part
-        return done.gather(self.processes).scores, pictures
+        return score_and_draw(segmenter, self.held_out, drawn, self.processes)
 
     def _evaluate_and_keep(self) -> Evaluation:
         """Score the held-out rooms, show the numbers, and keep weights that are the best so far."""
@@ -278,39 +248,6 @@ class Run:
             random=random_states(self.device),
             **extra,
         )
-
-    def _loader(self) -> Iterator[SceneBatch]:
-        settings = self.config.train
-        sampler = VisitSampler(
-            len(self.rooms),
-            settings.batch_size,
-            settings.steps,
-            seed=settings.seed,
-            start=self.state.step,
-            rank=self.processes.rank,
-            world=self.processes.world,
-            parts=settings.accumulate,
-            num_voxels=self._num_voxels() if settings.max_voxels else None,
-            max_voxels=settings.max_voxels,
-        )
-        return load_batches(self.rooms, sampler, settings.num_workers)
-
-    def _num_voxels(self) -> list[int]:
-        """Voxels of each room, counted by all processes together."""
-        num_voxels: dict[int, int] = {}
-        share = self.processes.share(len(self.rooms))
-        for part in self.processes.gather({room: self.rooms.num_voxels(room) for room in share}):
-            num_voxels |= part
-        return [num_voxels[room] for room in range(len(self.rooms))]
-
-    def _open_watch(self) -> Watch:
-        settings, step = self.config.train, self.state.step
-        writers: list[Writer] = []
-        if settings.tensorboard:
-            writers.append(TensorBoardWriter(self.folder / "tensorboard", step))
-        if settings.wandb:
-            writers.append(WandbWriter(settings.wandb, self.folder, asdict(self.config)))
-        return Watch(self.folder, num_steps=settings.steps, step=step, device=self.device, writers=writers)
 
     def _data_record(self) -> dict[str, Any]:
         return data_record(self.rooms.rooms, [] if self.held_out is None else self.held_out.rooms)

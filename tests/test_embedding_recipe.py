@@ -10,6 +10,7 @@ from pcseg import build, load_model
 from pcseg import config as cfg
 from pcseg.data.store import Source, write_room
 from pcseg.data.synthetic import make_room
+from pcseg.labels import class_set
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
 
@@ -71,6 +72,11 @@ def test_checkpoint_predicts_without_its_recipe(run: Run) -> None:
     first, second = segmenter.predict(scene), segmenter.predict(scene)
     np.testing.assert_array_equal(first.masks, second.masks)
     assert (first.masks.sum(0) <= len(segmenter.classes)).all()  # clusters do not overlap, classes of one do
+
+
+def test_number_of_queries_at_inference_needs_queries_that_start_at_superpoints(tmp_path: Path) -> None:
+    with pytest.raises(cfg.ConfigError, match=r"inference\.num_queries goes with model\.decoder\.queries superpoint"):
+        build.build_model(_config(tmp_path, "inference.num_queries=100"), class_set("s3dis"))
 
 
 @pytest.mark.parametrize("change", ["criterion.kind=competitive", "model.decoder.kind=queries"])

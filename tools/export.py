@@ -48,7 +48,8 @@ def main() -> None:
             if result.instances is None:
                 raise ValueError(f"{path}: no objects were predicted for it, only classes")
             written = add_suffix(target, ".instances.csv")
-            write_csv(written, result.scene, result.instances, result.classes, threshold=args.threshold)
+            ids = result.instances.point_ids(args.threshold)
+            write_csv(written, result.scene, result.instances, ids, result.classes)
             print(written)
     if args.coco is not None:
         write_json(args.coco, coco_document((load_result(p) for p in args.results), threshold=args.threshold))

@@ -22,6 +22,7 @@ from pcseg.sweep.plot import draw
 from pcseg.sweep.runner import run_sweep
 from pcseg.sweep.space import Sweep, parse_space
 from pcseg.sweep.table import Row, best_first, to_json, to_markdown
+from pcseg.viz.sheet import save_png
 
 TRAIN = shlex.join([sys.executable, str(Path(__file__).with_name("train.py"))])
 
@@ -44,7 +45,6 @@ def main() -> None:
         parser.error("--search needs --trials N, and --grid takes none")
     if args.seeds and not re.fullmatch(r"\d+(,\d+)*", args.seeds):
         parser.error(f"--seeds must be whole numbers as 0,1,2, got {args.seeds!r}")
-    draw([])  # says at once that matplotlib is not installed
 
     recipe = cfg.load(args.config, args.overrides)
     seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (recipe.train.seed,)
@@ -59,7 +59,7 @@ def main() -> None:
         ordered = best_first(rows) if args.search else rows
         write_whole(out / "table.md", to_markdown(ordered))
         write_json(out / "table.json", to_json(ordered))
-        write_whole(out / "plot.png", draw(ordered))
+        save_png(out / "plot.png", draw(ordered))
         print(f"{len(rows)} settings done, {out / 'table.md'}", flush=True)
 
     rows = run_sweep(sweep, processes=args.processes, on_trial=write)

@@ -44,10 +44,7 @@ def main() -> None:
 
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
-    device = build.pick_device(args.device)
-    if device.type == "cuda" and device.index is None and processes.world > 1:
-        device = build.pick_device(f"cuda:{processes.local_rank}")
-    segmenter = build.load_model(args.checkpoint, device, config)
+    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device, processes), config)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
     worst = WorstRooms(segmenter.classes, min_points=segmenter.min_points)
     if args.results:

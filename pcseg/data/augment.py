@@ -182,11 +182,6 @@ class Composition:
 
     steps: tuple[tuple[str, Callable[..., Scene]], ...]
 
-    @property
-    def mixes(self) -> bool:
-        """Whether a second room is needed."""
-        return any(name == "mix" for name, _ in self.steps)
-
     def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner | None = None) -> Scene:
         """Apply them; the second room of a mix goes through the steps before it, with random numbers of its own.
 

@@ -1,19 +1,22 @@
 """Score a model on labelled rooms, one room in memory at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int32
+from PIL import Image
 from tqdm import tqdm
 
+from pcseg.data.dataset import RoomDataset
 from pcseg.engine.distributed import Processes
 from pcseg.engine.segmenter import Segmenter
 from pcseg.inference.panoptic import panoptic_prediction
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.structures import Instances, Scene
+from pcseg.viz.render import room_picture
 
-__all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_rooms"]
+__all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_and_draw", "score_rooms"]
 
 OnRoom = Callable[[Scene, Instances, Int32[np.ndarray, "P"]], None]
 
@@ -100,3 +103,30 @@ def score_rooms(
         if on_room is not None:
             on_room(scene, instances, semantic)
     return done
+
+
+def score_and_draw(
+    segmenter: Segmenter, rooms: RoomDataset, drawn: Collection[str], processes: Processes
+) -> tuple[Scores, dict[str, Image.Image]]:
+    """Score the rooms in all processes together, and draw some of them.
+
+    Args:
+        segmenter: the model.
+        rooms: labelled.
+        drawn: names of those to draw.
+        processes: that share the rooms.
+
+    Returns:
+        The scores of all rooms, and the pictures by room.
+    """
+    pictures: dict[str, Image.Image] = {}
+
+    def draw(scene: Scene, instances: Instances, semantic: Int32[np.ndarray, "P"]) -> None:
+        if scene.name in drawn:
+            pictures[scene.name] = room_picture(scene, instances, semantic, segmenter.classes, width=480, height=360)
+
+    scenes = (rooms.scene(i) for i in processes.share(len(rooms)))
+    done = score_rooms(segmenter, scenes, on_room=draw, show_progress=processes.is_first)
+    for part in processes.gather(pictures):
+        pictures |= part
+    return done.gather(processes).scores, pictures

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt8
 
 from pcseg.files import whole_file
 from pcseg.inference.exports import write_csv, write_ply
@@ -12,7 +12,7 @@ from pcseg.inference.result_file import save_result
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers
+from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers
 from pcseg.viz.render import room_picture
 from pcseg.viz.sheet import save_png
 
@@ -87,13 +87,15 @@ def write_prediction(
     """
     stage("files")
     save_result(add_suffix(target, ".npz"), scene, instances, semantic, classes)
-    write_painted_ply(add_suffix(target, ".ply"), scene, instances, semantic, classes, threshold=threshold)
-    write_csv(add_suffix(target, ".instances.csv"), scene, instances, classes, threshold=threshold)
-    ids = instances.point_ids(threshold)
+    layers = scene_layers(scene, instances, semantic, classes, threshold)
+    ids = next(layer.point_numbers() for layer in layers if layer.key == "prediction")
+    write_ply(add_suffix(target, ".ply"), scene, (instances, ids), semantic, _paint(scene, layers))
+    write_csv(add_suffix(target, ".instances.csv"), scene, instances, ids, classes)
     with whole_file(add_suffix(target, ".ids.npy")) as file:
         np.save(file, ids)
     stage("picture")
-    save_png(add_suffix(target, ".png"), room_picture(scene, instances, semantic, classes, threshold=threshold))
+    picture = room_picture(scene, instances, semantic, classes, threshold=threshold, layers=layers)
+    save_png(add_suffix(target, ".png"), picture)
     stage("page")
     write_page(add_suffix(target, ".html"), scene, instances, semantic, classes, threshold=threshold)
     return int(np.count_nonzero(np.bincount(ids)[1:]))
@@ -122,7 +124,12 @@ def write_painted_ply(
         ValueError: the parts do not belong together.
         OSError: the file cannot be written.
     """
-    layers = {layer.key: layer for layer in scene_layers(scene, instances, semantic, classes, threshold)}
-    layer = layers.get("prediction") or layers.get("semantic_prediction")
-    colors = input_colors(scene) if layer is None else layer.point_colors()
-    write_ply(path, scene, instances, semantic, colors, threshold=threshold)
+    layers = scene_layers(scene, instances, semantic, classes, threshold)
+    objects = None if instances is None else (instances, instances.point_ids(threshold))
+    write_ply(path, scene, objects, semantic, _paint(scene, layers))
+
+
+def _paint(scene: Scene, layers: Sequence[Layer]) -> UInt8[np.ndarray, "P 3"]:
+    by_key = {layer.key: layer for layer in layers}
+    layer = by_key.get("prediction") or by_key.get("semantic_prediction")
+    return input_colors(scene) if layer is None else layer.point_colors()

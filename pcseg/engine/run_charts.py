@@ -13,7 +13,7 @@ from scipy.signal import lfilter
 from pcseg.engine.metrics_log import read_records
 from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.scores import Scores
-from pcseg.viz.curves import Line, line_chart, line_color
+from pcseg.viz.charts import Axis, Line, line_chart, line_color
 from pcseg.viz.sheet import Panel, contact_sheet
 
 COLUMNS = 3
@@ -81,9 +81,9 @@ def precision_recall_sheet(scores: Scores) -> Image.Image:
         name: [Line(curve.recall, curve.precision, PRECISION_RECALL_COLORS[t]) for t, curve in by_threshold.items()]
         for name, by_threshold in curves.items()
     }
-    unit = (0.0, 1.0)
+    unit = Axis((0.0, 1.0))
     panels = [
-        Panel(name, line_chart(lines, width=260, height=200, x_range=unit, y_range=unit))
+        Panel(name, line_chart(lines, width=260, height=200, x_axis=unit, y_axis=unit))
         for name, lines in (named or {"no objects to find": []}).items()
     ]
     legend = [(f"IoU {threshold:.2f}", color) for threshold, color in PRECISION_RECALL_COLORS.items()]

@@ -13,6 +13,7 @@ from pcseg.data.preprocess import SuperpointOptions
 from pcseg.inference.cluster import cluster
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import Part, merge_parts
+from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, group_rows, tile_grid
 from pcseg.inference.to_instances import semantic_probabilities, to_instances
 from pcseg.inference.views import VIEWS, ViewSet, turned
@@ -36,11 +37,14 @@ class Segmenter:
         mask_activation: what the model was trained with.
         cluster_radius: of the model's embeddings; None for a model of queries.
         superpoints: how they are made where a scene has none.
-        top_k: how many objects a room, or each tile of a large scan, gives at most.
+        num_queries: of a room or tile; 0 for as many as the model was trained with. Others need superpoint queries.
+        top_k: how many objects a room, or each tile of a large room, gives at most.
         min_points: smaller objects are dropped.
         score_threshold: objects that score less are dropped.
         use_iou_head: multiply scores with the predicted IoU.
-        tile_above: a scan that is longer than this along any axis, in metres, is predicted in tiles.
+        mask_threshold: a mask is where its probability is higher.
+        tile_above: a scan that is longer than this along any axis, in metres, is predicted room by room, and those of
+            its rooms that are longer in tiles.
         tile_size: edge of a tile in metres; about that of the rooms the model was trained on is best.
         tile_overlap: what neighbouring tiles share at least, in metres.
         views: test-time augmentation: "one" predicts the scan as it is, "flips" also its three mirror images,
@@ -53,18 +57,20 @@ class Segmenter:
     classes: ClassSet
     voxel_size: float
     features: Sequence[str]
-    mask_activation: str = "softmax"
+    mask_activation: str = "sigmoid"
     cluster_radius: float | None = None
     superpoints: SuperpointOptions = field(default_factory=SuperpointOptions)
+    num_queries: int = 0
     top_k: int = 200
     min_points: int = 100
     score_threshold: float = 0.0
     use_iou_head: bool = False
+    mask_threshold: float = 0.5
     tile_above: float = 10.0
     tile_size: float = 5.0
     tile_overlap: float = 2.0
     views: ViewSet = "one"
-    matrix_nms: bool = False
+    matrix_nms: bool = True
     non_overlapping: bool = False
 
     def predict(self, scene: Scene) -> Instances:
@@ -87,8 +93,10 @@ class Segmenter:
             scene = self.superpoints.apply(scene)
             instances, semantic = self._predict_piece(scene)
         else:
-            scene = self._with_superpoints(scene)
-            instances, semantic = self._predict_tiles(scene, grid)
+            # Rooms are told apart on the plan of a storey.
+            room = split_rooms(scene.xyz) if grid.extent[2] <= self.tile_size else np.zeros(len(scene), np.int32)
+            scene = self._with_superpoints(scene, room)
+            instances, semantic = self._predict_tiles(scene, room)
         if self.matrix_nms:
             instances = matrix_nms(instances)
         if self.non_overlapping:
@@ -108,7 +116,7 @@ class Segmenter:
         )
         device = next(self.model.parameters()).device
         self.model.eval()
-        outputs = self.model(batch.to(device))
+        outputs = self.model(batch.to(device), self.num_queries or None)
         if self.cluster_radius is not None:
             outputs = cluster(outputs, radius=self.cluster_radius, max_clusters=self.top_k)
         instances = to_instances(
@@ -118,6 +126,7 @@ class Segmenter:
             top_k=self.top_k,
             min_points=self.min_points,
             use_iou_head=self.use_iou_head,
+            mask_threshold=self.mask_threshold,
             classes=self.classes.instance_classes,
         )
         return instances, semantic_probabilities(outputs)
@@ -133,31 +142,54 @@ class Segmenter:
         semantic = np.mean([probability for _, probability in found], axis=0)
         return merge_parts(parts, scene.superpoint, len(columns), min_iou=_VIEW_IOU), semantic
 
-    def _predict_tiles(self, scene: Scene, grid: TileGrid) -> tuple[Instances, Float32[np.ndarray, "S C"]]:
-        """Objects and classes of superpoints of a large scan, tile by tile."""
+    def _predict_tiles(
+        self, scene: Scene, room: Int32[np.ndarray, "P"]
+    ) -> tuple[Instances, Float32[np.ndarray, "S C"]]:
+        """Objects and classes of superpoints of a large scan, room by room and tile by tile."""
         assert scene.superpoint is not None
         num = scene.num_superpoints
         points = group_rows(scene.superpoint)
         semantic = np.zeros((num, len(self.classes)), np.float32)
         parts = []
-        for tile in tqdm(grid.tiles(_centers(scene)), desc=scene.name, unit="tile", leave=False, disable=None):
+        tiles = self._tiles(scene, room)
+        for tile in tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=None):
             instances, probability = self._predict_piece(_cut(scene, tile, points))
             semantic[tile.columns[tile.owned]] = probability[tile.owned]
             parts.append(Part(tile.columns, tile.owned, instances))
         return merge_parts(parts, scene.superpoint, num, score_threshold=self.score_threshold), semantic
 
-    def _with_superpoints(self, scene: Scene) -> Scene:
-        """The scan with superpoints; those of points are made tile by tile, each tile with as many as a room."""
+    def _tiles(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> list[Tile]:
+        """The tiles of every room; a superpoint is in the room in which it has its first point."""
+        assert scene.superpoint is not None
+        centers = _centers(scene)
+        room_of = room[np.unique(scene.superpoint, return_index=True)[1]]
+        tiles = []
+        for columns in group_rows(room_of):
+            grid = self._grid(centers[columns], self.tile_overlap)
+            tiles += [Tile(columns[tile.columns], tile.owned) for tile in grid.tiles(centers[columns])]
+        return tiles
+
+    def _grid(self, xyz: Float32[np.ndarray, "N 3"], overlap: float) -> TileGrid:
+        """One tile for a room that is small enough, otherwise as many as it takes."""
+        grid = tile_grid(xyz, self.tile_size, overlap)
+        whole = len(grid) > 1 and (grid.extent <= self.tile_above).all()
+        return tile_grid(xyz, self.tile_above, 0.0) if whole else grid
+
+    def _with_superpoints(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> Scene:
+        """The scan with superpoints; those of points are made room by room, or tile by tile, each with as many."""
         if scene.superpoint is not None or scene.faces is not None:
             return self.superpoints.apply(scene)
         superpoint = np.empty(len(scene), np.int32)
         num = 0
-        for rows in tile_grid(scene.xyz, self.tile_size, 0.0).cells(scene.xyz):
-            piece = Scene(scene.name, scene.xyz[rows], None if scene.rgb is None else scene.rgb[rows])
-            piece = self.superpoints.apply(piece)
-            assert piece.superpoint is not None
-            superpoint[rows] = piece.superpoint + num
-            num += piece.num_superpoints
+        for inside in group_rows(room):
+            xyz = scene.xyz[inside]
+            for cell in self._grid(xyz, 0.0).cells(xyz):
+                rows = inside[cell]
+                piece = Scene(scene.name, scene.xyz[rows], None if scene.rgb is None else scene.rgb[rows])
+                piece = self.superpoints.apply(piece)
+                assert piece.superpoint is not None
+                superpoint[rows] = piece.superpoint + num
+                num += piece.num_superpoints
         return scene.with_(superpoint=superpoint)
 
 

@@ -50,18 +50,17 @@ class ObjectTable:
         return (self.high - self.low).prod(axis=1)
 
 
-def object_table(scene: Scene, instances: Instances, threshold: float = 0.0) -> ObjectTable:
+def object_table(scene: Scene, instances: Instances, by_point: Int32[np.ndarray, "P"]) -> ObjectTable:
     """Measures every object that some point bears the id of.
 
     Args:
         scene: the room.
         instances: what was found in it.
-        threshold: objects that score less are left out.
+        by_point: their ids, as `Instances.point_ids` gives them.
 
     Returns:
         A row per object in the order of ids, which is that of scores.
     """
-    by_point = instances.point_ids(threshold)
     order = np.argsort(by_point, kind="stable")
     order = order[by_point[order] > 0]
     ids, starts, counts = np.unique(by_point[order], return_index=True, return_counts=True)
@@ -81,20 +80,22 @@ def object_table(scene: Scene, instances: Instances, threshold: float = 0.0) -> 
     )
 
 
-def write_csv(path: Path, scene: Scene, instances: Instances, classes: ClassSet, *, threshold: float = 0.0) -> None:
+def write_csv(
+    path: Path, scene: Scene, instances: Instances, by_point: Int32[np.ndarray, "P"], classes: ClassSet
+) -> None:
     """Writes one line per object: its id, class and score, how many points, their mean, their box and its volume.
 
     Args:
         path: the file; it is replaced only when the new one is whole.
         scene: the room.
         instances: what was found in it.
+        by_point: their ids, as `Instances.point_ids` gives them.
         classes: names of the classes.
-        threshold: objects that score less are left out.
 
     Raises:
         OSError: the file cannot be written.
     """
-    table = object_table(scene, instances, threshold)
+    table = object_table(scene, instances, by_point)
     lengths = np.concatenate([table.centers, table.low, table.high, table.volumes[:, None]], axis=1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -109,11 +110,9 @@ def write_csv(path: Path, scene: Scene, instances: Instances, classes: ClassSet,
 def write_ply(
     path: Path,
     scene: Scene,
-    instances: Instances | None,
+    objects: tuple[Instances, Int32[np.ndarray, "P"]] | None,
     semantic: Int32[np.ndarray, "P"] | None,
     colors: UInt8[np.ndarray, "P 3"],
-    *,
-    threshold: float = 0.0,
 ) -> None:
     """Writes the points in their order, painted, with what was found as scalar fields; a mesh keeps its faces.
 
@@ -125,10 +124,9 @@ def write_ply(
     Args:
         path: the file; it is replaced only when the new one is whole.
         scene: the room.
-        instances: the objects found; None for none predicted.
+        objects: what was found, with its ids, as `Instances.point_ids` gives them; None for none predicted.
         semantic: predicted class of each point; None for none predicted.
         colors: of each point.
-        threshold: objects that score less are left out.
 
     Raises:
         OSError: the file cannot be written.
@@ -141,8 +139,8 @@ def write_ply(
         columns |= _vectors(("nx", "ny", "nz"), scene.normal)
     columns |= _vectors(("red", "green", "blue"), colors)
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
-    if instances is not None:
-        ids = instances.point_ids(threshold)
+    if objects is not None:
+        instances, ids = objects
         columns["scalar_instance"] = columns["quality"] = ids.astype(np.float32)
         columns["scalar_score"] = np.append(np.float32(0), np.asarray(instances.scores, np.float32))[ids]
     if semantic is not None:

@@ -34,9 +34,21 @@ class InfluencerFormer(nn.Module):
             weights=batch.pair_points.to(voxels.dtype),
         )
 
-    def forward(self, batch: SceneBatch) -> DecoderOutput | EmbeddingOutput:
-        """Objects of every room of the batch, or the embeddings that become objects."""
+    def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput | EmbeddingOutput:
+        """Objects of every room of the batch, or the embeddings that become objects.
+
+        Args:
+            batch: the rooms.
+            num_queries: of each room, in the place of as many as the decoder was trained with.
+
+        Raises:
+            ValueError: another number of queries for a decoder whose queries do not start at superpoints.
+        """
         features = self.superpoint_features(batch)
+        if isinstance(self.decoder, QueryDecoder):
+            return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets, num_queries)
+        if num_queries is not None:
+            raise ValueError(f"{num_queries} queries are asked of a model that has none, it has two embeddings")
         return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets)
 
 

@@ -179,6 +179,7 @@ class QueryDecoder(nn.Module):
         features: Float[Tensor, "S channels"],
         xyz: Float[Tensor, "S 3"],
         offsets: Int64[Tensor, "offsets"],
+        num_queries: int | None = None,
     ) -> DecoderOutput:
         """Decode the superpoints of a batch.
 
@@ -186,6 +187,7 @@ class QueryDecoder(nn.Module):
             features: of all superpoints of the batch, room after room.
             xyz: mean coordinates in metres.
             offsets: B + 1 of them: room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty.
+            num_queries: the most that a room gets, in the place of M; with superpoint queries only.
 
         Returns:
             The last layer's output; ``aux_outputs`` holds the initial queries' and the earlier layers'.
@@ -202,7 +204,7 @@ class QueryDecoder(nn.Module):
         places, _ = pad_rooms(xyz if votes is None else votes.detach(), sizes)
         memory_position = self.position(places)
         mask_features = self.mask_features(memory + memory_position)
-        x, anchors, tokens = self._start(memory, places, sizes)
+        x, anchors, tokens = self._start(memory, places, sizes, num_queries)
 
         def read_out() -> DecoderOutput:
             y = self.norm(x)
@@ -230,14 +232,20 @@ class QueryDecoder(nn.Module):
         return last
 
     def _start(
-        self, memory: Float[Tensor, "B S width"], places: Float[Tensor, "B S 3"], sizes: list[int]
+        self,
+        memory: Float[Tensor, "B S width"],
+        places: Float[Tensor, "B S 3"],
+        sizes: list[int],
+        num_queries: int | None,
     ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M 3"], Int64[Tensor, "B M"] | None]:
         """Content, anchor and superpoint of the initial queries; learned ones have no superpoint."""
         if isinstance(self.query_content, nn.Embedding):
+            if num_queries not in (None, self.num_queries):
+                raise ValueError(f"{num_queries} queries are asked of a decoder that learned {self.num_queries}")
             content, anchors = self.query_content.weight, self.query_anchor
             return content.expand(len(sizes), -1, -1), anchors.expand(len(sizes), -1, -1), None
         # Every room of a batch gets the same number of queries, so that class logits stay one array.
-        count = min(self.num_queries, *sizes)
+        count = min(self.num_queries if num_queries is None else num_queries, *sizes)
         tokens = torch.stack([choose_spread(room[:size], count) for room, size in zip(places, sizes)])
         rows = tokens[..., None]
         chosen = memory.detach().gather(1, rows.expand(-1, -1, memory.shape[-1]))

@@ -1,4 +1,4 @@
-"""Sums, means and maxima over segments: rows of one tensor gathered by an index, e.g. points to superpoints.
+"""Sums and means over segments: rows of one tensor gathered by an index, e.g. points to superpoints.
 
 Two backends give the same numbers: torch-scatter where it is installed, torch alone otherwise.
 """
@@ -75,36 +75,6 @@ def segment_mean(
     # A safe divisor instead of a masked quotient: the gradient of 0 / 0 would be NaN even where it is not used.
     divisor = torch.where(total == 0, torch.ones_like(total), total)
     return (segment_sum(weighted, index, num_segments, backend=backend) / divisor.view(column)).to(values.dtype)
-
-
-def segment_max(values: Float[Tensor, "N *D"], index: Int64[Tensor, "N"], num_segments: int) -> Float[Tensor, "S *D"]:
-    """Maximum over the rows of each segment; the gradient goes to the first row that attains it.
-
-    Args:
-        values: one row per element; a NaN makes the maximum of its segment NaN.
-        index: segment of each row, 0..num_segments-1, in any order.
-        num_segments: S.
-
-    Returns:
-        One row per segment, 0 where a segment is empty.
-
-    Raises:
-        ValueError: the rows of values and index differ in number.
-    """
-    _check(values, index)
-    shape = (num_segments, *values.shape[1:])
-    if values.numel() == 0:
-        return values.new_zeros(shape)
-    rows = index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
-    # The winner is found without autograd and then gathered: scatter_reduce's own backward is many times slower.
-    with torch.no_grad():
-        highest = values.new_full(shape, -torch.inf).scatter_reduce(0, rows, values, "amax")
-        wins = (values == highest.gather(0, rows)) | values.isnan()
-        number = torch.arange(len(values), device=values.device).view(-1, *[1] * (values.ndim - 1)).expand_as(values)
-        number = torch.where(wins, number, len(values))
-        first = number.new_full(shape, len(values)).scatter_reduce(0, rows, number, "amin")
-    found = values.gather(0, first.clamp(max=len(values) - 1))
-    return torch.where(first < len(values), found, torch.zeros_like(found))
 
 
 def _use_scatter(backend: Backend) -> bool:

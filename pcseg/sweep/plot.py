@@ -1,58 +1,55 @@
 """A sweep as a picture: AP over each key that was varied."""
 
-import io
+import math
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
 from pcseg.sweep.table import Row
+from pcseg.viz.charts import Axis, Line, line_chart
+from pcseg.viz.sheet import Panel, contact_sheet
 
-# Values of a key that span more than this ratio are drawn over their logarithm.
-_LOG_RATIO = 20
+RUN, MEAN = (158, 202, 225), (8, 81, 156)
+LOG_RATIO = 20  # values of a key that span more than this are drawn over their logarithm
 
 
-def draw(rows: Sequence[Row]) -> bytes:
+def draw(rows: Sequence[Row]) -> Image.Image:
     """One panel for each key: every run as a pale dot, the mean of every setting as a dark one.
 
     Args:
         rows: of the sweep; settings that failed are left out.
 
     Returns:
-        A PNG file.
-
-    Raises:
-        ValueError: matplotlib is not installed.
+        The picture, RGB.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("the plot of a sweep needs matplotlib; pip install -e '.[sweep]'") from None
     rows = [row for row in rows if not row.failure]
     keys = list(rows[0].setting) if rows else []
-    figure = Figure(figsize=(4.2 * max(1, len(keys)), 3.4), layout="constrained")
-    for axes, key in zip(figure.subplots(1, max(1, len(keys)), squeeze=False, sharey=True)[0], keys):
-        texts = [row.setting[key] for row in rows]
-        places, labels = _places(texts)
-        for place, row in zip(places, rows):
-            values = [100 * value for value in row.values("ap")]
-            axes.plot([place] * len(values), values, "o", color="#9ecae1", markersize=4)
-        means = sorted((place, 100 * row.mean("ap")) for place, row in zip(places, rows))
-        axes.plot(*zip(*means), "o-" if len(keys) == 1 else "o", color="#08519c", markersize=6)
-        if labels:
-            axes.set_xticks(range(len(labels)), labels)
-        elif min(places) > 0 and max(places) > _LOG_RATIO * min(places):
-            axes.set_xscale("log")
-        axes.set_xlabel(key)
-        axes.set_ylabel("AP")
-        axes.label_outer()
-        axes.grid(alpha=0.3)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
+    panels = [Panel(f"AP over {key}", _chart(rows, key)) for key in keys]
+    nothing = Panel("no run is done", line_chart([]))
+    return contact_sheet([panels or [nothing]], legend=[("one run", RUN), ("mean over seeds", MEAN)])
 
 
-def _places(texts: Sequence[str]) -> tuple[list[float], list[str]]:
-    """Where values stand on the axis: at their number, or, with labels, side by side where one is none."""
+def _chart(rows: Sequence[Row], key: str) -> UInt8[np.ndarray, "H W 3"]:
+    axis, places = _axis([row.setting[key] for row in rows])
+    run_x, run_y = np.array([(at, 100 * ap) for at, row in zip(places, rows) for ap in row.values("ap")]).T
+    mean_x, mean_y = np.array(sorted((at, 100 * row.mean("ap")) for at, row in zip(places, rows))).T
+    mark = "both" if len(rows[0].setting) == 1 else "dots"  # with several keys a place has several means
+    return line_chart([Line(run_x, run_y, RUN, mark="dots"), Line(mean_x, mean_y, MEAN, mark=mark)], x_axis=axis)
+
+
+def _axis(texts: Sequence[str]) -> tuple[Axis, list[float]]:
+    """The axis of a key, and where its values stand there: at their number, or side by side where one is none."""
+    places = [_number(text) for text in texts]
+    if all(map(math.isfinite, places)):
+        return Axis(log=min(places) > 0 and max(places) > LOG_RATIO * min(places)), places
+    names = tuple(dict.fromkeys(texts))
+    return Axis(names=names), [float(names.index(text)) for text in texts]
+
+
+def _number(text: str) -> float:
     try:
-        return [float(text) for text in texts], []
+        return float(text)
     except ValueError:
-        labels = list(dict.fromkeys(texts))
-        return [float(labels.index(text)) for text in texts], labels
+        return math.nan

@@ -6,7 +6,7 @@ Mollon 1999, "Digital video colourmaps for checking the legibility of displays b
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 from numpy.typing import ArrayLike
 
 NO_OBJECT = (214, 217, 222)  # points that belong to no object
@@ -242,8 +242,3 @@ def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
     table = from_oklch(lightness, 0.075 * weight, np.where(steps < 0.5, blue, sand))
     share = (xyz[:, 2] - bottom) / max(float(top - bottom), 1e-6)
     return table[np.clip(share * 255.0, 0, 255).astype(np.int64)]
-
-
-def color_hex(color: Int[np.ndarray, "3"] | UInt8[np.ndarray, "3"] | tuple[int, int, int]) -> str:
-    """A colour as web pages write it, e.g. ``#d6d9de``."""
-    return "#" + "".join(f"{int(part):02x}" for part in color)

@@ -62,6 +62,10 @@ class Layer:
         """The colour of each point."""
         return self.colors[self.ids]
 
+    def point_numbers(self) -> Int32[np.ndarray, "P"]:
+        """The number that the entry of each point has; of predicted objects what `Instances.point_ids` gives."""
+        return np.array([entry.number for entry in self.entries], np.int32)[self.ids]
+
 
 def entry_name(key: str, entry: Entry) -> str:
     """How an entry of a layer is called where it stands alone: objects and superpoints with their number."""

@@ -35,6 +35,7 @@ def room_picture(
     labels: bool = True,
     semantic_row: bool | None = None,
     views: int = 1,
+    layers: Sequence[Layer] | None = None,
 ) -> Image.Image:
     """One sheet about a room: input, true objects, predicted objects; below them classes and mistakes.
 
@@ -57,6 +58,7 @@ def room_picture(
         labels: writes class names on the objects.
         semantic_row: adds the row of classes and mistakes; None adds it where classes or objects were predicted.
         views: 1 for one camera; 2 adds a row from the other side, 3 also one from above.
+        layers: of `scene_layers` with this threshold, where they are made already.
 
     Returns:
         The sheet, RGB.
@@ -66,9 +68,11 @@ def room_picture(
     """
     if not 1 <= views <= 1 + len(_OTHER_VIEWS):
         raise ValueError(f"a sheet has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
-    layers = {layer.key: layer for layer in scene_layers(scene, instances, semantic, classes, threshold)}
+    layers = scene_layers(scene, instances, semantic, classes, threshold) if layers is None else layers
+    by_key = {layer.key: layer for layer in layers}
     camera: dict[str, Any] = {"width": width, "height": height, "cut": cut, "open_front": open_front}
     view = room_view(scene.xyz, azimuth=azimuth, elevation=elevation, **camera)
+    camera["cut"] = view.cut  # found once
     splats = Splats.of_points(scene.xyz)
     raster = rasterize(scene.xyz, width=width, height=height, view=view, splats=splats)
     stuff = frozenset() if classes is None else classes.stuff
@@ -76,17 +80,17 @@ def room_picture(
     def object_row(raster: Raster) -> list[Panel]:
         first = "Input" if scene.rgb is not None else "Input (no colour: by height)"
         row = [Panel(first, raster.paint(input_colors(scene)))]
-        for layer in (layers[key] for key in OBJECT_LAYERS if key in layers):
+        for layer in (by_key[key] for key in OBJECT_LAYERS if key in by_key):
             words = _object_labels(raster, layer, stuff) if labels else ()
             row.append(_panel(raster, layer, _object_title(layer, instances, threshold, classes), words))
         return row
 
     rows = [object_row(raster)]
     if semantic_row is None:
-        semantic_row = semantic is not None or "errors" in layers
+        semantic_row = semantic is not None or "errors" in by_key
     legend: list[tuple[str, tuple[int, int, int]]] = []
     keys = ("errors", "semantic_truth", "semantic_prediction") if len(rows[0]) > 1 or semantic is not None else ()
-    shown = [layers[key] for key in keys if key in layers] if semantic_row else []
+    shown = [by_key[key] for key in keys if key in by_key] if semantic_row else []
     if shown:
         rows.append([_panel(raster, layer, layer.title) for layer in shown])
         legend = _legend(shown, classes)
@@ -95,7 +99,7 @@ def room_picture(
     for name, turned in list(zip(_OTHER_VIEWS, (behind, above)))[: views - 1]:
         other = room_view(scene.xyz, **{**camera, **turned})
         row = object_row(rasterize(scene.xyz, width=width, height=height, view=other, splats=splats))
-        titles = ["Input", *(layers[key].title for key in OBJECT_LAYERS if key in layers)]
+        titles = ["Input", *(by_key[key].title for key in OBJECT_LAYERS if key in by_key)]
         row = [Panel(f"{title}, {name}", panel.image, panel.labels) for title, panel in zip(titles, row)]
         if len(row) == 1:  # a scan alone: its views side by side
             rows[0] += row
@@ -125,7 +129,8 @@ def _object_title(layer: Layer, instances: Instances | None, threshold: float, c
 
 def _object_labels(raster: Raster, layer: Layer, stuff: frozenset[str]) -> tuple[Label, ...]:
     """Class names in the middle of what is seen of each object, surfaces left out."""
-    pixels = raster.index[:: raster.supersampling, :: raster.supersampling]
+    step = 2 * raster.supersampling  # every second pixel of the picture tells where an object is
+    pixels = raster.index[::step, ::step]
     y, x = np.nonzero(pixels >= 0)
     ids = layer.ids[pixels[y, x]]
     order, starts = sorted_rows(ids)
@@ -139,7 +144,7 @@ def _object_labels(raster: Raster, layer: Layer, stuff: frozenset[str]) -> tuple
         xs, ys = x[start:stop], y[start:stop]
         middle = np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2)  # a pixel that is the object's
         score = "" if entry.score is None else f" {entry.score:.2f}"
-        labels.append(Label(float(xs[middle]), float(ys[middle]), entry.name + score, float(stop - start)))
+        labels.append(Label(2.0 * xs[middle], 2.0 * ys[middle], entry.name + score, float(stop - start)))
     return tuple(labels)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from pcseg.ops.voxelize import voxelize
+from pcseg.viz.splat_kernels import cell_covariances, take_cells
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,11 @@ def _cell_planes(xyz: np.ndarray, size: float, bend: float) -> tuple[np.ndarray,
         origin = (low - shift * size).astype(np.float32)
         grid = voxelize(xyz, size, origin=origin)
         cell, counts = grid.point_to_voxel, grid.counts
-        mean = np.stack([np.bincount(cell, xyz[:, k]) for k in range(3)], axis=1) / counts[:, None]
-        centred = xyz - mean[cell]
-        covariance = np.empty((len(counts), 3, 3))
-        for i in range(3):
-            for j in range(i, 3):
-                covariance[:, i, j] = covariance[:, j, i] = np.bincount(cell, centred[:, i] * centred[:, j]) / counts
+        covariance = cell_covariances(xyz, cell, len(counts))
         roughness, direction = np.full(len(counts), np.inf), np.zeros((len(counts), 3))
         enough = np.flatnonzero(counts >= 8)
         values, vectors = np.linalg.eigh(covariance[enough])
         roughness[enough] = values[:, 0] / np.maximum(values[:, 1], 1e-12)
         direction[enough] = vectors[:, :, 0]
-        np.maximum(most, counts[cell], out=most)
-        better = roughness[cell] < flattest
-        flattest[better] = roughness[cell[better]]
-        normal[better] = direction[cell[better]]
+        take_cells(cell, counts, roughness, direction, most, flattest, normal)
     return most, normal, flattest < bend

@@ -1,14 +1,22 @@
 """Where the files of a prediction go, and what they are painted with."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from plyfile import PlyData
 
-from pcseg.engine.prediction_files import SUFFIXES, add_suffix, prediction_targets, write_painted_ply
+from pcseg.engine.prediction_files import (
+    SUFFIXES,
+    add_suffix,
+    prediction_targets,
+    write_painted_ply,
+    write_prediction,
+)
 from pcseg.labels import S3DIS
 from pcseg.structures import Instances, Scene
+from pcseg.viz.layers import Layer, scene_layers
 
 
 def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
@@ -51,3 +59,30 @@ def test_points_are_painted_by_object_then_by_class_then_as_they_are(tmp_path: P
     np.testing.assert_array_equal(_colors(path), S3DIS.color_table()[semantic])
     write_painted_ply(path, scene, None, None, S3DIS)
     np.testing.assert_array_equal(_colors(path), scene.rgb)
+
+
+def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once_each(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def count(*args: Any, **options: Any) -> list[Layer]:
+        made.append(args)
+        return scene_layers(*args, **options)
+
+    for module in ("pcseg.engine.prediction_files", "pcseg.viz.render", "pcseg.viz.html"):
+        monkeypatch.setattr(f"{module}.scene_layers", count)
+    superpoint = np.sort(rng.integers(0, 12, 300)).astype(np.int32)
+    superpoint = np.unique(superpoint, return_inverse=True)[1].astype(np.int32)
+    scene = Scene("a", rng.random((300, 3), np.float32), superpoint=superpoint)
+    masks = rng.random((3, superpoint.max() + 1)) < 0.5
+    masks[0, 0] = True
+    objects = Instances(masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), superpoint)
+    shown = write_prediction(tmp_path / "a", scene, objects, np.zeros(300, np.int32), S3DIS)
+    assert len(made) == 2, "one for what scores enough, one for the page, which holds all objects"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
+    ids = np.load(tmp_path / "a.ids.npy")
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, objects.point_ids(0.5))
+    np.testing.assert_array_equal(PlyData.read(tmp_path / "a.ply")["vertex"].data["scalar_instance"], ids)
+    assert len((tmp_path / "a.instances.csv").read_text().splitlines()) == 1 + shown == 1 + len(np.unique(ids[ids > 0]))

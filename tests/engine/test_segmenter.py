@@ -28,7 +28,7 @@ class FindsRed(InfluencerFormer):
         self.weight = nn.Parameter(torch.zeros(1))
         self.sizes: list[int] = []
 
-    def forward(self, batch: SceneBatch) -> DecoderOutput:
+    def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput:
         self.sizes.append(len(batch.voxel_coords))
         num = len(batch.superpoint_xyz)
         red = torch.zeros(num).index_add(0, batch.pair_superpoint, batch.voxel_features[batch.pair_voxel, 0])

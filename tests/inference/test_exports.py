@@ -36,7 +36,7 @@ def objects(scene: Scene, rng: np.random.Generator) -> Instances:
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 def test_table_is_what_the_ids_measure(scene: Scene, objects: Instances, threshold: float) -> None:
     ids = objects.point_ids(threshold)
-    table = object_table(scene, objects, threshold)
+    table = object_table(scene, objects, ids)
     assert table.ids.tolist() == sorted(set(ids.tolist()) - {0})
     assert 4 not in table.ids, "nothing is left of the one that lies under a better one"
     assert (5 in table.ids) == (threshold == 0)
@@ -53,29 +53,31 @@ def test_table_is_what_the_ids_measure(scene: Scene, objects: Instances, thresho
 
 def test_table_of_points_that_stand_at_one_place_has_no_volume() -> None:
     scene = Scene("dot", np.ones((3, 3), np.float32))
-    table = object_table(scene, Instances(np.ones((1, 3), np.bool_), np.array([2]), np.array([0.5])))
+    one = Instances(np.ones((1, 3), np.bool_), np.array([2]), np.array([0.5]))
+    table = object_table(scene, one, one.point_ids())
     assert (table.volumes.tolist(), table.num_points.tolist()) == ([0.0], [3])
 
 
 def test_no_objects(scene: Scene, tmp_path: Path) -> None:
     none = Instances(np.zeros((0, 23), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32), scene.superpoint)
-    assert len(object_table(scene, none)) == 0
-    write_csv(tmp_path / "a.csv", scene, none, S3DIS)
+    assert len(object_table(scene, none, none.point_ids())) == 0
+    write_csv(tmp_path / "a.csv", scene, none, none.point_ids(), S3DIS)
     assert (tmp_path / "a.csv").read_text() == ",".join(COLUMNS) + "\n"
-    write_ply(tmp_path / "a.ply", scene, none, None, np.zeros((400, 3), np.uint8))
+    write_ply(tmp_path / "a.ply", scene, (none, none.point_ids()), None, np.zeros((400, 3), np.uint8))
     vertex = PlyData.read(tmp_path / "a.ply")["vertex"].data
     assert not vertex["scalar_instance"].any()
     assert not vertex["scalar_score"].any()
 
 
 def test_csv(scene: Scene, objects: Instances, tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", scene, objects, S3DIS, threshold=0.5)
+    ids = objects.point_ids(0.5)
+    write_csv(tmp_path / "a.csv", scene, objects, ids, S3DIS)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    table = object_table(scene, objects, 0.5)
+    table = object_table(scene, objects, ids)
     assert [row["class"] for row in rows] == ["chair", "table", "clutter"]
     assert [int(row["id"]) for row in rows] == table.ids.tolist()
-    assert sum(int(row["points"]) for row in rows) == np.count_nonzero(objects.point_ids(0.5))
+    assert sum(int(row["points"]) for row in rows) == np.count_nonzero(ids)
     for row, low, volume in zip(rows, table.low, table.volumes):
         assert [float(row[f"min_{axis}"]) for axis in "xyz"] == pytest.approx(low.tolist(), abs=1e-4)
         assert float(row["volume"]) == pytest.approx(volume, abs=1e-4)
@@ -83,7 +85,7 @@ def test_csv(scene: Scene, objects: Instances, tmp_path: Path) -> None:
 
 def test_class_names_with_commas_and_quotes(scene: Scene, objects: Instances, tmp_path: Path) -> None:
     classes = S3DIS.from_dict({"names": ['a, "b"', *S3DIS.names[1:]]}, "test", "mine")
-    write_csv(tmp_path / "a.csv", scene, objects, classes)
+    write_csv(tmp_path / "a.csv", scene, objects, objects.point_ids(), classes)
     with (tmp_path / "a.csv").open(newline="") as file:
         assert 'a, "b"' in {row["class"] for row in csv.DictReader(file)}
 
@@ -91,13 +93,13 @@ def test_class_names_with_commas_and_quotes(scene: Scene, objects: Instances, tm
 def test_ply(scene: Scene, objects: Instances, tmp_path: Path, rng: np.random.Generator) -> None:
     colors = rng.integers(0, 256, (400, 3)).astype(np.uint8)
     semantic = rng.integers(-1, 13, 400).astype(np.int32)
-    write_ply(tmp_path / "a.ply", scene, objects, semantic, colors, threshold=0.5)
+    ids = objects.point_ids(0.5)
+    write_ply(tmp_path / "a.ply", scene, (objects, ids), semantic, colors)
     data = PlyData.read(tmp_path / "a.ply")
     assert (data.text, data.byte_order) == (False, "<")
     vertex = data["vertex"].data
     np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), scene.xyz)
     np.testing.assert_array_equal(np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1), colors)
-    ids = objects.point_ids(0.5)
     np.testing.assert_array_equal(vertex["scalar_instance"], ids)
     np.testing.assert_array_equal(vertex["quality"], ids)
     np.testing.assert_array_equal(vertex["scalar_semantic"], semantic)
@@ -121,7 +123,7 @@ def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(scene
 def test_open3d_reads_points_colours_and_scalars(scene: Scene, objects: Instances, tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d", exc_type=ImportError)
     colors = np.tile(np.array([[255, 0, 51]], np.uint8), (400, 1))
-    write_ply(tmp_path / "a.ply", scene, objects, None, colors, threshold=0.5)
+    write_ply(tmp_path / "a.ply", scene, (objects, objects.point_ids(0.5)), None, colors)
     cloud = open3d.io.read_point_cloud(str(tmp_path / "a.ply"))
     np.testing.assert_array_equal(np.asarray(cloud.points, np.float32), scene.xyz)
     np.testing.assert_allclose(np.asarray(cloud.colors)[0], [1, 0, 0.2])

@@ -36,6 +36,17 @@ def test_rooms_of_a_batch_do_not_see_each_other(queries: str) -> None:
     torch.testing.assert_close(together["pred_logits"][0], alone["pred_logits"][0], rtol=1e-4, atol=1e-5)
 
 
+def test_queries_that_start_at_superpoints_may_be_more_than_in_training() -> None:
+    decoder = _decoder().eval()
+    features, xyz, offsets = _input([9, 7])
+    outputs = decoder(features, xyz, offsets, 7)
+    assert [m.shape for m in outputs["pred_masks"]] == [(9, 7), (7, 7)]
+    as_trained = decoder(features, xyz, offsets, 6)
+    torch.testing.assert_close(as_trained["pred_masks"], decoder(features, xyz, offsets)["pred_masks"])
+    with pytest.raises(ValueError, match="7 queries are asked of a decoder that learned 6"):
+        _decoder(queries="learned")(features, xyz, offsets, 7)
+
+
 def test_every_weight_learns() -> None:
     decoder = _decoder(queries="learned")
     outputs = decoder(*_input([9, 7]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pcseg.ops.segment import HAVE_TORCH_SCATTER, segment_max, segment_mean, segment_sum
+from pcseg.ops.segment import HAVE_TORCH_SCATTER, segment_mean, segment_sum
 from tests.reference import segment_loop
 
 BACKENDS = [
@@ -32,20 +32,12 @@ def test_sum_and_mean_are_those_of_a_loop(backend: str, shape: tuple[int, ...]) 
     assert (weighted[[1, 2, 5]] == 0).all()
 
 
-@pytest.mark.parametrize("shape", [(10,), (10, 3)])
-def test_max_is_that_of_a_loop(shape: tuple[int, ...]) -> None:
-    values = -torch.rand(shape) - 1
-    torch.testing.assert_close(segment_max(values, INDEX, 6), segment_loop.segment_max(values, INDEX, 6))
-    assert (segment_max(values, INDEX, 6)[[1, 5]] == 0).all()
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradients_are_right(backend: str) -> None:
     values = torch.randn(10, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(10, dtype=torch.float64).add(0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: segment_sum(v, INDEX, 6, backend=backend), values)
     assert torch.autograd.gradcheck(lambda v, w: segment_mean(v, INDEX, 6, w, backend=backend), (values, weights))
-    assert torch.autograd.gradcheck(lambda v: segment_max(v, INDEX, 6), values)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -55,25 +47,12 @@ def test_a_segment_without_weight_has_no_nan_in_its_gradient(backend: str) -> No
     assert (values.grad == 0).all()
 
 
-def test_max_sends_the_gradient_of_a_tie_to_the_first_row() -> None:
-    values = torch.tensor([1.0, 2.0, 2.0], requires_grad=True)
-    segment_max(values, torch.tensor([0, 0, 0]), 1).sum().backward()
-    assert values.grad.tolist() == [0, 1, 0]
-
-
-def test_max_does_not_hide_a_nan() -> None:
-    result = segment_max(torch.tensor([1.0, torch.nan, 3.0]), torch.tensor([0, 0, 1]), 2)
-    assert result[0].isnan()
-    assert result[1] == 3
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_gives_zeros(backend: str) -> None:
     values, index = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     for result in (
         segment_sum(values, index, 3, backend=backend),
         segment_mean(values, index, 3, backend=backend),
-        segment_max(values, index, 3),
     ):
         assert result.shape == (3, 4)
         assert (result == 0).all()

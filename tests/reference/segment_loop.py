@@ -22,11 +22,3 @@ def segment_mean(values: Tensor, index: Tensor, num_segments: int, weights: Tens
         else:
             rows.append(sum(values[i] * weights[i] for i in mine) / total)
     return torch.stack(rows)
-
-
-def segment_max(values: Tensor, index: Tensor, num_segments: int) -> Tensor:
-    rows = []
-    for segment in range(num_segments):
-        mine = values[index == segment]
-        rows.append(mine.max(dim=0).values if len(mine) else torch.zeros_like(values[:1].sum(0)))
-    return torch.stack(rows)

@@ -9,28 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from plyfile import PlyData, PlyElement
 
-from pcseg import config as cfg
 from pcseg import load_model
-from pcseg.build import build_model
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.synthetic import make_room
-from pcseg.engine.checkpoint import save_checkpoint
 from pcseg.engine.prediction_files import SUFFIXES
 from pcseg.inference.result_file import load_result
-from pcseg.labels import class_set
 from pcseg.ops.voxelize import voxelize
 from pcseg.structures import Scene
+from tests.tools.small_model import fresh_checkpoint
 
-RECIPE = """
-data: {root: rooms, classes: CLASSES, voxel_size: 0.15, features: [FEATURES]}
-model:
-  unet: {channels: [8, 16], blocks_per_level: 1}
-  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 20, mask_activation: sigmoid}
-inference: {min_points: 20}
-"""
 OPTIONS = asdict(SuperpointOptions(max_superpoints=200))
 Run = Callable[..., tuple[int, str, str]]
 
@@ -38,14 +27,10 @@ Run = Callable[..., tuple[int, str, str]]
 def _checkpoint(
     path: Path, *, classes: str = "s3dis", features: str = "rgb, xyz", superpoints: dict[str, Any] | None = OPTIONS
 ) -> Path:
-    """A checkpoint as training writes it, of a model that has not been trained."""
-    text = RECIPE.replace("CLASSES", classes).replace("FEATURES", features)
-    torch.manual_seed(0)
-    model = build_model(cfg.loads(text), class_set(classes))
-    save_checkpoint(
-        path, config=text, classes=class_set(classes).to_dict(), model=model.state_dict(), superpoints=superpoints
+    changes = ("model.decoder.mask_activation=sigmoid", "inference.min_points=20")
+    return fresh_checkpoint(
+        path, f"data.classes={classes}", f"data.features=[{features}]", *changes, superpoints=superpoints
     )
-    return path
 
 
 @pytest.fixture(scope="module")

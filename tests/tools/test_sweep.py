@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("optuna")
-pytest.importorskip("matplotlib")
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE = shlex.join([sys.executable, "-S", str(ROOT / "tests" / "sweep" / "fake_train.py")])

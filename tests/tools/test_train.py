@@ -15,17 +15,16 @@ from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import Source, write_room
 from pcseg.data.synthetic import make_room
 from pcseg.engine.prediction_files import SUFFIXES
+from tests.tools.small_model import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SUPERPOINTS = SuperpointOptions(max_superpoints=1000)
-RECIPE = """
-data: {root: ROOMS, classes: s3dis, train: ["Area_[12]_*"], val: ["Area_3_*"], voxel_size: 0.15, features: [rgb, xyz]}
-model:
-  unet: {channels: [8, 16], blocks_per_level: 1}
-  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 20, queries: superpoint}
-augment: [{name: flip}, {name: rotate}]
-optimizer: {lr: 1e-3}
-train: {steps: 6, batch_size: 2, checkpoint_every: 3, ema_decay: 0.9}
+RECIPE = f"""
+base: {SMALL}
+data: {{root: ROOMS, train: ["Area_[12]_*"], val: ["Area_3_*"]}}
+augment: [{{name: flip}}, {{name: rotate}}]
+optimizer: {{lr: 1e-3}}
+train: {{steps: 6, batch_size: 2, checkpoint_every: 3, ema_decay: 0.9}}
 """
 
 

@@ -6,7 +6,6 @@ import pytest
 from pcseg.labels import S3DIS, SCANNET20, ClassSet
 from pcseg.viz.colours import (
     class_colors,
-    color_hex,
     distinct_colors,
     from_oklch,
     height_colors,
@@ -103,8 +102,3 @@ def test_height_colours() -> None:
     lightness = oklab(height_colors(xyz))[:, 0]
     assert (np.diff(lightness) > -0.01).all()
     assert lightness[-1] - lightness[0] > 0.3
-
-
-def test_hex() -> None:
-    assert color_hex((0, 171, 255)) == "#00abff"
-    assert color_hex(np.array([1, 2, 3], np.uint8)) == "#010203"

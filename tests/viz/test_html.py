@@ -89,10 +89,6 @@ def _read(text: str) -> _Content:
     return _Content(meta, xyz, rgb, normal, ids)
 
 
-def _sorted(xyz: np.ndarray) -> np.ndarray:
-    return np.lexsort(np.round(xyz * 500).astype(np.int64).T)
-
-
 def test_round_trip(room: Scene, predicted: Instances) -> None:
     content = _read(page_text(room, predicted, room.semantic, S3DIS))
     distance = np.abs(content.xyz[:, None, 0] - room.xyz[None, :200, 0])  # a few points are looked up by hand

@@ -25,6 +25,12 @@ def test_all_layers(room: Scene, predicted: Instances) -> None:
         assert [entry.num_points for entry in layer.entries] == sizes.tolist()
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.8])
+def test_numbers_of_points_are_the_ids_of_objects(room: Scene, predicted: Instances, threshold: float) -> None:
+    layer = _by_key(scene_layers(room, predicted, None, S3DIS, threshold))["prediction"]
+    np.testing.assert_array_equal(layer.point_numbers(), predicted.point_ids(threshold))
+
+
 def test_matched_predictions_have_the_colour_of_the_truth(room: Scene, predicted: Instances) -> None:
     layers = _by_key(scene_layers(room, predicted, None, S3DIS))
     truth, prediction = layers["truth"], layers["prediction"]

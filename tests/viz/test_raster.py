@@ -10,6 +10,7 @@ import pytest
 from pcseg.structures import Scene
 from pcseg.viz.raster import BACKGROUND, rasterize, render_points, room_view
 from pcseg.viz.render_kernels import fill_holes, paint, shrink, smooth_depth, splat
+from pcseg.viz.splat_kernels import cell_covariances, take_cells
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View, near_walls
 
@@ -134,6 +135,24 @@ def test_spacing_and_normals(rng: np.random.Generator) -> None:
     plane[:1000, :2] /= 20  # denser there
     spacing = Splats.of_points(plane).spacing
     assert np.median(spacing[:1000]) < 0.6 * np.median(spacing[1000:])
+
+
+def test_cells_agree_with_numpy(rng: np.random.Generator) -> None:
+    xyz = rng.normal(0, 1, (300, 3)).astype(np.float32) * np.float32([1, 0.1, 0.01]) + np.float32(40)
+    cell = np.append(rng.integers(0, 9, 299), 9).astype(np.int32)  # the last cell has one point
+    found = cell_covariances(xyz, cell, 10)
+    for index in range(10):
+        np.testing.assert_allclose(found[index], np.cov(xyz[cell == index].T.astype(float), bias=True), atol=1e-9)
+    counts = np.bincount(cell)
+    roughness, direction = rng.random(10), rng.normal(0, 1, (10, 3))
+    most, flattest, normal = np.full(300, 31), np.full(300, 0.5), np.ones((300, 3), np.float32)
+    take_cells(cell, counts, roughness, direction, most, flattest, normal)
+    better = roughness[cell] < 0.5
+    assert better.any()
+    assert not better.all()
+    np.testing.assert_array_equal(most, np.maximum(counts[cell], 31))
+    np.testing.assert_array_equal(flattest, np.where(better, roughness[cell], 0.5))
+    np.testing.assert_allclose(normal, np.where(better[:, None], direction[cell], 1), rtol=1e-6)
 
 
 def test_holes_close_and_edges_stay() -> None:

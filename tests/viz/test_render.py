@@ -8,6 +8,7 @@ from PIL import Image
 
 from pcseg.labels import S3DIS, SCANNET20
 from pcseg.structures import Instances, Scene
+from pcseg.viz.layers import scene_layers
 from pcseg.viz.render import room_picture
 from pcseg.viz.sheet import Label, Panel, contact_sheet, save_png
 
@@ -52,6 +53,13 @@ def test_sheets_show_the_room(room: Scene, predicted: Instances) -> None:
     assert strong[:, 200:].sum() > 500, "table and chair have strong colours"
     text = np.asarray(room_picture(room, predicted, None, S3DIS, labels=True, **SMALL)).astype(int)
     assert (text != image).any(), "names stand on the objects"
+
+
+def test_layers_that_are_made_already(room: Scene, predicted: Instances) -> None:
+    parts = (room, predicted, room.semantic, S3DIS)
+    layers = scene_layers(*parts, threshold=0.8)
+    given = room_picture(*parts, threshold=0.8, layers=layers, **SMALL)
+    np.testing.assert_array_equal(np.asarray(given), np.asarray(room_picture(*parts, threshold=0.8, **SMALL)))
 
 
 def test_no_predictions(room: Scene) -> None:

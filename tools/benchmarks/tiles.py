@@ -16,7 +16,8 @@ from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
-from tools.benchmarks.plot import log_log_plot
+from pcseg.viz.charts import Axis, Line, line_chart, line_color
+from pcseg.viz.sheet import Panel, contact_sheet, save_png
 
 ROOM_POINTS = 100_000
 _SPACING = 8.0  # metres from one room to the next
@@ -94,19 +95,19 @@ def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
 
 def plot_tiles(result: dict[str, Any], path: Path) -> None:
     """Seconds and peak memory against points, beside a line of equal cost a point."""
-    points = [float(key) for key in result]
-    seconds = [found["seconds"] for found in result.values()]
-    log_log_plot(
-        path,
-        points,
-        {
-            "CPU seconds": seconds,
-            "the same cost for each point as in the largest": [seconds[-1] * p / points[-1] for p in points],
-            "peak memory, MB": [found["peak_mb"] for found in result.values()],
-        },
-        title="A floor in tiles",
-        x_name="points",
-    )
+    points = np.array([float(key) for key in result])
+    seconds = np.array([found["seconds"] for found in result.values()])
+    memory = np.array([found["peak_mb"] for found in result.values()])
+    linear = seconds[-1] * points / points[-1]
+    lines = {
+        "the same cost for each point as in the largest": Line(points, linear, (153, 153, 153)),
+        "CPU seconds": Line(points, seconds, line_color(0), mark="both"),
+        "peak memory, MB": Line(points, memory, line_color(1), mark="both"),
+    }
+    log = Axis(log=True)
+    chart = line_chart([*lines.values()], width=640, height=420, x_axis=log, y_axis=log)
+    legend = [(name, line.color) for name, line in lines.items()]
+    save_png(path, contact_sheet([[Panel("over points", chart)]], title="A floor in tiles", legend=legend))
 
 
 def _peak_mb() -> float:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pcseg.viz.curves import Line, line_chart, line_color, ticks
+from pcseg.viz.charts import Axis, Line, line_chart, line_color, log_ticks, ticks
 
 BLUE = (0, 114, 178)
 
@@ -62,3 +62,40 @@ def test_outliers_of_a_faint_line_leave_the_chart() -> None:
 
 def test_colors_repeat() -> None:
     assert line_color(0) == line_color(7) != line_color(1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.3, 0.9, [2, 3, 4, 5, 6, 7]),
+        (-2.0, 0.0, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]),
+        (-1.5, 3.2, [0.1, 1, 10, 100, 1000]),
+    ],
+)
+def test_ticks_over_the_logarithm(low: float, high: float, expected: list[float]) -> None:
+    np.testing.assert_allclose(log_ticks(low, high, 5), expected)
+
+
+def test_powers_are_straight_over_logarithms() -> None:
+    x = np.array([1.0, 10.0, 100.0, 1000.0])
+    axis = Axis(log=True)
+    rows, columns = _colored(line_chart([Line(x, x**2)], width=300, height=200, x_axis=axis, y_axis=axis)).T
+    assert np.corrcoef(rows, columns)[0, 1] < -0.999
+    with pytest.raises(ValueError, match="logarithmic axis takes values above zero only, got 0"):
+        line_chart([Line(x, x - 1)], y_axis=axis)
+    assert line_chart([Line(x[:1], x[:1])], x_axis=axis, y_axis=axis).shape == (320, 480, 3), "one value"
+
+
+def test_dots_are_whole_and_not_joined() -> None:
+    x = np.array([0.0, 1.0, 2.0])
+    dots, both = (line_chart([Line(x, x, mark=mark)], width=300, height=200) for mark in ("dots", "both"))
+    assert len(np.unique(_colored(dots)[:, 1])) == 3 * 8, "three dots of eight pixels"
+    assert len(np.unique(_colored(both)[:, 1])) > 200, "and a line from the first to the last"
+
+
+def test_names_in_the_place_of_numbers() -> None:
+    x = np.array([0.0, 1.0])
+    axis = Axis(names=("dual", "none"))
+    columns = _colored(line_chart([Line(x, x, mark="dots")], width=300, height=200, x_axis=axis))[:, 1]
+    assert columns.max() < 260, "half a step from the right end"
+    assert columns.min() > 60, "half a step from the left end"

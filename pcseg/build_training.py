@@ -1,0 +1,104 @@
+"""From a recipe to what training needs besides model and criterion: optimizer, rate, loader, and who watches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pcseg import build
+from pcseg import config as cfg
+from pcseg.data.dataset import RoomDataset
+from pcseg.data.sampler import VisitSampler
+from pcseg.engine.distributed import ALONE, Processes
+from pcseg.engine.loading import load_batches
+from pcseg.engine.schedule import rate_at
+from pcseg.engine.stepper import Stepper
+from pcseg.engine.watch import Watch
+from pcseg.engine.writers import TensorBoardWriter, WandbWriter, Writer
+from pcseg.structures import SceneBatch
+
+
+def build_stepper(config: cfg.Config, model: nn.Module, processes: Processes = ALONE) -> Stepper:
+    """Criterion and optimizer around a model, on the model's device."""
+    parameters = list(model.parameters())
+    return Stepper(
+        model,
+        build.build_criterion(config),
+        torch.optim.AdamW(
+            parameters,
+            lr=config.optimizer.lr,
+            weight_decay=config.optimizer.weight_decay,
+            fused=parameters[0].device.type == "cuda",
+        ),
+        clip_norm=config.optimizer.clip_norm,
+        deep_supervision=config.criterion.weights.aux_layers,
+        precision=config.train.precision,
+        processes=processes,
+    )
+
+
+def build_rate(config: cfg.Config) -> Callable[[int], float]:
+    """The learning rate of each step, counted from 0."""
+    settings = config.optimizer
+    return partial(
+        rate_at, lr=settings.lr, schedule=settings.schedule, num_steps=config.train.steps, warmup=settings.warmup
+    )
+
+
+def build_loader(
+    config: cfg.Config, rooms: RoomDataset, start: int = 0, processes: Processes = ALONE
+) -> Iterator[SceneBatch]:
+    """The batches of this process, `train.accumulate` of them for each step.
+
+    Args:
+        config: the recipe.
+        rooms: to train on.
+        start: steps that are done.
+        processes: that share the rooms of each step; all of them must call this.
+    """
+    settings = config.train
+    sampler = VisitSampler(
+        len(rooms),
+        settings.batch_size,
+        settings.steps,
+        seed=settings.seed,
+        start=start,
+        rank=processes.rank,
+        world=processes.world,
+        parts=settings.accumulate,
+        num_voxels=_num_voxels(rooms, processes) if settings.max_voxels else None,
+        max_voxels=settings.max_voxels,
+    )
+    return load_batches(rooms, sampler, settings.num_workers)
+
+
+def build_watch(config: cfg.Config, folder: Path, step: int, device: torch.device) -> Watch:
+    """Who shows and keeps the numbers of a run.
+
+    Args:
+        config: the recipe.
+        folder: of the run.
+        step: last step that is done.
+        device: whose memory is shown.
+
+    Raises:
+        ValueError: a package that the recipe asks for is not installed.
+    """
+    writers: list[Writer] = []
+    if config.train.tensorboard:
+        writers.append(TensorBoardWriter(folder / "tensorboard", step))
+    if config.train.wandb:
+        writers.append(WandbWriter(config.train.wandb, folder, asdict(config)))
+    return Watch(folder, num_steps=config.train.steps, step=step, device=device, writers=writers)
+
+
+def _num_voxels(rooms: RoomDataset, processes: Processes) -> list[int]:
+    """Voxels of each room, counted by all processes together."""
+    num_voxels: dict[int, int] = {}
+    share = processes.share(len(rooms))
+    for part in processes.gather({room: rooms.num_voxels(room) for room in share}):
+        num_voxels |= part
+    return [num_voxels[room] for room in range(len(rooms))]

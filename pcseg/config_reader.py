@@ -1,0 +1,170 @@
+"""From YAML to frozen dataclasses and back; any dataclass is a schema, and no key is known here."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A mistake in a recipe or an override; the message names the file and the key."""
+
+
+def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+    """Read a file, the files it is based on, and overrides.
+
+    Args:
+        schema: dataclass of dataclasses; a field of several kinds is a union of dataclasses with a literal ``kind``,
+            the default first.
+        path: YAML; its key ``base`` names a file, relative to this one, whose values it changes.
+        overrides: ``a.b=value``, the value in YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or a value is not of the schema.
+    """
+    tree = _read_tree(path)
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {item!r} must look like key=value, as in optimizer.lr=0.001")
+        change: Any = yaml.safe_load(text)
+        for part in reversed(key.split(".")):
+            change = {part: change}
+        tree = _merge(tree, change)
+    try:
+        return _build(schema, tree, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def from_text(schema: type[T], text: str) -> T:
+    """What `to_text` wrote.
+
+    Raises:
+        ConfigError: a key or a value is not of the schema.
+    """
+    return _build(schema, yaml.safe_load(text), "")
+
+
+def to_text(config: object) -> str:
+    """A dataclass with all its values as YAML; `from_text` reads it back unchanged."""
+    return yaml.safe_dump(_plain(config), sort_keys=False)
+
+
+def differences(before: object, now: object) -> dict[str, str]:
+    """What two dataclasses do not share: dotted keys, each with a text as "optimizer.lr was 0.001, is 0.002"."""
+    old, new = dict(_values(_plain(before), "")), dict(_values(_plain(now), ""))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return {key: f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}" for key in keys}
+
+
+def _values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _values(part, _join(where, key))
+    else:
+        yield where, value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the recipe: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
+    base = tree.pop("base", None)
+    return tree if base is None else _merge(_read_tree(path.parent / base), tree)
+
+
+def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    both = dict(old)
+    for key, value in new.items():
+        kept = both.get(key)
+        both[key] = value
+        if isinstance(value, dict) and isinstance(kept, dict):
+            # Another kind has other keys: nothing of the old one carries over.
+            kind = kept.get("kind")
+            both[key] = _merge(kept, value) if value.get("kind", kind) == kind else value
+    return both
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _build_union(args, value, where)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(map(str, args))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_build(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping, got {value!r}")
+        return {str(k): _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text, people mean a number
+        try:
+            return float(value)
+        except ValueError:
+            raise ConfigError(f"{where} must be a number, got {value!r}") from None
+    if type(value) is not kind:
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+    return value
+
+
+def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    by_kind = {get_args(typing.get_type_hints(o)["kind"])[0]: o for o in options}
+    first = next(iter(by_kind))  # the default
+    name = value.get("kind", first) if isinstance(value, dict) else None
+    if name not in by_kind:
+        raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
+    return _build_dataclass(by_kind[name], value, where)
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where or 'the recipe'} must be a mapping, got {value!r}")
+    hints = typing.get_type_hints(kind)
+    for key in value:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
+            raise ConfigError(f"unknown key {_join(where, key)!r}; {hint}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{_join(where, missing[0])} is missing")
+    return kind(**{k: _build(hints[k], v, _join(where, k)) for k, v in value.items()})
+
+
+def _join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)

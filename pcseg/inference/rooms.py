@@ -1,0 +1,63 @@
+"""Rooms of a floor, told apart by their walls, so that each is predicted as the rooms of training were: alone."""
+
+import numpy as np
+from jaxtyping import Float32, Int32
+from scipy import ndimage
+
+_CELL = 0.1  # metres, of the plan; larger where points are sparse
+_LARGEST_CELL = 0.3  # with which doors are still seen
+_LAYER = 0.25  # metres, of height
+_WALL_HEIGHT = 1.8  # metres above the floor that a wall reaches at least
+_WALL_FILL = 0.6  # share of the layers under its top in which a wall has points
+_DOOR = 1.1  # metres: what is narrower leads from one room to the next
+_LEAST_CORE = 0.5  # square metres that are left of a room where its rim of half a door is taken away
+_MAX_CELLS = 1 << 24  # of the plan times layers; with outliers that far away a scan is one room
+
+
+def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
+    """The room of each point, by the plan of one storey.
+
+    The plan is cut into cells; those filled from the floor up are walls. Middles of the space between them, half a
+    door away from any wall, are the seeds, from which the rooms grow until they meet: in doors and within walls.
+
+    Args:
+        xyz: coordinates in metres, z up; at least one point.
+
+    Returns:
+        0..R-1, all of them; 0 everywhere where one room was found, or none.
+
+    Source:
+        Morphological room segmentation, Bormann et al. 2016, "Room segmentation: survey, implementation, and
+        analysis", section III.A, on a plan that is made from the points.
+    """
+    low = xyz.min(axis=0)
+    low[2] = np.quantile(xyz[:, 2], 0.005)
+    area = float(np.ptp(xyz[:, 0])) * float(np.ptp(xyz[:, 1]))
+    size = max(_CELL, 3 * np.sqrt(area / len(xyz)))
+    sizes = np.array([size, size, _LAYER])
+    shape = (np.floor((xyz.max(axis=0) - low) / sizes) + 3).astype(np.int64)  # the plan gets a free rim
+    if size > _LARGEST_CELL or shape.prod() > _MAX_CELLS:
+        return np.zeros(len(xyz), np.int32)
+    x, y = (((xyz[:, axis] - low[axis]) / size).astype(np.int64) + 1 for axis in range(2))
+    cell = x * shape[1] + y
+    del x, y  # of a large scan much
+    filled = np.zeros((shape[0] * shape[1], shape[2]), np.bool_)
+    filled[cell, np.maximum((xyz[:, 2] - low[2]) / _LAYER, 0).astype(np.int64)] = True
+    seen = filled.any(axis=1)
+    top = shape[2] - filled[:, ::-1].argmax(axis=1)  # layers up to the highest with a point
+    walls = (top * _LAYER > _WALL_HEIGHT) & (filled.sum(axis=1) >= _WALL_FILL * top)
+    plan = (int(shape[0]), int(shape[1]))
+    space = ndimage.binary_closing(seen.reshape(plan)) & ~walls.reshape(plan)
+    distance = ndimage.distance_transform_edt(space, sampling=size)
+    seeds, num = ndimage.label(distance > _DOOR / 2)
+    large = np.bincount(seeds.ravel(), minlength=num + 1) * size**2 >= _LEAST_CORE
+    large[0] = False
+    if large.sum() < 2:
+        return np.zeros(len(xyz), np.int32)
+    seeds = np.where(large[seeds], seeds, 0)
+    parts, _ = ndimage.label(space)
+    space = np.isin(parts, parts[seeds > 0])
+    # Rooms grow at one pace between the walls; a wall belongs to the room that is nearest to it.
+    basins = ndimage.watershed_ift((~space).astype(np.uint8), seeds.astype(np.int32))
+    nearest = ndimage.distance_transform_edt(~space, return_distances=False, return_indices=True)
+    return np.unique(basins[tuple(nearest)].ravel()[cell], return_inverse=True)[1].astype(np.int32)

@@ -1,0 +1,58 @@
+"""Rooms are told apart by walls, and by nothing else."""
+
+import numpy as np
+import pytest
+
+from pcseg.inference.rooms import split_rooms
+
+HEIGHT = 2.7
+
+
+def _wall(start: tuple[float, float], end: tuple[float, float], low: float = 0.0, high: float = HEIGHT) -> np.ndarray:
+    length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
+    along, z = (a.ravel() for a in np.meshgrid(np.arange(0, length, 0.05), np.arange(low, high, 0.05)))
+    place = np.add(start, along[:, None] / length * np.subtract(end, start))
+    return np.column_stack([place, z])
+
+
+def _box(x: tuple[float, float], y: tuple[float, float], height: float = HEIGHT) -> np.ndarray:
+    """Floor, ceiling and four walls."""
+    grid = np.stack(np.meshgrid(np.arange(*x, 0.05), np.arange(*y, 0.05)), axis=-1).reshape(-1, 2)
+    parts = [np.column_stack([grid, np.full(len(grid), z)]) for z in (0, height)]
+    corners = [(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])]
+    parts += [_wall(a, b, high=height) for a, b in zip(corners, [*corners[1:], corners[0]])]
+    return np.concatenate(parts)
+
+
+def _rooms(*parts: np.ndarray) -> list[np.ndarray]:
+    xyz = np.concatenate(parts).astype(np.float32)
+    found = split_rooms(xyz + np.float32([40, -7, 3]))
+    assert sorted(set(found.tolist())) == list(range(found.max() + 1))
+    return np.split(found, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def test_rooms_that_touch_are_two_and_each_has_its_side_of_the_wall() -> None:
+    left, right = _rooms(_box((0, 4), (0, 5)), _box((4.2, 9), (1, 5), height=3.2))
+    assert np.bincount(left).max() > 0.97 * len(left)
+    assert np.bincount(right).max() > 0.97 * len(right)
+    assert np.bincount(left).argmax() != np.bincount(right).argmax()
+
+
+@pytest.mark.parametrize(("opening", "num"), [(0.9, 2), (3.0, 1)])
+def test_a_door_parts_rooms_and_a_wide_opening_does_not(opening: float, num: int) -> None:
+    middle = _wall((5, 0), (5, 2.5 - opening / 2)), _wall((5, 2.5 + opening / 2), (5, 5))
+    lintel = _wall((5, 2.5 - opening / 2), (5, 2.5 + opening / 2), low=2.1)
+    shell, *_ = _rooms(_box((0, 10), (0, 5)), *middle, lintel)
+    assert shell.max() + 1 == num
+
+
+def test_furniture_and_beams_part_nothing() -> None:
+    table = _wall((1, 1), (9, 1), high=0.75)
+    shelf = _wall((2, 4.8), (6, 4.8), high=2.1)
+    beam = _wall((5, 0), (5, 5), low=2.4)
+    assert all((part == 0).all() for part in _rooms(_box((0, 10), (0, 5)), table, shelf, beam))
+
+
+def test_what_has_no_plan_is_one_room() -> None:
+    for xyz in (np.zeros((1, 3)), np.array([[0, 0, 0], [1e6, 1e6, 0]]), np.array([[0, 0, 0], [0, 0, 1e7]])):
+        assert split_rooms(xyz.astype(np.float32)).tolist() == [0] * len(xyz)
