@@ -49,7 +49,6 @@ from pcseg.engine.watch import EVALUATIONS, METRICS
 from pcseg.files import write_whole
 from pcseg.labels import class_set
 from pcseg.metrics.scores import Scores
-from pcseg.models.voxel_batch_norm import synchronize
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = (
@@ -96,8 +95,6 @@ class Run:
         seed_everything(config.train.seed)
         self.classes = class_set(config.data.classes)
         self.model = build.build_model(config, self.classes).to(device)
-        if processes.world > 1:
-            synchronize(self.model)
         self.stepper = build_stepper(config, self.model, processes)
         self.ema = WeightAverage(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.state = TrainState()

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Instances, Scene, SceneBatch
 
 
 def _scene(num_points: int = 4, **fields: np.ndarray) -> Scene:
@@ -55,3 +56,23 @@ def test_no_objects() -> None:
 def test_instances_refuse_rows_that_differ() -> None:
     with pytest.raises(ValueError, match="one row per object, got 2, 2 and 1"):
         _instances([[1], [0]], [0.5])
+
+
+def test_offsets_of_a_batch_stay_on_the_host() -> None:
+    rows = torch.zeros(2, dtype=torch.int64)
+    batch = SceneBatch(
+        voxel_coords=torch.zeros(2, 4, dtype=torch.int32),
+        voxel_features=torch.zeros(2, 3),
+        pair_voxel=rows,
+        pair_superpoint=rows,
+        pair_points=torch.ones(2),
+        superpoint_xyz=torch.zeros(1, 3),
+        superpoint_offsets=torch.tensor([0, 1]),
+        names=["room"],
+        targets=[{"labels": rows[:0], "instance_labels": rows[:1]}],
+    )
+    moved = batch.to("meta")
+    on_host = [name for name, value in vars(moved).items() if isinstance(value, torch.Tensor) and not value.is_meta]
+    assert on_host == ["superpoint_offsets"]
+    assert moved.targets is not None
+    assert all(value.is_meta for value in moved.targets[0].values())

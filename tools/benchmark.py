@@ -20,6 +20,7 @@ BENCHMARKS = {
     "metrics": "metrics",
     "conv": "conv",
     "train": "train",
+    "recipes": "recipes",
     "voxelize": "data",
     "loader": "data",
     "tiles": "tiles",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import random
 import subprocess
@@ -16,6 +17,8 @@ import torch
 import pcseg
 from pcseg.data.store import read_manifest
 from pcseg.files import write_whole
+
+logger = logging.getLogger(__name__)
 
 
 def use_deterministic_algorithms() -> None:
@@ -82,6 +85,24 @@ def versions() -> dict[str, str | None]:
     }
 
 
+def warn_of_other_versions(path: Path) -> None:
+    """Says so where a run goes on with other versions or threads than it began with: its bits are then not the same.
+
+    Args:
+        path: versions.json of the run; a run of before there were records has none, and nothing is said.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not path.is_file():
+        return
+    before, now = _read_record(path), versions()
+    names = [name for name in now if name in before and name != "cpus" and before[name] != now[name]]
+    if names:
+        changed = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in names)
+        logger.warning("%s: %s: the run goes on, but not to the bit as it would have without the change", path, changed)
+
+
 def data_record(train: Sequence[Path], held_out: Sequence[Path]) -> dict[str, Any]:
     """Which rooms a run sees, with the hash of their arrays.
 
@@ -116,10 +137,7 @@ def check_data(path: Path, record: dict[str, Any]) -> None:
     if not path.is_file():
         write_record(path, record)
         return
-    try:
-        before = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it to go on without comparing the data") from None
+    before = _read_record(path)
     for key in ("train", "val"):
         old, new = before[key]["rooms"], record[key]["rooms"]
         if old == new:
@@ -132,6 +150,13 @@ def check_data(path: Path, record: dict[str, Any]) -> None:
             f"{path}: the {key} rooms are not those that the run began with: {name} {what}{more}; bring the data back, "
             f"or train anew with another --run"
         )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it to go on without comparing") from None
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

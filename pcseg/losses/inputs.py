@@ -238,12 +238,20 @@ def scene_targets(
         num_tokens: N of pred_masks.
         index: which scene of the batch, for messages.
         weight_tokens: weigh tokens by ``point_counts``.
-        check_values: as in `instance_labels_of`.
+        check_values: as in `instance_labels_of`; False takes it for granted as well that every instance of
+            ``instance_labels`` has a token.
 
     Returns:
         The instances that have tokens.
     """
     name = scene_name(target, index)
-    segment, ids = compact_instances(instance_labels_of(target, num_tokens, name, check_values))
+    instance_labels = instance_labels_of(target, num_tokens, name, check_values)
+    labels = target["labels"].long()
+    if check_values or "instance_labels" not in target:
+        segment, ids = compact_instances(instance_labels)
+        labels = labels[ids - 1]
+    else:
+        segment = torch.where(instance_labels == 0, len(labels), instance_labels - 1)
+        segment = segment.masked_fill(instance_labels < 0, -1)
     weights = token_weights(target, num_tokens, name) if weight_tokens else None
-    return SceneTargets(name, target["labels"].long()[ids - 1], segment, weights)
+    return SceneTargets(name, labels, segment, weights)

@@ -156,7 +156,7 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
         labels = target["instance_labels"]
         if len(labels) != len(votes):
             raise ValueError(f"{name}: {len(labels)} instance_labels for {len(votes)} tokens of pred_centers")
-        inside = labels > 0
+        inside = (labels > 0).nonzero().squeeze(1)  # once: on a GPU the host waits for it
         centers = target["centers"].to(votes.dtype)[labels[inside] - 1]
         # The small constant keeps the gradient finite where a vote hits its centre.
         distances.append(((votes[inside] - centers).square().sum(1) + 1e-6).sqrt())

@@ -132,11 +132,16 @@ class SparseUNet(nn.Module):
             raise ValueError(f"voxel_features has {len(voxel_features)} rows, voxel_coords has {len(voxel_coords)}")
         # Sorted voxels have their neighbours near in memory; it also makes the result independent of the order given.
         order = voxel_order(voxel_coords, batch_size)
-        if order is not None:
-            back = torch.empty_like(order)
-            back[order] = torch.arange(len(order), device=order.device)
-            return self(voxel_coords[order], voxel_features[order], batch_size)[back]
-        x = self.stem(SparseTensor(voxel_features, VoxelGrid(voxel_coords, batch_size)))
+        if order is None:
+            return self._of_sorted(voxel_coords, voxel_features, batch_size)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=order.device)
+        return self._of_sorted(voxel_coords[order], voxel_features[order], batch_size)[back]
+
+    def _of_sorted(
+        self, voxel_coords: Int32[Tensor, "V 4"], voxel_features: Float[Tensor, "V F"], batch_size: int
+    ) -> Float[Tensor, "V C"]:
+        x = self.stem(SparseTensor(voxel_features, VoxelGrid(voxel_coords, batch_size, checked=True)))
         skips: list[SparseTensor] = []
         for level, blocks in enumerate(self.encoder):
             if level:

@@ -12,15 +12,58 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
+class Exchange:
+    """The messages between processes within one step, of which each process must send the same ones in one order.
+
+    A process that ran out of memory stands in the middle of that order. It goes through the step once more with a
+    stand-in for its rooms: what it has sent is not sent again, and to the rest it adds zeros.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with rooms whose messages count."""
+        self.num_messages, self.num_sent_before, self.is_silent = 0, 0, False
+
+    def begin_again(self) -> None:
+        """Start with a stand-in for the rooms since `begin`."""
+        self.num_messages, self.num_sent_before, self.is_silent = 0, self.num_messages, True
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the next message has been sent for the rooms that the stand-in replaces."""
+        return self.num_messages < self.num_sent_before
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, with the same bits in each; without gradient."""
+        total = values.detach().clone()
+        if not self.was_sent:
+            if self.is_silent:
+                total.zero_()
+            dist.all_reduce(total)
+        self.num_messages += 1
+        return total
+
+    def gather(self, values: Tensor) -> list[Tensor]:
+        """The values of all processes."""
+        parts = [values]
+        if not self.was_sent:
+            parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+            dist.all_gather(parts, torch.zeros_like(values) if self.is_silent else values)
+        self.num_messages += 1
+        return parts
+
+
 class VoxelBatchNorm(nn.BatchNorm1d):
     """Batch norm over voxels; a single voxel has no variance, so it is normalised by the running statistics."""
 
     recomputing = False  # a checkpointed block runs twice, and must count once in the running statistics
-    across_processes = False  # set by `synchronize`
+    exchange: Exchange | None = None  # set by `synchronize`
 
     def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-        if self.training and self.across_processes:
-            return self._normalized_across_processes(input)
+        if self.training and self.exchange is not None:
+            return self._normalized_across_processes(input, self.exchange)
         if not self.training or (len(input) > 1 and not self.recomputing):
             return super().forward(input)
         assert self.running_mean is not None
@@ -31,9 +74,10 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             statistics = self.running_mean, self.running_var
         return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
 
-    def _normalized_across_processes(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-        mean, variance, num = statistics_of_all(input)
-        if not self.recomputing:
+    def _normalized_across_processes(self, input: Float[Tensor, "V C"], exchange: Exchange) -> Float[Tensor, "V C"]:
+        counted_before = exchange.was_sent
+        mean, variance, num = statistics_of_all(input, exchange)
+        if not self.recomputing and not counted_before:
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
@@ -41,17 +85,22 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((variance * num / (num - 1)).to(self.running_var.dtype), self.momentum)
             self.num_batches_tracked.add_(1)
-        return _Normalize.apply(input, mean, (variance + self.eps).rsqrt(), num, self.weight, self.bias)
+        return _Normalize.apply(input, mean, (variance + self.eps).rsqrt(), num, self.weight, self.bias, exchange)
 
 
-def synchronize(model: nn.Module) -> None:
+def synchronize(model: nn.Module) -> Exchange:
     """Makes every batch norm of a model take its statistics from the batches of all processes.
 
     From then on all processes must train in step. (torch.nn.SyncBatchNorm refuses tensors on the CPU.)
+
+    Returns:
+        What the batch norms exchange their statistics by.
     """
+    exchange = Exchange()
     for module in model.modules():
         if isinstance(module, VoxelBatchNorm):
-            module.across_processes = True
+            module.exchange = exchange
+    return exchange
 
 
 def checkpoint_contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
@@ -73,7 +122,7 @@ def _recomputing(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def statistics_of_all(
-    input: Float[Tensor, "V C"],
+    input: Float[Tensor, "V C"], exchange: Exchange
 ) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"], Float[Tensor, "1"]]:
     """Mean and variance over the rows of all processes, and the number of rows; each process has at least one.
 
@@ -83,9 +132,8 @@ def statistics_of_all(
     values = input.to(torch.promote_types(input.dtype, torch.float32))
     variance, mean = torch.var_mean(values, dim=0, correction=0)
     own = torch.cat([values.new_full((1,), len(values)), mean, variance])
-    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, own)
-    counts, means, variances = torch.stack(parts).split([1, len(mean), len(mean)], dim=1)
+    parts = torch.stack(exchange.gather(own))
+    counts, means, variances = parts.split([1, len(mean), len(mean)], dim=1)
     num = counts.sum(0)
     mean = (counts * means).sum(0) / num
     return mean, (counts * (variances + (means - mean).square())).sum(0) / num, num
@@ -96,9 +144,17 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, mean: Tensor, inverse_std: Tensor, num: Tensor, weight: Tensor, bias: Tensor
+        ctx: Any,
+        input: Tensor,
+        mean: Tensor,
+        inverse_std: Tensor,
+        num: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        exchange: Exchange,
     ) -> Tensor:
         ctx.save_for_backward(input, mean, inverse_std, num, weight)
+        ctx.exchange = exchange
         return ((input - mean) * (inverse_std * weight) + bias).to(input.dtype)
 
     @staticmethod
@@ -108,8 +164,6 @@ class _Normalize(torch.autograd.Function):
         grad = grad.to(mean.dtype)
         normalized = (input - mean) * inverse_std
         own = torch.stack([grad.sum(0), (grad * normalized).sum(0)])
-        everywhere = own.clone()
-        dist.all_reduce(everywhere)
-        grad_mean, grad_product_mean = everywhere / num
+        grad_mean, grad_product_mean = ctx.exchange.sum(own) / num
         grad_input = (grad - grad_mean - normalized * grad_product_mean) * (inverse_std * weight)
-        return grad_input.to(input.dtype), None, None, None, own[1].to(weight.dtype), own[0].to(weight.dtype)
+        return grad_input.to(input.dtype), None, None, None, own[1].to(weight.dtype), own[0].to(weight.dtype), None

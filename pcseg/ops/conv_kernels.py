@@ -29,74 +29,130 @@ def tile_vectors(channels: int, itemsize: int) -> tuple[int, int]:
     return num, num * lanes
 
 
+def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable[..., Any]) -> Any:
+    """Writes the loop of a tile: TILE_ROWS rows and num_vectors vectors of sums, added to `out` at its end.
+
+    Arguments of the loop begin with a, b, length, num_vectors, out, out_starts; `places`, given pointers to the
+    arrays, the other arguments and the step, says where in a the factor of each row is, and where the others start in
+    b.
+    """
+
+    def pointer(arg: int) -> Any:
+        if not isinstance(sig.args[arg], types.Array):
+            return args[arg]
+        return context.make_array(sig.args[arg])(context, builder, args[arg]).data
+
+    def at(base: Any, start: Any, offset: int) -> Any:
+        return builder.gep(base, [builder.add(start, ir.Constant(start.type, offset))])
+
+    a, b, length, _, out, out_starts, *others = (pointer(n) for n in range(len(args)))
+    itemsize = sig.args[0].dtype.bitwidth // 8
+    lanes = VECTOR_BYTES // itemsize
+    vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = ir.Constant(ir.IntType(32), 0)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    columns = [lanes * t for t in range(sig.args[3].literal_value)]
+    sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
+    for row in sums:
+        for cell in row:
+            builder.store(ir.Constant(vector, [0.0] * lanes), cell)
+    with cgutils.for_range(builder, length, intp=length.type) as loop:
+        a_places, b_place = places(builder, others, loop.index)
+        right = [builder.load(builder.bitcast(at(b, b_place, c), vector.as_pointer()), align=itemsize) for c in columns]
+        for place, row in zip(a_places, sums):
+            factor = builder.load(builder.gep(a, [place]))
+            left = builder.shuffle_vector(builder.insert_element(undefined, factor, first), undefined, everywhere)
+            for cell, factors in zip(row, right):
+                product = builder.fmul(left, factors, flags=("contract",))
+                builder.store(builder.fadd(builder.load(cell), product, flags=("contract",)), cell)
+    zero = ir.Constant(length.type, 0)
+    for r, row in enumerate(sums):
+        start = builder.load(at(out_starts, zero, r))
+        for cell, c in zip(row, columns):
+            target = builder.bitcast(at(out, start, c), vector.as_pointer())
+            total = builder.fadd(builder.load(target, align=itemsize), builder.load(cell))
+            builder.store(total, target, align=itemsize)
+    return context.get_dummy_value()
+
+
 def _add_tile(
     typingctx: Any,
     a: Any,
-    a_starts: Any,
-    a_step: Any,
     b: Any,
-    b_start: Any,
-    b_step: Any,
     length: Any,
     num_vectors: Any,
     out: Any,
     out_starts: Any,
+    a_starts: Any,
+    b_start: Any,
+    b_step: Any,
 ) -> Any:
     """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
 
-    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s * a_step] * b[b_start + s * b_step + j]``.
+    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
     i = types.intp
-    signature = types.void(a, a_starts, i, b, i, i, i, num_vectors, out, out_starts)
+
+    def places(builder: Any, others: Any, step: Any) -> Any:
+        a_starts, b_start, b_step = others
+        starts = [builder.load(builder.gep(a_starts, [ir.Constant(step.type, r)])) for r in range(TILE_ROWS)]
+        return [builder.add(start, step) for start in starts], builder.add(b_start, builder.mul(step, b_step))
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def pointer(arg: int) -> Any:
-            return context.make_array(sig.args[arg])(context, builder, args[arg]).data
+        return _emit_tile(context, builder, sig, args, places)
 
-        def at(base: Any, start: Any, offset: int) -> Any:
-            return builder.gep(base, [builder.add(start, ir.Constant(start.type, offset))])
-
-        a, a_starts, b, out, out_starts = (pointer(n) for n in (0, 1, 3, 8, 9))
-        a_step, b_start, b_step, length = args[2], *args[4:7]
-        itemsize = sig.args[0].dtype.bitwidth // 8
-        lanes = VECTOR_BYTES // itemsize
-        vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), lanes)
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = ir.Constant(ir.IntType(32), 0)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        columns = [lanes * t for t in range(sig.args[7].literal_value)]
-        zero = ir.Constant(length.type, 0)
-        sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
-        for row in sums:
-            for cell in row:
-                builder.store(ir.Constant(vector, [0.0] * lanes), cell)
-        starts = [builder.load(at(a_starts, zero, r)) for r in range(TILE_ROWS)]
-        with cgutils.for_range(builder, length, intp=length.type) as loop:
-            b_row = builder.add(b_start, builder.mul(loop.index, b_step))
-            a_offset = builder.mul(loop.index, a_step)
-            right = [
-                builder.load(builder.bitcast(at(b, b_row, c), vector.as_pointer()), align=itemsize) for c in columns
-            ]
-            for start, row in zip(starts, sums):
-                factor = builder.load(builder.gep(a, [builder.add(start, a_offset)]))
-                left = builder.shuffle_vector(builder.insert_element(undefined, factor, first), undefined, everywhere)
-                for cell, factors in zip(row, right):
-                    product = builder.fmul(left, factors, flags=("contract",))
-                    builder.store(builder.fadd(builder.load(cell), product, flags=("contract",)), cell)
-        for r, row in enumerate(sums):
-            start = builder.load(at(out_starts, zero, r))
-            for cell, c in zip(row, columns):
-                target = builder.bitcast(at(out, start, c), vector.as_pointer())
-                total = builder.fadd(builder.load(target, align=itemsize), builder.load(cell))
-                builder.store(total, target, align=itemsize)
-        return context.get_dummy_value()
-
-    return signature, codegen
+    return types.void(a, b, i, num_vectors, out, out_starts, a_starts, i, i), codegen
 
 
-add_tile: Any = intrinsic(prefer_literal=True)(_add_tile)  # called without typingctx
+def _add_outer_tile(
+    typingctx: Any,
+    a: Any,
+    b: Any,
+    length: Any,
+    num_vectors: Any,
+    out: Any,
+    out_starts: Any,
+    a_rows: Any,
+    a_width: Any,
+    a_column: Any,
+    b_rows: Any,
+    b_width: Any,
+    b_column: Any,
+    begin: Any,
+) -> Any:
+    """Adds a sum of outer products to TILE_ROWS rows of `out`, num_vectors wide.
+
+    For each p of length from begin: ``out[out_starts[r] + j] += a[a_rows[p], i + r] * b[b_rows[p], b_column + j]`` with
+    i = a_column, where a and b have a_width and b_width columns.
+    """
+    if not isinstance(num_vectors, types.IntegerLiteral):
+        return None
+    i = types.intp
+
+    def places(builder: Any, others: Any, step: Any) -> Any:
+        a_rows, a_width, a_column, b_rows, b_width, b_column, begin = others
+        pair = builder.add(begin, step)
+
+        def place(rows: Any, width: Any, column: Any) -> Any:
+            row = builder.sext(builder.load(builder.gep(rows, [pair])), width.type)
+            return builder.add(builder.mul(row, width), column)
+
+        a_place = place(a_rows, a_width, a_column)
+        a_places = [builder.add(a_place, ir.Constant(step.type, r)) for r in range(TILE_ROWS)]
+        return a_places, place(b_rows, b_width, b_column)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _emit_tile(context, builder, sig, args, places)
+
+    return types.void(a, b, i, num_vectors, out, out_starts, a_rows, i, i, b_rows, i, i, i), codegen
+
+
+# Called without typingctx.
+add_tile: Any = intrinsic(prefer_literal=True)(_add_tile)
+add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 
 
 @cache
@@ -126,7 +182,7 @@ def product_kernel(num_vectors: int) -> Callable[..., None]:
                                 row = out_index[p + r]
                             targets[r] = row * out.shape[1] + t * tile
                         start = (k * num_tiles + t) * channels * tile
-                        add_tile(x, sources, 1, w, start, tile, channels, num_vectors, out, targets)
+                        add_tile(x, w, channels, num_vectors, out, targets, sources, start, tile)
 
     return multiply
 
@@ -135,39 +191,37 @@ def product_kernel(num_vectors: int) -> Callable[..., None]:
 def weight_grad_kernel(num_vectors: int) -> Callable[..., None]:
     """The kernel that adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k to ``dw[k]``.
 
-    Its arguments: x (V, I), grad (W, O), in_index, out_index, blocks and span as above; first and last offset; dw
-    (K, tiles, I rounded up to TILE_ROWS, tile).
+    Its arguments: x (V, I) with I a multiple of TILE_ROWS, grad (W, tiles * tile), in_index, out_index, blocks and span
+    as above; first and last offset; dw (K, tiles, I, tile).
     """
 
     @njit(nogil=True, cache=True, fastmath=FAST)
     def accumulate(x, grad, in_index, out_index, blocks, span, first, last, dw):
         _, num_tiles, channels, tile = dw.shape
         num_blocks = len(blocks) - 1
-        most = 0
-        for block in range(0, num_blocks, span):
-            for k in range(first, last):
-                most = max(most, blocks[min(block + span, num_blocks), k] - blocks[block, k])
-        rows = np.zeros((most, channels), x.dtype)
-        grads = np.zeros((num_tiles, most, tile), x.dtype)
-        sources = np.zeros(TILE_ROWS, np.intp)
         targets = np.zeros(TILE_ROWS, np.intp)
         for block in range(0, num_blocks, span):
             for k in range(first, last):
                 begin = blocks[block, k]
                 num_pairs = blocks[min(block + span, num_blocks), k] - begin
-                for p in range(num_pairs):
-                    i, o = in_index[begin + p], out_index[begin + p]
-                    for c in range(x.shape[1]):
-                        rows[p, c] = x[i, c]
-                    for t in range(num_tiles):
-                        for j in range(min(tile, grad.shape[1] - t * tile)):
-                            grads[t, p, j] = grad[o, t * tile + j]
                 for t in range(num_tiles):
                     for c in range(0, channels, TILE_ROWS):
                         for r in range(TILE_ROWS):
-                            sources[r] = c + r
                             targets[r] = ((k * num_tiles + t) * channels + c + r) * tile
-                        start = t * most * tile
-                        add_tile(rows, sources, channels, grads, start, tile, num_pairs, num_vectors, dw, targets)
+                        add_outer_tile(
+                            x,
+                            grad,
+                            num_pairs,
+                            num_vectors,
+                            dw,
+                            targets,
+                            in_index,
+                            channels,
+                            c,
+                            out_index,
+                            num_tiles * tile,
+                            t * tile,
+                            begin,
+                        )
 
     return accumulate

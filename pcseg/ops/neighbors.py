@@ -216,13 +216,21 @@ class VoxelGrid:
         coords: batch index, x, y, z in voxels of this resolution; unique rows, not negative.
         batch_size: rooms in the batch.
         finer: the grid of half the voxel size that this one was made from; its voxels are not checked again.
+        checked: whether `voxel_order` has seen these voxels; otherwise they are checked here.
 
     Raises:
         ValueError: a coordinate is negative, a row occurs twice, or a batch index is not below batch_size.
     """
 
-    def __init__(self, coords: Int32[Tensor, "V 4"], batch_size: int, finer: "VoxelGrid | None" = None) -> None:
-        if finer is None:
+    def __init__(
+        self,
+        coords: Int32[Tensor, "V 4"],
+        batch_size: int,
+        finer: "VoxelGrid | None" = None,
+        *,
+        checked: bool = False,
+    ) -> None:
+        if finer is None and not checked:
             voxel_order(coords, batch_size)
         self.coords = coords
         self.batch_size = batch_size

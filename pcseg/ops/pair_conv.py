@@ -90,15 +90,14 @@ def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
             rows = x.index_select(0, kernel_map.in_index[pairs])
             products.append(rows.t() @ grad.index_select(0, kernel_map.out_index[pairs]))
         return torch.stack(products)
-    x, grad = x.detach(), grad.detach()
     num_vectors, tile = tile_vectors(num_outputs, x.element_size())
-    rows = x.contiguous().numpy()
+    rows, columns = _padded(x.detach(), 1, TILE_ROWS), _padded(grad.detach(), 1, tile)
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    num_tiles, num_rows = -(-num_outputs // tile), -(-num_inputs // TILE_ROWS) * TILE_ROWS
-    tiles = x.new_zeros((kernel_map.num_offsets, num_tiles, num_rows, tile))
-    kernel, source, target = weight_grad_kernel(num_vectors), grad.contiguous().numpy(), tiles.numpy()
+    tiles = x.new_zeros((kernel_map.num_offsets, columns.shape[1] // tile, rows.shape[1], tile))
+    kernel, arrays = weight_grad_kernel(num_vectors), (rows.contiguous().numpy(), columns.contiguous().numpy())
+    target = tiles.numpy()
     cuts = _cuts(blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs)
-    _run(lambda a, b: kernel(rows, source, in_index, out_index, blocks, SPAN, a, b, target), cuts)
+    _run(lambda a, b: kernel(*arrays, in_index, out_index, blocks, SPAN, a, b, target), cuts)
     return tiles.transpose(1, 2).flatten(2)[:, :num_inputs, :num_outputs]
 
 

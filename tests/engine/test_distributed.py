@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from pcseg.data.dataset import collate, make_batch
 from pcseg.data.synthetic import make_room
@@ -26,7 +25,6 @@ from pcseg.metrics.scores import Scores
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
-from pcseg.models.voxel_batch_norm import synchronize
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import SceneBatch
 
@@ -71,28 +69,61 @@ STEPS: dict[str, tuple[tuple[tuple[int, ...], ...], ...]] = {
     "uneven": (((0, 1),), ((2,),)),
     "two parts": (((0,), (1, 0)), ((2,), (1,))),
 }
+# When a process runs out of memory: before any message of the step, between messages, after the last of forward, after
+# some of backward, and after all of them.
+MOMENTS = ("first", "forward", "criterion", "backward", "last")
 CASES = [(name, "influencer") for name in STEPS] + [("uneven", "first_pass"), ("uneven", "hungarian")]
 
 
-def _step(processes: Processes, criterion: str, parts: list[SceneBatch]) -> dict[str, Tensor]:
-    """Gradients, running statistics and losses of one step with these rooms."""
+def _stepper(processes: Processes, criterion: str) -> Stepper:
     torch.manual_seed(0)
     decoder = QueryDecoder(8, 13, width=16, num_heads=2, num_layers=2, ffn_width=16, num_queries=12)
     model = InfluencerFormer(SparseUNet(6, (8, 8, 8), blocks_per_level=1, checkpoint=True), decoder).double().train()
-    if processes.world > 1:
-        synchronize(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    outcome = Stepper(model, CRITERIA[criterion](), optimizer, processes=processes).step(parts)
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {**gradients, **dict(model.named_buffers()), **dict(zip(outcome.names, outcome.values))}
+    return Stepper(model, CRITERIA[criterion](), optimizer, processes=processes)
+
+
+def _step(stepper: Stepper, parts: list[SceneBatch]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Gradients, running statistics and losses of one step with these rooms; and the rooms that were left out."""
+    outcome = stepper.step(parts)
+    gradients = {name: p.grad for name, p in stepper.model.named_parameters() if p.grad is not None}
+    values = {**gradients, **dict(stepper.model.named_buffers()), **dict(zip(outcome.names, outcome.values))}
+    return {key: value.numpy().copy() for key, value in values.items()}, outcome.left_out
 
 
 def _steps(processes: Processes) -> Answer:
     answers = {}
     for name, criterion in CASES:
         parts = [collate([_room(i) for i in part]) for part in STEPS[name][processes.rank]]
-        values = _step(processes, criterion, parts)
-        answers[name, criterion] = {key: value.numpy() for key, value in values.items()}
+        answers[name, criterion], _ = _step(_stepper(processes, criterion), parts)
+    return answers
+
+
+def _runs_out_of_memory(stepper: Stepper, moment: str) -> None:
+    """Once, at this moment of the next step."""
+
+    def fault(*_: object) -> None:
+        handle.remove()
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    model = stepper.model
+    assert isinstance(model, InfluencerFormer)
+    if moment in ("backward", "last"):
+        layer = model.unet.down[0] if moment == "backward" else model.unet.stem
+        handle = layer.weight.register_hook(fault)
+    else:
+        module = {"first": model.unet.stem, "forward": model.unet.up[0], "criterion": stepper.criterion}[moment]
+        handle = module.register_forward_pre_hook(fault)
+
+
+def _steps_without_memory(processes: Processes) -> Answer:
+    """Two steps each, one room a process: in the first one the second process runs out of memory, or both do."""
+    answers = {}
+    for moment in (*MOMENTS, "both"):
+        stepper = _stepper(processes, "influencer")
+        if moment == "both" or processes.rank == 1:
+            _runs_out_of_memory(stepper, "last" if moment == "both" else moment)
+        answers[moment] = [_step(stepper, [_room(processes.rank)]) for _ in range(2)]
     return answers
 
 
@@ -123,7 +154,13 @@ def _in_two_processes(work: Callable[[Processes], Answer]) -> list[Answer]:
 def _everything(processes: Processes) -> Answer:
     total = processes.sum(torch.tensor([1.0, processes.rank])).tolist()
     shares = list(processes.share(NUM_ROOMS))
-    return {"sum": total, "share": shares, "scores": _score(processes), "steps": _steps(processes)}
+    return {
+        "sum": total,
+        "share": shares,
+        "scores": _score(processes),
+        "steps": _steps(processes),
+        "without memory": _steps_without_memory(processes),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +180,42 @@ def test_every_room_is_scored_once(answers: list[Answer]) -> None:
 @pytest.mark.parametrize(("step", "criterion"), CASES)
 def test_gradients_of_two_processes_are_those_of_one(answers: list[Answer], step: str, criterion: str) -> None:
     parts = [collate([_room(i) for of_process in part for i in of_process]) for part in zip(*STEPS[step])]
-    expected = _step(ALONE, criterion, parts)
+    expected, _ = _step(_stepper(ALONE, criterion), parts)
     for answer in answers:
-        found = answer["steps"][step, criterion]
-        assert set(found) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value.numpy(), rtol=0, atol=1e-6, err_msg=name)
+        _assert_same(answer["steps"][step, criterion], expected)
+
+
+def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_process_without_memory_keeps_in_step(answers: list[Answer], moment: str) -> None:
+    (first, second), (others, others_second) = (answer["without memory"][moment] for answer in answers)
+    assert (first[1], others[1]) == ([], _room(1).names)
+    _assert_same(others[0], first[0])
+    assert first[0]["rooms"] == 1
+    assert all(np.isfinite(value).all() for value in first[0].values())
+    if moment == "first":  # nothing of the room has been told
+        _assert_same(first[0], _step(_stepper(ALONE, "influencer"), [_room(0)])[0])
+    assert (second[1], others_second[1]) == ([], [])
+    _assert_same(others_second[0], second[0])
+    assert second[0]["rooms"] == 2
+
+
+def test_no_process_with_memory_changes_nothing(answers: list[Answer]) -> None:
+    fresh = dict(_stepper(ALONE, "influencer").model.named_buffers())
+    for rank, answer in enumerate(answers):
+        values, left_out = answer["without memory"]["both"][0]
+        assert left_out == _room(rank).names
+        assert values["rooms"] == 0
+        assert np.isnan(values["grad_norm"])
+        assert np.isnan(values["loss"])
+        for name, buffer in fresh.items():
+            if buffer.is_floating_point():  # batch norms count their calls as well, which nothing reads
+                np.testing.assert_array_equal(values[name], buffer.numpy())
 
 
 def test_alone() -> None:

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from pcseg.engine.checkpoint import load_checkpoint, save_checkpoint
-from pcseg.engine.reproducible import random_states, set_random_states, use_deterministic_algorithms, versions
+from pcseg.engine.reproducible import (
+    random_states,
+    set_random_states,
+    use_deterministic_algorithms,
+    versions,
+    warn_of_other_versions,
+    write_record,
+)
 
 CPU = torch.device("cpu")
 
@@ -37,6 +44,24 @@ def test_versions() -> None:
     assert found["torch"] == torch.__version__
     assert found["numpy"] == np.__version__
     assert found["commit"] is None or len(found["commit"].split()[0]) == 40
+
+
+def test_other_versions_are_told_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "versions.json"
+    warn_of_other_versions(path)  # a run of before there were records
+    write_record(path, versions() | {"cpus": "1000"})
+    warn_of_other_versions(path)
+    assert not caplog.records
+    before = versions() | {"torch": "1.2.0", "threads": "77"}
+    del before["scipy"]  # an older record
+    write_record(path, before)
+    warn_of_other_versions(path)
+    (record,) = caplog.records
+    changes = f"torch was 1.2.0, is {torch.__version__}, threads was 77, is {torch.get_num_threads()}"
+    assert record.getMessage().startswith(f"{path}: {changes}: the run goes on, but not")
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"damaged .*; remove it"):
+        warn_of_other_versions(path)
 
 
 def test_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pcseg.losses.influencer_criterion import InfluencerCriterion
-from pcseg.losses.inputs import LossWeights, weighted_sum
+from pcseg.losses.inputs import LossWeights, scene_targets, weighted_sum
 from pcseg.losses.mask_influencer import MaskInfluencerLoss
 from pcseg.losses.set_criterion import SetCriterion
 from tests.reference import competitive as slow
@@ -141,6 +141,14 @@ def test_ignored_tokens_are_as_if_absent(kind):
         torch.testing.assert_close(found[key], expected[key])
     criterion.total(found).backward()
     assert not layer["pred_masks"][0].grad[~kept[0]].any()
+
+
+@pytest.mark.parametrize("ids", [[2, 1, -1, 0, 2, 3], [0, 0, -1], [-1], [1]])
+def test_trusted_targets_are_read_as_checked_ones(ids):
+    target = {"labels": torch.arange(5, 5 + max(0, *ids)), "instance_labels": torch.tensor(ids)}
+    checked, trusted = (scene_targets(target, len(ids), 0, check_values=check) for check in (True, False))
+    assert trusted.labels.tolist() == checked.labels.tolist()
+    assert trusted.segment.tolist() == checked.segment.tolist()
 
 
 def test_instances_without_tokens_are_left_out():

@@ -11,6 +11,7 @@ from tools.benchmarks.conv import conv
 from tools.benchmarks.criterion import CRITERIA, criterion_step
 from tools.benchmarks.device import count_waits
 from tools.benchmarks.metrics import metrics
+from tools.benchmarks.recipes import recipes
 from tools.benchmarks.timing import median_ms
 from tools.benchmarks.train import PHASES, train
 
@@ -78,3 +79,13 @@ def test_phases_of_training_add_up() -> None:
     assert 0 < found["share_waiting_for_loader"] < 1
     # Which superpoints of the room belong to an object; and what the optimizer of the CPU asks the scaler.
     assert found["waits"] == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is Linux' own")
+def test_needs_of_recipes() -> None:
+    small = ["model.unet.channels=[8]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
+    found = recipes(1, {"scannet": 4000}, small)["scannet"]
+    assert found["voxels"] > found["superpoints"] > 1
+    assert found["cpu_seconds"] > 0
+    assert found["peak_mb"] >= 0
+    assert found["weights_mb"] > 0

@@ -43,8 +43,8 @@ def test_the_table_of_options(tmp_path: Path, tool: Callable[..., tuple[int, str
     options = ["--only", "matrix", "--json", out, "--device", "cpu"]
     status, printed, errors = tool("inference_options", checkpoint, tmp_path / "rooms", *options)
     assert status == 0, errors
-    assert "flips, matrix NMS" in printed
+    assert "no matrix NMS" in printed
     content = json.loads(out.read_text())
     assert content["num_rooms"] == 1
-    assert list(content["options"]) == ["base", "matrix NMS", "flips, matrix NMS"]
+    assert list(content["options"]) == ["base", "no matrix NMS"]
     assert set(content["options"]["base"]) == {"ap", "ap50", "ap25", "seconds_per_room"}

@@ -55,14 +55,20 @@ def _peak_in_this_process(make_step: Callable[..., Step], *args: Any) -> float |
         return None
     make_step(*args, warm_up=True)()
     step = make_step(*args)
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = _resident_kb("VmRSS")
+    forget_peak()
+    before = resident_mb("VmRSS")
     step()
-    return (_resident_kb("VmHWM") - before) / 1024
+    return resident_mb("VmHWM") - before
 
 
-def _resident_kb(key: str) -> int:
+def forget_peak() -> None:
+    """Has VmHWM begin anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_mb(key: str) -> float:
+    """Resident memory of this process (Linux): VmRSS now, or VmHWM, the peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):
-            return int(line.split()[1])
+            return int(line.split()[1]) / 1024
     raise ValueError(f"/proc/self/status has no {key}")

@@ -25,7 +25,13 @@ PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optim
 WARM_UP = 3  # steps that are not counted
 
 
-def train(rounds: int, num_points: int = 60_000, num_rooms: int = 4, workers: Sequence[int] = (0, 2)) -> dict[str, Any]:
+def train(
+    rounds: int,
+    num_points: int = 60_000,
+    num_rooms: int = 4,
+    workers: Sequence[int] = (0, 1, 2),
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
     """The recipe of configs/synthetic.yaml on rooms made on the spot, on the CPU and, where there is one, on a GPU."""
     result: dict[str, Any] = {"points": num_points, "steps": 4 * rounds}
     with tempfile.TemporaryDirectory() as folder:
@@ -34,9 +40,9 @@ def train(rounds: int, num_points: int = 60_000, num_rooms: int = 4, workers: Se
             write_room(Path(folder), room.with_(superpoint=over_segment(room.xyz, room.rgb)), "s3dis", Source("", ""))
         for device in devices():
             for num in workers:
-                overrides = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}"]
+                own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}"]
                 title = f"{device.type}, {num} loader processes"
-                result[title] = _measure(cfg.load(CONFIG, overrides), device, 4 * rounds)
+                result[title] = _measure(cfg.load(CONFIG, [*own, *overrides]), device, 4 * rounds)
                 _print(title, result[title])
     return result
 
