@@ -52,10 +52,12 @@ const integers = (bytes) => {
 const position = new Uint16Array(3 * n),
   color = new Uint8Array(3 * n);
 for (let a = 0; a < 3; a++) {
-  const d = integers(2);
+  const low = plane(),
+    high = plane();
   let v = 0;
   for (let i = 0; i < n; i++) {
-    v += (d[i] >> 1) ^ -(d[i] & 1);
+    const d = low[i] | (high[i] << 8);
+    v += (d >> 1) ^ -(d & 1);
     position[3 * i + a] = v;
   }
 }

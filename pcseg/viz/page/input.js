@@ -191,7 +191,8 @@ for (const type of ["pointerdown", "wheel", "keydown"])
 let started = false;
 new ResizeObserver(() => {
   if (!touched) cam = whole();
-  if (started) draw();
+  if (started) resize();
+  if (started && dirty) redraw(); // at once: a canvas of another size is blank
 }).observe(stage);
 canvas.addEventListener("webglcontextlost", (e) => {
   e.preventDefault();
@@ -203,6 +204,10 @@ setSize(1);
 show(M.layers.find((l) => l.key === M.start) || M.layers[0]);
 cam = whole();
 note.hidden = true;
+const redraw = () => {
+  draw();
+  dirty = false;
+};
 let slow = 0,
   last = 0;
 const loop = (now) => {
@@ -218,14 +223,11 @@ const loop = (now) => {
     coarse = moving;
     dirty = true;
   }
-  if (dirty) {
-    dirty = false;
-    draw();
-  }
+  if (dirty) redraw();
   requestAnimationFrame(loop);
 };
 started = true;
-draw();
+redraw();
 requestAnimationFrame(loop);
 window.pcseg = {
   meta: M,
