@@ -1,5 +1,7 @@
 """Rooms of a floor, told apart by their walls, so that each is predicted as the rooms of training were: alone."""
 
+from typing import cast
+
 import numpy as np
 from jaxtyping import Float32, Int32
 from scipy import ndimage
@@ -48,16 +50,16 @@ def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
     walls = (top * _LAYER > _WALL_HEIGHT) & (filled.sum(axis=1) >= _WALL_FILL * top)
     plan = (int(shape[0]), int(shape[1]))
     space = ndimage.binary_closing(seen.reshape(plan)) & ~walls.reshape(plan)
-    distance = ndimage.distance_transform_edt(space, sampling=size)
-    seeds, num = ndimage.label(distance > _DOOR / 2)
+    distance = np.asarray(ndimage.distance_transform_edt(space, sampling=size))
+    seeds, num = cast("tuple[np.ndarray, int]", ndimage.label(distance > _DOOR / 2))
     large = np.bincount(seeds.ravel(), minlength=num + 1) * size**2 >= _LEAST_CORE
     large[0] = False
     if large.sum() < 2:
         return np.zeros(len(xyz), np.int32)
     seeds = np.where(large[seeds], seeds, 0)
-    parts, _ = ndimage.label(space)
+    parts, _ = cast("tuple[np.ndarray, int]", ndimage.label(space))
     space = np.isin(parts, parts[seeds > 0])
     # Rooms grow at one pace between the walls; a wall belongs to the room that is nearest to it.
     basins = ndimage.watershed_ift((~space).astype(np.uint8), seeds.astype(np.int32))
-    nearest = ndimage.distance_transform_edt(~space, return_distances=False, return_indices=True)
+    nearest = np.asarray(ndimage.distance_transform_edt(~space, return_distances=False, return_indices=True))
     return np.unique(basins[tuple(nearest)].ravel()[cell], return_inverse=True)[1].astype(np.int32)
