@@ -85,6 +85,22 @@ def test_a_room_cut_by_a_seam_through_a_table_has_one_table(shift: float) -> Non
     np.testing.assert_array_equal(semantic, np.where(red, TABLE, FLOOR))
 
 
+def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer) -> None:
+    first, second = (make_room(seed, 0, num_points=40_000) for seed in (3, 4))
+    gap = float(first.xyz[:, 0].max() - second.xyz[:, 0].min()) + 6
+    moved = (second.xyz + np.float32([gap, 0, 0])).astype(np.float32)
+    assert first.rgb is not None
+    assert second.rgb is not None
+    floor = Scene("floor", np.concatenate([first.xyz, moved]), np.concatenate([first.rgb, second.rgb]))
+    segmenter = _segmenter(real_model, score_threshold=0.0, superpoints=SuperpointOptions(max_superpoints=300))
+    _, semantic, used = segmenter.predict_all(floor)
+    assert used.superpoint is not None
+    for rows, room in ((slice(None, len(first)), first), (slice(len(first), None), second.with_(xyz=moved))):
+        alone = segmenter.predict_all(room.with_(superpoint=None, instance=None, semantic=None))
+        assert len(set(used.superpoint[rows].tolist())) == alone[2].num_superpoints
+        np.testing.assert_array_equal(semantic[rows], alone[1])
+
+
 def test_tables_of_different_tiles_stay_apart() -> None:
     found = _segmenter().predict(_hall((1, 2), (12, 13)))
     assert (found.labels == TABLE).sum() == 2
