@@ -24,7 +24,7 @@ def matrix_nms(instances: Instances, *, sigma: float = 0.5) -> Instances:
         Wang et al., SOLOv2: Dynamic and Fast Instance Segmentation, NeurIPS 2020, section 3.3.
     """
     decay = np.ones(len(instances))
-    points = csr_array(instances.masks).astype(np.float64).multiply(column_points(instances)).tocsr()
+    points = mask_points(instances)
     for rows in group_rows(instances.labels):
         mine = points[rows]
         inside = csr_array((np.ones_like(mine.data), mine.indices, mine.indptr), shape=mine.shape)
@@ -62,6 +62,15 @@ def column_points(instances: Instances) -> Float64[np.ndarray, "S"]:
     return np.bincount(instances.superpoint, minlength=columns).astype(np.float64)
 
 
+def mask_points(instances: Instances) -> csr_array:
+    """Points of each column that is in a mask, float64, a row for each object."""
+    # Row by row: the nonzero of a row is many times faster than that of the matrix.
+    columns = [np.flatnonzero(mask) for mask in instances.masks]
+    starts = np.cumsum([0, *map(len, columns)])
+    inside = np.concatenate([np.zeros(0, np.int64), *columns])
+    return csr_array((column_points(instances)[inside], inside, starts), shape=instances.masks.shape)
+
+
 def select(instances: Instances, rows: np.ndarray) -> Instances:
     """Some of the objects, in the order of `rows`."""
     return replace(instances, masks=instances.masks[rows], labels=instances.labels[rows], scores=instances.scores[rows])
@@ -69,7 +78,7 @@ def select(instances: Instances, rows: np.ndarray) -> Instances:
 
 def keep(instances: Instances, *, min_points: int = 0, score_threshold: float = 0.0) -> Instances:
     """Objects of at least so many points that score at least so much."""
-    large = csr_array(instances.masks) @ column_points(instances) >= min_points
+    large = mask_points(instances).sum(axis=1) >= min_points
     good = large & (instances.scores >= score_threshold)
     # Masks of a large scan may take gigabytes, which need not be copied for nothing.
     return instances if good.all() else select(instances, np.flatnonzero(good))
