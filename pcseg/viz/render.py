@@ -1,6 +1,7 @@
 """Pictures of rooms as PNG: input, truth and prediction side by side, from several sides, without a display."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,16 @@ def room_picture(
     camera: dict[str, Any] = {"width": width, "height": height, "cut": cut, "open_front": open_front}
     view = room_view(scene.xyz, azimuth=azimuth, elevation=elevation, **camera)
     camera["cut"] = view.cut  # found once
+    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
+    above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
     splats = Splats.of_points(scene.xyz)
-    raster = rasterize(scene.xyz, width=width, height=height, view=view, splats=splats)
+
+    def look(turned: dict[str, Any]) -> Raster:
+        other = room_view(scene.xyz, **{**camera, **turned}) if turned else view
+        return rasterize(scene.xyz, width=width, height=height, view=other, splats=splats)
+
+    with ThreadPoolExecutor() as pool:  # the kernels let go of the interpreter
+        raster, *others = pool.map(look, ({}, behind, above)[:views])
     stuff = frozenset() if classes is None else classes.stuff
 
     def object_row(raster: Raster) -> list[Panel]:
@@ -94,11 +103,8 @@ def room_picture(
     if shown:
         rows.append([_panel(raster, layer, layer.title) for layer in shown])
         legend = _legend(shown, classes)
-    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
-    above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
-    for name, turned in list(zip(_OTHER_VIEWS, (behind, above)))[: views - 1]:
-        other = room_view(scene.xyz, **{**camera, **turned})
-        row = object_row(rasterize(scene.xyz, width=width, height=height, view=other, splats=splats))
+    for name, other in zip(_OTHER_VIEWS, others):
+        row = object_row(other)
         titles = ["Input", *(by_key[key].title for key in OBJECT_LAYERS if key in by_key)]
         row = [Panel(f"{title}, {name}", panel.image, panel.labels) for title, panel in zip(titles, row)]
         if len(row) == 1:  # a scan alone: its views side by side

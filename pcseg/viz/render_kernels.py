@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def splat(xyz, normal, hidden, radius, rotation, eye, focal, center_x, center_y, max_pixels, key, depth, index):
     """Draws points as discs into a z-buffer.
 
@@ -65,7 +65,7 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, center_x, center_y,
                         index[y, x] = i
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def fill_holes(depth, index, reach, gap):
     """Closes pinholes: a pixel that almost all pixels around it lie in front of takes the point of one of them.
 
@@ -97,7 +97,7 @@ def fill_holes(depth, index, reach, gap):
                 index[y, x] = old_index[best_y, best_x]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def shrink(depth, factor):
     """The nearest depth of each square of `factor` x `factor` pixels."""
     height, width = depth.shape[0] // factor, depth.shape[1] // factor
@@ -109,7 +109,7 @@ def shrink(depth, factor):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def smooth_depth(depth, steps, reach):
     """Averages the depth over neighbours that lie within `reach` (a share of the depth), `steps` pixels each way."""
     height, width = depth.shape
@@ -136,7 +136,7 @@ def smooth_depth(depth, steps, reach):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     """Eye-dome lighting at two scales: pixels with nearer neighbours are darker.
 
@@ -178,7 +178,7 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     return shade
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def light(depth, focal, center_x, center_y, directions, weights, ambient):
     """Soft light from fixed directions on the surface that the depth describes.
 
@@ -221,7 +221,7 @@ def light(depth, focal, center_x, center_y, directions, weights, ambient):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def paint(index, shade, colors, background, factor):
     """Colours the pixels and averages squares of `factor` x `factor` of them.
 
@@ -259,7 +259,7 @@ def paint(index, shade, colors, background, factor):
     return image
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def visible(index, num_points):
     """True for the points that some pixel shows."""
     seen = np.zeros(num_points, np.bool_)
