@@ -77,13 +77,11 @@ def room_picture(
     behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
     above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
     splats = Splats.of_points(scene.xyz)
-
-    def look(turned: dict[str, Any]) -> Raster:
-        other = room_view(scene.xyz, **{**camera, **turned}) if turned else view
-        return rasterize(scene.xyz, width=width, height=height, view=other, splats=splats)
-
+    cameras = [view, *(room_view(scene.xyz, **{**camera, **turned}) for turned in (behind, above)[: views - 1])]
     with ThreadPoolExecutor() as pool:  # the kernels let go of the interpreter
-        raster, *others = pool.map(look, ({}, behind, above)[:views])
+        raster, *others = pool.map(
+            lambda view: rasterize(scene.xyz, width=width, height=height, view=view, splats=splats), cameras
+        )
     stuff = frozenset() if classes is None else classes.stuff
 
     def object_row(raster: Raster) -> list[Panel]:
