@@ -20,6 +20,7 @@ FAST = {"contract", "reassoc", "nsz"}
 HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
 VECTOR_BYTES = 64 if HAS_AVX512 else 32
 TILE_ROWS = 8 if HAS_AVX512 else 4
+PAIRS_AHEAD = 16  # a pair takes about 20 cycles, its rows come from memory in a few hundred
 
 
 def tile_vectors(channels: int, itemsize: int) -> tuple[int, int]:
@@ -29,12 +30,21 @@ def tile_vectors(channels: int, itemsize: int) -> tuple[int, int]:
     return num, num * lanes
 
 
+def _emit_prefetch(builder: Any, address: Any) -> None:
+    """Has the line at this address fetched into the cache; a wrong address does no harm."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    to_read, all_caches, data = number(0), number(3), number(1)
+    builder.call(function, [builder.bitcast(address, byte), to_read, all_caches, data])
+
+
 def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable[..., Any]) -> Any:
     """Writes the loop of a tile: TILE_ROWS rows and num_vectors vectors of sums, added to `out` at its end.
 
-    Arguments of the loop begin with a, b, length, num_vectors, out, out_starts; `places`, given pointers to the
-    arrays, the other arguments and the step, says where in a the factor of each row is, and where the others start in
-    b.
+    Arguments of the loop begin with a, b, length, num_vectors, out, out_starts; `places`, given the arguments (pointers
+    for arrays) and the step, says where in a the factor of each row is, where the others start in b, and what to fetch
+    into the cache for later: pairs of a pointer and a place.
     """
 
     def pointer(arg: int) -> Any:
@@ -45,7 +55,8 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     def at(base: Any, start: Any, offset: int) -> Any:
         return builder.gep(base, [builder.add(start, ir.Constant(start.type, offset))])
 
-    a, b, length, _, out, out_starts, *others = (pointer(n) for n in range(len(args)))
+    pointers = [pointer(n) for n in range(len(args))]
+    a, b, length, _, out, out_starts = pointers[:6]
     itemsize = sig.args[0].dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), lanes)
@@ -53,12 +64,19 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     first = ir.Constant(ir.IntType(32), 0)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     columns = [lanes * t for t in range(sig.args[3].literal_value)]
+    fetches = len(columns) > 1  # a narrow loop has no time to spare
     sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
-    for row in sums:
-        for cell in row:
+    zero = ir.Constant(length.type, 0)
+    for r, row in enumerate(sums):
+        start = builder.load(at(out_starts, zero, r))
+        for cell, c in zip(row, columns):
             builder.store(ir.Constant(vector, [0.0] * lanes), cell)
+            if fetches:
+                _emit_prefetch(builder, at(out, start, c))
     with cgutils.for_range(builder, length, intp=length.type) as loop:
-        a_places, b_place = places(builder, others, loop.index)
+        a_places, b_place, later = places(builder, pointers, loop.index)
+        for array, place in later if fetches else ():
+            _emit_prefetch(builder, builder.gep(array, [place]))
         right = [builder.load(builder.bitcast(at(b, b_place, c), vector.as_pointer()), align=itemsize) for c in columns]
         for place, row in zip(a_places, sums):
             factor = builder.load(builder.gep(a, [place]))
@@ -66,7 +84,6 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
             for cell, factors in zip(row, right):
                 product = builder.fmul(left, factors, flags=("contract",))
                 builder.store(builder.fadd(builder.load(cell), product, flags=("contract",)), cell)
-    zero = ir.Constant(length.type, 0)
     for r, row in enumerate(sums):
         start = builder.load(at(out_starts, zero, r))
         for cell, c in zip(row, columns):
@@ -90,16 +107,23 @@ def _add_tile(
 ) -> Any:
     """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
 
-    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``.
+    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``. Behind TILE_ROWS
+    places for this tile, a_starts has those of the next one, which the loop fetches into the cache.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
     i = types.intp
 
-    def places(builder: Any, others: Any, step: Any) -> Any:
-        a_starts, b_start, b_step = others
-        starts = [builder.load(builder.gep(a_starts, [ir.Constant(step.type, r)])) for r in range(TILE_ROWS)]
-        return [builder.add(start, step) for start in starts], builder.add(b_start, builder.mul(step, b_step))
+    def places(builder: Any, pointers: Any, step: Any) -> Any:
+        a_data, *_, a_starts, b_start, b_step = pointers
+
+        def a_start(row: Any) -> Any:
+            return builder.load(builder.gep(a_starts, [row]))
+
+        a_places = [builder.add(a_start(step.type(r)), step) for r in range(TILE_ROWS)]
+        turn = builder.and_(step, step.type(TILE_ROWS - 1))  # the rows of the next tile take turns
+        a_later = builder.add(a_start(builder.add(turn, step.type(TILE_ROWS))), builder.sub(step, turn))
+        return a_places, builder.add(b_start, builder.mul(step, b_step)), [(a_data, a_later)]
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _emit_tile(context, builder, sig, args, places)
@@ -132,17 +156,24 @@ def _add_outer_tile(
         return None
     i = types.intp
 
-    def places(builder: Any, others: Any, step: Any) -> Any:
-        a_rows, a_width, a_column, b_rows, b_width, b_column, begin = others
-        pair = builder.add(begin, step)
+    def places(builder: Any, pointers: Any, step: Any) -> Any:
+        a_data, b_data, length, *_, a_rows, a_width, a_column, b_rows, b_width, b_column, begin = pointers
 
-        def place(rows: Any, width: Any, column: Any) -> Any:
-            row = builder.sext(builder.load(builder.gep(rows, [pair])), width.type)
-            return builder.add(builder.mul(row, width), column)
+        def places_of(step: Any) -> Any:
+            pair = builder.add(begin, step)
+            for rows, width, column in ((a_rows, a_width, a_column), (b_rows, b_width, b_column)):
+                row = builder.sext(builder.load(builder.gep(rows, [pair])), width.type)
+                yield builder.add(builder.mul(row, width), column)
 
-        a_place = place(a_rows, a_width, a_column)
-        a_places = [builder.add(a_place, ir.Constant(step.type, r)) for r in range(TILE_ROWS)]
-        return a_places, place(b_rows, b_width, b_column)
+        a_place, b_place = places_of(step)
+        a_places = [builder.add(a_place, step.type(r)) for r in range(TILE_ROWS)]
+        if not HAS_AVX512:  # tiles of half the rows leave no time to fetch
+            return a_places, b_place, []
+        later = builder.add(step, step.type(PAIRS_AHEAD))
+        a_later, b_later = places_of(builder.select(builder.icmp_signed("<", later, length), later, step))
+        lanes = VECTOR_BYTES * 8 // b.dtype.bitwidth
+        b_laters = [builder.add(b_later, step.type(lanes * t)) for t in range(num_vectors.literal_value)]
+        return a_places, b_place, [(a_data, a_later), *((b_data, place) for place in b_laters)]
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _emit_tile(context, builder, sig, args, places)
@@ -168,20 +199,23 @@ def product_kernel(num_vectors: int) -> Callable[..., None]:
     @njit(nogil=True, cache=True, fastmath=FAST)
     def multiply(x, w, in_index, out_index, blocks, span, first, last, out):
         num_offsets, num_tiles, channels, tile = w.shape
-        sources = np.zeros(TILE_ROWS, np.intp)
+        sources = np.zeros(2 * TILE_ROWS, np.intp)
         targets = np.zeros(TILE_ROWS, np.intp)
         for block in range(first, last, span):
             stop = min(block + span, last)
             for k in range(num_offsets):
+                end = blocks[stop, k]
                 for t in range(num_tiles):
-                    for p in range(blocks[block, k], blocks[stop, k], TILE_ROWS):
+                    start = (k * num_tiles + t) * channels * tile
+                    for p in range(blocks[block, k], end, TILE_ROWS):
                         for r in range(TILE_ROWS):
                             row = len(out) - 1
-                            if p + r < blocks[stop, k]:
+                            if p + r < end:
                                 sources[r] = in_index[p + r] * channels
                                 row = out_index[p + r]
                             targets[r] = row * out.shape[1] + t * tile
-                        start = (k * num_tiles + t) * channels * tile
+                            if num_vectors > 1 and p + r + TILE_ROWS < end:
+                                sources[r + TILE_ROWS] = in_index[p + r + TILE_ROWS] * channels
                         add_tile(x, w, channels, num_vectors, out, targets, sources, start, tile)
 
     return multiply

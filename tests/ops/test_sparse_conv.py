@@ -38,7 +38,7 @@ def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 
 
 
 @pytest.mark.parametrize(("channels", "out_channels"), [(1, 1), (3, 5), (16, 16), (6, 33), (20, 48), (7, 70)])
-@pytest.mark.parametrize("num_voxels", [1, 3, 400])
+@pytest.mark.parametrize("num_voxels", [1, 3, 400, 1900])  # the last fills several spans of blocks
 def test_submanifold_is_a_dense_convolution(
     rng: np.random.Generator, channels: int, out_channels: int, num_voxels: int
 ) -> None:
@@ -64,7 +64,7 @@ def test_submanifold_is_the_loop(rng: np.random.Generator, kernel_size: int) -> 
     assert_same([out, *gradients(out, *inputs)], [expected, *gradients(expected, *inputs)])
 
 
-@pytest.mark.parametrize("num_voxels", [1, 2, 500])
+@pytest.mark.parametrize("num_voxels", [1, 2, 500, 1900])
 def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels: int) -> None:
     coords = random_coords(rng, num_voxels)
     down, up = DownsampleConv3d(5, 18).double(), UpsampleConv3d(18, 7).double()
