@@ -38,9 +38,6 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
         if name not in FEATURES:
             raise cfg.ConfigError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
     model, decoder = config.model, config.model.decoder
-    from_superpoints = isinstance(decoder, cfg.DecoderConfig) and decoder.queries == "superpoint"
-    if config.inference.num_queries and not from_superpoints:
-        raise cfg.ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
     unet = SparseUNet(
         sum(FEATURES[name] for name in config.data.features),
         model.unet.channels,
@@ -69,7 +66,10 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
             votes=decoder.votes,
             dropout=decoder.dropout,
         )
-    return InfluencerFormer(unet, heads)
+    network = InfluencerFormer(unet, heads)
+    if config.inference.num_queries and not network.takes_num_queries:
+        raise cfg.ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
+    return network
 
 
 def build_criterion(config: cfg.Config) -> Criterion:
@@ -94,7 +94,7 @@ def build_criterion(config: cfg.Config) -> Criterion:
             "set both to embedding or neither"
         )
     num_classes = len(class_set(config.data.classes))
-    options = {k: v for k, v in vars(criterion).items() if k not in ("kind", "weights", "mask_weight", "dice_weight")}
+    options = {k: v for k, v in vars(criterion).items() if k not in ("kind", "weights", "mask_weight")}
     weights = {
         "loss_ce": criterion.weights.classes,
         "loss_score": criterion.weights.score,

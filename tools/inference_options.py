@@ -68,7 +68,7 @@ def main() -> None:
     for name, changes in OPTIONS.items():
         if name != "base" and args.only not in name:
             continue
-        if "num_queries" in changes and getattr(segmenter.model.decoder, "queries", None) != "superpoint":
+        if "num_queries" in changes and not segmenter.model.takes_num_queries:
             print(f"{name:<43} only where queries start at superpoints")
             continue
         changed = replace(segmenter, **{**BASE, **changes})

@@ -23,6 +23,11 @@ class InfluencerFormer(nn.Module):
         self.unet = unet
         self.decoder = decoder
 
+    @property
+    def takes_num_queries(self) -> bool:
+        """Whether other numbers of queries can be asked than in training: where they start at superpoints."""
+        return isinstance(self.decoder, QueryDecoder) and self.decoder.queries == "superpoint"
+
     def superpoint_features(self, batch: SceneBatch) -> Float[Tensor, "S channels"]:
         """U-Net features averaged over the points of each superpoint."""
         voxels = self.unet(batch.voxel_coords, batch.voxel_features, len(batch))
