@@ -50,6 +50,12 @@ class Processes:
         dist.all_reduce(total)
         return total
 
+    def any(self, value: bool) -> bool:
+        """Whether it is so in any process; asked from host to host, without waiting for a device."""
+        if self.world == 1:
+            return value
+        return bool(self.sum(torch.tensor(float(value))) > 0)
+
     def wait_for_all(self) -> None:
         """Returns when every process has come here."""
         self.gather(None)

@@ -28,7 +28,7 @@ class Outcome:
         names: grad_norm, loss (the weighted sum), the losses, rooms (of all processes); without the losses where no
             room was left.
         values: of these names; NaN where no room was left.
-        left_out: rooms that the memory of this process could not hold.
+        left_out: rooms that the memory of a process could not hold, of all processes.
     """
 
     names: list[str]
@@ -36,8 +36,16 @@ class Outcome:
     left_out: list[str]
 
 
+@dataclass(frozen=True)
+class _Shortage:
+    """Memory ran out on a part of the step, in this process (`is_here`) or in another one."""
+
+    index: int
+    is_here: bool
+
+
 class Stepper:
-    """Takes steps with a model; there is no transfer from the device in a step, and one message between processes.
+    """Takes steps with a model; nothing in a step waits for the device.
 
     A step that has no finite loss and gradients changes nothing: the weights, what the optimizer remembers and the
     buffers stay as they were.
@@ -88,21 +96,23 @@ class Stepper:
     def step(self, parts: Sequence[SceneBatch]) -> Outcome:
         """Train on the rooms of all parts at once; the loss is the mean of the parts', weighed by their rooms.
 
-        Out of memory, a part is divided into its rooms, and a room that fails alone is left out. Where other processes
-        wait for this one the whole part is left out, as their messages have begun.
+        Out of memory, a part is divided into its rooms, in all processes, and a room that fails alone is left out; each
+        time all processes begin the step anew.
+
+        Args:
+            parts: of this process, as many as the others have.
 
         Raises:
             MemoryError: out of memory on a single voxel.
         """
         before = _flat(self.buffers)
-        parts, left_out = list(parts), []
-        while isinstance(result := self._differentiate(parts, left_out), int):
+        shares: list[SceneBatch | None] = [*parts]
+        left_out: list[str] = []
+        while isinstance(result := self._differentiate(shares, sample=parts[0]), _Shortage):
             _fill(self.buffers, before)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            left_out += self._relieve(parts, failed=result)
+            left_out += self._relieve(shares, result)
         names, values = result
-        if not parts:
+        if not shares:
             return Outcome(["grad_norm", *names], torch.cat([torch.full_like(values[:1], torch.nan), values]), left_out)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm or torch.inf)
@@ -112,69 +122,72 @@ class Stepper:
         return Outcome(["grad_norm", *names], torch.cat([norm.to(values)[None], values]), left_out)
 
     def _differentiate(
-        self, parts: Sequence[SceneBatch], left_out: list[str]
-    ) -> tuple[list[str], Float[Tensor, "values"]] | int:
-        """Leaves gradients; gives loss, losses and rooms of all processes, or which part the memory could not hold.
+        self, shares: Sequence[SceneBatch | None], sample: SceneBatch
+    ) -> tuple[list[str], Float[Tensor, "values"]] | _Shortage:
+        """Leaves gradients; gives loss, losses and rooms of all processes, or where memory ran out.
 
-        With several processes such a part is replaced by a stand-in, and its rooms are added to `left_out`.
+        Args:
+            shares: of this process in each part; None where it has no room.
+            sample: any rooms of this process, which a stand-in is made of.
         """
         self.optimizer.zero_grad(set_to_none=True)
         total = {"loss": torch.full((), torch.nan, device=self.device)}
-        num_rooms, gradients = 0, []
-        for index, (part, weight) in enumerate(zip(parts, self._weights(parts), strict=True)):
-            if self.exchange is not None:
-                self.exchange.begin()
-                gradients = [None if p.grad is None else p.grad.clone() for p in self.parameters]
-            try:
-                losses = self._differentiate_part(part, weight)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                losses = None
-            # Outside of the handler, whose error holds on to what the part had in memory.
-            if losses is not None:
-                num_rooms += len(part)
-            elif self.exchange is None:
-                return index
-            else:
-                losses = self._stand_in_for(part)
-                left_out += part.names
-                # Batch norms give the stand-in gradients of what the others have.
-                for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                    parameter.grad = gradient
+        for index, (share, weight) in enumerate(zip(shares, self._weights(shares), strict=True)):
+            losses = self._without_rooms(sample) if share is None else self._try(share, weight)
+            if self.processes.any(losses is None):
+                return _Shortage(index, is_here=losses is None)
+            assert losses is not None
             total = {key: value + total[key] if index else value for key, value in losses.items()}
+        num_rooms = sum(map(_num_rooms, shares))
         values = torch.stack([*total.values(), torch.full_like(total["loss"], num_rooms)])
-        if self.exchange is not None:
+        if shares and self.exchange is not None:
             self._sum_over_processes(values)
         return [*total, "rooms"], values
 
-    def _stand_in_for(self, part: SceneBatch) -> dict[str, Float[Tensor, ""]]:
-        """Sends what the others still wait for of a part that the memory could not hold; the losses are 0.
-
-        Raises:
-            MemoryError: out of memory again.
-        """
-        assert self.exchange is not None
-        names = ", ".join(part.names)
-        logger.warning(
-            "process %d: out of memory on %s: left out of this step; lower train.batch_size or train.max_voxels, raise "
-            "train.accumulate, or set model.unet.checkpointing",
-            self.processes.rank,
-            names,
-        )
+    def _try(self, share: SceneBatch, weight: float) -> dict[str, Float[Tensor, ""]] | None:
+        """Adds the gradients of rooms and gives their losses; None where the memory cannot hold them."""
+        if self.exchange is not None:
+            self.exchange.begin()
+        try:
+            return self._differentiate_part(share, weight)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose error holds on to what the rooms had in memory.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.exchange.begin_again()
+        if self.exchange is not None:
+            self.exchange.catch_up()
+            self._stand_in(share)
+        return None
+
+    def _without_rooms(self, sample: SceneBatch) -> dict[str, Float[Tensor, ""]]:
+        """What `_try` is for a process that has no room in a part: no gradients, and losses of 0."""
+        assert self.exchange is not None
+        self.exchange.begin(silent=True)
+        gradients = [parameter.grad for parameter in self.parameters]
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._stand_in(sample)
+        # Batch norms give the stand-in gradients of what the others have.
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return {key: torch.zeros_like(value) for key, value in losses.items()}
+
+    def _stand_in(self, sample: SceneBatch) -> dict[str, Float[Tensor, ""]]:
+        """Sends what the others wait for, with a single voxel in the place of rooms.
+
+        Raises:
+            MemoryError: out of memory even so.
+        """
         try:
-            losses = self._differentiate_part(_single_voxel(part), 0.0)
+            return self._differentiate_part(_single_voxel(sample), 0.0)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise MemoryError(
-                f"process {self.processes.rank}: out of memory on {names}, and still with a single voxel of it; use a "
-                "smaller model or fewer processes"
+                f"process {self.processes.rank}: out of memory on {', '.join(sample.names)}, and still with a single "
+                "voxel of it; use a smaller model or fewer processes"
             ) from None
-        return {key: torch.zeros_like(value) for key, value in losses.items()}
 
     def _differentiate_part(self, part: SceneBatch, weight: float) -> dict[str, Float[Tensor, ""]]:
         batch = part.to(self.device)
@@ -190,11 +203,11 @@ class Stepper:
         self.scaler.scale(total * weight_or_nan).backward()
         return {key: weight * value.detach() for key, value in {"loss": total, **losses}.items()}
 
-    def _weights(self, parts: Sequence[SceneBatch]) -> list[float]:
+    def _weights(self, shares: Sequence[SceneBatch | None]) -> list[float]:
         """Share of each part in the rooms of the step, over all processes."""
-        if len(parts) == 1:
-            return [1.0]
-        num_rooms = self.processes.sum(torch.tensor([float(len(part)) for part in parts]))
+        if len(shares) < 2:
+            return [1.0] * len(shares)
+        num_rooms = self.processes.sum(torch.tensor([float(_num_rooms(share)) for share in shares]))
         return (num_rooms / num_rooms.sum()).tolist()
 
     def _sum_over_processes(self, values: Float[Tensor, "values"]) -> None:
@@ -210,25 +223,41 @@ class Stepper:
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         every = [*gradients, values]
         total = self.processes.sum(_flat(every))
-        # Without any room nothing may change, and what is not finite changes nothing.
-        _fill(every, torch.where(total[-1] > 0, total, torch.nan))
-        values[-1] = total[-1]
+        _fill(every, total)
 
-    def _relieve(self, parts: list[SceneBatch], failed: int) -> list[str]:
-        """Divides a part that the memory could not hold; gives the names of what is left out."""
-        part = parts[failed]
-        names = ", ".join(part.names)
-        parts[failed : failed + 1] = split(part) if len(part) > 1 else []
-        if len(part) > 1:
-            logger.warning("out of memory on %s: going on room by room", names)
-            return []
-        logger.warning("out of memory on %s alone: the room is left out of this step", names)
-        return part.names
+    def _relieve(self, shares: list[SceneBatch | None], shortage: _Shortage) -> list[str]:
+        """Divides the part that the memory of a process could not hold, or takes single rooms out of it.
+
+        Returns:
+            Names of the rooms that are left out, of all processes.
+        """
+        index, share = shortage.index, shares[shortage.index]
+        divides, left_out = False, []
+        if shortage.is_here:
+            assert share is not None
+            divides = len(share) > 1
+            who = f"process {self.processes.rank}: " if self.processes.world > 1 else ""
+            what = ": going on room by room" if divides else " alone: the room is left out of this step"
+            logger.warning("%sout of memory on %s%s", who, ", ".join(share.names), what)
+            if not divides:
+                left_out, share = share.names, None
+        told = self.processes.gather((divides, _num_rooms(share), left_out))
+        num_rooms = max(num for _, num, _ in told)
+        if num_rooms == 0 or any(divides for divides, _, _ in told):
+            rooms = [] if share is None else split(share)
+            shares[index : index + 1] = [*rooms, *[None] * (num_rooms - len(rooms))]
+        else:
+            shares[index] = share
+        return [name for _, _, names in told for name in names]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU, where torch has no class for it."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _num_rooms(share: SceneBatch | None) -> int:
+    return 0 if share is None else len(share)
 
 
 def _single_voxel(batch: SceneBatch) -> SceneBatch:

@@ -13,26 +13,27 @@ from torch.nn import functional as F
 
 
 class Exchange:
-    """The messages between processes within one step, of which each process must send the same ones in one order.
+    """The messages between processes about one part of a step, which all must send in one order.
 
-    A process that ran out of memory stands in the middle of that order. It goes through the step once more with a
-    stand-in for its rooms: what it has sent is not sent again, and to the rest it adds zeros.
+    A process without a room of its own goes along with a stand-in, and adds zeros. One that runs out of memory is in
+    the middle of that order, where the others wait for it: it goes through the part once more with a stand-in, to send
+    what is missing. As all repeat the step afterwards, it does not matter what that is.
     """
 
     def __init__(self) -> None:
         self.begin()
 
-    def begin(self) -> None:
-        """Start with rooms whose messages count."""
-        self.num_messages, self.num_sent_before, self.is_silent = 0, 0, False
+    def begin(self, *, silent: bool = False) -> None:
+        """Start a part; `silent` adds zeros to what the others send."""
+        self.num_messages, self.num_sent_before, self.is_silent = 0, 0, silent
 
-    def begin_again(self) -> None:
-        """Start with a stand-in for the rooms since `begin`."""
-        self.num_messages, self.num_sent_before, self.is_silent = 0, self.num_messages, True
+    def catch_up(self) -> None:
+        """Start the part again; what was sent since `begin` is not sent a second time."""
+        self.num_messages, self.num_sent_before = 0, self.num_messages
 
     @property
     def was_sent(self) -> bool:
-        """Whether the next message has been sent for the rooms that the stand-in replaces."""
+        """Whether the next message was sent before `catch_up`."""
         return self.num_messages < self.num_sent_before
 
     def sum(self, values: Tensor) -> Tensor:
@@ -75,15 +76,15 @@ class VoxelBatchNorm(nn.BatchNorm1d):
         return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
 
     def _normalized_across_processes(self, input: Float[Tensor, "V C"], exchange: Exchange) -> Float[Tensor, "V C"]:
-        counted_before = exchange.was_sent
         mean, variance, num = statistics_of_all(input, exchange)
-        if not self.recomputing and not counted_before:
+        if not self.recomputing:
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
             assert self.momentum is not None
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_((variance * num / (num - 1)).to(self.running_var.dtype), self.momentum)
+            unbiased = variance * num / (num - 1).clamp(min=1)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
             self.num_batches_tracked.add_(1)
         return _Normalize.apply(input, mean, (variance + self.eps).rsqrt(), num, self.weight, self.bias, exchange)
 
@@ -124,7 +125,7 @@ def _recomputing(module: nn.Module) -> Iterator[None]:
 def statistics_of_all(
     input: Float[Tensor, "V C"], exchange: Exchange
 ) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"], Float[Tensor, "1"]]:
-    """Mean and variance over the rows of all processes, and the number of rows; each process has at least one.
+    """Mean and variance over the rows of all processes, and the number of rows; each process has one, if a stand-in's.
 
     Source:
         Chan, Golub and LeVeque 1979, for the variance of parts, which does not cancel as the mean of squares does.

@@ -5,11 +5,12 @@ import os
 import socket
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from pcseg.data.dataset import collate, make_batch
 from pcseg.data.synthetic import make_room
@@ -72,6 +73,25 @@ STEPS: dict[str, tuple[tuple[tuple[int, ...], ...], ...]] = {
 # When a process runs out of memory: before any message of the step, between messages, after the last of forward, after
 # some of backward, and after all of them.
 MOMENTS = ("first", "forward", "criterion", "backward", "last")
+
+
+class Shortage(NamedTuple):
+    """A step on which memory runs out."""
+
+    shares: tuple[tuple[tuple[int, ...], ...], ...]  # rooms of each part of each process
+    on: int | None  # the room that does not fit; None where two rooms at once do not
+    remaining: tuple[tuple[int, ...], ...]  # the parts on which one process would train in the end
+
+
+SHORTAGES = {
+    "its only room": Shortage((((0,),), ((1,),)), 1, ((0,),)),
+    "one of its rooms": Shortage((((0, 1),), ((2,),)), 1, ((0, 2),)),
+    "rooms together": Shortage((((2,),), ((0, 1),)), None, ((2, 0), (1,))),
+    "in two parts": Shortage((((0,), (1, 0)), ((2,), (1,))), 1, ((0, 2), (0,))),
+    "everywhere": Shortage((((1,), (1,)), ((1,), (1,))), 1, ()),
+}
+SHORT_OF_MEMORY = [("its only room", moment) for moment in MOMENTS]
+SHORT_OF_MEMORY += [("one of its rooms", "forward"), ("rooms together", "last"), ("in two parts", "last")]
 CASES = [(name, "influencer") for name in STEPS] + [("uneven", "first_pass"), ("uneven", "hungarian")]
 
 
@@ -87,7 +107,9 @@ def _step(stepper: Stepper, parts: list[SceneBatch]) -> tuple[dict[str, np.ndarr
     """Gradients, running statistics and losses of one step with these rooms; and the rooms that were left out."""
     outcome = stepper.step(parts)
     gradients = {name: p.grad for name, p in stepper.model.named_parameters() if p.grad is not None}
-    values = {**gradients, **dict(stepper.model.named_buffers()), **dict(zip(outcome.names, outcome.values))}
+    # Batch norms count their calls as well, which nothing reads.
+    buffers = {name: b for name, b in stepper.model.named_buffers() if b.is_floating_point()}
+    values = {**gradients, **buffers, **dict(zip(outcome.names, outcome.values))}
     return {key: value.numpy().copy() for key, value in values.items()}, outcome.left_out
 
 
@@ -99,31 +121,38 @@ def _steps(processes: Processes) -> Answer:
     return answers
 
 
-def _runs_out_of_memory(stepper: Stepper, moment: str) -> None:
-    """Once, at this moment of the next step."""
+def _runs_out_of_memory(stepper: Stepper, on: int | None, moment: str) -> list[RemovableHandle]:
+    """From now on, at this moment of every attempt with this room, or with two rooms at once."""
+    batches: list[SceneBatch] = []
 
     def fault(*_: object) -> None:
-        handle.remove()
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        batch = batches[-1]
+        fits = len(batch) < 2 if on is None else _room(on).names[0] not in batch.names
+        if not fits and len(batch.voxel_coords) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     model = stepper.model
     assert isinstance(model, InfluencerFormer)
+    handles = [model.register_forward_pre_hook(lambda _, args: batches.append(args[0]))]
     if moment in ("backward", "last"):
         layer = model.unet.down[0] if moment == "backward" else model.unet.stem
-        handle = layer.weight.register_hook(fault)
-    else:
-        module = {"first": model.unet.stem, "forward": model.unet.up[0], "criterion": stepper.criterion}[moment]
-        handle = module.register_forward_pre_hook(fault)
+        return [*handles, layer.weight.register_hook(fault)]
+    module = {"first": model.unet.stem, "forward": model.unet.up[0], "criterion": stepper.criterion}[moment]
+    return [*handles, module.register_forward_pre_hook(fault)]
 
 
 def _steps_without_memory(processes: Processes) -> Answer:
-    """Two steps each, one room a process: in the first one the second process runs out of memory, or both do."""
+    """Two steps each: in the first one memory runs out."""
     answers = {}
-    for moment in (*MOMENTS, "both"):
+    for name, moment in [*SHORT_OF_MEMORY, ("everywhere", "last")]:
+        shares, on, _ = SHORTAGES[name]
         stepper = _stepper(processes, "influencer")
-        if moment == "both" or processes.rank == 1:
-            _runs_out_of_memory(stepper, "last" if moment == "both" else moment)
-        answers[moment] = [_step(stepper, [_room(processes.rank)]) for _ in range(2)]
+        parts = [collate([_room(i) for i in part]) for part in shares[processes.rank]]
+        handles = _runs_out_of_memory(stepper, on, moment)
+        first = _step(stepper, parts)
+        for handle in handles:
+            handle.remove()
+        answers[name, moment] = first, _step(stepper, parts)
     return answers
 
 
@@ -144,9 +173,9 @@ def _in_two_processes(work: Callable[[Processes], Answer]) -> list[Answer]:
     workers = [context.Process(target=_process, args=(rank, port, work, queue)) for rank in range(2)]
     for worker in workers:
         worker.start()
-    answers = dict(queue.get(timeout=200) for _ in workers)
+    answers = dict(queue.get(timeout=400) for _ in workers)
     for worker in workers:
-        worker.join(60)
+        worker.join(200)
         assert worker.exitcode == 0
     return [answers[0], answers[1]]
 
@@ -156,6 +185,7 @@ def _everything(processes: Processes) -> Answer:
     shares = list(processes.share(NUM_ROOMS))
     return {
         "sum": total,
+        "any": [processes.any(processes.rank == 1), processes.any(False)],
         "share": shares,
         "scores": _score(processes),
         "steps": _steps(processes),
@@ -171,6 +201,7 @@ def answers() -> list[Answer]:
 def test_every_room_is_scored_once(answers: list[Answer]) -> None:
     assert [answer["share"] for answer in answers] == [[0, 2], [1]]
     assert [answer["sum"] for answer in answers] == [[2.0, 1.0]] * 2
+    assert [answer["any"] for answer in answers] == [[True, False]] * 2
     alone = _score(ALONE)
     assert alone["unlabelled"] == ["Area_2_conferenceRoom_1"]
     for answer in answers:
@@ -191,30 +222,32 @@ def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
         np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_process_without_memory_keeps_in_step(answers: list[Answer], moment: str) -> None:
-    (first, second), (others, others_second) = (answer["without memory"][moment] for answer in answers)
-    assert (first[1], others[1]) == ([], _room(1).names)
-    _assert_same(others[0], first[0])
-    assert first[0]["rooms"] == 1
-    assert all(np.isfinite(value).all() for value in first[0].values())
-    if moment == "first":  # nothing of the room has been told
-        _assert_same(first[0], _step(_stepper(ALONE, "influencer"), [_room(0)])[0])
-    assert (second[1], others_second[1]) == ([], [])
-    _assert_same(others_second[0], second[0])
-    assert second[0]["rooms"] == 2
+@pytest.mark.parametrize(("name", "moment"), SHORT_OF_MEMORY)
+def test_only_rooms_that_do_not_fit_are_left_out(answers: list[Answer], name: str, moment: str) -> None:
+    shares, on, remaining = SHORTAGES[name]
+    expected, _ = _step(_stepper(ALONE, "influencer"), [collate([_room(i) for i in part]) for part in remaining])
+    left_out = [] if on is None else _room(1).names * sum(part.count(1) for share in shares for part in share)
+    num_rooms = sum(len(part) for share in shares for part in share)
+    for answer in answers:
+        first, second = answer["without memory"][name, moment]
+        assert first[1] == left_out
+        assert first[0]["rooms"] == num_rooms - len(left_out)
+        _assert_same(first[0], expected)
+        assert second[1] == []
+        assert second[0]["rooms"] == num_rooms
+    _assert_same(answers[0]["without memory"][name, moment][1][0], answers[1]["without memory"][name, moment][1][0])
 
 
-def test_no_process_with_memory_changes_nothing(answers: list[Answer]) -> None:
+def test_step_without_any_room_changes_nothing(answers: list[Answer]) -> None:
     fresh = dict(_stepper(ALONE, "influencer").model.named_buffers())
-    for rank, answer in enumerate(answers):
-        values, left_out = answer["without memory"]["both"][0]
-        assert left_out == _room(rank).names
+    for answer in answers:
+        (values, left_out), (_, left_out_after) = answer["without memory"]["everywhere", "last"]
+        assert (left_out, left_out_after) == (_room(1).names * 4, [])
         assert values["rooms"] == 0
         assert np.isnan(values["grad_norm"])
         assert np.isnan(values["loss"])
         for name, buffer in fresh.items():
-            if buffer.is_floating_point():  # batch norms count their calls as well, which nothing reads
+            if buffer.is_floating_point():
                 np.testing.assert_array_equal(values[name], buffer.numpy())
 
 
@@ -224,6 +257,7 @@ def test_alone() -> None:
     assert processes.is_first
     assert list(processes.share(3)) == [0, 1, 2]
     assert processes.gather("x") == ["x"]
+    assert [processes.any(True), processes.any(False)] == [True, False]
     values = torch.ones(2)
     assert processes.sum(values) is values
     processes.close()
