@@ -53,16 +53,22 @@ class WandbWriter:
         config: the recipe as nested dicts.
 
     Raises:
-        ValueError: wandb is not installed.
+        ValueError: wandb is not installed, or does not start, as where nobody is logged in.
     """
 
     def __init__(self, project: str, folder: Path, config: Mapping[str, Any]) -> None:
         self._wandb = _find("wandb", f"train.wandb={project}")
         known = folder / "wandb_id.txt"
         run_id = known.read_text().strip() if known.is_file() else None
-        self._run = self._wandb.init(
-            project=project, name=folder.name, dir=str(folder), config=dict(config), id=run_id, resume="allow"
-        )
+        try:
+            self._run = self._wandb.init(
+                project=project, name=folder.name, dir=str(folder), config=dict(config), id=run_id, resume="allow"
+            )
+        except self._wandb.Error as error:
+            raise ValueError(
+                f"train.wandb={project}: Weights & Biases does not start: {error} Without it set WANDB_MODE=offline, "
+                "and send the run later with wandb sync"
+            ) from None
         write_whole(known, f"{self._run.id}\n")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
