@@ -4,7 +4,7 @@ tools/aggregate.py ROOMS... [--json FILE] [--csv FILE] [--report FILE]
 
 ROOMS: folders "rooms" that tools/test.py --export and tools/evaluate.py --rooms write. The first table is over all
 rooms together, which is what the literature calls 6-fold where they are the rooms of all six areas. S3DIS' areas and
-the mean over them, the other thing called so, follow.
+the mean over them, the other thing called so, follow where all rooms are called as those of S3DIS are, Area_5_office_1.
 """
 
 import argparse
@@ -33,8 +33,9 @@ def main() -> None:
     result = scores.compute()
     content = result.to_json()
     print(f"{len(scores)} rooms together\n{result.to_text()}")
-    if scores.classes.name == "s3dis":
-        areas = {area: _means(part.compute()) for area, part in split_areas(scores).items()}
+    parts = split_areas(scores) if scores.classes.name == "s3dis" else {}
+    if parts:
+        areas = {area: _means(part.compute()) for area, part in parts.items()}
         average = {key: _mean([row[key] for row in areas.values()]) for key in next(iter(areas.values()))}
         content |= {"areas": areas, "mean_of_areas": average}
         print()

@@ -85,16 +85,12 @@ def read_rooms(folders: Iterable[Path]) -> Scores:
 
 
 def split_areas(scores: Scores) -> dict[str, Scores]:
-    """Rooms of S3DIS by area, from their names (``Area_5_office_1``).
-
-    Raises:
-        ValueError: a room whose name does not begin with an area.
-    """
+    """Rooms of S3DIS by area, from their names (``Area_5_office_1``); none where a room is not called so."""
     areas: dict[str, list[str]] = {}
     for name in scores.names:
         match = re.match(r"(Area_\d+)_", name)
         if match is None:
-            raise ValueError(f"room {name!r} has no area in its name; rooms of S3DIS are called Area_5_office_1")
+            return {}
         areas.setdefault(match[1], []).append(name)
     return {area: scores.subset(names) for area, names in sorted(areas.items())}
 
