@@ -63,17 +63,7 @@ def read_scan(
     _check_options(scale, up, origin, first_instance)
     if path.is_dir():
         return read_room(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"{path}: extension {path.suffix!r} is not known; expected one of {' '.join(_READERS)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()))
-    lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
-    wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
-    if wrong:
-        raise ValueError(f"{path}: {wrong[0]} has {lengths[wrong[0]]} rows, xyz has {lengths['xyz']}")
-    fields = _without_nan(path, fields, drop_nan)
+    fields = _without_nan(path, _read_fields(path, columns), drop_nan)
     axes, signs = _UP[up]
     xyz = fields["xyz"][:, axes] * (np.array(signs, np.float64) * scale)
     if origin is not None:
@@ -82,9 +72,6 @@ def read_scan(
     normal = fields.get("normal")
     if normal is not None:
         normal = _unit(normal[:, axes] * np.array(signs, np.float64))
-    superpoint = fields.get("superpoint")
-    if superpoint is not None:
-        superpoint = np.unique(_whole(path, "superpoint", superpoint), return_inverse=True)[1].reshape(-1)
     faces = fields.get("faces")
     rgb = fields.get("rgb")
     if rgb is None and grey:
@@ -96,10 +83,24 @@ def read_scan(
         normal=normal,
         semantic=_semantic(path, fields, label_ids),
         instance=_instance(path, fields, first_instance),
-        superpoint=None if superpoint is None else superpoint.astype(np.int32),
+        superpoint=_superpoint(path, fields),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
     )
     return without_doubled(scene) if drop_doubled else scene
+
+
+def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: extension {path.suffix!r} is not known; expected one of {' '.join(_READERS)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()))
+    lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
+    wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
+    if wrong:
+        raise ValueError(f"{path}: {wrong[0]} has {lengths[wrong[0]]} rows, xyz has {lengths['xyz']}")
+    return fields
 
 
 def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
@@ -263,3 +264,10 @@ def _instance(path: Path, fields: dict[str, np.ndarray], first_instance: int) ->
     elif len(instance) and instance.min() < 0:
         raise ValueError(f"{path}: expected instance ids from 0 (none), found {instance.min()}; see first_instance")
     return instance.astype(np.int32)
+
+
+def _superpoint(path: Path, fields: dict[str, np.ndarray]) -> np.ndarray | None:
+    if "superpoint" not in fields:
+        return None
+    superpoint = _whole(path, "superpoint", fields["superpoint"])
+    return np.unique(superpoint, return_inverse=True)[1].reshape(-1).astype(np.int32)

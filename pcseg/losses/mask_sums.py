@@ -67,8 +67,8 @@ def mask_sums(
     mask_logits: Sequence[Float[Tensor, "N M"]],
     segment: Int64[Tensor, "N"],
     num_instances: int,
-    weights: Float[Tensor, "N"] | None = None,
-    mask_activation: MaskActivation = "softmax",
+    weights: Float[Tensor, "N"] | None,
+    mask_activation: MaskActivation,
 ) -> MaskSums:
     """Sums from which BCE, dice and IoU of every pair of instance and query follow.
 
@@ -78,7 +78,7 @@ def mask_sums(
         mask_logits: one matrix for each of L layers.
         segment: instance 0..K-1 of each token, K for background, -1 for ignored tokens.
         num_instances: K.
-        weights: weight of each token, 1 where not given.
+        weights: weight of each token; None where all weigh 1.
         mask_activation: how logits become probabilities.
 
     Returns:

@@ -61,12 +61,7 @@ def over_segment(
     _check_parameters(
         threshold=threshold, color_weight=color_weight, offset_weight=offset_weight, min_points=min_points
     )
-    if max_superpoints is not None and max_superpoints < 1:
-        raise ValueError(f"max_superpoints must be at least 1 or None, got {max_superpoints}")
-    if num_neighbors < 4:
-        raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
-    if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
-        raise ValueError(f"block_size must be a positive length in metres or None, got {block_size}")
+    _check_bounds(num_neighbors, block_size, max_superpoints)
     if rgb is not None and len(rgb) != len(xyz):
         raise ValueError(f"rgb must have one row per point ({len(xyz)}), got {len(rgb)}")
     grid = voxelize(xyz, voxel_size)
@@ -182,6 +177,15 @@ def _check_parameters(**values: float | int) -> None:
     for name, value in values.items():
         if not (np.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number, 0 or more, got {value}")
+
+
+def _check_bounds(num_neighbors: int, block_size: float | None, max_superpoints: int | None) -> None:
+    if num_neighbors < 4:
+        raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
+    if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
+        raise ValueError(f"block_size must be a positive length in metres or None, got {block_size}")
+    if max_superpoints is not None and max_superpoints < 1:
+        raise ValueError(f"max_superpoints must be at least 1 or None, got {max_superpoints}")
 
 
 def _keys(cell: Int32[np.ndarray, "V 3"]) -> Int64[np.ndarray, "V"]:

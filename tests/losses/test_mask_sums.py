@@ -52,7 +52,7 @@ def test_agrees_with_sums_written_out(activation, num_instances, scale, dtype, t
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_cancellation_where_one_query_takes_the_token(dtype):
     logits = torch.tensor([[30.0, 0.0, -30.0], [300.0, 1.0, 0.0]], dtype=dtype, requires_grad=True)
-    sums = mask_sums([logits], torch.tensor([0, 1]), 1)
+    sums = mask_sums([logits], torch.tensor([0, 1]), 1, None, "softmax")
     exact = logits.detach().double()
     log_p, log_off = log_probabilities(exact, "softmax")
     torch.testing.assert_close(sums.log_off[0].double(), log_off.sum(0), rtol=1e-6, atol=1e-12)
