@@ -13,11 +13,13 @@ Types of tensors stand in quotes: what knows rooms as points alone, preprocessin
 takes longer to import than everything else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Int64, Integer, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, Int64, Integer, UInt8
+from scipy.sparse import csr_array
 from typing_extensions import NotRequired, TypedDict
 
 if TYPE_CHECKING:
@@ -180,13 +182,14 @@ class Instances:
     """Predicted objects of one room; masks may overlap, scores are sorted from high to low.
 
     Args:
-        masks: True where the object is, over superpoints (S columns) or over points (P columns).
+        masks: bool (I, S) over superpoints or (I, P) over points, True where the object is. Sparse, for in a large scan
+            an object has few of the columns; a numpy array is taken as well and becomes sparse.
         labels: class index of each object.
         scores: confidence of each object, 0..1.
         superpoint: superpoint of each point, where masks are over superpoints; None where they are over points.
     """
 
-    masks: "np.ndarray"  # bool (I, S) or (I, P)
+    masks: csr_array
     labels: Integer[np.ndarray, "I"]
     scores: Float[np.ndarray, "I"]
     superpoint: Int32[np.ndarray, "P"] | None = None
@@ -194,23 +197,40 @@ class Instances:
     def __post_init__(self) -> None:
         if self.masks.ndim != 2 or self.masks.dtype != np.bool_:
             raise ValueError(f"masks must be bool of two dimensions, got {self.masks.dtype} {self.masks.shape}")
-        if not len(self.masks) == len(self.labels) == len(self.scores):
+        if isinstance(self.masks, np.ndarray):
+            rows = [np.flatnonzero(mask) for mask in np.asarray(self.masks)]
+            object.__setattr__(self, "masks", mask_rows(rows, self.num_columns))
+        if not (self.masks.has_canonical_format and np.all(self.masks.data)):
+            raise ValueError("sparse masks must hold each column once, ascending, and True alone; see `mask_rows`")
+        num_masks = len(self.masks.indptr) - 1
+        if not num_masks == len(self.labels) == len(self.scores):
             raise ValueError(
-                f"masks, labels and scores must have one row per object, got {len(self.masks)}, "
+                f"masks, labels and scores must have one row per object, got {num_masks}, "
                 f"{len(self.labels)} and {len(self.scores)}"
             )
 
     def __len__(self) -> int:
-        return len(self.masks)
+        return len(self.labels)
+
+    @property
+    def num_columns(self) -> int:
+        """Of the masks: S, or P where they are over points."""
+        return cast("tuple[int, int]", self.masks.shape)[1]
 
     @property
     def num_points(self) -> int:
         """P, the points of the room."""
-        return self.masks.shape[1] if self.superpoint is None else len(self.superpoint)
+        return self.num_columns if self.superpoint is None else len(self.superpoint)
 
-    def point_mask(self, index: int) -> "np.ndarray":
-        """Mask of one object over the points, bool (P,)."""
-        return self.masks[index] if self.superpoint is None else self.masks[index][self.superpoint]
+    def columns(self, index: int) -> Integer[np.ndarray, "n"]:
+        """Columns of the mask of one object, ascending."""
+        return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
+
+    def point_mask(self, index: int) -> Bool[np.ndarray, "P"]:
+        """Mask of one object over the points."""
+        mask = np.zeros(self.num_columns, np.bool_)
+        mask[self.columns(index)] = True
+        return mask if self.superpoint is None else mask[self.superpoint]
 
     def point_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
         """One id per point without overlap: where masks meet, the higher score wins.
@@ -221,8 +241,15 @@ class Instances:
         Returns:
             0 where there is no object, otherwise 1 + the row of the object.
         """
-        columns = np.zeros(self.masks.shape[1], np.int32)
+        columns = np.zeros(self.num_columns, np.int32)
         for row in np.argsort(self.scores, kind="stable"):
             if self.scores[row] >= threshold:
-                columns[self.masks[row]] = row + 1
+                columns[self.columns(row)] = row + 1
         return columns if self.superpoint is None else columns[self.superpoint]
+
+
+def mask_rows(columns: Sequence[Integer[np.ndarray, "n"]], num_columns: int) -> csr_array:
+    """Masks, bool and a row for each object, from the columns that each object has, ascending."""
+    inside = np.concatenate([np.zeros(0, np.int64), *columns])
+    starts = np.cumsum([0, *map(len, columns)])
+    return csr_array((np.ones(len(inside), np.bool_), inside, starts), shape=(len(columns), num_columns))

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
-from pcseg.structures import Instances, Scene, SceneBatch
+from pcseg.structures import Instances, Scene, SceneBatch, mask_rows
 
 
 def _scene(num_points: int = 4, **fields: np.ndarray) -> Scene:
@@ -51,6 +52,32 @@ def test_no_objects() -> None:
     instances = Instances(np.zeros((0, 5), bool), np.zeros(0, np.int64), np.zeros(0))
     assert len(instances) == 0
     assert instances.point_ids().tolist() == [0] * 5
+
+
+def test_masks_become_sparse_and_may_be_given_so() -> None:
+    dense = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]], bool)
+    rows = mask_rows([np.array([0, 2]), np.zeros(0, np.int64), np.array([1, 2])], 3)
+    labels, scores = np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])
+    for masks in (dense, rows, csr_array(dense)):
+        instances = Instances(masks, labels, scores)
+        np.testing.assert_array_equal(instances.masks.toarray(), dense)
+        assert (len(instances), instances.num_columns) == (3, 3)
+        assert [instances.columns(row).tolist() for row in range(3)] == [[0, 2], [], [1, 2]]
+        np.testing.assert_array_equal([instances.point_mask(row) for row in range(3)], dense)
+    assert mask_rows([], 5).shape == (0, 5)
+
+
+@pytest.mark.parametrize(("data", "columns"), [([True, False], [0, 2]), ([True, True], [2, 0]), ([True, True], [1, 1])])
+def test_sparse_masks_are_true_where_they_are_given_at_all(data: list[bool], columns: list[int]) -> None:
+    masks = csr_array((np.array(data), np.array(columns), np.array([0, 2])), shape=(1, 3))
+    with pytest.raises(ValueError, match="each column once, ascending, and True alone"):
+        Instances(masks, np.zeros(1, np.int64), np.ones(1))
+
+
+def test_masks_are_bool() -> None:
+    for masks in (np.ones((1, 3)), np.ones(3, bool), csr_array(np.ones((1, 3)))):
+        with pytest.raises(ValueError, match="masks must be bool of two dimensions"):
+            Instances(masks, np.zeros(1, np.int64), np.ones(1))
 
 
 def test_instances_refuse_rows_that_differ() -> None:

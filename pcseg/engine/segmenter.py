@@ -81,7 +81,7 @@ class Segmenter:
         """Objects, the class of every point, and the scene with the superpoints that were used.
 
         A scan larger than a tile never is in memory as voxels or features; what grows with the scan are its points,
-        with some 50 bytes each, and the masks over superpoints.
+        with some 50 bytes each, and the superpoints of the masks.
 
         Raises:
             ValueError: the scene has no points, or lacks a feature that the model takes.
@@ -151,20 +151,18 @@ class Segmenter:
         points = group_rows(scene.superpoint)
         semantic = np.zeros((num, len(self.classes)), np.float32)
         parts = []
-        tiles = self._tiles(scene, room)
+        tiles = self._tiles(scene, room[[rows[0] for rows in points]])
         for tile in tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=None):
             instances, probability = self._predict_piece(_cut(scene, tile, points))
             semantic[tile.columns[tile.owned]] = probability[tile.owned]
             parts.append(Part(tile.columns, tile.owned, instances))
         return merge_parts(parts, scene.superpoint, num, score_threshold=self.score_threshold), semantic
 
-    def _tiles(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> list[Tile]:
-        """The tiles of every room; a superpoint is in the room in which it has its first point."""
-        assert scene.superpoint is not None
+    def _tiles(self, scene: Scene, room: Int32[np.ndarray, "S"]) -> list[Tile]:
+        """The tiles of every room; `room`: that in which a superpoint has its first point."""
         centers = _centers(scene)
-        room_of = room[np.unique(scene.superpoint, return_index=True)[1]]
         tiles = []
-        for columns in group_rows(room_of):
+        for columns in group_rows(room):
             grid = self._grid(centers[columns], self.tile_overlap)
             tiles += [Tile(columns[tile.columns], tile.owned) for tile in grid.tiles(centers[columns])]
         return tiles
@@ -205,10 +203,12 @@ def _cut(scene: Scene, tile: Tile, points: Sequence[Int64[np.ndarray, "_"]]) -> 
     """The points of a tile, in the order of the scan, with superpoints 0..n-1."""
     assert scene.superpoint is not None
     rows = np.sort(np.concatenate([points[column] for column in tile.columns]))
+    number = np.zeros(tile.columns[-1] + 1, np.int32)
+    number[tile.columns] = np.arange(len(tile.columns))
     return Scene(
         scene.name,
         scene.xyz[rows],
         None if scene.rgb is None else scene.rgb[rows],
         None if scene.normal is None else scene.normal[rows],
-        superpoint=np.searchsorted(tile.columns, scene.superpoint[rows]).astype(np.int32),
+        superpoint=number[scene.superpoint[rows]],
     )

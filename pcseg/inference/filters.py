@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, triu
 
 from pcseg.inference.tiles import group_rows
-from pcseg.structures import Instances
+from pcseg.structures import Instances, mask_rows
 
 
-def matrix_nms(instances: Instances, *, sigma: float = 0.5) -> Instances:
+def matrix_nms(instances: Instances, *, sigma: float = 0.3) -> Instances:
     """Scores of objects that overlap better ones of their class fall, by a Gaussian of their IoU over points.
 
     Args:
@@ -25,18 +25,17 @@ def matrix_nms(instances: Instances, *, sigma: float = 0.5) -> Instances:
     """
     decay = np.ones(len(instances))
     points = mask_points(instances)
+    size = points.sum(axis=1)
     for rows in group_rows(instances.labels):
         mine = points[rows]
         inside = csr_array((np.ones_like(mine.data), mine.indices, mine.indptr), shape=mine.shape)
-        shared = (mine @ inside.T).toarray()
-        size = shared.diagonal()
-        union = size[:, None] + size - shared
-        # Of each object with the better ones: those that come before.
-        iou = np.triu(shared / np.maximum(union, 1), k=1)
-        best = iou.max(axis=0, initial=0)
-        ratio = np.exp(-(iou**2 - best[:, None] ** 2) / sigma)
-        better = np.triu(np.ones_like(ratio, bool), k=1)
-        decay[rows] = np.where(better, ratio, 1).min(axis=0, initial=1)
+        # Of each object with the better ones, which come before; those that share no point with it change nothing.
+        shared = triu(mine @ inside.T, k=1, format="coo")
+        better, own = rows[shared.row], rows[shared.col]
+        iou = shared.data / np.maximum(size[better] + size[own] - shared.data, 1)
+        best = np.zeros(len(instances))
+        np.maximum.at(best, own, iou)
+        np.minimum.at(decay, own, np.exp(-(iou**2 - best[better] ** 2) / sigma))
     scores = (instances.scores * decay).astype(instances.scores.dtype)
     return select(replace(instances, scores=scores), np.argsort(-scores, kind="stable"))
 
@@ -47,28 +46,27 @@ def without_overlap(instances: Instances) -> Instances:
     Args:
         instances: best first.
     """
-    masks = np.zeros_like(instances.masks)
-    if len(instances):
-        columns = np.flatnonzero(instances.masks.any(axis=0))
-        masks[instances.masks.argmax(axis=0)[columns], columns] = True
-    return select(replace(instances, masks=masks), np.flatnonzero(masks.any(axis=1)))
+    free = np.ones(instances.num_columns, np.bool_)
+    columns = []
+    for row in range(len(instances)):
+        mine = instances.columns(row)
+        columns.append(mine[free[mine]])
+        free[mine] = False
+    masks = mask_rows(columns, len(free))
+    return select(replace(instances, masks=masks), np.flatnonzero([len(left) > 0 for left in columns]))
 
 
 def column_points(instances: Instances) -> Float64[np.ndarray, "S"]:
     """Points of each column of the masks."""
-    columns = instances.masks.shape[1]
     if instances.superpoint is None:
-        return np.ones(columns)
-    return np.bincount(instances.superpoint, minlength=columns).astype(np.float64)
+        return np.ones(instances.num_columns)
+    return np.bincount(instances.superpoint, minlength=instances.num_columns).astype(np.float64)
 
 
 def mask_points(instances: Instances) -> csr_array:
     """Points of each column that is in a mask, float64, a row for each object."""
-    # Row by row: the nonzero of a row is many times faster than that of the matrix.
-    columns = [np.flatnonzero(mask) for mask in instances.masks]
-    starts = np.cumsum([0, *map(len, columns)])
-    inside = np.concatenate([np.zeros(0, np.int64), *columns])
-    return csr_array((column_points(instances)[inside], inside, starts), shape=instances.masks.shape)
+    masks = instances.masks
+    return csr_array((column_points(instances)[masks.indices], masks.indices, masks.indptr), shape=masks.shape)
 
 
 def select(instances: Instances, rows: np.ndarray) -> Instances:
@@ -79,6 +77,4 @@ def select(instances: Instances, rows: np.ndarray) -> Instances:
 def keep(instances: Instances, *, min_points: int = 0, score_threshold: float = 0.0) -> Instances:
     """Objects of at least so many points that score at least so much."""
     large = mask_points(instances).sum(axis=1) >= min_points
-    good = large & (instances.scores >= score_threshold)
-    # Masks of a large scan may take gigabytes, which need not be copied for nothing.
-    return instances if good.all() else select(instances, np.flatnonzero(good))
+    return select(instances, np.flatnonzero(large & (instances.scores >= score_threshold)))

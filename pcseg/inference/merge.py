@@ -1,6 +1,5 @@
 """Objects of several looks at one scan, its tiles or its views, to the objects of the scan."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from pcseg.inference.tiles import group_rows
-from pcseg.structures import Instances
-
-# Of all masks together; the weakest objects of a scan whose masks would be larger are left out.
-MAX_MASK_BYTES = 2**31
+from pcseg.structures import Instances, mask_rows
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,7 @@ def merge_parts(
     Who sees more of an object decides. A superpoint is in a merged mask if most of the members whose part sees it have
     it, each counted by its points. The score is the mean over points and over the parts that see them, 0 where a part
     has no such object, each part weighed by how many points of the object it sees. An object at the rim of a tile that
-    the neighbour, who sees it whole, does not confirm is left out. A warning tells where the weakest objects are left
-    out because all masks together would take more than MAX_MASK_BYTES.
+    the neighbour, who sees it whole, does not confirm is left out.
 
     Args:
         parts: tiles or views.
@@ -86,7 +81,13 @@ def merge_parts(
             masks.append(mask)
             labels.append(int(objects.labels[group[0]]))
             scores.append(score)
-    return _as_instances(masks, labels, scores, superpoint, num_superpoints)
+    best = np.argsort(-np.array(scores), kind="stable")
+    return Instances(
+        mask_rows([masks[i] for i in best], num_superpoints),
+        np.array(labels, np.int64)[best],
+        np.array(scores, np.float32)[best],
+        superpoint,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,9 @@ class _Objects:
 
     @classmethod
     def of(cls, parts: Sequence[Part], counts: Float64[np.ndarray, "S"]) -> "_Objects":
-        rows, columns, offset = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
-        for part in parts:
-            row, column = np.nonzero(part.instances.masks)
-            rows.append(row + offset)
-            columns.append(part.columns[column])
-            offset += len(part.instances)
-        inside = np.concatenate(columns)
-        masks = csr_array((counts[inside], (np.concatenate(rows), inside)), shape=(offset, len(counts)))
+        inside = np.concatenate([part.columns[part.instances.masks.indices] for part in parts])
+        sizes = np.concatenate([np.diff(part.instances.masks.indptr) for part in parts])
+        masks = csr_array((counts[inside], inside, np.cumsum([0, *sizes])), shape=(len(sizes), len(counts)))
         sees = np.repeat(np.arange(len(parts)), [len(part.columns) for part in parts])
         seen = np.concatenate([part.columns for part in parts])
         return cls(
@@ -203,27 +199,3 @@ class _Votes:
             self.all[part.columns] = 0
             self.owned[part.columns] = False
         return mask, owned
-
-
-def _as_instances(
-    masks: list[np.ndarray],
-    labels: list[int],
-    scores: list[float],
-    superpoint: Int32[np.ndarray, "P"],
-    num_superpoints: int,
-) -> Instances:
-    """The objects, best first, as many as fit in MAX_MASK_BYTES."""
-    order = np.argsort(-np.array(scores), kind="stable")
-    limit = max(1, MAX_MASK_BYTES // max(1, num_superpoints))
-    if len(order) > limit:
-        warnings.warn(
-            f"masks of {len(order)} objects over {num_superpoints} superpoints would take more than "
-            f"{MAX_MASK_BYTES} bytes; the best {limit} are kept, those that score {scores[order[limit - 1]]:.3f} or "
-            "more; a higher score_threshold asks for fewer",
-            stacklevel=2,
-        )
-        order = order[:limit]
-    dense = np.zeros((len(order), num_superpoints), bool)
-    for row, index in enumerate(order):
-        dense[row, masks[index]] = True
-    return Instances(dense, np.array(labels, np.int64)[order], np.array(scores, np.float32)[order], superpoint)

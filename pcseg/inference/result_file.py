@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt8
 
 from pcseg.files import whole_file
 from pcseg.labels import ClassSet
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Instances, Scene, mask_rows
 
 FORMAT = "pcseg-result"
 VERSION = 1
@@ -73,8 +73,8 @@ def save_result(
         if value is not None:
             arrays[key] = value
     if instances is not None:
-        arrays["mask_shape"] = np.array(instances.masks.shape, np.int64)
-        arrays["mask_bits"] = np.packbits(instances.masks, axis=1)
+        arrays["mask_shape"] = np.array([len(instances), instances.num_columns], np.int64)
+        arrays["mask_bits"] = _packed_bits(instances)
         arrays["labels"] = np.asarray(instances.labels, np.int64)
         arrays["scores"] = np.asarray(instances.scores)
         if instances.superpoint is not None:
@@ -175,6 +175,16 @@ def _read_classes(path: Path, arrays: dict[str, np.ndarray]) -> ClassSet:
     )
 
 
+def _packed_bits(instances: Instances) -> UInt8[np.ndarray, "I bytes"]:
+    """The masks, eight columns a byte."""
+    bits = np.zeros((len(instances), (instances.num_columns + 7) // 8), np.uint8)
+    for row in range(len(instances)):
+        mask = np.zeros(instances.num_columns, np.bool_)
+        mask[instances.columns(row)] = True
+        bits[row] = np.packbits(mask)
+    return bits
+
+
 def _read_instances(path: Path, arrays: dict[str, np.ndarray]) -> Instances | None:
     if "mask_bits" not in arrays:
         return None
@@ -182,7 +192,7 @@ def _read_instances(path: Path, arrays: dict[str, np.ndarray]) -> Instances | No
     bits = _entry(path, arrays, "mask_bits", np.uint8)
     if rows < 0 or columns < 0 or bits.shape != (rows, (columns + 7) // 8):
         raise ValueError(f"{path}: masks of shape {(rows, columns)} do not fit the packed bits of shape {bits.shape}")
-    masks = np.unpackbits(bits, axis=1, count=columns).astype(np.bool_)
+    masks = mask_rows([np.flatnonzero(np.unpackbits(row, count=columns)) for row in bits], columns)
     superpoint = _entry(path, arrays, "mask_superpoint", np.int32) if "mask_superpoint" in arrays else None
     scores = _entry(path, arrays, "scores")
     if scores.dtype not in (np.float32, np.float64):
@@ -207,10 +217,10 @@ def _check(
         if instances.num_points != num_points:
             raise ValueError(f"{where}: masks are for {instances.num_points} points, the room has {num_points}")
         owner = instances.superpoint
-        if owner is not None and num_points and not 0 <= owner.min() <= owner.max() < instances.masks.shape[1]:
+        if owner is not None and num_points and not 0 <= owner.min() <= owner.max() < instances.num_columns:
             raise ValueError(
                 f"{where}: superpoints run from {owner.min()} to {owner.max()}, "
-                f"the masks have columns for 0 to {instances.masks.shape[1] - 1}"
+                f"the masks have columns for 0 to {instances.num_columns - 1}"
             )
         if not np.isfinite(instances.scores).all():
             raise ValueError(f"{where}: object {int(np.flatnonzero(~np.isfinite(instances.scores))[0])} has no score")

@@ -62,4 +62,5 @@ def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
     # Rooms grow at one pace between the walls; a wall belongs to the room that is nearest to it.
     basins = ndimage.watershed_ift((~space).astype(np.uint8), seeds.astype(np.int32))
     nearest = np.asarray(ndimage.distance_transform_edt(~space, return_distances=False, return_indices=True))
-    return np.unique(basins[tuple(nearest)].ravel()[cell], return_inverse=True)[1].astype(np.int32)
+    room = basins[tuple(nearest)].ravel()
+    return np.searchsorted(np.unique(room[seen]), room).astype(np.int32)[cell]

@@ -5,7 +5,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from pcseg.structures import DecoderOutput, Instances, Scene
+from pcseg.structures import DecoderOutput, Instances, Scene, mask_rows
+
+# Masks are surer of themselves than they should be; of 1, 2, 3, 4 and 6 the power that ranks best on rooms that are
+# neither trained on nor tested.
+IOU_POWER = 3
 
 
 @torch.no_grad()
@@ -45,9 +49,9 @@ def to_instances(
         classes: class indices to report; None for all.
 
     Returns:
-        Objects with masks over superpoints, best first. The score is class probability x expected IoU (x predicted
-        IoU). Were each point of the object with its probability, alone, the mask would share with it the points that
-        are expected inside; their union is the mask and what is expected outside.
+        Objects with masks over superpoints, best first. The score is class probability x expected IoU cubed (x
+        predicted IoU). Were each point of the object with its probability, alone, the mask would share with it the
+        points that are expected inside; their union is the mask and what is expected outside.
 
     Raises:
         ValueError: the scene has no superpoints, or not as many as the masks.
@@ -66,7 +70,7 @@ def to_instances(
     expected_iou = shared / (size + expected.sum(0) - shared).clamp(min=1)
 
     class_probability = outputs["pred_logits"][room].float().softmax(-1)[:, :-1]
-    scores = class_probability * expected_iou[:, None]
+    scores = class_probability * expected_iou[:, None] ** IOU_POWER
     if use_iou_head:
         scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
     allowed = torch.zeros_like(scores, dtype=torch.bool)
@@ -77,7 +81,7 @@ def to_instances(
     chosen = candidates[order]
     query, label = chosen // scores.shape[1], chosen % scores.shape[1]
     return Instances(
-        masks=on[:, query].T.contiguous().cpu().numpy(),
+        masks=mask_rows([np.flatnonzero(mask) for mask in on[:, query].T.contiguous().cpu().numpy()], len(masks)),
         labels=label.cpu().numpy(),
         scores=scores.flatten()[chosen].cpu().numpy().astype(np.float32),
         superpoint=np.asarray(scene.superpoint),

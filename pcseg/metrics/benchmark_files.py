@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int32, Int64, Integer
 from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.metrics.rle import rle_decode, rle_encode
-from pcseg.structures import Instances
+from pcseg.structures import Instances, mask_rows
 
 MASK_FOLDER = "predicted_masks"
 MaskFormat = Literal["txt", "npz", "json"]
@@ -105,11 +105,11 @@ def read_predictions(path: Path, classes: ClassSet, num_points: int) -> Instance
             )
         if not (path.parent / file).is_file():
             raise ValueError(f"{where}: there is no mask file {path.parent / file}")
-        masks[file] = read_mask(path.parent / file, num_points)
+        masks[file] = np.flatnonzero(read_mask(path.parent / file, num_points))
         labels.append(ids[int(float(label_id))])
         scores.append(float(score))
-    stacked = np.stack(list(masks.values())) if masks else np.zeros((0, num_points), np.bool_)
-    return Instances(stacked, np.array(labels, np.int64), np.array(scores, np.float64))
+    rows = mask_rows(list(masks.values()), num_points)
+    return Instances(rows, np.array(labels, np.int64), np.array(scores, np.float64))
 
 
 def write_ground_truth(

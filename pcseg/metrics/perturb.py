@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from pcseg.labels import ClassSet
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Instances, Scene, mask_rows
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def perturbed(scene: Scene, classes: ClassSet, rng: np.random.Generator, mistake
         distance = np.linalg.norm(scene.xyz - scene.xyz[rng.integers(len(scene))], axis=1)
         found.append((distance < rng.uniform(0.2, 0.6), int(rng.choice(classes.instance_classes)), 0.5 * rng.random()))
     found.sort(key=lambda prediction: -prediction[2])
-    masks = np.stack([mask for mask, _, _ in found]) if found else np.zeros((0, len(scene)), np.bool_)
+    masks = mask_rows([np.flatnonzero(mask) for mask, _, _ in found], len(scene))
     labels, scores = [label for _, label, _ in found], [score for _, _, score in found]
     return Instances(masks, np.array(labels, np.int64), np.array(scores, np.float64))
 

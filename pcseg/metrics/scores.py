@@ -163,7 +163,7 @@ class Scores(PerScene[SceneRecord]):
             ValueError: parts that do not fit together, or a scene added before; see `InstanceAP.add`.
         """
         self._check_new(name)
-        masks, labels, scores = instances.masks, instances.labels, instances.scores
+        masks, labels, scores = instances.masks.toarray(), instances.labels, instances.scores
         superpoint, num_classes = instances.superpoint, len(self.classes)
         check_scene(name, masks, labels, scores, gt_semantic, gt_instance, superpoint, num_classes)
         objects = find_objects(gt_semantic, gt_instance, self.counted)

@@ -111,7 +111,7 @@ def test_tables_of_different_tiles_stay_apart() -> None:
 def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any]) -> None:
     hall = _hall((4, 6))
     plain, found = _segmenter().predict(hall), _segmenter(**options).predict(hall)
-    np.testing.assert_array_equal(found.masks, plain.masks)
+    np.testing.assert_array_equal(found.masks.toarray(), plain.masks.toarray())
     np.testing.assert_array_equal(found.labels, plain.labels)
     np.testing.assert_allclose(found.scores, plain.scores, atol=1e-6)
 
@@ -134,7 +134,7 @@ def test_a_scan_smaller_than_a_tile_is_that_of_one_piece_to_the_bit(real_model: 
     whole = segmenter.predict_all(room)
     tiled = replace(segmenter, tile_above=0.0, tile_size=20.0).predict_all(room)
     assert len(whole[0])
-    np.testing.assert_array_equal(tiled[0].masks, whole[0].masks)
+    np.testing.assert_array_equal(tiled[0].masks.toarray(), whole[0].masks.toarray())
     np.testing.assert_array_equal(tiled[0].scores, whole[0].scores)
     np.testing.assert_array_equal(tiled[0].labels, whole[0].labels)
     np.testing.assert_array_equal(tiled[1], whole[1])
@@ -158,7 +158,7 @@ def test_nothing_found_and_one_point() -> None:
     assert _segmenter(min_points=1, tile_above=0.0).predict(point).labels.tolist() == [TABLE]
     far = Scene("far", np.array([[0, 0, 0], [500, 500, 0]], np.float32), np.full((2, 3), 255, np.uint8))
     instances, semantic, scene = _segmenter(min_points=1).predict_all(far)
-    assert instances.masks.tolist() == [[True, False], [False, True]]
+    assert instances.masks.toarray().tolist() == [[True, False], [False, True]]
     assert semantic.tolist() == [TABLE, TABLE]
     assert scene.superpoint is not None
 

@@ -50,12 +50,15 @@ def test_clusters_become_objects() -> None:
     queries = cluster(outputs, radius=0.5)
     scene = Scene("room", np.zeros((8, 3), np.float32), superpoint=np.repeat(np.arange(4), 2).astype(np.int32))
     found = to_instances(queries, scene, mask_activation="sigmoid", min_points=1, use_iou_head=True, top_k=2)
-    assert found.masks.tolist() == [[False, False, True, True], [True, True, False, False]]
+    assert found.masks.toarray().tolist() == [[False, False, True, True], [True, True, False, False]]
     assert found.labels.tolist() == [2, 0]
     classes = outputs["pred_semantic"][0].softmax(1)
     closeness = [(6 * (1 - torch.tensor([0, d]) ** 2 / 0.25)).sigmoid().mean() for d in (0.3, 0.2)]
     influence = torch.tensor([3.0, 1.0]).sigmoid()
-    expected = [classes[2, 2] * closeness[0] * influence[0], classes[:2, 0].mean() * closeness[1] * influence[1]]
+    expected = [
+        classes[2, 2] * closeness[0] ** 3 * influence[0],
+        classes[:2, 0].mean() * closeness[1] ** 3 * influence[1],
+    ]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
 
 
@@ -66,7 +69,7 @@ def test_rooms_of_a_batch_get_equally_many_queries() -> None:
     assert queries["pred_scores"].shape == (2, 2)
     scene = Scene("one", np.zeros((5, 3), np.float32), superpoint=np.zeros(5, np.int32))
     found = to_instances(queries, scene, room=1, mask_activation="sigmoid", min_points=0, score_threshold=1e-6)
-    assert found.masks.all()
+    assert found.masks.toarray().all()
     assert found.labels[0] == 0
     assert len(found) == 3  # one object under three classes, none of the query that only fills up
 

@@ -3,6 +3,7 @@ import pytest
 
 from pcseg.inference.filters import column_points, keep, matrix_nms, without_overlap
 from pcseg.structures import Instances
+from tests.reference.dense_filters import dense_matrix_nms, dense_without_overlap
 from tests.reference.matrix_nms_slow import slow_matrix_nms
 
 
@@ -18,17 +19,17 @@ def _instances(rng: np.random.Generator, num: int, num_classes: int = 3) -> Inst
 def test_matrix_nms_is_that_of_the_paper(rng: np.random.Generator, num: int) -> None:
     given = _instances(rng, num)
     found = matrix_nms(given, sigma=0.5)
-    slow = slow_matrix_nms(given.masks, given.labels, given.scores, column_points(given), 0.5)
+    slow = slow_matrix_nms(given.masks.toarray(), given.labels, given.scores, column_points(given), 0.5)
     order = np.argsort(-np.array(slow), kind="stable")
     np.testing.assert_allclose(found.scores, np.array(slow)[order], rtol=1e-5)
-    np.testing.assert_array_equal(found.masks, given.masks[order])
+    np.testing.assert_array_equal(found.masks.toarray(), given.masks.toarray()[order])
     np.testing.assert_array_equal(found.labels, given.labels[order])
 
 
 def test_matrix_nms_lowers_the_double_and_not_another_class() -> None:
     mask = np.array([[True, True, False]])
     given = Instances(np.repeat(mask, 3, axis=0), np.array([1, 1, 2]), np.array([0.9, 0.8, 0.7], np.float32))
-    found = matrix_nms(given)
+    found = matrix_nms(given, sigma=0.5)
     assert found.labels.tolist() == [1, 2, 1]
     np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.8 * np.exp(-2)], rtol=1e-6)
 
@@ -37,7 +38,7 @@ def test_a_column_is_left_to_its_best_object() -> None:
     masks = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0]], bool)
     found = without_overlap(Instances(masks, np.array([3, 4, 5]), np.array([0.9, 0.5, 0.1])))
     assert found.labels.tolist() == [3, 4]
-    assert found.masks.astype(int).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
+    assert found.masks.toarray().astype(int).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
 
 
 def test_no_overlap_agrees_with_the_ids_of_points(rng: np.random.Generator) -> None:
@@ -56,3 +57,21 @@ def test_small_and_weak_objects_go() -> None:
     assert keep(given, min_points=3).labels.tolist() == [0, 2]
     assert keep(given, score_threshold=0.8).labels.tolist() == [0, 1]
     assert keep(given, min_points=5).masks.shape == (0, 2)
+
+
+@pytest.mark.parametrize("num_columns", [0, 1, 40])
+@pytest.mark.parametrize("num", [0, 1, 60])
+def test_sparse_masks_give_what_full_ones_give(rng: np.random.Generator, num: int, num_columns: int) -> None:
+    masks = rng.random((num, num_columns)) < 0.1  # some are empty
+    labels, scores = rng.integers(0, 3, num), np.sort(rng.random(num))[::-1]
+    superpoint = rng.integers(0, max(num_columns, 1), 200 * min(num_columns, 1)).astype(np.int32)
+    given = Instances(masks, labels, scores, superpoint)
+    found = matrix_nms(given, sigma=0.5)
+    slow = dense_matrix_nms(masks, labels, scores, column_points(given), 0.5)
+    order = np.argsort(-slow, kind="stable")
+    np.testing.assert_array_equal(found.scores, slow[order])
+    np.testing.assert_array_equal(found.masks.toarray(), masks[order])
+    left = dense_without_overlap(masks)
+    np.testing.assert_array_equal(without_overlap(given).masks.toarray(), left[left.any(axis=1)])
+    large = masks @ column_points(given) >= 10
+    np.testing.assert_array_equal(keep(given, min_points=10).masks.toarray(), masks[large])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import issparse
 
 from pcseg.inference.result_file import is_result, load_result, save_result
 from pcseg.labels import S3DIS
@@ -32,6 +33,8 @@ def _objects(rng: np.random.Generator, columns: int, count: int, superpoint: np.
 def _same(a: object, b: object) -> None:
     for key in a.__dataclass_fields__:
         x, y = getattr(a, key), getattr(b, key)
+        if issparse(x):
+            x, y = x.toarray(), y.toarray()
         if isinstance(x, np.ndarray):
             assert x.dtype == y.dtype, key
             np.testing.assert_array_equal(x, y)

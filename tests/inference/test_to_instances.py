@@ -21,20 +21,20 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
     }
 
 
-def test_scores_are_class_probability_times_expected_iou() -> None:
+def test_scores_are_class_probability_times_expected_iou_cubed() -> None:
     outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
     found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, top_k=2)
     class_probability = torch.tensor([[2.0, 0, 0], [0, 3.0, 0]]).softmax(1)
     p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
     # Superpoints of 3, 2, 1 and 4 points: points shared, over the mask's and those expected outside it.
     expected = [
-        class_probability[1, 1] * p4 / (1 + 9 * p_off),
-        class_probability[0, 0] * (3 * p4 + 2 * p2) / (5 + 5 * p_off),
+        class_probability[0, 0] * ((3 * p4 + 2 * p2) / (5 + 5 * p_off)) ** 3,
+        class_probability[1, 1] * (p4 / (1 + 9 * p_off)) ** 3,
     ]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
-    assert found.labels.tolist() == [1, 0]
-    assert found.masks.tolist() == [[False, False, True, False], [True, True, False, False]]
-    assert found.point_mask(1).sum() == 5
+    assert found.labels.tolist() == [0, 1]
+    assert found.masks.toarray().tolist() == [[True, True, False, False], [False, False, True, False]]
+    assert found.point_mask(0).sum() == 5
 
 
 def test_a_mask_is_where_its_probability_is_above_the_threshold() -> None:
@@ -45,13 +45,13 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold() -> None:
             outputs, _scene(), mask_activation="softmax", mask_threshold=threshold, min_points=1, classes=(0,)
         )
         expected = {tuple(mask) for mask in (probability > threshold).T.tolist() if any(mask)}
-        assert {tuple(mask) for mask in found.masks.tolist()} == expected
+        assert {tuple(mask) for mask in found.masks.toarray().tolist()} == expected
 
 
 def test_small_masks_and_low_scores_go() -> None:
     outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
     found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=2)
-    assert not found.masks[:, 2].any()
+    assert not found.masks.toarray()[:, 2].any()
     assert len(to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, score_threshold=0.99)) == 0
     only = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, classes=(1,))
     assert set(only.labels.tolist()) == {1}

@@ -34,7 +34,7 @@ def test_predictions_there_and_back(
     instances = _instances(rng, num_objects=num_objects)
     path = write_predictions(tmp_path, "room", instances, S3DIS, mask_format=mask_format)
     found = read_predictions(path, S3DIS, 37)
-    np.testing.assert_array_equal(found.masks, instances.masks[:, instances.superpoint])
+    np.testing.assert_array_equal(found.masks.toarray(), instances.masks.toarray()[:, instances.superpoint])
     np.testing.assert_array_equal(found.labels, instances.labels)
     np.testing.assert_array_equal(found.scores, instances.scores)
     assert not list(tmp_path.rglob("*.tmp"))

@@ -30,7 +30,7 @@ def test_what_we_write_passes(tmp_path: Path, mask_format: str, rng: np.random.G
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "out")
     again = read_predictions(tmp_path / "out" / "scene0000_00.txt", SCANNET20, 50)
-    np.testing.assert_array_equal(again.masks, masks)
+    np.testing.assert_array_equal(again.masks.toarray(), masks)
     np.testing.assert_array_equal(again.scores, found.scores)
     assert not (tmp_path / "out" / "left_over.txt").exists()
 

@@ -1,7 +1,10 @@
 import pytest
 import torch
 
+from pcseg.models.embedding_heads import EmbeddingHeads
+from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import AnchorHead, QueryDecoder, choose_spread, mask_is_on, pad_rooms
+from pcseg.models.sparse_unet import SparseUNet
 
 
 def _decoder(**options: object) -> QueryDecoder:
@@ -82,6 +85,12 @@ def test_superpoint_queries_tell_where_they_started() -> None:
     for b, room in enumerate(xyz.split([9, 20])):
         assert outputs["query_tokens"][b].tolist() == choose_spread(room, 6).tolist()
     assert "query_tokens" not in _decoder(queries="learned")(features, xyz, offsets)
+
+
+def test_number_of_queries_is_free_where_they_start_at_superpoints() -> None:
+    unet, heads = SparseUNet(6, (8, 8), blocks_per_level=1), EmbeddingHeads(8, 5, width=16)
+    decoders = (_decoder(queries="superpoint"), _decoder(queries="learned"), heads)
+    assert [InfluencerFormer(unet, decoder).takes_num_queries for decoder in decoders] == [True, False, False]
 
 
 def test_empty_room_is_refused() -> None:

@@ -4,6 +4,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from pcseg.labels import SCANNET20
 from pcseg.metrics.histogram import find_objects
@@ -51,6 +52,7 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
     """Instance AP of 20 scenes of 150k points, 100 predictions and 30 objects each, and all measures together."""
     scenes = [metric_scene(seed, num_points) for seed in range(num_scenes)]
     points = [{**s, "masks": np.ascontiguousarray(s["masks"][:, s["superpoint"]]), "superpoint": None} for s in scenes]
+    objects = [Instances(csr_array(s["masks"]), s["labels"], s["scores"], s["superpoint"]) for s in scenes]
     counted = np.isin(np.arange(20), SCANNET20.instance_classes)
     options = {"counted_classes": SCANNET20.instance_classes}
     found: dict[str, Any] = {}
@@ -71,8 +73,7 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
 
     def everything() -> None:
         scores = Scores(SCANNET20)
-        for i, s in enumerate(scenes):
-            instances = Instances(s["masks"], s["labels"], s["scores"], s["superpoint"])
+        for i, (s, instances) in enumerate(zip(scenes, objects)):
             scores.add(str(i), instances, s["gt_semantic"], s["gt_instance"])
         scores.compute()
 
