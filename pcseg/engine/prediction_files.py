@@ -97,7 +97,7 @@ def write_prediction(
     picture = room_picture(scene, instances, semantic, classes, threshold=threshold, layers=layers)
     save_png(add_suffix(target, ".png"), picture)
     stage("page")
-    write_page(add_suffix(target, ".html"), scene, instances, semantic, classes, threshold=threshold)
+    write_page(add_suffix(target, ".html"), scene, instances, semantic, classes, threshold=threshold, layers=layers)
     return int(np.count_nonzero(np.bincount(ids)[1:]))
 
 

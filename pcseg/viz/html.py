@@ -5,6 +5,7 @@ import gzip
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pcseg.files import write_whole
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import class_colors
-from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, check_parts, input_colors, scene_layers
+from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, check_parts, input_colors, scene_layers, with_all_objects
 from pcseg.viz.raster import CEILING_CUT, room_view
 from pcseg.viz.splats import Splats
 
@@ -34,6 +35,7 @@ def write_page(
     title: str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     max_points: int = 3_000_000,
+    layers: Sequence[Layer] | None = None,
 ) -> None:
     """Writes a page to look at a room with: layers, a list of its objects, search, selection.
 
@@ -48,12 +50,15 @@ def write_page(
         title: of the page; None takes the name of the scene.
         threshold: score from which predictions are shown at first.
         max_points: of a larger scan every second, third, ... point is kept, and the page says so.
+        layers: of `scene_layers` with this threshold, where they are made already.
 
     Raises:
         ValueError: no points, or labels that do not fit the scene.
         OSError: the file cannot be written.
     """
-    page = page_text(scene, instances, semantic, classes, title=title, threshold=threshold, max_points=max_points)
+    page = page_text(
+        scene, instances, semantic, classes, title=title, threshold=threshold, max_points=max_points, layers=layers
+    )
     write_whole(path, page)
 
 
@@ -66,14 +71,12 @@ def page_text(
     title: str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     max_points: int = 3_000_000,
+    layers: Sequence[Layer] | None = None,
 ) -> str:
     """The text of the page that `write_page` writes; arguments as there."""
     check_parts(scene, instances, semantic, classes)
-    layers = scene_layers(scene, instances, semantic, classes)
-    if threshold > 0 and any(layer.key == "errors" for layer in layers) and instances is not None:
-        strict = scene_layers(scene, instances, semantic, classes, threshold)
-        errors = [layer for layer in strict if layer.key == "errors"]
-        layers = [layer for layer in layers if layer.key != "errors"] + errors
+    layers = scene_layers(scene, instances, semantic, classes, threshold) if layers is None else layers
+    layers = with_all_objects(layers, scene, instances, classes)
     keep = slice(None, None, -(-len(scene) // max_points))
     xyz = np.ascontiguousarray(scene.xyz[keep])
     low = xyz.min(axis=0).astype(np.float64)

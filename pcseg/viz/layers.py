@@ -1,5 +1,6 @@
 """What can be shown of a room: layers of ids, each with a colour and a text; PNG, page and window share them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,9 @@ from jaxtyping import Int32, Int64, UInt8
 from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import NO_OBJECT, height_colors, instance_colors, superpoint_colors
-from pcseg.viz.mistakes import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, match_ids, object_errors
+from pcseg.viz.layer_kernels import boxes
+from pcseg.viz.mistakes import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, object_errors
+from pcseg.viz.shown_objects import ShownObjects, compact_ids
 
 UNNAMED = "object"  # has no class of the set
 OBJECT_LAYERS = ("truth", "prediction")
@@ -134,30 +137,8 @@ def scene_layers(
         ValueError: no points, or labels that do not fit.
     """
     check_parts(scene, instances, semantic, classes)
-    layers = []
-    true_ids = pred_ids = None
-    true_class: np.ndarray = np.zeros(1, np.int64)
-    pred_class: np.ndarray = np.zeros(1, np.int64)
-    if scene.instance is not None and scene.instance.max(initial=0) > 0:
-        true_numbers, true_ids = _compact(scene.instance)
-        true_class = _majority_class(true_ids, len(true_numbers), scene.semantic)
-    if instances is not None:
-        pred_numbers, pred_ids = _compact(instances.point_ids(threshold))
-        pred_class = np.concatenate([[-1], instances.labels[pred_numbers[1:] - 1]]).astype(np.int64)
-    pairs = np.zeros((0, 2), np.int64)
-    ious = np.zeros(0)
-    if true_ids is not None and pred_ids is not None:
-        pairs, ious = match_ids(true_ids, pred_ids)
-    if true_ids is not None:
-        colors = _object_colors(scene.xyz, true_ids, true_class, classes)
-        entries = _object_entries(true_ids, true_numbers, true_class, classes, None, pairs, ious)
-        layers.append(Layer("truth", "Ground truth", true_ids, colors, entries))
-    if pred_ids is not None and instances is not None:
-        given = (layers[0].colors, true_ids, pairs) if true_ids is not None else None
-        colors = _object_colors(scene.xyz, pred_ids, pred_class, classes, given)
-        scores = np.concatenate([[0.0], instances.scores[pred_numbers[1:] - 1]])
-        entries = _object_entries(pred_ids, pred_numbers, pred_class, classes, scores, pairs[:, ::-1], ious)
-        layers.append(Layer("prediction", "Prediction", pred_ids, colors, entries))
+    objects = ShownObjects.of(scene, instances, threshold)
+    layers = _object_layers(objects, scene, instances, classes)
     if scene.semantic is not None and classes is not None:
         layers.append(_semantic_layer("semantic_truth", "Classes: truth", scene.semantic, classes))
     if semantic is not None and classes is not None:
@@ -165,8 +146,9 @@ def scene_layers(
     if scene.superpoint is not None:
         layers.append(_superpoint_layer(scene.superpoint))
     errors = None
-    if true_ids is not None and pred_ids is not None and classes is not None:
-        errors = object_errors(true_ids, pred_ids, true_class, pred_class, pairs, classes)
+    if objects.true_ids is not None and objects.pred_ids is not None and classes is not None:
+        given = objects.true_ids, objects.pred_ids, objects.true_class, objects.pred_class
+        errors = object_errors(*given, objects.pairs, classes)
     elif scene.semantic is not None and semantic is not None:
         errors = np.where(scene.semantic == semantic, 1, 2)
         errors[scene.semantic < 0] = 0
@@ -175,15 +157,46 @@ def scene_layers(
     return layers
 
 
-def _compact(ids: np.ndarray) -> tuple[np.ndarray, Int32[np.ndarray, "P"]]:
-    """The ids that occur, 0 first even where it does not, and the row of each point among them."""
-    ids = np.maximum(ids, 0)
-    if ids.max() > 8 * len(ids) + 1000:  # ids that are far apart: a table of them would be large
-        numbers, rows = np.unique(np.append(ids, 0), return_inverse=True)
-        return numbers, rows[:-1].astype(np.int32)
-    present = np.bincount(ids) > 0
-    present[0] = True
-    return np.flatnonzero(present), (np.cumsum(present, dtype=np.int32) - 1)[ids].astype(np.int32)
+def with_all_objects(
+    layers: Sequence[Layer], scene: Scene, instances: Instances | None, classes: ClassSet | None
+) -> list[Layer]:
+    """Layers that show every predicted object; mistakes stay those of the threshold that `layers` were made with.
+
+    Args:
+        layers: as `scene_layers` gives them for the same room.
+        scene: the room.
+        instances: predicted objects.
+        classes: names and colours.
+
+    Returns:
+        As many layers, those that need not change are the same.
+    """
+    if instances is None:
+        return list(layers)
+    objects = ShownObjects.of(scene, instances, 0.0)
+    by_key = {layer.key: layer for layer in _object_layers(objects, scene, instances, classes)}
+    return [by_key.get(layer.key, layer) for layer in layers]
+
+
+def _object_layers(
+    objects: ShownObjects, scene: Scene, instances: Instances | None, classes: ClassSet | None
+) -> list[Layer]:
+    """The layer of truth and that of predictions, those of them that there are."""
+    layers = []
+    given = None
+    if objects.true_ids is not None:
+        ids, numbers, labels = objects.true_ids, objects.true_numbers, objects.true_class
+        colors = _object_colors(scene.xyz, ids, labels, classes)
+        entries = _object_entries(ids, numbers, labels, classes, None, objects.pairs, objects.ious)
+        layers.append(Layer("truth", "Ground truth", ids, colors, entries))
+        given = colors, ids, objects.pairs
+    if objects.pred_ids is not None and instances is not None:
+        ids, numbers, labels = objects.pred_ids, objects.pred_numbers, objects.pred_class
+        colors = _object_colors(scene.xyz, ids, labels, classes, given)
+        scores = np.concatenate([[0.0], instances.scores[numbers[1:] - 1]])
+        entries = _object_entries(ids, numbers, labels, classes, scores, objects.pairs[:, ::-1], objects.ious)
+        layers.append(Layer("prediction", "Prediction", ids, colors, entries))
+    return layers
 
 
 def sorted_rows(ids: Int32[np.ndarray, "N"]) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "G"]]:
@@ -191,25 +204,6 @@ def sorted_rows(ids: Int32[np.ndarray, "N"]) -> tuple[Int64[np.ndarray, "N"], In
     small = ids.astype(np.uint16) if ids.max(initial=0) < 1 << 16 else ids  # sorted by digits, three times as fast
     order = np.argsort(small, kind="stable")
     return order, np.flatnonzero(np.diff(ids[order], prepend=-1))
-
-
-def _majority_class(ids: np.ndarray, count: int, semantic: np.ndarray | None) -> np.ndarray:
-    """Most frequent class of each object's points, -1 where they have none; row 0 is -1."""
-    if semantic is None:
-        return np.full(count, -1, np.int64)
-    width = int(semantic.max(initial=-1)) + 2
-    votes = np.bincount(ids.astype(np.int64) * width + semantic + 1, minlength=count * width).reshape(count, width)
-    majority = votes.argmax(axis=1) - 1
-    majority[0] = -1
-    return majority
-
-
-def _boxes(xyz: np.ndarray, ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.full((count, 3), np.inf, np.float32), np.full((count, 3), -np.inf, np.float32)
-    order, starts = sorted_rows(ids)
-    low[ids[order[starts]]] = np.minimum.reduceat(xyz[order], starts)
-    high[ids[order[starts]]] = np.maximum.reduceat(xyz[order], starts)
-    return low, high
 
 
 def _object_colors(
@@ -225,7 +219,7 @@ def _object_colors(
     muted = (labels < 0) & (labels.max() >= 0)
     if classes is not None:
         muted |= np.isin(labels, [classes.names.index(name) for name in classes.stuff])
-    low, high = _boxes(xyz, ids, count)
+    low, high = boxes(xyz, ids, count)
     colors = np.zeros((count, 3), np.uint8)
     free = np.ones(count, np.bool_)
     free[0] = False
@@ -233,7 +227,7 @@ def _object_colors(
         colors[free] = instance_colors(low[free], high[free], muted[free])
     else:
         true_colors, true_ids, pairs = given
-        true_low, true_high = _boxes(xyz, true_ids, len(true_colors))
+        true_low, true_high = boxes(xyz, true_ids, len(true_colors))
         colors[pairs[:, 1]] = true_colors[pairs[:, 0]]
         free[pairs[:, 1]] = False
         colors[free] = instance_colors(low[free], high[free], muted[free], true_colors[1:], true_low[1:], true_high[1:])
@@ -263,7 +257,7 @@ def _object_entries(
 
 
 def _semantic_layer(key: str, title: str, semantic: np.ndarray, classes: ClassSet) -> Layer:
-    present, ids = _compact(semantic + 1)
+    present, ids = compact_ids(semantic + 1)
     table = np.vstack([np.array([NO_OBJECT], np.uint8), classes.color_table()])
     sizes = np.bincount(ids, minlength=len(present))
     names = ("not labelled", *classes.names)

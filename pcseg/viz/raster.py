@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from pcseg.viz.render_kernels import eye_dome, fill_holes, light, paint, shrink, smooth_depth, splat, visible
+from pcseg.viz.render_kernels import fill_holes, paint, splat, visible
+from pcseg.viz.shade_kernels import eye_dome, light, shrink, smooth_depth
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View
 
@@ -74,12 +75,12 @@ def room_view(
     options = {"width": width, "height": height, "elevation": elevation, "cut": cut, "open_front": open_front}
     if azimuth is not None:
         return View.frame(xyz, azimuth=azimuth, **options)
-    sample = np.ascontiguousarray(xyz[:: max(1, len(xyz) // 15_000)])
+    sample = np.ascontiguousarray(xyz[:: max(1, len(xyz) // 8_000)])
     splats = Splats.of_points(sample)
     views = [View.frame(sample, azimuth=float(angle), **options) for angle in range(30, 390, 45)]
     shown = []
     for view in views:
-        _, index = _splat(sample, view.hidden(sample), splats, 1.5, view, 320, 240)
+        _, index = _splat(sample, view.hidden(sample), splats, 1.5, view, 240, 180)
         # Large and fully seen: both what is visible and how much of the picture it fills count.
         shown.append(visible(index, len(sample)).mean() * np.sqrt((index >= 0).mean()))
     best = views[int(np.argmax(shown))]
@@ -151,28 +152,18 @@ def _splat(
     xyz: np.ndarray, hidden: np.ndarray, splats: Splats, size: float, view: View, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth and point of each pixel."""
-    key = np.full((height, width), np.inf, np.float32)
-    depth = np.full((height, width), np.inf, np.float32)
-    index = np.full((height, width), -1, np.int32)
-    focal = height / 2 / np.tan(np.deg2rad(view.fov) / 2)
-    points = np.ascontiguousarray(xyz)
-    middle = (width / 2, height / 2)
-    radius = np.float32(size) * splats.spacing
-    splat(
-        points,
+    return splat(
+        np.ascontiguousarray(xyz),
         splats.normal,
         hidden,
-        radius,
+        np.float32(size) * splats.spacing,
         view.rotation,
         view.eye,
-        focal,
-        *middle,
+        height / 2 / np.tan(np.deg2rad(view.fov) / 2),
         max(2.0, height / 30),
-        key,
-        depth,
-        index,
+        width,
+        height,
     )
-    return depth, index
 
 
 def render_points(

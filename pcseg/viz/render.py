@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float32, Int32
 from PIL import Image
 
 from pcseg.labels import ClassSet
@@ -15,6 +15,7 @@ from pcseg.viz.mistakes import ERROR_COLORS, ERROR_NAMES
 from pcseg.viz.raster import Raster, rasterize, room_view
 from pcseg.viz.sheet import Label, Panel, contact_sheet
 from pcseg.viz.splats import Splats
+from pcseg.viz.view import bounds
 
 _OTHER_VIEWS = ("from the other side", "from above")
 
@@ -72,46 +73,53 @@ def room_picture(
     layers = scene_layers(scene, instances, semantic, classes, threshold) if layers is None else layers
     by_key = {layer.key: layer for layer in layers}
     camera: dict[str, Any] = {"width": width, "height": height, "cut": cut, "open_front": open_front}
-    view = room_view(scene.xyz, azimuth=azimuth, elevation=elevation, **camera)
-    camera["cut"] = view.cut  # found once
-    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
-    above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
-    splats = Splats.of_points(scene.xyz)
-    cameras = [view, *(room_view(scene.xyz, **{**camera, **turned}) for turned in (behind, above)[: views - 1])]
-    with ThreadPoolExecutor() as pool:  # the kernels let go of the interpreter
-        raster, *others = pool.map(
-            lambda view: rasterize(scene.xyz, width=width, height=height, view=view, splats=splats), cameras
-        )
+    rasters = _rasters(scene.xyz, views, azimuth, elevation, camera)
     stuff = frozenset() if classes is None else classes.stuff
 
     def object_row(raster: Raster) -> list[Panel]:
-        first = "Input" if scene.rgb is not None else "Input (no colour: by height)"
-        row = [Panel(first, raster.paint(input_colors(scene)))]
+        title = "Input" if scene.rgb is not None else "Input (no colour: by height)"
+        row = [Panel(title, raster.paint(input_colors(scene)))]
         for layer in (by_key[key] for key in OBJECT_LAYERS if key in by_key):
             words = _object_labels(raster, layer, stuff) if labels else ()
             row.append(_panel(raster, layer, _object_title(layer, instances, threshold, classes), words))
         return row
 
-    rows = [object_row(raster)]
+    with ThreadPoolExecutor() as pool:
+        first, *others = pool.map(object_row, rasters)
+    rows = [first]
     if semantic_row is None:
         semantic_row = semantic is not None or "errors" in by_key
     legend: list[tuple[str, tuple[int, int, int]]] = []
-    keys = ("errors", "semantic_truth", "semantic_prediction") if len(rows[0]) > 1 or semantic is not None else ()
+    keys = ("errors", "semantic_truth", "semantic_prediction") if len(first) > 1 or semantic is not None else ()
     shown = [by_key[key] for key in keys if key in by_key] if semantic_row else []
     if shown:
-        rows.append([_panel(raster, layer, layer.title) for layer in shown])
+        rows.append([_panel(rasters[0], layer, layer.title) for layer in shown])
         legend = _legend(shown, classes)
-    for name, other in zip(_OTHER_VIEWS, others):
-        row = object_row(other)
+    for name, row in zip(_OTHER_VIEWS, others):
         titles = ["Input", *(by_key[key].title for key in OBJECT_LAYERS if key in by_key)]
         row = [Panel(f"{title}, {name}", panel.image, panel.labels) for title, panel in zip(titles, row)]
         if len(row) == 1:  # a scan alone: its views side by side
-            rows[0] += row
+            first += row
         else:
             rows.append(row)
-    low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
+    low, high = bounds(scene.xyz)
     size = " x ".join(f"{extent:.1f}" for extent in high - low)
     return contact_sheet(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
+
+
+def _rasters(
+    xyz: Float32[np.ndarray, "P 3"], views: int, azimuth: float | None, elevation: float, camera: dict[str, Any]
+) -> list[Raster]:
+    """What the camera sees; with more views than one also what it sees from the other side, and from above."""
+    view = room_view(xyz, azimuth=azimuth, elevation=elevation, **camera)
+    camera = {**camera, "cut": view.cut}  # found once
+    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
+    above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
+    cameras = [view, *(room_view(xyz, **{**camera, **turned}) for turned in (behind, above)[: views - 1])]
+    size: dict[str, int] = {"width": camera["width"], "height": camera["height"]}
+    splats = Splats.of_points(xyz)
+    with ThreadPoolExecutor() as pool:  # the kernels let go of the interpreter
+        return list(pool.map(lambda view: rasterize(xyz, view=view, splats=splats, **size), cameras))
 
 
 def _panel(raster: Raster, layer: Layer, title: str, labels: tuple[Label, ...] = ()) -> Panel:

@@ -1,7 +1,6 @@
 """Pictures side by side on one sheet, with titles, words and a legend; written as PNG."""
 
 import functools
-import io
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from pcseg.files import write_whole
+from pcseg.viz.png import png_bytes
 
 INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
 
@@ -54,7 +54,7 @@ def save_png(path: Path, image: Image.Image) -> None:
 
     Args:
         path: the file, .png.
-        image: the picture.
+        image: the picture, RGB.
 
     Raises:
         ValueError: the name ends in something else.
@@ -62,9 +62,7 @@ def save_png(path: Path, image: Image.Image) -> None:
     """
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
-    stream = io.BytesIO()
-    image.save(stream, format="PNG", compress_level=1)  # 6 takes twice as long for 8 % less
-    write_whole(path, stream.getvalue())
+    write_whole(path, png_bytes(np.asarray(image)))
 
 
 def contact_sheet(

@@ -44,6 +44,58 @@ def cell_covariances(xyz, cell, num_cells):
     return out
 
 
+@njit(cache=True, error_model="numpy")
+def flattest_directions(covariance, counts, min_points):
+    """Direction in which each cell is flattest, and the variance there as a share of the second smallest.
+
+    Args:
+        covariance: float64 (cells, 3, 3).
+        counts: int (cells,), points in each.
+        min_points: cells of fewer are of unknown shape.
+
+    Returns:
+        float64 (cells,), infinity where the shape is unknown, a line or a ball; float64 (cells, 3), unit vectors.
+
+    Source:
+        Smith 1961, "Eigenvalues of a symmetric 3 x 3 matrix".
+    """
+    roughness = np.full(len(covariance), np.inf)
+    direction = np.zeros((len(covariance), 3))
+    for c in range(len(covariance)):
+        if counts[c] < min_points:
+            continue
+        xx, yy, zz = covariance[c, 0, 0], covariance[c, 1, 1], covariance[c, 2, 2]
+        xy, xz, yz = covariance[c, 0, 1], covariance[c, 0, 2], covariance[c, 1, 2]
+        mean = (xx + yy + zz) / 3
+        xx, yy, zz = xx - mean, yy - mean, zz - mean
+        p = np.sqrt((xx * xx + yy * yy + zz * zz + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
+        if not p > 1e-9 * mean:
+            continue
+        det = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
+        angle = np.arccos(min(max(det / (2 * p * p * p), -1.0), 1.0)) / 3
+        least, most = 2 * p * np.cos(angle + 2 * np.pi / 3), 2 * p * np.cos(angle)
+        second = mean - least - most
+        if second < 1e-7 * (most + mean):  # a line; rounding alone gives some 1e-8
+            continue
+        # Rows of (covariance - least) span the plane; the pair with the longest cross product is the safest.
+        xx, yy, zz = xx - least, yy - least, zz - least
+        longest = 0.0
+        for k in range(3):
+            if k == 0:
+                x, y, z = xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy
+            elif k == 1:
+                x, y, z = xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz
+            else:
+                x, y, z = yy * zz - yz * yz, yz * xz - xy * zz, xy * yz - yy * xz
+            length = np.sqrt(x * x + y * y + z * z)
+            if length > longest:
+                longest = length
+                direction[c, 0], direction[c, 1], direction[c, 2] = x / length, y / length, z / length
+        if longest > 0:
+            roughness[c] = max(mean + least, 0.0) / second
+    return roughness, direction
+
+
 @njit(cache=True)
 def take_cells(cell, counts, roughness, direction, most, flattest, normal):
     """Gives each point the count of its cell where that is greater, and its normal where the cell is flatter.

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from pcseg.ops.voxelize import voxelize
-from pcseg.viz.splat_kernels import cell_covariances, take_cells
+from pcseg.viz.splat_kernels import cell_covariances, flattest_directions, take_cells
+from pcseg.viz.view import bounds
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Splats:
         """
         if len(xyz) == 0:
             return Splats(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))
-        local = xyz - xyz.min(axis=0)
-        extent = np.sort(np.maximum(local.max(axis=0), 1e-3))[1:]
+        low, high = bounds(xyz)
+        local = xyz - low
+        extent = np.sort(np.maximum(high - low, 1e-3))[1:]
         # Cells of about 30 points, were the points spread over the largest face of their box.
         cell = float(np.clip(np.sqrt(30.0 * extent[0] * extent[1] / len(xyz)), extent[1] / 2000, extent[1] / 2))
         count, normal, flat = _cell_planes(local, cell, 0.04)
@@ -57,16 +59,11 @@ def _cell_planes(xyz: np.ndarray, size: float, bend: float) -> tuple[np.ndarray,
     """
     most, flattest = np.zeros(len(xyz), np.int64), np.full(len(xyz), bend)
     normal = np.zeros((len(xyz), 3), np.float32)
-    low = xyz.min(axis=0) - 1e-3 * size
+    low = bounds(xyz)[0] - 1e-3 * size
     for shift in (0.0, 0.5):
         origin = (low - shift * size).astype(np.float32)
         grid = voxelize(xyz, size, origin=origin)
         cell, counts = grid.point_to_voxel, grid.counts
-        covariance = cell_covariances(xyz, cell, len(counts))
-        roughness, direction = np.full(len(counts), np.inf), np.zeros((len(counts), 3))
-        enough = np.flatnonzero(counts >= 8)
-        values, vectors = np.linalg.eigh(covariance[enough])
-        roughness[enough] = values[:, 0] / np.maximum(values[:, 1], 1e-12)
-        direction[enough] = vectors[:, :, 0]
+        roughness, direction = flattest_directions(cell_covariances(xyz, cell, len(counts)), counts, 8)
         take_cells(cell, counts, roughness, direction, most, flattest, normal)
     return most, normal, flattest < bend

@@ -34,8 +34,9 @@ class View:
     def hidden(self, xyz: Float32[np.ndarray, "P 3"]) -> Bool[np.ndarray, "P"]:
         """Which points the picture leaves out: those above the cut, and the near walls of an open front."""
         above = np.zeros(len(xyz), np.bool_) if self.cut is None else xyz[:, 2] > self.cut
-        if self.open_front and not above.all():
-            above[~above] = near_walls(xyz[~above], self.rotation[2, :2])
+        shown = np.flatnonzero(~above)
+        if self.open_front and len(shown):
+            above[shown] = near_walls(xyz[shown], self.rotation[2, :2])
         return above
 
     @staticmethod
@@ -89,7 +90,7 @@ class View:
             raise ValueError(f"no point lies below the cut at {cut:.2f} m" if len(xyz) else "no points to frame")
         shown = shown[:: max(1, len(shown) // 50_000)].astype(np.float64)
         rotation = View.look(azimuth, elevation)
-        middle = (shown.min(axis=0) + shown.max(axis=0)) / 2
+        middle = np.mean(bounds(shown), axis=0)
         local = (shown - middle) @ rotation.T
         tangent_y = np.tan(np.deg2rad(fov) / 2)
         offset, distance = np.zeros(3), 0.0
@@ -102,6 +103,12 @@ class View:
             distance = max(distance, (high + low) / (2 * tangent))
         offset[2] = max(distance, local[:, 2].max() + 0.3)
         return View(middle + offset @ rotation, rotation, fov, cut, open_front)
+
+
+def bounds(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Least and greatest coordinates; column by column, which numpy does many times as fast as the rows at once."""
+    low, high = (np.array([of(xyz[:, axis]) for axis in range(3)]) for of in (np.min, np.max))
+    return low, high
 
 
 def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:
@@ -118,20 +125,21 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
         True for the points of near walls.
     """
     thickness = 0.28
-    cell = max(0.1, float(np.ptp(xyz[:, :2], axis=0).max()) / 600) if len(xyz) else 0.1
     norm = float(np.linalg.norm(towards))
     if len(xyz) == 0 or norm < 1e-6:
         return np.zeros(len(xyz), np.bool_)
+    low, high = bounds(xyz)
+    cell = max(0.1, float((high - low)[:2].max()) / 600)
     a, b = towards / norm
     along, across = xyz[:, 0] * a + xyz[:, 1] * b, xyz[:, 1] * a - xyz[:, 0] * b
-    bottom, top = np.quantile(xyz[:, 2], [0.005, 0.995])
+    bottom, top = np.quantile(xyz[:: max(1, len(xyz) // 20_000), 2], [0.005, 0.995])
     row = ((along.max() - along) / cell).astype(np.int64)  # 0 is nearest to the camera
     strip = ((across - across.min()) / (2 * cell)).astype(np.int64)
     num_rows, num_strips = int(row.max()) + 1, int(strip.max()) + 1
     flat = strip * num_rows + row
-    occupied = np.bincount(flat, minlength=num_strips * num_rows).reshape(num_strips, num_rows) > 0
-    high = np.bincount(flat[xyz[:, 2] > bottom + 0.8 * (top - bottom)], minlength=num_strips * num_rows)
-    tall = high.reshape(num_strips, num_rows) > 0
+    occupied, tall = np.zeros((2, num_strips, num_rows), np.bool_)
+    occupied.ravel()[flat] = True
+    tall.ravel()[flat[xyz[:, 2] > bottom + 0.8 * (top - bottom)]] = True
     first = np.where(tall.any(axis=1), tall.argmax(axis=1), -1)
     # Where the near wall was not scanned, the first tall cell is the far wall: keep that one.
     seen = np.cumsum(occupied, axis=1)[np.arange(num_strips), first]

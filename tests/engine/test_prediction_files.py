@@ -61,7 +61,7 @@ def test_points_are_painted_by_object_then_by_class_then_as_they_are(tmp_path: P
     np.testing.assert_array_equal(_colors(path), scene.rgb)
 
 
-def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once_each(
+def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -79,7 +79,7 @@ def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once_each
     masks[0, 0] = True
     objects = Instances(masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), superpoint)
     shown = write_prediction(tmp_path / "a", scene, objects, np.zeros(300, np.int32), S3DIS)
-    assert len(made) == 2, "one for what scores enough, one for the page, which holds all objects"
+    assert len(made) == 1, "files, picture and page share them"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
     ids = np.load(tmp_path / "a.ids.npy")
     assert ids.dtype == np.int32

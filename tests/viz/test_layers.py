@@ -6,7 +6,8 @@ import pytest
 from pcseg.labels import S3DIS, SCANNET20
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import oklab
-from pcseg.viz.layers import Layer, input_colors, scene_layers
+from pcseg.viz.layer_kernels import boxes
+from pcseg.viz.layers import Layer, input_colors, scene_layers, with_all_objects
 from pcseg.viz.mistakes import ERROR_NAMES, match_ids
 
 
@@ -50,7 +51,7 @@ def test_matched_predictions_have_the_colour_of_the_truth(room: Scene, predicted
 def test_errors(room: Scene, predicted: Instances) -> None:
     layer = _by_key(scene_layers(room, predicted, None, S3DIS))["errors"]
     count = {name: int((layer.ids == k).sum()) for k, name in enumerate(ERROR_NAMES)}
-    floor = int(predicted.masks[2].sum())
+    floor = len(predicted.columns(2))
     assert count["correct"] == 1500
     assert count["wrong class"] == 1000
     assert count["wrong object"] == floor, "it lies in the floor, which S3DIS scores, and matches nothing"
@@ -128,3 +129,29 @@ def test_refuses_what_does_not_fit(room: Scene, predicted: Instances) -> None:
         scene_layers(room, None, np.zeros(3, np.int32), S3DIS)
     with pytest.raises(ValueError, match="has class 13, s3dis has 0 to 12"):
         scene_layers(room, None, np.full(len(room), 13, np.int32), S3DIS)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_all_objects_from_layers_that_show_some(room: Scene, predicted: Instances, labelled: bool) -> None:
+    scene = room if labelled else room.with_(semantic=None, instance=None)
+    some = scene_layers(scene, predicted, room.semantic, S3DIS, threshold=0.85)
+    every = with_all_objects(some, scene, predicted, S3DIS)
+    expected = scene_layers(scene, predicted, room.semantic, S3DIS)
+    assert [layer.key for layer in every] == [layer.key for layer in expected]
+    for layer, other, before in zip(every, expected, some):
+        if layer.key in ("truth", "prediction"):
+            np.testing.assert_array_equal(layer.ids, other.ids)
+            np.testing.assert_array_equal(layer.colors, other.colors)
+            assert layer.entries == other.entries
+        else:
+            assert layer is before
+    assert with_all_objects(some[:1], scene, None, S3DIS) == some[:1]
+
+
+def test_boxes_of_ids(rng: np.random.Generator) -> None:
+    xyz, ids = rng.normal(0, 1, (60, 3)).astype(np.float32), rng.integers(0, 4, 60).astype(np.int32)
+    low, high = boxes(xyz, ids, 5)
+    for row in range(4):
+        np.testing.assert_array_equal((low[row], high[row]), (xyz[ids == row].min(axis=0), xyz[ids == row].max(axis=0)))
+    assert (low[4] == np.inf).all()
+    assert (high[4] == -np.inf).all()

@@ -9,7 +9,8 @@ import pytest
 
 from pcseg.structures import Scene
 from pcseg.viz.raster import BACKGROUND, rasterize, render_points, room_view
-from pcseg.viz.render_kernels import fill_holes, paint, shrink, smooth_depth, splat
+from pcseg.viz.render_kernels import fill_holes, paint, splat
+from pcseg.viz.shade_kernels import shrink, smooth_depth
 from pcseg.viz.splat_kernels import cell_covariances, take_cells
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View, near_walls
@@ -26,10 +27,9 @@ def test_splats_agree_with_the_reference(rng: np.random.Generator) -> None:
     xyz = rng.uniform(-1, 1, (60, 3)).astype(np.float32)
     radius = rng.uniform(0.02, 0.2, 60).astype(np.float32)
     view = View.frame(xyz, width=40, height=30, azimuth=33.0, elevation=41.0, cut=0.7)
-    index, depth = np.full((30, 40), -1, np.int32), np.full((30, 40), np.inf, np.float32)
-    key, flat = depth.copy(), np.zeros((60, 3), np.float32)
+    flat = np.zeros((60, 3), np.float32)
     focal = 15 / np.tan(np.radians(view.fov) / 2)
-    splat(xyz, flat, view.hidden(xyz), radius, view.rotation, view.eye, focal, 20.0, 15.0, 2.0, key, depth, index)
+    depth, index = splat(xyz, flat, view.hidden(xyz), radius, view.rotation, view.eye, focal, 2.0, 40, 30)
     slow_index, slow_depth = reference.nearest_points(xyz, radius, view, 40, 30)
     assert (index == slow_index).mean() > 0.995, "but for pixels that lie on a rim within rounding"
     same = index == slow_index
@@ -43,12 +43,10 @@ def test_tilted_discs_join_into_a_plane() -> None:
     x, z = (g.ravel() for g in np.meshgrid(side, side))
     xyz = np.stack([x, 0.8 * z, z], axis=1).astype(np.float32)
     normal = np.tile(np.array([0, 1, -0.8]) / np.hypot(1, 0.8), (len(xyz), 1)).astype(np.float32)
-    depth, index = np.full((90, 90), np.inf, np.float32), np.full((90, 90), -1, np.int32)
     focal = 45 / np.tan(np.radians(FRONT.fov) / 2)
     radius = np.full(len(xyz), 0.06, np.float32)
     hidden = np.zeros(len(xyz), np.bool_)
-    eye, rotation = FRONT.eye, FRONT.rotation
-    splat(xyz, normal, hidden, radius, rotation, eye, focal, 45.0, 45.0, 9.0, depth.copy(), depth, index)
+    depth, _ = splat(xyz, normal, hidden, radius, FRONT.rotation, FRONT.eye, focal, 9.0, 90, 90)
     rows = np.arange(20, 70)
     v = -(rows + 0.5 - 45.0) / focal
     expected = 5.0 / (1 - 0.8 * v)  # where the ray (0, 1, v) from (0, -5, 0) meets y = 0.8 z

@@ -1,0 +1,130 @@
+"""The loops that light a surface from its depth, compiled by numba; `raster` is the module to call."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def shrink(depth, factor):
+    """The nearest depth of each square of `factor` x `factor` pixels."""
+    height, width = depth.shape[0] // factor, depth.shape[1] // factor
+    out = np.empty((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            nearest = np.float32(np.inf)
+            for dy in range(factor):
+                for dx in range(factor):
+                    nearest = min(nearest, depth[y * factor + dy, x * factor + dx])
+            out[y, x] = nearest
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def smooth_depth(depth, steps, reach):
+    """Averages the depth over neighbours that lie within `reach` (a share of the depth), `steps` pixels each way."""
+    height, width = depth.shape
+    # A rim of infinity, and whole rows in the innermost loops, so that they compile to vector instructions.
+    source = np.full((height + 2 * steps, width + 2 * steps), np.inf, np.float32)
+    inner = source[steps : steps + height, steps : steps + width]
+    inner[:] = depth
+    out = np.empty_like(depth)
+    total, count = np.empty(width, np.float32), np.empty(width, np.float32)
+    for turn in range(2):
+        for y in range(height):
+            total[:], count[:] = 0.0, 0.0
+            here = inner[y]
+            for k in range(2 * steps + 1):
+                there = source[y + steps, k : k + width] if turn == 0 else source[y + k, steps : steps + width]
+                for x in range(width):
+                    if abs(there[x] - here[x]) <= reach * here[x]:
+                        total[x] += there[x]
+                        count[x] += np.float32(1.0)
+            for x in range(width):
+                out[y, x] = total[x] / count[x] if here[x] < np.inf else np.float32(np.inf)
+        inner[:] = out
+    return out
+
+
+@njit(cache=True, nogil=True)
+def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
+    """Eye-dome lighting at two scales: pixels with nearer neighbours are darker.
+
+    Args:
+        depth: float32 (H, W), infinity where nothing is.
+        near_pixels: distance of the neighbours that give outlines.
+        far_pixels: distance of the neighbours that give shape.
+        near_strength, far_strength: how dark.
+
+    Returns:
+        float32 (H, W), 0 dark to 1 bright.
+    """
+    height, width = depth.shape
+    rim = max(near_pixels, far_pixels)
+    log_depth = np.full((height + 2 * rim, width + 2 * rim), np.inf, np.float32)
+    log_depth[rim : rim + height, rim : rim + width] = np.log(depth)
+    dark = np.zeros((height, width), np.float32)
+    zero = np.float32(0.0)
+    for scale in range(2):
+        reach = near_pixels if scale == 0 else far_pixels
+        limit = np.float32(0.02 if scale == 0 else 0.06)
+        share = np.float32((near_strength if scale == 0 else far_strength) / 4)
+        for dx, dy in ((reach, 0), (0, reach), (reach, reach), (reach, -reach)):
+            for y in range(height):
+                # Opposite neighbours together: a slanted plane has one nearer and one farther and stays bright.
+                here = log_depth[y + rim, rim : rim + width]
+                one = log_depth[y + rim + dy, rim + dx : rim + dx + width]
+                other = log_depth[y + rim - dy, rim - dx : rim - dx + width]
+                for x in range(width):
+                    response = min(max(here[x] - one[x], -limit), limit) if one[x] < np.inf else zero
+                    response += min(max(here[x] - other[x], -limit), limit) if other[x] < np.inf else zero
+                    dark[y, x] += share * max(response, zero)
+    shade = np.ones((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            if depth[y, x] < np.inf:
+                shade[y, x] = np.exp(-dark[y, x])
+    return shade
+
+
+@njit(cache=True, nogil=True)
+def light(depth, focal, center_x, center_y, directions, weights, ambient):
+    """Soft light from fixed directions on the surface that the depth describes.
+
+    Args:
+        depth: smoothed float32 (H, W).
+        focal: pixels per unit of tan(angle).
+        center_x, center_y: pixel of the optical axis.
+        directions: float64 (L, 3), unit vectors to the lights in the camera's axes.
+        weights: float64 (L,).
+        ambient: brightness without any light.
+
+    Returns:
+        float32 (H, W), brightness.
+    """
+    height, width = depth.shape
+    out = np.ones((height, width), np.float32)
+    step = 2
+    for y in range(height):
+        for x in range(width):
+            here = depth[y, x]
+            if not np.isfinite(here):
+                continue
+            left, right = depth[y, max(x - step, 0)] - here, depth[y, min(x + step, width - 1)] - here
+            above, below = depth[max(y - step, 0), x] - here, depth[min(y + step, height - 1), x] - here
+            slope_x = right if abs(right) < abs(left) else -left  # the flatter side: no slope over an edge
+            slope_y = below if abs(below) < abs(above) else -above
+            if not (abs(slope_x) < 0.2 and abs(slope_y) < 0.2):
+                continue
+            slope_x, slope_y = slope_x / step, slope_y / step
+            # Normal of the surface (u, v) -> depth * ((u - cx) / f, -(v - cy) / f, -1).
+            a, b = (x + 0.5 - center_x) / focal, (y + 0.5 - center_y) / focal
+            tx0, tx1, tx2 = slope_x * a + here / focal, -slope_x * b, -slope_x
+            ty0, ty1, ty2 = slope_y * a, -slope_y * b - here / focal, -slope_y
+            n0, n1, n2 = ty1 * tx2 - ty2 * tx1, ty2 * tx0 - ty0 * tx2, ty0 * tx1 - ty1 * tx0
+            norm = np.sqrt(n0 * n0 + n1 * n1 + n2 * n2)
+            total = ambient
+            for k in range(directions.shape[0]):
+                cosine = (n0 * directions[k, 0] + n1 * directions[k, 1] + n2 * directions[k, 2]) / norm
+                total += weights[k] * max(cosine, 0.0)
+            out[y, x] = total
+    return out

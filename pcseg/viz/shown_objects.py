@@ -1,0 +1,72 @@
+"""The objects that pictures and pages show of a room: true ones, predicted ones, and which are one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int32, Int64, Integer
+
+from pcseg.structures import Instances, Scene
+from pcseg.viz.mistakes import match_ids
+
+
+@dataclass(frozen=True)
+class ShownObjects:
+    """Two lists of objects, row 0 of both for none.
+
+    Args:
+        true_ids: row of each point among the true objects; None where the scene has none.
+        true_numbers: id of each row in the scene.
+        true_class: of each row, -1 where it has none.
+        pred_ids: row of each point among the predicted objects that score enough; None without a prediction.
+        pred_numbers: of each row, as `Instances.point_ids` gives it.
+        pred_class: of each row; row 0 is -1.
+        pairs: rows (true, predicted) of objects that match, see `match_ids`.
+        ious: of the pairs.
+    """
+
+    true_ids: Int32[np.ndarray, "P"] | None
+    true_numbers: Int64[np.ndarray, "T"]
+    true_class: Int64[np.ndarray, "T"]
+    pred_ids: Int32[np.ndarray, "P"] | None
+    pred_numbers: Int64[np.ndarray, "I"]
+    pred_class: Int64[np.ndarray, "I"]
+    pairs: Int64[np.ndarray, "N 2"]
+    ious: Float64[np.ndarray, "N"]
+
+    @classmethod
+    def of(cls, scene: Scene, instances: Instances | None, threshold: float) -> "ShownObjects":
+        """Objects of a scene; predictions that score less than the threshold are left out."""
+        true_ids = pred_ids = None
+        true_numbers = pred_numbers = true_class = pred_class = np.zeros(1, np.int64)
+        pairs, ious = np.zeros((0, 2), np.int64), np.zeros(0)
+        if scene.instance is not None and scene.instance.max(initial=0) > 0:
+            true_numbers, true_ids = compact_ids(scene.instance)
+            true_class = _majority_class(true_ids, len(true_numbers), scene.semantic)
+        if instances is not None:
+            pred_numbers, pred_ids = compact_ids(instances.point_ids(threshold))
+            pred_class = np.concatenate([[-1], instances.labels[pred_numbers[1:] - 1]]).astype(np.int64)
+        if true_ids is not None and pred_ids is not None:
+            pairs, ious = match_ids(true_ids, pred_ids)
+        return cls(true_ids, true_numbers, true_class, pred_ids, pred_numbers, pred_class, pairs, ious)
+
+
+def compact_ids(ids: Integer[np.ndarray, "P"]) -> tuple[Int64[np.ndarray, "R"], Int32[np.ndarray, "P"]]:
+    """The ids that occur, 0 first even where it does not, and the row of each point among them."""
+    ids = np.maximum(ids, 0)
+    if ids.max() > 8 * len(ids) + 1000:  # ids that are far apart: a table of them would be large
+        numbers, rows = np.unique(np.append(ids, 0), return_inverse=True)
+        return numbers, rows[:-1].astype(np.int32)
+    present = np.bincount(ids) > 0
+    present[0] = True
+    return np.flatnonzero(present), (np.cumsum(present, dtype=np.int32) - 1)[ids].astype(np.int32)
+
+
+def _majority_class(ids: np.ndarray, count: int, semantic: np.ndarray | None) -> np.ndarray:
+    """Most frequent class of each object's points, -1 where they have none; row 0 is -1."""
+    if semantic is None:
+        return np.full(count, -1, np.int64)
+    width = int(semantic.max(initial=-1)) + 2
+    votes = np.bincount(ids.astype(np.int64) * width + semantic + 1, minlength=count * width).reshape(count, width)
+    majority = votes.argmax(axis=1) - 1
+    majority[0] = -1
+    return majority
