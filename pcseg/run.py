@@ -170,6 +170,8 @@ class Run:
             with told_when_a_loader_dies():
                 self._train()
             self.save(LAST)
+            if first:  # a process that was killed may have left one too many
+                remove_old_checkpoints(self.folder, self.state.step, self.config.train.keep_checkpoints)
             return None if self.held_out is None else self._evaluate_and_keep()
         finally:
             if self.watch:
