@@ -222,8 +222,7 @@ class Stepper:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         every = [*gradients, values]
-        total = self.processes.sum(_flat(every))
-        _fill(every, total)
+        _fill(every, self.processes.sum(_flat(every)))
 
     def _relieve(self, shares: list[SceneBatch | None], shortage: _Shortage) -> list[str]:
         """Divides the part that the memory of a process could not hold, or takes single rooms out of it.
