@@ -4,8 +4,8 @@ tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--views N] [--t
                    [--classes NAME]
 
 RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
-.laz .npz .npy .txt). With several, --html and --png name folders, and each room
-gets a file of its name there. With neither --html nor --png a window opens (needs Open3D and a display).
+.laz .npz .npy .txt). Where --html or --png names a folder, as it must for several, each gets a file of its name there.
+With neither a window opens (needs Open3D and a display).
 """
 
 import argparse
@@ -44,8 +44,8 @@ def load(path: Path, classes: str | None) -> ViewedScene:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Window, web page or picture of a result, a processed room or a scan.")
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; a folder for several RESULTs")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; a folder for several RESULTs")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; into a folder for several RESULTs")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; into a folder for several RESULTs")
     parser.add_argument("--views", type=int, default=3, help="cameras of the picture, 1 to 3 (default 3)")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
     parser.add_argument("--cut", type=float, metavar="METRES", help="hide what is higher, in the picture")
@@ -73,8 +73,8 @@ def main() -> None:
 
 
 def _target(given: Path, result: Path, results: list[Path], suffix: str) -> Path:
-    """The file itself for one result, a file of the result's name in that folder for several."""
-    if len(results) == 1:
+    """The file itself, or a file of the result's name where that is a folder or there are several."""
+    if len(results) == 1 and not given.is_dir():
         return given
     given.mkdir(parents=True, exist_ok=True)
     return given / f"{result.stem}{suffix}"

@@ -70,11 +70,16 @@ def test_several_results_go_into_a_folder(result: Path, tmp_path: Path, visualiz
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["other.png", "room.png"]
 
 
+def test_one_result_goes_into_a_folder_that_is_there(result: Path, tmp_path: Path, visualize: Run) -> None:
+    (tmp_path / "pages").mkdir()
+    assert visualize(result, "--html", tmp_path / "pages")[0] == 0
+    assert [p.name for p in (tmp_path / "pages").iterdir()] == ["room.html"]
+
+
 def test_one_sentence_for_bad_input(result: Path, tmp_path: Path, visualize: Run) -> None:
     cases = {
         "no such file or folder": (tmp_path / "nowhere.npz", "--png", tmp_path / "a.png"),
         "a.gif: pictures are written as .png": (result, "--png", tmp_path / "a.gif"),
-        "a folder; expected": (result, "--html", tmp_path),
         "expected a processed room": (tmp_path, "--png", tmp_path / "a.png"),
         "--threshold must be from 0 to 1, got 7.0": (result, "--threshold", "7", "--png", tmp_path / "a.png"),
         "a sheet has 1 to 3 views, got 4": (result, "--views", "4", "--png", tmp_path / "a.png"),

@@ -3,6 +3,7 @@
 import multiprocessing
 import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     result: dict[str, Any] = {}
     print(f"{'points':>12}{'CPU s':>9}{'µs a point':>12}{'peak MB':>9}{'superpoints':>13}{'objects':>9}")
     for num_points in sizes:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found = pool.apply(predict_floor, (num_points,))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            found = process.submit(predict_floor, num_points).result()
         result[str(num_points)] = found
         print(
             f"{num_points:>12,}{found['seconds']:>9.1f}{1e6 * found['seconds'] / num_points:>12.1f}"
