@@ -226,10 +226,15 @@ class Instances:
         """Columns of the mask of one object, ascending."""
         return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
 
-    def point_mask(self, index: int) -> Bool[np.ndarray, "P"]:
-        """Mask of one object over the points."""
+    def column_mask(self, index: int) -> Bool[np.ndarray, "columns"]:
+        """Mask of one object over the columns."""
         mask = np.zeros(self.num_columns, np.bool_)
         mask[self.columns(index)] = True
+        return mask
+
+    def point_mask(self, index: int) -> Bool[np.ndarray, "P"]:
+        """Mask of one object over the points."""
+        mask = self.column_mask(index)
         return mask if self.superpoint is None else mask[self.superpoint]
 
     def point_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:

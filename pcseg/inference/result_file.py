@@ -179,9 +179,7 @@ def _packed_bits(instances: Instances) -> UInt8[np.ndarray, "I bytes"]:
     """The masks, eight columns a byte."""
     bits = np.zeros((len(instances), (instances.num_columns + 7) // 8), np.uint8)
     for row in range(len(instances)):
-        mask = np.zeros(instances.num_columns, np.bool_)
-        mask[instances.columns(row)] = True
-        bits[row] = np.packbits(mask)
+        bits[row] = np.packbits(instances.column_mask(row))
     return bits
 
 

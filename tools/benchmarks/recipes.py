@@ -1,6 +1,5 @@
 """What the recipes of the large datasets need: memory and processor time of a step on one room, on the CPU."""
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pcseg.data.synthetic import make_room
 from pcseg.models.influencerformer import count_parameters
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
-from tools.benchmarks.timing import forget_peak, resident_mb
+from tools.benchmarks.timing import forget_peak, in_own_process, resident_mb
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 # Points of a room as scanned: an average room of S3DIS; the most that the recipe of ScanNet takes, about twice its
@@ -39,8 +38,7 @@ def recipes(rounds: int, points: Mapping[str, int] = POINTS, overrides: Sequence
                 segmented = room.with_(superpoint=over_segment(room.xyz, room.rgb))
                 write_room(Path(folder), segmented, "s3dis", Source("", ""))
             own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", "data.classes=s3dis"]
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                result[name] = pool.apply(_measure, (CONFIGS / f"{name}.yaml", [*own, *overrides]))
+            result[name] = in_own_process(_measure, CONFIGS / f"{name}.yaml", [*own, *overrides])
         found = result[name]
         print(
             f"{name}: {found['voxels']:,} voxels, {found['superpoints']:,} superpoints; {found['peak_mb']:.0f} MB a "

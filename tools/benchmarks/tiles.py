@@ -1,9 +1,7 @@
 """Time and memory of large scans: synthetic floors of ever more rooms, predicted in tiles."""
 
-import multiprocessing
 import resource
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
 from pcseg.viz.charts import Axis, Line, line_chart, line_color
 from pcseg.viz.sheet import Panel, contact_sheet, save_png
+from tools.benchmarks.timing import in_own_process
 
 ROOM_POINTS = 100_000
 NUM_MODELS = 10
@@ -94,9 +93,7 @@ def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     result: dict[str, Any] = {}
     print(f"{'points':>12}{'CPU s':>9}{'µs a point':>12}{'peak MB':>9}{'superpoints':>13}{'objects':>9}")
     for num_points in sizes:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            found = process.submit(predict_floor, num_points).result()
-        result[str(num_points)] = found
+        found = result[str(num_points)] = in_own_process(predict_floor, num_points)
         print(
             f"{num_points:>12,}{found['seconds']:>9.1f}{1e6 * found['seconds'] / num_points:>12.1f}"
             f"{found['peak_mb']:>9.0f}{found['superpoints']:>13,.0f}{found['objects']:>9,.0f}",

@@ -5,12 +5,14 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 Step = Callable[[], Any]
+Result = TypeVar("Result")
 
 
 def keep_freed_memory() -> None:
@@ -43,10 +45,15 @@ def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     return {name: wall for name, (wall, _) in median_times(steps, rounds).items()}
 
 
+def in_own_process(function: Callable[..., Result], *args: Any) -> Result:
+    """What a function gives in a fresh process, which ends with it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args).result()
+
+
 def peak_memory_mb(make_step: Callable[..., Step], *args: Any) -> float | None:
     """What one step adds to the resident memory of a fresh process at most; None where the system does not tell."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_in_this_process, (make_step, *args))
+    return in_own_process(_peak_in_this_process, make_step, *args)
 
 
 def _peak_in_this_process(make_step: Callable[..., Step], *args: Any) -> float | None:
