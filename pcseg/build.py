@@ -64,6 +64,7 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
             queries=decoder.queries,
             mask_activation=decoder.mask_activation,
             votes=decoder.votes,
+            feature_distance=decoder.feature_distance,
             dropout=decoder.dropout,
         )
     network = InfluencerFormer(unet, heads)

@@ -52,6 +52,7 @@ class DecoderConfig:
     queries: Literal["superpoint", "learned"] = "superpoint"
     mask_activation: Literal["sigmoid", "softmax"] = "sigmoid"
     votes: bool = True  # superpoints predict the centre of their object and are placed there
+    feature_distance: float = 1.0  # metres for a unit between mask features, where queries are spread; 0: by place
     dropout: float = 0.0
 
 

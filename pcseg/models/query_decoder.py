@@ -130,6 +130,8 @@ class QueryDecoder(nn.Module):
         mask_activation: "sigmoid" decides every mask alone; "softmax" lets queries and one empty choice (logit 0)
             compete for each superpoint.
         votes: superpoints predict the centre of their object, and are placed there instead of where they are.
+        feature_distance: metres that a unit of distance between normalized mask features counts for where superpoint
+            queries are spread; 0 spreads them by place alone.
         dropout: probability in the layers.
 
     Source: Cheng et al. 2022 (Mask2Former) for the layers, Sun et al. 2023 (SPFormer) for superpoints,
@@ -150,11 +152,13 @@ class QueryDecoder(nn.Module):
         queries: QuerySource = "superpoint",
         mask_activation: MaskActivation = "sigmoid",
         votes: bool = True,
+        feature_distance: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_queries = num_queries
         self.queries = queries
+        self.feature_distance = feature_distance
         self.mask_activation: MaskActivation = mask_activation
         self.input = nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width))
         self.position = FourierPosition(width)
@@ -204,7 +208,7 @@ class QueryDecoder(nn.Module):
         places, _ = pad_rooms(xyz if votes is None else votes.detach(), sizes)
         memory_position = self.position(places)
         mask_features = self.mask_features(memory + memory_position)
-        x, anchors, tokens = self._start(memory, places, sizes, num_queries)
+        x, anchors, tokens = self._start(memory, places, mask_features, sizes, num_queries)
 
         def read_out() -> DecoderOutput:
             y = self.norm(x)
@@ -235,6 +239,7 @@ class QueryDecoder(nn.Module):
         self,
         memory: Float[Tensor, "B S width"],
         places: Float[Tensor, "B S 3"],
+        mask_features: Float[Tensor, "B S width"],
         sizes: list[int],
         num_queries: int | None,
     ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M 3"], Int64[Tensor, "B M"] | None]:
@@ -246,7 +251,12 @@ class QueryDecoder(nn.Module):
             return content.expand(len(sizes), -1, -1), anchors.expand(len(sizes), -1, -1), None
         # Every room of a batch gets the same number of queries, so that class logits stay one array.
         count = min(self.num_queries if num_queries is None else num_queries, *sizes)
-        tokens = torch.stack([choose_spread(room[:size], count) for room, size in zip(places, sizes)])
+        spread = places
+        if self.feature_distance:
+            # Objects side by side differ little in place; what masks can tell apart shall have a query each.
+            directions = F.normalize(mask_features.detach().float(), dim=-1)
+            spread = torch.cat([places, self.feature_distance * directions], dim=-1)
+        tokens = torch.stack([choose_spread(room[:size], count) for room, size in zip(spread, sizes)])
         rows = tokens[..., None]
         chosen = memory.detach().gather(1, rows.expand(-1, -1, memory.shape[-1]))
         return self.query_content(chosen), places.gather(1, rows.expand(-1, -1, 3)), tokens
@@ -275,13 +285,13 @@ def pad_rooms(values: Float[Tensor, "S channels"], sizes: list[int]) -> tuple[Te
 
 
 @torch.no_grad()
-def choose_spread(xyz: Float[Tensor, "S 3"], count: int) -> Int64[Tensor, "count"]:
+def choose_spread(points: Float[Tensor, "S dimensions"], count: int) -> Int64[Tensor, "count"]:
     """Rows of `count` points far from each other (farthest point sampling from the first row), or all in order."""
-    if count >= len(xyz):
-        return torch.arange(len(xyz), device=xyz.device)
-    rows = torch.zeros(count, dtype=torch.int64, device=xyz.device)
-    distance = torch.full((len(xyz),), torch.inf, device=xyz.device)
+    if count >= len(points):
+        return torch.arange(len(points), device=points.device)
+    rows = torch.zeros(count, dtype=torch.int64, device=points.device)
+    distance = torch.full((len(points),), torch.inf, device=points.device)
     for i in range(1, count):
-        distance = torch.minimum(distance, (xyz - xyz[rows[i - 1 : i]]).square().sum(1))
+        distance = torch.minimum(distance, (points - points[rows[i - 1 : i]]).square().sum(1))
         rows[i] = distance.argmax()
     return rows.sort().values

@@ -80,11 +80,29 @@ def test_one_superpoint_and_fewer_superpoints_than_queries() -> None:
 
 def test_superpoint_queries_tell_where_they_started() -> None:
     features, xyz, offsets = _input([9, 20])
-    outputs = _decoder(queries="superpoint", votes=False)(features, xyz, offsets)
+    outputs = _decoder(queries="superpoint", votes=False, feature_distance=0.0)(features, xyz, offsets)
     assert outputs["query_tokens"].shape == (2, 6)
     for b, room in enumerate(xyz.split([9, 20])):
         assert outputs["query_tokens"][b].tolist() == choose_spread(room, 6).tolist()
     assert "query_tokens" not in _decoder(queries="learned")(features, xyz, offsets)
+
+
+def test_superpoint_queries_start_apart_in_mask_features_too() -> None:
+    decoder = _decoder(queries="superpoint", votes=False, feature_distance=2.0)
+    captured = []
+    decoder.mask_features.register_forward_hook(lambda _module, _inputs, output: captured.append(output[0].detach()))
+    features, xyz, offsets = _input([20])
+    tokens = decoder(features, xyz, offsets)["query_tokens"][0].tolist()
+
+    def apart(i: int, j: int) -> float:
+        angle = 1 - torch.cosine_similarity(captured[0][i], captured[0][j], dim=0)
+        return (xyz[i] - xyz[j]).square().sum().item() + 2.0**2 * 2 * angle.item()
+
+    chosen = [0]
+    while len(chosen) < 6:
+        chosen.append(max(range(20), key=lambda row: min(apart(row, other) for other in chosen)))
+    assert tokens == sorted(chosen)
+    assert tokens != choose_spread(xyz, 6).tolist()
 
 
 def test_number_of_queries_is_free_where_they_start_at_superpoints() -> None:
