@@ -214,6 +214,7 @@ class InferenceConfig:
     top_k: int = 200
     min_points: int = 100
     score_threshold: float = 0.0
+    iou_power: float = 5.0  # of the IoU that a mask's probabilities lead one to expect, in the score
     use_iou_head: bool = False
     mask_threshold: float = 0.5  # a mask is where its probability is higher; 0.15 suits softmax masks
     tile_above: float = 10.0  # metres; a longer scan goes room by room, longer rooms in tiles; .inf: all in one

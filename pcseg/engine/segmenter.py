@@ -41,6 +41,7 @@ class Segmenter:
         top_k: how many objects a room, or each tile of a large room, gives at most.
         min_points: smaller objects are dropped.
         score_threshold: objects that score less are dropped.
+        iou_power: of the expected IoU in the scores.
         use_iou_head: multiply scores with the predicted IoU.
         mask_threshold: a mask is where its probability is higher.
         tile_above: a scan that is longer than this along any axis, in metres, is predicted room by room, and those of
@@ -64,6 +65,7 @@ class Segmenter:
     top_k: int = 200
     min_points: int = 100
     score_threshold: float = 0.0
+    iou_power: float = 5.0
     use_iou_head: bool = False
     mask_threshold: float = 0.5
     tile_above: float = 10.0
@@ -125,6 +127,7 @@ class Segmenter:
             mask_activation=self.mask_activation,
             top_k=self.top_k,
             min_points=self.min_points,
+            iou_power=self.iou_power,
             use_iou_head=self.use_iou_head,
             mask_threshold=self.mask_threshold,
             classes=self.classes.instance_classes,

@@ -7,10 +7,6 @@ from torch import Tensor
 
 from pcseg.structures import DecoderOutput, Instances, Scene, mask_rows
 
-# Masks are surer of themselves than they should be; of 1, 2, 3, 4 and 6 the power that ranks best on rooms that are
-# neither trained on nor tested.
-IOU_POWER = 3
-
 
 @torch.no_grad()
 def mask_probabilities(logits: Float[Tensor, "N M"], activation: str) -> Float[Tensor, "N M"]:
@@ -31,6 +27,7 @@ def to_instances(
     top_k: int = 200,
     min_points: int = 100,
     score_threshold: float = 0.0,
+    iou_power: float = 5.0,
     use_iou_head: bool = False,
     classes: tuple[int, ...] | None = None,
 ) -> Instances:
@@ -45,11 +42,12 @@ def to_instances(
         top_k: how many pairs of query and class are kept.
         min_points: smaller masks are dropped, as benchmarks do.
         score_threshold: objects that score less are dropped.
+        iou_power: of the expected IoU in the scores; masks are surer of themselves than they should be.
         use_iou_head: multiply scores with the predicted IoU.
         classes: class indices to report; None for all.
 
     Returns:
-        Objects with masks over superpoints, best first. The score is class probability x expected IoU cubed (x
+        Objects with masks over superpoints, best first. The score is class probability x expected IoU ** iou_power (x
         predicted IoU). Were each point of the object with its probability, alone, the mask would share with it the
         points that are expected inside; their union is the mask and what is expected outside.
 
@@ -70,7 +68,7 @@ def to_instances(
     expected_iou = shared / (size + expected.sum(0) - shared).clamp(min=1)
 
     class_probability = outputs["pred_logits"][room].float().softmax(-1)[:, :-1]
-    scores = class_probability * expected_iou[:, None] ** IOU_POWER
+    scores = class_probability * expected_iou[:, None] ** iou_power
     if use_iou_head:
         scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
     allowed = torch.zeros_like(scores, dtype=torch.bool)

@@ -56,8 +56,8 @@ def test_clusters_become_objects() -> None:
     closeness = [(6 * (1 - torch.tensor([0, d]) ** 2 / 0.25)).sigmoid().mean() for d in (0.3, 0.2)]
     influence = torch.tensor([3.0, 1.0]).sigmoid()
     expected = [
-        classes[2, 2] * closeness[0] ** 3 * influence[0],
-        classes[:2, 0].mean() * closeness[1] ** 3 * influence[1],
+        classes[2, 2] * closeness[0] ** 5 * influence[0],
+        classes[:2, 0].mean() * closeness[1] ** 5 * influence[1],
     ]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
 

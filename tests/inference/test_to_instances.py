@@ -21,15 +21,16 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
     }
 
 
-def test_scores_are_class_probability_times_expected_iou_cubed() -> None:
+@pytest.mark.parametrize("power", [5.0, 3.0])
+def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: float) -> None:
     outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
-    found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, top_k=2)
+    found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, top_k=2, iou_power=power)
     class_probability = torch.tensor([[2.0, 0, 0], [0, 3.0, 0]]).softmax(1)
     p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
     # Superpoints of 3, 2, 1 and 4 points: points shared, over the mask's and those expected outside it.
     expected = [
-        class_probability[0, 0] * ((3 * p4 + 2 * p2) / (5 + 5 * p_off)) ** 3,
-        class_probability[1, 1] * (p4 / (1 + 9 * p_off)) ** 3,
+        class_probability[0, 0] * ((3 * p4 + 2 * p2) / (5 + 5 * p_off)) ** power,
+        class_probability[1, 1] * (p4 / (1 + 9 * p_off)) ** power,
     ]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
     assert found.labels.tolist() == [0, 1]
