@@ -104,10 +104,12 @@ class CompetitiveConfig:
     anneal: float = 0.5  # share of training over which the temperature falls
     bce_weight: float = 1.0
     dice_weight: float = 1.0
+    rep_weight: float = 0.1  # of what a query covers of other instances
+    rep_power: float = 3.0  # of the mean over them; the higher, the more the one that is covered most decides
     mean: Literal["geometric", "arithmetic"] = "geometric"  # of the probabilities of being right; the latter to compare
     class_weight: float = 0.5  # of the class probability in the claims
     origin_weight: float = 0.3  # of a superpoint query's start in the instance, in the claims
-    claims: Literal["dual", "sinkhorn", "none"] = "dual"
+    claims: Literal["dual", "sinkhorn", "none", "matching"] = "dual"
     differentiable_claims: bool = False
     responsibility_temperature: float = 0.01
     num_rounds: int = 10

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pcseg.losses.inputs import compact_instances
 from pcseg.losses.mask_sums import MaskActivation, MaskSums, mask_sums
+from pcseg.losses.matcher import cheapest_pairs
 
 # Of the class probability and of a query's origin in the score of a pair, and of the Sinkhorn rounds that share out
 # classes.
@@ -68,6 +69,15 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
     return plan.div_(plan.sum(2, keepdim=True))
 
 
+def matching(score: Float[Tensor, "L K M"]) -> Float[Tensor, "L K M"]:
+    """1 for the pairs that a Hungarian matcher takes, 0 for the rest; to compare with claims."""
+    claims = torch.zeros_like(score)
+    # Any match will do where the score is not finite: neither is the loss.
+    for layer, (queries, instances) in zip(claims, cheapest_pairs(-score.nan_to_num()), strict=True):
+        layer[instances, queries] = 1
+    return claims
+
+
 def instances_of_origin(
     segment: Int64[Tensor, "N"], num_instances: int, query_tokens: Int64[Tensor, "M"]
 ) -> Bool[Tensor, "K M"]:
@@ -84,8 +94,8 @@ def instances_of_origin(
 class CompetitiveInfluencerLoss(nn.Module):
     """Pulls masks towards instances by claims that both sides compete for.
 
-    With S = -BCE - dice of every pair of instance k and query m, and C = S + class_weight * P(class of k | m) +
-    origin_weight * (whether m started from a token of k), instance k claims query m by
+    With S = -BCE - dice - rep_weight * repulsion of every pair of instance k and query m, and C = S + class_weight *
+    P(class of k | m) + origin_weight * (whether m started from a token of k), instance k claims query m by
     ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``; the loss is the mean over instances of the claimed -S. T
     falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training.
 
@@ -96,11 +106,14 @@ class CompetitiveInfluencerLoss(nn.Module):
         anneal: fraction of training over which T falls.
         bce_weight: weight of BCE in S.
         dice_weight: weight of dice in S.
+        rep_weight: weight in S of what the query covers of other instances, see `MaskSums.repulsion`.
+        rep_power: of the mean over the other instances; the higher, the more the one that is covered most decides.
         mean: exp(-BCE) is the geometric mean over tokens of the probability of being right; ``arithmetic`` puts the
             arithmetic mean in its place.
         class_weight: weight of the class probability in C.
         origin_weight: weight in C of a query's start in the instance, where the model tells it.
-        claims: ``dual`` as above; ``sinkhorn``: by unbalanced Sinkhorn at T; ``none``: ``softmax_m(C/T)``.
+        claims: ``dual`` as above; ``sinkhorn``: by unbalanced Sinkhorn at T; ``none``: ``softmax_m(C/T)``;
+            ``matching``: one query each by a Hungarian matcher, classes as well, to compare.
         differentiable_claims: minimise ``-T logsumexp_m(C/T + log_softmax_k(C/T))`` instead (with ``none``, without the
             second term), whose gradient passes through the claims.
         responsibility_temperature: temperature of the Sinkhorn rounds that share out classes.
@@ -115,10 +128,12 @@ class CompetitiveInfluencerLoss(nn.Module):
         anneal: float = 0.5,
         bce_weight: float = 1.0,
         dice_weight: float = 1.0,
+        rep_weight: float = 0.1,
+        rep_power: float = 3.0,
         mean: Literal["geometric", "arithmetic"] = "geometric",
         class_weight: float = CLASS_WEIGHT,
         origin_weight: float = ORIGIN_WEIGHT,
-        claims: Literal["dual", "sinkhorn", "none"] = "dual",
+        claims: Literal["dual", "sinkhorn", "none", "matching"] = "dual",
         differentiable_claims: bool = False,
         responsibility_temperature: float = RESPONSIBILITY_TEMPERATURE,
         num_rounds: int = NUM_ROUNDS,
@@ -128,18 +143,22 @@ class CompetitiveInfluencerLoss(nn.Module):
             raise ValueError(
                 f"temperatures must be positive, got {temperature}, {final_temperature}, {responsibility_temperature}"
             )
-        if claims not in ("dual", "sinkhorn", "none"):
-            raise ValueError(f"claims must be 'dual', 'sinkhorn' or 'none', got {claims!r}")
+        if rep_power < 1:
+            raise ValueError(f"rep_power must be 1 or more, got {rep_power}")
+        if claims not in ("dual", "sinkhorn", "none", "matching"):
+            raise ValueError(f"claims must be 'dual', 'sinkhorn', 'none' or 'matching', got {claims!r}")
         if mean not in ("geometric", "arithmetic"):
             raise ValueError(f"mean must be 'geometric' or 'arithmetic', got {mean!r}")
-        if differentiable_claims and claims == "sinkhorn":
-            raise ValueError("differentiable_claims goes with claims 'dual' or 'none', got 'sinkhorn'")
+        if differentiable_claims and claims not in ("dual", "none"):
+            raise ValueError(f"differentiable_claims goes with claims 'dual' or 'none', got {claims!r}")
         self.mask_activation: MaskActivation = mask_activation
         self.temperature = temperature
         self.final_temperature = final_temperature
         self.anneal = anneal
         self.bce_weight = bce_weight
         self.dice_weight = dice_weight
+        self.rep_weight = rep_weight
+        self.rep_power = rep_power
         self.mean = mean
         self.class_weight = class_weight
         self.origin_weight = origin_weight
@@ -193,6 +212,8 @@ class CompetitiveInfluencerLoss(nn.Module):
         """The loss of one scene from its segment sums and `instances_of_origin`; the rest as `forward`."""
         disagreement = sums.bce() if self.mean == "geometric" else sums.arithmetic()
         cost = self.bce_weight * disagreement + self.dice_weight * sums.dice()
+        if self.rep_weight:
+            cost = cost + self.rep_weight * sums.repulsion(self.rep_power)
         if cost.shape[1] == 0:
             # Nothing to claim; the empty sum keeps the graph connected.
             empty = cost.detach()
@@ -203,7 +224,11 @@ class CompetitiveInfluencerLoss(nn.Module):
                 bonus = bonus + self.origin_weight * origin
             score = bonus - cost
             claims = self._claims(score, temperature)
-            responsibilities = unbalanced_sinkhorn(score, self.responsibility_temperature, self.num_rounds)
+            responsibilities = (
+                claims
+                if self.claims == "matching"
+                else unbalanced_sinkhorn(score, self.responsibility_temperature, self.num_rounds)
+            )
             iou = sums.iou()
         if self.differentiable_claims:
             scaled = (bonus - cost) / temperature
@@ -218,4 +243,6 @@ class CompetitiveInfluencerLoss(nn.Module):
             return unbalanced_sinkhorn(score, temperature, self.num_rounds)
         if self.claims == "none":
             return (score / temperature).softmax(2)
+        if self.claims == "matching":
+            return matching(score)
         return dual_softmax(score, temperature)

@@ -127,7 +127,7 @@ class InfluencerCriterion(Criterion):
         if isinstance(loss, CompetitiveInfluencerLoss):
             sums = mask_sums(masks, scene.segment, scene.num_instances, scene.weights, loss.mask_activation)
             if self.check_values:
-                check_finite(sums.log_off, "pred_masks", scene.name)
+                check_finite(sums.total_log_off, "pred_masks", scene.name)
                 check_finite(sums.log_odds, "pred_masks", scene.name)
             origin = None
             if query_tokens is not None:

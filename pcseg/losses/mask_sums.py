@@ -26,8 +26,9 @@ class MaskSums(NamedTuple):
 
     Args:
         log_odds: sum over the tokens of instance k of log p - log(1 - p).
-        log_off: sum over all tokens of log(1 - p).
+        log_off: sum over the tokens of instance k of log(1 - p).
         inside: sum over the tokens of instance k of p.
+        total_log_off: sum over all tokens of log(1 - p).
         total: sum over all tokens of p.
         hard_inside: weight of the tokens of instance k where p > 0.5; no gradient.
         hard_total: weight of all tokens where p > 0.5; no gradient.
@@ -36,8 +37,9 @@ class MaskSums(NamedTuple):
     """
 
     log_odds: Float[Tensor, "L K M"]
-    log_off: Float[Tensor, "L M"]
+    log_off: Float[Tensor, "L K M"]
     inside: Float[Tensor, "L K M"]
+    total_log_off: Float[Tensor, "L M"]
     total: Float[Tensor, "L M"]
     hard_inside: Float[Tensor, "L K M"]
     hard_total: Float[Tensor, "L M"]
@@ -46,7 +48,7 @@ class MaskSums(NamedTuple):
 
     def bce(self) -> Float[Tensor, "L K M"]:
         """Binary cross-entropy of every pair, mean over tokens."""
-        return -(self.log_odds + self.log_off[:, None]) / self.num_tokens
+        return -(self.log_odds + self.total_log_off[:, None]) / self.num_tokens
 
     def arithmetic(self) -> Float[Tensor, "L K M"]:
         """Minus the log of the mean probability of being right, where `bce` has the mean of the logs."""
@@ -56,6 +58,20 @@ class MaskSums(NamedTuple):
     def dice(self) -> Float[Tensor, "L K M"]:
         """Dice loss of every pair, smoothed by 1 as in Mask2Former."""
         return 1 - (2 * self.inside + 1) / (self.total[:, None] + self.size[:, None] + 1)
+
+    def repulsion(self, power: float) -> Float[Tensor, "L K M"]:
+        """How much query m covers instances other than k, for every pair.
+
+        The root of the sum over the others l of ``(min(1, size_l / size_k) * c_l) ** power``, where exp(-c_l) is the
+        geometric mean over the tokens of l of 1 - p. To k, an instance that is smaller matters as much as its share.
+        """
+        size = self.size.clamp(min=1e-12)
+        covered = -self.log_off / size[:, None]
+        share = (size / size[:, None]).clamp(max=1).fill_diagonal_(0)
+        total = share.pow(power) @ covered.pow(power)
+        # The root has no slope at 0.
+        least = torch.finfo(total.dtype).tiny
+        return torch.where(total > least, total.clamp(min=least).pow(1 / power), 0.0)
 
     def iou(self) -> Float[Tensor, "L K M"]:
         """IoU of every pair with masks on where p > 0.5."""

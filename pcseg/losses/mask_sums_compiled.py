@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
 from pcseg.losses import mask_sums_kernels as kernels
+from pcseg.losses.mask_sums_eager import row_gradients
 
 
 @cache
@@ -33,31 +33,23 @@ def _array(layer: Tensor) -> Float32[np.ndarray, "N M"]:
     return layer.detach().to(torch.float32).contiguous().numpy()
 
 
-def _row_gradients(
-    d_odds: Float[Tensor, "L K M"], d_inside: Float[Tensor, "L K M"], d_total: Float[Tensor, "L M"]
-) -> tuple[Float32[np.ndarray, "L rows M"], Float32[np.ndarray, "L rows M"]]:
-    """Gradients of log_odds and of p for each row; the background comes last and has no log_odds."""
-    odds = F.pad(d_odds, (0, 0, 0, 1))
-    inside = F.pad(d_inside, (0, 0, 0, 1)) + d_total[:, None]
-    return odds.numpy(), inside.numpy()
-
-
 class _Sums:
     """Zeroed sums of L layers, the background as the last row."""
 
     def __init__(self, num_layers: int, num_instances: int, num_queries: int) -> None:
         self.num_instances = num_instances
-        self.by_row = torch.zeros(3, num_layers, num_instances + 1, num_queries)
-        self.log_off = torch.zeros(num_layers, num_queries)
-        self.log_odds, self.inside, self.hard_inside = self.by_row.numpy()
-        self.off = self.log_off.numpy()
+        self.by_row = torch.zeros(4, num_layers, num_instances + 1, num_queries)
+        self.arrays = self.by_row.numpy()
+
+    def of_layer(self, index: int) -> list[Float32[np.ndarray, "rows M"]]:
+        """What the kernels add to: log_odds, log_off, inside and hard_inside of each row."""
+        return [array[index] for array in self.arrays]
 
     def results(self, ctx: Any) -> tuple[Tensor, ...]:
-        log_odds, inside, hard_inside = self.by_row
-        k = self.num_instances
-        hard = (hard_inside[:, :k].clone(), hard_inside.sum(1))
-        ctx.mark_non_differentiable(*hard)
-        return log_odds[:, :k].clone(), self.log_off, inside[:, :k].clone(), inside.sum(1), *hard
+        log_odds, log_off, inside, hard_inside = (rows[:, : self.num_instances].clone() for rows in self.by_row)
+        total_log_off, total, hard_total = self.by_row[1:].sum(2)
+        ctx.mark_non_differentiable(hard_inside, hard_total)
+        return log_odds, log_off, inside, total_log_off, total, hard_inside, hard_total
 
 
 class CompiledSoftmaxSums(torch.autograd.Function):
@@ -72,8 +64,7 @@ class CompiledSoftmaxSums(torch.autograd.Function):
         rows, w, a, (rest, whole) = row.numpy(), weights.detach().numpy(), first.numpy(), logs.numpy()
 
         def add(i: int) -> None:
-            targets = (sums.log_odds[i], sums.off[i], sums.inside[i], sums.hard_inside[i])
-            kernels.softmax_forward(_array(layers[i]), rows, w, *targets, a[i], rest[i], whole[i])
+            kernels.softmax_forward(_array(layers[i]), rows, w, *sums.of_layer(i), a[i], rest[i], whole[i])
 
         _for_each(add, num_layers)
         ctx.save_for_backward(row, weights, first, logs, *layers)
@@ -81,10 +72,9 @@ class CompiledSoftmaxSums(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_odds: Tensor, d_off: Tensor, d_inside: Tensor, d_total: Tensor, *_: Tensor) -> Any:
+    def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, first, logs, *layers = ctx.saved_tensors
-        odds, inside = _row_gradients(d_odds, d_inside, d_total)
-        off = d_off.contiguous().numpy()
+        odds, off, inside = (each.numpy() for each in row_gradients(*d_sums[:5]))
         rows, w, a, (rest, whole) = row.numpy(), weights.detach().numpy(), first.numpy(), logs.numpy()
         grads = [torch.empty(layer.shape) for layer in layers]
 
@@ -105,8 +95,7 @@ class CompiledSigmoidSums(torch.autograd.Function):
         rows, w = row.numpy(), weights.detach().numpy()
 
         def add(i: int) -> None:
-            targets = (sums.log_odds[i], sums.off[i], sums.inside[i], sums.hard_inside[i])
-            kernels.sigmoid_forward(_array(layers[i]), rows, w, *targets)
+            kernels.sigmoid_forward(_array(layers[i]), rows, w, *sums.of_layer(i))
 
         _for_each(add, len(layers))
         ctx.save_for_backward(row, weights, *layers)
@@ -114,10 +103,9 @@ class CompiledSigmoidSums(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_odds: Tensor, d_off: Tensor, d_inside: Tensor, d_total: Tensor, *_: Tensor) -> Any:
+    def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, *layers = ctx.saved_tensors
-        odds, inside = _row_gradients(d_odds, d_inside, d_total)
-        off = d_off.contiguous().numpy()
+        odds, off, inside = (each.numpy() for each in row_gradients(*d_sums[:5]))
         rows, w = row.numpy(), weights.detach().numpy()
         grads = [torch.empty(layer.shape) for layer in layers]
 

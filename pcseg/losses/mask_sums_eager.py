@@ -29,31 +29,35 @@ class SigmoidSums(torch.autograd.Function):
         hard = (x > 0).to(x.dtype) * w
         inside = _segment_sum(p, row, num_instances + 1)
         hard_inside = _segment_sum(hard, row, num_instances + 1)
-        log_odds = _segment_sum(x * w, row, num_instances + 1)[:, :num_instances]
-        log_off = (F.logsigmoid(-x) * w).sum(1)
+        log_odds = _segment_sum(x * w, row, num_instances + 1)
+        log_off = _segment_sum(F.logsigmoid(-x) * w, row, num_instances + 1)
         ctx.save_for_backward(row, weights, *layers)
-        sums = (log_odds, log_off, inside[:, :num_instances], inside.sum(1))
+        of_instances = (log_odds[:, :num_instances], log_off[:, :num_instances], inside[:, :num_instances])
+        sums = (*of_instances, log_off.sum(1), inside.sum(1))
         hard_sums = (hard_inside[:, :num_instances], hard_inside.sum(1))
         ctx.mark_non_differentiable(*hard_sums)
         return *sums, *hard_sums
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_odds: Tensor, d_off: Tensor, d_inside: Tensor, d_total: Tensor, *_: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> Any:
         row, weights, *layers = ctx.saved_tensors
         p = torch.sigmoid(_stack(layers, weights.dtype))
-        on, inside = token_gradients(row, d_odds, d_inside, d_total)
-        grad = (on - d_off[:, None] * p + inside * p * (1 - p)) * weights[:, None]
+        on, off, inside = (rows.index_select(1, row) for rows in row_gradients(*grads[:5]))
+        grad = (on - off * p + inside * p * (1 - p)) * weights[:, None]
         return None, None, None, *(g.to(layer.dtype) for g, layer in zip(grad, layers, strict=True))
 
 
-def token_gradients(
-    row: Tensor, d_odds: Tensor, d_inside: Tensor, d_total: Tensor
-) -> tuple[Float[Tensor, "L N M"], Float[Tensor, "L N M"]]:
-    """Gradients of log_odds and of p at every token; the background row has no log_odds."""
-    odds = F.pad(d_odds, (0, 0, 0, 1))
-    inside = F.pad(d_inside, (0, 0, 0, 1)) + d_total[:, None]
-    return odds.index_select(1, row), inside.index_select(1, row)
+def row_gradients(
+    d_odds: Float[Tensor, "L K M"],
+    d_off: Float[Tensor, "L K M"],
+    d_inside: Float[Tensor, "L K M"],
+    d_total_off: Float[Tensor, "L M"],
+    d_total: Float[Tensor, "L M"],
+) -> tuple[Float[Tensor, "L rows M"], Float[Tensor, "L rows M"], Float[Tensor, "L rows M"]]:
+    """Gradients of log p - log(1 - p), log(1 - p) and p for each row; the background, the last, has no log_odds."""
+    odds, off, inside = (F.pad(each, (0, 0, 0, 1)) for each in (d_odds, d_off, d_inside))
+    return odds, off + d_total_off[:, None], inside + d_total[:, None]
 
 
 class SoftmaxSums(torch.autograd.Function):
@@ -79,23 +83,20 @@ class SoftmaxSums(torch.autograd.Function):
         hard = torch.zeros_like(x).scatter_(2, a, (first > r).to(x.dtype)) * w
         hard_inside = _segment_sum(hard, row, num_instances + 1)
         ctx.save_for_backward(row, weights, a, r, z, *layers)
-        sums = (
-            _segment_sum(log_odds, row, num_instances + 1)[:, :num_instances],
-            log_off.mul_(w).sum(1),
-            inside[:, :num_instances],
-            inside.sum(1),
-        )
+        log_odds, log_off = (_segment_sum(each, row, num_instances + 1) for each in (log_odds, log_off.mul_(w)))
+        of_instances = (log_odds[:, :num_instances], log_off[:, :num_instances], inside[:, :num_instances])
+        sums = (*of_instances, log_off.sum(1), inside.sum(1))
         hard_sums = (hard_inside[:, :num_instances], hard_inside.sum(1))
         ctx.mark_non_differentiable(*hard_sums)
         return *sums, *hard_sums
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_odds: Tensor, d_off: Tensor, d_inside: Tensor, d_total: Tensor, *_: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> Any:
         row, weights, a, r, z, *layers = ctx.saved_tensors
         x = _stack(layers, weights.dtype)
-        on, inside = token_gradients(row, d_odds, d_inside, d_total)
-        off = d_off[:, None] - on
+        on, off, inside = (rows.index_select(1, row) for rows in row_gradients(*grads[:5]))
+        off.sub_(on)
         # Every term is a coefficient h_m times (delta_mj - p_j), but for log(1 - p) of the first query.
         share = (x - r).exp_().scatter_(2, a, 0)  # e_j / sum of the rest
         first_p = (x.gather(2, a) - z).exp_()

@@ -116,7 +116,7 @@ def _add_log_odds(target, weight, x, z, log_off):
 
 @_plain
 def softmax_forward(x, row, weights, log_odds, log_off, inside, hard_inside, first, rest, whole):
-    """Adds up one layer; the last row of log_odds, inside and hard_inside is the background.
+    """Adds up one layer; the last row of each sum is the background, which has no log_odds.
 
     first, rest, whole: for each token its first query, the log of the sum of the others, the log of the whole sum.
     """
@@ -154,7 +154,7 @@ def softmax_forward(x, row, weights, log_odds, log_off, inside, hard_inside, fir
         _log_off(p, q)
         p[a] = first_p
         q[a] = r - z
-        _add(log_off, w, q)
+        _add(log_off[k], w, q)
         _add(inside[k], w, p)
         if k < background:
             _add_log_odds(log_odds[k], w, x[i], np.float32(z), q)
@@ -180,7 +180,7 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 @_plain
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer; d_odds and d_inside have the background as their last row.
+    """Writes the gradient of one layer; those of the sums have the background as their last row.
 
     See `SoftmaxSums.backward` for the formulas.
     """
@@ -196,11 +196,11 @@ def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_insid
         _exp_shifted(x[i], r, share)
         share[a] = _ZERO
         ratio = np.float32(math.exp(r - z))
-        _softmax_coefficients(share, ratio, d_odds[k], d_off, d_inside[k], h)
+        _softmax_coefficients(share, ratio, d_odds[k], d_off[k], d_inside[k], h)
         first_p = np.float32(math.exp(x[i, a] - z))
         h[a] += first_p * d_inside[k, a]
         total = _sum(h)
-        c = (d_off[a] - d_odds[k, a]) * first_p
+        c = (d_off[k, a] - d_odds[k, a]) * first_p
         _softmax_gradient(w, h, share, c - ratio * total, grad[i])
         grad[i, a] = w * (h[a] - first_p * total - c)
 
@@ -233,7 +233,7 @@ def _add_hard(target, weight, x):
 
 @_plain
 def sigmoid_forward(x, row, weights, log_odds, log_off, inside, hard_inside):
-    """Adds up one layer; the last row of log_odds, inside and hard_inside is the background."""
+    """Adds up one layer; the last row of each sum is the background, which has no log_odds."""
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
     e = np.empty(num_queries, np.float32)
@@ -245,7 +245,7 @@ def sigmoid_forward(x, row, weights, log_odds, log_off, inside, hard_inside):
         k = row[i]
         _exp_minus_abs(x[i], e)
         _softplus(x[i], e, values)
-        _add(log_off, -w, values)
+        _add(log_off[k], -w, values)
         _sigmoid(x[i], e, values)
         _add(inside[k], w, values)
         _add_hard(hard_inside[k], w, x[i])
@@ -264,10 +264,10 @@ def _sigmoid_gradient(weight, x, d_odds, d_off, d_inside, grad):
 
 @_plain
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer; d_odds and d_inside have the background as their last row."""
+    """Writes the gradient of one layer; those of the sums have the background as their last row."""
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:
             grad[i] = _ZERO
         else:
             k = row[i]
-            _sigmoid_gradient(weights[i], x[i], d_odds[k], d_off, d_inside[k], grad[i])
+            _sigmoid_gradient(weights[i], x[i], d_odds[k], d_off[k], d_inside[k], grad[i])

@@ -59,8 +59,13 @@ class HungarianMatcher(nn.Module):
                 f"{name}: matching costs of {which} are not finite (NaN or infinity); lower the learning rate or clip "
                 "gradients"
             )
-        matches = []
-        for layer_cost in cost.transpose(1, 2).cpu().numpy():
-            queries, instances = linear_sum_assignment(layer_cost)
-            matches.append((torch.as_tensor(queries).to(cost.device), torch.as_tensor(instances).to(cost.device)))
-        return matches
+        return cheapest_pairs(cost)
+
+
+def cheapest_pairs(cost: Float[Tensor, "L K M"]) -> list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]]:
+    """For each layer queries and their instances, min(K, M) pairs by ascending query whose costs sum to the least."""
+    pairs = []
+    for layer_cost in cost.transpose(1, 2).cpu().numpy():
+        queries, instances = linear_sum_assignment(layer_cost)
+        pairs.append((torch.as_tensor(queries).to(cost.device), torch.as_tensor(instances).to(cost.device)))
+    return pairs

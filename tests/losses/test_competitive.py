@@ -9,6 +9,7 @@ from pcseg.losses.competitive import (
     instances_of_origin,
     unbalanced_sinkhorn,
 )
+from pcseg.losses.mask_sums import mask_sums
 from tests.reference import competitive as slow
 
 
@@ -46,12 +47,45 @@ def test_arithmetic_mean_agrees_with_loops(activation):
     found = CompetitiveInfluencerLoss(mask_activation=activation, mean="arithmetic")(layers, labels)
     masks, counted = labels == torch.arange(1, 4)[:, None], (labels >= 0).double()
     dice = slow.pairs(layers[0], masks, counted, activation)[1]
-    suits = slow.log_mean_of_being_right(layers[0], masks, counted, activation) - dice
+    apart = slow.repulsion(layers[0], masks, counted, activation)
+    suits = slow.log_mean_of_being_right(layers[0], masks, counted, activation) - dice - 0.1 * apart
     torch.testing.assert_close(found.claims[0], dual_softmax(suits[None].detach(), 0.05)[0])
     expected = (found.claims[0] * -suits).sum() / 3
     torch.testing.assert_close(found.loss[0], expected)
     (grad,) = torch.autograd.grad(found.loss[0], layers[0], retain_graph=True)
     torch.testing.assert_close(grad, torch.autograd.grad(expected, layers[0])[0])
+
+
+def test_repulsion_counts_what_is_covered_of_other_instances():
+    # Two instances of two tokens, one of a single token; the first query covers both large ones, the second the small.
+    labels = torch.tensor([1, 1, 2, 2, 3, 0])
+    logits = torch.full((6, 2), -30.0, dtype=torch.float64)
+    logits[:4, 0] = logits[4, 1] = 3.0
+    sums = mask_sums([logits], torch.tensor([0, 0, 1, 1, 2, 3]), 3, None, "sigmoid")
+    covered = float(torch.nn.functional.softplus(torch.tensor(3.0)))
+    # To a large instance the small one matters half; to the small one each large one as much as itself.
+    expected = [[covered, covered / 2], [covered, covered / 2], [covered * 2 ** (1 / 3), 0]]
+    torch.testing.assert_close(
+        sums.repulsion(3.0)[0], torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-6
+    )
+    alone = CompetitiveInfluencerLoss(rep_weight=1.0)(logits.requires_grad_(), (labels == 1).long())
+    without = CompetitiveInfluencerLoss(rep_weight=0.0)(logits, (labels == 1).long())
+    assert torch.equal(alone.loss, without.loss)
+    alone.loss.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("num_instances", "num_queries"), [(3, 8), (8, 3)])
+def test_matching_gives_each_instance_one_query(num_instances, num_queries):
+    layers, labels = _scene(num_instances, num_queries=num_queries)
+    result = CompetitiveInfluencerLoss(claims="matching")(layers, labels)
+    assert torch.equal(result.claims, result.responsibilities)
+    for claims in result.claims:
+        assert claims.unique().tolist() == [0, 1]
+        assert claims.sum() == min(num_instances, num_queries)
+        assert claims.sum(0).max() == claims.sum(1).max() == 1
+    layers[0].data[0, 0] = torch.nan  # no crash in the solver; the loss tells
+    assert CompetitiveInfluencerLoss(claims="matching")(layers, labels).loss[0].isnan()
 
 
 def test_a_query_is_claimed_by_the_instance_it_started_in():
@@ -89,8 +123,9 @@ def test_differentiable_claims_are_the_soft_minimum(claims):
     loss = CompetitiveInfluencerLoss("softmax", claims=claims, differentiable_claims=True)
     found = loss(layers, labels, progress=0.1)
     temperature = 0.05 * 0.1**0.2
-    bce, dice, _ = slow.pairs(layers[0], labels == torch.arange(1, 4)[:, None], (labels >= 0).double(), "softmax")
-    score = (-bce - dice) / temperature
+    scene = (layers[0], labels == torch.arange(1, 4)[:, None], (labels >= 0).double(), "softmax")
+    bce, dice, _ = slow.pairs(*scene)
+    score = (-bce - dice - 0.1 * slow.repulsion(*scene)) / temperature
     if claims == "dual":
         score = score + score.log_softmax(0)
     expected = -temperature * score.logsumexp(1).mean()

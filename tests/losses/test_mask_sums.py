@@ -10,12 +10,14 @@ from tests.reference.competitive import log_probabilities
 def _slow(layers, segment, num_instances, weights, activation):
     weights = weights * (segment >= 0)
     groups = (segment == torch.arange(num_instances)[:, None]) * weights
-    values = [[], [], [], [], [], []]
+    values = [[], [], [], [], [], [], []]
     for layer in layers:
         log_p, log_off = log_probabilities(layer, activation)
         p, hard = log_p.exp(), (log_p > log_off).to(layer.dtype)
         odds, column = groups @ (log_p - log_off), weights[:, None]
-        sums = (odds, (log_off * column).sum(0), groups @ p, (p * column).sum(0), groups @ hard, (hard * column).sum(0))
+        of_instances = (odds, groups @ log_off, groups @ p)
+        totals = ((log_off * column).sum(0), (p * column).sum(0))
+        sums = (*of_instances, *totals, groups @ hard, (hard * column).sum(0))
         for value, each in zip(values, sums, strict=True):
             value.append(each)
     return [torch.stack(value) for value in values]
@@ -38,10 +40,10 @@ def test_agrees_with_sums_written_out(activation, num_instances, scale, dtype, t
     layers = [layer.detach().to(dtype).requires_grad_() for layer in layers]
     expected = _slow(exact, segment, num_instances, weights.double(), activation)
     found = mask_sums(layers, segment, num_instances, weights.to(dtype), activation)
-    for value, right in zip(found[:6], expected, strict=True):
+    for value, right in zip(found[:7], expected, strict=True):
         assert value.dtype == dtype
         torch.testing.assert_close(value.double(), right, rtol=tolerance, atol=tolerance * scale)
-    directions = [torch.randn_like(value) for value in expected[:4]]
+    directions = [torch.randn_like(value) for value in expected[:5]]
     right = torch.autograd.grad(sum((v * d).sum() for v, d in zip(expected, directions)), exact)
     grads = torch.autograd.grad(sum((v * d.to(dtype)).sum() for v, d in zip(found, directions)), layers)
     for grad, each in zip(grads, right, strict=True):
@@ -55,9 +57,10 @@ def test_no_cancellation_where_one_query_takes_the_token(dtype):
     sums = mask_sums([logits], torch.tensor([0, 1]), 1, None, "softmax")
     exact = logits.detach().double()
     log_p, log_off = log_probabilities(exact, "softmax")
-    torch.testing.assert_close(sums.log_off[0].double(), log_off.sum(0), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(sums.total_log_off[0].double(), log_off.sum(0), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(sums.log_off[0, 0].double(), log_off[0], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(sums.log_odds[0, 0].double(), (log_p - log_off)[0], rtol=1e-6, atol=1e-6)
-    sums.log_off[0, 0].backward()
+    sums.total_log_off[0, 0].backward()
     # Each token pulls its first query down with a force of p = 1 and spreads it over the others.
     torch.testing.assert_close(logits.grad[:, 0], -torch.ones(2, dtype=dtype))
     others = torch.cat([exact[:, 1:], torch.zeros(2, 1, dtype=torch.float64)], 1).softmax(1)[:, :2]
@@ -94,7 +97,7 @@ def test_layout_threads_and_half_precision_do_not_matter(activation):
         assert torch.equal(a, b)
     half = [layer.detach().bfloat16().requires_grad_() for layer in layers]
     sums = mask_sums(half, segment, 3, None, activation)
-    assert sums.log_off.dtype == torch.float32
+    assert sums.total_log_off.dtype == torch.float32
     sums.inside.sum().backward()
     assert half[0].grad.dtype == torch.bfloat16
 
@@ -106,7 +109,7 @@ def test_nan_shows_in_the_sums(activation, dtype, place):
     logits = torch.randn(6, 4, dtype=dtype)
     logits[2, place] = torch.nan
     sums = mask_sums([logits], torch.zeros(6, dtype=torch.int64), 1, None, activation)
-    assert sums.log_off.isnan().any()
+    assert sums.total_log_off.isnan().any()
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -117,7 +120,7 @@ def test_smallest_sizes(activation, shape):
         segment = torch.zeros(shape[0], dtype=torch.int64)
         sums = mask_sums([logits], segment, 1, None, activation)
         right = _slow([logits], segment, 1, torch.ones(shape[0], dtype=dtype), activation)
-        torch.testing.assert_close(list(sums[:6]), right)
+        torch.testing.assert_close(list(sums[:7]), right)
         (sums.bce().sum() + sums.dice().sum()).backward()
         assert logits.grad.isfinite().all()
 

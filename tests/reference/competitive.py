@@ -32,6 +32,23 @@ def pairs(logits, masks, weights, activation):
     return bce, dice, iou
 
 
+def repulsion(logits, masks, weights, activation, power=3):
+    """What each query covers of the instances other than k (K, M)."""
+    log_off = log_probabilities(logits, activation)[1]
+    sizes = [(weights * mask).sum() for mask in masks]
+    result = logits.new_zeros(len(masks), logits.shape[1])
+    for k in range(len(masks)):
+        for m in range(logits.shape[1]):
+            total = 0.0
+            for other in range(len(masks)):
+                if other != k:
+                    covered = -(weights * masks[other] * log_off[:, m]).sum() / sizes[other]
+                    total = total + (min(1.0, float(sizes[other] / sizes[k])) * covered) ** power
+            if len(masks) > 1:
+                result[k, m] = total ** (1 / power)
+    return result
+
+
 def log_mean_of_being_right(logits, masks, weights, activation):
     """Log of the arithmetic mean over tokens of the probability of being right (K, M)."""
     p = log_probabilities(logits, activation)[0].exp()
@@ -54,7 +71,7 @@ def sinkhorn(score, temperature, num_rounds):
 def competitive(logits, masks, weights, probability, activation, temperature):
     """Loss, claims, responsibilities and IoU of one layer."""
     bce, dice, iou = pairs(logits, masks, weights, activation)
-    suits = -bce - dice
+    suits = -bce - dice - 0.1 * repulsion(logits, masks, weights, activation)
     score = (suits + 0.5 * probability).detach()
     choice = (score / temperature).log_softmax(1) + (score / temperature).log_softmax(0)
     claims = choice.softmax(1)
