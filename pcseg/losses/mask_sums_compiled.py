@@ -41,9 +41,10 @@ class _Sums:
         self.by_row = torch.zeros(4, num_layers, num_instances + 1, num_queries)
         self.arrays = self.by_row.numpy()
 
-    def of_layer(self, index: int) -> list[Float32[np.ndarray, "rows M"]]:
+    def of_layer(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What the kernels add to: log_odds, log_off, inside and hard_inside of each row."""
-        return [array[index] for array in self.arrays]
+        log_odds, log_off, inside, hard_inside = self.arrays[:, index]
+        return log_odds, log_off, inside, hard_inside
 
     def results(self, ctx: Any) -> tuple[Tensor, ...]:
         log_odds, log_off, inside, hard_inside = (rows[:, : self.num_instances].clone() for rows in self.by_row)

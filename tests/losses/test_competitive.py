@@ -220,6 +220,7 @@ def test_huge_logits_stay_finite(activation):
     ("options", "message"),
     [
         ({"temperature": 0.0}, "temperatures must be positive"),
+        ({"rep_power": 0.5}, "rep_power must be 1 or more"),
         ({"differentiable_claims": True, "claims": "sinkhorn"}, "goes with claims 'dual' or 'none'"),
     ],
 )
