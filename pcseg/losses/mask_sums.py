@@ -6,7 +6,7 @@ much.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -68,15 +68,32 @@ class MaskSums(NamedTuple):
         size = self.size.clamp(min=1e-12)
         covered = -self.log_off / size[:, None]
         share = (size / size[:, None]).clamp(max=1).fill_diagonal_(0)
-        total = share.pow(power) @ covered.pow(power)
-        # The root has no slope at 0.
-        least = torch.finfo(total.dtype).tiny
-        return torch.where(total > least, total.clamp(min=least).pow(1 / power), 0.0)
+        return _PowerNorm.apply(share.pow(power), covered, power)
 
     def iou(self) -> Float[Tensor, "L K M"]:
         """IoU of every pair with masks on where p > 0.5."""
         union = self.hard_total[:, None] + self.size[:, None] - self.hard_inside
         return self.hard_inside / union.clamp(min=1e-12)
+
+
+class _PowerNorm(torch.autograd.Function):
+    """``(share @ covered ** power) ** (1 / power)``; where that is 0 its slope is 0 as well."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Tensor, covered: Tensor, power: float) -> Tensor:
+        total = share @ covered.pow(power)
+        norm = total.pow(1 / power)
+        ctx.save_for_backward(share, covered, total, norm)
+        ctx.power = power
+        return norm
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        share, covered, total, norm = ctx.saved_tensors
+        # The derivative of the root is norm / (power * total).
+        root = (grad * norm).div_(total.clamp(min=torch.finfo(total.dtype).tiny))
+        return None, (share.T @ root).mul_(covered.pow(ctx.power - 1)), None
 
 
 def mask_sums(
