@@ -105,7 +105,7 @@ class CompetitiveConfig:
     bce_weight: float = 1.0
     dice_weight: float = 1.0
     rep_weight: float = 0.1  # of what a query covers of other instances
-    rep_power: float = 3.0  # of the mean over them; the higher, the more the one that is covered most decides
+    rep_power: float = 3.0  # of the norm over them; the higher, the more the one that is covered most decides
     mean: Literal["geometric", "arithmetic"] = "geometric"  # of the probabilities of being right; the latter to compare
     class_weight: float = 0.5  # of the class probability in the claims
     origin_weight: float = 0.3  # of a superpoint query's start in the instance, in the claims

@@ -107,7 +107,7 @@ class CompetitiveInfluencerLoss(nn.Module):
         bce_weight: weight of BCE in S.
         dice_weight: weight of dice in S.
         rep_weight: weight in S of what the query covers of other instances, see `MaskSums.repulsion`.
-        rep_power: of the mean over the other instances; the higher, the more the one that is covered most decides.
+        rep_power: of the norm over the other instances; the higher, the more the one that is covered most decides.
         mean: exp(-BCE) is the geometric mean over tokens of the probability of being right; ``arithmetic`` puts the
             arithmetic mean in its place.
         class_weight: weight of the class probability in C.
