@@ -17,7 +17,7 @@ from pcseg.losses.competitive import (
 from pcseg.losses.criterion import Criterion, LossTerm, scene_mean
 from pcseg.losses.inputs import LossWeights, SceneTargets, decoder_layers, scene_targets, split_masks, stacked
 from pcseg.losses.mask_influencer import MaskInfluencerLoss
-from pcseg.losses.mask_sums import mask_sums
+from pcseg.losses.mask_sums import MaskSums, mask_sums
 from pcseg.losses.terms import (
     check_finite,
     class_loss,
@@ -97,15 +97,20 @@ class InfluencerCriterion(Criterion):
         layers = decoder_layers(outputs)
         masks = [split_masks(layer["pred_masks"], len(targets)) for layer in layers]
         logits, scores = stacked(layers, "pred_logits"), stacked(layers, "pred_scores")
+        scenes = [
+            scene_targets(target, len(masks[0][b]), b, self.weight_tokens, self.check_values)
+            for b, target in enumerate(targets)
+        ]
+        # One after the other, and backward as well: on the CPU torch's threads would slow them down, see _Sums.
+        all_sums = [self._sums([m[b] for m in masks], scene) for b, scene in enumerate(scenes)]
         mask_losses: list[dict[str, Tensor]] = []
         class_weights, errors, counts = [], [], []
-        for b, target in enumerate(targets):
-            scene = scene_targets(target, len(masks[0][b]), b, self.weight_tokens, self.check_values)
+        for b, (scene, sums) in enumerate(zip(scenes, all_sums, strict=True)):
             probability = (
                 None if logits is None else class_probability(logits[:, b], scene.labels, scene.name, self.check_values)
             )
             tokens = None if outputs.get("query_tokens") is None else outputs["query_tokens"][b]
-            scene_losses, responsibilities, iou = self._scene([m[b] for m in masks], scene, probability, tokens)
+            scene_losses, responsibilities, iou = self._scene([m[b] for m in masks], sums, scene, probability, tokens)
             mask_losses.append(scene_losses)
             class_weights.append(class_weights_of(responsibilities, scene.labels, self.num_classes, self.eos_coef))
             if scores is not None:
@@ -119,13 +124,24 @@ class InfluencerCriterion(Criterion):
             terms["loss_score"] = LossTerm(torch.stack(errors).sum(0), torch.stack(counts).sum(0))
         return named_losses(self, terms, layers, targets)
 
+    def _sums(self, masks: list[Tensor], scene: SceneTargets) -> MaskSums:
+        loss = self.influencer
+        if isinstance(loss, CompetitiveInfluencerLoss):
+            return mask_sums(masks, scene.segment, scene.num_instances, scene.weights, loss.mask_activation)
+        with torch.no_grad():
+            return mask_sums(masks, scene.segment, scene.num_instances, None, "sigmoid")
+
     def _scene(
-        self, masks: list[Tensor], scene: SceneTargets, probability: Tensor | None, query_tokens: Tensor | None
+        self,
+        masks: list[Tensor],
+        sums: MaskSums,
+        scene: SceneTargets,
+        probability: Tensor | None,
+        query_tokens: Tensor | None,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Mask losses (L,), responsibilities and IoU (L, K, M) of one scene."""
         loss = self.influencer
         if isinstance(loss, CompetitiveInfluencerLoss):
-            sums = mask_sums(masks, scene.segment, scene.num_instances, scene.weights, loss.mask_activation)
             if self.check_values:
                 check_finite(sums.total_log_off, "pred_masks", scene.name)
                 check_finite(sums.log_odds, "pred_masks", scene.name)
@@ -146,6 +162,5 @@ class InfluencerCriterion(Criterion):
             score = torch.stack([log_geomean for _, log_geomean in pairs])
             if probability is not None:
                 score = score + CLASS_WEIGHT * probability
-            sums = mask_sums(masks, scene.segment, scene.num_instances, None, "sigmoid")
             responsibilities = unbalanced_sinkhorn(score, RESPONSIBILITY_TEMPERATURE, NUM_ROUNDS)
         return losses, responsibilities, sums.iou()

@@ -1,5 +1,6 @@
 """`mask_sums` on the CPU in float32 by compiled loops, layer by layer: nothing of the size of a mask matrix is kept."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -7,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 from torch import Tensor
 
 from pcseg.losses import mask_sums_kernels as kernels
-from pcseg.losses.mask_sums_eager import row_gradients
 
 
 @cache
@@ -21,34 +20,48 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 
 def _for_each(function: Callable[[int], None], count: int) -> None:
     """Calls function(0..count-1) in as many threads as torch uses; the kernels release the interpreter's lock."""
-    num_threads = min(torch.get_num_threads(), count)
-    if num_threads <= 1:
-        for index in range(count):
+    waiting = deque(range(count))
+
+    def work() -> None:
+        while True:
+            try:
+                index = waiting.popleft()
+            except IndexError:
+                return
             function(index)
-    else:
-        list(_pool(num_threads).map(function, range(count)))
+
+    num_helpers = min(torch.get_num_threads(), count) - 1
+    helpers = [_pool(num_helpers).submit(work) for _ in range(num_helpers)]
+    work()
+    for helper in helpers:
+        if not helper.cancel():  # it woke up in time
+            helper.result()
 
 
-def _array(layer: Tensor) -> Float32[np.ndarray, "N M"]:
-    return layer.detach().to(torch.float32).contiguous().numpy()
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().to(torch.float32).contiguous().numpy()
 
 
 class _Sums:
-    """Zeroed sums of L layers, the background as the last row."""
+    """Zeroed sums of L layers, the background as the last row.
+
+    Numpy's, as torch's operations leave threads behind that spin for milliseconds and take half a core from ours.
+    """
 
     def __init__(self, num_layers: int, num_instances: int, num_queries: int) -> None:
         self.num_instances = num_instances
-        self.by_row = torch.zeros(4, num_layers, num_instances + 1, num_queries)
-        self.arrays = self.by_row.numpy()
+        self.rows = np.zeros((4, num_layers, num_instances + 1, num_queries), np.float32)
 
     def of_layer(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What the kernels add to: log_odds, log_off, inside and hard_inside of each row."""
-        log_odds, log_off, inside, hard_inside = self.arrays[:, index]
+        log_odds, log_off, inside, hard_inside = self.rows[:, index]
         return log_odds, log_off, inside, hard_inside
 
     def results(self, ctx: Any) -> tuple[Tensor, ...]:
-        log_odds, log_off, inside, hard_inside = (rows[:, : self.num_instances].clone() for rows in self.by_row)
-        total_log_off, total, hard_total = self.by_row[1:].sum(2)
+        log_odds, log_off, inside, hard_inside = (
+            torch.from_numpy(rows[:, : self.num_instances].copy()) for rows in self.rows
+        )
+        total_log_off, total, hard_total = (torch.from_numpy(rows.sum(1)) for rows in self.rows[1:])
         ctx.mark_non_differentiable(hard_inside, hard_total)
         return log_odds, log_off, inside, total_log_off, total, hard_inside, hard_total
 
@@ -75,13 +88,13 @@ class CompiledSoftmaxSums(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, first, logs, *layers = ctx.saved_tensors
-        odds, off, inside = (each.numpy() for each in row_gradients(*d_sums[:5]))
+        d = [_array(each) for each in d_sums[:5]]
         rows, w, a, (rest, whole) = row.numpy(), weights.detach().numpy(), first.numpy(), logs.numpy()
         grads = [torch.empty(layer.shape) for layer in layers]
 
         def differentiate(i: int) -> None:
             saved = (a[i], rest[i], whole[i])
-            kernels.softmax_backward(_array(layers[i]), rows, w, *saved, odds[i], off[i], inside[i], grads[i].numpy())
+            kernels.softmax_backward(_array(layers[i]), rows, w, *saved, *(each[i] for each in d), grads[i].numpy())
 
         _for_each(differentiate, len(layers))
         return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
@@ -106,12 +119,12 @@ class CompiledSigmoidSums(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, *layers = ctx.saved_tensors
-        odds, off, inside = (each.numpy() for each in row_gradients(*d_sums[:5]))
+        d = [_array(each) for each in d_sums[:5]]
         rows, w = row.numpy(), weights.detach().numpy()
         grads = [torch.empty(layer.shape) for layer in layers]
 
         def differentiate(i: int) -> None:
-            kernels.sigmoid_backward(_array(layers[i]), rows, w, odds[i], off[i], inside[i], grads[i].numpy())
+            kernels.sigmoid_backward(_array(layers[i]), rows, w, *(each[i] for each in d), grads[i].numpy())
 
         _for_each(differentiate, len(layers))
         return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))

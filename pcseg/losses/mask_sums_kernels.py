@@ -102,6 +102,24 @@ def _log_off(p, out):
         out[j] = -_twice_atanh(p[j] / (_TWO - p[j]))
 
 
+@_plain
+def _rows_with_background(d_rows, d_total):
+    """Gradient of each row, of its own sum and of the total; the background, the last, has only the total's."""
+    num_rows, num_queries = d_rows.shape
+    out = np.empty((num_rows + 1, num_queries), np.float32)
+    for k in range(num_rows):
+        out[k] = d_rows[k] + d_total
+    out[num_rows] = d_total
+    return out
+
+
+@_plain
+def _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total):
+    """Gradients of log p - log(1 - p), log(1 - p) and p for each row; the background has no log_odds."""
+    odds = _rows_with_background(d_odds, np.zeros_like(d_total))
+    return odds, _rows_with_background(d_off, d_total_off), _rows_with_background(d_inside, d_total)
+
+
 @_contract
 def _scale(x, factor):
     for j in range(x.shape[0]):
@@ -179,12 +197,10 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 
 @_plain
-def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer; those of the sums have the background as their last row.
-
-    See `SoftmaxSums.backward` for the formulas.
-    """
+def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, d_total_off, d_total, grad):
+    """Writes the gradient of one layer from those of its sums; see `SoftmaxSums.backward` for the formulas."""
     num_tokens, num_queries = x.shape
+    odds, off, inside = _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total)
     share = np.empty(num_queries, np.float32)
     h = np.empty(num_queries, np.float32)
     for i in range(num_tokens):
@@ -196,11 +212,11 @@ def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_insid
         _exp_shifted(x[i], r, share)
         share[a] = _ZERO
         ratio = np.float32(math.exp(r - z))
-        _softmax_coefficients(share, ratio, d_odds[k], d_off[k], d_inside[k], h)
+        _softmax_coefficients(share, ratio, odds[k], off[k], inside[k], h)
         first_p = np.float32(math.exp(x[i, a] - z))
-        h[a] += first_p * d_inside[k, a]
+        h[a] += first_p * inside[k, a]
         total = _sum(h)
-        c = (d_off[k, a] - d_odds[k, a]) * first_p
+        c = (off[k, a] - odds[k, a]) * first_p
         _softmax_gradient(w, h, share, c - ratio * total, grad[i])
         grad[i, a] = w * (h[a] - first_p * total - c)
 
@@ -212,17 +228,17 @@ def _exp_minus_abs(x, out):
 
 
 @_contract
-def _softplus(x, e, out):
-    """Softplus of x from e = exp(-|x|)."""
-    for j in range(x.shape[0]):
-        out[j] = (x[j] if x[j] > _ZERO else _ZERO) + _twice_atanh(e[j] / (_TWO + e[j]))
+def _add_log_off(target, weight, x, e):
+    """Adds log(1 - p), minus the softplus of x, from e = exp(-|x|)."""
+    for j in range(target.shape[0]):
+        target[j] -= weight * ((x[j] if x[j] > _ZERO else _ZERO) + _twice_atanh(e[j] / (_TWO + e[j])))
 
 
 @_contract
-def _sigmoid(x, e, out):
-    """Sigmoid of x from e = exp(-|x|)."""
-    for j in range(x.shape[0]):
-        out[j] = (_ONE if x[j] > _ZERO else e[j]) / (_ONE + e[j])
+def _add_sigmoid(target, weight, x, e):
+    """Adds p, the sigmoid of x, from e = exp(-|x|)."""
+    for j in range(target.shape[0]):
+        target[j] += weight * ((_ONE if x[j] > _ZERO else e[j]) / (_ONE + e[j]))
 
 
 @_plain
@@ -237,37 +253,38 @@ def sigmoid_forward(x, row, weights, log_odds, log_off, inside, hard_inside):
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
     e = np.empty(num_queries, np.float32)
-    values = np.empty(num_queries, np.float32)
     for i in range(num_tokens):
         w = weights[i]
         if w == _ZERO:
             continue
         k = row[i]
         _exp_minus_abs(x[i], e)
-        _softplus(x[i], e, values)
-        _add(log_off[k], -w, values)
-        _sigmoid(x[i], e, values)
-        _add(inside[k], w, values)
+        _add_log_off(log_off[k], w, x[i], e)
+        _add_sigmoid(inside[k], w, x[i], e)
         _add_hard(hard_inside[k], w, x[i])
         if k < background:
             _add(log_odds[k], w, x[i])
 
 
 @_contract
-def _sigmoid_gradient(weight, x, d_odds, d_off, d_inside, grad):
+def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
+    """Gradient of x from e = exp(-|x|)."""
     for j in range(x.shape[0]):
-        e = _exp(-abs(x[j]))
-        s = _ONE / (_ONE + e)
-        p = s if x[j] > _ZERO else e * s
-        grad[j] = weight * (d_odds[j] - d_off[j] * p + d_inside[j] * e * s * s)
+        larger = _ONE / (_ONE + e[j])
+        smaller = e[j] * larger
+        p = larger if x[j] > _ZERO else smaller
+        grad[j] = weight * (d_odds[j] - d_off[j] * p + d_inside[j] * larger * smaller)
 
 
 @_plain
-def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer; those of the sums have the background as their last row."""
+def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, d_total_off, d_total, grad):
+    """Writes the gradient of one layer from those of its sums."""
+    odds, off, inside = _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total)
+    e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:
             grad[i] = _ZERO
         else:
             k = row[i]
-            _sigmoid_gradient(weights[i], x[i], d_odds[k], d_off[k], d_inside[k], grad[i])
+            _exp_minus_abs(x[i], e)
+            _sigmoid_gradient(weights[i], x[i], e, odds[k], off[k], inside[k], grad[i])
