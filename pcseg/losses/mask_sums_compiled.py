@@ -1,9 +1,5 @@
 """`mask_sums` on the CPU in float32 by compiled loops, layer by layer: nothing of the size of a mask matrix is kept."""
 
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,31 +7,7 @@ import torch
 from torch import Tensor
 
 from pcseg.losses import mask_sums_kernels as kernels
-
-
-@cache
-def _pool(num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="mask_sums")
-
-
-def _for_each(function: Callable[[int], None], count: int) -> None:
-    """Calls function(0..count-1) in as many threads as torch uses; the kernels release the interpreter's lock."""
-    waiting = deque(range(count))
-
-    def work() -> None:
-        while True:
-            try:
-                index = waiting.popleft()
-            except IndexError:
-                return
-            function(index)
-
-    num_helpers = min(torch.get_num_threads(), count) - 1
-    helpers = [_pool(num_helpers).submit(work) for _ in range(num_helpers)]
-    work()
-    for helper in helpers:
-        if not helper.cancel():  # it woke up in time
-            helper.result()
+from pcseg.ops.threads import for_each
 
 
 def _array(values: Tensor) -> np.ndarray:
@@ -45,7 +17,7 @@ def _array(values: Tensor) -> np.ndarray:
 class _Sums:
     """Zeroed sums of L layers, the background as the last row.
 
-    Numpy's, as torch's operations leave threads behind that spin for milliseconds and take half a core from ours.
+    Numpy's, so that none of torch's threads is left spinning beside the kernels.
     """
 
     def __init__(self, num_layers: int, num_instances: int, num_queries: int) -> None:
@@ -80,7 +52,7 @@ class CompiledSoftmaxSums(torch.autograd.Function):
         def add(i: int) -> None:
             kernels.softmax_forward(_array(layers[i]), rows, w, *sums.of_layer(i), a[i], rest[i], whole[i])
 
-        _for_each(add, num_layers)
+        for_each(add, range(num_layers))
         ctx.save_for_backward(row, weights, first, logs, *layers)
         return sums.results(ctx)
 
@@ -96,7 +68,7 @@ class CompiledSoftmaxSums(torch.autograd.Function):
             saved = (a[i], rest[i], whole[i])
             kernels.softmax_backward(_array(layers[i]), rows, w, *saved, *(each[i] for each in d), grads[i].numpy())
 
-        _for_each(differentiate, len(layers))
+        for_each(differentiate, range(len(layers)))
         return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
 
 
@@ -111,7 +83,7 @@ class CompiledSigmoidSums(torch.autograd.Function):
         def add(i: int) -> None:
             kernels.sigmoid_forward(_array(layers[i]), rows, w, *sums.of_layer(i))
 
-        _for_each(add, len(layers))
+        for_each(add, range(len(layers)))
         ctx.save_for_backward(row, weights, *layers)
         return sums.results(ctx)
 
@@ -126,5 +98,5 @@ class CompiledSigmoidSums(torch.autograd.Function):
         def differentiate(i: int) -> None:
             kernels.sigmoid_backward(_array(layers[i]), rows, w, *(each[i] for each in d), grads[i].numpy())
 
-        _for_each(differentiate, len(layers))
+        for_each(differentiate, range(len(layers)))
         return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))

@@ -1,10 +1,7 @@
 """Convolution over the pairs of a kernel map, forward and backward, for the CPU (and, slower, for any device)."""
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,25 +12,15 @@ from torch.autograd.function import once_differentiable
 
 from pcseg.ops.conv_kernels import TILE_ROWS, product_kernel, tile_vectors, weight_grad_kernel
 from pcseg.ops.neighbors import BLOCK, KernelMap
+from pcseg.ops.threads import for_each
 
 SMALL_WORK = 4_000_000  # multiplications below which a second thread does not pay
 SPAN = 512 // BLOCK  # blocks whose features stay in the cache while all offsets use them
 
 
-@cache
-def _pool(num_threads: int, pid: int) -> ThreadPoolExecutor:
-    """Threads of this process; those of a parent do not survive a fork, hence the key."""
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="sparse_conv")
-
-
 def _run(work: Callable[[int, int], None], cuts: Sequence[int]) -> None:
-    """Calls work(first, last) for each interval between cuts, on as many threads as torch uses."""
-    spans = [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
-    if len(spans) < 2:
-        for span in spans:
-            work(*span)
-    else:
-        list(_pool(torch.get_num_threads(), os.getpid()).map(lambda span: work(*span), spans))
+    """Calls work(first, last) for each interval between cuts."""
+    for_each(lambda span: work(*span), [(a, b) for a, b in itertools.pairwise(cuts) if b > a])
 
 
 def _cuts(load: np.ndarray, multiplications: int) -> list[int]:

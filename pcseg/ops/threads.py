@@ -1,0 +1,40 @@
+"""Work shared out among threads, for compiled loops that release the interpreter's lock."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+
+
+@cache
+def _helpers(count: int, pid: int) -> ThreadPoolExecutor:
+    """Threads of this process; those of a parent do not survive a fork, hence the key."""
+    return ThreadPoolExecutor(count, thread_name_prefix="pcseg")
+
+
+def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Calls function(item) for every item, in any order, on as many threads as torch uses.
+
+    The calling thread is one of them, and whoever is free takes the next item: torch's own threads spin for
+    milliseconds after each operation, and a helper may have to wait for a core until they stop.
+    """
+    items = list(items)
+    waiting = iter(items)  # its next() is one step under the interpreter's lock
+
+    def work() -> None:
+        for item in waiting:
+            function(item)
+
+    count = min(torch.get_num_threads(), len(items)) - 1
+    helpers = [_helpers(count, os.getpid()).submit(work) for _ in range(count)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():  # it has begun
+                helper.result()
