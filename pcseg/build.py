@@ -96,36 +96,28 @@ def build_criterion(config: cfg.Config) -> Criterion:
         )
     num_classes = len(class_set(config.data.classes))
     options = {k: v for k, v in vars(criterion).items() if k not in ("kind", "weights", "mask_weight")}
-    if isinstance(criterion, cfg.HungarianConfig):
-        of_masks = {"loss_mask": criterion.mask_weight, "loss_dice": criterion.dice_weight}
-    elif isinstance(criterion, cfg.CompetitiveConfig):
-        of_masks = {"loss_influencer": criterion.mask_weight}
-        options["mask_activation"] = decoder.mask_activation
-    else:
-        of_masks = {
-            "loss_attractive": criterion.attr_weight,
-            "loss_repulsive": criterion.rep_weight,
-            "loss_background": criterion.bg_weight,
-        }
     weights = {
         "loss_ce": criterion.weights.classes,
         "loss_score": criterion.weights.score,
         "loss_semantic": criterion.weights.semantic,
         "loss_center": criterion.weights.center,
-        **of_masks,
     }
-    for layer in range(decoder.num_layers):
-        weights |= {f"{key}_{layer}": criterion.weights.aux_masks * weight for key, weight in of_masks.items()}
     eos_coef = criterion.weights.no_object
+    activation = decoder.mask_activation
     if isinstance(criterion, cfg.HungarianConfig):
+        matcher = HungarianMatcher(criterion.cost_class, criterion.cost_mask, criterion.cost_dice)
+        weights |= {"loss_mask": criterion.mask_weight, "loss_dice": criterion.dice_weight}
         return SetCriterion(
             num_classes,
-            HungarianMatcher(criterion.cost_class, criterion.cost_mask, criterion.cost_dice),
+            matcher,
             weights,
             eos_coef=eos_coef,
-            mask_activation=decoder.mask_activation,
+            mask_activation=activation,
             weight_tokens=criterion.weight_tokens,
         )
+    if isinstance(criterion, cfg.CompetitiveConfig):
+        options["mask_activation"] = activation
+        weights["loss_influencer"] = criterion.mask_weight
     return InfluencerCriterion(num_classes, criterion.kind, weights, eos_coef=eos_coef, **options)
 
 

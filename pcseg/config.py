@@ -90,7 +90,6 @@ class LossWeights:
     center: float = 1.0
     no_object: float = 0.1  # of no-object queries inside the class loss
     aux_layers: bool = True  # deep supervision: the losses of intermediate layers count as well
-    aux_masks: float = 1.0  # of the masks of intermediate layers, next to those of the last
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,6 @@ def test_weights_of_losses(kind: str, masks: str) -> None:
     overrides = [f"criterion.weights.{name}={value}" for name, value in values.items()]
     criterion = _built(kind, "criterion.mask_weight=9", *overrides)
     assert criterion.eos_coef == values.pop("no_object")
-    assert criterion.weight_dict[f"{masks}_0"] == values.pop("aux_masks") * 9
     names = {"classes": "loss_ce", "score": "loss_score", "semantic": "loss_semantic", "center": "loss_center"}
     assert {name: criterion.weight_dict[names[name]] for name in values} == values
     assert criterion.weight_dict[masks] == 9
