@@ -48,7 +48,7 @@ class MaskSums(NamedTuple):
 
     def bce(self) -> Float[Tensor, "L K M"]:
         """Binary cross-entropy of every pair, mean over tokens."""
-        return -(self.log_odds + self.total_log_off[:, None]) / self.num_tokens
+        return (self.log_odds + self.total_log_off[:, None]) / -self.num_tokens
 
     def arithmetic(self) -> Float[Tensor, "L K M"]:
         """Minus the log of the mean probability of being right, where `bce` has the mean of the logs."""
@@ -57,7 +57,7 @@ class MaskSums(NamedTuple):
 
     def dice(self) -> Float[Tensor, "L K M"]:
         """Dice loss of every pair, smoothed by 1 as in Mask2Former."""
-        return 1 - (2 * self.inside + 1) / (self.total[:, None] + self.size[:, None] + 1)
+        return 1 - (2 * self.inside + 1) / (self.total[:, None] + (self.size + 1)[:, None])
 
     def repulsion(self, power: float) -> Float[Tensor, "L K M"]:
         """How much query m covers instances other than k, for every pair.
