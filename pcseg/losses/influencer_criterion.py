@@ -101,7 +101,7 @@ class InfluencerCriterion(Criterion):
             scene_targets(target, len(masks[0][b]), b, self.weight_tokens, self.check_values)
             for b, target in enumerate(targets)
         ]
-        # All before torch works on them, so backward all after that: its threads would be in the way, see `for_each`.
+        # The sums of all scenes in a row, forward and so backward: torch's threads spin between its operations.
         all_sums = [self._sums([m[b] for m in masks], scene) for b, scene in enumerate(scenes)]
         mask_losses: list[dict[str, Tensor]] = []
         class_weights, errors, counts = [], [], []
