@@ -60,13 +60,13 @@ class CompiledSoftmaxSums(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, first, logs, *layers = ctx.saved_tensors
-        d = [_array(each) for each in d_sums[:5]]
+        odds, off, inside, total_off, total = (_array(each) for each in d_sums[:5])
         rows, w, a, (rest, whole) = row.numpy(), weights.detach().numpy(), first.numpy(), logs.numpy()
         grads = [torch.empty(layer.shape) for layer in layers]
 
         def differentiate(i: int) -> None:
-            saved = (a[i], rest[i], whole[i])
-            kernels.softmax_backward(_array(layers[i]), rows, w, *saved, *(each[i] for each in d), grads[i].numpy())
+            saved, d_rows, d_totals = (a[i], rest[i], whole[i]), (odds[i], off[i], inside[i]), (total_off[i], total[i])
+            kernels.softmax_backward(_array(layers[i]), rows, w, *saved, *d_rows, *d_totals, grads[i].numpy())
 
         for_each(differentiate, range(len(layers)))
         return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
@@ -91,12 +91,13 @@ class CompiledSigmoidSums(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, *layers = ctx.saved_tensors
-        d = [_array(each) for each in d_sums[:5]]
+        odds, off, inside, total_off, total = (_array(each) for each in d_sums[:5])
         rows, w = row.numpy(), weights.detach().numpy()
         grads = [torch.empty(layer.shape) for layer in layers]
 
         def differentiate(i: int) -> None:
-            kernels.sigmoid_backward(_array(layers[i]), rows, w, *(each[i] for each in d), grads[i].numpy())
+            d_rows, d_totals = (odds[i], off[i], inside[i]), (total_off[i], total[i])
+            kernels.sigmoid_backward(_array(layers[i]), rows, w, *d_rows, *d_totals, grads[i].numpy())
 
         for_each(differentiate, range(len(layers)))
         return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
