@@ -97,12 +97,13 @@ class InfluencerCriterion(Criterion):
         layers = decoder_layers(outputs)
         masks = [split_masks(layer["pred_masks"], len(targets)) for layer in layers]
         logits, scores = stacked(layers, "pred_logits"), stacked(layers, "pred_scores")
+        all_masks = [[layer_masks[b] for layer_masks in masks] for b in range(len(targets))]
         scenes = [
-            scene_targets(target, len(masks[0][b]), b, self.weight_tokens, self.check_values)
+            scene_targets(target, len(all_masks[b][0]), b, self.weight_tokens, self.check_values)
             for b, target in enumerate(targets)
         ]
         # The sums of all scenes in a row, forward and so backward: torch's threads spin between its operations.
-        all_sums = [self._sums([m[b] for m in masks], scene) for b, scene in enumerate(scenes)]
+        all_sums = [self._sums(of_layers, scene) for of_layers, scene in zip(all_masks, scenes, strict=True)]
         mask_losses: list[dict[str, Tensor]] = []
         class_weights, errors, counts = [], [], []
         for b, (scene, sums) in enumerate(zip(scenes, all_sums, strict=True)):
@@ -110,7 +111,7 @@ class InfluencerCriterion(Criterion):
                 None if logits is None else class_probability(logits[:, b], scene.labels, scene.name, self.check_values)
             )
             tokens = None if outputs.get("query_tokens") is None else outputs["query_tokens"][b]
-            scene_losses, responsibilities, iou = self._scene([m[b] for m in masks], sums, scene, probability, tokens)
+            scene_losses, responsibilities, iou = self._scene(all_masks[b], sums, scene, probability, tokens)
             mask_losses.append(scene_losses)
             class_weights.append(class_weights_of(responsibilities, scene.labels, self.num_classes, self.eos_coef))
             if scores is not None:

@@ -12,9 +12,9 @@ Item = TypeVar("Item")
 
 
 @cache
-def _helpers(count: int, pid: int) -> ThreadPoolExecutor:
-    """Threads of this process; those of a parent do not survive a fork, hence the key."""
-    return ThreadPoolExecutor(count, thread_name_prefix="pcseg")
+def _helpers(num_threads: int, pid: int) -> ThreadPoolExecutor:
+    """Threads of this process, begun as they are needed; those of a parent do not survive a fork, hence the key."""
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="pcseg")
 
 
 def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
@@ -30,8 +30,9 @@ def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
         for item in waiting:
             function(item)
 
-    count = min(torch.get_num_threads(), len(items)) - 1
-    helpers = [_helpers(count, os.getpid()).submit(work) for _ in range(count)]
+    num_threads = torch.get_num_threads()
+    pool = _helpers(num_threads, os.getpid())
+    helpers = [pool.submit(work) for _ in range(min(num_threads, len(items)) - 1)]
     try:
         work()
     finally:
