@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+# Python compiles what is imported when it is; to compile all of torch beforehand takes longer than the rest.
+INSTALL := $(PIP) install --no-compile -c constraints.txt
 DEMO   := outputs/demo
 SYSTEM := libgl1 libegl1 libvulkan1 mesa-vulkan-drivers libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
 
@@ -15,14 +17,14 @@ SYSTEM := libgl1 libegl1 libvulkan1 mesa-vulkan-drivers libusb-1.0-0 libgomp1 xv
 $(VENV)/base.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing pcseg into $(VENV) ..."
-	$(PIP) install -c constraints.txt -e .
+	$(INSTALL) -e .
 	@touch $@
 
 # torch-scatter has no wheel: it compiles against the installed torch, for about 7 minutes the first time.
 $(VENV)/full.done: $(VENV)/base.done
-	$(PIP) install -c constraints.txt -e '.[dev,viz,las,watch,sweep]' setuptools wheel ninja
+	$(INSTALL) -e '.[dev,viz,las,watch,sweep]' setuptools wheel ninja
 	@echo "compiling torch-scatter (about 7 minutes unless pip has the wheel already) ..."
-	$(PIP) install -c constraints.txt --no-build-isolation torch-scatter
+	$(INSTALL) --no-build-isolation torch-scatter
 	@touch $@
 
 # Open3D's window and the page's browser test need system libraries.

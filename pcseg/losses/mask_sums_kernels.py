@@ -108,15 +108,17 @@ def _rows_with_background(d_rows, d_total):
     num_rows, num_queries = d_rows.shape
     out = np.empty((num_rows + 1, num_queries), np.float32)
     for k in range(num_rows):
-        out[k] = d_rows[k] + d_total
-    out[num_rows] = d_total
+        for j in range(num_queries):
+            out[k, j] = d_rows[k, j] + d_total[j]
+    for j in range(num_queries):
+        out[num_rows, j] = d_total[j]
     return out
 
 
 @_plain
 def _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total):
     """Gradients of log p - log(1 - p), log(1 - p) and p for each row; the background has no log_odds."""
-    odds = _rows_with_background(d_odds, np.zeros_like(d_total))
+    odds = _rows_with_background(d_odds, np.zeros(len(d_total), np.float32))
     return odds, _rows_with_background(d_off, d_total_off), _rows_with_background(d_inside, d_total)
 
 

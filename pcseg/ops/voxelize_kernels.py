@@ -46,7 +46,8 @@ def block_voxels(xyz, origin, voxel_size, extent):
             num_blocks += 1
             if num_blocks >= capacity:
                 larger = np.zeros(4 * capacity * 64, np.int32)
-                larger[: capacity * 64] = pool
+                for k in range(capacity * 64):
+                    larger[k] = pool[k]
                 pool = larger
                 capacity *= 4
             block = num_blocks

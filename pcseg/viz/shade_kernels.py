@@ -19,6 +19,14 @@ def shrink(depth, factor):
     return out
 
 
+@njit(cache=True, nogil=True)
+def copy(source, target):
+    """Copies a picture; as an assignment of slices it would take seconds to compile."""
+    for y in range(source.shape[0]):
+        for x in range(source.shape[1]):
+            target[y, x] = source[y, x]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def smooth_depth(depth, steps, reach):
     """Averages the depth over neighbours that lie within `reach` (a share of the depth), `steps` pixels each way."""
@@ -26,7 +34,7 @@ def smooth_depth(depth, steps, reach):
     # A rim of infinity, and whole rows in the innermost loops, so that they compile to vector instructions.
     source = np.full((height + 2 * steps, width + 2 * steps), np.inf, np.float32)
     inner = source[steps : steps + height, steps : steps + width]
-    inner[:] = depth
+    copy(depth, inner)
     out = np.empty_like(depth)
     total, count = np.empty(width, np.float32), np.empty(width, np.float32)
     for turn in range(2):
@@ -41,7 +49,7 @@ def smooth_depth(depth, steps, reach):
                         count[x] += np.float32(1.0)
             for x in range(width):
                 out[y, x] = total[x] / count[x] if here[x] < np.inf else np.float32(np.inf)
-        inner[:] = out
+        copy(out, inner)
     return out
 
 
@@ -61,7 +69,9 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     height, width = depth.shape
     rim = max(near_pixels, far_pixels)
     log_depth = np.full((height + 2 * rim, width + 2 * rim), np.inf, np.float32)
-    log_depth[rim : rim + height, rim : rim + width] = np.log(depth)
+    for y in range(height):
+        for x in range(width):
+            log_depth[y + rim, x + rim] = np.log(depth[y, x])
     dark = np.zeros((height, width), np.float32)
     zero = np.float32(0.0)
     for scale in range(2):
