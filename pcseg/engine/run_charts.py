@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 from PIL import Image
-from scipy.signal import lfilter
 
 from pcseg.engine.metrics_log import read_records
 from pcseg.metrics.instance_ap import precision_recall_curves
@@ -97,6 +96,8 @@ def smooth(values: Float64[np.ndarray, "N"], share: float) -> Float64[np.ndarray
         values: in order.
         share: weight of the mean so far against a new value.
     """
+    from scipy.signal import lfilter  # takes a second to import, which every start of a training would wait for
+
     known = np.isfinite(values)
     total = lfilter([1.0], [1.0, -share], np.where(known, values, 0.0))
     weight = lfilter([1.0], [1.0, -share], known.astype(np.float64))
