@@ -1,4 +1,4 @@
-# make demo    environment, synthetic raw rooms, preprocessing, training, AP, pictures (about 5 minutes on 2 cores)
+# make demo    environment, synthetic raw rooms, preprocessing, training, AP, pictures (less than 6 minutes on 2 cores)
 # make test    environment with everything, then the whole test suite
 # make lint    style and types only
 
