@@ -96,7 +96,7 @@ def smooth(values: Float64[np.ndarray, "N"], share: float) -> Float64[np.ndarray
         values: in order.
         share: weight of the mean so far against a new value.
     """
-    from scipy.signal import lfilter  # takes a second to import, which every start of a training would wait for
+    from scipy.signal import lfilter  # takes most of a second to import, and every training would wait for it
 
     known = np.isfinite(values)
     total = lfilter([1.0], [1.0, -share], np.where(known, values, 0.0))

@@ -107,6 +107,7 @@ def _rows_with_background(d_rows, d_total):
     """Gradient of each row, of its own sum and of the total; the background, the last, has only the total's."""
     num_rows, num_queries = d_rows.shape
     out = np.empty((num_rows + 1, num_queries), np.float32)
+    # Number by number: sums of whole rows would take seconds to compile.
     for k in range(num_rows):
         for j in range(num_queries):
             out[k, j] = d_rows[k, j] + d_total[j]

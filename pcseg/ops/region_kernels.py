@@ -107,9 +107,7 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
             last[region] = entry
         following[entry] = first[region]
         first[region] = entry
-    residual = np.empty(num_regions)
-    for a in range(num_regions):
-        residual[a] = plane_residual(sums, a, a)
+    residual = np.array([plane_residual(sums, a, a) for a in range(num_regions)])
     cost = np.empty(len(tail))
     for e in range(len(tail)):
         cost[e] = merging_cost(tail[e], head[e], sums, residual, weight_sum[e] / num_edges[e])

@@ -93,7 +93,7 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
             # The middle row first: the nearest are mostly there, and later ones are turned away at once.
             middle = keys[start] + (r % 3 - 3 * (r % 3 == 2)) * steps[0] + (r // 3 - 3 * (r // 3 == 2)) * steps[1]
             row[r, 0] = np.searchsorted(keys, middle - 1)
-            row[r, 1] = np.searchsorted(keys, middle + 2)
+            row[r, 1] = np.searchsorted(keys, middle + 1, side="right")
             num_candidates += row[r, 1] - row[r, 0]
         if num_candidates > len(candidate):
             candidate = np.empty(2 * num_candidates, np.int32)

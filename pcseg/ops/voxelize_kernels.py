@@ -46,7 +46,7 @@ def block_voxels(xyz, origin, voxel_size, extent):
             num_blocks += 1
             if num_blocks >= capacity:
                 larger = np.zeros(4 * capacity * 64, np.int32)
-                for k in range(capacity * 64):
+                for k in range(capacity * 64):  # slices would take seconds to compile
                     larger[k] = pool[k]
                 pool = larger
                 capacity *= 4

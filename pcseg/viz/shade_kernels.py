@@ -69,7 +69,7 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     height, width = depth.shape
     rim = max(near_pixels, far_pixels)
     log_depth = np.full((height + 2 * rim, width + 2 * rim), np.inf, np.float32)
-    for y in range(height):
+    for y in range(height):  # the logarithm of the whole picture would take seconds to compile
         for x in range(width):
             log_depth[y + rim, x + rim] = np.log(depth[y, x])
     dark = np.zeros((height, width), np.float32)
