@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pcseg.build import load_model
     from pcseg.data.scan_files import read_scan
-    from pcseg.engine.segmenter import Segmenter
+    from pcseg.inference.segmenter import Segmenter
     from pcseg.structures import Instances, Scene
 
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ _PUBLIC = {
     "load_model": "pcseg.build",
     "Scene": "pcseg.structures",
     "Instances": "pcseg.structures",
-    "Segmenter": "pcseg.engine.segmenter",
+    "Segmenter": "pcseg.inference.segmenter",
 }
 
 __all__ = ["Instances", "Scene", "Segmenter", "load_model", "read_scan"]

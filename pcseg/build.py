@@ -8,14 +8,12 @@ from pathlib import Path
 import torch
 
 from pcseg import config as cfg
+from pcseg.classes import ClassSet, class_set
 from pcseg.data.augment import compose
 from pcseg.data.dataset import FEATURES, RoomDataset
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import check_classes, list_rooms
-from pcseg.engine.checkpoint import load_checkpoint, load_weights, prediction_weights
-from pcseg.engine.distributed import ALONE, Processes
-from pcseg.engine.segmenter import Segmenter
-from pcseg.labels import ClassSet, class_set
+from pcseg.inference.segmenter import Segmenter
 from pcseg.losses.criterion import Criterion
 from pcseg.losses.embedding_criterion import EmbeddingCriterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
@@ -25,6 +23,8 @@ from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
+from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
+from pcseg.training.distributed import ALONE, Processes
 
 
 def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:

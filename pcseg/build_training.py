@@ -12,13 +12,13 @@ from pcseg import build
 from pcseg import config as cfg
 from pcseg.data.dataset import RoomDataset
 from pcseg.data.sampler import VisitSampler
-from pcseg.engine.distributed import ALONE, Processes
-from pcseg.engine.loading import load_batches
-from pcseg.engine.schedule import rate_at
-from pcseg.engine.stepper import Stepper
-from pcseg.engine.watch import Watch
-from pcseg.engine.writers import TensorBoardWriter, WandbWriter, Writer
 from pcseg.structures import SceneBatch
+from pcseg.training.distributed import ALONE, Processes
+from pcseg.training.loading import load_batches
+from pcseg.training.schedule import rate_at
+from pcseg.training.stepper import Stepper
+from pcseg.training.watch import Watch
+from pcseg.training.writers import TensorBoardWriter, WandbWriter, Writer
 
 
 def build_stepper(config: cfg.Config, model: nn.Module, processes: Processes = ALONE) -> Stepper:

@@ -15,7 +15,7 @@ class DataConfig:
     """Which rooms, and how they become voxels."""
 
     root: Path  # folder of processed rooms
-    classes: str = "s3dis"  # class set, see pcseg/labels.py
+    classes: str = "s3dis"  # class set, see pcseg/classes.py
     train: tuple[str, ...] = ("*",)  # globs of room names, "!glob" excludes, or a .txt file with one name a line
     val: tuple[str, ...] = ()
     voxel_size: float = 0.05  # metres

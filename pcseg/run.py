@@ -12,9 +12,12 @@ from PIL import Image
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.build_training import build_loader, build_rate, build_stepper, build_watch
+from pcseg.classes import class_set
 from pcseg.data.preprocess import superpoints_of
-from pcseg.engine.average import WeightAverage
-from pcseg.engine.checkpoint import (
+from pcseg.files import write_whole
+from pcseg.metrics.scores import Scores
+from pcseg.training.average import WeightAverage
+from pcseg.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
     load_weights,
@@ -22,11 +25,11 @@ from pcseg.engine.checkpoint import (
     save_checkpoint,
     take_weights,
 )
-from pcseg.engine.distributed import ALONE, Processes
-from pcseg.engine.evaluate import Evaluation, score_and_draw
-from pcseg.engine.loading import told_when_a_loader_dies
-from pcseg.engine.metrics_log import keep_records
-from pcseg.engine.reproducible import (
+from pcseg.training.distributed import ALONE, Processes
+from pcseg.training.evaluate import Evaluation, score_and_draw
+from pcseg.training.loading import told_when_a_loader_dies
+from pcseg.training.metrics_log import keep_records
+from pcseg.training.reproducible import (
     check_data,
     data_record,
     random_states,
@@ -36,7 +39,7 @@ from pcseg.engine.reproducible import (
     warn_of_other_versions,
     write_record,
 )
-from pcseg.engine.run_folder import (
+from pcseg.training.run_folder import (
     BEST,
     LAST,
     read_checkpoint,
@@ -44,11 +47,8 @@ from pcseg.engine.run_folder import (
     remove_unfinished_files,
     step_name,
 )
-from pcseg.engine.trainer import NotFiniteError, TrainState, save_batch, seed_everything, train
-from pcseg.engine.watch import EVALUATIONS, METRICS
-from pcseg.files import write_whole
-from pcseg.labels import class_set
-from pcseg.metrics.scores import Scores
+from pcseg.training.trainer import NotFiniteError, TrainState, save_batch, seed_everything, train
+from pcseg.training.watch import EVALUATIONS, METRICS
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = (

@@ -7,7 +7,7 @@ Letters used in every shape of this package:
     B  rooms in a batch            M  queries                  K  ground-truth instances of one room
     C  classes                     F  faces of a mesh          N  tokens of a mask: superpoints, points or pixels
 
-Coordinates are metres with z up, colours 0..255. Class labels are indices into a `pcseg.labels.ClassSet`.
+Coordinates are metres with z up, colours 0..255. Class labels are indices into a `pcseg.classes.ClassSet`.
 
 Types of tensors stand in quotes: what knows rooms as points alone, preprocessing above all, does without torch, which
 takes longer to import than everything else.

@@ -5,15 +5,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"files", "labels", "labels_scannet200", "structures"},
+    {"files", "classes", "labels_scannet200", "structures"},
+    {"kernels"},
     {"ops"},
-    {"data", "models", "losses", "inference", "metrics", "viz"},
-    {"engine"},
+    {"data", "models", "losses", "metrics"},
+    {"viz"},
+    {"inference"},
+    {"training"},
     {"config_reader"},
     {"config"},
     {"build"},
     {"build_training"},
     {"run"},
+    {"synthetic"},
     {"sweep"},
     {"cli"},
 ]

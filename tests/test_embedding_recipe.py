@@ -8,11 +8,11 @@ import torch
 
 from pcseg import build, load_model
 from pcseg import config as cfg
+from pcseg.classes import class_set
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
-from pcseg.labels import class_set
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
+from pcseg.synthetic import make_room
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [

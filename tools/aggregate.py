@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.report import write_report
 from pcseg.files import write_whole
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation
+from pcseg.viz.report import write_report
 
 COLUMNS = ("ap", "ap50", "ap25", "mcov", "mwcov", "precision_best_f1", "recall_best_f1", "miou", "pq")
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from pcseg.cli import run_tool
 from pcseg.data.augment import AUGMENTATIONS
-from pcseg.data.synthetic import make_room
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
 from pcseg.viz.raster import render_points, room_view
 from pcseg.viz.sheet import Panel, contact_sheet
 

@@ -7,8 +7,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool, write_json
-from pcseg.labels import CLASS_SETS, class_set
 from pcseg.metrics.submission import check_submission
 
 

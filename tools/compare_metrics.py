@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from pcseg.classes import S3DIS
 from pcseg.cli import run_tool, write_json
-from pcseg.data.synthetic import make_room
-from pcseg.engine.report import WorstRooms, write_report
 from pcseg.files import write_whole
-from pcseg.labels import S3DIS
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.comparison import Reading, compare_readings
 from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.room_results import split_areas
 from pcseg.metrics.scores import Scores
+from pcseg.synthetic import make_room
+from pcseg.viz.report import WorstRooms, write_report
 
 
 def main() -> None:

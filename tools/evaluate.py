@@ -13,12 +13,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.report import write_report
 from pcseg.files import write_whole
-from pcseg.labels import CLASS_SETS, class_set
 from pcseg.metrics.benchmark_evaluation import evaluate_folders
 from pcseg.metrics.room_results import save_room
+from pcseg.viz.report import write_report
 
 SHORT_NAMES = {"scannet": "scannet20"}
 

@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.prediction_files import add_suffix, prediction_targets, write_painted_ply
 from pcseg.inference.coco import coco_document
 from pcseg.inference.exports import write_csv
+from pcseg.inference.prediction_files import add_suffix, prediction_targets, write_painted_ply
 from pcseg.inference.result_file import load_result
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 

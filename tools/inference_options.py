@@ -14,7 +14,7 @@ from typing import Any
 from pcseg import build
 from pcseg.cli import run_tool, write_json
 from pcseg.data.store import check_classes, list_rooms, read_room
-from pcseg.engine.evaluate import evaluate
+from pcseg.training.evaluate import evaluate
 
 # Every row changes the first one: one view of whole rooms, as many queries as in training, and matrix NMS.
 BASE: dict[str, Any] = {

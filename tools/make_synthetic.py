@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pcseg.cli import run_tool
-from pcseg.data.synthetic import FORMATS, write_rooms
+from pcseg.synthetic import FORMATS, write_rooms
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

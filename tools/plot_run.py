@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from pcseg.cli import run_tool
-from pcseg.engine.run_charts import run_sheet
+from pcseg.viz.run_charts import run_sheet
 from pcseg.viz.sheet import save_png
 
 

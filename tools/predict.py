@@ -34,10 +34,10 @@ from pcseg import build
 from pcseg.cli import run_tool
 from pcseg.data.scan_advice import check_features, describe
 from pcseg.data.scan_files import read_scan
-from pcseg.engine.prediction_files import prediction_targets, write_prediction
-from pcseg.engine.segmenter import Segmenter
-from pcseg.engine.stepper import DTYPES
+from pcseg.inference.prediction_files import prediction_targets, write_prediction
+from pcseg.inference.segmenter import Segmenter
 from pcseg.inference.views import ViewSet
+from pcseg.training.stepper import DTYPES
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 

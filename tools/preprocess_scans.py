@@ -7,11 +7,11 @@ import argparse
 import functools
 from pathlib import Path
 
+from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool, write_json
 from pcseg.data.preprocess import RoomReader, format_report, preprocess, raise_failures
 from pcseg.data.preprocess_options import add_options, command_of, keywords_of
 from pcseg.data.scan_folder import find_scans, read_labelled_scan, scan_name, scan_source
-from pcseg.labels import CLASS_SETS, class_set
 
 
 def main() -> None:

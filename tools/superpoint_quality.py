@@ -13,9 +13,9 @@ import numpy as np
 
 from pcseg.cli import run_tool, write_json
 from pcseg.data.scan_files import read_scan
-from pcseg.data.synthetic import make_room
 from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_voxels
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
 
 NUMBERS = (500, 1000, 2000, 4000)
 NOISE = 0.008

@@ -15,17 +15,17 @@ import numpy as np
 
 from pcseg import build
 from pcseg import config as cfg
+from pcseg.classes import ClassSet
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.distributed import join_processes
-from pcseg.engine.evaluate import ScoredRooms, score_rooms
-from pcseg.engine.report import WorstRooms, write_report
 from pcseg.files import write_whole
 from pcseg.inference.result_file import save_result
-from pcseg.labels import ClassSet
 from pcseg.metrics.benchmark_files import write_predictions
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.structures import Instances, Scene
+from pcseg.training.distributed import join_processes
+from pcseg.training.evaluate import ScoredRooms, score_rooms
+from pcseg.viz.report import WorstRooms, write_report
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
-from pcseg.engine.distributed import join_processes
-from pcseg.engine.run_folder import LAST
 from pcseg.models.influencerformer import count_parameters
 from pcseg.run import Run
+from pcseg.training.distributed import join_processes
+from pcseg.training.run_folder import LAST
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ import argparse
 import functools
 from pathlib import Path
 
+from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import classes_of, read_manifest, read_room
 from pcseg.inference.result_file import is_result, load_result
-from pcseg.labels import CLASS_SETS, class_set
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.render import room_picture

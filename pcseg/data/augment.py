@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy.ndimage import convolve1d
 
-from pcseg.data.elastic_kernels import displaced
+from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 
 Augmentation = Callable[[Scene, np.random.Generator], Scene]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from pcseg.data.lzf_kernels import unpack_lzf
 from pcseg.data.ply import color_to_uint8
 from pcseg.data.text_points import parse_text, read_bytes, show
+from pcseg.kernels.lzf import unpack_lzf
 
 _KINDS = {"F": "f", "U": "u", "I": "i"}
 _COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")

@@ -12,10 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pcseg.classes import CLASS_SETS, class_set
 from pcseg.data.preprocess_report import REPORT, RoomResult, format_report, make_report, raise_failures, write_report
 from pcseg.data.store import is_current, read_manifest, remove_leftovers, source_of, write_room
 from pcseg.data.worker_pool import default_workers, in_processes
-from pcseg.labels import CLASS_SETS, class_set
 from pcseg.ops.superpoints import over_segment, over_segment_mesh, over_segment_voxels
 from pcseg.structures import Scene
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.structures import Scene
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from pcseg.classes import S3DIS
 from pcseg.data.s3dis_repair import Plausible, has_control_byte, is_mendable, mend
 from pcseg.data.text_points import TextRows, numbers_of_line, parse_text, read_bytes, show
-from pcseg.labels import S3DIS
 from pcseg.structures import Scene
 
 _FILE_NAME = re.compile(r"([A-Za-z]+)_(\d+)\.txt")

@@ -8,12 +8,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Float64
 
+from pcseg.classes import SCANNET20, class_set
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import color_to_uint8, read_ply
 from pcseg.data.scan_advice import describe, without_doubled
 from pcseg.data.store import read_room
 from pcseg.data.text_scans import fields_of_columns, read_text
-from pcseg.labels import SCANNET20, class_set
 from pcseg.structures import Scene
 
 # Axes and signs of the rotations that turn an axis up; handedness stays.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
+from pcseg.classes import class_set as class_set_called
 from pcseg.data.ply import read_ply
-from pcseg.labels import class_set as class_set_called
 from pcseg.structures import Scene
 
 LABEL_TABLE = "scannetv2-labels.combined.tsv"

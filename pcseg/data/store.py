@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pcseg.classes import CLASS_SETS, ClassSet
+from pcseg.classes import class_set as class_set_called
 from pcseg.data.room_checks import check_scene, counts_of
-from pcseg.labels import CLASS_SETS, ClassSet
-from pcseg.labels import class_set as class_set_called
 from pcseg.structures import Scene
 
 FORMAT_VERSION = 1

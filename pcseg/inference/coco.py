@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from pcseg.classes import ClassSet
 from pcseg.inference.result_file import Result
-from pcseg.labels import ClassSet
 
 
 def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:

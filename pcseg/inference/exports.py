@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from plyfile import PlyData, PlyElement
 
+from pcseg.classes import ClassSet
 from pcseg.files import whole_file, write_whole
-from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 
 COLUMNS = (

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int32
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.structures import Instances
 
 

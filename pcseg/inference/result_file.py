@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, UInt8
 
+from pcseg.classes import ClassSet
 from pcseg.files import whole_file
-from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene, mask_rows
 
 FORMAT = "pcseg-result"

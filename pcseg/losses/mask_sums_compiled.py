@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcseg.losses import mask_sums_kernels as kernels
+from pcseg.kernels import mask_sums as kernels
 from pcseg.ops.threads import for_each
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions
 from pcseg.metrics.scores import Scores
 

@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
+from pcseg.classes import ClassSet
 from pcseg.files import write_whole
-from pcseg.labels import ClassSet
 from pcseg.metrics.rle import rle_decode, rle_encode
 from pcseg.structures import Instances, mask_rows
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer
 
-from pcseg.metrics.histogram_kernels import count_by_mask, count_by_point, count_keys, count_pairs, replace_keys
+from pcseg.kernels.histogram import count_by_mask, count_by_point, count_keys, count_pairs, replace_keys
 
 # Above this many entries the table (superpoint, object) costs more memory than it saves time: 256 MB.
 MAX_TABLE = 2**25

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.structures import Instances, Scene, mask_rows
 
 

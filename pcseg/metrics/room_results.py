@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pcseg.classes import ClassSet
 from pcseg.files import write_whole
-from pcseg.labels import ClassSet
 from pcseg.metrics.benchmark_files import npz_bytes
 from pcseg.metrics.matching import SceneMatches
 from pcseg.metrics.outcomes import SceneOutcomes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.metrics.histogram import check_scene, count_overlaps, find_objects
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, average_precision
 from pcseg.metrics.matching import SceneMatches, match_scene

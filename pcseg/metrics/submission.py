@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pcseg.classes import ClassSet
 from pcseg.files import whole_file
-from pcseg.labels import ClassSet
 from pcseg.metrics.benchmark_files import MASK_FOLDER, mask_bytes, read_mask
 
 

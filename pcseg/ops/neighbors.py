@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
-from pcseg.ops.neighbor_kernels import find_shifted, list_pairs
+from pcseg.kernels.neighbors import find_shifted, list_pairs
 
 MAX_CELLS = 2**60  # cells of the box around all voxels that int64 keys can tell apart, with room to spare
 BLOCK = 128  # voxels that the CPU kernels take at a time: their features fit into the first cache

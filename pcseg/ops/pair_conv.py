@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pcseg.ops.conv_kernels import TILE_ROWS, product_kernel, tile_vectors, weight_grad_kernel
+from pcseg.kernels.conv import TILE_ROWS, product_kernel, tile_vectors, weight_grad_kernel
 from pcseg.ops.neighbors import BLOCK, KernelMap
 from pcseg.ops.threads import for_each
 

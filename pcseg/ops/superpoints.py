@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from scipy.spatial import KDTree
 
-from pcseg.ops import region_kernels as regions
-from pcseg.ops import superpoint_kernels as kernels
+from pcseg.kernels import regions
+from pcseg.kernels import superpoints as kernels
 from pcseg.ops.voxelize import voxel_mean, voxelize
 
 # Edge of the cells in which neighbours are looked for, in voxels: twelve of them lie that near on most surfaces.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, Integer, Shaped
 
-from pcseg.ops import voxelize_kernels as kernels
+from pcseg.kernels import voxelize as kernels
 
 # Rooms of more blocks of 4 x 4 x 4 cells than this are hashed, which takes twice the time and no table.
 _MAX_BLOCKS = 1 << 23

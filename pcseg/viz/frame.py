@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.layers import OBJECT_LAYERS, Entry, Layer, entry_name, input_colors, scene_layers
 from pcseg.viz.raster import room_view

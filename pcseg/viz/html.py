@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8, UInt16, UInt32
 
+from pcseg.classes import ClassSet
 from pcseg.files import write_whole
-from pcseg.labels import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import class_colors
 from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, check_parts, input_colors, scene_layers, with_all_objects

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
+from pcseg.kernels.layers import boxes
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import NO_OBJECT, height_colors, instance_colors, superpoint_colors
-from pcseg.viz.layer_kernels import boxes
 from pcseg.viz.mistakes import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, object_errors
 from pcseg.viz.shown_objects import ShownObjects, compact_ids
 

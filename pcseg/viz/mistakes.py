@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from scipy import sparse
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 
 MATCH_IOU = 0.25  # the loosest threshold of the ScanNet benchmark
 ERROR_NAMES = ("no object", "correct", "wrong class", "missed", "false positive", "wrong object")

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from pcseg.viz.picking_kernels import nearest_on_screen
+from pcseg.kernels.picking import nearest_on_screen
 
 _SLACK = 0.02  # of the depth: points this much behind the frontmost one count as the same surface
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from pcseg.viz.render_kernels import fill_holes, paint, splat, visible
-from pcseg.viz.shade_kernels import eye_dome, light, shrink, smooth_depth
+from pcseg.kernels.render import fill_holes, paint, splat, visible
+from pcseg.kernels.shade import eye_dome, light, shrink, smooth_depth
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from PIL import Image
 
-from pcseg.labels import ClassSet
+from pcseg.classes import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
 from pcseg.viz.mistakes import ERROR_COLORS, ERROR_NAMES

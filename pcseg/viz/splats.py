@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from pcseg.kernels.splats import cell_covariances, flattest_directions, take_cells
 from pcseg.ops.voxelize import voxelize
-from pcseg.viz.splat_kernels import cell_covariances, flattest_directions, take_cells
 from pcseg.viz.view import bounds
 
 

@@ -16,7 +16,7 @@ from pcseg.data.augment import (
     scale,
     translate,
 )
-from pcseg.data.elastic_kernels import displaced
+from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 
 ALONE = [name for name in AUGMENTATIONS if name != "mix"]

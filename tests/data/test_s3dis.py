@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pcseg.classes import S3DIS
 from pcseg.data.s3dis import find_rooms, read_instance, read_room, room_files
 from pcseg.data.s3dis_repair import Plausible, is_mendable, mend
-from pcseg.labels import S3DIS
 
 PLAUSIBLE = Plausible(frozenset({3}), (-30.0, -30.0, -5.0), (30.0, 30.0, 5.0))
 SOUND = [f"19.{i:03d} -9.{i:03d} 1.{i:03d} {i} {i + 1} {i + 2}" for i in range(100, 140)]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from pcseg.data.lzf_kernels import unpack_lzf
 from pcseg.data.pcd import unpack_rgb
 from pcseg.data.scan_files import describe, read_scan
 from pcseg.data.store import Source, write_room
+from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])

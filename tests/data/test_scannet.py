@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
+from pcseg.classes import SCANNET20, SCANNET200
 from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_axis_alignment, read_label_table, read_room, room_files
-from pcseg.labels import SCANNET20, SCANNET200
 
 ALIGNMENT = np.array([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]])
 NAME = "scene0000_00"

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pcseg.classes import S3DIS
 from pcseg.data.store import (
     Source,
     check_classes,
@@ -19,7 +20,6 @@ from pcseg.data.store import (
     verify_room,
     write_room,
 )
-from pcseg.labels import S3DIS
 from pcseg.structures import Scene
 
 SOURCE = Source("raw/room", "abc")

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.inference.coco import coco_document, rle_counts
 from pcseg.inference.result_file import Result
-from pcseg.labels import S3DIS, SCANNET20, ClassSet
 from pcseg.structures import Instances, Scene
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
+from pcseg.classes import S3DIS
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.exports import COLUMNS, object_table, write_csv, write_ply
-from pcseg.labels import S3DIS
 from pcseg.structures import Instances, Scene
 
 SCALARS = {"scalar_instance", "scalar_score", "scalar_semantic", "quality"}

@@ -1,7 +1,7 @@
 import numpy as np
 
+from pcseg.classes import S3DIS
 from pcseg.inference.panoptic import panoptic_prediction
-from pcseg.labels import S3DIS
 from pcseg.structures import Instances
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import issparse
 
+from pcseg.classes import S3DIS
 from pcseg.inference.result_file import is_result, load_result, save_result
-from pcseg.labels import S3DIS
 from pcseg.structures import Instances, Scene
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcseg.labels import S3DIS, SCANNET20
+from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics.benchmark_files import (
     read_ground_truth,
     read_mask,

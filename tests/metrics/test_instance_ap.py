@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcseg.labels import SCANNET20
+from pcseg.classes import SCANNET20
 from pcseg.metrics import histogram
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, InstanceAP
 from tests.reference import average_precision as slow

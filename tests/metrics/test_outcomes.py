@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS
+from pcseg.classes import S3DIS
 from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES
 from pcseg.metrics.scores import Scores
 from pcseg.structures import Instances

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.data.synthetic import make_room
-from pcseg.labels import S3DIS, SCANNET20, SCANNET200, ClassSet
+from pcseg.classes import S3DIS, SCANNET20, SCANNET200, ClassSet
 from pcseg.metrics.comparison import compare_readings, interpolated_area
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, Curve, InstanceAP, precision_recall_curves
 from pcseg.metrics.panoptic_quality import PanopticQuality
@@ -20,6 +19,7 @@ from pcseg.metrics.s3dis_protocols import S3DISProtocols
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.metrics.semantic_iou import SemanticIoU
 from pcseg.structures import Instances, Scene
+from pcseg.synthetic import make_room
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.labels import SCANNET20
+from pcseg.classes import SCANNET20
 from pcseg.metrics.benchmark_files import read_predictions, write_predictions
 from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.structures import Instances

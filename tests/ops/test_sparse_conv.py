@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pcseg.kernels.conv import tile_vectors
 from pcseg.ops import sparse_conv
-from pcseg.ops.conv_kernels import tile_vectors
 from pcseg.ops.neighbors import VoxelGrid
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
-from pcseg.data.synthetic import make_room
-from pcseg.ops import superpoint_kernels as kernels
+from pcseg.kernels import superpoints as kernels
 from pcseg.ops import superpoints
 from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_mesh, over_segment_voxels
+from pcseg.synthetic import make_room
 from tests.reference import superpoints_slow
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "mesh_segments"

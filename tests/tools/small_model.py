@@ -7,8 +7,8 @@ import torch
 
 from pcseg import config as cfg
 from pcseg.build import build_model
-from pcseg.engine.checkpoint import save_checkpoint
-from pcseg.labels import class_set
+from pcseg.classes import class_set
+from pcseg.training.checkpoint import save_checkpoint
 
 SMALL = Path(__file__).with_name("small.yaml")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.data.synthetic import make_room
-from pcseg.labels import S3DIS
+from pcseg.classes import S3DIS
 from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
+from pcseg.synthetic import make_room
 
 Tool = Callable[..., tuple[int, str, str]]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pcseg.data.augment import AUGMENTATIONS
-from pcseg.data.synthetic import make_room
+from pcseg.synthetic import make_room
 from tools import augmentation_pictures, benchmark, superpoint_quality
 from tools.benchmarks import data
 

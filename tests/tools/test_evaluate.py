@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS, SCANNET20
+from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.structures import Instances
 

@@ -17,9 +17,9 @@ import yaml
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.data.store import Source, read_room, write_room
-from pcseg.engine.checkpoint import CheckpointError, digest, load_checkpoint
-from pcseg.engine.reproducible import check_data, data_record
 from pcseg.run import Run
+from pcseg.training.checkpoint import CheckpointError, digest, load_checkpoint
+from pcseg.training.reproducible import check_data, data_record
 from tests.tools.training_process import Training, write_recipe
 
 CPU = torch.device("cpu")

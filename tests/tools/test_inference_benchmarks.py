@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
 from pcseg.ops.superpoints import over_segment
+from pcseg.synthetic import make_room
 from tests.tools.small_model import fresh_checkpoint
 from tools.benchmarks.tiles import make_floor, plot_tiles, predict_floor
 

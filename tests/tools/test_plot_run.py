@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcseg.engine.metrics_log import append_record
-from pcseg.engine.run_charts import smooth
+from pcseg.training.metrics_log import append_record
+from pcseg.viz.run_charts import smooth
 
 Plot = Callable[..., tuple[int, str, str]]
 

@@ -13,11 +13,11 @@ from plyfile import PlyData, PlyElement
 
 from pcseg import load_model
 from pcseg.data.preprocess import SuperpointOptions
-from pcseg.data.synthetic import make_room
-from pcseg.engine.prediction_files import SUFFIXES
+from pcseg.inference.prediction_files import SUFFIXES
 from pcseg.inference.result_file import load_result
 from pcseg.ops.voxelize import voxelize
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
 from tests.tools.small_model import fresh_checkpoint
 
 OPTIONS = asdict(SuperpointOptions(max_superpoints=200))

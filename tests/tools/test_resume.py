@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pcseg.engine.checkpoint import digest, load_checkpoint
+from pcseg.training.checkpoint import digest, load_checkpoint
 from tests.tools.training_process import Training, write_recipe
 
 CLOCK = ("seconds", "loading_seconds")

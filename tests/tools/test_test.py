@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
 from pcseg.ops.superpoints import over_segment
+from pcseg.synthetic import make_room
 from tests.tools.small_model import SMALL, fresh_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent

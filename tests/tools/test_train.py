@@ -13,8 +13,8 @@ import torch
 from pcseg import load_model
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
-from pcseg.engine.prediction_files import SUFFIXES
+from pcseg.inference.prediction_files import SUFFIXES
+from pcseg.synthetic import make_room
 from tests.tools.small_model import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -14,9 +14,9 @@ import torch
 
 from pcseg import build
 from pcseg import config as cfg
-from pcseg.engine.trainer import NotFiniteError
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
+from pcseg.training.trainer import NotFiniteError
 from tests.tools.training_process import ROOT, Training, write_recipe
 
 OPTIONS = ("model.decoder.dropout=0", "train.steps=12", "train.evaluate_every=0", "train.keep_checkpoints=12")

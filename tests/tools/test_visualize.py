@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pcseg.classes import S3DIS
 from pcseg.data.store import source_of, write_room
 from pcseg.inference.result_file import save_result
-from pcseg.labels import S3DIS
 from pcseg.structures import Instances, Scene
 
 Run = Callable[..., tuple[int, str, str]]

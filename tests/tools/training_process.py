@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Int32
 
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS, SCANNET20, ClassSet
+from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.viz.colours import (
     class_colors,
     distinct_colors,

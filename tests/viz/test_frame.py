@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS
+from pcseg.classes import S3DIS
 from pcseg.structures import Instances, Scene
 from pcseg.viz.frame import Frame, ViewedScene
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS
+from pcseg.classes import S3DIS
 from pcseg.structures import Instances, Scene
 from pcseg.viz.html import page_text, write_page
 from pcseg.viz.layers import scene_layers

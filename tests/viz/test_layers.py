@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS, SCANNET20
+from pcseg.classes import S3DIS, SCANNET20
+from pcseg.kernels.layers import boxes
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colours import oklab
-from pcseg.viz.layer_kernels import boxes
 from pcseg.viz.layers import Layer, input_colors, scene_layers, with_all_objects
 from pcseg.viz.mistakes import ERROR_NAMES, match_ids
 

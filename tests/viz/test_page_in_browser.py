@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.labels import S3DIS
+from pcseg.classes import S3DIS
 from pcseg.structures import Instances, Scene
 from pcseg.viz.html import write_page
 from tests.viz.browser import CHROMIUM, Browser

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pcseg.kernels.render import fill_holes, paint, splat
+from pcseg.kernels.shade import shrink, smooth_depth
+from pcseg.kernels.splats import cell_covariances, take_cells
 from pcseg.structures import Scene
 from pcseg.viz.raster import BACKGROUND, rasterize, render_points, room_view
-from pcseg.viz.render_kernels import fill_holes, paint, splat
-from pcseg.viz.shade_kernels import shrink, smooth_depth
-from pcseg.viz.splat_kernels import cell_covariances, take_cells
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View, near_walls
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcseg.labels import S3DIS, SCANNET20
+from pcseg.classes import S3DIS, SCANNET20
 from pcseg.structures import Instances, Scene
 from pcseg.viz.layers import scene_layers
 from pcseg.viz.render import room_picture

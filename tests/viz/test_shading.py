@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.viz.render_kernels import fill_holes, paint
-from pcseg.viz.shade_kernels import eye_dome, shrink, smooth_depth
-from pcseg.viz.splat_kernels import flattest_directions
+from pcseg.kernels.render import fill_holes, paint
+from pcseg.kernels.shade import eye_dome, shrink, smooth_depth
+from pcseg.kernels.splats import flattest_directions
 
 _PATH = Path(__file__).resolve().parent.parent / "reference" / "shading_slow.py"
 _SPEC = importlib.util.spec_from_file_location("shading_slow", _PATH)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pcseg.classes import S3DIS
 from pcseg.inference.result_file import save_result
-from pcseg.labels import S3DIS
 from pcseg.structures import Instances, Scene
 from pcseg.viz.frame import Frame, ViewedScene
 from pcseg.viz.raster import render_points

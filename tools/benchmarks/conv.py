@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcseg.data.synthetic import make_room
 from pcseg.ops.neighbors import VoxelGrid, submanifold_map, voxel_order
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.voxelize import voxelize
+from pcseg.synthetic import make_room
 from tools.benchmarks.timing import Step, median_times
 
 VOXEL_SIZE = 0.02

@@ -16,11 +16,11 @@ from pcseg.data.augment import AUGMENTATIONS, compose
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.data.sampler import VisitSampler
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
 from pcseg.data.worker_pool import num_cores
 from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
 from tools.benchmarks.timing import median_ms
 
 VOXEL_SIZE = 0.02

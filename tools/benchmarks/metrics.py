@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from pcseg.labels import SCANNET20
+from pcseg.classes import SCANNET20
 from pcseg.metrics.histogram import find_objects
 from pcseg.metrics.instance_ap import InstanceAP, average_precision
 from pcseg.metrics.matching import match_scene

@@ -10,10 +10,10 @@ import torch
 
 from pcseg import config as cfg
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
 from pcseg.models.influencerformer import count_parameters
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
+from pcseg.synthetic import make_room
 from tools.benchmarks.timing import forget_peak, in_own_process, resident_mb
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"

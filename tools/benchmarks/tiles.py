@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcseg.data.synthetic import make_room
-from pcseg.engine.segmenter import Segmenter
-from pcseg.labels import S3DIS
+from pcseg.classes import S3DIS
+from pcseg.inference.segmenter import Segmenter
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
 from pcseg.viz.charts import Axis, Line, line_chart, line_color
 from pcseg.viz.sheet import Panel, contact_sheet, save_png
 from tools.benchmarks.timing import in_own_process

@@ -12,12 +12,12 @@ import torch
 from pcseg import config as cfg
 from pcseg.data.sampler import VisitSampler
 from pcseg.data.store import Source, write_room
-from pcseg.data.synthetic import make_room
-from pcseg.engine.loading import load_batches
-from pcseg.engine.stepper import Stepper
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
+from pcseg.synthetic import make_room
+from pcseg.training.loading import load_batches
+from pcseg.training.stepper import Stepper
 from tools.benchmarks.device import count_waits, devices, wait_for
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"

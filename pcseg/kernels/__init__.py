@@ -1,0 +1,1 @@
+"""Numba kernels; each has a slow twin under tests/reference."""

@@ -1,0 +1,111 @@
+"""Folders full of synthetic rooms."""
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from pcseg.files import write_whole
+from pcseg.synthetic.meshes import make_mesh_room
+from pcseg.synthetic.rooms import check_arguments, make_room, room_name
+from pcseg.synthetic.s3dis_writer import s3dis_folder, write_s3dis
+from pcseg.synthetic.scannet_writer import write_scannet, write_scannet_lists
+
+FORMATS = ("s3dis", "scannet")
+MARKER = "synthetic.json"
+# Counts up whenever the same seed gives other rooms than before.
+VERSION = 1
+
+
+def write_rooms(
+    out: Path | str, *, format: str, num_rooms: int, seed: int, num_points: int = 60_000, num_workers: int = 1
+) -> Iterator[str]:
+    """Makes rooms 0..num_rooms-1 and writes them in a dataset's raw layout; rooms that are there already stay.
+
+    Args:
+        out: folder to write to: a new or empty one, or one that holds rooms of the same arguments.
+        format: s3dis or scannet.
+        num_rooms: how many.
+        seed: chooses the world of rooms; room i depends on (seed, i) alone.
+        num_points: points of a room of middling size (of the mesh, vertices).
+        num_workers: processes.
+
+    Yields:
+        Name of each room, when it is written.
+
+    Raises:
+        ValueError: an argument is out of range, or the folder holds something else.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if num_rooms < 1 or num_workers < 1:
+        raise ValueError(f"rooms and workers must be 1 or more, got {num_rooms} rooms and {num_workers} workers")
+    check_arguments(seed, 0, num_points)
+    out = Path(out)
+    _claim(out, {"format": format, "seed": seed, "points": num_points, "version": VERSION})
+    write_one = _write_room if format == "s3dis" else _write_scan
+    jobs = [(out, seed, index, num_points) for index in range(num_rooms)]
+    yield from _run(write_one, jobs, min(num_workers, num_rooms))
+    if format == "scannet":
+        write_scannet_lists(out, num_rooms)
+
+
+def _claim(out: Path, settings: dict[str, object]) -> None:
+    """Sees to it that rooms of other settings, or real ones, are never mixed with those to be written."""
+    marker = out / MARKER
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder to write rooms to")
+    if marker.is_file():
+        found = json.loads(marker.read_text())
+        if found != settings:
+            raise ValueError(f"{out} holds rooms made with {found}, not {settings}; remove it or name another folder")
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no synthetic rooms; name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(marker, json.dumps(settings))
+
+
+def _run(write_one: Callable[..., str], jobs: list[tuple], num_workers: int) -> Iterator[str]:
+    if num_workers == 1:
+        for job in jobs:
+            yield write_one(*job)
+        return
+    # Compiles once, before there are several processes to do it.
+    make_room(0, 0, num_points=100, min_instance_points=1)
+    # Not plain fork: the caller may have threads. The fork server imports torch once for all workers.
+    server = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if server else "spawn")
+    if server:
+        context.set_forkserver_preload(["pcseg.synthetic"])
+    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        for future in as_completed([pool.submit(write_one, *job) for job in jobs]):
+            yield future.result()
+
+
+def _write_room(out: Path, seed: int, index: int, num_points: int) -> str:
+    name = room_name(index)
+    if not s3dis_folder(name, out).exists():
+        write_s3dis(make_room(seed, index, num_points=num_points), out)
+    return name
+
+
+def _write_scan(out: Path, seed: int, index: int, num_points: int) -> str:
+    name = f"scene{index:04d}_00"
+    if not (out / "scans" / name).exists():
+        scene, categories = make_mesh_room(seed, index, num_points=num_points)
+        write_scannet(scene, out, categories, alignment=_alignment(np.random.default_rng([seed, index, 1])))
+    return name
+
+
+def _alignment(rng: np.random.Generator) -> Float64[np.ndarray, "4 4"]:
+    """A turn about z and a shift, as they take a raw scan to its aligned frame; with the six decimals of the file."""
+    angle = rng.uniform(-np.pi, np.pi)
+    alignment = np.eye(4)
+    alignment[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    alignment[:3, 3] = *rng.uniform(-4, 4, 2), rng.normal(0, 0.1)
+    return np.round(alignment, 6)

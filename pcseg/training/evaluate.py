@@ -1,0 +1,132 @@
+"""Score a model on labelled rooms, one room in memory at a time."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int32
+from PIL import Image
+from tqdm import tqdm
+
+from pcseg.data.dataset import RoomDataset
+from pcseg.inference.panoptic import panoptic_prediction
+from pcseg.inference.segmenter import Segmenter
+from pcseg.metrics.scores import Evaluation, Scores
+from pcseg.structures import Instances, Scene
+from pcseg.training.distributed import Processes
+from pcseg.viz.render import room_picture
+
+__all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_and_draw", "score_rooms"]
+
+OnRoom = Callable[[Scene, Instances, Int32[np.ndarray, "P"]], None]
+
+
+@dataclass
+class ScoredRooms:
+    """Rooms that were predicted.
+
+    Args:
+        scores: the labelled ones.
+        num_points: points of every room that was predicted, by name.
+    """
+
+    scores: Scores
+    num_points: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def unlabelled(self) -> list[str]:
+        """Rooms that were predicted and could not be scored."""
+        return sorted(set(self.num_points) - set(self.scores.names))
+
+    def gather(self, processes: Processes) -> "ScoredRooms":
+        """The rooms of all processes together; numbers are those that one process alone would get.
+
+        Raises:
+            ValueError: two processes scored the same room.
+        """
+        parts = processes.gather((self.scores.state(), self.num_points))
+        whole = ScoredRooms(self.scores.subset([]))
+        whole.scores.merge([state for state, _ in parts])
+        for _, num_points in parts:
+            whole.num_points |= num_points
+        return whole
+
+
+def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | None = None) -> Evaluation:
+    """Predict every room and measure.
+
+    Args:
+        segmenter: the model.
+        rooms: labelled scenes with superpoints.
+        on_room: called with each scene, its objects and the class of its points, to save or draw them.
+
+    Raises:
+        ValueError: a room without labels.
+    """
+    return score_rooms(segmenter, rooms, on_room=on_room).scores.compute()
+
+
+def score_rooms(
+    segmenter: Segmenter,
+    rooms: Iterable[Scene],
+    *,
+    on_room: OnRoom | None = None,
+    allow_unlabelled: bool = False,
+    show_progress: bool = True,
+) -> ScoredRooms:
+    """Predict every room and keep what the measures need of it.
+
+    Args:
+        segmenter: the model.
+        rooms: scenes with superpoints.
+        on_room: called with each scene, its objects and the class of its points, after it was scored.
+        allow_unlabelled: rooms without labels are predicted and not scored; otherwise they are refused.
+        show_progress: draws a bar on stderr.
+
+    Returns:
+        ScoredRooms, some ten kilobytes a room.
+
+    Raises:
+        ValueError: a room without labels.
+    """
+    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.min_points))
+    for scene in tqdm(rooms, desc="evaluate", unit="room", disable=not show_progress):
+        labelled = scene.semantic is not None and scene.instance is not None
+        if not labelled and not allow_unlabelled:
+            raise ValueError(f"scene {scene.name} has no labels to compare with")
+        instances, semantic, scene = segmenter.predict_all(scene)
+        if scene.semantic is not None and scene.instance is not None:
+            panoptic = panoptic_prediction(instances, semantic, segmenter.classes)
+            truth = scene.semantic, scene.instance
+            done.scores.add(scene.name, instances, *truth, semantic=semantic, panoptic=panoptic)
+        done.num_points[scene.name] = len(scene)
+        if on_room is not None:
+            on_room(scene, instances, semantic)
+    return done
+
+
+def score_and_draw(
+    segmenter: Segmenter, rooms: RoomDataset, drawn: Collection[str], processes: Processes
+) -> tuple[Scores, dict[str, Image.Image]]:
+    """Score the rooms in all processes together, and draw some of them.
+
+    Args:
+        segmenter: the model.
+        rooms: labelled.
+        drawn: names of those to draw.
+        processes: that share the rooms.
+
+    Returns:
+        The scores of all rooms, and the pictures by room.
+    """
+    pictures: dict[str, Image.Image] = {}
+
+    def draw(scene: Scene, instances: Instances, semantic: Int32[np.ndarray, "P"]) -> None:
+        if scene.name in drawn:
+            pictures[scene.name] = room_picture(scene, instances, semantic, segmenter.classes, width=480, height=360)
+
+    scenes = (rooms.scene(i) for i in processes.share(len(rooms)))
+    done = score_rooms(segmenter, scenes, on_room=draw, show_progress=processes.is_first)
+    for part in processes.gather(pictures):
+        pictures |= part
+    return done.gather(processes).scores, pictures

@@ -1,0 +1,88 @@
+"""Where the files of a prediction go, and what they are painted with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+from pcseg.classes import S3DIS
+from pcseg.inference.prediction_files import (
+    SUFFIXES,
+    add_suffix,
+    prediction_targets,
+    write_painted_ply,
+    write_prediction,
+)
+from pcseg.structures import Instances, Scene
+from pcseg.viz.layers import Layer, scene_layers
+
+
+def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "Area_5.2").mkdir()
+    scans = [tmp_path / "Area_5.2", Path("scans/a.v2.ply"), Path("a.laz")]
+    assert prediction_targets(scans, Path("out")) == [Path("out/Area_5.2"), Path("out/a.v2"), Path("out/a")]
+    assert add_suffix(Path("out/a.v2"), ".npz") == Path("out/a.v2.npz")
+
+
+@pytest.mark.parametrize("names", [("x/a.ply", "y/a.npz"), ("a.ply", "a.ply")])
+def test_two_scans_of_one_name(names: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="the same name; rename one, or give each a folder of its own"):
+        prediction_targets([Path(name) for name in names], Path("out"))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_read_is_not_written(tmp_path: Path, suffix: str) -> None:
+    # Another scan's results would replace this one.
+    scans = [tmp_path / "a.txt", tmp_path / f"a{suffix}"]
+    with pytest.raises(ValueError, match="take the place of"):
+        prediction_targets(scans, tmp_path / "out" / "..")
+    assert prediction_targets(scans[:1], tmp_path) == [tmp_path / "a"]
+
+
+def _colors(path: Path) -> np.ndarray:
+    vertex = PlyData.read(path)["vertex"].data
+    return np.stack([vertex[key] for key in ("red", "green", "blue")], axis=1)
+
+
+def test_points_are_painted_by_object_then_by_class_then_as_they_are(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "a.ply"
+    scene = Scene("a", rng.random((60, 3), np.float32), rng.integers(0, 256, (60, 3)).astype(np.uint8))
+    masks = np.arange(60)[None] // 20 == np.array([[0], [1]])
+    semantic = (np.arange(60) % 2).astype(np.int32)
+    write_painted_ply(path, scene, Instances(masks, np.array([7, 8]), np.array([0.9, 0.6])), semantic, S3DIS)
+    colors = _colors(path)
+    assert [len(np.unique(colors[part], axis=0)) for part in (slice(20), slice(20, 40), slice(40, 60))] == [1, 1, 1]
+    assert len(np.unique(colors, axis=0)) == 3
+    write_painted_ply(path, scene, None, semantic, S3DIS)
+    np.testing.assert_array_equal(_colors(path), S3DIS.color_table()[semantic])
+    write_painted_ply(path, scene, None, None, S3DIS)
+    np.testing.assert_array_equal(_colors(path), scene.rgb)
+
+
+def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def count(*args: Any, **options: Any) -> list[Layer]:
+        made.append(args)
+        return scene_layers(*args, **options)
+
+    for module in ("pcseg.inference.prediction_files", "pcseg.viz.render", "pcseg.viz.html"):
+        monkeypatch.setattr(f"{module}.scene_layers", count)
+    superpoint = np.sort(rng.integers(0, 12, 300)).astype(np.int32)
+    superpoint = np.unique(superpoint, return_inverse=True)[1].astype(np.int32)
+    scene = Scene("a", rng.random((300, 3), np.float32), superpoint=superpoint)
+    masks = rng.random((3, superpoint.max() + 1)) < 0.5
+    masks[0, 0] = True
+    objects = Instances(masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), superpoint)
+    shown = write_prediction(tmp_path / "a", scene, objects, np.zeros(300, np.int32), S3DIS)
+    assert len(made) == 1, "files, picture and page share them"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
+    ids = np.load(tmp_path / "a.ids.npy")
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, objects.point_ids(0.5))
+    np.testing.assert_array_equal(PlyData.read(tmp_path / "a.ply")["vertex"].data["scalar_instance"], ids)
+    assert len((tmp_path / "a.instances.csv").read_text().splitlines()) == 1 + shown == 1 + len(np.unique(ids[ids > 0]))

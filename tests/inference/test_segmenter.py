@@ -1,0 +1,169 @@
+"""Tiles, views and filters in the way of a scan, mostly with a model that finds whatever is red."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pcseg.classes import S3DIS
+from pcseg.data.preprocess import SuperpointOptions
+from pcseg.inference.segmenter import Segmenter
+from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.models.query_decoder import QueryDecoder
+from pcseg.models.sparse_unet import SparseUNet
+from pcseg.structures import DecoderOutput, Scene, SceneBatch
+from pcseg.synthetic import make_room
+
+TABLE, FLOOR = S3DIS.index("table"), S3DIS.index("floor")
+
+
+class FindsRed(InfluencerFormer):
+    """One query is a table, where it is red; the other one is the floor, everything else."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.sizes: list[int] = []
+
+    def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput:
+        self.sizes.append(len(batch.voxel_coords))
+        num = len(batch.superpoint_xyz)
+        red = torch.zeros(num).index_add(0, batch.pair_superpoint, batch.voxel_features[batch.pair_voxel, 0])
+        logit = 20 * red.sign()
+        logits = torch.full((1, 2, len(S3DIS) + 1), -20.0)
+        logits[0, 0, TABLE] = logits[0, 1, FLOOR] = 20
+        semantic = torch.nn.functional.one_hot(torch.where(red > 0, TABLE, FLOOR), len(S3DIS)) * 20.0
+        return {
+            "pred_logits": logits,
+            "pred_masks": [torch.stack([logit, -logit], 1)],
+            "pred_scores": torch.ones(1, 2),
+            "pred_semantic": [semantic],
+        }
+
+
+def _hall(*tables: tuple[float, float], length: float = 14.0) -> Scene:
+    """A floor 4 m wide, with red squares of 1 m across it, from x to x; superpoints are squares of 0.5 m."""
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(0, length, 0.1), np.arange(0, 4, 0.1), indexing="ij"))
+    xyz = np.stack([x, y, np.zeros_like(x)], axis=1).astype(np.float32) + np.float32(0.05)
+    rgb = np.zeros((len(x), 3), np.uint8)
+    for low, high in tables:
+        rgb[(xyz[:, 0] > low) & (xyz[:, 0] < high) & (xyz[:, 1] > 1) & (xyz[:, 1] < 2)] = 255, 0, 0
+    block = np.floor(xyz[:, 0] / 0.5).astype(int) * 8 + np.floor(xyz[:, 1] / 0.5).astype(int)
+    return Scene("hall", xyz, rgb, superpoint=np.unique(block, return_inverse=True)[1].astype(np.int32))
+
+
+def _segmenter(model: InfluencerFormer | None = None, **options: Any) -> Segmenter:
+    base = Segmenter(model or FindsRed(), S3DIS, voxel_size=0.1, features=("rgb", "xyz"), score_threshold=0.5)
+    return replace(base, **options)
+
+
+@pytest.fixture(scope="module")
+def real_model() -> InfluencerFormer:
+    torch.manual_seed(0)
+    unet = SparseUNet(6, (8, 16), blocks_per_level=1)
+    decoder = QueryDecoder(unet.out_channels, len(S3DIS), width=16, num_heads=2, num_layers=1, ffn_width=32)
+    return InfluencerFormer(unet, decoder)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+def test_a_room_cut_by_a_seam_through_a_table_has_one_table(shift: float) -> None:
+    table = 4 + shift, 6 + shift
+    hall = _hall(table)
+    segmenter = _segmenter()
+    instances, semantic, _ = segmenter.predict_all(hall)
+    assert isinstance(segmenter.model, FindsRed)
+    assert len(segmenter.model.sizes) == 4, "the hall is four tiles of 5 m"
+    assert max(segmenter.model.sizes) <= 5.5 / 0.1 * 40
+    assert sorted(instances.labels.tolist()) == sorted([TABLE, FLOOR])
+    red = hall.rgb[:, 0] > 0  # type: ignore[index]
+    for index, label in enumerate(instances.labels):
+        np.testing.assert_array_equal(instances.point_mask(index), red if label == TABLE else ~red)
+    assert instances.scores.min() > 0.85  # of the table a tile may see too little to report it
+    np.testing.assert_array_equal(semantic, np.where(red, TABLE, FLOOR))
+
+
+def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer) -> None:
+    first, second = (make_room(seed, 0, num_points=40_000) for seed in (3, 4))
+    gap = float(first.xyz[:, 0].max() - second.xyz[:, 0].min()) + 6
+    moved = (second.xyz + np.float32([gap, 0, 0])).astype(np.float32)
+    assert first.rgb is not None
+    assert second.rgb is not None
+    floor = Scene("floor", np.concatenate([first.xyz, moved]), np.concatenate([first.rgb, second.rgb]))
+    segmenter = _segmenter(real_model, score_threshold=0.0, superpoints=SuperpointOptions(max_superpoints=300))
+    _, semantic, used = segmenter.predict_all(floor)
+    assert used.superpoint is not None
+    for rows, room in ((slice(None, len(first)), first), (slice(len(first), None), second.with_(xyz=moved))):
+        alone = segmenter.predict_all(room.with_(superpoint=None, instance=None, semantic=None))
+        assert len(set(used.superpoint[rows].tolist())) == alone[2].num_superpoints
+        np.testing.assert_array_equal(semantic[rows], alone[1])
+
+
+def test_tables_of_different_tiles_stay_apart() -> None:
+    found = _segmenter().predict(_hall((1, 2), (12, 13)))
+    assert (found.labels == TABLE).sum() == 2
+    assert (found.labels == FLOOR).sum() == 1
+
+
+@pytest.mark.parametrize("options", [{"views": "flips"}, {"matrix_nms": True}, {"non_overlapping": True}])
+def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any]) -> None:
+    hall = _hall((4, 6))
+    plain, found = _segmenter().predict(hall), _segmenter(**options).predict(hall)
+    np.testing.assert_array_equal(found.masks.toarray(), plain.masks.toarray())
+    np.testing.assert_array_equal(found.labels, plain.labels)
+    np.testing.assert_allclose(found.scores, plain.scores, atol=1e-6)
+
+
+def test_views_are_predicted_and_merged(real_model: InfluencerFormer) -> None:
+    room = make_room(0, 0, num_points=3000)
+    segmenter = _segmenter(real_model, score_threshold=0.0, min_points=20, mask_activation="sigmoid")
+    plain, _, scene = segmenter.predict_all(room)
+    merged = replace(segmenter, views="flips_rotations").predict(scene)
+    assert len(plain)
+    assert len(merged)
+    assert merged.masks.shape[1] == plain.masks.shape[1]
+    assert (np.diff(merged.scores) <= 0).all()
+    assert (merged.masks @ np.bincount(scene.superpoint) >= 20).all()  # type: ignore[arg-type]
+
+
+def test_a_scan_smaller_than_a_tile_is_that_of_one_piece_to_the_bit(real_model: InfluencerFormer) -> None:
+    room = make_room(0, 0, num_points=3000)
+    segmenter = _segmenter(real_model, score_threshold=0.0, min_points=1, mask_activation="sigmoid")
+    whole = segmenter.predict_all(room)
+    tiled = replace(segmenter, tile_above=0.0, tile_size=20.0).predict_all(room)
+    assert len(whole[0])
+    np.testing.assert_array_equal(tiled[0].masks.toarray(), whole[0].masks.toarray())
+    np.testing.assert_array_equal(tiled[0].scores, whole[0].scores)
+    np.testing.assert_array_equal(tiled[0].labels, whole[0].labels)
+    np.testing.assert_array_equal(tiled[1], whole[1])
+
+
+def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
+    hall = _hall((4, 6)).with_(superpoint=None)
+    options = SuperpointOptions(voxel_size=0.1, max_superpoints=20)
+    instances, _, scene = _segmenter(superpoints=options).predict_all(hall)
+    assert scene.superpoint is not None
+    assert scene.num_superpoints > 3 * 20, "as many in each of three tiles"
+    assert (np.bincount(scene.superpoint) > 0).all()
+    assert (instances.labels == TABLE).sum() == 1
+
+
+def test_nothing_found_and_one_point() -> None:
+    red_only = _segmenter(min_points=10_000)
+    found = red_only.predict(_hall((4, 6)))
+    assert found.masks.shape == (0, 28 * 8)
+    point = Scene("point", np.zeros((1, 3), np.float32), np.full((1, 3), 255, np.uint8))
+    assert _segmenter(min_points=1, tile_above=0.0).predict(point).labels.tolist() == [TABLE]
+    far = Scene("far", np.array([[0, 0, 0], [500, 500, 0]], np.float32), np.full((2, 3), 255, np.uint8))
+    instances, semantic, scene = _segmenter(min_points=1).predict_all(far)
+    assert instances.masks.toarray().tolist() == [[True, False], [False, True]]
+    assert semantic.tolist() == [TABLE, TABLE]
+    assert scene.superpoint is not None
+
+
+def test_a_scan_without_points_is_told() -> None:
+    empty = Scene("nothing", np.zeros((0, 3), np.float32))
+    with pytest.raises(ValueError, match="scene nothing has no points"):
+        _segmenter().predict(empty)

@@ -1,0 +1,458 @@
+"""Synthetic rooms: what is in them, what a scanner sees of them, and the files they are written to."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+from pcseg.classes import S3DIS, SCANNET20
+from pcseg.kernels.ray_casting import evaluate_points, format_rows, nearest_depth
+from pcseg.structures import Scene
+from pcseg.synthetic import make_mesh_room, make_room, room_name, write_rooms, write_s3dis, write_scannet
+from pcseg.synthetic.arrange import KINDS
+from pcseg.synthetic.furniture import Item, chair, desk, floor_item, sofa
+from pcseg.synthetic.layout import Plan, Rect
+from pcseg.synthetic.room import Room
+from pcseg.synthetic.scanner import RESOLUTION, hidden, map_of, occluders, visibility
+from pcseg.synthetic.scannet_classes import CATEGORIES
+from pcseg.synthetic.shapes import Patches, Shape
+
+GREY = (128.0, 128.0, 128.0)
+
+
+@pytest.fixture(scope="module")
+def rooms() -> list[Scene]:
+    return [make_room(0, index) for index in range(12)]
+
+
+@pytest.fixture(scope="module")
+def mesh() -> tuple[Scene, list[str]]:
+    return make_mesh_room(0, 0, num_points=20_000)
+
+
+def _same(a: Scene, b: Scene) -> bool:
+    arrays = ("xyz", "rgb", "semantic", "instance")
+    return a.name == b.name and all(getattr(a, n).tobytes() == getattr(b, n).tobytes() for n in arrays)
+
+
+def _points(patches: Patches, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    patch = np.repeat(np.arange(len(patches)), num)
+    u, v = rng.random(len(patch)), rng.random(len(patch))
+    return patch, *evaluate_points(patches.kind, patches.frame, patches.extra, patch, u, v)
+
+
+# What is in the rooms
+
+
+def test_every_class_occurs_often(rooms: list[Scene]) -> None:
+    instances = np.zeros(13, int)
+    for room in rooms:
+        first = np.unique(room.instance, return_index=True)[1]
+        instances += np.bincount(room.semantic[first], minlength=13)
+    by_name = dict(zip(S3DIS.names, instances.tolist()))
+    assert min(by_name.values()) >= 4, by_name
+    assert by_name["chair"] >= 20
+    assert by_name["table"] >= 12
+    assert by_name["clutter"] >= 60
+    assert by_name["ceiling"] == by_name["floor"] == 12
+
+
+def test_every_point_belongs_to_one_instance_of_one_class(rooms: list[Scene]) -> None:
+    for room in rooms:
+        ids, count = np.unique(room.instance, return_counts=True)
+        assert np.array_equal(ids, np.arange(1, len(ids) + 1))
+        assert count.min() >= 50
+        assert room.semantic.min() >= 0
+        assert room.semantic.max() < 13
+        assert len(np.unique(np.stack([room.instance, room.semantic]), axis=1).T) == len(ids)
+        assert np.isfinite(room.xyz).all()
+        assert room.xyz.dtype == np.float32
+        assert room.rgb.dtype == np.uint8
+
+
+def test_rooms_are_of_the_size_asked_for(rooms: list[Scene]) -> None:
+    counts = np.array([len(room) for room in rooms])
+    assert 0.85 < counts.mean() / 60_000 < 1.15
+    assert counts.min() > 0.45 * 60_000
+    assert counts.max() <= 1.6 * 60_000
+    for room in rooms:
+        extent = np.ptp(room.xyz, axis=0)
+        assert 2.4 < extent[2] < 3.8
+        assert 6 < extent[0] * extent[1] < 60
+
+
+def test_rooms_have_colour_contrast(rooms: list[Scene]) -> None:
+    for room in rooms:
+        assert 70 < room.rgb.mean() < 220
+        assert room.rgb.std(axis=0).min() > 15
+
+
+def test_same_arguments_give_the_same_bytes() -> None:
+    assert _same(make_room(3, 2, num_points=5000), make_room(3, 2, num_points=5000))
+    a, b = make_mesh_room(3, 2, num_points=5000), make_mesh_room(3, 2, num_points=5000)
+    assert _same(a[0], b[0])
+    assert a[0].faces.tobytes() == b[0].faces.tobytes()
+    assert a[1] == b[1]
+
+
+def test_other_seeds_and_indices_give_other_rooms() -> None:
+    room = make_room(3, 0, num_points=5000)
+    for other in (make_room(4, 0, num_points=5000), make_room(3, 2, num_points=5000)):
+        assert room.xyz.tobytes() != other.xyz.tobytes()
+
+
+def test_names_are_unique_and_every_area_gets_every_kind() -> None:
+    names = [room_name(index) for index in range(132)]
+    assert len(set(names)) == len(names)
+    assert names[0] == "Area_1_office_1"
+    for area in range(1, 7):
+        kinds = {name.split("_")[2] for name in names if name.startswith(f"Area_{area}_")}
+        assert kinds == set(KINDS)
+
+
+@pytest.mark.parametrize("arguments", [(-1, 0, 1000), (0, -1, 1000), (0, 0, 99), (0, 0, 0)])
+def test_arguments_out_of_range(arguments: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="got"):
+        make_room(*arguments[:2], num_points=arguments[2])
+    with pytest.raises(ValueError, match="got"):
+        make_mesh_room(*arguments[:2], num_points=arguments[2])
+
+
+def test_few_points_are_enough() -> None:
+    room = make_room(0, 0, num_points=100, min_instance_points=1)
+    assert 20 < len(room) <= 100
+    assert room.instance.min() == 1
+
+
+# Shapes
+
+
+def test_normals_point_outwards_and_follow_the_surface(rng: np.random.Generator) -> None:
+    shape = Shape().box((0, 0, 1), (0.6, 0.4, 0.8), GREY, tilt=0.2, yaw=0.5, bulge=0.02)
+    shape.tube((0, 0, 0.4), (0.1, 0, 1.6), 0.3, GREY, top_radius=0.2).ellipsoid((0, 0, 1), (0.3, 0.2, 0.5), GREY)
+    patches = shape.patches()
+    patch, xyz, normal = _points(patches, 200, rng)
+    assert (np.einsum("nk,nk->n", xyz - (0.05, 0, 1), normal) > 0).mean() > 0.995
+    assert np.allclose(np.linalg.norm(normal, axis=1), 1)
+    u, v, step = rng.uniform(0.1, 0.9, len(patch)), rng.uniform(0.1, 0.9, len(patch)), 1e-5
+    arrays = (patches.kind, patches.frame, patches.extra, patch)
+    at, normal = evaluate_points(*arrays, u, v)
+    for du, dv in ((step, 0), (0, step)):
+        moved = (evaluate_points(*arrays, u + du, v + dv)[0] - at) / step
+        assert np.abs(np.einsum("nk,nk->n", moved, normal)).max() < 2e-3
+
+
+def test_areas_and_sizes_of_patches() -> None:
+    patches = Shape().box((0, 0, 0), (1, 2, 3), GREY).tube((0, 0, 0), (0, 0, 2), 0.5, GREY).patches()
+    assert patches.areas().sum() == pytest.approx(22 + 2 * np.pi + 0.5 * np.pi)
+    ball = Shape().ellipsoid((0, 0, 0), (1, 1, 1), GREY).patches()
+    assert ball.areas()[0] == pytest.approx(4 * np.pi)
+    moved = patches.moved((1, 2, 3), 0.7)
+    assert np.allclose(moved.areas(), patches.areas())
+    assert moved.sizes().max() == pytest.approx(np.pi)
+
+
+@pytest.mark.parametrize("kind", ["swivel", "four_leg", "shell", "sled", "stool", "armchair"])
+def test_chairs_stand_on_the_floor_within_their_footprint(kind: str, rng: np.random.Generator) -> None:
+    for _ in range(10):
+        item = chair(rng, kind)
+        _, xyz, _ = _points(item.patches, 50, rng)
+        assert -0.005 < xyz[:, 2].min() < 0.05
+        assert (np.abs(xyz[:, :2]).max(axis=0) < np.array(item.size[:2]) / 2 + 0.12).all()
+        assert xyz[:, 2].max() < item.size[2] + 0.05
+
+
+def test_furniture_is_varied(rng: np.random.Generator) -> None:
+    for make in (chair, desk, sofa, floor_item):
+        sizes = {tuple(np.round(make(rng).size, 3)) for _ in range(20)}
+        assert len(sizes) > 10
+
+
+# Plan
+
+
+def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41)] * 2), axis=-1).reshape(-1, 2)
+    agree = 0
+    for _ in range(200):
+        a, b = (Rect(*rng.uniform(-1, 1, 2), *rng.uniform(0.2, 0.8, 2), rng.uniform(-3, 3)) for _ in range(2))
+        cos, sin = np.cos(a.yaw), np.sin(a.yaw)
+        x = a.x + cos * grid[:, 0] * a.half_x - sin * grid[:, 1] * a.half_y - b.x
+        y = a.y + sin * grid[:, 0] * a.half_x + cos * grid[:, 1] * a.half_y - b.y
+        cos, sin = np.cos(b.yaw), np.sin(b.yaw)
+        inside = (np.abs(cos * x + sin * y) < b.half_x) & (np.abs(cos * y - sin * x) < b.half_y)
+        assert a.meets(b) == b.meets(a)
+        assert a.meets(b) or not inside.any()
+        agree += a.meets(b) == inside.any()
+    assert agree >= 196
+    low = Rect(0.0, 0.0, 1.0, 1.0, low=0.0, high=1.0)
+    assert not low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=1.0, high=2.0))
+    assert low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=0.9, high=2.0))
+
+
+def test_plan_of_an_l() -> None:
+    plan = Plan(4.0, 3.0, 2.5, notch=(1.0, 1.5))
+    assert plan.area == pytest.approx(10.5)
+    assert len(plan.walls) == 6
+    assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in plan.floor_rects()) == pytest.approx(plan.area)
+    assert plan.fits(Rect(1.0, 1.0, 0.5, 0.5))
+    assert not plan.fits(Rect(3.5, 2.3, 0.2, 0.2))
+    assert not plan.fits(Rect(0.1, 1.0, 0.5, 0.5))
+    for wall in plan.walls:
+        assert plan.fits(Rect(*wall.at(wall.length / 2, 0.3), 0.1, 0.1))
+
+
+def test_walls_without_their_holes() -> None:
+    wall = Plan(4.0, 3.0, 2.5).walls[0]
+    wall.holes += [(0.5, 1.5, 0.0, 2.0), (2.0, 3.0, 1.0, 2.0), (1.2, 1.4, 2.1, 2.3)]
+    pieces = wall.pieces(2.5)
+    assert sum((b - a) * (d - c) for a, b, c, d in pieces) == pytest.approx(4 * 2.5 - 2 - 1 - 0.04)
+    for one, two in itertools.combinations(pieces, 2):
+        assert one[1] <= two[0] or two[1] <= one[0] or one[3] <= two[2] or two[3] <= one[2]
+
+
+# Scanner
+
+
+def test_depth_map_agrees_with_rays_cast_at_a_box(rng: np.random.Generator) -> None:
+    low, high, eye = np.array([1.0, -0.5, 0.2]), np.array([2.0, 0.6, 1.1]), np.array([0.0, 0.1, 1.5])
+    patches = Shape().box(tuple((low + high) / 2), tuple(high - low), GREY).patches()
+    depth = map_of(patches, eye, RESOLUTION)
+    direction = rng.normal(size=(4000, 3)) * 0.3 + (1.5, 0, -0.9)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    t0, t1 = (low - eye) / direction, (high - eye) / direction
+    near, far = np.minimum(t0, t1).max(axis=1), np.maximum(t0, t1).min(axis=1)
+    expected = np.where(near < far, near, np.inf)
+    found = nearest_depth(eye + direction, eye, depth, RESOLUTION)
+    hit = np.isfinite(expected)
+    assert 0.3 < hit.mean() < 0.95
+    # Only at its outline, within a pixel, may the map and the rays differ.
+    assert np.isfinite(found[hit]).mean() > 0.995
+    assert np.isinf(found[~hit]).mean() > 0.95
+    both = hit & np.isfinite(found)
+    difference = np.abs(found[both] - expected[both])
+    assert np.median(difference) < 0.005
+    assert np.quantile(difference, 0.98) < 0.03
+
+
+def test_nobody_sees_through_a_solid_box(rng: np.random.Generator) -> None:
+    plan = Plan(5.0, 4.0, 2.6)
+    room = Room("office", plan, rng)
+    room.build_shell()
+    box = Shape().box((2.5, 2.0, 0.3), (1.0, 1.0, 0.6), GREY).patches()
+    room.add(box, "clutter", "box")
+    surfaces = room.surfaces()
+    eyes = np.array([[1.0, 1.0, 1.5]])
+    maps = [map_of(occluders(surfaces, walls=False), eyes[0], RESOLUTION)]
+    at = np.array(
+        [[2.5, 2.0, 0.0], [2.2, 1.8, 0.0], [3.2, 2.5, 0.0], [0.5, 3.0, 0.0], [4.5, 0.5, 0.0], [2.5, 2.0, 0.6]]
+    )
+    up = np.tile([0.0, 0.0, 1.0], (len(at), 1))
+    seen = visibility(at, up, np.zeros(len(at), bool), eyes, maps)[0] > 0
+    assert seen.tolist() == [False, False, False, True, True, True]
+    down = visibility(at, -up, np.zeros(len(at), bool), eyes, maps)[0]
+    assert (down == 0).all()
+    sheet = visibility(at, -up, np.ones(len(at), bool), eyes, maps)[0] > 0
+    assert sheet.tolist() == seen.tolist()
+
+
+def test_floor_under_furniture_is_missing(rooms: list[Scene]) -> None:
+    num_columns = 0
+    for room in rooms:
+        floor = room.xyz[room.semantic == S3DIS.index("floor")]
+        for k in np.unique(room.instance[room.semantic == S3DIS.index("column")]):
+            column = room.xyz[room.instance == k]
+            low, high = np.quantile(column[:, :2], 0.02, axis=0) + 0.05, np.quantile(column[:, :2], 0.98, axis=0) - 0.05
+            assert not ((floor[:, :2] > low) & (floor[:, :2] < high)).all(axis=1).any()
+            num_columns += 1
+    assert num_columns > 3
+    floor = rooms[5].xyz[rooms[5].semantic == S3DIS.index("floor")]
+    # The floor as a whole has holes: cells of 20 cm without a point.
+    cells = np.unique(np.floor(floor[:, :2] / 0.2).astype(int), axis=0)
+    area = np.prod(np.ptp(cells, axis=0) + 1)
+    assert 0.4 < len(cells) / area < 0.97
+
+
+def test_things_that_lie_flat_hide_what_is_under_them(rng: np.random.Generator) -> None:
+    room = Room("office", Plan(4.0, 4.0, 2.6), rng)
+    paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GREY).patches()
+    owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)
+    at = np.array([[2.0, 2.0, 0.7], [2.1, 2.05, 0.7], [2.3, 2.0, 0.7], [2.0, 2.0, 0.5]])
+    surfaces = room.surfaces()
+    other = np.full(4, owner + 1)
+    assert hidden(surfaces, at, other).tolist() == [True, True, False, False]
+    assert not hidden(surfaces, at, np.full(4, owner)).any()
+
+
+def test_density_falls_with_distance_and_surfaces_are_noisy() -> None:
+    room = make_room(0, 4)
+    floor = room.xyz[room.semantic == S3DIS.index("floor")]
+    deviation = np.abs(floor[:, 2] - np.median(floor[:, 2]))
+    assert 5e-4 < np.median(deviation) < 6e-3
+    _, count = np.unique(np.floor(floor[:, :2] / 0.4).astype(int), axis=0, return_counts=True)
+    assert np.quantile(count, 0.9) > 1.5 * np.quantile(count, 0.3)
+
+
+# S3DIS
+
+
+def test_rows_are_formatted_as_python_does(rng: np.random.Generator) -> None:
+    xyz = np.concatenate([rng.uniform(-120, 120, (500, 3)), [[0, -0.0004, 0.0006], [-0.001, 999.9996, -10]]])
+    rgb = rng.integers(0, 256, (len(xyz), 3)).astype(np.uint8)
+    millimetres = np.rint(xyz * 1000).astype(np.int64)
+    text, end = format_rows(millimetres, rgb)
+    rows = text.tobytes().decode().splitlines()
+    expected = [
+        " ".join([f"{v / 1000 + 0.0:.3f}" for v in m.tolist()] + [str(c) for c in color.tolist()])
+        for m, color in zip(millimetres, rgb)
+    ]
+    assert rows == expected
+    assert end[-1] == len(text)
+    assert text[end - 1].tolist() == [10] * len(rows)
+    assert len(format_rows(np.zeros((0, 3), np.int64), np.zeros((0, 3), np.uint8))[0]) == 0
+
+
+def test_s3dis_layout(rooms: list[Scene], tmp_path: Path) -> None:
+    room = rooms[0]
+    folder = write_s3dis(room, tmp_path)
+    assert folder == tmp_path / "Area_1" / "office_1"
+    rows = (folder / "office_1.txt").read_text().splitlines()
+    assert len(rows) == len(room)
+    parts = {path.stem: path.read_text().splitlines() for path in (folder / "Annotations").glob("*.txt")}
+    assert len(parts) == room.instance.max()
+    assert {name.rsplit("_", 1)[0] for name in parts} == {S3DIS.names[k] for k in np.unique(room.semantic)}
+    assert sorted(itertools.chain(*parts.values())) == sorted(rows)
+    values = np.array([row.split() for row in rows], float)
+    assert values.shape == (len(room), 6)
+    assert np.abs(values[:, :3] - room.xyz).max() < 5.1e-4
+    assert np.array_equal(values[:, 3:], room.rgb)
+    assert not list(tmp_path.rglob("*.tmp"))
+    with pytest.raises(ValueError, match="exists already"):
+        write_s3dis(room, tmp_path)
+
+
+def test_s3dis_needs_labels_and_a_name(rooms: list[Scene], tmp_path: Path) -> None:
+    room = rooms[0]
+    with pytest.raises(ValueError, match="must be named"):
+        write_s3dis(room.with_(name="kitchen"), tmp_path)
+    with pytest.raises(ValueError, match="must have rgb"):
+        write_s3dis(room.with_(rgb=None), tmp_path)
+    with pytest.raises(ValueError, match="every point"):
+        write_s3dis(room.with_(instance=room.instance - 1), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# ScanNet
+
+
+def test_mesh_is_consistent(mesh: tuple[Scene, list[str]]) -> None:
+    scene, categories = mesh
+    assert scene.faces.min() == 0
+    assert scene.faces.max() == len(scene) - 1
+    assert len(np.unique(scene.faces)) == len(scene)
+    for labels in (scene.instance, scene.semantic):
+        assert (labels[scene.faces] == labels[scene.faces][:, :1]).all()
+    assert np.array_equal(np.unique(scene.instance), np.arange(1, len(categories) + 1))
+    segments = np.unique(scene.superpoint)
+    assert np.array_equal(segments, np.arange(scene.num_superpoints))
+    assert len(np.unique(np.stack([scene.superpoint, scene.instance]), axis=1).T) == len(segments)
+    corners = scene.xyz[scene.faces]
+    edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
+    assert np.quantile(edges, 0.99) < 0.2
+    for label, category in zip(scene.semantic[np.unique(scene.instance, return_index=True)[1]], categories):
+        nyu40 = CATEGORIES[category].nyu40id
+        assert label == (SCANNET20.ids.index(nyu40) if nyu40 in SCANNET20.ids else -1)
+
+
+def test_scannet_files_agree(mesh: tuple[Scene, list[str]], tmp_path: Path) -> None:
+    scene, categories = mesh
+    alignment = np.eye(4)
+    alignment[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
+    alignment[:3, 3] = 1.5, -2.0, 0.25
+    folder = write_scannet(scene, tmp_path, categories, alignment=alignment)
+    assert folder == tmp_path / "scans" / "scene0000_00"
+    ply = PlyData.read(folder / "scene0000_00_vh_clean_2.ply")
+    vertices = ply["vertex"]
+    assert [p.name for p in vertices.properties] == ["x", "y", "z", "red", "green", "blue", "alpha"]
+    assert np.array_equal(np.stack(list(ply["face"]["vertex_indices"])), scene.faces)
+    text = dict(row.split(" = ") for row in (folder / "scene0000_00.txt").read_text().splitlines())
+    matrix = np.array(text["axisAlignment"].split(), float).reshape(4, 4)
+    assert np.allclose(matrix, alignment)
+    xyz = np.stack([vertices["x"], vertices["y"], vertices["z"]], axis=1) @ matrix[:3, :3].T + matrix[:3, 3]
+    assert np.abs(xyz - scene.xyz).max() < 1e-5
+    assert np.array_equal(vertices["green"], scene.rgb[:, 1])
+    segments = json.loads((folder / "scene0000_00_vh_clean_2.0.010000.segs.json").read_text())
+    assert segments["sceneId"] == "scene0000_00"
+    index = np.array(segments["segIndices"])
+    groups = json.loads((folder / "scene0000_00.aggregation.json").read_text())["segGroups"]
+    assert [group["label"] for group in groups] == categories
+    instance = np.zeros(len(scene), int)
+    for group in groups:
+        instance[np.isin(index, group["segments"])] = group["objectId"] + 1
+    assert np.array_equal(instance, scene.instance)
+
+
+def test_every_category_of_many_rooms_is_in_the_table() -> None:
+    for index in range(8):
+        _, categories = make_mesh_room(1, index, num_points=4000, min_instance_points=5)
+        assert set(categories) <= set(CATEGORIES)
+
+
+# Folders of rooms
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("layout", ["s3dis", "scannet"])
+def test_rooms_do_not_depend_on_their_number_or_on_workers(layout: str, tmp_path: Path) -> None:
+    options = {"format": layout, "seed": 5, "num_points": 3000}
+    names = list(write_rooms(tmp_path / "a", num_rooms=3, num_workers=2, **options))
+    assert len(set(names)) == 3
+    list(write_rooms(tmp_path / "b", num_rooms=2, **options))
+    two = _files(tmp_path / "b")
+    list(write_rooms(tmp_path / "b", num_rooms=3, **options))
+    three = _files(tmp_path / "b")
+    assert three == _files(tmp_path / "a")
+    assert all(three[path] == content for path, content in two.items() if "splits" not in path)
+
+
+def test_scannet_folder_has_lists_and_a_table(tmp_path: Path) -> None:
+    list(write_rooms(tmp_path, format="scannet", num_rooms=5, seed=0, num_points=1500))
+    train = (tmp_path / "splits" / "scannetv2_train.txt").read_text().split()
+    val = (tmp_path / "splits" / "scannetv2_val.txt").read_text().split()
+    assert train == [f"scene{k:04d}_00" for k in range(4)]
+    assert val == ["scene0004_00"]
+    rows = [row.split("\t") for row in (tmp_path / "scannetv2-labels.combined.tsv").read_text().splitlines()]
+    assert rows[0] == ["id", "raw_category", "category", "nyu40id", "nyu40class"]
+    assert all(len(row) == 5 for row in rows)
+    assert {row[1] for row in rows[1:]} == set(CATEGORIES)
+
+
+def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
+    options = {"format": "s3dis", "num_rooms": 1, "num_points": 1000}
+    list(write_rooms(tmp_path / "a", seed=0, **options))
+    before = _files(tmp_path / "a")
+    with pytest.raises(ValueError, match="holds rooms made with"):
+        list(write_rooms(tmp_path / "a", seed=1, **options))
+    assert _files(tmp_path / "a") == before
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("x")
+    with pytest.raises(ValueError, match="not empty"):
+        list(write_rooms(tmp_path / "b", seed=0, **options))
+    with pytest.raises(ValueError, match="is a file"):
+        list(write_rooms(tmp_path / "b" / "mine.txt", seed=0, **options))
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": "kitti"}, {"num_rooms": 0}, {"num_workers": 0}, {"seed": -1}, {"num_points": 5}]
+)
+def test_bad_arguments_write_nothing(change: dict[str, object], tmp_path: Path) -> None:
+    options = {"format": "s3dis", "num_rooms": 1, "seed": 0, "num_points": 1000, "num_workers": 1} | change
+    with pytest.raises(ValueError, match="got"):
+        list(write_rooms(tmp_path / "out", **options))
+    assert not (tmp_path / "out").exists()

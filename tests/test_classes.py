@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.classes import CLASS_SETS, S3DIS, SCANNET20, SCANNET200, ClassSet, class_set
+
+
+@pytest.mark.parametrize("classes", CLASS_SETS.values(), ids=list(CLASS_SETS))
+def test_every_class_has_one_id_and_one_color(classes) -> None:
+    assert len(classes) == len(classes.ids) == len(classes.colors) == len(set(classes.names)) == len(set(classes.ids))
+    # 0 * 1000 + instance reads as void in the benchmark's ground-truth files.
+    assert 0 not in classes.ids
+    assert set(classes.instance_names) <= set(classes.names)
+    assert classes.stuff <= set(classes.names)
+
+
+def test_s3dis_counts_all_thirteen_and_scannet_leaves_wall_and_floor() -> None:
+    assert len(S3DIS) == 13
+    assert S3DIS.instance_classes == tuple(range(13))
+    assert len(SCANNET20.instance_names) == 18
+    assert not {"wall", "floor"} & set(SCANNET20.instance_names)
+
+
+def test_ids_become_indices() -> None:
+    assert SCANNET20.index_of_ids(np.array([0, 1, 39, 13, 999, -5])).tolist() == [-1, 0, 19, -1, -1, -1]
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(ValueError, match="no class set 's3dsi'; known: s3dis"):
+        class_set("s3dsi")
+    with pytest.raises(ValueError, match="s3dis has no class 'lamp'"):
+        S3DIS.index("lamp")
+
+
+def test_scannet200_has_its_groups_and_wall_and_floor_are_no_instances() -> None:
+    assert len(SCANNET200) == 200
+    assert {group: len(names) for group, names in SCANNET200.groups.items()} == {"head": 66, "common": 68, "tail": 66}
+    assert {name for names in SCANNET200.groups.values() for name in names} == set(SCANNET200.names)
+    assert len(SCANNET200.instance_names) == 198
+    assert not {"wall", "floor"} & set(SCANNET200.instance_names)
+    assert SCANNET200.index_of_ids(np.array([1, 1191, 12])).tolist() == [0, 199, -1]
+    assert len(set(SCANNET200.colors)) == 200
+
+
+@pytest.mark.parametrize("classes", CLASS_SETS.values(), ids=list(CLASS_SETS))
+def test_plain_form_gives_the_same_set(classes: ClassSet) -> None:
+    assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
+
+
+def test_classes_from_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "workshop.yaml"
+    path.write_text("names: [floor, bench, vice]\nstuff: [floor]\n")
+    classes = class_set(path)
+    assert classes.name == "workshop"
+    assert classes.ids == (1, 2, 3)
+    assert classes.instance_names == ("bench", "vice")
+    assert classes == class_set(str(path))
+    path.write_text(
+        "name: mine\nnames: [a, b]\nids: [7, 3]\ncolors: [[1, 2, 3], [4, 5, 6]]\n"
+        "instance_names: [b]\ngroups: {g: [a]}\n"
+    )
+    assert class_set(path) == ClassSet(
+        "mine", ("a", "b"), (7, 3), ((1, 2, 3), (4, 5, 6)), frozenset(), ("b",), {"g": ("a",)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping with a list `names`"),
+        ("names: []", "expected a mapping with a list `names`"),
+        ("names: [a, 3]", "names as a list of class names"),
+        ("names: [a, a]", "names has 'a' twice"),
+        ("names: [a]\nstuf: [a]", "no key 'stuf' is known"),
+        ("names: [a]\nstuff: [b]", "stuff has 'b', which is not among names: a"),
+        ("names: [a, b]\nids: [0, 1]", "ids as 2 different whole numbers above 0"),
+        ("names: [a, b]\nids: [1]", "ids as 2 different whole numbers above 0"),
+        ("names: [a]\ncolors: [[0, 0, 256]]", r"colors as 1 lists \[r, g, b\]"),
+        ("names: [a]\ngroups: [a]", "groups as a mapping"),
+        ("names: [a]\nname: 5", "expected a name for the class set"),
+        ("names: [a]\nname: s3dis", "s3dis is the name of a class set of pcseg"),
+        ("names: [a", "not YAML"),
+    ],
+)
+def test_mistakes_in_a_file_of_classes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        class_set(path)
+
+
+def test_missing_file_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mine\.yaml: cannot read the classes: No such file"):
+        class_set(tmp_path / "mine.yaml")

@@ -1,0 +1,77 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcseg.training.checkpoint import load_checkpoint, save_checkpoint
+from pcseg.training.reproducible import (
+    random_states,
+    set_random_states,
+    use_deterministic_algorithms,
+    versions,
+    warn_of_other_versions,
+    write_record,
+)
+
+CPU = torch.device("cpu")
+
+
+def _draw() -> tuple[float, ...]:
+    normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is what is kept
+    return random.random(), random.gauss(0, 1), float(normal), float(torch.rand(()))
+
+
+def test_random_states_outlive_a_checkpoint(tmp_path: Path) -> None:
+    _draw()  # leaves a half-used pair in the generators that draw normal numbers by twos
+    save_checkpoint(tmp_path / "a.pt", config="", classes={}, model={}, random=random_states(CPU))
+    first = _draw(), _draw()
+    set_random_states(load_checkpoint(tmp_path / "a.pt")["random"], CPU)
+    assert (_draw(), _draw()) == first
+
+
+def test_states_that_are_not_there_stay() -> None:
+    random.seed(3)
+    set_random_states({"torch": torch.get_rng_state(), "cuda": None}, CPU)
+    again = random.random()
+    random.seed(3)
+    assert random.random() == again
+
+
+def test_versions() -> None:
+    found = versions()
+    assert found["torch"] == torch.__version__
+    assert found["numpy"] == np.__version__
+    assert found["commit"] is None or len(found["commit"].split()[0]) == 40
+
+
+def test_other_versions_are_told_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "versions.json"
+    warn_of_other_versions(path)  # a run of before there were records
+    write_record(path, versions() | {"cpus": "1000"})
+    warn_of_other_versions(path)
+    assert not caplog.records
+    before = versions() | {"torch": "1.2.0", "threads": "77"}
+    del before["scipy"]  # an older record
+    write_record(path, before)
+    warn_of_other_versions(path)
+    (record,) = caplog.records
+    changes = f"torch was 1.2.0, is {torch.__version__}, threads was 77, is {torch.get_num_threads()}"
+    assert record.getMessage().startswith(f"{path}: {changes}: the run goes on, but not")
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"damaged .*; remove it"):
+        warn_of_other_versions(path)
+
+
+def test_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    try:
+        use_deterministic_algorithms()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        cudnn.benchmark, cudnn.deterministic = before

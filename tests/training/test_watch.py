@@ -1,0 +1,263 @@
+"""The line, the logs, and what TensorBoard and Weights & Biases are given."""
+
+import json
+import math
+import struct
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pcseg.classes import S3DIS
+from pcseg.metrics.scores import Scores
+from pcseg.structures import Instances
+from pcseg.training.watch import Watch, used_memory
+from pcseg.training.writers import TensorBoardWriter, WandbWriter
+from pcseg.viz.run_charts import precision_recall_sheet
+
+CPU = torch.device("cpu")
+
+
+def _record(step: int, **changes: Any) -> dict[str, Any]:
+    losses = {"loss": 2.0 / step, "loss_ce": 0.5, "loss_ce_0": 0.7}
+    times = {"seconds": 0.2, "loading_seconds": 0.05, "skipped": 0}
+    return {"step": step, "lr": 1e-3, "grad_norm": 1.5, **losses, "rooms": 2, **times, **changes}
+
+
+@pytest.fixture
+def scores() -> Scores:
+    """One chair found, one missed."""
+    semantic = np.repeat(np.array([8, 8, 1], np.int32), 200)
+    instance = np.repeat(np.array([1, 2, 0], np.int32), 200)
+    objects = Instances((instance == 1)[None], np.array([8]), np.array([0.9], np.float32))
+    scores = Scores(S3DIS)
+    scores.add("Area_5_office_1", objects, semantic, instance)
+    return scores
+
+
+def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(tmp_path, num_steps=400, step=38, device=CPU)
+    watch.step(_record(39))
+    watch.step(_record(40))
+    watch.close()
+    line = capsys.readouterr().err.replace("\n", "").split("\r")[-1]
+    assert line.startswith("train  10%|")
+    assert "40/400, 1:30 left, 8.0 rooms/s, " in line
+    assert " GiB, lr 1.0e-03, loss 0.051, ce 0.500" in line
+    assert [json.loads(row)["step"] for row in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [39, 40]
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 0.0, 1e9])
+def test_clock_that_jumps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    clock = iter([1000.0, 1000.0 + jump, *(1000.0 + jump + i for i in range(100))])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.time", lambda: next(clock))
+    watch = Watch(tmp_path, num_steps=4, step=0, device=CPU)
+    for step in (1, 2, 3):
+        watch.step(_record(step, seconds=jump, loading_seconds=min(jump, 0.1)))
+    watch.close()
+    text = capsys.readouterr().err
+    assert "3/4, " in text
+    assert "-" not in text.replace("e-", "")
+    for row in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        assert json.loads(row)["seconds"] >= 0
+    if jump <= 0:
+        assert "0:00 left, ? rooms/s" in text
+
+
+def test_loss_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(tmp_path, num_steps=4, step=0, device=CPU)
+    watch.step(_record(1, loss=math.nan, grad_norm=math.inf))
+    watch.step(_record(2, loss=1.0))
+    watch.step(_record(3, loss=math.nan, skipped=1))
+    watch.close()
+    assert "loss 1.000" in capsys.readouterr().err
+    losses = [json.loads(row)["loss"] for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert losses == [None, 1.0, None]
+
+
+def test_evaluation_of_the_same_step_is_replaced(tmp_path: Path, scores: Scores) -> None:
+    watch = Watch(tmp_path, num_steps=4, step=0, device=CPU)
+    for step in (2, 4, 4):
+        watch.evaluation(step, scores.compute(), scores, {})
+    watch.close()
+    rows = [json.loads(row) for row in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    assert rows[0]["classes"]["chair"]["ap50"] == 0.5
+
+
+def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def open_watch(step: int) -> Watch:
+        return Watch(tmp_path, num_steps=4, step=step, device=CPU, writers=[TensorBoardWriter(tmp_path / "tb", step)])
+
+    watch = open_watch(0)
+    watch.step(_record(1))
+    watch.step(_record(2, loss=99.0))
+    watch.close()
+    watch = open_watch(1)  # as after a crash: step 2 is done again
+    watch.step(_record(2, grad_norm=math.inf))
+    watch.evaluation(2, scores.compute(), scores, {"Area_5_office_1": Image.new("RGB", (8, 6))})
+    watch.close()
+
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"train/loss", "train/loss_ce", "train/lr", "train/rooms_per_second", "train/memory_gib"} <= {
+        *tags["scalars"]
+    }
+    assert {"val/ap", "val/ap50", "val/ap25", "val/miou", "val/pq", "ap50_of_class/chair"} <= {*tags["scalars"]}
+    assert "train/loss_ce_0" not in tags["scalars"]
+    assert "ap50_of_class/beam" not in tags["scalars"], "there is none, so there is no number"
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 2.0), (2, 1.0)]
+    assert [event.step for event in events.Scalars("train/grad_norm")] == [1]
+    assert {*tags["images"]} == {"val/Area_5_office_1", "val/precision and recall"}
+    picture = events.Images("val/Area_5_office_1")[0]
+    assert (picture.width, picture.height) == (8, 6)
+
+
+def test_absent_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"train.tensorboard=true needs tensorboard, which is not installed; run: pip"):
+        TensorBoardWriter(tmp_path, 0)
+    with pytest.raises(ValueError, match=r"train.wandb=rooms needs wandb, which is not installed"):
+        WandbWriter("rooms", tmp_path, {})
+
+
+def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the package is asked to do; a stand-in takes it."""
+    calls: list[tuple[str, Any]] = []
+
+    class FakeRun:
+        id = "abc123"
+
+        def log(self, values: dict[str, Any], step: int) -> None:
+            calls.append(("log", (step, values)))
+
+        def finish(self) -> None:
+            calls.append(("finish", None))
+
+    def init(**options: Any) -> FakeRun:
+        calls.append(("init", options))
+        return FakeRun()
+
+    fake = types.ModuleType("wandb")
+    vars(fake).update(init=init, Image=lambda image: ("image", image.size))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for step in (0, 1):
+        writer = WandbWriter("rooms", tmp_path, {"train": {"steps": 4}})
+        watch = Watch(tmp_path, num_steps=4, step=step, device=CPU, writers=[writer])
+        watch.step(_record(step + 1))
+        watch.close()
+    watch = Watch(tmp_path, num_steps=4, step=2, device=CPU, writers=[writer])
+    watch.evaluation(2, scores.compute(), scores, {"room": Image.new("RGB", (8, 6))})
+    watch.close()
+    inits = [options for name, options in calls if name == "init"]
+    assert [options["id"] for options in inits] == [None, "abc123"], "a resumed run goes on under its id"
+    assert inits[0]["project"] == "rooms"
+    assert inits[0]["config"] == {"train": {"steps": 4}}
+    logs = [values for name, values in calls if name == "log"]
+    assert [step for step, _ in logs] == [1, 2, 2, 2, 2]
+    assert logs[0][1]["train/loss"] == 2.0
+    assert logs[2][1]["val/ap50"] == 0.5
+    assert logs[3][1] == {"val/room": ("image", (8, 6))}
+    assert calls[-1][0] == "finish"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real package, which writes files and sends nothing."""
+    pytest.importorskip("wandb")
+    for key, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false", "CONSOLE": "off"}.items():
+        monkeypatch.setenv(f"WANDB_{key}", value)
+    monkeypatch.setenv("WANDB__DISABLE_STATS", "true")
+
+
+def _wandb_records(path: Path) -> Iterator[Any]:
+    """What a run of Weights & Biases wrote: a head of 7 bytes, then a log as LevelDB writes it, in blocks of 32 KiB."""
+    from wandb.proto import wandb_internal_pb2
+
+    content, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if (left := -at % 2**15) and left < 7:  # no record begins in the last bytes of a block
+            at += left
+            continue
+        _, size, kind = struct.unpack_from("<IHB", content, at)
+        whole += content[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a whole record, or the last piece of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def test_wandb_offline(tmp_path: Path, scores: Scores, offline: None) -> None:
+    """The real package, where it is installed."""
+    folder = tmp_path / "night_run"
+    folder.mkdir()
+    config = {"train": {"steps": 4, "init": ""}, "data": {"root": Path("rooms"), "val": ("Area_5_*",)}}
+    writer = WandbWriter("rooms", folder, config)
+    watch = Watch(folder, num_steps=4, step=0, device=CPU, writers=[writer])
+    watch.step(_record(1))
+    watch.step(_record(2, grad_norm=math.inf))
+    watch.evaluation(2, scores.compute(), scores, {"Area_5_office_1": Image.new("RGB", (8, 6), (255, 0, 0))})
+    watch.step(_record(3))
+    watch.close()
+
+    run_id = (folder / "wandb_id.txt").read_text().strip()
+    (log,) = (folder / "wandb").glob(f"offline-run-*/run-{run_id}.wandb")
+    records = list(_wandb_records(log))
+    (run,) = (record.run for record in records if record.HasField("run"))
+    assert (run.run_id, run.project, run.display_name) == (run_id, "rooms", "night_run")
+    found = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert found["train"] == config["train"]
+    assert found["data"] == {"root": "rooms", "val": ["Area_5_*"]}
+    history = [record.history for record in records if record.HasField("history")]
+    steps = {
+        part.step.num: {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in part.item}
+        for part in history
+    }
+    assert [*steps] == [1, 2, 3]
+    assert [values["train/loss"] for values in steps.values()] == [2.0, 1.0, pytest.approx(2 / 3)]
+    assert "train/grad_norm" not in steps[2]
+    assert steps[2]["val/ap50"] == 0.5
+    assert steps[2]["ap50_of_class/chair"] == 0.5
+    files = log.parent / "files"
+    with Image.open(files / steps[2]["val/Area_5_office_1/path"]) as picture:
+        assert (picture.size, picture.getpixel((0, 0))) == ((8, 6), (255, 0, 0))
+    with Image.open(files / steps[2]["val/precision and recall/path"]) as picture:
+        assert picture.size == precision_recall_sheet(scores).size
+
+
+def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = sys.modules["wandb"]
+
+    def init(**_: Any) -> None:
+        raise wandb.UsageError("No API key configured.")
+
+    monkeypatch.setattr(wandb, "init", init)
+    with pytest.raises(
+        ValueError, match=r"train.wandb=rooms: .* does not start: No API key configured. Without it set"
+    ):
+        WandbWriter("rooms", tmp_path, {})
+
+
+def test_precision_and_recall_are_drawn(scores: Scores) -> None:
+    assert np.asarray(precision_recall_sheet(scores)).std() > 1
+    assert precision_recall_sheet(Scores(S3DIS)).width > 100, "no room at all"
+
+
+def test_memory() -> None:
+    assert 0.05 < used_memory(CPU) < 1000

@@ -1,0 +1,95 @@
+"""The page stands alone, holds every section, and shows the worst rooms only."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.classes import S3DIS, ClassSet
+from pcseg.metrics.perturb import Mistakes, perturbed
+from pcseg.metrics.scores import Scores
+from pcseg.structures import Instances
+from pcseg.synthetic import make_room
+from pcseg.training.distributed import Processes
+from pcseg.viz.report import WorstRooms, report_page, worst_rooms, write_report
+
+VOID_TAGS = {"meta", "img", "rect", "path", "polyline", "br"}
+
+
+class _Balanced(HTMLParser):
+    """Refuses tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID_TAGS:
+            assert self.open.pop() == tag
+
+
+def _check(page: str) -> None:
+    parser = _Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "http" not in page
+    assert "<script" not in page
+    assert "$" not in page
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+def test_page(tmp_path: Path) -> None:
+    scores, worst = Scores(S3DIS), WorstRooms(S3DIS, num=2)
+    for index, missed in enumerate((0.0, 1.0, 0.5)):
+        scene = make_room(0, index, num_points=4000)
+        rates = Mistakes(missed=missed, false=0.0)
+        instances = perturbed(scene, S3DIS, np.random.default_rng(index), rates)
+        scores.add(scene.name, instances, scene.semantic, scene.instance)
+        worst.offer(scene, instances, scene.semantic)
+    names = worst_rooms(scores, 2)
+    assert names == ["Area_2_conferenceRoom_1", "Area_3_office_1"]
+    pictures = worst.pictures(scores, Processes())
+    assert sorted(pictures) == names
+    assert all(picture.startswith(b"\xff\xd8") for picture in pictures.values())
+    path = write_report(tmp_path / "new" / "page.html", scores, title="A <title> & more", pictures=pictures)
+    page = path.read_text()
+    _check(page)
+    assert "A &lt;title&gt; &amp; more" in page
+    for section in ("Classes", "Precision and recall", "What became", "Confusion", "Panoptic", "S3DIS", "worst rooms"):
+        assert section in page
+    assert page.count("<img ") == 2
+    assert page.index("Area_2_conferenceRoom_1</h3>") < page.index("Area_3_office_1</h3>")
+    assert f"<b>{100 * scores.compute().ap.ap:.1f}</b><span>AP</span>" in page
+
+
+def test_rooms_without_labels_or_objects_are_no_worst_rooms() -> None:
+    worst = WorstRooms(S3DIS)
+    scene = make_room(0, 0, num_points=4000)
+    instances = perturbed(scene, S3DIS, np.random.default_rng(0))
+    semantic = scene.semantic
+    worst.offer(scene.with_(semantic=None, instance=None), instances, semantic)
+    worst.offer(scene.with_(instance=scene.instance * 0), instances, semantic)
+    assert worst.pictures(Scores(S3DIS)) == {}
+
+
+@pytest.mark.parametrize("num_classes", [13, 60])
+def test_degenerate_pages(num_classes: int) -> None:
+    """No room at all, and a room without predictions; many classes make a list, not a matrix."""
+    names = tuple(f"class {i}" for i in range(num_classes))
+    classes = ClassSet("many", names, tuple(range(1, num_classes + 1)), ((0, 0, 0),) * num_classes, frozenset(), names)
+    scores = Scores(classes)
+    _check(report_page(scores, title="", pictures={}))
+    instance = np.repeat(np.arange(1, num_classes + 1), 100).astype(np.int32)
+    masks = instance[None] == np.arange(1, num_classes + 1)[:, None]
+    wrong = np.roll(np.arange(num_classes), 1)
+    scores.add("room", Instances(masks, wrong, np.ones(num_classes)), instance - 1, instance)
+    page = report_page(scores, title="", pictures={})
+    _check(page)
+    assert ("was taken for</th>" in page) == (num_classes == 60)
