@@ -24,7 +24,7 @@ from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
-from pcseg.training.distributed import ALONE, Processes
+from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 
 
 def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
@@ -184,7 +184,7 @@ def load_model(
     return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
 
 
-def pick_device(name: str | None = None, processes: Processes = ALONE) -> torch.device:
+def pick_device(name: str | None = None, processes: DistributedContext = SINGLE_PROCESS) -> torch.device:
     """The device asked for; without a name CUDA where there is one, otherwise the CPU; each process has its own GPU.
 
     Raises:

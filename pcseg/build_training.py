@@ -11,17 +11,17 @@ from torch import nn
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.data.dataset import RoomDataset
-from pcseg.data.sampler import VisitSampler
+from pcseg.data.sampler import ResumableSampler
 from pcseg.structures import SceneBatch
-from pcseg.training.distributed import ALONE, Processes
+from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from pcseg.training.loading import load_batches
+from pcseg.training.run_logger import RunLogger
 from pcseg.training.schedule import rate_at
 from pcseg.training.stepper import Stepper
-from pcseg.training.watch import Watch
 from pcseg.training.writers import TensorBoardWriter, WandbWriter, Writer
 
 
-def build_stepper(config: cfg.Config, model: nn.Module, processes: Processes = ALONE) -> Stepper:
+def build_stepper(config: cfg.Config, model: nn.Module, processes: DistributedContext = SINGLE_PROCESS) -> Stepper:
     """Criterion and optimizer around a model, on the model's device."""
     parameters = list(model.parameters())
     return Stepper(
@@ -49,7 +49,7 @@ def build_rate(config: cfg.Config) -> Callable[[int], float]:
 
 
 def build_loader(
-    config: cfg.Config, rooms: RoomDataset, start: int = 0, processes: Processes = ALONE
+    config: cfg.Config, rooms: RoomDataset, start: int = 0, processes: DistributedContext = SINGLE_PROCESS
 ) -> Iterator[SceneBatch]:
     """The batches of this process, `train.accumulate` of them for each step.
 
@@ -60,7 +60,7 @@ def build_loader(
         processes: that share the rooms of each step; all of them must call this.
     """
     settings = config.train
-    sampler = VisitSampler(
+    sampler = ResumableSampler(
         len(rooms),
         settings.batch_size,
         settings.steps,
@@ -75,7 +75,7 @@ def build_loader(
     return load_batches(rooms, sampler, settings.num_workers)
 
 
-def build_watch(config: cfg.Config, folder: Path, step: int, device: torch.device) -> Watch:
+def build_watch(config: cfg.Config, folder: Path, step: int, device: torch.device) -> RunLogger:
     """Who shows and keeps the numbers of a run.
 
     Args:
@@ -92,13 +92,13 @@ def build_watch(config: cfg.Config, folder: Path, step: int, device: torch.devic
         writers.append(TensorBoardWriter(folder / "tensorboard", step))
     if config.train.wandb:
         writers.append(WandbWriter(config.train.wandb, folder, asdict(config)))
-    return Watch(folder, num_steps=config.train.steps, step=step, device=device, writers=writers)
+    return RunLogger(folder, num_steps=config.train.steps, step=step, device=device, writers=writers)
 
 
-def _num_voxels(rooms: RoomDataset, processes: Processes) -> list[int]:
+def _num_voxels(rooms: RoomDataset, processes: DistributedContext) -> list[int]:
     """Voxels of each room, counted by all processes together."""
     num_voxels: dict[int, int] = {}
-    share = processes.share(len(rooms))
+    share = processes.shard(len(rooms))
     for part in processes.gather({room: rooms.num_voxels(room) for room in share}):
         num_voxels |= part
     return [num_voxels[room] for room in range(len(rooms))]

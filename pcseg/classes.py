@@ -1,4 +1,4 @@
-"""Class names, ids, colours and kinds of each dataset: the only place that knows a dataset's classes."""
+"""Class names, ids, colors and kinds of each dataset: the only place that knows a dataset's classes."""
 
 import colorsys
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class ClassSet:
         name: how configs and files call the set.
         names: class names; the index into this tuple is the class index.
         ids: id of each class in the benchmark's own files, never 0 (0 is "unannotated" there).
-        colors: one RGB colour per class.
+        colors: one RGB color per class.
         stuff: names of classes that are surfaces rather than objects; panoptic quality reports them apart.
         instance_names: names of classes that instance AP counts; the others are void there.
         groups: named subsets of the classes that metrics report apart, e.g. head, common and tail.
@@ -53,7 +53,7 @@ class ClassSet:
         return self.names.index(name)
 
     def color_table(self) -> UInt8[np.ndarray, "C 3"]:
-        """Colours as an array, one row per class."""
+        """Colors as an array, one row per class."""
         return np.array(self.colors, np.uint8)
 
     def index_of_ids(self, ids: Int64[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
@@ -107,7 +107,7 @@ _S3DIS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("clutter", (120, 120, 120)),
 )
 
-# The 20 benchmark classes of ScanNet v2: nyu40 id, name, colour.
+# The 20 benchmark classes of ScanNet v2: nyu40 id, name, color.
 _SCANNET20: tuple[tuple[int, str, tuple[int, int, int]], ...] = (
     (1, "wall", (174, 199, 232)),
     (2, "floor", (152, 223, 138)),
@@ -151,7 +151,7 @@ SCANNET20 = ClassSet(
 
 
 def distinct_colors(count: int) -> tuple[tuple[int, int, int], ...]:
-    """`count` colours that tell neighbours apart, always the same ones.
+    """`count` colors that tell neighbors apart, always the same ones.
 
     Hues go round by the golden ratio, which never comes close to an earlier one soon; lightness and strength alternate.
     """

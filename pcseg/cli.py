@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -28,7 +28,7 @@ def run_tool(main: Callable[[], None]) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write numbers as JSON, NaN as null; the file appears whole or not at all."""
     text = json.dumps(_null_for_nan(content), indent=1, allow_nan=False) + "\n"
-    write_whole(path, text)
+    atomic_write(path, text)
 
 
 def _null_for_nan(value: Any) -> Any:

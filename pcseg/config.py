@@ -18,7 +18,7 @@ class DataConfig:
     classes: str = "s3dis"  # class set, see pcseg/classes.py
     train: tuple[str, ...] = ("*",)  # globs of room names, "!glob" excludes, or a .txt file with one name a line
     val: tuple[str, ...] = ()
-    voxel_size: float = 0.05  # metres
+    voxel_size: float = 0.05  # meters
     features: tuple[str, ...] = ("rgb", "xyz")  # out of rgb, xyz, normal, height
 
 
@@ -51,8 +51,8 @@ class DecoderConfig:
     num_queries: int = 100
     queries: Literal["superpoint", "learned"] = "superpoint"
     mask_activation: Literal["sigmoid", "softmax"] = "sigmoid"
-    votes: bool = True  # superpoints predict the centre of their object and are placed there
-    feature_distance: float = 1.0  # metres for a unit between mask features, where queries are spread; 0: by place
+    votes: bool = True  # superpoints predict the center of their object and are placed there
+    feature_distance: float = 1.0  # meters for a unit between mask features, where queries are spread; 0: by place
     dropout: float = 0.0
 
 
@@ -219,7 +219,7 @@ class InferenceConfig:
     iou_power: float = 5.0  # of the IoU that a mask's probabilities lead one to expect, in the score
     use_iou_head: bool = False
     mask_threshold: float = 0.5  # a mask is where its probability is higher; 0.15 suits softmax masks
-    tile_above: float = 10.0  # metres; a longer scan goes room by room, longer rooms in tiles; .inf: all in one
+    tile_above: float = 10.0  # meters; a longer scan goes room by room, longer rooms in tiles; .inf: all in one
     tile_size: float = 5.0
     tile_overlap: float = 2.0
     views: Literal["one", "flips", "flips_rotations"] = "one"  # test-time augmentation: 1, 4 or 8 predictions

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
+def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     """A file to write that takes its name only when all of it is on disk.
 
     Args:
@@ -37,9 +37,9 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes | str) -> Path:
-    """Write bytes, or text as UTF-8, through `whole_file`; gives the path back."""
+def atomic_write(path: Path, content: bytes | str) -> Path:
+    """Write bytes, or text as UTF-8, through `atomic_open`; gives the path back."""
     path = Path(path)
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return path

@@ -14,20 +14,19 @@ from pcseg import config as cfg
 from pcseg.build_training import build_loader, build_rate, build_stepper, build_watch
 from pcseg.classes import class_set
 from pcseg.data.preprocess import superpoints_of
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.scores import Scores
-from pcseg.training.average import WeightAverage
 from pcseg.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
+    load_matching_weights,
     load_weights,
     prediction_weights,
     save_checkpoint,
-    take_weights,
 )
-from pcseg.training.distributed import ALONE, Processes
+from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from pcseg.training.evaluate import Evaluation, score_and_draw
-from pcseg.training.loading import told_when_a_loader_dies
+from pcseg.training.loading import reraise_worker_errors
 from pcseg.training.metrics_log import keep_records
 from pcseg.training.reproducible import (
     check_data,
@@ -47,8 +46,9 @@ from pcseg.training.run_folder import (
     remove_unfinished_files,
     step_name,
 )
+from pcseg.training.run_logger import EVALUATIONS, METRICS
 from pcseg.training.trainer import NotFiniteError, TrainState, save_batch, seed_everything, train
-from pcseg.training.watch import EVALUATIONS, METRICS
+from pcseg.training.weight_average import WeightAverage
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = (
@@ -82,7 +82,9 @@ class Run:
         ConfigError: checkpoints or evaluations between the steps at which losses are read.
     """
 
-    def __init__(self, config: cfg.Config, folder: Path, device: torch.device, processes: Processes = ALONE) -> None:
+    def __init__(
+        self, config: cfg.Config, folder: Path, device: torch.device, processes: DistributedContext = SINGLE_PROCESS
+    ) -> None:
         self.config, self.folder, self.device, self.processes = config, folder, device, processes
         for key in ("checkpoint_every", "evaluate_every"):
             if getattr(config.train, key) % config.train.log_every:
@@ -120,12 +122,12 @@ class Run:
         for name in (METRICS, EVALUATIONS):
             (self.folder / name).unlink(missing_ok=True)
         remove_unfinished_files(self.folder)
-        write_whole(self.folder / "config.yaml", cfg.dumps(self.config))
+        atomic_write(self.folder / "config.yaml", cfg.dumps(self.config))
         write_record(self.folder / "versions.json", versions())
         write_record(self.folder / "data.json", self._data_record())
 
     def _start_from(self, path: Path) -> None:
-        fresh = take_weights(self.model, prediction_weights(load_checkpoint(path)), path)
+        fresh = load_matching_weights(self.model, prediction_weights(load_checkpoint(path)), path)
         if self.ema is not None:
             self.ema = WeightAverage(self.model, self.ema.decay)
         if self.processes.is_first:
@@ -167,7 +169,7 @@ class Run:
         first = self.processes.is_first
         self.watch = build_watch(self.config, self.folder, self.state.step, self.device) if first else None
         try:
-            with told_when_a_loader_dies():
+            with reraise_worker_errors():
                 self._train()
             self.save(LAST)
             if first:  # a process that was killed may have left one too many

@@ -7,7 +7,7 @@ Letters used in every shape of this package:
     B  rooms in a batch            M  queries                  K  ground-truth instances of one room
     C  classes                     F  faces of a mesh          N  tokens of a mask: superpoints, points or pixels
 
-Coordinates are metres with z up, colours 0..255. Class labels are indices into a `pcseg.classes.ClassSet`.
+Coordinates are meters with z up, colors 0..255. Class labels are indices into a `pcseg.classes.ClassSet`.
 
 Types of tensors stand in quotes: what knows rooms as points alone, preprocessing above all, does without torch, which
 takes longer to import than everything else.
@@ -33,10 +33,10 @@ class Scene:
 
     Args:
         name: what the room is called in files and messages, e.g. ``Area_5_office_1``.
-        xyz: coordinates in metres, z up.
-        rgb: colour of each point, or None where the scan has none.
+        xyz: coordinates in meters, z up.
+        rgb: color of each point, or None where the scan has none.
         normal: unit normals, or None.
-        semantic: class index of each point, -1 where it is not labelled; None where the scan has no labels.
+        semantic: class index of each point, -1 where it is not labeled; None where the scan has no labels.
         instance: 0 for no instance, ids from 1; None where the scan has no labels.
         superpoint: superpoint of each point, 0..S-1 without gaps; None before over-segmentation.
         faces: triangles of a mesh, as point indices; None for a point cloud.
@@ -82,8 +82,8 @@ class Targets(TypedDict):
     labels: class of each instance.
     instance_labels: for each superpoint 1..K for the instance it belongs to, 0 for background, -1 for ignored.
     point_counts: how many points each superpoint stands for.
-    semantic_labels: class of each superpoint, -1 where it is not labelled.
-    centers: mean of the points of each instance in metres, in the frame of the batch's superpoint_xyz.
+    semantic_labels: class of each superpoint, -1 where it is not labeled.
+    centers: mean of the points of each instance in meters, in the frame of the batch's superpoint_xyz.
     """
 
     labels: "Int64[Tensor, 'K']"
@@ -100,7 +100,7 @@ class DecoderOutput(TypedDict):
     pred_masks: mask logits, one array per room.
     pred_scores: predicted IoU of each mask (a raw number, not a logit).
     pred_semantic: class logits of each superpoint, one array per room.
-    pred_centers: where each superpoint sees the centre of its object, in metres, one array per room.
+    pred_centers: where each superpoint sees the center of its object, in meters, one array per room.
     query_tokens: superpoint that each query started from, counted from 0 in its room; absent for learned queries.
     aux_outputs: the same for every intermediate layer (deep supervision).
     """
@@ -143,7 +143,7 @@ class SceneBatch:
         pair_voxel: row of voxel_coords.
         pair_superpoint: superpoint index over the whole batch.
         pair_points: number of points of the pair.
-        superpoint_xyz: mean coordinates of each superpoint in metres, in the frame of voxel_features.
+        superpoint_xyz: mean coordinates of each superpoint in meters, in the frame of voxel_features.
         superpoint_offsets: room b owns superpoints ``offsets[b]:offsets[b + 1]``; stays on the CPU.
         names: names of the rooms.
         targets: ground truth per room; None for rooms without labels.

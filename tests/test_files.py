@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from pcseg.files import whole_file
+from pcseg.files import atomic_open
 
 
 def _break_off(path: Path) -> None:
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         file.write(b"half")
         raise RuntimeError("broken off")
 
@@ -17,7 +17,7 @@ def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="broken off"):
         _break_off(path)
     assert path.read_bytes() == b"old"
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -26,8 +26,8 @@ def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
 
 
 def test_folders(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "b" / "a.bin") as file:
+    with atomic_open(tmp_path / "b" / "a.bin") as file:
         file.write(b"x")
     assert (tmp_path / "b" / "a.bin").read_bytes() == b"x"
-    with pytest.raises(IsADirectoryError, match="a folder; expected"), whole_file(tmp_path / "b"):
+    with pytest.raises(IsADirectoryError, match="a folder; expected"), atomic_open(tmp_path / "b"):
         pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pcseg.cli import run_tool, write_json
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation
 from pcseg.viz.report import write_report
@@ -43,7 +43,7 @@ def main() -> None:
     if args.json:
         write_json(args.json, content)
     if args.csv:
-        write_whole(args.csv, result.to_csv())
+        atomic_write(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=f"{len(scores)} rooms")
 

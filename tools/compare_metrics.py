@@ -14,7 +14,7 @@ import numpy as np
 
 from pcseg.classes import S3DIS
 from pcseg.cli import run_tool, write_json
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.comparison import Reading, compare_readings
 from pcseg.metrics.perturb import perturbed
@@ -59,7 +59,7 @@ def main() -> None:
         write_json(args.json, {"readings": [vars(reading) for reading in readings]})
     if args.csv:
         rows = [f'{r.measure},"{r.name}",{r.value!r}' for r in readings]
-        write_whole(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
+        atomic_write(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
         write_report(args.report, scores, title="Synthetic mistakes", pictures=worst.pictures(scores))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool, write_json
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_evaluation import evaluate_folders
 from pcseg.metrics.room_results import save_room
 from pcseg.viz.report import write_report
@@ -50,7 +50,7 @@ def main() -> None:
     if args.json:
         write_json(args.json, result.to_json())
     if args.csv:
-        write_whole(args.csv, result.to_csv())
+        atomic_write(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=str(args.pred))
     if args.rooms:

@@ -4,7 +4,7 @@ tools/export.py RESULT... [--ply DIR] [--csv DIR] [--coco FILE] [--threshold T]
 
 RESULT: an .npz of tools/predict.py or tools/test.py --results.
 --ply   NAME.ply: painted points, with the scalar fields instance, score and semantic; for CloudCompare and MeshLab
---csv   NAME.instances.csv: id, class, score, points, centre, box and its volume of each object
+--csv   NAME.instances.csv: id, class, score, points, center, box and its volume of each object
 --coco  one JSON for all results: images, categories, annotations with RLE masks over points
 """
 

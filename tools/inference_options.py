@@ -2,7 +2,7 @@
 
 tools/inference_options.py CHECKPOINT ROOMS [--rooms GLOB...] [--only TEXT] [--json FILE]
 
-ROOMS is a folder of processed, labelled rooms. The same options are keys of a recipe: inference.views=flips and so on.
+ROOMS is a folder of processed, labeled rooms. The same options are keys of a recipe: inference.views=flips and so on.
 """
 
 import argparse

@@ -24,22 +24,22 @@ def main() -> None:
     args = parser.parse_args()
 
     written: list[str] = []
-    unlabelled: list[str] = []
+    unlabeled: list[str] = []
     for folder in list_rooms(args.rooms, args.patterns):
         scene = read_room(folder)
         if scene.semantic is None or scene.instance is None:
-            unlabelled.append(scene.name)
+            unlabeled.append(scene.name)
             continue
         classes = classes_of(read_manifest(folder))
         write_ground_truth(args.out / f"{scene.name}.txt", scene.semantic, scene.instance, classes)
         written.append(scene.name)
-    if unlabelled:
-        print(f"{len(unlabelled)} rooms have no labels and were left out: {', '.join(unlabelled)}", file=sys.stderr)
+    if unlabeled:
+        print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)
     if not written:
-        raise ValueError(f"{args.rooms}: none of the rooms is labelled, so there is no ground truth to write")
+        raise ValueError(f"{args.rooms}: none of the rooms is labeled, so there is no ground truth to write")
     print(f"{args.out}: {len(written)} rooms")
     if args.json:
-        write_json(args.json, {"written": written, "unlabelled": unlabelled})
+        write_json(args.json, {"written": written, "unlabeled": unlabeled})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Objects of any scan.
 
-tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METRES] [--views flips] [--device cuda]
+tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METERS] [--views flips] [--device cuda]
 
 SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are not needed and
 not looked at. Of the training nothing is needed but CHECKPOINT. For each scan NAME the folder DIR gets
@@ -9,8 +9,8 @@ NAME.npz            the scan and every object with class, score and mask: pcseg.
                     tools/visualize.py and tools/export.py read it
 NAME.ply            the points in their order, painted by object, with scalar fields instance, score and semantic;
                     CloudCompare, MeshLab and Open3D read it
-NAME.instances.csv  one line per object: id, class, score, points, centre (mean of its points), corners of its
-                    axis-aligned box (metres), volume of that box (cubic metres)
+NAME.instances.csv  one line per object: id, class, score, points, center (mean of its points), corners of its
+                    axis-aligned box (meters), volume of that box (cubic meters)
 NAME.ids.npy        int32 (P,): id of the object that each point belongs to, 0 for none; the id in .ply and .csv
 NAME.png            picture of the scan and its objects
 NAME.html           page to look around in, with nothing to install
@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from pcseg import build
 from pcseg.cli import run_tool
-from pcseg.data.scan_advice import check_features, describe
+from pcseg.data.scan_checks import check_features, describe
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.prediction_files import prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter
@@ -80,7 +80,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--min-points", type=int, help="smaller objects are left out (as the recipe says)")
     parser.add_argument(
-        "--tile", type=float, metavar="METRES", help="larger scans go in tiles of this size; 0: none do"
+        "--tile", type=float, metavar="METERS", help="larger scans go in tiles of this size; 0: none do"
     )
     parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation: mirrored and turned, too")
     parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
@@ -90,11 +90,11 @@ def _parse() -> argparse.Namespace:
         default="float32",
         help="of products: fp16 also in convolutions, bf16 not there; for GPUs, a CPU gains nothing (float32)",
     )
-    parser.add_argument("--grey", action="store_true", help="points without colour become mid-grey")
+    parser.add_argument("--gray", action="store_true", help="points without color become mid-gray")
     parser.add_argument("--drop-nan", action="store_true", help="leave out points whose coordinates are not finite")
-    parser.add_argument("--drop-doubled", action="store_true", help="keep one of the points that stand at one place")
+    parser.add_argument("--drop-duplicates", action="store_true", help="keep one of the points that stand at one place")
     parser.add_argument("--columns", help="columns of text files that do not name them: 'x y z r g b'")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor to metres, 0.001 for millimetres")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, 0.001 for millimeters")
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the file")
     parser.add_argument("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="becomes 0 0 0; for map grids")
     args = parser.parse_args()
@@ -111,8 +111,8 @@ def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Name
     scene = read_scan(
         path,
         drop_nan=args.drop_nan,
-        drop_doubled=args.drop_doubled,
-        grey=args.grey,
+        drop_duplicates=args.drop_duplicates,
+        gray=args.gray,
         columns=args.columns,
         scale=args.scale,
         up=args.up,

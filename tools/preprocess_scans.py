@@ -1,4 +1,4 @@
-"""A folder of labelled scans of any format to processed rooms.
+"""A folder of labeled scans of any format to processed rooms.
 
 tools/preprocess_scans.py RAW OUT --classes s3dis|scannet20|scannet200|FILE.yaml [--first-instance 0] [--workers N]
 """
@@ -11,12 +11,12 @@ from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool, write_json
 from pcseg.data.preprocess import RoomReader, format_report, preprocess, raise_failures
 from pcseg.data.preprocess_options import add_options, command_of, keywords_of
-from pcseg.data.scan_folder import find_scans, read_labelled_scan, scan_name, scan_source
+from pcseg.data.scan_folder import find_scans, read_labeled_scan, scan_name, scan_source
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Labelled scans (.ply .pcd .npz .npy .txt .las ...) to processed rooms."
+        description="Labeled scans (.ply .pcd .npz .npy .txt .las ...) to processed rooms."
     )
     parser.add_argument("raw", type=Path, help="folder of scans, or one scan")
     parser.add_argument("out", type=Path, help="folder for the processed rooms")
@@ -30,32 +30,32 @@ def main() -> None:
     parser.add_argument(
         "--columns", help="columns of text files that do not name them: 'x y z r g b semantic instance'"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="factor to metres, 0.001 for millimetres")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, 0.001 for millimeters")
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the files")
-    parser.add_argument("--drop-doubled", action="store_true", help="keep one of the points that stand at one place")
-    parser.add_argument("--grey", action="store_true", help="points without colour become mid-grey")
+    parser.add_argument("--drop-duplicates", action="store_true", help="keep one of the points that stand at one place")
+    parser.add_argument("--gray", action="store_true", help="points without color become mid-gray")
     parser.add_argument("--drop-nan", action="store_true", help="leave out points whose coordinates are not finite")
-    parser.add_argument("--unlabelled", action="store_true", help="take scans without labels, too")
+    parser.add_argument("--unlabeled", action="store_true", help="take scans without labels, too")
     add_options(parser)
     args = parser.parse_args()
 
     class_set(args.classes)  # a mistake in it is told before anything is read
     options = {
         "drop_nan": args.drop_nan,
-        "drop_doubled": args.drop_doubled,
-        "grey": args.grey,
+        "drop_duplicates": args.drop_duplicates,
+        "gray": args.gray,
         "scale": args.scale,
         "up": args.up,
         "columns": args.columns,
         "label_ids": args.label_ids,
         "first_instance": args.first_instance,
-        "needs_labels": not args.unlabelled,
+        "needs_labels": not args.unlabeled,
     }
     reader = RoomReader(
         args.classes,
         scan_name,
         scan_source,
-        functools.partial(read_labelled_scan, **options),
+        functools.partial(read_labeled_scan, **options),
         settings=repr(options),
         command=command_of("preprocess_scans.py"),
     )

@@ -1,4 +1,4 @@
-"""How good superpoints are: best possible mean IoU against their number, with and without colour.
+"""How good superpoints are: best possible mean IoU against their number, with and without color.
 
 tools/superpoint_quality.py [--real SCAN...] [--rooms N] [--json FILE]
 """
@@ -66,11 +66,11 @@ def measure(rooms: list[Scene], make: Callable[[Scene], np.ndarray]) -> dict[str
 
 
 def methods(colored: bool) -> dict[str, Callable[[Scene], np.ndarray]]:
-    """What is compared: numbers of superpoints, no colour, coarse voxels."""
+    """What is compared: numbers of superpoints, no color, coarse voxels."""
     found: dict[str, Callable[[Scene], np.ndarray]] = {}
     for color in (True, False) if colored else (False,):
         for number in NUMBERS:
-            found[f"at most {number}{', colour' if color else ', no colour'}"] = lambda room, n=number, c=color: (
+            found[f"at most {number}{', color' if color else ', no color'}"] = lambda room, n=number, c=color: (
                 over_segment(room.xyz, room.rgb if c else None, max_superpoints=n)
             )
     found["voxels of 0.2 m"] = lambda room: over_segment_voxels(room.xyz)
@@ -79,7 +79,7 @@ def methods(colored: bool) -> dict[str, Callable[[Scene], np.ndarray]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Best possible mean IoU of superpoints, as a Markdown table.")
-    parser.add_argument("--real", type=Path, nargs="+", default=[], help="labelled scans, or folders of them")
+    parser.add_argument("--real", type=Path, nargs="+", default=[], help="labeled scans, or folders of them")
     parser.add_argument("--first-instance", type=int, choices=[0, 1], default=1, help="0: instance 0 is an object (1)")
     parser.add_argument("--rooms", type=int, default=2, help="synthetic rooms of each kind (2)")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")

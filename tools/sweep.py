@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.sweep.plot import draw
 from pcseg.sweep.runner import run_sweep
 from pcseg.sweep.space import Sweep, parse_space
@@ -57,7 +57,7 @@ def main() -> None:
 
     def write(rows: list[Row]) -> None:
         ordered = best_first(rows) if args.search else rows
-        write_whole(out / "table.md", to_markdown(ordered))
+        atomic_write(out / "table.md", to_markdown(ordered))
         write_json(out / "table.json", to_json(ordered))
         save_png(out / "plot.png", draw(ordered))
         print(f"{len(rows)} settings done, {out / 'table.md'}", flush=True)

@@ -4,7 +4,7 @@ tools/test.py CONFIG CHECKPOINT [key=value ...] [--json FILE] [--csv FILE] [--re
               [--results DIR]
 
 --export DIR: DIR/ROOM.txt and masks in the benchmark's own format, DIR/submission.zip for ScanNet's benchmark
-(checked), and DIR/rooms, the results of each labelled room for tools/aggregate.py. Rooms without labels are exported
+(checked), and DIR/rooms, the results of each labeled room for tools/aggregate.py. Rooms without labels are exported
 and not scored. Under torchrun the processes share the rooms; the numbers are those of one process.
 """
 
@@ -17,7 +17,7 @@ from pcseg import build
 from pcseg import config as cfg
 from pcseg.classes import ClassSet
 from pcseg.cli import run_tool, write_json
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.inference.result_file import save_result
 from pcseg.metrics.benchmark_files import write_predictions
 from pcseg.metrics.room_results import save_room
@@ -60,9 +60,9 @@ def main() -> None:
 
     done = score_rooms(
         segmenter,
-        (rooms.scene(i) for i in processes.share(len(rooms))),
+        (rooms.scene(i) for i in processes.shard(len(rooms))),
         on_room=on_room,
-        allow_unlabelled=bool(args.export or args.results),
+        allow_unlabeled=bool(args.export or args.results),
         show_progress=processes.is_first,
     )
     if args.export:
@@ -77,14 +77,14 @@ def main() -> None:
 
 def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, bytes], classes: ClassSet) -> None:
     """Prints the numbers and writes the files that are about all rooms."""
-    if done.unlabelled:
-        print(f"{len(done.unlabelled)} of {len(done.num_points)} rooms have no labels: predicted, not scored")
+    if done.unlabeled:
+        print(f"{len(done.unlabeled)} of {len(done.num_points)} rooms have no labels: predicted, not scored")
     result = done.scores.compute()
     print(result.to_text())
     if args.json:
         write_json(args.json, result.to_json())
     if args.csv:
-        write_whole(args.csv, result.to_csv())
+        atomic_write(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, done.scores, title=str(args.checkpoint), pictures=pictures)
     if args.export:

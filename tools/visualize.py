@@ -1,6 +1,6 @@
 """Look at rooms and at what was found in them.
 
-tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--views N] [--threshold X] [--cut METRES]
+tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--views N] [--threshold X] [--cut METERS]
                    [--classes NAME]
 
 RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; into a folder for several RESULTs")
     parser.add_argument("--views", type=int, default=3, help="cameras of the picture, 1 to 3 (default 3)")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
-    parser.add_argument("--cut", type=float, metavar="METRES", help="hide what is higher, in the picture")
+    parser.add_argument("--cut", type=float, metavar="METERS", help="hide what is higher, in the picture")
     parser.add_argument("--classes", help="class set of a scan with class labels, or a YAML file of classes")
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:

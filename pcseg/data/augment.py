@@ -38,12 +38,12 @@ def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: flo
 
 
 def translate(scene: Scene, rng: np.random.Generator, *, distance: float = 0.2) -> Scene:
-    """Move by up to `distance` metres along each axis; for models whose voxels or features do not start at the room."""
+    """Move by up to `distance` meters along each axis; for models whose voxels or features do not start at the room."""
     return scene.with_(xyz=scene.xyz + rng.uniform(-distance, distance, 3).astype(np.float32))
 
 
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Gaussian noise of `std` metres on every coordinate."""
+    """Gaussian noise of `std` meters on every coordinate."""
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
 
 
@@ -55,7 +55,7 @@ def elastic(
     magnitude: float = 0.4,
     probability: float = 0.8,
 ) -> Scene:
-    """Bend space by a smooth random field: noise every `granularity` metres, smoothed, times `magnitude` metres.
+    """Bend space by a smooth random field: noise every `granularity` meters, smoothed, times `magnitude` meters.
 
     Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are the ones common for ScanNet.
     """
@@ -74,12 +74,12 @@ def elastic(
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Add one random colour of `std` (of 255) per channel to the whole room; nothing without colour."""
+    """Add one random color of `std` (of 255) per channel to the whole room; nothing without color."""
     return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretch colours about their mean by a factor between `low` and `high`; nothing without colour."""
+    """Stretch colors about their mean by a factor between `low` and `high`; nothing without color."""
     if scene.rgb is None or len(scene) == 0:
         return scene
     mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
@@ -87,14 +87,14 @@ def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, 
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Gaussian noise of `std` (of 255) on the colour of every point; nothing without colour."""
+    """Gaussian noise of `std` (of 255) on the color of every point; nothing without color."""
     if scene.rgb is None:
         return scene
     return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
 
 
 def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Now and then all colours become mid-grey, so that a model also learns shape; nothing without colour."""
+    """Now and then all colors become mid-gray, so that a model also learns shape; nothing without color."""
     if scene.rgb is None or rng.random() >= probability:
         return scene
     return scene.with_(rgb=np.full_like(scene.rgb, 127))
@@ -109,7 +109,7 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) -> Scene:
-    """Keep a vertical box of `size` x `size` metres around a random point; smaller rooms stay whole."""
+    """Keep a vertical box of `size` x `size` meters around a random point; smaller rooms stay whole."""
     if len(scene) == 0:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -134,7 +134,7 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
     Args:
         scene: the room.
         rng: random numbers.
-        partner: gives the second room, which must have colours, normals, labels and superpoints where this one has.
+        partner: gives the second room, which must have colors, normals, labels and superpoints where this one has.
         probability: of mixing.
 
     Raises:

@@ -46,7 +46,7 @@ def reduce_batch(batch: SceneBatch) -> tuple[Callable[..., SceneBatch], tuple[An
 
 
 def restore_batch(
-    block: UInt8[Tensor, "bytes"], layouts: Sequence[Layout], names: list[str], labelled: bool
+    block: UInt8[Tensor, "bytes"], layouts: Sequence[Layout], names: list[str], labeled: bool
 ) -> SceneBatch:
     """The batch whose tensors lie in a block.
 
@@ -54,10 +54,10 @@ def restore_batch(
         block: bytes of all tensors; they stay there.
         layouts: where those of the batch itself are, then those of the targets of each room.
         names: of the rooms.
-        labelled: whether the batch has targets.
+        labeled: whether the batch has targets.
     """
     own, *targets = [_tensors(block, layout) for layout in layouts]
-    return SceneBatch(names=names, targets=targets if labelled else None, **own)  # type: ignore[arg-type]
+    return SceneBatch(names=names, targets=targets if labeled else None, **own)  # type: ignore[arg-type]
 
 
 def _tensors(block: Tensor, layout: Layout) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from pcseg.data.augment import Augmentation, Composition
 from pcseg.data.batch_transfer import reduce_batch
-from pcseg.data.scan_advice import check_features
+from pcseg.data.scan_checks import check_features
 from pcseg.data.store import read_room
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
@@ -30,7 +30,7 @@ class RoomDataset(Dataset):
 
     Args:
         rooms: folders of processed rooms.
-        voxel_size: edge of a voxel in metres.
+        voxel_size: edge of a voxel in meters.
         features: names out of `FEATURES`.
         instance_classes: class indices whose instances become targets.
         augment: applied to each room; None leaves it as it is. One that mixes rooms takes the second one from here.
@@ -82,11 +82,11 @@ class RoomDataset(Dataset):
 def make_batch(
     scenes: Sequence[Scene], *, voxel_size: float, features: Sequence[str], instance_classes: Sequence[int]
 ) -> SceneBatch:
-    """Voxelize rooms and put them into one batch, with targets where they are labelled.
+    """Voxelize rooms and put them into one batch, with targets where they are labeled.
 
     Args:
         scenes: with superpoints, each with at least one point.
-        voxel_size: edge of a voxel in metres.
+        voxel_size: edge of a voxel in meters.
         features: names out of `FEATURES`.
         instance_classes: class indices whose instances become targets.
 
@@ -107,7 +107,7 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
     for room, coord in zip(rooms, coords):
         coord[:, 0] += int(room)
     offsets = [p.superpoint_offsets[1:] + int(s) for p, s in zip(parts, superpoints)]
-    labelled = all(p.targets is not None for p in parts)
+    labeled = all(p.targets is not None for p in parts)
     return SceneBatch(
         voxel_coords=torch.cat(coords),
         voxel_features=torch.cat([p.voxel_features for p in parts]),
@@ -117,7 +117,7 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
         superpoint_xyz=torch.cat([p.superpoint_xyz for p in parts]),
         superpoint_offsets=torch.cat([parts[0].superpoint_offsets[:1], *offsets]),
         names=[name for p in parts for name in p.names],
-        targets=[t for p in parts for t in p.targets or ()] if labelled else None,
+        targets=[t for p in parts for t in p.targets or ()] if labeled else None,
     )
 
 
@@ -146,10 +146,10 @@ def split(batch: SceneBatch) -> list[SceneBatch]:
 
 
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
-    """Input features: rgb and height about -1..1, xyz in metres from the middle of the floor, unit normals.
+    """Input features: rgb and height about -1..1, xyz in meters from the middle of the floor, unit normals.
 
     Raises:
-        ValueError: an unknown name, or the scene has no colour or normal to give.
+        ValueError: an unknown name, or the scene has no color or normal to give.
     """
     check_features(scene, names)
     columns = []
@@ -175,15 +175,15 @@ def make_targets(
 ) -> Targets:
     """Ground truth over superpoints by majority of points; an instance that wins no superpoint is left out.
 
-    Centres of instances are given from `center`, the origin of the batch's coordinates.
+    Centers of instances are given from `center`, the origin of the batch's coordinates.
 
-    Superpoints whose majority is not labelled are ignored (-1); those of classes without instances are background.
+    Superpoints whose majority is not labeled are ignored (-1); those of classes without instances are background.
     """
     assert scene.semantic is not None
     assert scene.instance is not None
     counted = np.zeros(max(int(scene.semantic.max(initial=0)), max(instance_classes, default=0)) + 2, bool)
     counted[list(instance_classes)] = True
-    instance = np.where(counted[scene.semantic], scene.instance, 0)  # -1, not labelled, reads the last, False
+    instance = np.where(counted[scene.semantic], scene.instance, 0)  # -1, not labeled, reads the last, False
     semantic = _majority(superpoint, scene.semantic + 1, num) - 1
     winner = _majority(superpoint, instance, num)
     ids, renumbered = np.unique(winner, return_inverse=True)
@@ -223,7 +223,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     )
     counts = np.bincount(superpoint, minlength=num_superpoints)
     xyz = np.stack([np.bincount(superpoint, scene.xyz[:, a] - center[a], num_superpoints) for a in range(3)], axis=1)
-    labelled = scene.semantic is not None and scene.instance is not None
+    labeled = scene.semantic is not None and scene.instance is not None
     coords = np.concatenate([np.zeros((len(grid.coords), 1), np.int32), grid.coords], axis=1)
     return SceneBatch(
         voxel_coords=torch.from_numpy(coords),
@@ -234,7 +234,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
         superpoint_xyz=torch.from_numpy((xyz / counts[:, None]).astype(np.float32)),
         superpoint_offsets=torch.tensor([0, num_superpoints]),
         names=[scene.name],
-        targets=[make_targets(scene, superpoint, num_superpoints, classes, center)] if labelled else None,
+        targets=[make_targets(scene, superpoint, num_superpoints, classes, center)] if labeled else None,
     )
 
 

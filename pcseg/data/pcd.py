@@ -122,7 +122,7 @@ def read_header(path: Path, content: UInt8[np.ndarray, "bytes"]) -> PcdHeader:
 
 
 def unpack_rgb(packed: np.ndarray) -> np.ndarray:
-    """Colours out of 0x00RRGGBB, held by whole numbers or by the bits of single-precision floats.
+    """Colors out of 0x00RRGGBB, held by whole numbers or by the bits of single-precision floats.
 
     Args:
         packed: (P,), float32 or integers of 32 bits; float64 from text, where whole numbers stand for themselves and

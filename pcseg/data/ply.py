@@ -22,7 +22,7 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
         semantic_nyu40, label, instance and superpoint (P,), and faces int64 (F, 3), polygons cut into triangles.
 
     Raises:
-        ValueError: no such file, damaged, no vertices with x, y, z, colours out of range, or faces without vertices.
+        ValueError: no such file, damaged, no vertices with x, y, z, colors out of range, or faces without vertices.
     """
     data = _parse(path)
     if "vertex" not in data:
@@ -49,7 +49,7 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
 
 
 def color_to_uint8(path: Path, color: np.ndarray) -> np.ndarray:
-    """Colours as uint8: bytes as they are, 16 bits cut to 8, fractions 0..1 times 255, other numbers must be 0..255.
+    """Colors as uint8: bytes as they are, 16 bits cut to 8, fractions 0..1 times 255, other numbers must be 0..255.
 
     Args:
         path: for the message.
@@ -65,7 +65,7 @@ def color_to_uint8(path: Path, color: np.ndarray) -> np.ndarray:
     if color.dtype.kind == "u" and color.dtype.itemsize == 2 and high > 255:
         return (color >> 8).astype(np.uint8)
     if not (low >= 0 and high <= 255):
-        raise ValueError(f"{path}: expected colours 0..255 or 0..1, found {low}..{high}")
+        raise ValueError(f"{path}: expected colors 0..255 or 0..1, found {low}..{high}")
     if color.dtype.kind == "f" and high <= 1:
         color = color * 255
     return np.rint(color).astype(np.uint8)

@@ -62,9 +62,9 @@ class SuperpointOptions:
     Args:
         method: "graph" keeps those that a scan brings, otherwise merges its mesh or its points; "voxel" takes coarse
             voxels for every scan.
-        voxel_size: of the merging of points, in metres.
+        voxel_size: of the merging of points, in meters.
         max_superpoints: of a room of a cloud, see `over_segment`.
-        coarse_voxel_size: edge of the coarse voxels in metres.
+        coarse_voxel_size: edge of the coarse voxels in meters.
     """
 
     method: str = "graph"
@@ -148,7 +148,7 @@ def preprocess(
         out: folder of the processed rooms.
         num_workers: processes, among which the cores are shared out; None for as many as pay, at most one a core.
         force: process rooms again that are up to date.
-        voxel_size: of the over-segmentation, in metres; `superpoints` says it where both are given.
+        voxel_size: of the over-segmentation, in meters; `superpoints` says it where both are given.
         progress: show a bar.
         superpoints: how they are made.
         shard: (i, n): take every n-th room from the i-th on, counted from 1, so that n machines share the work; the

@@ -21,9 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="graph",
         help="graph: those of the scan, or merged from mesh or points; voxel: coarse voxels (graph)",
     )
-    parser.add_argument("--voxel-size", type=float, default=0.02, help="of merging points, in metres (0.02)")
+    parser.add_argument("--voxel-size", type=float, default=0.02, help="of merging points, in meters (0.02)")
     parser.add_argument("--max-superpoints", type=int, default=2000, help="of a room of points (2000)")
-    parser.add_argument("--coarse-voxel-size", type=float, default=0.2, help="of --superpoints voxel, in metres (0.2)")
+    parser.add_argument("--coarse-voxel-size", type=float, default=0.2, help="of --superpoints voxel, in meters (0.2)")
     parser.add_argument("--force", action="store_true", help="process rooms again that are up to date")
     parser.add_argument("--json", type=Path, help="write the report here as well")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 
 REPORT = "report.json"
 
@@ -89,7 +89,7 @@ def _totals(done: Sequence[RoomResult]) -> dict:
 def write_report(report: dict, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     """Write a report beside its rooms, of a shard under its own name; it appears whole or not at all."""
     path = out / (REPORT if shard == (1, 1) else REPORT.replace(".json", f"_{shard[0]}_of_{shard[1]}.json"))
-    return write_whole(path, json.dumps(report, indent=1) + "\n")
+    return atomic_write(path, json.dumps(report, indent=1) + "\n")
 
 
 def format_report(report: dict) -> str:

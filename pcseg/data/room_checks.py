@@ -10,10 +10,10 @@ def counts_of(scene: Scene, classes: ClassSet) -> dict[str, object]:
     """What the manifest counts: points, superpoints, instances; points and instances of each class."""
     counts: dict[str, object] = {"num_points": len(scene), "num_superpoints": scene.num_superpoints}
     if scene.semantic is not None:
-        labelled = scene.semantic >= 0
-        per_class = np.bincount(scene.semantic[labelled], minlength=len(classes))
+        labeled = scene.semantic >= 0
+        per_class = np.bincount(scene.semantic[labeled], minlength=len(classes))
         counts["points_per_class"] = dict(zip(classes.names, per_class.tolist()))
-        counts["num_unlabelled_points"] = int((~labelled).sum())
+        counts["num_unlabeled_points"] = int((~labeled).sum())
     if scene.instance is not None:
         ids, first = np.unique(scene.instance, return_index=True)
         first = first[ids > 0]

@@ -101,7 +101,7 @@ def read_room_with_files(folder: Path) -> tuple[Scene, list[str], list[str]]:
 
     Raises:
         ValueError: no Annotations, a class name that is not known, a line that is not numbers, coordinates that are not
-            finite, colours outside 0..255, or more damaged lines than the release has.
+            finite, colors outside 0..255, or more damaged lines than the release has.
 
     Source: the release's layout (Stanford3dDataset_v1.2_Aligned_Version) and the defects that its users report.
     """
@@ -138,7 +138,7 @@ def read_instance(path: Path) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndar
         path: CLASS_I.txt.
 
     Returns:
-        Coordinates, colours, and one line of text per repair.
+        Coordinates, colors, and one line of text per repair.
 
     Raises:
         ValueError: see `read_room`.
@@ -204,7 +204,7 @@ def _check_rows(path: Path, values: Float64[np.ndarray, "R 6"], lines: np.ndarra
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"{path}:{lines[row]}: expected colours r g b as whole numbers 0..255, found "
+            f"{path}:{lines[row]}: expected colors r g b as whole numbers 0..255, found "
             f"{' '.join(f'{x:.9g}' for x in colors[row])}"
         )
 

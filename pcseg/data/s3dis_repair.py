@@ -17,7 +17,7 @@ _COLOR = re.compile(rb"(0|[1-9]\d*)(?:\.0+)?")
 _STANDINS = (b"", b" ", b".", b"-", *(str(digit).encode() for digit in range(10)))
 _MAX_CONTROL_BYTES = 3
 _MAX_LINE = 100
-# A mended point may lie this far outside the sound points of its object, in metres.
+# A mended point may lie this far outside the sound points of its object, in meters.
 _MARGIN = 1.0
 
 
@@ -50,7 +50,7 @@ class Plausible:
         return Plausible(frozenset(decimals), tuple(low), tuple(high))
 
     def number(self, column: int, field: bytes) -> float | None:
-        """The number of a field when it could stand in this column (0..2 coordinates, 3..5 colours), otherwise None."""
+        """The number of a field when it could stand in this column (0..2 coordinates, 3..5 colors), otherwise None."""
         if column >= 3:
             return float(field) if _COLOR.fullmatch(field) and float(field) <= 255 else None
         match = _COORDINATE.fullmatch(field)
@@ -87,7 +87,7 @@ def mend(line: bytes, plausible: Plausible) -> tuple[float, ...] | None:
 
     A control byte is read as nothing, a blank, a point, a minus or any digit; glued columns, which no column
     would take as they are, are parted at any place. A reading is plausible when its coordinates have the decimals that
-    the file's sound lines have and lie near the sound points, and its colours are whole numbers 0..255 without leading
+    the file's sound lines have and lie near the sound points, and its colors are whole numbers 0..255 without leading
     zeros.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class VisitSampler(Sampler):
+class ResumableSampler(Sampler):
     """Which rooms each training step takes: every epoch a fresh order, decided by the seed and the step alone.
 
     There is no hidden state: a run that resumes at step n sees what the interrupted run would have seen. A step takes

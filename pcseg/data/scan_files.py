@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from pcseg.classes import SCANNET20, class_set
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import color_to_uint8, read_ply
-from pcseg.data.scan_advice import describe, without_doubled
+from pcseg.data.scan_checks import describe, without_doubled
 from pcseg.data.store import read_room
 from pcseg.data.text_scans import fields_of_columns, read_text
 from pcseg.structures import Scene
@@ -26,8 +26,8 @@ def read_scan(
     path: Path | str,
     *,
     drop_nan: bool = False,
-    drop_doubled: bool = False,
-    grey: bool = False,
+    drop_duplicates: bool = False,
+    gray: bool = False,
     scale: float | int = 1.0,
     up: str = "z",
     origin: Sequence[float | int] | None = None,
@@ -42,17 +42,17 @@ def read_scan(
             there are any, rgb (or color, colors), normal, semantic, semantic_nyu40, instance, superpoint, faces; .ply
             and .pcd have properties of these names. `semantic` holds class indices, -1 for none.
         drop_nan: leave out points whose coordinates are not finite, and faces at them.
-        drop_doubled: of points that stand at the same place keep the first; refused for meshes.
-        grey: give a scan without colours mid-grey, for models that were trained with colour.
-        scale: factor to metres, 0.001 for a file in millimetres.
+        drop_duplicates: of points that stand at the same place keep the first; refused for meshes.
+        gray: give a scan without colors mid-gray, for models that were trained with color.
+        scale: factor to meters, 0.001 for a file in millimeters.
         up: the axis that points up in the file: "x", "y" or "z".
-        origin: point in metres, z up, that becomes 0 0 0; for coordinates too far from 0 for single precision.
+        origin: point in meters, z up, that becomes 0 0 0; for coordinates too far from 0 for single precision.
         columns: names of the columns of a text file or .npy that does not name them, e.g. "x y z intensity r g b".
         label_ids: name of the class set whose benchmark ids a property or column `label` holds; None leaves it unread.
         first_instance: 1 where instance 0 means no instance; 0 where ids start at 0 and negative ones mean none.
 
     Returns:
-        The scan, named after the file. Without colours rgb is None; without labels so are semantic and instance. Unit
+        The scan, named after the file. Without colors rgb is None; without labels so are semantic and instance. Unit
         normals, 0 where the file has none. Superpoints are numbered without gaps.
 
     Raises:
@@ -74,7 +74,7 @@ def read_scan(
         normal = _unit(normal[:, axes] * np.array(signs, np.float64))
     faces = fields.get("faces")
     rgb = fields.get("rgb")
-    if rgb is None and grey:
+    if rgb is None and gray:
         rgb = np.full((len(xyz), 3), 127, np.uint8)
     scene = Scene(
         name=path.stem,
@@ -86,7 +86,7 @@ def read_scan(
         superpoint=_superpoint(path, fields),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
     )
-    return without_doubled(scene) if drop_doubled else scene
+    return without_doubled(scene) if drop_duplicates else scene
 
 
 def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
@@ -227,7 +227,7 @@ def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
         point = ", ".join(f"{value:.0f}" for value in low)
         raise ValueError(
             f"{path}: coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single "
-            f"precision; read it with origin=({point}), or with scale=0.001 if it is in millimetres"
+            f"precision; read it with origin=({point}), or with scale=0.001 if it is in millimeters"
         )
 
 

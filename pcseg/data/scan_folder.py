@@ -1,4 +1,4 @@
-"""A folder of labelled scans, of any format that read_scan takes, as a dataset."""
+"""A folder of labeled scans, of any format that read_scan takes, as a dataset."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def scan_source(path: Path) -> list[Path]:
     return [path]
 
 
-def read_labelled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> tuple[Scene, list[str]]:
+def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> tuple[Scene, list[str]]:
     """A scan with its labels, and the advice on it.
 
     Args:
@@ -49,6 +49,6 @@ def read_labelled_scan(path: Path, *, needs_labels: bool = True, **options: Any)
     if needs_labels and missing:
         raise ValueError(
             f"{path}: no {' and no '.join(missing)} in it; name its columns so, give --label-ids if `label` holds "
-            f"ids of a benchmark, or take unlabelled scans with --unlabelled"
+            f"ids of a benchmark, or take unlabeled scans with --unlabeled"
         )
     return scene, [f"{path.name}: {advice}" for advice in describe(scene)]

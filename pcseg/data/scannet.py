@@ -74,7 +74,7 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     Raises:
         ValueError: a file is missing, damaged, or does not fit the mesh.
 
-    Source: the data organisation page of ScanNet; export_train_mesh_for_evaluation.py of its BenchmarkScripts for
+    Source: the data organization page of ScanNet; export_train_mesh_for_evaluation.py of its BenchmarkScripts for
         "scannet20", ScanNet200/preprocess_scannet200.py for "scannet200".
     """
     name, notes = folder.name, []
@@ -207,13 +207,11 @@ def _labels(
     if unknown and class_set == "scannet20":
         raise ValueError(f"{path}: label {unknown[0]!r} is not in {label_table}")
     if unknown:
-        notes.append(
-            f"{path.name}: labels that are not in {label_table.name}, read as unlabelled: {', '.join(unknown)}"
-        )
+        notes.append(f"{path.name}: labels that are not in {label_table.name}, read as unlabeled: {', '.join(unknown)}")
     ids, dense = np.unique(segments, return_inverse=True)
     row_of = {segment: row for row, segment in enumerate(ids.tolist())}
     _note_defects(path, groups, row_of, notes)
-    by_label, by_object = _writes(groups, whole_file=class_set == "scannet200")
+    by_label, by_object = _writes(groups, atomic_open=class_set == "scannet200")
     semantic = np.full(len(ids), -1, np.int32)
     for label, members in by_label:
         index = int(classes.index_of_ids(np.array([table.get(label, 0)], np.int64))[0])
@@ -226,18 +224,18 @@ def _labels(
 
 
 def _writes(
-    groups: list[tuple[int, str, list[int]]], *, whole_file: bool
+    groups: list[tuple[int, str, list[int]]], *, atomic_open: bool
 ) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
     """Segments that each label and each object writes, in the order of writing: a later write covers an earlier one.
 
     Args:
         groups: objects in the order of the file.
-        whole_file: write one object after another, as the script of ScanNet200 does. Otherwise as that of ScanNet v2:
+        atomic_open: write one object after another, as the script of ScanNet200 does. Otherwise as that of ScanNet v2:
             a label writes where it first stands in the file, all its objects at once; of two objects of one id
             the later one stands in the place of the earlier; and as the script keeps the segments of a label and
             those of its first object in one list, that object writes all of them, before the others write theirs.
     """
-    if whole_file:
+    if atomic_open:
         return [(label, members) for _, label, members in groups], [(key, members) for key, _, members in groups]
     of_label: dict[str, list[int]] = {}
     of_object: dict[int, list[int]] = {}

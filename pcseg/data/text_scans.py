@@ -29,7 +29,7 @@ _ALIASES = {
     "z [m]": "z",
 }
 _LABELS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
-# A column of labels holds fewer values than this; one with more is a colour or an intensity.
+# A column of labels holds fewer values than this; one with more is a color or an intensity.
 _MAX_CLASSES = 201
 
 

@@ -27,7 +27,7 @@ def coco_document(results: Iterable[Result], *, threshold: float = 0.0) -> dict[
     """Rooms and their objects as COCO writes images and annotations.
 
     A room is an image of P rows and 1 column, so that pycocotools reads the masks. Masks may overlap. `bbox` is the
-    axis-aligned box as x, y, z of its least corner and its three edges, in metres; `area` counts points.
+    axis-aligned box as x, y, z of its least corner and its three edges, in meters; `area` counts points.
 
     Args:
         results: of one class set; each is asked for when the one before is done.

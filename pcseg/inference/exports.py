@@ -10,11 +10,11 @@ from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from plyfile import PlyData, PlyElement
 
 from pcseg.classes import ClassSet
-from pcseg.files import whole_file, write_whole
+from pcseg.files import atomic_open, atomic_write
 from pcseg.structures import Instances, Scene
 
 COLUMNS = (
-    *("id", "class", "score", "points", "centre_x", "centre_y", "centre_z"),
+    *("id", "class", "score", "points", "center_x", "center_y", "center_z"),
     *("min_x", "min_y", "min_z", "max_x", "max_y", "max_z", "volume"),
 )
 
@@ -28,8 +28,8 @@ class ObjectTable:
         labels: class index.
         scores: 0..1.
         num_points: how many bear the id.
-        centers: mean of these points, metres.
-        low: least corner of their axis-aligned box, metres.
+        centers: mean of these points, meters.
+        low: least corner of their axis-aligned box, meters.
         high: greatest corner.
     """
 
@@ -46,7 +46,7 @@ class ObjectTable:
 
     @property
     def volumes(self) -> Float64[np.ndarray, "K"]:
-        """Of the boxes, cubic metres: what an object takes up, not what it is made of."""
+        """Of the boxes, cubic meters: what an object takes up, not what it is made of."""
         return (self.high - self.low).prod(axis=1)
 
 
@@ -104,7 +104,7 @@ def write_csv(
         score = f"{table.scores[row]:.4f}"
         name = classes.names[table.labels[row]]
         writer.writerow([table.ids[row], name, score, table.num_points[row], *(f"{v:.4f}" for v in lengths[row])])
-    write_whole(path, text.getvalue())
+    atomic_write(path, text.getvalue())
 
 
 def write_ply(
@@ -153,7 +153,7 @@ def write_ply(
         faces = np.empty(len(scene.faces), [("vertex_indices", np.int32, (3,))])
         faces["vertex_indices"] = scene.faces
         elements.append(PlyElement.describe(faces, "face"))
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         PlyData(elements, byte_order="<").write(file)
 
 

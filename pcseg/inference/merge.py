@@ -42,7 +42,7 @@ def merge_parts(
     Who sees more of an object decides. A superpoint is in a merged mask if most of the members whose part sees it have
     it, each counted by its points. The score is the mean over points and over the parts that see them, 0 where a part
     has no such object, each part weighed by how many points of the object it sees. An object at the rim of a tile that
-    the neighbour, who sees it whole, does not confirm is left out.
+    the neighbor, who sees it whole, does not confirm is left out.
 
     Args:
         parts: tiles or views.

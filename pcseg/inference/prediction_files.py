@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from pcseg.classes import ClassSet
-from pcseg.files import whole_file
+from pcseg.files import atomic_open
 from pcseg.inference.exports import write_csv, write_ply
 from pcseg.inference.result_file import save_result
 from pcseg.structures import Instances, Scene
@@ -91,7 +91,7 @@ def write_prediction(
     ids = next(layer.point_numbers() for layer in layers if layer.key == "prediction")
     write_ply(add_suffix(target, ".ply"), scene, (instances, ids), semantic, _paint(scene, layers))
     write_csv(add_suffix(target, ".instances.csv"), scene, instances, ids, classes)
-    with whole_file(add_suffix(target, ".ids.npy")) as file:
+    with atomic_open(add_suffix(target, ".ids.npy")) as file:
         np.save(file, ids)
     stage("picture")
     picture = room_picture(scene, instances, semantic, classes, threshold=threshold, layers=layers)
@@ -110,7 +110,7 @@ def write_painted_ply(
     *,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> None:
-    """`write_ply` in the colours of the pictures: objects; where none were predicted classes, or else the scan's own.
+    """`write_ply` in the colors of the pictures: objects; where none were predicted classes, or else the scan's own.
 
     Args:
         path: the file.

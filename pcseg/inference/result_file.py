@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from pcseg.classes import ClassSet
-from pcseg.files import whole_file
+from pcseg.files import atomic_open
 from pcseg.structures import Instances, Scene, mask_rows
 
 FORMAT = "pcseg-result"
@@ -49,7 +49,7 @@ def save_result(
         scene: the room.
         instances: the objects found, over superpoints or over points; None for none predicted.
         semantic: predicted class index of each point; None for none predicted.
-        classes: the classes of scene and predictions; names, ids and colours go into the file.
+        classes: the classes of scene and predictions; names, ids and colors go into the file.
 
     Raises:
         ValueError: the parts do not belong together, or a label is outside the classes.
@@ -81,7 +81,7 @@ def save_result(
             arrays["mask_superpoint"] = instances.superpoint
     if semantic is not None:
         arrays["predicted_semantic"] = semantic
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
@@ -164,7 +164,7 @@ def _read_classes(path: Path, arrays: dict[str, np.ndarray]) -> ClassSet:
     colors = tuple((int(r), int(g), int(b)) for r, g, b in _entry(path, arrays, "class_colors", np.uint8))
     stuff = _entry(path, arrays, "class_stuff", np.bool_)
     if not len(names) == len(ids) == len(colors) == len(stuff):
-        raise ValueError(f"{path}: {len(names)} class names, {len(ids)} ids, {len(colors)} colours: they must agree")
+        raise ValueError(f"{path}: {len(names)} class names, {len(ids)} ids, {len(colors)} colors: they must agree")
     return ClassSet(
         name=str(_entry(path, arrays, "class_set")),
         names=names,

@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from scipy import ndimage
 
-_CELL = 0.1  # metres, of the plan; larger where points are sparse
+_CELL = 0.1  # meters, of the plan; larger where points are sparse
 _LARGEST_CELL = 0.3  # with which doors are still seen
-_LAYER = 0.25  # metres, of height
-_WALL_HEIGHT = 1.8  # metres above the floor that a wall reaches at least
+_LAYER = 0.25  # meters, of height
+_WALL_HEIGHT = 1.8  # meters above the floor that a wall reaches at least
 _WALL_FILL = 0.6  # share of the layers under its top in which a wall has points
-_DOOR = 1.1  # metres: what is narrower leads from one room to the next
-_LEAST_CORE = 0.5  # square metres that are left of a room where its rim of half a door is taken away
+_DOOR = 1.1  # meters: what is narrower leads from one room to the next
+_LEAST_CORE = 0.5  # square meters that are left of a room where its rim of half a door is taken away
 _MAX_CELLS = 1 << 24  # of the plan times layers; with outliers that far away a scan is one room
 
 
@@ -23,7 +23,7 @@ def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
     door away from any wall, are the seeds, from which the rooms grow until they meet: in doors and within walls.
 
     Args:
-        xyz: coordinates in metres, z up; at least one point.
+        xyz: coordinates in meters, z up; at least one point.
 
     Returns:
         0..R-1, all of them; 0 everywhere where one room was found, or none.

@@ -17,7 +17,7 @@ from pcseg.inference.merge import Part, merge_parts
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, group_rows, tile_grid
 from pcseg.inference.to_instances import semantic_probabilities, to_instances
-from pcseg.inference.views import VIEWS, ViewSet, turned
+from pcseg.inference.views import VIEWS, ViewSet, transformed
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.structures import Instances, Scene
 
@@ -32,7 +32,7 @@ class Segmenter:
     Args:
         model: the network.
         classes: what its class indices mean.
-        voxel_size: metres.
+        voxel_size: meters.
         features: names of the point features the model takes.
         mask_activation: what the model was trained with.
         cluster_radius: of the model's embeddings; None for a model of queries.
@@ -44,10 +44,10 @@ class Segmenter:
         iou_power: of the expected IoU in the scores.
         use_iou_head: multiply scores with the predicted IoU.
         mask_threshold: a mask is where its probability is higher.
-        tile_above: a scan that is longer than this along any axis, in metres, is predicted room by room, and those of
+        tile_above: a scan that is longer than this along any axis, in meters, is predicted room by room, and those of
             its rooms that are longer in tiles.
-        tile_size: edge of a tile in metres; about that of the rooms the model was trained on is best.
-        tile_overlap: what neighbouring tiles share at least, in metres.
+        tile_size: edge of a tile in meters; about that of the rooms the model was trained on is best.
+        tile_overlap: what neighboring tiles share at least, in meters.
         views: test-time augmentation: "one" predicts the scan as it is, "flips" also its three mirror images,
             "flips_rotations" also each of the four turned by 90 degrees.
         matrix_nms: scores of objects that overlap better ones of their class fall.
@@ -136,7 +136,7 @@ class Segmenter:
 
     def _predict_piece(self, scene: Scene) -> tuple[Instances, Float32[np.ndarray, "S C"]]:
         """Objects and classes of superpoints of a room or tile, from all views of it."""
-        found = [self._predict_view(turned(scene, matrix)) for matrix in VIEWS[self.views]]
+        found = [self._predict_view(transformed(scene, matrix)) for matrix in VIEWS[self.views]]
         if len(found) == 1:
             return found[0]
         assert scene.superpoint is not None

@@ -12,7 +12,7 @@ class Tile:
     """One tile.
 
     Args:
-        columns: superpoints whose centre lies in the tile, ascending.
+        columns: superpoints whose center lies in the tile, ascending.
         owned: which of them have no other tile whose middle is nearer.
     """
 
@@ -26,9 +26,9 @@ class TileGrid:
 
     Args:
         low: smallest coordinates of the scan.
-        extent: of the scan along each axis, in metres.
-        size: edge of a tile in metres.
-        stride: from one tile to the next along each axis, in metres.
+        extent: of the scan along each axis, in meters.
+        size: edge of a tile in meters.
+        stride: from one tile to the next along each axis, in meters.
         shape: how many tiles stand along each axis.
     """
 
@@ -50,7 +50,7 @@ class TileGrid:
         return group_rows(key)
 
     def tiles(self, centers: Float32[np.ndarray, "S 3"]) -> list[Tile]:
-        """The tiles of superpoints with these centres; those that own none are left out."""
+        """The tiles of superpoints with these centers; those that own none are left out."""
         nearest = np.stack([self._nearest(centers[:, axis], axis) for axis in range(3)], axis=1)
         place = centers - self.low
         # A superpoint is in its nearest tile whatever rounding says.
@@ -80,15 +80,15 @@ def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> T
     """As few tiles as cover the points.
 
     Args:
-        xyz: coordinates in metres, at least one row.
-        size: edge of a tile in metres.
-        overlap: how much neighbours share at least, in metres.
+        xyz: coordinates in meters, at least one row.
+        size: edge of a tile in meters.
+        overlap: how much neighbors share at least, in meters.
 
     Raises:
         ValueError: sizes out of range, or a scan too large for its tiles to be numbered.
     """
     if not (np.isfinite(size) and size > 0):
-        raise ValueError(f"tile_size must be a positive length in metres, got {size}")
+        raise ValueError(f"tile_size must be a positive length in meters, got {size}")
     if not 0 <= overlap <= size / 2:
         raise ValueError(f"tile_overlap must be within 0 and half of tile_size ({size} m), got {overlap}")
     low = np.array([xyz[:, axis].min() for axis in range(3)], np.float64)
@@ -98,7 +98,7 @@ def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> T
     if counts.prod() >= 2**62:
         raise ValueError(
             f"a scan of {extent} m has too many tiles of {size} m; remove far outliers, take larger tiles, or check "
-            "the unit of the coordinates (metres)"
+            "the unit of the coordinates (meters)"
         )
     stride = np.where(several, (extent - size) / np.maximum(counts - 1, 1), size)
     return TileGrid(low, extent, size, stride, counts.astype(np.int64))

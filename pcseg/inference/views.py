@@ -20,8 +20,8 @@ VIEWS: dict[str, tuple[np.ndarray, ...]] = {
 }
 
 
-def turned(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:
-    """The scan after a rotation or reflection; points keep their order, colours and superpoints."""
+def transformed(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:
+    """The scan after a rotation or reflection; points keep their order, colors and superpoints."""
     return scene.with_(
         xyz=scene.xyz @ matrix.T,
         normal=None if scene.normal is None else scene.normal @ matrix.T,

@@ -173,14 +173,14 @@ def _put_integer(buffer, at, value, min_digits):
 
 
 @njit(cache=True)
-def format_rows(millimetres, rgb):
+def format_rows(millimeters, rgb):
     """Rows `x y z r g b` as text with three decimals: bytes uint8, and where each row ends, int64 (n,)."""
     buffer = np.empty(len(rgb) * 64, np.uint8)
     end = np.empty(len(rgb), np.int64)
     at = 0
     for i in range(len(rgb)):
         for k in range(3):
-            value = millimetres[i, k]
+            value = millimeters[i, k]
             if value < 0:
                 buffer[at] = 45
                 at += 1

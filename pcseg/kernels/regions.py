@@ -1,4 +1,4 @@
-"""Compiled loops that merge neighbouring regions of a cloud until few enough are left."""
+"""Compiled loops that merge neighboring regions of a cloud until few enough are left."""
 
 import heapq
 
@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 # What regions are compared by, per point: the square of a step of one voxel off the common plane counts 1.
-COLOR_WEIGHT = 100.0  # of the squared distance of mean colours, in 0..1
-SPREAD_WEIGHT = 0.003  # of the squared distance of centres, in voxels: regions stay compact where nothing else decides
+COLOR_WEIGHT = 100.0  # of the squared distance of mean colors, in 0..1
+SPREAD_WEIGHT = 0.003  # of the squared distance of centers, in voxels: regions stay compact where nothing else decides
 BOUNDARY_WEIGHT = 4.0  # of the mean weight of the edges that cross the border
 # How the size of a pair counts: 1 would be Ward's criterion, 0 would ignore it; small objects count as large ones do.
 SIZE_POWER = 0.7
@@ -17,7 +17,7 @@ LEAST_COST = 1.0
 
 @njit(cache=True)
 def region_sums(region, num_regions, xyz, colors):
-    """For each region: points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of the colour channels (0 without)."""
+    """For each region: points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of the color channels (0 without)."""
     sums = np.zeros((num_regions, 13))
     for i in range(len(region)):
         row = sums[region[i]]
@@ -91,7 +91,7 @@ def cheapest_pair(region, first, following, cost):
 
 @njit(cache=True)
 def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
-    """Merges the cheapest pair of neighbours while there are more than max_regions, or while it costs little.
+    """Merges the cheapest pair of neighbors while there are more than max_regions, or while it costs little.
 
     Regions tail[e] and head[e], no pair twice, meet in num_edges[e] edges of weight_sum[e] in all. The arrays are used
     up. Gives a number for each region, with gaps: that of a merged one is the number of one of its parts.
@@ -152,7 +152,7 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
             entry = following[entry]
         following[last[a]] = first[b]
         last[a] = last[b]
-        # A region that both had as a neighbour is one neighbour now: its two pairs become one.
+        # A region that both had as a neighbor is one neighbor now: its two pairs become one.
         previous = -1
         entry = first[a]
         while entry >= 0:

@@ -14,10 +14,10 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
     nearest point instead of the last one drawn.
 
     Args:
-        xyz: float32 (P, 3), metres.
+        xyz: float32 (P, 3), meters.
         normal: float32 (P, 3), unit vectors of either sign, or zero where unknown.
         hidden: bool (P,), points to leave out.
-        radius: float32 (P,), metres.
+        radius: float32 (P,), meters.
         rotation: float64 (3, 3): rows are the camera's right, up and backward axes.
         eye: float64 (3,).
         focal: pixels per unit of tan(angle); the optical axis goes through the middle of the picture.
@@ -25,7 +25,7 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
         width, height: pixels.
 
     Returns:
-        float32 (H, W), depth of the discs along the optical axis without their bulge, metres, infinity for none;
+        float32 (H, W), depth of the discs along the optical axis without their bulge, meters, infinity for none;
         int32 (H, W), point of each pixel, -1 for none.
     """
     discs, points = project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height)
@@ -52,7 +52,7 @@ def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width
     """The discs that are in the picture; arguments as for `splat`.
 
     Returns:
-        float64 (D, 7): middle x and y in pixels, depth in metres, radius in pixels, what the depth grows by per pixel
+        float64 (D, 7): middle x and y in pixels, depth in meters, radius in pixels, what the depth grows by per pixel
         to the right and per pixel down, and per square of the pixels from the middle (the bulge); int32 (D,), points.
     """
     center_x, center_y = width / 2, height / 2
@@ -95,7 +95,7 @@ def draw(discs, steps, places, width, height):
 
     Args:
         discs: as `project` gives them.
-        steps: of the depth, in a metre.
+        steps: of the depth, in a meter.
         places: more than there are discs.
         width, height: pixels.
 
@@ -157,7 +157,7 @@ def fill_holes(depth, index, reach, gap):
 
 @njit(cache=True, nogil=True)
 def paint(index, shade, colors, background, factor):
-    """Colours the pixels and averages squares of `factor` x `factor` of them.
+    """Colors the pixels and averages squares of `factor` x `factor` of them.
 
     Args:
         index: int32 (H, W), point of each pixel or -1.

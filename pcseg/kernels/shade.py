@@ -29,7 +29,7 @@ def copy(source, target):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def smooth_depth(depth, steps, reach):
-    """Averages the depth over neighbours that lie within `reach` (a share of the depth), `steps` pixels each way."""
+    """Averages the depth over neighbors that lie within `reach` (a share of the depth), `steps` pixels each way."""
     height, width = depth.shape
     # A rim of infinity, and whole rows in the innermost loops, so that they compile to vector instructions.
     source = np.full((height + 2 * steps, width + 2 * steps), np.inf, np.float32)
@@ -55,12 +55,12 @@ def smooth_depth(depth, steps, reach):
 
 @njit(cache=True, nogil=True)
 def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
-    """Eye-dome lighting at two scales: pixels with nearer neighbours are darker.
+    """Eye-dome lighting at two scales: pixels with nearer neighbors are darker.
 
     Args:
         depth: float32 (H, W), infinity where nothing is.
-        near_pixels: distance of the neighbours that give outlines.
-        far_pixels: distance of the neighbours that give shape.
+        near_pixels: distance of the neighbors that give outlines.
+        far_pixels: distance of the neighbors that give shape.
         near_strength, far_strength: how dark.
 
     Returns:
@@ -80,7 +80,7 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
         share = np.float32((near_strength if scale == 0 else far_strength) / 4)
         for dx, dy in ((reach, 0), (0, reach), (reach, reach), (reach, -reach)):
             for y in range(height):
-                # Opposite neighbours together: a slanted plane has one nearer and one farther and stays bright.
+                # Opposite neighbors together: a slanted plane has one nearer and one farther and stays bright.
                 here = log_depth[y + rim, rim : rim + width]
                 one = log_depth[y + rim + dy, rim + dx : rim + dx + width]
                 other = log_depth[y + rim - dy, rim - dx : rim - dx + width]

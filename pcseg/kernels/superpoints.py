@@ -133,7 +133,7 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
 
 @njit(cache=True, error_model="numpy")
 def plane_normals(xyz, neighbors):
-    """Unit normal of the plane through each point's neighbours; zeros where they lie on a line.
+    """Unit normal of the plane through each point's neighbors; zeros where they lie on a line.
 
     The eigenvector of the smallest eigenvalue of the 3x3 covariance, in closed form.
     """
@@ -218,7 +218,7 @@ def neighbor_edges(neighbors, k):
 
 @njit(cache=True)
 def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
-    """1 - |cosine between the normals| + color_weight * distance of the colours + offset_weight * step.
+    """1 - |cosine between the normals| + color_weight * distance of the colors + offset_weight * step.
 
     The step is how far either end lies off the plane of the other one: where one surface lies before another, both
     have the same normal.
@@ -280,7 +280,7 @@ def mesh_graph(xyz, faces):
     weight = np.empty(num_edges, np.float32)
     for e in range(num_edges):
         a, b = tail[e], head[e]
-        # The direction is normalised before the product: its sign decides, and on flat parts rounding decides the sign.
+        # The direction is normalized before the product: its sign decides, and on flat parts rounding decides the sign.
         dx, dy, dz = xyz[b, 0] - xyz[a, 0], xyz[b, 1] - xyz[a, 1], xyz[b, 2] - xyz[a, 2]
         length = np.sqrt(dx * dx + dy * dy + dz * dz)
         w = one - (normal[a, 0] * normal[b, 0] + normal[a, 1] * normal[b, 1] + normal[a, 2] * normal[b, 2])

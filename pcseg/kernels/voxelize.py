@@ -70,7 +70,7 @@ def block_voxels(xyz, origin, voxel_size, extent):
 
 @njit(cache=True)
 def slot_of(key, mask):
-    """Home slot of a key: the high bits of a product with the golden ratio, which spread neighbouring keys."""
+    """Home slot of a key: the high bits of a product with the golden ratio, which spread neighboring keys."""
     h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
 

@@ -114,7 +114,7 @@ class CompetitiveInfluencerLoss(nn.Module):
         origin_weight: weight in C of a query's start in the instance, where the model tells it.
         claims: ``dual`` as above; ``sinkhorn``: by unbalanced Sinkhorn at T; ``none``: ``softmax_m(C/T)``;
             ``matching``: one query each by a Hungarian matcher, classes as well, to compare.
-        differentiable_claims: minimise ``-T logsumexp_m(C/T + log_softmax_k(C/T))`` instead (with ``none``, without the
+        differentiable_claims: minimize ``-T logsumexp_m(C/T + log_softmax_k(C/T))`` instead (with ``none``, without the
             second term), whose gradient passes through the claims.
         responsibility_temperature: temperature of the Sinkhorn rounds that share out classes.
         num_rounds: how many of them.

@@ -15,7 +15,7 @@ from pcseg.losses.terms import check_finite, named_losses
 
 
 class EmbeddingCriterion(Criterion):
-    """Embeddings by `EmbeddingInfluencerLoss`, influence by the IoU that each influencer reaches, classes and centres.
+    """Embeddings by `EmbeddingInfluencerLoss`, influence by the IoU that each influencer reaches, classes and centers.
 
     Args:
         pairs: tokens of different instances that repel each other: ``radius`` those within the margin, ``all`` all.

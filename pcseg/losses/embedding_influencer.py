@@ -79,12 +79,12 @@ class EmbeddingInfluencerLoss(nn.Module):
         kept = instance_labels >= 0
         followers, influencers = followers[kept], influencers[kept]
         segment, ids = compact_instances(instance_labels[kept] + 1)
-        # Mean square distance to all followers = their variance + square distance to their centre: no pairs are needed.
-        centre = segment_mean(followers, segment, len(ids))
-        own_centre = centre.index_select(0, segment)
-        spread = ((followers - own_centre) ** 2).sum(1)
+        # Mean square distance to all followers = their variance + square distance to their center: no pairs are needed.
+        center = segment_mean(followers, segment, len(ids))
+        own_center = center.index_select(0, segment)
+        spread = ((followers - own_center) ** 2).sum(1)
         variance = segment_mean(spread, segment, len(ids))
-        square = ((influencers - own_centre) ** 2).sum(1) + variance.index_select(0, segment) + _EPSILON
+        square = ((influencers - own_center) ** 2).sum(1) + variance.index_select(0, segment) + _EPSILON
         return _mean(segment_mean((square / self.follower_margin**2).log(), segment, len(ids)).exp())
 
 

@@ -1,4 +1,4 @@
-"""Terms that the criteria share: classes, predicted IoU, semantics and centres of tokens, and the keys of losses."""
+"""Terms that the criteria share: classes, predicted IoU, semantics and centers of tokens, and the keys of losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -138,13 +138,13 @@ def semantic_loss(
 
 
 def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
-    """Distance in metres from each token's vote to the centre of its instance, mean over tokens with an instance.
+    """Distance in meters from each token's vote to the center of its instance, mean over tokens with an instance.
 
     Raises:
         ValueError: no centers or no instance_labels, or votes for another number of tokens.
 
     Source:
-        Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the centre of their object.
+        Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.
     """
     distances = []
     for index, (votes, target) in enumerate(zip(pred_centers, targets, strict=True)):
@@ -158,7 +158,7 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
             raise ValueError(f"{name}: {len(labels)} instance_labels for {len(votes)} tokens of pred_centers")
         inside = (labels > 0).nonzero().squeeze(1)  # once: on a GPU the host waits for it
         centers = target["centers"].to(votes.dtype)[labels[inside] - 1]
-        # The small constant keeps the gradient finite where a vote hits its centre.
+        # The small constant keeps the gradient finite where a vote hits its center.
         distances.append(((votes[inside] - centers).square().sum(1) + 1e-6).sqrt())
     every = torch.cat(distances)
     return LossTerm(every.sum()[None], every.new_full((1,), len(every)))

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
 from pcseg.classes import ClassSet
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.rle import rle_decode, rle_encode
 from pcseg.structures import Instances, mask_rows
 
@@ -59,9 +59,9 @@ def write_predictions(
         if not math.isfinite(score):
             raise ValueError(f"scene {name}: object {row} has score {score}, expected a finite number")
         relative = f"{MASK_FOLDER}/{name}_{row:03d}.{mask_format}"
-        write_whole(Path(folder) / relative, mask_bytes(instances.point_mask(row), mask_format))
+        atomic_write(Path(folder) / relative, mask_bytes(instances.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[label]} {score!r}\n")
-    return write_whole(Path(folder) / f"{name}.txt", "".join(lines))
+    return atomic_write(Path(folder) / f"{name}.txt", "".join(lines))
 
 
 def read_predictions(path: Path, classes: ClassSet, num_points: int) -> Instances:
@@ -136,7 +136,7 @@ def write_ground_truth(
             raise ValueError(f"{path}: {what} {bad} does not fit the format, expected {low}..{high}")
     label_ids = np.append(np.array(classes.ids, np.int64), 0)[semantic]
     values = np.where((label_ids > 0) & (instance > 0), label_ids * 1000 + instance, 0)
-    return write_whole(path, "".join(f"{value}\n" for value in values.tolist()))
+    return atomic_write(path, "".join(f"{value}\n" for value in values.tolist()))
 
 
 def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, "P"], Int32[np.ndarray, "P"]]:

@@ -32,7 +32,7 @@ class SceneObjects:
 def find_objects(
     semantic: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"], counted: Bool[np.ndarray, "C"]
 ) -> SceneObjects:
-    """The objects of a labelled scene: one for each pair of class and instance id, as in ScanNet's files.
+    """The objects of a labeled scene: one for each pair of class and instance id, as in ScanNet's files.
 
     Args:
         semantic: class index of each point; anything outside 0..C-1 is void.

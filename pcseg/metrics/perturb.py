@@ -33,7 +33,7 @@ class Mistakes:
 
 
 def perturbed(scene: Scene, classes: ClassSet, rng: np.random.Generator, mistakes: Mistakes | None = None) -> Instances:
-    """Predictions for a labelled scene; scores tell good ones from bad ones about as well as a model's do.
+    """Predictions for a labeled scene; scores tell good ones from bad ones about as well as a model's do.
 
     Args:
         scene: with labels.

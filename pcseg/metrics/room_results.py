@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pcseg.classes import ClassSet
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_files import npz_bytes
 from pcseg.metrics.matching import SceneMatches
 from pcseg.metrics.outcomes import SceneOutcomes
@@ -43,7 +43,7 @@ def save_room(folder: Path, name: str, scores: Scores) -> Path:
         "min_score": np.array(scores.min_score),
         **_flat("", record),
     }
-    return write_whole(Path(folder) / f"{name}.npz", npz_bytes(arrays))
+    return atomic_write(Path(folder) / f"{name}.npz", npz_bytes(arrays))
 
 
 def read_rooms(folders: Iterable[Path]) -> Scores:

@@ -14,7 +14,7 @@ class SemanticResult:
     Args:
         miou: mean IoU over the classes with ground truth.
         macc: mean over the same classes of the share of their points that is right.
-        oa: share of all labelled points that is right.
+        oa: share of all labeled points that is right.
         per_class: iou and acc of each class.
     """
 
@@ -40,7 +40,7 @@ def semantic_iou(confusion: Int64[np.ndarray, "C C+1"], class_names: Sequence[st
         class_names: name of each class index.
 
     Returns:
-        SemanticResult. Void points were never counted; a labelled point without a predicted class is wrong.
+        SemanticResult. Void points were never counted; a labeled point without a predicted class is wrong.
     """
     num_classes = len(class_names)
     right = np.diagonal(confusion).astype(np.float64)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pcseg.classes import ClassSet
-from pcseg.files import whole_file
+from pcseg.files import atomic_open
 from pcseg.metrics.benchmark_files import MASK_FOLDER, mask_bytes, read_mask
 
 
@@ -39,7 +39,7 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
         OSError: a scene is not in the folder.
     """
     path, folder = Path(path), Path(folder)
-    with whole_file(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with atomic_open(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for scene in sorted(scenes):
             lines = []
             for line in (folder / f"{scene}.txt").read_text().splitlines():

@@ -13,14 +13,14 @@ def _mlp(width: int, num_out: int) -> nn.Sequential:
 
 
 class EmbeddingHeads(nn.Module):
-    """Superpoint features in; two embeddings, influence, class and centre of every superpoint out.
+    """Superpoint features in; two embeddings, influence, class and center of every superpoint out.
 
     Args:
         in_channels: channels of the superpoint features.
         num_classes: C.
         width: hidden channels.
         dimensions: D of the embeddings, at least 3.
-        votes: superpoints predict the centre of their object, and are placed there instead of where they are.
+        votes: superpoints predict the center of their object, and are placed there instead of where they are.
 
     Source: Murnane 2023 (InfluencerNet) for the embeddings, Qi et al. 2019 (VoteNet) for votes.
     """
@@ -47,7 +47,7 @@ class EmbeddingHeads(nn.Module):
 
         Args:
             features: of all superpoints of the batch, room after room.
-            xyz: mean coordinates in metres.
+            xyz: mean coordinates in meters.
             offsets: B + 1 of them: room b owns rows ``offsets[b]:offsets[b + 1]``.
         """
         sizes = offsets.diff().tolist()
@@ -55,7 +55,7 @@ class EmbeddingHeads(nn.Module):
         votes = None if self.vote_head is None else xyz + self.vote_head(memory)
         places = xyz if votes is None else votes.detach()
         x = memory + self.position(places)
-        # Embeddings start as places in metres, where objects already lie apart.
+        # Embeddings start as places in meters, where objects already lie apart.
         start = torch.nn.functional.pad(places, (0, self.dimensions - 3))
         output: EmbeddingOutput = {
             "pred_followers": list((start + self.follower_head(x)).split(sizes)),

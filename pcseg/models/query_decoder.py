@@ -19,7 +19,7 @@ class FourierPosition(nn.Module):
     Args:
         width: channels of the result.
         num_frequencies: random directions.
-        scale: standard deviation of the directions in radians per metre.
+        scale: standard deviation of the directions in radians per meter.
     """
 
     directions: Tensor
@@ -104,7 +104,7 @@ class AnchorHead(nn.Module):
         nn.init.zeros_(self.shift.bias)
 
     def move(self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M 3"]:
-        """Anchors after this layer, in metres."""
+        """Anchors after this layer, in meters."""
         return anchors + self.shift(x)
 
     def distance(
@@ -129,8 +129,8 @@ class QueryDecoder(nn.Module):
         queries: "learned" contents and anchors, or each starts at a "superpoint", with its feature and place.
         mask_activation: "sigmoid" decides every mask alone; "softmax" lets queries and one empty choice (logit 0)
             compete for each superpoint.
-        votes: superpoints predict the centre of their object, and are placed there instead of where they are.
-        feature_distance: metres that a unit of distance between normalized mask features counts for where superpoint
+        votes: superpoints predict the center of their object, and are placed there instead of where they are.
+        feature_distance: meters that a unit of distance between normalized mask features counts for where superpoint
             queries are spread; 0 spreads them by place alone.
         dropout: probability in the layers.
 
@@ -189,7 +189,7 @@ class QueryDecoder(nn.Module):
 
         Args:
             features: of all superpoints of the batch, room after room.
-            xyz: mean coordinates in metres.
+            xyz: mean coordinates in meters.
             offsets: B + 1 of them: room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty.
             num_queries: the most that a room gets, in the place of M; with superpoint queries only.
 

@@ -130,7 +130,7 @@ class SparseUNet(nn.Module):
         """
         if len(voxel_features) != len(voxel_coords):
             raise ValueError(f"voxel_features has {len(voxel_features)} rows, voxel_coords has {len(voxel_coords)}")
-        # Sorted voxels have their neighbours near in memory; it also makes the result independent of the order given.
+        # Sorted voxels have their neighbors near in memory; it also makes the result independent of the order given.
         order = voxel_order(voxel_coords, batch_size)
         if order is None:
             return self._of_sorted(voxel_coords, voxel_features, batch_size)

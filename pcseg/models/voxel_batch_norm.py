@@ -57,7 +57,7 @@ class Exchange:
 
 
 class VoxelBatchNorm(nn.BatchNorm1d):
-    """Batch norm over voxels; a single voxel has no variance, so it is normalised by the running statistics."""
+    """Batch norm over voxels; a single voxel has no variance, so it is normalized by the running statistics."""
 
     recomputing = False  # a checkpointed block runs twice, and must count once in the running statistics
     exchange: Exchange | None = None  # set by `synchronize`
@@ -141,7 +141,7 @@ def statistics_of_all(
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalisation by statistics of all processes; gradients of weight and bias are those of this process' rows."""
+    """Normalization by statistics of all processes; gradients of weight and bias are those of this process' rows."""
 
     @staticmethod
     def forward(

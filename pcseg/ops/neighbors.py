@@ -64,7 +64,7 @@ def voxel_keys(
     Args:
         coords: batch index, x, y, z; not negative.
         batch_size: rooms in the batch.
-        margin: free cells kept around the voxels, so that a neighbour up to this far never wraps into another row.
+        margin: free cells kept around the voxels, so that a neighbor up to this far never wraps into another row.
 
     Returns:
         The keys, and the steps of the key along x, y and z.

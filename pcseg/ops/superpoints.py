@@ -8,7 +8,7 @@ from pcseg.kernels import regions
 from pcseg.kernels import superpoints as kernels
 from pcseg.ops.voxelize import voxel_mean, voxelize
 
-# Edge of the cells in which neighbours are looked for, in voxels: twelve of them lie that near on most surfaces.
+# Edge of the cells in which neighbors are looked for, in voxels: twelve of them lie that near on most surfaces.
 CELL = 5
 
 
@@ -25,24 +25,24 @@ def over_segment(
     block_size: float | None = 0.5,
     max_superpoints: int | None = 2000,
 ) -> Int32[np.ndarray, "P"]:
-    """Superpoints of a point cloud: graph-based merging where normals and colours agree and no step lies between.
+    """Superpoints of a point cloud: graph-based merging where normals and colors agree and no step lies between.
 
-    The cloud is thinned to one point per voxel, the mean; each is joined to its nearest neighbours by edges of weight
-    (1 - |cosine between normals|) + color_weight * |difference of colours| + offset_weight * step, colours in 0..1, the
+    The cloud is thinned to one point per voxel, the mean; each is joined to its nearest neighbors by edges of weight
+    (1 - |cosine between normals|) + color_weight * |difference of colors| + offset_weight * step, colors in 0..1, the
     step being how many voxels one end lies off the plane of the other. Graph-based merging gives more pieces than are
-    wanted. Of these neighbours are merged, always the pair that are most alike and smallest: in one plane, of one
-    colour, with no heavy edges between them. What single points cannot tell under noise, the means of pieces can.
+    wanted. Of these neighbors are merged, always the pair that are most alike and smallest: in one plane, of one
+    color, with no heavy edges between them. What single points cannot tell under noise, the means of pieces can.
 
     Args:
-        xyz: coordinates in metres.
-        rgb: colours, or None where the scan has none.
-        voxel_size: edge of a voxel in metres.
+        xyz: coordinates in meters.
+        rgb: colors, or None where the scan has none.
+        voxel_size: edge of a voxel in meters.
         threshold: k of the merging criterion; a larger one gives larger superpoints.
-        color_weight: what a difference of colour counts against one of normals.
+        color_weight: what a difference of color counts against one of normals.
         offset_weight: what a step of one voxel counts.
-        min_points: a smaller superpoint is merged with a neighbour; counted in voxels.
-        num_neighbors: neighbours of which the normal is taken; two thirds of them become edges.
-        block_size: pieces do not cross the blocks of a grid of this size in metres, unless they are too small alone.
+        min_points: a smaller superpoint is merged with a neighbor; counted in voxels.
+        num_neighbors: neighbors of which the normal is taken; two thirds of them become edges.
+        block_size: pieces do not cross the blocks of a grid of this size in meters, unless they are too small alone.
             It bounds what is lost where a board is flush with its wall; None sets no bound.
         max_superpoints: pieces are merged until so many are left, or fewer where they are much alike. A scan that fills
             more blocks than that, of a whole floor say, may have one for each block. None sets no bound.
@@ -99,8 +99,8 @@ def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2
     """Coarse voxels as superpoints, for scans where nothing better is to be had.
 
     Args:
-        xyz: coordinates in metres.
-        voxel_size: edge of a voxel in metres.
+        xyz: coordinates in meters.
+        voxel_size: edge of a voxel in meters.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point.
@@ -121,10 +121,10 @@ def over_segment_mesh(
     """Superpoints of a mesh, the same partition as ScanNet's own program gives.
 
     Args:
-        xyz: vertices in metres.
+        xyz: vertices in meters.
         faces: triangles, as indices of vertices; faces without area are left out.
         threshold: k of the merging criterion (ScanNet: 0.01).
-        min_points: smallest segment in vertices, where there is a neighbour to merge with (ScanNet: 20).
+        min_points: smallest segment in vertices, where there is a neighbor to merge with (ScanNet: 20).
 
     Returns:
         Superpoint of each vertex, 0..S-1 without gaps; a vertex without a face is a superpoint of its own.
@@ -183,7 +183,7 @@ def _check_bounds(num_neighbors: int, block_size: float | None, max_superpoints:
     if num_neighbors < 4:
         raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
     if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
-        raise ValueError(f"block_size must be a positive length in metres or None, got {block_size}")
+        raise ValueError(f"block_size must be a positive length in meters or None, got {block_size}")
     if max_superpoints is not None and max_superpoints < 1:
         raise ValueError(f"max_superpoints must be at least 1 or None, got {max_superpoints}")
 

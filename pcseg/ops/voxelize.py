@@ -19,7 +19,7 @@ class VoxelGrid:
         coords: cell of each voxel, >= 0, no row twice.
         point_to_voxel: row of coords of each point.
         counts: points in each voxel, >= 1.
-        origin: corner of cell (0, 0, 0) in metres.
+        origin: corner of cell (0, 0, 0) in meters.
     """
 
     coords: Int32[np.ndarray, "V 3"]
@@ -37,8 +37,8 @@ def voxelize(
     """Assigns each point to the cell floor((xyz - origin) / voxel_size), computed in float64.
 
     Args:
-        xyz: coordinates in metres.
-        voxel_size: edge of a cell in metres.
+        xyz: coordinates in meters.
+        voxel_size: edge of a cell in meters.
         origin: corner of cell (0, 0, 0), at or below every point; None takes the smallest coordinates.
 
     Returns:
@@ -49,7 +49,7 @@ def voxelize(
             room of more cells than can be numbered (2^31 along one axis, 2^63 in all).
     """
     if not (np.isfinite(voxel_size) and voxel_size > 0):
-        raise ValueError(f"voxel_size must be a positive length in metres, got {voxel_size}")
+        raise ValueError(f"voxel_size must be a positive length in meters, got {voxel_size}")
     if len(xyz) == 0:
         start = np.zeros(3, np.float32) if origin is None else origin
         return VoxelGrid(np.zeros((0, 3), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32), start)
@@ -64,7 +64,7 @@ def voxelize(
     if extent.max() > 2**31 - 1 or np.prod(extent) >= 2**63:
         raise ValueError(
             f"a room of {high - low} m has too many cells of {voxel_size} m to number; "
-            "remove far outliers, take larger voxels, or check the unit of the coordinates (metres)"
+            "remove far outliers, take larger voxels, or check the unit of the coordinates (meters)"
         )
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
     assign = kernels.block_voxels if few else kernels.hash_voxels
@@ -76,7 +76,7 @@ def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np
     """Mean of the point values of each voxel.
 
     Args:
-        values: one row per point, of any real dtype (colours may stay uint8).
+        values: one row per point, of any real dtype (colors may stay uint8).
         grid: the voxels of the same points.
 
     Returns:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.synthetic.meshes import make_mesh_room
 from pcseg.synthetic.rooms import check_arguments, make_room, room_name
 from pcseg.synthetic.s3dis_writer import s3dis_folder, write_s3dis
@@ -67,7 +67,7 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no synthetic rooms; name a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(marker, json.dumps(settings))
+    atomic_write(marker, json.dumps(settings))
 
 
 def _run(write_one: Callable[..., str], jobs: list[tuple], num_workers: int) -> Iterator[str]:

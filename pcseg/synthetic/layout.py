@@ -10,7 +10,7 @@ from pcseg.synthetic.furniture import Item
 
 @dataclass(frozen=True)
 class Rect:
-    """A turned rectangle on the floor with a range of heights: centre, half lengths, yaw in radians, metres."""
+    """A turned rectangle on the floor with a range of heights: center, half lengths, yaw in radians, meters."""
 
     x: float
     y: float
@@ -52,7 +52,7 @@ class Wall:
     Args:
         start: x, y of its first corner.
         direction: unit vector along it.
-        length: metres.
+        length: meters.
         holes: what is cut out of it: (s0, s1, z0, z1), along the wall and up.
         used: what hangs on it or stands in it, holes included.
     """
@@ -96,9 +96,9 @@ class Plan:
     """Outline of a room, from (0, 0) to (width, depth), perhaps with one corner missing (an L), and what is taken.
 
     Args:
-        width: along x, metres.
-        depth: along y, metres.
-        height: of the ceiling, metres.
+        width: along x, meters.
+        depth: along y, meters.
+        height: of the ceiling, meters.
         notch: width and depth of the missing corner, which is the one at (width, depth); None for a rectangle.
     """
 
@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def area(self) -> float:
-        """Floor area in square metres."""
+        """Floor area in square meters."""
         missing = 0.0 if self.notch is None else self.notch[0] * self.notch[1]
         return self.width * self.depth - missing
 
@@ -151,8 +151,8 @@ def find_along_wall(
         rng: random numbers.
         item: what is to be placed.
         walls: the walls to try, in random order.
-        gap: free space between wall and item, metres.
-        front: free space that the item needs before it, metres.
+        gap: free space between wall and item, meters.
+        front: free space that the item needs before it, meters.
 
     Returns:
         Wall, x, y, yaw; None where no place was found.

@@ -27,7 +27,7 @@ from pcseg.synthetic.scanner import (
 from pcseg.synthetic.scannet_classes import CATEGORIES
 from pcseg.synthetic.shapes import Patches
 
-# Segments are cut at this length, metres, and get at least this many vertices, as ScanNet's over-segmentation does.
+# Segments are cut at this length, meters, and get at least this many vertices, as ScanNet's over-segmentation does.
 TILE = 1.2
 MIN_SEGMENT_VERTICES = 20
 
@@ -54,7 +54,7 @@ def make_mesh_room(
         min_instance_points: instances of which fewer vertices were seen are left out.
 
     Returns:
-        Scene with colours, faces, classes of `pcseg.classes.SCANNET20` (-1 for others), instances 1..K and segments (as
+        Scene with colors, faces, classes of `pcseg.classes.SCANNET20` (-1 for others), instances 1..K and segments (as
         superpoints); and the raw category of each instance.
 
     Raises:

@@ -37,7 +37,7 @@ def make_room(seed: int, index: int = 0, *, num_points: int = 60_000, min_instan
         min_instance_points: instances of which fewer points were seen are left out.
 
     Returns:
-        Scene with colours, classes of `pcseg.classes.S3DIS` and instances 1..K, sorted by instance.
+        Scene with colors, classes of `pcseg.classes.S3DIS` and instances 1..K, sorted by instance.
 
     Raises:
         ValueError: a number that is out of range.

@@ -26,14 +26,14 @@ def write_s3dis(scene: Scene, folder: Path | str) -> Path:
     """Writes a room as S3DIS is released: one text file of all points, and one per instance.
 
     Args:
-        scene: a room named `Area_N_kind_i` with colours, S3DIS classes and instances; every point has an instance.
+        scene: a room named `Area_N_kind_i` with colors, S3DIS classes and instances; every point has an instance.
         folder: where `Area_N` is put.
 
     Returns:
         The folder of the room, `Area_N/kind_i`.
 
     Raises:
-        ValueError: the scene lacks colours or labels, its name or labels are not of this kind, or the room is there.
+        ValueError: the scene lacks colors or labels, its name or labels are not of this kind, or the room is there.
     """
     if scene.rgb is None or scene.semantic is None or scene.instance is None:
         raise ValueError(f"scene {scene.name} must have rgb, semantic and instance to be written as S3DIS")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.structures import Scene
 from pcseg.synthetic.folders import fresh_folder
 from pcseg.synthetic.scannet_classes import label_table
@@ -22,7 +22,7 @@ def write_scannet(
     """Writes a mesh room as ScanNet is released: mesh, segments, aggregation and axis alignment.
 
     Args:
-        scene: a mesh with colours, segments (as superpoints) and instances 1..K, in the aligned frame.
+        scene: a mesh with colors, segments (as superpoints) and instances 1..K, in the aligned frame.
         folder: where `scans/<name>` is put.
         categories: raw category of each instance.
         alignment: takes the frame of the written mesh to that of the scene; None where they are the same.
@@ -89,8 +89,8 @@ def write_scannet_lists(folder: Path | str, num_rooms: int) -> None:
     folder = Path(folder)
     (folder / "splits").mkdir(exist_ok=True)
     names = [f"scene{index:04d}_00" for index in range(num_rooms)]
-    write_whole(folder / "scannetv2-labels.combined.tsv", label_table())
+    atomic_write(folder / "scannetv2-labels.combined.tsv", label_table())
     for split, chosen in (("train", 0), ("val", 1)):
         rows = [name for index, name in enumerate(names) if (index % 5 == 4) == bool(chosen)]
         text = "".join(f"{name}\n" for name in rows)
-        write_whole(folder / "splits" / f"scannetv2_{split}.txt", text)
+        atomic_write(folder / "splits" / f"scannetv2_{split}.txt", text)

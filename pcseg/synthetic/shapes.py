@@ -24,10 +24,10 @@ class Patches:
 
     Args:
         kind: QUAD, TUBE or ELLIPSOID of `kernels`.
-        frame: origin and three vectors of each patch, metres.
+        frame: origin and three vectors of each patch, meters.
         extra: numbers that do not rotate: bulge and bend of a quad; taper, start and part of the circle of a tube;
             lowest and highest height (-1..1) of an ellipsoid.
-        rgb: base colour, 0..255.
+        rgb: base color, 0..255.
         texture: one of the textures above.
         two_sided: True for sheets that are seen from both sides.
     """
@@ -50,7 +50,7 @@ class Patches:
         return Patches(self.kind, frame, self.extra, self.rgb, self.texture, self.two_sided)
 
     def sizes(self) -> Float64[np.ndarray, "n 2"]:
-        """Length of each patch along u and v in metres (the longest, where it varies)."""
+        """Length of each patch along u and v in meters (the longest, where it varies)."""
         length = np.linalg.norm(self.frame, axis=2)
         size = np.stack([length[:, 1], length[:, 2]], axis=1)
         opposite = np.linalg.norm(self.frame[:, 1:3] + self.frame[:, 3:], axis=2)
@@ -66,7 +66,7 @@ class Patches:
         return size
 
     def areas(self) -> Float64[np.ndarray, "n"]:
-        """Area of each patch in square metres (of ellipsoids and of bent quads nearly)."""
+        """Area of each patch in square meters (of ellipsoids and of bent quads nearly)."""
         area = self.sizes().prod(axis=1)
         quad = self.kind == QUAD
         middle = self.frame[:, 1:3] + self.frame[:, 3:] / 2
@@ -102,7 +102,7 @@ class Shape:
         bulge: float = 0.0,
         texture: int = PLAIN,
     ) -> "Shape":
-        """A box; `tilt` leans its upper end backwards (-y), `yaw` then turns it, `bulge` (metres) makes a cushion."""
+        """A box; `tilt` leans its upper end backwards (-y), `yaw` then turns it, `bulge` (meters) makes a cushion."""
         self._boxes.append((*center, *size, tilt, yaw, *rgb, bulge, texture))
         return self
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import pcseg
-from pcseg.files import whole_file
+from pcseg.files import atomic_open
 
 FORMAT = 2  # 1, of pcseg 0.1, had a hash of the weights only
 
@@ -42,7 +42,7 @@ def save_checkpoint(
     }
     content["digest"] = digest(content)
     try:
-        with whole_file(path, sync=True) as file:
+        with atomic_open(path, sync=True) as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
         # Where the disk refuses, torch complains of its own archive; what the disk said stands behind that.
@@ -82,7 +82,7 @@ def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
     return content["ema"]["weights"] if "ema" in content else content["model"]
 
 
-def take_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
+def load_matching_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
     """Start a model from the weights of another, which may have other classes or inputs.
 
     Returns:

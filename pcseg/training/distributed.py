@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """This process among all of a job.
 
     Args:
@@ -30,7 +30,7 @@ class Processes:
         """Whether this process prints and writes."""
         return self.rank == 0
 
-    def share(self, num: int) -> range:
+    def shard(self, num: int) -> range:
         """Which of `num` things this process does; every thing is done by exactly one process."""
         return range(self.rank, num, self.world)
 
@@ -67,20 +67,20 @@ class Processes:
             dist.destroy_process_group()
 
 
-ALONE = Processes()
+SINGLE_PROCESS = DistributedContext()
 
 
-def join_processes() -> Processes:
+def join_processes() -> DistributedContext:
     """Joins the job that torchrun started; alone where it did not.
 
     nccl carries what is on GPUs, gloo what is on the CPU: results of evaluation always are.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return Processes()
+        return DistributedContext()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=_store_of_torchrun(), rank=int(os.environ["RANK"]), world_size=world)
-    return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+    return DistributedContext(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _store_of_torchrun() -> dist.Store | None:

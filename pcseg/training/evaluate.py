@@ -1,4 +1,4 @@
-"""Score a model on labelled rooms, one room in memory at a time."""
+"""Score a model on labeled rooms, one room in memory at a time."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from pcseg.inference.panoptic import panoptic_prediction
 from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.structures import Instances, Scene
-from pcseg.training.distributed import Processes
+from pcseg.training.distributed import DistributedContext
 from pcseg.viz.render import room_picture
 
 __all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_and_draw", "score_rooms"]
@@ -26,7 +26,7 @@ class ScoredRooms:
     """Rooms that were predicted.
 
     Args:
-        scores: the labelled ones.
+        scores: the labeled ones.
         num_points: points of every room that was predicted, by name.
     """
 
@@ -34,11 +34,11 @@ class ScoredRooms:
     num_points: dict[str, int] = field(default_factory=dict)
 
     @property
-    def unlabelled(self) -> list[str]:
+    def unlabeled(self) -> list[str]:
         """Rooms that were predicted and could not be scored."""
         return sorted(set(self.num_points) - set(self.scores.names))
 
-    def gather(self, processes: Processes) -> "ScoredRooms":
+    def gather(self, processes: DistributedContext) -> "ScoredRooms":
         """The rooms of all processes together; numbers are those that one process alone would get.
 
         Raises:
@@ -57,7 +57,7 @@ def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | 
 
     Args:
         segmenter: the model.
-        rooms: labelled scenes with superpoints.
+        rooms: labeled scenes with superpoints.
         on_room: called with each scene, its objects and the class of its points, to save or draw them.
 
     Raises:
@@ -71,7 +71,7 @@ def score_rooms(
     rooms: Iterable[Scene],
     *,
     on_room: OnRoom | None = None,
-    allow_unlabelled: bool = False,
+    allow_unlabeled: bool = False,
     show_progress: bool = True,
 ) -> ScoredRooms:
     """Predict every room and keep what the measures need of it.
@@ -80,7 +80,7 @@ def score_rooms(
         segmenter: the model.
         rooms: scenes with superpoints.
         on_room: called with each scene, its objects and the class of its points, after it was scored.
-        allow_unlabelled: rooms without labels are predicted and not scored; otherwise they are refused.
+        allow_unlabeled: rooms without labels are predicted and not scored; otherwise they are refused.
         show_progress: draws a bar on stderr.
 
     Returns:
@@ -91,8 +91,8 @@ def score_rooms(
     """
     done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.min_points))
     for scene in tqdm(rooms, desc="evaluate", unit="room", disable=not show_progress):
-        labelled = scene.semantic is not None and scene.instance is not None
-        if not labelled and not allow_unlabelled:
+        labeled = scene.semantic is not None and scene.instance is not None
+        if not labeled and not allow_unlabeled:
             raise ValueError(f"scene {scene.name} has no labels to compare with")
         instances, semantic, scene = segmenter.predict_all(scene)
         if scene.semantic is not None and scene.instance is not None:
@@ -106,13 +106,13 @@ def score_rooms(
 
 
 def score_and_draw(
-    segmenter: Segmenter, rooms: RoomDataset, drawn: Collection[str], processes: Processes
+    segmenter: Segmenter, rooms: RoomDataset, drawn: Collection[str], processes: DistributedContext
 ) -> tuple[Scores, dict[str, Image.Image]]:
     """Score the rooms in all processes together, and draw some of them.
 
     Args:
         segmenter: the model.
-        rooms: labelled.
+        rooms: labeled.
         drawn: names of those to draw.
         processes: that share the rooms.
 
@@ -125,7 +125,7 @@ def score_and_draw(
         if scene.name in drawn:
             pictures[scene.name] = room_picture(scene, instances, semantic, segmenter.classes, width=480, height=360)
 
-    scenes = (rooms.scene(i) for i in processes.share(len(rooms)))
+    scenes = (rooms.scene(i) for i in processes.shard(len(rooms)))
     done = score_rooms(segmenter, scenes, on_room=draw, show_progress=processes.is_first)
     for part in processes.gather(pictures):
         pictures |= part

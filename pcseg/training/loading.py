@@ -36,7 +36,7 @@ def load_batches(rooms: RoomDataset, sampler: Sampler, num_workers: int) -> Iter
 
 
 @contextmanager
-def told_when_a_loader_dies() -> Iterator[None]:
+def reraise_worker_errors() -> Iterator[None]:
     """Turns torch's error about a loader process, which may come in the middle of any work, into one sentence.
 
     Raises:

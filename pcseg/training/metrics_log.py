@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 def keep_records(path: Path, last_step: int) -> None:
     """Drop the records of later steps, which are about to be done again, and a torn last line."""
     if path.exists():
-        write_whole(path, "".join(line for record, line in _parse(path) if record["step"] <= last_step))
+        atomic_write(path, "".join(line for record, line in _parse(path) if record["step"] <= last_step))
 
 
 def _parse(path: Path) -> list[tuple[dict[str, Any], str]]:

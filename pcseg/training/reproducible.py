@@ -16,7 +16,7 @@ import torch
 
 import pcseg
 from pcseg.data.store import read_manifest
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -161,4 +161,4 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write versions.json or data.json."""
-    write_whole(path, json.dumps(record, indent=1) + "\n")
+    atomic_write(path, json.dumps(record, indent=1) + "\n")

@@ -13,7 +13,7 @@ from pcseg.data.dataset import split
 from pcseg.losses.criterion import Criterion
 from pcseg.models.voxel_batch_norm import synchronize
 from pcseg.structures import SceneBatch, Targets
-from pcseg.training.distributed import ALONE, Processes
+from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 
 Precision = Literal["float32", "bf16", "fp16"]
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,7 +69,7 @@ class Stepper:
         clip_norm: float = 0.0,
         deep_supervision: bool = True,
         precision: Precision = "float32",
-        processes: Processes = ALONE,
+        processes: DistributedContext = SINGLE_PROCESS,
     ) -> None:
         self.model, self.criterion, self.optimizer, self.processes = model, criterion, optimizer, processes
         self.clip_norm, self.deep_supervision, self.precision = clip_norm, deep_supervision, precision
@@ -260,7 +260,7 @@ def _num_rooms(share: SceneBatch | None) -> int:
 
 
 def _single_voxel(batch: SceneBatch) -> SceneBatch:
-    """A room of one voxel and one superpoint, not labelled, that costs no memory."""
+    """A room of one voxel and one superpoint, not labeled, that costs no memory."""
     targets = None
     if batch.targets is not None:
         first = batch.targets[0]

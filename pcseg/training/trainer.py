@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcseg.files import whole_file
+from pcseg.files import atomic_open
 from pcseg.structures import SceneBatch
-from pcseg.training.average import WeightAverage
 from pcseg.training.stepper import Outcome, Stepper
+from pcseg.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def _account(
 
 def save_batch(path: Path, parts: Sequence[SceneBatch]) -> None:
     """Write batches for study; ``SceneBatch(**torch.load(path)[i])`` is one of them again."""
-    with whole_file(path) as file:
+    with atomic_open(path) as file:
         torch.save([asdict(part) for part in parts], file)
 
 

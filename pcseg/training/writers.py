@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 
 
 class TensorBoardWriter:
@@ -69,7 +69,7 @@ class WandbWriter:
                 f"train.wandb={project}: Weights & Biases does not start: {error} Without it set WANDB_MODE=offline, "
                 "and send the run later with wandb sync"
             ) from None
-        write_whole(known, f"{self._run.id}\n")
+        atomic_write(known, f"{self._run.id}\n")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers of a step."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-# After Okabe and Ito (2008), whose colours are told apart by all eyes.
+# After Okabe and Ito (2008), whose colors are told apart by all eyes.
 LINE_COLORS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (32, 36, 44))
 INK, RULE, PAPER = (32, 36, 44), (226, 228, 232), (255, 255, 255)
 SCALE = 2  # drawn this much larger and then made smaller, which smooths the edges
@@ -51,7 +51,7 @@ class Axis:
 
 
 def line_color(index: int) -> tuple[int, int, int]:
-    """Colour of the first, second, ... thing; after seven they come again."""
+    """Color of the first, second, ... thing; after seven they come again."""
     return LINE_COLORS[index % len(LINE_COLORS)]
 
 

@@ -1,4 +1,4 @@
-"""What the window shows of one room, without the window: its layers, what is hidden, colours, texts."""
+"""What the window shows of one room, without the window: its layers, what is hidden, colors, texts."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ DIGITS = {
     "superpoint": "5",
     "errors": "6",
 }
-_DIM, _DIM_SHARE = 228.0, 0.8  # what is not chosen fades to this grey
+_DIM, _DIM_SHARE = 228.0, 0.8  # what is not chosen fades to this gray
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Frame:
     Args:
         scene: the room.
         view: where to look from first, and where the ceiling is cut.
-        spacing: distance between neighbouring points, metres.
+        spacing: distance between neighboring points, meters.
         light: brightness of each point from the slope of its surface.
-        input: colour of each point in the first layer.
+        input: color of each point in the first layer.
         layers: the others, by key.
     """
 
@@ -91,7 +91,7 @@ class Frame:
         return keys[(keys.index(current) + 1) % len(keys)] if current in keys else keys[0]
 
     def first_key(self, wanted: str) -> str:
-        """The wanted layer where the room has it, else its objects, else its colours."""
+        """The wanted layer where the room has it, else its objects, else its colors."""
         return next(key for key in (wanted, "prediction", "truth", "input") if key in self.keys)
 
     def shown(self, cut: bool) -> Bool[np.ndarray, "P"]:
@@ -99,11 +99,11 @@ class Frame:
         return ~self.view.hidden(self.scene.xyz) if cut else np.ones(len(self.scene), np.bool_)
 
     def object_layer(self, key: str) -> Layer | None:
-        """The layer whose entries a click chooses: the shown one, or the objects where colours are shown."""
+        """The layer whose entries a click chooses: the shown one, or the objects where colors are shown."""
         return self.layers.get(key) or self.layers.get("prediction") or self.layers.get("truth")
 
     def colors(self, key: str, chosen: int | None = None) -> UInt8[np.ndarray, "P 3"]:
-        """Lit colour of each point.
+        """Lit color of each point.
 
         Args:
             key: the layer.

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8, UInt16, UInt32
 
 from pcseg.classes import ClassSet
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.structures import Instances, Scene
-from pcseg.viz.colours import class_colors
+from pcseg.viz.colors import class_colors
 from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, check_parts, input_colors, scene_layers, with_all_objects
 from pcseg.viz.raster import CEILING_CUT, room_view
 from pcseg.viz.splats import Splats
@@ -59,7 +59,7 @@ def write_page(
     page = page_text(
         scene, instances, semantic, classes, title=title, threshold=threshold, max_points=max_points, layers=layers
     )
-    write_whole(path, page)
+    atomic_write(path, page)
 
 
 def page_text(
@@ -81,7 +81,7 @@ def page_text(
     xyz = np.ascontiguousarray(scene.xyz[keep])
     low = xyz.min(axis=0).astype(np.float64)
     quantised, step = _quantise(xyz, low)
-    order = np.argsort(_morton(quantised), kind="stable")  # neighbours together pack well
+    order = np.argsort(_morton(quantised), kind="stable")  # neighbors together pack well
     splats = Splats.of_points(xyz)
     parts = [_packed_positions(quantised[order])]
     parts.append(_differences(input_colors(scene)[keep][order]))
@@ -170,21 +170,21 @@ def _describe(layer: Layer, width: int, threshold: float | None, classes: ClassS
 
 
 def _safe_colors(layer: Layer, classes: ClassSet) -> UInt8[np.ndarray, "R 3"]:
-    """Colours of a layer of classes that all eyes tell apart."""
+    """Colors of a layer of classes that all eyes tell apart."""
     table = class_colors(np.array([name in classes.stuff for name in classes.names], np.bool_))
     numbers = np.array([entry.number for entry in layer.entries])
     return np.where(numbers[:, None] < 0, layer.colors, table[np.maximum(numbers, 0)])
 
 
 def _quantise(xyz: np.ndarray, low: np.ndarray) -> tuple[UInt16[np.ndarray, "P 3"], float]:
-    """Whole steps above the lowest corner; a step is a millimetre, less for small things and more beyond 65 m."""
+    """Whole steps above the lowest corner; a step is a millimeter, less for small things and more beyond 65 m."""
     extent = float((xyz.max(axis=0) - low).max())
     step = max(min(extent / 8192, 0.001), extent / 65535) or 0.001
     return np.round((xyz - low) / step).astype(np.uint16), step
 
 
 def _morton(cells: UInt16[np.ndarray, "P 3"]) -> np.ndarray:
-    """Position along a curve through all cells that keeps neighbours together: bits of x, y, z in turn."""
+    """Position along a curve through all cells that keeps neighbors together: bits of x, y, z in turn."""
     code = np.zeros(len(cells), np.uint64)
     for axis in range(3):
         bits = cells[:, axis].astype(np.uint64)

@@ -1,4 +1,4 @@
-"""What can be shown of a room: layers of ids, each with a colour and a text; PNG, page and window share them."""
+"""What can be shown of a room: layers of ids, each with a color and a text; PNG, page and window share them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from jaxtyping import Int32, Int64, UInt8
 from pcseg.classes import ClassSet
 from pcseg.kernels.layers import boxes
 from pcseg.structures import Instances, Scene
-from pcseg.viz.colours import NO_OBJECT, height_colors, instance_colors, superpoint_colors
-from pcseg.viz.mistakes import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, object_errors
-from pcseg.viz.shown_objects import ShownObjects, compact_ids
+from pcseg.viz.colors import NO_OBJECT, height_colors, instance_colors, superpoint_colors
+from pcseg.viz.errors import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, object_errors
+from pcseg.viz.matched_objects import MatchedObjects, compact_ids
 
 UNNAMED = "object"  # has no class of the set
 OBJECT_LAYERS = ("truth", "prediction")
@@ -51,7 +51,7 @@ class Layer:
         key: truth, prediction, semantic_truth, semantic_prediction, superpoint or errors.
         title: how pictures and buttons call it.
         ids: row of `entries` for each point; row 0 is "nothing" everywhere.
-        colors: one colour per row.
+        colors: one color per row.
         entries: one text per row.
     """
 
@@ -62,7 +62,7 @@ class Layer:
     entries: tuple[Entry, ...]
 
     def point_colors(self) -> UInt8[np.ndarray, "P 3"]:
-        """The colour of each point."""
+        """The color of each point."""
         return self.colors[self.ids]
 
     def point_numbers(self) -> Int32[np.ndarray, "P"]:
@@ -77,7 +77,7 @@ def entry_name(key: str, entry: Entry) -> str:
 
 
 def input_colors(scene: Scene) -> UInt8[np.ndarray, "P 3"]:
-    """The colours of the scan, or colours by height where it has none."""
+    """The colors of the scan, or colors by height where it has none."""
     return scene.rgb if scene.rgb is not None else height_colors(scene.xyz)
 
 
@@ -120,14 +120,14 @@ def scene_layers(
 ) -> list[Layer]:
     """Every layer that the scene and its predictions have.
 
-    A predicted object has the colour of the true object it matches (see `match_ids`); other predictions get colours of
+    A predicted object has the color of the true object it matches (see `match_ids`); other predictions get colors of
     their own.
 
     Args:
         scene: the room; truth is shown where it has labels.
         instances: predicted objects; where masks meet, the higher score is shown.
         semantic: predicted class of each point, -1 for none.
-        classes: names and colours; needed where there are labels.
+        classes: names and colors; needed where there are labels.
         threshold: predictions that score less are left out.
 
     Returns:
@@ -137,7 +137,7 @@ def scene_layers(
         ValueError: no points, or labels that do not fit.
     """
     check_parts(scene, instances, semantic, classes)
-    objects = ShownObjects.of(scene, instances, threshold)
+    objects = MatchedObjects.of(scene, instances, threshold)
     layers = _object_layers(objects, scene, instances, classes)
     if scene.semantic is not None and classes is not None:
         layers.append(_semantic_layer("semantic_truth", "Classes: truth", scene.semantic, classes))
@@ -166,20 +166,20 @@ def with_all_objects(
         layers: as `scene_layers` gives them for the same room.
         scene: the room.
         instances: predicted objects.
-        classes: names and colours.
+        classes: names and colors.
 
     Returns:
         As many layers, those that need not change are the same.
     """
     if instances is None:
         return list(layers)
-    objects = ShownObjects.of(scene, instances, 0.0)
+    objects = MatchedObjects.of(scene, instances, 0.0)
     by_key = {layer.key: layer for layer in _object_layers(objects, scene, instances, classes)}
     return [by_key.get(layer.key, layer) for layer in layers]
 
 
 def _object_layers(
-    objects: ShownObjects, scene: Scene, instances: Instances | None, classes: ClassSet | None
+    objects: MatchedObjects, scene: Scene, instances: Instances | None, classes: ClassSet | None
 ) -> list[Layer]:
     """The layer of truth and that of predictions, those of them that there are."""
     layers = []
@@ -213,7 +213,7 @@ def _object_colors(
     classes: ClassSet | None,
     given: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Colours of objects, row 0 for none; `given`: colours and ids of the truth, and the pairs (true, predicted)."""
+    """Colors of objects, row 0 for none; `given`: colors and ids of the truth, and the pairs (true, predicted)."""
     count = len(labels)
     # Surfaces are pale, and so is what has no class in a room whose objects have one.
     muted = (labels < 0) & (labels.max() >= 0)
@@ -260,7 +260,7 @@ def _semantic_layer(key: str, title: str, semantic: np.ndarray, classes: ClassSe
     present, ids = compact_ids(semantic + 1)
     table = np.vstack([np.array([NO_OBJECT], np.uint8), classes.color_table()])
     sizes = np.bincount(ids, minlength=len(present))
-    names = ("not labelled", *classes.names)
+    names = ("not labeled", *classes.names)
     entries = tuple(Entry(int(k) - 1, names[k], int(n)) for k, n in zip(present, sizes))
     return Layer(key, title, ids, table[present], entries)
 

@@ -20,7 +20,7 @@ def pick_point(
     """The point under a pixel: of the frontmost surface within reach, the point that is closest to the pixel.
 
     Args:
-        xyz: coordinates, metres.
+        xyz: coordinates, meters.
         shown: False for points that cannot be picked.
         matrix: projection times view, as OpenGL has them: room to clip coordinates.
         pixel: x to the right and y down from the upper left corner.

@@ -11,12 +11,12 @@ from pcseg.viz.splats import Splats
 from pcseg.viz.view import View
 
 BACKGROUND = (250, 250, 251)
-CEILING_CUT = 0.3  # metres under the top of the room
+CEILING_CUT = 0.3  # meters under the top of the room
 
 
 @dataclass(frozen=True)
 class Raster:
-    """Which point each pixel shows and how bright it is; one raster serves any number of colourings.
+    """Which point each pixel shows and how bright it is; one raster serves any number of colorings.
 
     Args:
         index: point of each pixel, -1 for none; supersampled.
@@ -34,7 +34,7 @@ class Raster:
     def paint(
         self, colors: UInt8[np.ndarray, "P 3"], background: tuple[int, int, int] = BACKGROUND
     ) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture for one colouring of the points."""
+        """The picture for one coloring of the points."""
         return paint(
             self.index, self.shade, np.ascontiguousarray(colors), np.array(background, np.uint8), self.supersampling
         )
@@ -53,7 +53,7 @@ def room_view(
     """Looks into a room from a corner above, with the ceiling cut off.
 
     Args:
-        xyz: coordinates, metres, z up.
+        xyz: coordinates, meters, z up.
         width: of the picture, pixels.
         height: of the picture, pixels.
         azimuth: where the camera stands; None tries eight directions and takes the one that shows most of the room.
@@ -100,7 +100,7 @@ def rasterize(
     """Finds the point of each pixel and lights the surface they form.
 
     Args:
-        xyz: coordinates, metres.
+        xyz: coordinates, meters.
         width: of the picture, pixels.
         height: of the picture, pixels.
         view: the camera.
@@ -112,7 +112,7 @@ def rasterize(
         The raster.
 
     Source:
-        Eye-dome lighting: Boucheny 2009, "Visualisation scientifique de grands volumes de données", chapter 4.
+        Eye-dome lighting: Boucheny 2009, "Visualization scientifique de grands volumes de données", chapter 4.
     """
     if width < 1 or height < 1:
         raise ValueError(f"a picture needs at least one pixel, got {width} x {height}")
@@ -129,7 +129,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _shade(depth: np.ndarray, radius: float, view: View) -> np.ndarray:
-    """Brightness of each pixel from the depth; `radius`: of most points, metres."""
+    """Brightness of each pixel from the depth; `radius`: of most points, meters."""
     height, width = depth.shape
     seen = np.isfinite(depth)
     if not seen.any():
@@ -181,7 +181,7 @@ def render_points(
     """A picture of points.
 
     Args:
-        xyz: coordinates, metres.
+        xyz: coordinates, meters.
         colors: 0..255, as many as points.
         width: pixels.
         height: pixels.
@@ -189,16 +189,16 @@ def render_points(
         splats: spacing and normals of the points, where they are known already.
         point_size: 1 is what closes the surfaces.
         supersampling: 2 draws twice as wide and high and averages.
-        background: colour of pixels without a point.
+        background: color of pixels without a point.
 
     Returns:
         The picture.
 
     Raises:
-        ValueError: as many colours as points are needed.
+        ValueError: as many colors as points are needed.
     """
     if len(colors) != len(xyz):
-        raise ValueError(f"each point needs a colour: {len(xyz)} points, {len(colors)} colours")
+        raise ValueError(f"each point needs a color: {len(xyz)} points, {len(colors)} colors")
     raster = rasterize(
         xyz, width=width, height=height, view=view, splats=splats, point_size=point_size, supersampling=supersampling
     )

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pcseg.classes import ClassSet
 from pcseg.structures import Instances, Scene
+from pcseg.viz.errors import ERROR_COLORS, ERROR_NAMES
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
-from pcseg.viz.mistakes import ERROR_COLORS, ERROR_NAMES
 from pcseg.viz.raster import Raster, rasterize, room_view
 from pcseg.viz.sheet import Label, Panel, contact_sheet
 from pcseg.viz.splats import Splats
@@ -42,7 +42,7 @@ def room_picture(
     """One sheet about a room: input, true objects, predicted objects; below them classes and mistakes.
 
     Panels that the scene has no data for are left out. The camera looks in from above with the ceiling and the near
-    walls cut away. A prediction has the colour of the true object that it overlaps.
+    walls cut away. A prediction has the color of the true object that it overlaps.
 
     Args:
         scene: the room.
@@ -77,7 +77,7 @@ def room_picture(
     stuff = frozenset() if classes is None else classes.stuff
 
     def object_row(raster: Raster) -> list[Panel]:
-        title = "Input" if scene.rgb is not None else "Input (no colour: by height)"
+        title = "Input" if scene.rgb is not None else "Input (no color: by height)"
         row = [Panel(title, raster.paint(input_colors(scene)))]
         for layer in (by_key[key] for key in OBJECT_LAYERS if key in by_key):
             words = _object_labels(raster, layer, stuff) if labels else ()

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Int32
 
 from pcseg.classes import ClassSet
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Evaluation, Scores
 from pcseg.structures import Instances, Scene
-from pcseg.training.distributed import Processes
+from pcseg.training.distributed import DistributedContext
 from pcseg.viz import report_charts as charts
 from pcseg.viz.render import room_picture
 
@@ -39,7 +39,7 @@ class WorstRooms:
         self._kept: dict[str, tuple[tuple[float, int, str], Scene, Instances, Int32[np.ndarray, "P"]]] = {}
 
     def offer(self, scene: Scene, instances: Instances, semantic: Int32[np.ndarray, "P"]) -> None:
-        """Takes a room if it is labelled, holds objects, and is worse than one of those kept."""
+        """Takes a room if it is labeled, holds objects, and is worse than one of those kept."""
         if scene.semantic is None or scene.instance is None:
             return
         single = Scores(self.classes, min_points=self.min_points)
@@ -49,7 +49,7 @@ class WorstRooms:
         for name in sorted(self._kept, key=lambda name: self._kept[name][0])[self.num :]:
             del self._kept[name]
 
-    def pictures(self, scores: Scores, processes: Processes | None = None) -> dict[str, bytes]:
+    def pictures(self, scores: Scores, processes: DistributedContext | None = None) -> dict[str, bytes]:
         """The worst of all rooms as JPEG, by name.
 
         Args:
@@ -98,7 +98,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     Returns:
         The path.
     """
-    return write_whole(path, report_page(scores, title=title, pictures=pictures or {}))
+    return atomic_write(path, report_page(scores, title=title, pictures=pictures or {}))
 
 
 def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) -> str:

@@ -33,7 +33,7 @@ def tiles(values: Mapping[str, float]) -> str:
 
 
 def key(entries: Sequence[tuple[str, str]]) -> str:
-    """A legend of names and colours."""
+    """A legend of names and colors."""
     marks = (f'<span><i style="background:{color}"></i>{html.escape(name)}</span>' for name, color in entries)
     return f'<div class="key">{"".join(marks)}</div>'
 
@@ -107,7 +107,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], wide: int | None
 def heat_table(
     rows: Sequence[str], columns: Sequence[str], counts: Int64[np.ndarray, "R C"], right: set[tuple[int, int]]
 ) -> str:
-    """A matrix of counts, coloured by the share of their row: green where right, orange where wrong.
+    """A matrix of counts, colored by the share of their row: green where right, orange where wrong.
 
     Args:
         rows: names of the rows.

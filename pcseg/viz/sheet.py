@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from pcseg.files import write_whole
+from pcseg.files import atomic_write
 from pcseg.viz.png import png_bytes
 
 INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
@@ -62,7 +62,7 @@ def save_png(path: Path, image: Image.Image) -> None:
     """
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
-    write_whole(path, png_bytes(np.asarray(image)))
+    atomic_write(path, png_bytes(np.asarray(image)))
 
 
 def contact_sheet(
@@ -78,7 +78,7 @@ def contact_sheet(
         rows: panels from top to bottom and left to right.
         title: above all panels, large.
         note: behind the title, small.
-        legend: texts and colours, below all panels.
+        legend: texts and colors, below all panels.
 
     Returns:
         The sheet, RGB.

@@ -15,7 +15,7 @@ class Splats:
     """How points are drawn as discs.
 
     Args:
-        spacing: distance from each point to its neighbours, metres.
+        spacing: distance from each point to its neighbors, meters.
         normal: unit normal of the surface around each point, of either sign.
     """
 
@@ -29,7 +29,7 @@ class Splats:
         Of two grids, shifted by half a cell, each point takes the cell with more points, and the one that is flatter.
 
         Args:
-            xyz: coordinates, metres.
+            xyz: coordinates, meters.
 
         Returns:
             Spacing between a third of the median and twice the median; normals.

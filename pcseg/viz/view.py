@@ -13,7 +13,7 @@ class View:
     """Where the camera stands and where it looks.
 
     Args:
-        eye: position, metres.
+        eye: position, meters.
         rotation: rows are the right, up and backward axes of the camera.
         fov: vertical opening angle, degrees.
         cut: points above this height are hidden; None hides nothing.
@@ -70,7 +70,7 @@ class View:
         """The nearest camera in a given direction that sees all points; one point in 2000 may fall out of the picture.
 
         Args:
-            xyz: coordinates, metres.
+            xyz: coordinates, meters.
             width: of the picture, pixels.
             height: of the picture, pixels.
             azimuth: see `look`.
@@ -118,7 +118,7 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
     wall.
 
     Args:
-        xyz: coordinates, metres, z up.
+        xyz: coordinates, meters, z up.
         towards: horizontal direction from the room to the camera.
 
     Returns:

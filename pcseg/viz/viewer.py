@@ -85,7 +85,7 @@ class _Window:
         self.widget = self.gui.SceneWidget()
         self.widget.scene = rendering.Open3DScene(self.window.renderer)
         self.widget.scene.set_background(_PAPER)
-        self.widget.scene.view.set_post_processing(False)  # colours as they are
+        self.widget.scene.view.set_post_processing(False)  # colors as they are
         self.material = rendering.MaterialRecord()
         self.material.shader, self.material.point_size = "defaultUnlit", 3.0
         self.heading, self.facts, self.help = (self._label(text) for text in ("", "", HELP))

@@ -19,7 +19,7 @@ from pcseg.data.augment import (
 from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 
-ALONE = [name for name in AUGMENTATIONS if name != "mix"]
+SINGLE_PROCESS = [name for name in AUGMENTATIONS if name != "mix"]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def scene(rng: np.random.Generator) -> Scene:
     )
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", SINGLE_PROCESS)
 def test_same_generator_same_result_and_input_untouched(scene: Scene, name: str) -> None:
     before = scene.xyz.copy(), scene.rgb.copy()
     first = AUGMENTATIONS[name](scene, np.random.default_rng(3))
@@ -49,8 +49,8 @@ def test_same_generator_same_result_and_input_untouched(scene: Scene, name: str)
     np.testing.assert_array_equal(scene.rgb, before[1])
 
 
-@pytest.mark.parametrize("name", ALONE)
-def test_room_without_colour_and_single_point(name: str) -> None:
+@pytest.mark.parametrize("name", SINGLE_PROCESS)
+def test_room_without_color_and_single_point(name: str) -> None:
     for num in (0, 1):
         bare = Scene("bare", np.ones((num, 3), np.float32))
         result = AUGMENTATIONS[name](bare, np.random.default_rng(0))

@@ -13,7 +13,7 @@ from pcseg.data.dataset import collate
 from pcseg.structures import SceneBatch
 
 
-def _batch(num_rooms: int, *, labelled: bool = True, num_voxels: int = 5) -> SceneBatch:
+def _batch(num_rooms: int, *, labeled: bool = True, num_voxels: int = 5) -> SceneBatch:
     generator = torch.Generator().manual_seed(num_rooms)
     targets = [
         {
@@ -32,7 +32,7 @@ def _batch(num_rooms: int, *, labelled: bool = True, num_voxels: int = 5) -> Sce
         superpoint_xyz=torch.rand((2 * num_rooms, 3), generator=generator),
         superpoint_offsets=2 * torch.arange(num_rooms + 1),
         names=[f"room {i}" for i in range(num_rooms)],
-        targets=targets if labelled else None,  # type: ignore[arg-type]
+        targets=targets if labeled else None,  # type: ignore[arg-type]
     )
 
 
@@ -62,10 +62,10 @@ def _blocks(batch: SceneBatch) -> set[int]:
 
 
 @pytest.mark.parametrize("num_rooms", [1, 3])
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labeled", [True, False])
 @pytest.mark.parametrize("num_voxels", [0, 1, 5])
-def test_a_batch_becomes_one_block_and_comes_back(num_rooms: int, labelled: bool, num_voxels: int) -> None:
-    batch = _batch(num_rooms, labelled=labelled, num_voxels=num_voxels)
+def test_a_batch_becomes_one_block_and_comes_back(num_rooms: int, labeled: bool, num_voxels: int) -> None:
+    batch = _batch(num_rooms, labeled=labeled, num_voxels=num_voxels)
     restore, arguments = reduce_batch(batch)
     assert restore is restore_batch
     found = restore(*arguments)

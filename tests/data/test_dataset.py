@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features, split
-from pcseg.data.sampler import VisitSampler
+from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene, SceneBatch
 
 
-def _scene(name: str = "room", num: int = 300, seed: int = 0, colour: bool = True) -> Scene:
+def _scene(name: str = "room", num: int = 300, seed: int = 0, color: bool = True) -> Scene:
     rng = np.random.default_rng(seed)
     return Scene(
         name,
         rng.uniform(0, 2, (num, 3)).astype(np.float32),
-        rgb=rng.integers(0, 256, (num, 3)).astype(np.uint8) if colour else None,
+        rgb=rng.integers(0, 256, (num, 3)).astype(np.uint8) if color else None,
         semantic=rng.integers(0, 3, num).astype(np.int32),
         instance=rng.integers(0, 4, num).astype(np.int32),
         superpoint=(np.arange(num) % 10).astype(np.int32),
@@ -80,7 +80,7 @@ def test_targets_by_majority() -> None:
         superpoint=superpoint.astype(np.int32),
     )
     targets = make_targets(scene, superpoint, 5, (1, 2), np.zeros(3, np.float32))
-    # Instance 3 is of a class without instances and wins nothing; superpoint 2 is not labelled; 3 is background.
+    # Instance 3 is of a class without instances and wins nothing; superpoint 2 is not labeled; 3 is background.
     assert targets["labels"].tolist() == [2, 1]
     assert targets["instance_labels"].tolist() == [2, 1, -1, 0, 2]
     assert targets["semantic_labels"].tolist() == [1, 2, -1, 0, 1]
@@ -101,7 +101,7 @@ def test_features_and_their_mistakes() -> None:
     np.testing.assert_allclose(features[:, 0], scene.xyz[:, 2] / 1.5 - 1, rtol=1e-5)
     assert -1 <= features[:, 1:].min() < features[:, 1:].max() <= 1
     with pytest.raises(ValueError, match="scene room has no rgb, but the model takes rgb"):
-        point_features(_scene(colour=False), np.zeros(3, np.float32), ("rgb",))
+        point_features(_scene(color=False), np.zeros(3, np.float32), ("rgb",))
     with pytest.raises(ValueError, match="no feature 'intensity'; known: rgb, xyz"):
         point_features(scene, np.zeros(3, np.float32), ("intensity",))
 
@@ -114,33 +114,33 @@ def test_bad_scenes_are_named() -> None:
 
 
 def test_sampler_is_a_function_of_seed_and_step() -> None:
-    whole = list(VisitSampler(7, 2, 10, seed=3))
-    assert list(VisitSampler(7, 2, 10, seed=3, start=6)) == whole[6:]
-    assert list(VisitSampler(7, 2, 10, seed=4)) != whole
+    whole = list(ResumableSampler(7, 2, 10, seed=3))
+    assert list(ResumableSampler(7, 2, 10, seed=3, start=6)) == whole[6:]
+    assert list(ResumableSampler(7, 2, 10, seed=4)) != whole
     rooms = [room for step in whole for _, room in step]
     assert sorted(rooms[:7]) == sorted(rooms[7:14]) == list(range(7))
     assert len({seed for step in whole for seed, _ in step}) == 20
-    shares = [list(VisitSampler(7, 2, 10, seed=3, rank=r, world=2)) for r in (0, 1)]
+    shares = [list(ResumableSampler(7, 2, 10, seed=3, rank=r, world=2)) for r in (0, 1)]
     assert [a + b for a, b in zip(*shares)] == whole
 
 
-def _rooms(sampler: VisitSampler) -> list[list[int]]:
+def _rooms(sampler: ResumableSampler) -> list[list[int]]:
     return [[room for _, room in visits] for visits in sampler]
 
 
 @pytest.mark.parametrize(("batch_size", "world", "parts"), [(5, 2, 2), (3, 2, 1), (4, 1, 3), (6, 3, 2)])
 def test_processes_and_parts_share_each_step(batch_size: int, world: int, parts: int) -> None:
     """Uneven shards too: together they take what one process takes, and none is without a room."""
-    whole = [sorted(rooms) for rooms in _rooms(VisitSampler(7, batch_size, 9, seed=3))]
+    whole = [sorted(rooms) for rooms in _rooms(ResumableSampler(7, batch_size, 9, seed=3))]
     options = {"seed": 3, "world": world, "parts": parts}
-    ranks = [_rooms(VisitSampler(7, batch_size, 9, rank=rank, **options)) for rank in range(world)]
+    ranks = [_rooms(ResumableSampler(7, batch_size, 9, rank=rank, **options)) for rank in range(world)]
     sizes = {len(visits) for rank in ranks for visits in rank}
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) > 0
     for step, expected in enumerate(whole):
         taken = [room for rank in ranks for visits in rank[step * parts : (step + 1) * parts] for room in visits]
         assert sorted(taken) == expected
-    sampler = VisitSampler(7, batch_size, 9, rank=world - 1, start=4, **options)
+    sampler = ResumableSampler(7, batch_size, 9, rank=world - 1, start=4, **options)
     assert _rooms(sampler) == ranks[-1][4 * parts :]
     assert len(sampler) == 5 * parts
 
@@ -148,16 +148,16 @@ def test_processes_and_parts_share_each_step(batch_size: int, world: int, parts:
 def test_voxel_budget() -> None:
     sizes = [10, 90, 30, 20, 200, 40]
     options = {"seed": 1, "num_voxels": sizes, "max_voxels": 100}
-    sampler = VisitSampler(6, 3, 40, **options)
+    sampler = ResumableSampler(6, 3, 40, **options)
     batches = _rooms(sampler)
     assert [4] in batches, "a room beyond the budget comes alone"
     assert all(sum(sizes[room] for room in rooms) <= 100 for rooms in batches if rooms != [4])
     assert max(map(len, batches)) == 3
-    in_order = [room for rooms in _rooms(VisitSampler(6, 1, 40, seed=1)) for room in rooms]
+    in_order = [room for rooms in _rooms(ResumableSampler(6, 1, 40, seed=1)) for room in rooms]
     taken = [room for rooms in batches for room in rooms]
     assert taken[: len(in_order)] == in_order, "no room is passed over"
-    assert _rooms(VisitSampler(6, 3, 40, start=11, **options)) == batches[11:]
-    halves = [_rooms(VisitSampler(6, 4, 40, rank=rank, world=2, **options)) for rank in (0, 1)]
+    assert _rooms(ResumableSampler(6, 3, 40, start=11, **options)) == batches[11:]
+    halves = [_rooms(ResumableSampler(6, 4, 40, rank=rank, world=2, **options)) for rank in (0, 1)]
     assert all(len(a) <= 2 and len(b) <= 2 for a, b in zip(*halves))
     assert [room for pair in zip(*halves) for rooms in pair for room in rooms][:40] == in_order
 
@@ -177,9 +177,9 @@ def test_split_is_the_inverse_of_collate() -> None:
 
 def test_sampler_refuses_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="no rooms to train on"):
-        VisitSampler(0, 2, 10, seed=0)
+        ResumableSampler(0, 2, 10, seed=0)
     with pytest.raises(ValueError, match="batch_size 3 must be at least 4: one room for each of 2 processes"):
-        VisitSampler(5, 3, 10, seed=0, world=2, parts=2)
+        ResumableSampler(5, 3, 10, seed=0, world=2, parts=2)
 
 
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:

@@ -131,9 +131,9 @@ def test_doubles_empty_files_and_stairs(tmp_path: Path) -> None:
         ("19.302 -9.160 one 1 2 3", "ceiling_1.txt:41: expected six numbers"),
         ("nan -9.160 1.785 1 2 3", "ceiling_1.txt:41: expected finite"),
         ("inf -9.160 1.785 1 2 3", "ceiling_1.txt:41: expected finite"),
-        ("19.302 -9.160 1.785 1 2 256", "ceiling_1.txt:41: expected colours"),
-        ("19.302 -9.160 1.785 -1 2 3", "ceiling_1.txt:41: expected colours"),
-        ("19.302 -9.160 1.785 1.5 2 3", "ceiling_1.txt:41: expected colours"),
+        ("19.302 -9.160 1.785 1 2 256", "ceiling_1.txt:41: expected colors"),
+        ("19.302 -9.160 1.785 -1 2 3", "ceiling_1.txt:41: expected colors"),
+        ("19.302 -9.160 1.785 1.5 2 3", "ceiling_1.txt:41: expected colors"),
     ],
 )
 def test_refused_lines(tmp_path: Path, line: str, message: str) -> None:
@@ -142,7 +142,7 @@ def test_refused_lines(tmp_path: Path, line: str, message: str) -> None:
         read_room(folder)
 
 
-def test_whole_float_colours_are_fine(tmp_path: Path) -> None:
+def test_whole_float_colors_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "wall_1.txt"
     path.write_text("1.0 2.0 3.0 255.0 0.0 7.000000\n")
     xyz, rgb, repairs = read_instance(path)

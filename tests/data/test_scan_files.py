@@ -1,4 +1,4 @@
-"""Scans of every format, with and without colour, whole and damaged."""
+"""Scans of every format, with and without color, whole and damaged."""
 
 import struct
 from pathlib import Path
@@ -173,7 +173,7 @@ def test_lzf_round_trip_and_damage(rng: np.random.Generator) -> None:
     assert unpack_lzf(np.frombuffer(b"\x20\x05", np.uint8), out) == -1
 
 
-def test_packed_colours_of_both_kinds() -> None:
+def test_packed_colors_of_both_kinds() -> None:
     bits = np.array([0x00FF8001, 0x00000000, 0x00000001, 0x00FFFFFF], np.uint32)
     expected = [[255, 128, 1], [0, 0, 0], [0, 0, 1], [255, 255, 255]]
     assert unpack_rgb(bits).tolist() == expected
@@ -232,7 +232,7 @@ def test_instances_from_zero(tmp_path: Path) -> None:
         ({"xyz": XYZ, "semantic": [1, 2]}, "semantic has 2 rows, xyz has 4"),
         ({"xyz": XYZ, "semantic": [0.5, 1, 2, 3]}, "expected whole numbers in semantic"),
         ({"xyz": XYZ, "instance": [2**40, 1, 2, 3]}, "expected instance within 32 bits"),
-        ({"xyz": XYZ, "rgb": RGB - 300.0}, "expected colours"),
+        ({"xyz": XYZ, "rgb": RGB - 300.0}, "expected colors"),
         ({"xyz": XYZ, "faces": [[0, 1, 4]]}, "faces name points"),
         ({"xyz": XYZ[:0]}, "no points"),
     ],
@@ -279,9 +279,9 @@ def test_text(tmp_path: Path, name: str, content: str) -> None:
     scene = read_scan(tmp_path / name)
     np.testing.assert_array_equal(scene.xyz, XYZ[:2].astype(np.float32))
     np.testing.assert_array_equal(scene.rgb, RGB[:2])
-    labelled = "8\n" in content and name == "a.txt"
-    assert (scene.semantic is not None) == labelled
-    if labelled:
+    labeled = "8\n" in content and name == "a.txt"
+    assert (scene.semantic is not None) == labeled
+    if labeled:
         np.testing.assert_array_equal(scene.semantic, [8, -1])
 
 
@@ -407,8 +407,8 @@ def test_advice(rng: np.random.Generator) -> None:
     assert "a room is larger" in advice(Scene("km", xyz / 1000, rgb))
     assert "up='y'" in advice(Scene("up", np.ascontiguousarray(xyz[:, [0, 2, 1]]), rgb))
     assert "up='x'" in advice(Scene("up", np.ascontiguousarray(xyz[:, [2, 0, 1]]), rgb))
-    assert "no colour" in advice(Scene("grey", xyz))
-    assert "one colour" in advice(Scene("grey", xyz, rgb * 0))
+    assert "no color" in advice(Scene("gray", xyz))
+    assert "one color" in advice(Scene("gray", xyz, rgb * 0))
     assert "origin=(" in advice(Scene("far", xyz + 20000, rgb))
     assert "6000 of 12000 points" in advice(Scene("double", np.concatenate([xyz, xyz]), np.concatenate([rgb, rgb])))
     ids = (np.arange(len(xyz)) // 1000).astype(np.int32)
@@ -456,26 +456,26 @@ def test_laz_is_las_compressed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(packed.instance, np.arange(len(XYZ)) % 2)
 
 
-def test_advice_on_doubled_points_and_colour_is_what_mends_them(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_advice_on_doubled_points_and_color_is_what_mends_them(tmp_path: Path, rng: np.random.Generator) -> None:
     xyz = rng.uniform(0, 3, (300, 3)).astype(np.float32)
     xyz[200:] = xyz[:100]
     instance = np.arange(300, dtype=np.int32) % 5
     path = tmp_path / "a.npz"
     np.savez(path, xyz=xyz, instance=instance, superpoint=instance)
     advice = "\n".join(describe(read_scan(path)))
-    assert "100 of 300 points stand at the place of another one: read it with drop_doubled=True" in advice
-    assert "grey=True" in advice
-    mended = read_scan(path, drop_doubled=True, grey=True)
+    assert "100 of 300 points stand at the place of another one: read it with drop_duplicates=True" in advice
+    assert "gray=True" in advice
+    mended = read_scan(path, drop_duplicates=True, gray=True)
     np.testing.assert_array_equal(mended.xyz, xyz[:200])
     np.testing.assert_array_equal(mended.instance, instance[:200])
     assert mended.rgb is not None
     assert (mended.rgb == 127).all()
     advice = "\n".join(describe(mended))
     assert "place of another" not in advice
-    assert "It has no colour" not in advice
+    assert "It has no color" not in advice
     np.savez(path, xyz=xyz, faces=np.array([[0, 1, 2]]))
     with pytest.raises(ValueError, match="is a mesh; its vertices stay"):
-        read_scan(path, drop_doubled=True)
+        read_scan(path, drop_duplicates=True)
 
 
 def test_a_processed_room_is_a_scan(tmp_path: Path, rng: np.random.Generator) -> None:

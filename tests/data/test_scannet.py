@@ -226,7 +226,7 @@ def test_scannet200_writes_one_object_after_another(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scene.semantic, np.where(at_9, chair, -1))
     np.testing.assert_array_equal(scene.instance, np.where(at_9, 2, np.where(at_5, 1, 0)))
     text = "\n".join(notes)
-    assert "read as unlabelled: dragon" in text
+    assert "read as unlabeled: dragon" in text
     assert "objectId 0 there twice" in text
     assert "1 segments of its objects are not in the mesh" in text
     assert "objects without a vertex, left out: 2" in text

@@ -55,7 +55,7 @@ def test_round_trip(tmp_path: Path, rng: np.random.Generator) -> None:
     assert manifest["num_points"] == 50
     assert manifest["num_superpoints"] == 5
     assert manifest["num_instances"] == 2
-    assert manifest["num_unlabelled_points"] == 10
+    assert manifest["num_unlabeled_points"] == 10
     assert manifest["points_per_class"]["chair"] == 40
     assert manifest["instances_per_class"]["chair"] == 2
     assert sum(manifest["instances_per_class"].values()) == 2

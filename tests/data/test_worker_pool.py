@@ -1,4 +1,4 @@
-"""Processes over rooms: how many, how they start, and what is told of one that dies."""
+"""DistributedContext over rooms: how many, how they start, and what is told of one that dies."""
 
 import functools
 import os

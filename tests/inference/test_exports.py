@@ -120,7 +120,7 @@ def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(scene
     np.testing.assert_array_equal(again.normal, normal)
 
 
-def test_open3d_reads_points_colours_and_scalars(scene: Scene, objects: Instances, tmp_path: Path) -> None:
+def test_open3d_reads_points_colors_and_scalars(scene: Scene, objects: Instances, tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d", exc_type=ImportError)
     colors = np.tile(np.array([[255, 0, 51]], np.uint8), (400, 1))
     write_ply(tmp_path / "a.ply", scene, (objects, objects.point_ids(0.5)), None, colors)

@@ -37,7 +37,7 @@ def test_a_table_cut_by_the_seam_is_one_table() -> None:
     assert found.num_points == 120
 
 
-def test_two_neighbours_stay_two() -> None:
+def test_two_neighbors_stay_two() -> None:
     left = _part(range(0, 8), [[3, 4], [5, 6, 7]], [3, 3], [0.9, 0.8], range(0, 6))
     right = _part(range(4, 12), [[4], [5, 6, 7, 8]], [3, 3], [0.2, 0.8], range(6, 12))
     assert sorted(_found(_merge([left, right], 12))) == [[3, 4], [5, 6, 7, 8]]

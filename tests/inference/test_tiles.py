@@ -30,7 +30,7 @@ def test_tiles_cover_every_superpoint_and_each_has_one_owner(
     assert seen.max() > 1 or overlap == 0 or len(grid) == 1
 
 
-def test_neighbours_share_the_overlap_and_the_last_tile_ends_with_the_scan(rng: np.random.Generator) -> None:
+def test_neighbors_share_the_overlap_and_the_last_tile_ends_with_the_scan(rng: np.random.Generator) -> None:
     centers = _points(rng, 9.0, 3.0, 2.0)
     grid = tile_grid(centers, 4.0, 1.0)
     assert grid.shape.tolist() == [3, 1, 1]
@@ -72,7 +72,7 @@ def test_one_point_and_small_scans_are_one_tile() -> None:
 
 def test_bad_sizes_are_told() -> None:
     xyz = np.array([[0, 0, 0], [9, 9, 9]], np.float32)
-    with pytest.raises(ValueError, match="tile_size must be a positive length in metres, got -1"):
+    with pytest.raises(ValueError, match="tile_size must be a positive length in meters, got -1"):
         tile_grid(xyz, -1.0, 0.0)
     with pytest.raises(ValueError, match=r"tile_overlap must be within 0 and half of tile_size \(4.0 m\), got 3"):
         tile_grid(xyz, 4.0, 3.0)

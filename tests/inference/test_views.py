@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pcseg.inference.views import VIEWS, turned
+from pcseg.inference.views import VIEWS, transformed
 from pcseg.structures import Scene
 
 
@@ -19,10 +19,10 @@ def test_views_keep_lengths_and_heights_to_the_bit(matrix: np.ndarray, rng: np.r
     normal = rng.normal(size=(50, 3)).astype(np.float32)
     superpoint = rng.integers(0, 4, 50).astype(np.int32)
     scene = Scene("room", xyz, normal=normal, superpoint=superpoint)
-    view = turned(scene, matrix)
+    view = transformed(scene, matrix)
     np.testing.assert_array_equal(view.xyz[:, 2], xyz[:, 2])
     np.testing.assert_array_equal(np.sort(np.abs(view.xyz[:, :2])), np.sort(np.abs(xyz[:, :2])))
     assert view.normal is not None
     np.testing.assert_allclose((view.xyz * view.normal).sum(1), (xyz * normal).sum(1), atol=1e-5)
     np.testing.assert_array_equal(view.superpoint, superpoint)
-    np.testing.assert_array_equal(turned(view, np.ascontiguousarray(matrix.T)).xyz, xyz)
+    np.testing.assert_array_equal(transformed(view, np.ascontiguousarray(matrix.T)).xyz, xyz)

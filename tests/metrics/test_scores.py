@@ -182,15 +182,15 @@ def test_perfect_predictions_are_perfect_in_every_reading() -> None:
 
 @pytest.mark.parametrize("num_points", [0, 1, 150])
 def test_degenerate(num_points: int) -> None:
-    """Nothing predicted, nothing labelled, hardly any points: numbers or nothing to measure, never a failure."""
+    """Nothing predicted, nothing labeled, hardly any points: numbers or nothing to measure, never a failure."""
     for classes in (S3DIS, SCANNET20, SCANNET200):
-        for labelled in (False, True):
+        for labeled in (False, True):
             scores = Scores(classes)
-            semantic = np.full(num_points, 5 if labelled else -1, np.int32)
+            semantic = np.full(num_points, 5 if labeled else -1, np.int32)
             empty = Instances(np.zeros((0, num_points), np.bool_), np.zeros(0, np.int64), np.zeros(0))
             scores.add("Area_1_empty", empty, semantic, np.ones(num_points, np.int32))
             result = scores.compute()
-            if labelled and num_points > 100:
+            if labeled and num_points > 100:
                 assert result.ap.ap == 0.0
             else:
                 assert math.isnan(result.ap.ap)

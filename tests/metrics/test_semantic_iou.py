@@ -44,7 +44,7 @@ def test_equals_counting(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("num_points", [0, 5])
-def test_nothing_labelled(num_points: int) -> None:
+def test_nothing_labeled(num_points: int) -> None:
     metric = SemanticIoU(NAMES)
     metric.add(np.zeros(num_points, np.int32), np.full(num_points, -1, np.int32))
     result = metric.compute()

@@ -105,7 +105,7 @@ def test_checkpointing_changes_nothing(rng: np.random.Generator) -> None:
 
 
 def test_learns_a_tiny_task(rng: np.random.Generator) -> None:
-    """Which of the three planes a voxel lies on: features are constant, so only the neighbourhood tells."""
+    """Which of the three planes a voxel lies on: features are constant, so only the neighborhood tells."""
     voxels = room_voxels(rng)
     coords, target = in_batch(voxels), (voxels == 0).int().argmax(dim=1)
     model, head = SparseUNet(1, (16, 16), blocks_per_level=1), torch.nn.Linear(16, 3)

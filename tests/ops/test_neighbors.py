@@ -85,8 +85,8 @@ def test_downsample_map(rng: np.random.Generator, num_voxels: int) -> None:
     check_blocks(kernel_map.transposed())
 
 
-def test_neighbours_do_not_wrap_around() -> None:
-    """The last voxel of a row and the first of the next, and the same corner in two rooms, are not neighbours."""
+def test_neighbors_do_not_wrap_around() -> None:
+    """The last voxel of a row and the first of the next, and the same corner in two rooms, are not neighbors."""
     coords = torch.tensor([[0, 0, 0, 3], [0, 0, 1, 0], [0, 3, 3, 3], [1, 0, 0, 0]], dtype=torch.int32)
     kernel_map = submanifold_map(coords, 2)
     assert kernel_map.in_index.tolist() == [0, 1, 2, 3]

@@ -131,7 +131,7 @@ def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
 
 
 def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
-    """Six input channels, as colours and coordinates have, are none that half precision takes."""
+    """Six input channels, as colors and coordinates have, are none that half precision takes."""
     grid = VoxelGrid(random_coords(rng, 300), 2)
     features, weight = torch.randn(300, 6), torch.randn(12, 3, 3, 3, 6)
     padded_features, padded_weight = sparse_conv.pad_channels(features, weight)

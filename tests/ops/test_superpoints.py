@@ -146,7 +146,7 @@ def test_regions_merge_as_in_the_obvious_form(rng: np.random.Generator, colored:
     assert sorted((set(region[merged == m].tolist()) for m in np.unique(merged)), key=min) == expected
 
 
-def test_neighbours_are_the_nearest_everywhere(rng: np.random.Generator) -> None:
+def test_neighbors_are_the_nearest_everywhere(rng: np.random.Generator) -> None:
     # Dense, sparse, crowded in one place, and a few far away: those that the cells cannot answer come from a tree.
     dense, sparse = rng.uniform(0, 0.3, (300, 3)), rng.uniform(-2, 2, (60, 3))
     crowd, far = rng.normal(1, 0.002, (90, 3)), rng.uniform(-500, 500, (5, 3))
@@ -168,7 +168,7 @@ def test_objects_come_apart(rng: np.random.Generator) -> None:
     _check_ids(superpoint)
     assert superpoint.max() < 500
     assert oracle_miou(superpoint, instance) > 0.93
-    # Without colour the board is known by nothing but the size of superpoints.
+    # Without color the board is known by nothing but the size of superpoints.
     assert oracle_miou(over_segment(xyz), instance) > 0.85
 
 
@@ -211,7 +211,7 @@ def test_points_on_a_line_are_one_superpoint() -> None:
     assert (over_segment(xyz, min_points=30) == 0).all()
 
 
-def test_outliers_a_kilometre_away(rng: np.random.Generator) -> None:
+def test_outliers_a_kilometer_away(rng: np.random.Generator) -> None:
     xyz, rgb, instance = _corner(rng)
     xyz[:5] = [[1000, 0, 0], [0, 1000, 0], [0, 0, 1000], [-1000, 0, 0], [1000, 1000, 1000]]
     instance[:5] = 0
@@ -254,7 +254,7 @@ def test_at_most_as_many_superpoints_as_asked_for() -> None:
         over_segment(room.xyz, max_superpoints=0)
 
 
-def test_a_real_room_without_colour(real: Path) -> None:
+def test_a_real_room_without_color(real: Path) -> None:
     with np.load(real / "s3dis" / "room_0.npz") as room:
         superpoint = over_segment(room["xyz"])
         assert 500 < superpoint.max() < 2500

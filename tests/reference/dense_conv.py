@@ -10,7 +10,7 @@ Position = tuple[int, ...]
 
 
 def naive_submanifold(coords: Tensor, features: Tensor, weight: Tensor) -> Tensor:
-    """Every output voxel asks the dictionary for each of its neighbours."""
+    """Every output voxel asks the dictionary for each of its neighbors."""
     rows: dict[Position, int] = {tuple(c): i for i, c in enumerate(coords.tolist())}
     radius = weight.shape[1] // 2
     out = []

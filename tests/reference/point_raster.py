@@ -11,8 +11,8 @@ def nearest_points(
     """Point and depth of each pixel for discs that face the camera, -1 and infinity where there is none.
 
     Args:
-        xyz: (P, 3), metres.
-        radius: (P,), metres.
+        xyz: (P, 3), meters.
+        radius: (P,), meters.
         view: the camera.
         width: pixels.
         height: pixels.

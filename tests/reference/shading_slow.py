@@ -38,7 +38,7 @@ def smooth(depth: np.ndarray, steps: int, reach: float) -> np.ndarray:
 
 
 def eye_dome(depth: np.ndarray, reaches: tuple[int, int], strengths: tuple[float, float]) -> np.ndarray:
-    """Brightness where pixels are darker the farther they lie behind pairs of opposite neighbours."""
+    """Brightness where pixels are darker the farther they lie behind pairs of opposite neighbors."""
     height, width = depth.shape
     shade = np.ones(depth.shape)
     for y, x in np.argwhere(np.isfinite(depth)):

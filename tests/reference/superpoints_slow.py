@@ -46,8 +46,8 @@ def merge_regions(region, edges, xyz, colors, max_regions) -> list[set[int]]:
 
     def residual(inside: np.ndarray) -> float:
         """Sum of squared distances to the plane through the points."""
-        centred = xyz[inside] - xyz[inside].mean(axis=0)
-        return float(np.linalg.eigvalsh(centred.T @ centred)[0])
+        centerd = xyz[inside] - xyz[inside].mean(axis=0)
+        return float(np.linalg.eigvalsh(centerd.T @ centerd)[0])
 
     def cost(a: int, b: int) -> float:
         inside = points(a), points(b)

@@ -20,7 +20,7 @@ from pcseg.synthetic.scanner import RESOLUTION, hidden, map_of, occluders, visib
 from pcseg.synthetic.scannet_classes import CATEGORIES
 from pcseg.synthetic.shapes import Patches, Shape
 
-GREY = (128.0, 128.0, 128.0)
+GRAY = (128.0, 128.0, 128.0)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_rooms_are_of_the_size_asked_for(rooms: list[Scene]) -> None:
         assert 6 < extent[0] * extent[1] < 60
 
 
-def test_rooms_have_colour_contrast(rooms: list[Scene]) -> None:
+def test_rooms_have_color_contrast(rooms: list[Scene]) -> None:
     for room in rooms:
         assert 70 < room.rgb.mean() < 220
         assert room.rgb.std(axis=0).min() > 15
@@ -131,8 +131,8 @@ def test_few_points_are_enough() -> None:
 
 
 def test_normals_point_outwards_and_follow_the_surface(rng: np.random.Generator) -> None:
-    shape = Shape().box((0, 0, 1), (0.6, 0.4, 0.8), GREY, tilt=0.2, yaw=0.5, bulge=0.02)
-    shape.tube((0, 0, 0.4), (0.1, 0, 1.6), 0.3, GREY, top_radius=0.2).ellipsoid((0, 0, 1), (0.3, 0.2, 0.5), GREY)
+    shape = Shape().box((0, 0, 1), (0.6, 0.4, 0.8), GRAY, tilt=0.2, yaw=0.5, bulge=0.02)
+    shape.tube((0, 0, 0.4), (0.1, 0, 1.6), 0.3, GRAY, top_radius=0.2).ellipsoid((0, 0, 1), (0.3, 0.2, 0.5), GRAY)
     patches = shape.patches()
     patch, xyz, normal = _points(patches, 200, rng)
     assert (np.einsum("nk,nk->n", xyz - (0.05, 0, 1), normal) > 0).mean() > 0.995
@@ -146,9 +146,9 @@ def test_normals_point_outwards_and_follow_the_surface(rng: np.random.Generator)
 
 
 def test_areas_and_sizes_of_patches() -> None:
-    patches = Shape().box((0, 0, 0), (1, 2, 3), GREY).tube((0, 0, 0), (0, 0, 2), 0.5, GREY).patches()
+    patches = Shape().box((0, 0, 0), (1, 2, 3), GRAY).tube((0, 0, 0), (0, 0, 2), 0.5, GRAY).patches()
     assert patches.areas().sum() == pytest.approx(22 + 2 * np.pi + 0.5 * np.pi)
-    ball = Shape().ellipsoid((0, 0, 0), (1, 1, 1), GREY).patches()
+    ball = Shape().ellipsoid((0, 0, 0), (1, 1, 1), GRAY).patches()
     assert ball.areas()[0] == pytest.approx(4 * np.pi)
     moved = patches.moved((1, 2, 3), 0.7)
     assert np.allclose(moved.areas(), patches.areas())
@@ -219,7 +219,7 @@ def test_walls_without_their_holes() -> None:
 
 def test_depth_map_agrees_with_rays_cast_at_a_box(rng: np.random.Generator) -> None:
     low, high, eye = np.array([1.0, -0.5, 0.2]), np.array([2.0, 0.6, 1.1]), np.array([0.0, 0.1, 1.5])
-    patches = Shape().box(tuple((low + high) / 2), tuple(high - low), GREY).patches()
+    patches = Shape().box(tuple((low + high) / 2), tuple(high - low), GRAY).patches()
     depth = map_of(patches, eye, RESOLUTION)
     direction = rng.normal(size=(4000, 3)) * 0.3 + (1.5, 0, -0.9)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -242,7 +242,7 @@ def test_nobody_sees_through_a_solid_box(rng: np.random.Generator) -> None:
     plan = Plan(5.0, 4.0, 2.6)
     room = Room("office", plan, rng)
     room.build_shell()
-    box = Shape().box((2.5, 2.0, 0.3), (1.0, 1.0, 0.6), GREY).patches()
+    box = Shape().box((2.5, 2.0, 0.3), (1.0, 1.0, 0.6), GRAY).patches()
     room.add(box, "clutter", "box")
     surfaces = room.surfaces()
     eyes = np.array([[1.0, 1.0, 1.5]])
@@ -278,7 +278,7 @@ def test_floor_under_furniture_is_missing(rooms: list[Scene]) -> None:
 
 def test_things_that_lie_flat_hide_what_is_under_them(rng: np.random.Generator) -> None:
     room = Room("office", Plan(4.0, 4.0, 2.6), rng)
-    paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GREY).patches()
+    paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GRAY).patches()
     owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)
     at = np.array([[2.0, 2.0, 0.7], [2.1, 2.05, 0.7], [2.3, 2.0, 0.7], [2.0, 2.0, 0.5]])
     surfaces = room.surfaces()
@@ -302,12 +302,12 @@ def test_density_falls_with_distance_and_surfaces_are_noisy() -> None:
 def test_rows_are_formatted_as_python_does(rng: np.random.Generator) -> None:
     xyz = np.concatenate([rng.uniform(-120, 120, (500, 3)), [[0, -0.0004, 0.0006], [-0.001, 999.9996, -10]]])
     rgb = rng.integers(0, 256, (len(xyz), 3)).astype(np.uint8)
-    millimetres = np.rint(xyz * 1000).astype(np.int64)
-    text, end = format_rows(millimetres, rgb)
+    millimeters = np.rint(xyz * 1000).astype(np.int64)
+    text, end = format_rows(millimeters, rgb)
     rows = text.tobytes().decode().splitlines()
     expected = [
         " ".join([f"{v / 1000 + 0.0:.3f}" for v in m.tolist()] + [str(c) for c in color.tolist()])
-        for m, color in zip(millimetres, rgb)
+        for m, color in zip(millimeters, rgb)
     ]
     assert rows == expected
     assert end[-1] == len(text)

@@ -42,8 +42,8 @@ def test_benchmarks_are_registered(capsys: pytest.CaptureFixture, monkeypatch: p
 def test_quality_of_superpoints() -> None:
     room = make_room(1, 0, num_points=8000)
     found = {name: superpoint_quality.measure([room], make) for name, make in superpoint_quality.methods(True).items()}
-    assert found["at most 500, colour"]["superpoints"] <= 500
-    assert found["at most 2000, colour"]["oracle_miou"] > found["voxels of 0.2 m"]["oracle_miou"]
+    assert found["at most 500, color"]["superpoints"] <= 500
+    assert found["at most 2000, color"]["oracle_miou"] > found["voxels of 0.2 m"]["oracle_miou"]
     thinned = superpoint_quality._thinned(room, np.random.default_rng(0))
     assert 0.3 * len(room) < len(thinned) < 0.8 * len(room)
 

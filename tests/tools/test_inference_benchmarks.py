@@ -31,7 +31,7 @@ def test_a_small_floor_is_measured_and_drawn(tmp_path: Path) -> None:
     plot_tiles(found, tmp_path / "tiles.png")
     with Image.open(tmp_path / "tiles.png") as image:
         picture = np.asarray(image)
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 4  # lines of several colours
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 4  # lines of several colors
 
 
 def test_the_table_of_options(tmp_path: Path, tool: Callable[..., tuple[int, str, str]]) -> None:

@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    """A room with colour whose coordinates every format holds without rounding."""
+    """A room with color whose coordinates every format holds without rounding."""
     room = make_room(5, 0, num_points=3000)
     return Scene("room", np.round(room.xyz * 512).astype(np.float32) / 512, room.rgb)
 
@@ -124,7 +124,7 @@ def test_files_agree_with_each_other(checkpoint: Path, scan: Path, scene: Scene,
     np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), scene.xyz)
     colors = np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1)
     for number in np.unique(ids):
-        assert len(np.unique(colors[ids == number], axis=0)) == 1, "an object has one colour"
+        assert len(np.unique(colors[ids == number], axis=0)) == 1, "an object has one color"
     with (tmp_path / "room.v2.instances.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {int(row["id"]): int(row["points"]) for row in rows} == {
@@ -174,18 +174,18 @@ def test_superpoint_settings_of_other_versions(tmp_path: Path, capsys: pytest.Ca
         load_model(tmp_path / "new.pt")
 
 
-def test_colour_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, tmp_path: Path, tool: Run) -> None:
-    np.savez(tmp_path / "grey.npz", xyz=scene.xyz)
-    command = ("predict", checkpoint, tmp_path / "grey.npz", "--out", tmp_path / "out")
+def test_color_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, tmp_path: Path, tool: Run) -> None:
+    np.savez(tmp_path / "gray.npz", xyz=scene.xyz)
+    command = ("predict", checkpoint, tmp_path / "gray.npz", "--out", tmp_path / "out")
     status, out, err = tool(*command)
     assert (status, out) == (2, "")
-    assert err.splitlines()[-1].startswith("error: scene grey has no rgb, but the model takes rgb, xyz; ")
-    assert "--grey" in err
+    assert err.splitlines()[-1].startswith("error: scene gray has no rgb, but the model takes rgb, xyz; ")
+    assert "--gray" in err
     assert "data.features=[xyz]" in err
     assert not list((tmp_path / "out").iterdir())
-    assert tool(*command, "--grey")[0] == 0
+    assert tool(*command, "--gray")[0] == 0
     blind = _checkpoint(tmp_path / "blind.pt", features="xyz")
-    assert tool("predict", blind, tmp_path / "grey.npz", "--out", tmp_path / "out")[0] == 0
+    assert tool("predict", blind, tmp_path / "gray.npz", "--out", tmp_path / "out")[0] == 0
 
 
 def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
@@ -245,7 +245,7 @@ def test_bad_usage_is_told_in_one_sentence(checkpoint: Path, scan: Path, tmp_pat
         "--threshold must be from 0 to 1, got 7.0": (checkpoint, scan, "--threshold", "7"),
         "device 'gpu' is not known; expected cpu, cuda": (checkpoint, scan, "--device", "gpu"),
         "nowhere.pt: no such checkpoint": (tmp_path / "nowhere.pt", scan),
-        "tile_size must be a positive length in metres, got -1.0": (checkpoint, scan, "--tile", "-1"),
+        "tile_size must be a positive length in meters, got -1.0": (checkpoint, scan, "--tile", "-1"),
     }
     for message, arguments in cases.items():
         status, out, err = tool("predict", *arguments, "--out", tmp_path / "out")

@@ -169,7 +169,7 @@ def test_scans_with_instances_from_zero(tmp_path: Path, rng: np.random.Generator
     capsys.readouterr()
     assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis") == 2
     assert "no semantic and no instance" in capsys.readouterr().err
-    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis", "--unlabelled") == 0
+    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis", "--unlabeled") == 0
     assert read_room(out / "c").semantic is None
     # Two files of one name.
     np.save(raw / "a.npy", xyz)
@@ -210,7 +210,7 @@ def test_scannet(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) 
     assert test.num_superpoints == 1
     assert run_here(monkeypatch, "preprocess_scannet.py", raw, out) == 0
     assert json.loads((out / "report.json").read_text())["up_to_date"] == 2
-    # A changed table of labels makes the labelled scan out of date, not the test scan.
+    # A changed table of labels makes the labeled scan out of date, not the test scan.
     (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n1\tfloor\t2\n2\tmat\t39\n")
     assert run_here(monkeypatch, "preprocess_scannet.py", raw, out) == 0
     assert json.loads((out / "report.json").read_text())["written"] == 1

@@ -21,7 +21,7 @@ Tool = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A recipe, two labelled rooms and one without labels, and a checkpoint of a fresh model."""
+    """A recipe, two labeled rooms and one without labels, and a checkpoint of a fresh model."""
     folder = tmp_path_factory.mktemp("test")
     for index in range(3):
         scene = make_room(0, index, num_points=4000)
@@ -118,7 +118,7 @@ def test_several_processes(tool: Tool, trained: tuple[Path, Path], tmp_path: Pat
 def test_no_ground_truth_to_write(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
     status, _, errors = tool("make_gt", trained[0].parent / "rooms", tmp_path / "gt", "Area_2_*")
     assert status == 2
-    assert "none of the rooms is labelled" in errors
+    assert "none of the rooms is labeled" in errors
 
 
 def test_compare_metrics(tool: Tool, tmp_path: Path) -> None:

@@ -143,10 +143,10 @@ def test_no_rooms(recipe: Path) -> None:
     _refused(_tool("train", recipe, "data.train=[Area_9_*]", "--run", recipe.parent / "none"), "Area_9_*")
 
 
-def test_scan_without_the_colour_the_model_wants(recipe: Path, run: Path) -> None:
-    path = recipe.parent / "grey.npz"
+def test_scan_without_the_color_the_model_wants(recipe: Path, run: Path) -> None:
+    path = recipe.parent / "gray.npz"
     np.savez(path, xyz=make_room(5, 0, num_points=6000).xyz)
-    _refused(_tool("predict", run / "last.pt", path, "--out", recipe.parent / "grey"), "has no rgb")
+    _refused(_tool("predict", run / "last.pt", path, "--out", recipe.parent / "gray"), "has no rgb")
 
 
 def test_starts_from_the_weights_of_another_run(recipe: Path, run: Path) -> None:

@@ -38,7 +38,7 @@ def write_recipe(folder: Path) -> Path:
 
 
 def boxes(scene: Scene) -> Int32[np.ndarray, "P"]:
-    """Superpoints that take no time to make: boxes of half a metre."""
+    """Superpoints that take no time to make: boxes of half a meter."""
     return np.unique(np.floor(scene.xyz / 0.5), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 

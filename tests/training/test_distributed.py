@@ -25,7 +25,7 @@ from pcseg.models.sparse_unet import SparseUNet
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import SceneBatch
 from pcseg.synthetic import make_room
-from pcseg.training.distributed import ALONE, Processes, join_processes
+from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext, join_processes
 from pcseg.training.evaluate import ScoredRooms
 from pcseg.training.stepper import Stepper
 
@@ -33,16 +33,16 @@ NUM_ROOMS = 3
 Answer = dict[str, Any]
 
 
-def _score(processes: Processes) -> Answer:
+def _score(processes: DistributedContext) -> Answer:
     done = ScoredRooms(Scores(S3DIS))
-    for index in processes.share(NUM_ROOMS):
+    for index in processes.shard(NUM_ROOMS):
         scene = make_room(0, index, num_points=3000)
         instances = perturbed(scene, S3DIS, np.random.default_rng(index))
         done.num_points[scene.name] = len(scene)
         if index != 1:  # the second room has no labels
             done.scores.add(scene.name, instances, scene.semantic, scene.instance)
     done = done.gather(processes)
-    return {"rooms": done.num_points, "unlabelled": done.unlabelled, "scores": done.scores.compute().to_json()}
+    return {"rooms": done.num_points, "unlabeled": done.unlabeled, "scores": done.scores.compute().to_json()}
 
 
 @cache
@@ -95,7 +95,7 @@ SHORT_OF_MEMORY += [("one of its rooms", "forward"), ("rooms together", "last"),
 CASES = [(name, "influencer") for name in STEPS] + [("uneven", "first_pass"), ("uneven", "hungarian")]
 
 
-def _stepper(processes: Processes, criterion: str) -> Stepper:
+def _stepper(processes: DistributedContext, criterion: str) -> Stepper:
     torch.manual_seed(0)
     decoder = QueryDecoder(8, 13, width=16, num_heads=2, num_layers=2, ffn_width=16, num_queries=12)
     model = InfluencerFormer(SparseUNet(6, (8, 8, 8), blocks_per_level=1, checkpoint=True), decoder).double().train()
@@ -113,7 +113,7 @@ def _step(stepper: Stepper, parts: list[SceneBatch]) -> tuple[dict[str, np.ndarr
     return {key: value.numpy().copy() for key, value in values.items()}, outcome.left_out
 
 
-def _steps(processes: Processes) -> Answer:
+def _steps(processes: DistributedContext) -> Answer:
     answers = {}
     for name, criterion in CASES:
         parts = [collate([_room(i) for i in part]) for part in STEPS[name][processes.rank]]
@@ -141,7 +141,7 @@ def _runs_out_of_memory(stepper: Stepper, on: int | None, moment: str) -> list[R
     return [*handles, module.register_forward_pre_hook(fault)]
 
 
-def _steps_without_memory(processes: Processes) -> Answer:
+def _steps_without_memory(processes: DistributedContext) -> Answer:
     """Two steps each: in the first one memory runs out."""
     answers = {}
     for name, moment in [*SHORT_OF_MEMORY, ("everywhere", "last")]:
@@ -156,7 +156,7 @@ def _steps_without_memory(processes: Processes) -> Answer:
     return answers
 
 
-def _process(rank: int, port: int, work: Callable[[Processes], Answer], queue: multiprocessing.Queue) -> None:
+def _process(rank: int, port: int, work: Callable[[DistributedContext], Answer], queue: multiprocessing.Queue) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = join_processes()
@@ -164,7 +164,7 @@ def _process(rank: int, port: int, work: Callable[[Processes], Answer], queue: m
     processes.close()
 
 
-def _in_two_processes(work: Callable[[Processes], Answer]) -> list[Answer]:
+def _in_two_processes(work: Callable[[DistributedContext], Answer]) -> list[Answer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -180,9 +180,9 @@ def _in_two_processes(work: Callable[[Processes], Answer]) -> list[Answer]:
     return [answers[0], answers[1]]
 
 
-def _everything(processes: Processes) -> Answer:
+def _everything(processes: DistributedContext) -> Answer:
     total = processes.sum(torch.tensor([1.0, processes.rank])).tolist()
-    shares = list(processes.share(NUM_ROOMS))
+    shares = list(processes.shard(NUM_ROOMS))
     return {
         "sum": total,
         "any": [processes.any(processes.rank == 1), processes.any(False)],
@@ -202,8 +202,8 @@ def test_every_room_is_scored_once(answers: list[Answer]) -> None:
     assert [answer["share"] for answer in answers] == [[0, 2], [1]]
     assert [answer["sum"] for answer in answers] == [[2.0, 1.0]] * 2
     assert [answer["any"] for answer in answers] == [[True, False]] * 2
-    alone = _score(ALONE)
-    assert alone["unlabelled"] == ["Area_2_conferenceRoom_1"]
+    alone = _score(SINGLE_PROCESS)
+    assert alone["unlabeled"] == ["Area_2_conferenceRoom_1"]
     for answer in answers:
         assert answer["scores"] == alone
 
@@ -211,7 +211,7 @@ def test_every_room_is_scored_once(answers: list[Answer]) -> None:
 @pytest.mark.parametrize(("step", "criterion"), CASES)
 def test_gradients_of_two_processes_are_those_of_one(answers: list[Answer], step: str, criterion: str) -> None:
     parts = [collate([_room(i) for of_process in part for i in of_process]) for part in zip(*STEPS[step])]
-    expected, _ = _step(_stepper(ALONE, criterion), parts)
+    expected, _ = _step(_stepper(SINGLE_PROCESS, criterion), parts)
     for answer in answers:
         _assert_same(answer["steps"][step, criterion], expected)
 
@@ -225,7 +225,9 @@ def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
 @pytest.mark.parametrize(("name", "moment"), SHORT_OF_MEMORY)
 def test_only_rooms_that_do_not_fit_are_left_out(answers: list[Answer], name: str, moment: str) -> None:
     shares, on, remaining = SHORTAGES[name]
-    expected, _ = _step(_stepper(ALONE, "influencer"), [collate([_room(i) for i in part]) for part in remaining])
+    expected, _ = _step(
+        _stepper(SINGLE_PROCESS, "influencer"), [collate([_room(i) for i in part]) for part in remaining]
+    )
     left_out = [] if on is None else _room(1).names * sum(part.count(1) for share in shares for part in share)
     num_rooms = sum(len(part) for share in shares for part in share)
     for answer in answers:
@@ -239,7 +241,7 @@ def test_only_rooms_that_do_not_fit_are_left_out(answers: list[Answer], name: st
 
 
 def test_step_without_any_room_changes_nothing(answers: list[Answer]) -> None:
-    fresh = dict(_stepper(ALONE, "influencer").model.named_buffers())
+    fresh = dict(_stepper(SINGLE_PROCESS, "influencer").model.named_buffers())
     for answer in answers:
         (values, left_out), (_, left_out_after) = answer["without memory"]["everywhere", "last"]
         assert (left_out, left_out_after) == (_room(1).names * 4, [])
@@ -255,7 +257,7 @@ def test_alone() -> None:
     assert "WORLD_SIZE" not in os.environ
     processes = join_processes()
     assert processes.is_first
-    assert list(processes.share(3)) == [0, 1, 2]
+    assert list(processes.shard(3)) == [0, 1, 2]
     assert processes.gather("x") == ["x"]
     assert [processes.any(True), processes.any(False)] == [True, False]
     values = torch.ones(2)

@@ -17,10 +17,10 @@ from pcseg.losses.criterion import Criterion, scene_mean
 from pcseg.losses.inputs import LossWeights
 from pcseg.losses.terms import named_losses
 from pcseg.structures import SceneBatch
-from pcseg.training.average import WeightAverage
-from pcseg.training.distributed import Processes
+from pcseg.training.distributed import DistributedContext
 from pcseg.training.stepper import Stepper, is_out_of_memory
 from pcseg.training.trainer import NotFiniteError, TrainState, save_batch, train
+from pcseg.training.weight_average import WeightAverage
 
 
 def _room(index: int, num_voxels: int = 4) -> SceneBatch:
@@ -223,7 +223,7 @@ def test_step_without_any_room_is_skipped() -> None:
 
 
 def test_memory_of_several_processes() -> None:
-    stepper = _stepper(_out_of_memory_on("room_1"), processes=Processes(rank=1, world=2))
+    stepper = _stepper(_out_of_memory_on("room_1"), processes=DistributedContext(rank=1, world=2))
     with pytest.raises(MemoryError, match="process 1: out of memory on room_1, and still with a single voxel of it"):
         stepper.step([_room(1)])
 

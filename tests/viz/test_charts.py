@@ -7,7 +7,7 @@ BLUE = (0, 114, 178)
 
 
 def _colored(image: np.ndarray) -> np.ndarray:
-    """Rows and columns of pixels of the first line's colour."""
+    """Rows and columns of pixels of the first line's color."""
     return np.argwhere(np.abs(image.astype(int) - BLUE).max(axis=2) < 60)
 
 

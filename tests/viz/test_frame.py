@@ -58,5 +58,5 @@ def test_colors(frame: Frame, room: Scene) -> None:
     np.testing.assert_array_equal(chosen[table], frame.colors("prediction")[table])
     assert np.ptp(chosen[~table].astype(int), axis=1).max() < 60, "the rest is pale"
     input_chosen = frame.colors("input", 1)
-    assert (input_chosen[table] == frame.colors("input")[table]).all(), "a click on the colours chooses an object"
+    assert (input_chosen[table] == frame.colors("input")[table]).all(), "a click on the colors chooses an object"
     assert Frame.of(ViewedScene(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)

@@ -6,9 +6,9 @@ import pytest
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.kernels.layers import boxes
 from pcseg.structures import Instances, Scene
-from pcseg.viz.colours import oklab
+from pcseg.viz.colors import oklab
+from pcseg.viz.errors import ERROR_NAMES, match_ids
 from pcseg.viz.layers import Layer, input_colors, scene_layers, with_all_objects
-from pcseg.viz.mistakes import ERROR_NAMES, match_ids
 
 
 def _by_key(layers: list[Layer]) -> dict[str, Layer]:
@@ -32,7 +32,7 @@ def test_numbers_of_points_are_the_ids_of_objects(room: Scene, predicted: Instan
     np.testing.assert_array_equal(layer.point_numbers(), predicted.point_ids(threshold))
 
 
-def test_matched_predictions_have_the_colour_of_the_truth(room: Scene, predicted: Instances) -> None:
+def test_matched_predictions_have_the_color_of_the_truth(room: Scene, predicted: Instances) -> None:
     layers = _by_key(scene_layers(room, predicted, None, S3DIS))
     truth, prediction = layers["truth"], layers["prediction"]
     np.testing.assert_array_equal(prediction.colors[1], truth.colors[7])
@@ -104,8 +104,8 @@ def test_bare_scans(rng: np.random.Generator) -> None:
     scene = Scene("bare", rng.random((9, 3), np.float32))
     assert scene_layers(scene) == []
     assert input_colors(scene).shape == (9, 3)
-    unlabelled = scene.with_(instance=np.zeros(9, np.int32), semantic=np.full(9, -1, np.int32))
-    layers = scene_layers(unlabelled, classes=S3DIS)
+    unlabeled = scene.with_(instance=np.zeros(9, np.int32), semantic=np.full(9, -1, np.int32))
+    layers = scene_layers(unlabeled, classes=S3DIS)
     assert [layer.key for layer in layers] == ["semantic_truth"]
     nothing = Instances(np.zeros((0, 9), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
     assert [entry.name for entry in scene_layers(scene, nothing, None, S3DIS)[0].entries] == ["no object"]
@@ -131,9 +131,9 @@ def test_refuses_what_does_not_fit(room: Scene, predicted: Instances) -> None:
         scene_layers(room, None, np.full(len(room), 13, np.int32), S3DIS)
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_all_objects_from_layers_that_show_some(room: Scene, predicted: Instances, labelled: bool) -> None:
-    scene = room if labelled else room.with_(semantic=None, instance=None)
+@pytest.mark.parametrize("labeled", [True, False])
+def test_all_objects_from_layers_that_show_some(room: Scene, predicted: Instances, labeled: bool) -> None:
+    scene = room if labeled else room.with_(semantic=None, instance=None)
     some = scene_layers(scene, predicted, room.semantic, S3DIS, threshold=0.85)
     every = with_all_objects(some, scene, predicted, S3DIS)
     expected = scene_layers(scene, predicted, room.semantic, S3DIS)

@@ -93,7 +93,7 @@ def test_desktop(room: Scene, predicted: Instances, open_page: Open) -> None:
     for k, image in enumerate(shown[1:], 1):
         assert (image != shown[k - 1][:, :440]).any(axis=2).mean() > 0.05
 
-    # A turned room keeps its colours.
+    # A turned room keeps its colors.
     browser.press("3")
     browser.run("pcseg.turn(60, 0)")
     x, y = _pixel(browser, room, TABLE)

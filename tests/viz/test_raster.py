@@ -77,7 +77,7 @@ def test_hardly_any_points(count: int) -> None:
 
 
 def test_refuses_bad_arguments(room: Scene) -> None:
-    with pytest.raises(ValueError, match="12000 points, 3 colours"):
+    with pytest.raises(ValueError, match="12000 points, 3 colors"):
         render_points(room.xyz, np.zeros((3, 3), np.uint8), width=16, height=12, view=FRONT)
     with pytest.raises(ValueError, match="0 x 12"):
         rasterize(room.xyz, width=0, height=12, view=FRONT)

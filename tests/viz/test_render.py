@@ -50,7 +50,7 @@ def test_views(room: Scene, predicted: Instances) -> None:
 def test_sheets_show_the_room(room: Scene, predicted: Instances) -> None:
     image = np.asarray(room_picture(room, predicted, None, S3DIS, labels=False, **SMALL)).astype(int)
     strong = np.ptp(image, axis=2) > 90
-    assert strong[:, 200:].sum() > 500, "table and chair have strong colours"
+    assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
     text = np.asarray(room_picture(room, predicted, None, S3DIS, labels=True, **SMALL)).astype(int)
     assert (text != image).any(), "names stand on the objects"
 

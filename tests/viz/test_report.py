@@ -12,7 +12,7 @@ from pcseg.metrics.perturb import Mistakes, perturbed
 from pcseg.metrics.scores import Scores
 from pcseg.structures import Instances
 from pcseg.synthetic import make_room
-from pcseg.training.distributed import Processes
+from pcseg.training.distributed import DistributedContext
 from pcseg.viz.report import WorstRooms, report_page, worst_rooms, write_report
 
 VOID_TAGS = {"meta", "img", "rect", "path", "polyline", "br"}
@@ -55,7 +55,7 @@ def test_page(tmp_path: Path) -> None:
         worst.offer(scene, instances, scene.semantic)
     names = worst_rooms(scores, 2)
     assert names == ["Area_2_conferenceRoom_1", "Area_3_office_1"]
-    pictures = worst.pictures(scores, Processes())
+    pictures = worst.pictures(scores, DistributedContext())
     assert sorted(pictures) == names
     assert all(picture.startswith(b"\xff\xd8") for picture in pictures.values())
     path = write_report(tmp_path / "new" / "page.html", scores, title="A <title> & more", pictures=pictures)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from pcseg.data.augment import AUGMENTATIONS, compose
 from pcseg.data.dataset import RoomDataset, collate
-from pcseg.data.sampler import VisitSampler
+from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.data.worker_pool import num_cores
 from pcseg.ops import voxelize as voxelizer
@@ -171,7 +171,7 @@ def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int, step: float
     """
     warm = 4 + 4 * workers
     # More rooms than are taken: at the end workers still have others to prepare, as they had at the start.
-    sampler = VisitSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
+    sampler = ResumableSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
     batches = iter(loader)
     for _ in range(warm):

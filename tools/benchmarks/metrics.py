@@ -16,7 +16,7 @@ from tools.benchmarks.timing import median_ms
 
 
 def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: int = 30) -> dict[str, np.ndarray]:
-    """A labelled scene with points in no order, the worst case, and predictions over 2000 superpoints."""
+    """A labeled scene with points in no order, the worst case, and predictions over 2000 superpoints."""
     rng = np.random.default_rng(seed)
     num_superpoints = 2000
     superpoint = rng.permutation(num_superpoints)[rng.integers(0, num_superpoints, num_points)].astype(np.int32)

@@ -21,7 +21,7 @@ from tools.benchmarks.timing import in_own_process
 
 ROOM_POINTS = 100_000
 NUM_MODELS = 10
-_SPACING = 8.0  # metres from one room to the next
+_SPACING = 8.0  # meters from one room to the next
 
 
 def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) -> Scene:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pcseg import config as cfg
-from pcseg.data.sampler import VisitSampler
+from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
@@ -53,7 +53,7 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
     stepper.model.train()
 
     def batches() -> Iterator[SceneBatch]:
-        sampler = VisitSampler(len(run.rooms), config.train.batch_size, num_steps + WARM_UP, seed=0)
+        sampler = ResumableSampler(len(run.rooms), config.train.batch_size, num_steps + WARM_UP, seed=0)
         return load_batches(run.rooms, sampler, config.train.num_workers)
 
     # First without a look at the phases, as each look waits for the device.

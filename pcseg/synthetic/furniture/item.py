@@ -23,7 +23,7 @@ class Item:
 
     Args:
         patches: its surfaces.
-        size: width (x), depth (y) and height of the box around it, metres.
+        size: width (x), depth (y) and height of the box around it, meters.
         label: its class of S3DIS.
         category: what ScanNet's annotators would call it.
         tops: where things can stand on it.

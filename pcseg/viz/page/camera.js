@@ -32,9 +32,9 @@ const fit = (low, high, c) => {
     x1 = -1e9,
     y0 = -1e9,
     y1 = -1e9;
-  const centre = low.map((v, a) => (v + high[a]) / 2);
+  const center = low.map((v, a) => (v + high[a]) / 2);
   for (let k = 0; k < 8; k++) {
-    const p = low.map((v, a) => ((k >> a) & 1 ? high[a] : v) - centre[a]),
+    const p = low.map((v, a) => ((k >> a) & 1 ? high[a] : v) - center[a]),
       x = dot(p, right),
       y = dot(p, up),
       z = dot(p, back);
@@ -48,7 +48,7 @@ const fit = (low, high, c) => {
   return {
     ...c,
     distance: Math.max((x0 + x1) / (2 * wide), (y0 + y1) / (2 * tall), radius * 0.05),
-    target: centre.map((v, a) => v + dx * right[a] + dy * up[a]),
+    target: center.map((v, a) => v + dx * right[a] + dy * up[a]),
   };
 };
 const whole = (change = {}) => {

@@ -1,4 +1,4 @@
-// What the page holds: gzip, planes of bytes, differences between neighbours; unpacked once.
+// What the page holds: gzip, planes of bytes, differences between neighbors; unpacked once.
 const $ = (id) => document.getElementById(id),
   note = $("note");
 const fail = (text) => {

@@ -1,9 +1,9 @@
 // What is shown: layer, filters, the picture itself, and which point a pixel shows.
 
-const labelled = M.layers.filter((l) => l.rows);
+const labeled = M.layers.filter((l) => l.rows);
 let current = M.layers[0],
   listed =
-    labelled.find((l) => l.key === "prediction") || labelled.find((l) => l.key === "truth") || labelled[0] || null;
+    labeled.find((l) => l.key === "prediction") || labeled.find((l) => l.key === "truth") || labeled[0] || null;
 let chosen = -1,
   cut = M.cut,
   size = 1,
@@ -94,8 +94,8 @@ const draw = () => {
   gl.uniform3fv(v.rim, isDark ? [1, 1, 1] : [0.08, 0.1, 0.14]);
   gl.uniform1f(v.ratio, target.ratio);
   gl.drawArrays(gl.TRIANGLES, 0, 3);
-  const metre = ((target.h / target.ratio) * f) / 2 / cam.distance,
-    want = 110 / metre,
+  const meter = ((target.h / target.ratio) * f) / 2 / cam.distance,
+    want = 110 / meter,
     power = 10 ** Math.floor(Math.log10(want)),
     length = [5, 2, 1].find((k) => k * power <= want) * power;
   $("scale").firstElementChild.textContent =
@@ -104,7 +104,7 @@ const draw = () => {
       : length >= 0.01
         ? Math.round(length * 100) + " cm"
         : +(length * 1000).toPrecision(1) + " mm";
-  $("scale").lastElementChild.style.width = length * metre + "px";
+  $("scale").lastElementChild.style.width = length * meter + "px";
 };
 const pickAt = (x, y) => {
   // point under the pointer, -1 for none
@@ -133,7 +133,7 @@ const pickAt = (x, y) => {
   return best;
 };
 const project = (p) => {
-  // pixel of a place in metres above the lowest corner
+  // pixel of a place in meters above the lowest corner
   const { m } = matrices(),
     [x, y, , w] = [0, 1, 2, 3].map((r) => m[r] * p[0] + m[4 + r] * p[1] + m[8 + r] * p[2] + m[12 + r]);
   return [((1 + x / w) / 2) * stage.clientWidth, ((1 - y / w) / 2) * stage.clientHeight];

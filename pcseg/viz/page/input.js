@@ -28,8 +28,8 @@ const hover = (x, y) => {
       if (other.rows && other !== listed)
         lines.push(make("div", `${other.title}: ${named(other, other.rows[other.ids[k]])}`, "faint"));
   }
-  const metres = place(k).map((v, a) => (v + M.origin[a]).toFixed(2));
-  lines.push(make("div", `x y z  ${metres.join("  ")} m`, "faint"));
+  const meters = place(k).map((v, a) => (v + M.origin[a]).toFixed(2));
+  lines.push(make("div", `x y z  ${meters.join("  ")} m`, "faint"));
   tip.replaceChildren(...lines);
   tip.style.display = "block";
   tip.style.left = Math.max(4, Math.min(x + 16, stage.clientWidth - tip.offsetWidth - 6)) + "px";

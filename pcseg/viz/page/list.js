@@ -171,7 +171,7 @@ $("cut").min = 0;
 $("cut").max = M.top;
 $("cut").oninput = (e) => setCut(+e.target.value);
 $("size").oninput = (e) => setSize(+e.target.value);
-$("safe").parentElement.hidden = !labelled.some((l) => l.safe);
+$("safe").parentElement.hidden = !labeled.some((l) => l.safe);
 $("safe").onchange = (e) => {
   setColors(e.target.checked);
   upload();

@@ -97,7 +97,7 @@ for (int k = 0; k < 4; k++) {
     float da = far(a), db = far(b), most = ring == 0 ? .03 : .05, sum = 0.;
     if (ring == 0 && da > -.5 && (here < -.5 || da < here - .02)) { closer++; filler = a; }
     if (ring == 0 && db > -.5 && (here < -.5 || db < here - .02)) { closer++; filler = b; }
-    // Opposite neighbours together: a slanted plane has one nearer and one farther and stays bright.
+    // Opposite neighbors together: a slanted plane has one nearer and one farther and stays bright.
     if (here > -.5 && da > -.5) sum += clamp(here - da, -most, most);
     if (here > -.5 && db > -.5) sum += clamp(here - db, -most, most);
     dark += max(sum, 0.) * (ring == 0 ? 1.6 : 1.);

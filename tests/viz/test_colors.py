@@ -1,10 +1,10 @@
-"""Colours differ where they should, for all eyes."""
+"""Colors differ where they should, for all eyes."""
 
 import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
-from pcseg.viz.colours import (
+from pcseg.viz.colors import (
     class_colors,
     distinct_colors,
     from_oklch,
@@ -43,7 +43,7 @@ def test_objects_side_by_side_are_told_apart(deuteranopia: bool) -> None:
     assert _least_distance(distinct_colors(9), False) > 0.08
 
 
-def test_neighbours_differ_and_surfaces_are_pale() -> None:
+def test_neighbors_differ_and_surfaces_are_pale() -> None:
     count = 200
     low = np.stack([np.arange(count), np.zeros(count), np.zeros(count)], axis=1) * 0.6
     muted = np.arange(count) % 10 == 0
@@ -57,13 +57,13 @@ def test_neighbours_differ_and_surfaces_are_pale() -> None:
     np.testing.assert_array_equal(colors, instance_colors(low, low + 0.5, muted))
 
 
-def test_objects_in_one_place_get_different_colours() -> None:
+def test_objects_in_one_place_get_different_colors() -> None:
     box = np.zeros((12, 3))
     colors = instance_colors(box, box + 1, np.zeros(12, np.bool_))
     assert len(np.unique(colors, axis=0)) == 12
 
 
-def test_fixed_colours_are_avoided() -> None:
+def test_fixed_colors_are_avoided() -> None:
     box, none = np.zeros((1, 3)), np.zeros(1, np.bool_)
     fixed = distinct_colors(5)
     boxes = np.zeros((5, 3))
@@ -94,7 +94,7 @@ def test_classes_are_told_apart_by_all_eyes(classes: ClassSet) -> None:
     assert class_colors(np.zeros(0, np.bool_)).shape == (0, 3)
 
 
-def test_height_colours() -> None:
+def test_height_colors() -> None:
     assert len(height_colors(np.zeros((0, 3), np.float32))) == 0
     assert len(np.unique(height_colors(np.zeros((5, 3), np.float32)), axis=0)) == 1
     xyz = np.zeros((100, 3), np.float32)

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, Integer
 
 from pcseg.structures import Instances, Scene
-from pcseg.viz.mistakes import match_ids
+from pcseg.viz.errors import match_ids
 
 
 @dataclass(frozen=True)
-class ShownObjects:
+class MatchedObjects:
     """Two lists of objects, row 0 of both for none.
 
     Args:
@@ -34,7 +34,7 @@ class ShownObjects:
     ious: Float64[np.ndarray, "N"]
 
     @classmethod
-    def of(cls, scene: Scene, instances: Instances | None, threshold: float) -> "ShownObjects":
+    def of(cls, scene: Scene, instances: Instances | None, threshold: float) -> "MatchedObjects":
         """Objects of a scene; predictions that score less than the threshold are left out."""
         true_ids = pred_ids = None
         true_numbers = pred_numbers = true_class = pred_class = np.zeros(1, np.int64)

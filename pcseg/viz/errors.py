@@ -8,7 +8,7 @@ from pcseg.classes import ClassSet
 
 MATCH_IOU = 0.25  # the loosest threshold of the ScanNet benchmark
 ERROR_NAMES = ("no object", "correct", "wrong class", "missed", "false positive", "wrong object")
-# After Okabe and Ito (2008), whose colours are told apart by all eyes; what is right stays quiet.
+# After Okabe and Ito (2008), whose colors are told apart by all eyes; what is right stays quiet.
 ERROR_COLORS = ((226, 228, 232), (157, 208, 190), (230, 159, 0), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 ERROR_HINTS = (
     "neither truth nor prediction has an object here",

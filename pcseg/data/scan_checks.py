@@ -1,4 +1,4 @@
-"""Advice on scans that look wrong: units, axes, doubled points, missing colour."""
+"""Advice on scans that look wrong: units, axes, doubled points, missing color."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from jaxtyping import Float32, UInt64
 from pcseg.structures import Scene
 
 _SUPPLY = {
-    "rgb": "read it with grey=True (--grey), which finds less,",
+    "rgb": "read it with gray=True (--gray), which finds less,",
     "normal": "take a file of the scan that has nx, ny, nz,",
 }
-# Single precision is coarser than half a millimetre beyond.
+# Single precision is coarser than half a millimeter beyond.
 _FAR = 8192.0
 _UP_MARGIN = 1.35
 
 
 def describe(scene: Scene) -> list[str]:
-    """Advice on what about a scan looks wrong: units, the axis that points up, doubled points, missing colour.
+    """Advice on what about a scan looks wrong: units, the axis that points up, doubled points, missing color.
 
     Args:
         scene: as `read_scan` gave it.
@@ -33,10 +33,10 @@ def describe(scene: Scene) -> list[str]:
     advice = []
     if extent.max() > 200:
         advice.append(
-            f"It measures {size} m: if the file is in millimetres, read it with scale=0.001 (centimetres 0.01)."
+            f"It measures {size} m: if the file is in millimeters, read it with scale=0.001 (centimeters 0.01)."
         )
     elif extent.max() < 0.5:
-        advice.append(f"It measures {size} m: a room is larger, read it with the scale that makes it metres.")
+        advice.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
     axis = _likely_up(scene.xyz)
     if axis != "z":
         advice.append(f"Most level surfaces lie across {axis}, not z: if {axis} points up, read it with up={axis!r}.")
@@ -45,15 +45,15 @@ def describe(scene: Scene) -> list[str]:
         advice.append(f"It lies so far from 0 that single precision costs detail: read it with origin=({point}).")
     num_doubled = _num_doubled(scene.xyz)
     if num_doubled:
-        mend = "" if scene.faces is not None else ": read it with drop_doubled=True"
+        mend = "" if scene.faces is not None else ": read it with drop_duplicates=True"
         advice.append(f"{num_doubled} of {len(scene)} points stand at the place of another one{mend}.")
     if scene.rgb is None:
         advice.append(
-            "It has no colour: a model that takes colour needs it read with grey=True and will find less; one trained "
+            "It has no color: a model that takes color needs it read with gray=True and will find less; one trained "
             "with data.features=[xyz] needs none."
         )
     elif (scene.rgb == scene.rgb[0]).all():
-        advice.append(f"All of its points have one colour, {tuple(scene.rgb[0].tolist())}: it is as good as none.")
+        advice.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: it is as good as none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():
         labels = np.unique(scene.semantic[scene.instance == 0])
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
@@ -69,7 +69,7 @@ def check_features(scene: Scene, features: Sequence[str]) -> None:
         features: that the model takes, see `pcseg.data.dataset.FEATURES`.
 
     Raises:
-        ValueError: the scan has no colour, or no normals; the message says how to go on.
+        ValueError: the scan has no color, or no normals; the message says how to go on.
     """
     for name, supply in _SUPPLY.items():
         if name in features and getattr(scene, name) is None:
@@ -87,7 +87,7 @@ def without_doubled(scene: Scene) -> Scene:
         ValueError: it is a mesh, whose vertices its faces name.
     """
     if scene.faces is not None:
-        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_doubled")
+        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_duplicates")
     rows = np.sort(np.unique(_place_keys(scene.xyz), return_index=True)[1])
     if len(rows) == len(scene):
         return scene
@@ -126,7 +126,7 @@ def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:
     occupied = keys[np.append(True, keys[1:] != keys[:-1])]
     shares = []
     for indices, size in zip(np.unravel_index(occupied, tuple(shape)), shape):
-        # Two neighbouring cells together, as a surface may lie on their border.
+        # Two neighboring cells together, as a surface may lie on their border.
         layer = np.convolve(np.bincount(indices, minlength=size), [1, 1])
         top = int(layer.argmax())
         strongest = layer[top]

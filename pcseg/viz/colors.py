@@ -1,8 +1,8 @@
-"""Colours of objects: distinct for neighbours, also for eyes that do not see red and green apart.
+"""Colors of objects: distinct for neighbors, also for eyes that do not see red and green apart.
 
-Distances between colours are taken in OKLab (Ottosson 2020, "A perceptual color space for image processing"), once as
-seen by most people and once as seen with deuteranopia, colours of classes also with protanopia (Viénot, Brettel and
-Mollon 1999, "Digital video colourmaps for checking the legibility of displays by dichromats").
+Distances between colors are taken in OKLab (Ottosson 2020, "A perceptual color space for image processing"), once as
+seen by most people and once as seen with deuteranopia, colors of classes also with protanopia (Viénot, Brettel and
+Mollon 1999, "Digital video colormaps for checking the legibility of displays by dichromats").
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 NO_OBJECT = (214, 217, 222)  # points that belong to no object
 GOLDEN_ANGLE = 137.50776405
-_NUM_COLOURS = 72  # more than this many can no longer be told apart
+_NUM_COLORS = 72  # more than this many can no longer be told apart
 
 _LMS = np.array(
     [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
@@ -42,14 +42,14 @@ def _linear_to_oklab(linear: np.ndarray) -> np.ndarray:
 
 
 def oklab(rgb: UInt8[np.ndarray, "K 3"], deuteranopia: bool = False) -> Float64[np.ndarray, "K 3"]:
-    """OKLab coordinates of sRGB colours.
+    """OKLab coordinates of sRGB colors.
 
     Args:
-        rgb: colours 0..255.
+        rgb: colors 0..255.
         deuteranopia: as seen by people without green cones.
 
     Returns:
-        Lightness 0..1 and the two colour axes.
+        Lightness 0..1 and the two color axes.
     """
     linear = _to_linear(rgb.astype(np.float64))
     if deuteranopia:
@@ -60,15 +60,15 @@ def oklab(rgb: UInt8[np.ndarray, "K 3"], deuteranopia: bool = False) -> Float64[
 def from_oklch(
     lightness: Float[np.ndarray, "K"], chroma: Float[np.ndarray, "K"], hue: Float[np.ndarray, "K"]
 ) -> UInt8[np.ndarray, "K 3"]:
-    """sRGB colours of OKLCH coordinates; chroma is lowered as far as the screen needs it.
+    """sRGB colors of OKLCH coordinates; chroma is lowered as far as the screen needs it.
 
     Args:
         lightness: 0..1.
-        chroma: 0 is grey, 0.3 is more than any screen shows.
+        chroma: 0 is gray, 0.3 is more than any screen shows.
         hue: degrees.
 
     Returns:
-        Colours 0..255.
+        Colors 0..255.
     """
     angle = np.deg2rad(hue)
     chroma = np.array(chroma, np.float64)
@@ -83,13 +83,13 @@ def from_oklch(
 
 
 def distinct_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Strong colours with hues a golden angle apart, in three steps of lightness.
+    """Strong colors with hues a golden angle apart, in three steps of lightness.
 
     Args:
         count: how many.
 
     Returns:
-        Colours 0..255; the first ones differ most.
+        Colors 0..255; the first ones differ most.
     """
     index = np.arange(count)
     lightness = np.array([0.70, 0.56, 0.82])[index % 3]
@@ -98,13 +98,13 @@ def distinct_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
 
 
 def muted_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Pale colours for walls, floors and ceilings, so that objects stand out.
+    """Pale colors for walls, floors and ceilings, so that objects stand out.
 
     Args:
         count: how many.
 
     Returns:
-        Colours 0..255.
+        Colors 0..255.
     """
     index = np.arange(count)
     lightness = np.array([0.88, 0.83, 0.91])[index % 3]
@@ -112,7 +112,7 @@ def muted_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
 
 
 def _closeness(pool: np.ndarray) -> np.ndarray:
-    """How easily each pair of colours is confused: the inverse squared distance, for both kinds of eyes."""
+    """How easily each pair of colors is confused: the inverse squared distance, for both kinds of eyes."""
     total = np.zeros((len(pool), len(pool)))
     for deuteranopia in (False, True):
         lab = oklab(pool, deuteranopia)
@@ -129,21 +129,21 @@ def instance_colors(
     fixed_low: Float[np.ndarray, "T 3"] | None = None,
     fixed_high: Float[np.ndarray, "T 3"] | None = None,
 ) -> UInt8[np.ndarray, "K 3"]:
-    """One colour per object such that objects that stand near each other look different.
+    """One color per object such that objects that stand near each other look different.
 
-    Objects take their colours one after another; each takes the one that is least like those of the objects around it,
-    nearer ones counting more. Beyond 72 objects, colours come back, far from where they were used first.
+    Objects take their colors one after another; each takes the one that is least like those of the objects around it,
+    nearer ones counting more. Beyond 72 objects, colors come back, far from where they were used first.
 
     Args:
-        low: lower corner of the box around each object, metres.
+        low: lower corner of the box around each object, meters.
         high: upper corner.
-        muted: True for surfaces, which get pale colours.
-        fixed: colours that other objects of the room have already.
+        muted: True for surfaces, which get pale colors.
+        fixed: colors that other objects of the room have already.
         fixed_low: lower corners of those.
         fixed_high: upper corners of those.
 
     Returns:
-        Colours 0..255.
+        Colors 0..255.
     """
     count = len(low)
     colors = np.zeros((count, 3), np.uint8)
@@ -151,7 +151,7 @@ def instance_colors(
     strong = np.flatnonzero(~muted)
     if len(strong) == 0:
         return colors
-    pool = distinct_colors(_NUM_COLOURS)
+    pool = distinct_colors(_NUM_COLORS)
     placed_low, placed_high = low[strong], high[strong]
     chosen = np.zeros(len(strong), np.int64)
     if fixed is not None and fixed_low is not None and fixed_high is not None and len(fixed):
@@ -164,22 +164,22 @@ def instance_colors(
         gap = np.maximum(placed_low[row] - placed_high[:row], placed_low[:row] - placed_high[row])
         distance = np.linalg.norm(np.maximum(gap, 0.0), axis=1)
         cost = closeness[:, chosen[:row]] @ (1.0 / (distance + 0.3) ** 2)
-        # Early colours of the pool differ most and look best: take a later one only where that gains something.
+        # Early colors of the pool differ most and look best: take a later one only where that gains something.
         chosen[row] = int((cost * (1.0 + 0.01 * np.arange(len(pool)))).argmin())
     colors[strong] = pool[chosen[first:]]
     return colors
 
 
 def class_colors(muted: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
-    """Colours of classes that are told apart by all eyes; up to about twenty, more come as far apart as they can.
+    """Colors of classes that are told apart by all eyes; up to about twenty, more come as far apart as they can.
 
-    One after another takes the colour of a pool that lies farthest from those taken, for the eyes that see it worst.
+    One after another takes the color of a pool that lies farthest from those taken, for the eyes that see it worst.
 
     Args:
-        muted: True for surfaces, which get pale colours.
+        muted: True for surfaces, which get pale colors.
 
     Returns:
-        Colours 0..255.
+        Colors 0..255.
     """
     pale, strong = _pool([0.72, 0.78, 0.84, 0.9], [0.02, 0.045]), _pool(np.linspace(0.44, 0.9, 9), [0.11, 0.16])
     pool = np.vstack([pale, strong])
@@ -195,7 +195,7 @@ def class_colors(muted: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
 
 
 def _pool(lightness: ArrayLike, chroma: ArrayLike) -> np.ndarray:
-    """Colours of all hues."""
+    """Colors of all hues."""
     grid = np.meshgrid(np.asarray(lightness, float), np.asarray(chroma, float), np.arange(0.0, 360.0, 12.0))
     return from_oklch(*(part.ravel() for part in grid))
 
@@ -209,13 +209,13 @@ def _distances(first: np.ndarray, second: np.ndarray, sight: np.ndarray | None) 
 
 
 def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Soft colours for thousands of superpoints; ids that follow each other differ.
+    """Soft colors for thousands of superpoints; ids that follow each other differ.
 
     Args:
         count: how many.
 
     Returns:
-        Colours 0..255.
+        Colors 0..255.
     """
     index = np.arange(count)
     lightness = 0.62 + 0.26 * ((index * 0.7548776662) % 1.0)
@@ -224,13 +224,13 @@ def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
 
 
 def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
-    """Colours by height, for scans without colour: slate blue below, sand above.
+    """Colors by height, for scans without color: slate blue below, sand above.
 
     Args:
         xyz: coordinates, z up.
 
     Returns:
-        Colours 0..255.
+        Colors 0..255.
     """
     if len(xyz) == 0:
         return np.zeros((0, 3), np.uint8)
@@ -238,7 +238,7 @@ def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
     steps = np.linspace(0.0, 1.0, 256)
     lightness = 0.52 + 0.40 * steps
     blue, sand = 255.0, 80.0
-    weight = 2.0 * np.abs(steps - 0.5)  # the ramp passes through grey
+    weight = 2.0 * np.abs(steps - 0.5)  # the ramp passes through gray
     table = from_oklch(lightness, 0.075 * weight, np.where(steps < 0.5, blue, sand))
     share = (xyz[:, 2] - bottom) / max(float(top - bottom), 1e-6)
     return table[np.clip(share * 255.0, 0, 255).astype(np.int64)]

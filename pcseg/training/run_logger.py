@@ -22,7 +22,7 @@ LINE = "train {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}{postfix}"
 SMOOTHING = 0.95  # share of the old value that stays, of what the line shows
 
 
-class Watch:
+class RunLogger:
     """Takes the record of every training step and every evaluation, and shows and keeps them.
 
     Args:

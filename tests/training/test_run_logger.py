@@ -17,7 +17,7 @@ from PIL import Image
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
 from pcseg.structures import Instances
-from pcseg.training.watch import Watch, used_memory
+from pcseg.training.run_logger import RunLogger, used_memory
 from pcseg.training.writers import TensorBoardWriter, WandbWriter
 from pcseg.viz.run_charts import precision_recall_sheet
 
@@ -42,7 +42,7 @@ def scores() -> Scores:
 
 
 def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch(tmp_path, num_steps=400, step=38, device=CPU)
+    watch = RunLogger(tmp_path, num_steps=400, step=38, device=CPU)
     watch.step(_record(39))
     watch.step(_record(40))
     watch.close()
@@ -60,7 +60,7 @@ def test_clock_that_jumps(
     clock = iter([1000.0, 1000.0 + jump, *(1000.0 + jump + i for i in range(100))])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     monkeypatch.setattr("time.time", lambda: next(clock))
-    watch = Watch(tmp_path, num_steps=4, step=0, device=CPU)
+    watch = RunLogger(tmp_path, num_steps=4, step=0, device=CPU)
     for step in (1, 2, 3):
         watch.step(_record(step, seconds=jump, loading_seconds=min(jump, 0.1)))
     watch.close()
@@ -74,7 +74,7 @@ def test_clock_that_jumps(
 
 
 def test_loss_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch(tmp_path, num_steps=4, step=0, device=CPU)
+    watch = RunLogger(tmp_path, num_steps=4, step=0, device=CPU)
     watch.step(_record(1, loss=math.nan, grad_norm=math.inf))
     watch.step(_record(2, loss=1.0))
     watch.step(_record(3, loss=math.nan, skipped=1))
@@ -85,7 +85,7 @@ def test_loss_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_evaluation_of_the_same_step_is_replaced(tmp_path: Path, scores: Scores) -> None:
-    watch = Watch(tmp_path, num_steps=4, step=0, device=CPU)
+    watch = RunLogger(tmp_path, num_steps=4, step=0, device=CPU)
     for step in (2, 4, 4):
         watch.evaluation(step, scores.compute(), scores, {})
     watch.close()
@@ -98,8 +98,10 @@ def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def open_watch(step: int) -> Watch:
-        return Watch(tmp_path, num_steps=4, step=step, device=CPU, writers=[TensorBoardWriter(tmp_path / "tb", step)])
+    def open_watch(step: int) -> RunLogger:
+        return RunLogger(
+            tmp_path, num_steps=4, step=step, device=CPU, writers=[TensorBoardWriter(tmp_path / "tb", step)]
+        )
 
     watch = open_watch(0)
     watch.step(_record(1))
@@ -157,10 +159,10 @@ def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 1):
         writer = WandbWriter("rooms", tmp_path, {"train": {"steps": 4}})
-        watch = Watch(tmp_path, num_steps=4, step=step, device=CPU, writers=[writer])
+        watch = RunLogger(tmp_path, num_steps=4, step=step, device=CPU, writers=[writer])
         watch.step(_record(step + 1))
         watch.close()
-    watch = Watch(tmp_path, num_steps=4, step=2, device=CPU, writers=[writer])
+    watch = RunLogger(tmp_path, num_steps=4, step=2, device=CPU, writers=[writer])
     watch.evaluation(2, scores.compute(), scores, {"room": Image.new("RGB", (8, 6))})
     watch.close()
     inits = [options for name, options in calls if name == "init"]
@@ -209,7 +211,7 @@ def test_wandb_offline(tmp_path: Path, scores: Scores, offline: None) -> None:
     folder.mkdir()
     config = {"train": {"steps": 4, "init": ""}, "data": {"root": Path("rooms"), "val": ("Area_5_*",)}}
     writer = WandbWriter("rooms", folder, config)
-    watch = Watch(folder, num_steps=4, step=0, device=CPU, writers=[writer])
+    watch = RunLogger(folder, num_steps=4, step=0, device=CPU, writers=[writer])
     watch.step(_record(1))
     watch.step(_record(2, grad_norm=math.inf))
     watch.evaluation(2, scores.compute(), scores, {"Area_5_office_1": Image.new("RGB", (8, 6), (255, 0, 0))})
