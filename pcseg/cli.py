@@ -1,19 +1,21 @@
-"""What all command lines share: exit status and the one sentence for bad input."""
+"""What all command lines share: exit codes, one-line error messages and JSON output."""
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, none_for_nan
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a command line and leave the process with its status.
+    """Runs a command line and ends the process with its exit code.
 
-    0: done. 2: bad input or usage, told in one sentence on stderr. 1: a fault of ours, with a traceback.
+    0: success. 2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback.
+
+    Args:
+        main: the command.
     """
     try:
         main()
@@ -26,16 +28,11 @@ def run_tool(main: Callable[[], None]) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write numbers as JSON, NaN as null; the file appears whole or not at all."""
-    text = json.dumps(_null_for_nan(content), indent=1, allow_nan=False) + "\n"
+    """Writes results as JSON, with null for numbers that are not finite.
+
+    Args:
+        path: the file, written atomically.
+        content: nested dicts and lists of numbers and texts.
+    """
+    text = json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n"
     atomic_write(path, text)
-
-
-def _null_for_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _null_for_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_null_for_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

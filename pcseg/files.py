@@ -1,23 +1,32 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes, .npz archives, and numbers that JSON can hold."""
 
+import io
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+
+# What zipfile and numpy raise for bytes that are no archive, or a damaged one.
+_DAMAGED = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @contextmanager
 def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
-    """A file to write that takes its name only when all of it is on disk.
+    """Opens a file for writing that replaces `path` only when the block ends without an error.
 
     Args:
-        path: what was there before stays until the new file is whole; missing folders are made.
-        sync: wait until the disk has it, so that it outlives a crash of the machine.
+        path: the file; missing parent folders are created.
+        sync: flush to disk before renaming, so that the file survives a crash of the machine.
 
     Raises:
-        OSError: the folder cannot be written, or the path is a folder.
+        OSError: the folder is not writable, or the path is a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
@@ -29,7 +38,7 @@ def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        mask = os.umask(0)  # mkstemp makes files private; give the mode that open() would have given
+        mask = os.umask(0)  # mkstemp makes files private; set the mode that open() would set
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
@@ -38,8 +47,72 @@ def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> Path:
-    """Write bytes, or text as UTF-8, through `atomic_open`; gives the path back."""
+    """Writes bytes, or text as UTF-8, through `atomic_open`.
+
+    Args:
+        path: the file.
+        content: all of it.
+
+    Returns:
+        The path.
+    """
     path = Path(path)
     with atomic_open(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a compressed .npz file with these arrays."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Reads the arrays of an .npz file, without pickles.
+
+    Args:
+        path: the file.
+        keys: names of the arrays to read, where the file has them; all where None.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        ValueError: the file is not an .npz archive, is damaged, or has an array of Python objects.
+        OSError: the file does not exist or is a folder.
+    """
+    with Path(path).open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{path}: damaged or foreign file, expected an .npz archive")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files if keys is None or key in keys}
+        except _DAMAGED as error:
+            raise ValueError(f"{path}: damaged or foreign .npz file ({error})") from error
+
+
+def none_for_nan(value: Any, digits: int | None = None) -> Any:
+    """Copies nested dicts and lists, with None for numbers that are not finite, as JSON needs it.
+
+    Args:
+        value: dicts, lists and tuples of numbers, texts and None.
+        digits: significant digits to round floats to; unchanged where None.
+
+    Returns:
+        The same structure; tuples become lists.
+
+    >>> none_for_nan({"ap": float("nan"), "recalls": (0.5, 1.0)})
+    {'ap': None, 'recalls': [0.5, 1.0]}
+    """
+    if isinstance(value, dict):
+        return {key: none_for_nan(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [none_for_nan(item, digits) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else float(f"{value:.{digits}g}")
+    return value

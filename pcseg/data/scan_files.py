@@ -1,9 +1,7 @@
 """Any scan a person has, as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,6 +12,7 @@ from pcseg.data.ply import color_to_uint8, read_ply
 from pcseg.data.scan_checks import describe, without_doubled
 from pcseg.data.store import read_room
 from pcseg.data.text_scans import fields_of_columns, read_text
+from pcseg.files import read_npz
 from pcseg.structures import Scene
 
 # Axes and signs of the rotations that turn an axis up; handedness stays.
@@ -104,16 +103,14 @@ def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
-    with path.open("rb") as file, _load(path, file) as archive:
-        known = ("xyz", "normal", "semantic", "semantic_nyu40", "label", "instance", "superpoint", "faces")
-        try:
-            fields = {key: archive[key] for key in known if key in archive}
-            color = next((archive[key] for key in ("rgb", "color", "colors") if key in archive), None)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: damaged ({error})") from error
-        keys = list(archive)
+    colors = ("rgb", "color", "colors")
+    known = ("xyz", "normal", "semantic", "semantic_nyu40", "label", "instance", "superpoint", "faces")
+    fields = read_npz(path, (*known, *colors))
     if "xyz" not in fields:
-        raise ValueError(f"{path}: expected an array xyz, found {', '.join(keys) or 'none'}")
+        with np.load(path) as archive:
+            raise ValueError(f"{path}: expected an array xyz, found {', '.join(archive.files) or 'none'}")
+    found = [fields.pop(key) for key in colors if key in fields]
+    color = found[0] if found else None
     if color is not None:
         fields["rgb"] = color
     for key, value in fields.items():
@@ -132,8 +129,11 @@ def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
 
 
 def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        table = _load(path, file)
+    try:
+        with path.open("rb") as file:
+            table = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: damaged or foreign .npy file ({error})") from error
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected numbers (P, 3) or (P, 6), found {table.dtype} {table.shape}")
     if columns is None and table.shape[1] not in (3, 6):
@@ -176,16 +176,6 @@ _READERS: dict[str, Callable[[Path, tuple[str, ...] | None], dict[str, np.ndarra
 EXTENSIONS = tuple(_READERS)
 
 __all__ = ["EXTENSIONS", "describe", "read_scan"]
-
-
-def _load(path: Path, file: BinaryIO) -> Any:
-    try:
-        content = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a file of numpy, or damaged ({error})") from error
-    if isinstance(content, np.ndarray) == (path.suffix.lower() == ".npz"):
-        raise ValueError(f"{path}: its content is not what its extension says; rename it to .npy or .npz")
-    return content
 
 
 def _check_options(scale: float | int, up: str, origin: Sequence[float | int] | None, first_instance: int) -> None:

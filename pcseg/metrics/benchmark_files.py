@@ -6,12 +6,9 @@ to the folder, and the mask files: ``.txt`` with one 0 or 1 per point and line (
 ``SCENE.txt`` with one whole number per point and line, label id * 1000 + instance, 0 where nothing is annotated.
 """
 
-import io
 import json
 import math
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
 from pcseg.classes import ClassSet
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.metrics.rle import rle_decode, rle_encode
 from pcseg.structures import Instances, mask_rows
 
@@ -188,13 +185,6 @@ def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
     return mask
 
 
-def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    """The content of a compressed .npz file with these arrays."""
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
-
-
 def mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
     """The content of a mask file."""
     if mask_format == "txt":
@@ -216,13 +206,7 @@ def _read_mask_text(path: Path) -> Bool[np.ndarray, "P"]:
 
 
 def _read_mask_npz(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: damaged or foreign file, expected an .npz archive; write it again")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files if key in ("mask", "packed", "num_points")}
-    except (ValueError, EOFError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or foreign .npz file ({error}); write it again") from error
+    arrays = read_npz(path, ("mask", "packed", "num_points"))
     if "mask" in arrays:
         mask = arrays["mask"]
         if mask.ndim != 1 or mask.dtype.kind not in "biu":

@@ -2,8 +2,6 @@
 
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from pcseg.classes import ClassSet
-from pcseg.files import atomic_write
-from pcseg.metrics.benchmark_files import npz_bytes
+from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.metrics.matching import SceneMatches
 from pcseg.metrics.outcomes import SceneOutcomes
 from pcseg.metrics.s3dis_protocols import PartitionCounts, S3DISScene
@@ -131,13 +128,7 @@ def _settings(path: Path, arrays: dict[str, np.ndarray]) -> Scores:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: damaged or foreign file, expected results of a room (.npz); export it again")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or foreign .npz file ({error}); export it again") from error
+    arrays = read_npz(path)
     if str(arrays.get("format")) != FORMAT or int(arrays.get("version", -1)) != VERSION:
         raise ValueError(f"{path}: not results of a room as tools/test.py --export writes them (version {VERSION})")
     return arrays

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
 from pcseg.classes import ClassSet
+from pcseg.files import none_for_nan
 from pcseg.metrics.histogram import check_scene, count_overlaps, find_objects
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, average_precision
 from pcseg.metrics.matching import SceneMatches, match_scene
@@ -19,7 +20,7 @@ from pcseg.metrics.panoptic_quality import PanopticQuality, PanopticResult, pano
 from pcseg.metrics.per_scene import PerScene
 from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult, S3DISScene, partition_ids, s3dis_scene
 from pcseg.metrics.semantic_iou import SemanticIoU, SemanticResult, semantic_iou
-from pcseg.metrics.table import Result, format_table, none_for_nan, to_json
+from pcseg.metrics.table import Result, format_table, to_json
 from pcseg.structures import Instances
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"

@@ -9,6 +9,8 @@ import io
 import math
 from typing import Any, Protocol, runtime_checkable
 
+from pcseg.files import none_for_nan
+
 
 @runtime_checkable
 class Result(Protocol):
@@ -68,13 +70,6 @@ def to_json(result: Result) -> dict[str, Any]:
     """
     groups = {"groups": none_for_nan(_groups(result))} if _groups(result) else {}
     return {**none_for_nan(result.summary()), "classes": none_for_nan(result.classes()), **groups}
-
-
-def none_for_nan(values: Any) -> Any:
-    """The same nested dicts with None for nan."""
-    if isinstance(values, dict):
-        return {key: none_for_nan(value) for key, value in values.items()}
-    return None if isinstance(values, float) and math.isnan(values) else values
 
 
 def to_csv(result: Result) -> str:

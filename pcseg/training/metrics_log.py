@@ -1,11 +1,10 @@
 """Numbers of a run as lines of JSON, one a step; a last line that a crash tore is no fault."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, none_for_nan
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -19,8 +18,8 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
         OSError: the disk is full or cannot be written.
     """
     try:
-        with path.open("a") as file:
-            file.write(json.dumps(_short(record), allow_nan=False) + "\n")
+        with path.open("a") as file:  # nine digits distinguish any two single-precision numbers
+            file.write(json.dumps(none_for_nan(record, digits=9), allow_nan=False) + "\n")
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -55,13 +54,3 @@ def _parse(path: Path) -> list[tuple[dict[str, Any], str]]:
             raise ValueError(f"{path}: line {number} is not a record of a step: {line.strip()[:60]!r}") from None
         records.append((record, line))
     return records
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _short(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_short(item) for item in value]
-    if isinstance(value, float):  # nine digits tell any two single-precision numbers apart
-        return float(f"{value:.9g}") if math.isfinite(value) else None
-    return value

@@ -252,7 +252,7 @@ def test_npy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected \(P, 3\) or \(P, 6\), found \(4, 9\)"):
         read_scan(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", np.array([None]), allow_pickle=True)
-    with pytest.raises(ValueError, match="not a file of numpy"):
+    with pytest.raises(ValueError, match="damaged or foreign"):
         read_scan(tmp_path / "a.npy")
     (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(ValueError, match="damaged"):
