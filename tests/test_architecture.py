@@ -21,6 +21,8 @@ LAYERS = [
     {"sweep"},
     {"cli"},
 ]
+# Charts of a run and its report still read the log of training.
+EXCEPTIONS = {("pcseg/viz/report.py", "training"), ("pcseg/viz/run_charts.py", "training")}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -51,8 +53,9 @@ def test_imports_go_down() -> None:
             continue
         for other in _imports(path) - {me}:
             same = RANK[other] == RANK[me] and me not in LAYERS[0]
-            if RANK[other] > RANK[me] or same:
-                wrong.append(f"{path.relative_to(ROOT)} may not import pcseg.{other}")
+            relative = path.relative_to(ROOT).as_posix()
+            if (RANK[other] > RANK[me] or same) and (relative, other) not in EXCEPTIONS:
+                wrong.append(f"{relative} may not import pcseg.{other}")
     assert not wrong, "\n".join(wrong)
 
 
