@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from pcseg.models.voxel_batch_norm import VoxelBatchNorm, checkpoint_contexts
-from pcseg.ops.neighbors import VoxelGrid, voxel_order
+from pcseg.ops.neighbors import SparseGrid, voxel_order
 from pcseg.ops.sparse_conv import Backend, DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 
 Norm = Literal["batch", "layer"]
@@ -141,7 +141,7 @@ class SparseUNet(nn.Module):
     def _of_sorted(
         self, voxel_coords: Int32[Tensor, "V 4"], voxel_features: Float[Tensor, "V F"], batch_size: int
     ) -> Float[Tensor, "V C"]:
-        x = self.stem(SparseTensor(voxel_features, VoxelGrid(voxel_coords, batch_size, checked=True)))
+        x = self.stem(SparseTensor(voxel_features, SparseGrid(voxel_coords, batch_size, checked=True)))
         skips: list[SparseTensor] = []
         for level, blocks in enumerate(self.encoder):
             if level:

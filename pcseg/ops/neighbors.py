@@ -209,7 +209,7 @@ def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32
     return torch.from_numpy(coarse_coords).to(coords.device), kernel_map.to(coords.device)
 
 
-class VoxelGrid:
+class SparseGrid:
     """The voxels of one resolution, and the kernel maps that all layers on them share.
 
     Args:
@@ -226,7 +226,7 @@ class VoxelGrid:
         self,
         coords: Int32[Tensor, "V 4"],
         batch_size: int,
-        finer: "VoxelGrid | None" = None,
+        finer: "SparseGrid | None" = None,
         *,
         checked: bool = False,
     ) -> None:
@@ -238,7 +238,7 @@ class VoxelGrid:
         self.stride: int = 1 if finer is None else 2 * finer.stride
         self.shared: dict[str, Any] = {} if finer is None else finer.shared  # what a backend keeps for all levels
         self._submanifold: dict[int, KernelMap] = {}
-        self._coarser: tuple[VoxelGrid, KernelMap] | None = None
+        self._coarser: tuple[SparseGrid, KernelMap] | None = None
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -256,9 +256,9 @@ class VoxelGrid:
             self._submanifold[kernel_size] = submanifold_map(self.coords, self.batch_size, kernel_size)
         return self._submanifold[kernel_size]
 
-    def coarser(self) -> tuple["VoxelGrid", KernelMap]:
+    def coarser(self) -> tuple["SparseGrid", KernelMap]:
         """The voxels of twice the size and the map to them, made once."""
         if self._coarser is None:
             coords, kernel_map = downsample_map(self.coords, self.batch_size)
-            self._coarser = (VoxelGrid(coords, self.batch_size, finer=self), kernel_map)
+            self._coarser = (SparseGrid(coords, self.batch_size, finer=self), kernel_map)
         return self._coarser

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcseg.ops.neighbors import KernelMap, VoxelGrid
+from pcseg.ops.neighbors import KernelMap, SparseGrid
 from pcseg.ops.pair_conv import pair_conv
 
 Backend = Literal["auto", "torch", "spconv"]
@@ -36,7 +36,7 @@ class SparseTensor:
     """
 
     features: Float[Tensor, "V C"]
-    grid: VoxelGrid
+    grid: SparseGrid
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):
@@ -177,7 +177,7 @@ class _SparseConv(nn.Module):
         with torch.device("meta"):
             return getattr(spconv, self.spconv_name)(in_channels, out_channels, self.kernel_size, **options)
 
-    def _finish(self, features: Tensor, grid: VoxelGrid) -> SparseTensor:
+    def _finish(self, features: Tensor, grid: SparseGrid) -> SparseTensor:
         return SparseTensor(features if self.bias is None else features + self.bias, grid)
 
 
@@ -240,7 +240,7 @@ class DownsampleConv3d(_SparseConv):
         even = tuple(n + n % 2 for n in x.grid.extent)
         features, coords = self._spconv(x, f"downsample {x.stride}", even)
         # spconv orders the coarse voxels in its own way, so they are a grid of its own.
-        grid = x.grid.shared.setdefault(f"spconv grid {2 * x.stride}", VoxelGrid(coords, x.batch_size, finer=x.grid))
+        grid = x.grid.shared.setdefault(f"spconv grid {2 * x.stride}", SparseGrid(coords, x.batch_size, finer=x.grid))
         return self._finish(features, grid)
 
 

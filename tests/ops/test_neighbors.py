@@ -10,7 +10,7 @@ from torch import Tensor
 from pcseg.ops.neighbors import (
     BLOCK,
     KernelMap,
-    VoxelGrid,
+    SparseGrid,
     downsample_map,
     submanifold_map,
     voxel_keys,
@@ -107,11 +107,11 @@ def test_no_voxels() -> None:
     coarse, kernel_map = downsample_map(coords, 1)
     assert coarse.shape == (0, 4)
     assert kernel_map.num_offsets == 8
-    assert VoxelGrid(coords, 1).extent == (0, 0, 0)
+    assert SparseGrid(coords, 1).extent == (0, 0, 0)
 
 
 def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
-    grid = VoxelGrid(random_coords(rng, 100, size=11), 2)
+    grid = SparseGrid(random_coords(rng, 100, size=11), 2)
     assert grid.submanifold(3) is grid.submanifold(3)
     coarse, kernel_map = grid.coarser()
     assert grid.coarser()[0] is coarse
@@ -140,4 +140,4 @@ def test_voxel_order(rng: np.random.Generator) -> None:
 )
 def test_bad_voxels(rows: list[list[int]], batch_size: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        VoxelGrid(torch.tensor(rows, dtype=torch.int32), batch_size)
+        SparseGrid(torch.tensor(rows, dtype=torch.int32), batch_size)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from pcseg.kernels.conv import tile_vectors
 from pcseg.ops import sparse_conv
-from pcseg.ops.neighbors import VoxelGrid
+from pcseg.ops.neighbors import SparseGrid
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
-from tests.reference import dense_conv as slow
+from tests.reference import conv as slow
 
 SIZE = 10
 HAS_SPCONV = sparse_conv._import_spconv() is not None
@@ -45,7 +45,7 @@ def test_submanifold_is_a_dense_convolution(
     coords = random_coords(rng, num_voxels)
     layer = SubmanifoldConv3d(channels, out_channels).double()
     features = torch.randn(num_voxels, channels, dtype=torch.float64, requires_grad=True)
-    out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+    out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
     expected = slow.dense_submanifold(coords, features, layer.weight, 2, SIZE)
     assert_same([out], [expected])
     inputs = (features, layer.weight)
@@ -57,7 +57,7 @@ def test_submanifold_is_the_loop(rng: np.random.Generator, kernel_size: int) -> 
     coords = random_coords(rng, 60)
     layer = SubmanifoldConv3d(3, 4, kernel_size, bias=True).double()
     features = torch.randn(60, 3, dtype=torch.float64, requires_grad=True)
-    out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+    out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
     assert layer.bias is not None
     expected = slow.naive_submanifold(coords, features, layer.weight) + layer.bias
     inputs = (features, layer.weight, layer.bias)
@@ -69,7 +69,7 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     coords = random_coords(rng, num_voxels)
     down, up = DownsampleConv3d(5, 18).double(), UpsampleConv3d(18, 7).double()
     features = torch.randn(num_voxels, 5, dtype=torch.float64, requires_grad=True)
-    x = SparseTensor(features, VoxelGrid(coords, 2))
+    x = SparseTensor(features, SparseGrid(coords, 2))
     coarse = down(x)
     assert (coarse.stride, coarse.batch_size) == (2, 2)
     expected_coarse = slow.dense_downsample(coords, features, down.weight, 2, SIZE, coarse.coords)
@@ -86,7 +86,7 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
 
 
 def test_gradcheck(rng: np.random.Generator) -> None:
-    grid = VoxelGrid(random_coords(rng, 12), 2)
+    grid = SparseGrid(random_coords(rng, 12), 2)
     features = torch.randn(12, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 3, 3, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w: pair_conv(x, w, grid.submanifold(3)), (features, weight))
@@ -99,8 +99,8 @@ def test_float32_is_near_float64(rng: np.random.Generator, channels: tuple[int, 
     exact = copy.deepcopy(layer).double()
     features = torch.randn(1200, channels[0], requires_grad=True)
     features64 = features.detach().double().requires_grad_()
-    out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
-    expected = exact(SparseTensor(features64, VoxelGrid(coords, 2))).features
+    out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
+    expected = exact(SparseTensor(features64, SparseGrid(coords, 2))).features
     found = [out, *gradients(out, features, layer.weight)]
     wanted = [expected, *gradients(expected, features64, exact.weight)]
     assert out.dtype == torch.float32
@@ -119,7 +119,7 @@ def test_tiles_waste_the_fewest_columns(itemsize: int) -> None:
 
 def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
     """bfloat16 takes torch's own operations instead of the compiled loops."""
-    grid = VoxelGrid(random_coords(rng, 500), 2)
+    grid = SparseGrid(random_coords(rng, 500), 2)
     layer = SubmanifoldConv3d(8, 12)
     features = torch.randn(500, 8)
     out = layer(SparseTensor(features, grid)).features
@@ -132,7 +132,7 @@ def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
 
 def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
     """Six input channels, as colors and coordinates have, are none that half precision takes."""
-    grid = VoxelGrid(random_coords(rng, 300), 2)
+    grid = SparseGrid(random_coords(rng, 300), 2)
     features, weight = torch.randn(300, 6), torch.randn(12, 3, 3, 3, 6)
     padded_features, padded_weight = sparse_conv.pad_channels(features, weight)
     assert padded_features.shape == (300, 8)
@@ -145,7 +145,7 @@ def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
 
 
 def test_autocast_does_not_break_it(rng: np.random.Generator) -> None:
-    x = SparseTensor(torch.randn(300, 8), VoxelGrid(random_coords(rng, 300), 2))
+    x = SparseTensor(torch.randn(300, 8), SparseGrid(random_coords(rng, 300), 2))
     layer, linear = SubmanifoldConv3d(8, 8), nn.Linear(8, 8)
     expected = layer(x).features
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -166,7 +166,7 @@ def test_bit_identical_when_repeated(rng: np.random.Generator, num_threads: int)
     try:
         for threads in (1, num_threads, num_threads):
             torch.set_num_threads(threads)
-            out = layer(SparseTensor(features, VoxelGrid(coords, 2))).features
+            out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
             results.append([out, *gradients(out, features, layer.weight)])
     finally:
         torch.set_num_threads(before)
@@ -179,8 +179,8 @@ def test_order_of_the_voxels_does_not_matter(rng: np.random.Generator) -> None:
     features = torch.randn(700, 6)
     layer, down, up = SubmanifoldConv3d(6, 10), DownsampleConv3d(10, 12), UpsampleConv3d(12, 4)
     order = torch.from_numpy(rng.permutation(700))
-    out = up(down(layer(SparseTensor(features, VoxelGrid(coords, 2))))).features
-    shuffled = up(down(layer(SparseTensor(features[order], VoxelGrid(coords[order], 2))))).features
+    out = up(down(layer(SparseTensor(features, SparseGrid(coords, 2))))).features
+    shuffled = up(down(layer(SparseTensor(features[order], SparseGrid(coords[order], 2))))).features
     torch.testing.assert_close(shuffled, out[order], rtol=1e-5, atol=1e-6)
 
 
@@ -190,9 +190,9 @@ def test_rooms_of_a_batch_do_not_meet(rng: np.random.Generator) -> None:
     features = torch.randn(500, 5)
     two_in_batch = two.clone()
     two_in_batch[:, 0] = 1
-    both = down(layer(SparseTensor(features, VoxelGrid(torch.cat([one, two_in_batch]), 2))))
-    first = down(layer(SparseTensor(features[:300], VoxelGrid(one, 1))))
-    second = down(layer(SparseTensor(features[300:], VoxelGrid(two, 1))))
+    both = down(layer(SparseTensor(features, SparseGrid(torch.cat([one, two_in_batch]), 2))))
+    first = down(layer(SparseTensor(features[:300], SparseGrid(one, 1))))
+    second = down(layer(SparseTensor(features[300:], SparseGrid(two, 1))))
     expected = torch.cat([first.features, second.features])
     torch.testing.assert_close(both.features, expected, rtol=1e-5, atol=1e-6)
 
@@ -201,13 +201,13 @@ def test_nan_stays_where_it_reaches() -> None:
     coords = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 5, 5, 5]], dtype=torch.int32)
     features = torch.ones(3, 4)
     features[0, 2] = math.nan
-    out = SubmanifoldConv3d(4, 6)(SparseTensor(features, VoxelGrid(coords, 1))).features
+    out = SubmanifoldConv3d(4, 6)(SparseTensor(features, SparseGrid(coords, 1))).features
     assert out[:2].isnan().all()
     assert out[2].isfinite().all()
 
 
 def test_no_voxels() -> None:
-    grid = VoxelGrid(torch.zeros((0, 4), dtype=torch.int32), 1)
+    grid = SparseGrid(torch.zeros((0, 4), dtype=torch.int32), 1)
     features = torch.zeros((0, 3), requires_grad=True)
     layer, down, up = SubmanifoldConv3d(3, 4), DownsampleConv3d(4, 5), UpsampleConv3d(5, 6)
     out = up(down(layer(SparseTensor(features, grid)))).features
@@ -218,7 +218,7 @@ def test_no_voxels() -> None:
 
 
 def test_bad_input(rng: np.random.Generator) -> None:
-    grid = VoxelGrid(random_coords(rng, 5), 2)
+    grid = SparseGrid(random_coords(rng, 5), 2)
     with pytest.raises(ValueError, match=r"features must be \(5, C\), got \(4, 3\)"):
         SparseTensor(torch.zeros(4, 3), grid)
     with pytest.raises(ValueError, match="the layer takes 8 channels, the features have 3"):
@@ -231,7 +231,7 @@ def test_bad_input(rng: np.random.Generator) -> None:
 
 def test_asking_for_spconv_where_it_is_missing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: None)
-    x = SparseTensor(torch.zeros(5, 3), VoxelGrid(random_coords(rng, 5), 2))
+    x = SparseTensor(torch.zeros(5, 3), SparseGrid(random_coords(rng, 5), 2))
     with pytest.raises(ValueError, match="backend 'spconv' is not installed"):
         SubmanifoldConv3d(3, 3, backend="spconv")(x)
     assert SubmanifoldConv3d(3, 3)(x).features.shape == (5, 3)
@@ -268,16 +268,16 @@ def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
     ours, theirs = _Network("torch"), _Network("spconv")
     theirs.load_state_dict(ours.state_dict())
     with torch.no_grad():
-        expected = ours(SparseTensor(features, VoxelGrid(coords, 2)))
+        expected = ours(SparseTensor(features, SparseGrid(coords, 2)))
         for _ in range(2):
-            found = theirs(SparseTensor(features, VoxelGrid(coords, 2)))
+            found = theirs(SparseTensor(features, SparseGrid(coords, 2)))
             torch.testing.assert_close(found.features, expected.features, rtol=1e-5, atol=1e-6)
     assert list(theirs.state_dict()) == list(ours.state_dict())
 
 
 @pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
 def test_spconv_says_what_it_cannot_do(rng: np.random.Generator) -> None:
-    x = SparseTensor(torch.randn(40, 6), VoxelGrid(random_coords(rng, 40), 2))
+    x = SparseTensor(torch.randn(40, 6), SparseGrid(random_coords(rng, 40), 2))
     with pytest.raises(ValueError, match="no gradients on the CPU"):
         SubmanifoldConv3d(6, 6, backend="spconv")(x)
     with torch.no_grad(), pytest.raises(ValueError, match="different backends"):
@@ -292,9 +292,9 @@ def test_half_precision_on_cuda(rng: np.random.Generator, backend: sparse_conv.B
         pytest.skip("spconv is not installed")
     coords, features = random_coords(rng, 900).cuda(), torch.randn(900, 6).cuda()
     network = _Network(backend).cuda()
-    expected = network(SparseTensor(features, VoxelGrid(coords, 2))).features
+    expected = network(SparseTensor(features, SparseGrid(coords, 2))).features
     with torch.autocast("cuda", dtype=dtype):
-        found = network(SparseTensor(features, VoxelGrid(coords, 2))).features
+        found = network(SparseTensor(features, SparseGrid(coords, 2))).features
     torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05 * expected.abs().max().item())
     found.float().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
@@ -310,9 +310,9 @@ def test_cuda_gives_the_same(rng: np.random.Generator, backend: sparse_conv.Back
     on_cpu, on_cuda = _Network("torch"), _Network(backend)
     on_cuda.load_state_dict(on_cpu.state_dict())
     on_cuda.cuda()
-    expected = on_cpu(SparseTensor(features, VoxelGrid(coords, 2))).features
+    expected = on_cpu(SparseTensor(features, SparseGrid(coords, 2))).features
     moved = features.detach().cuda().requires_grad_()
-    found = on_cuda(SparseTensor(moved, VoxelGrid(coords.cuda(), 2))).features
+    found = on_cuda(SparseTensor(moved, SparseGrid(coords.cuda(), 2))).features
     wanted = [expected, *gradients(expected, features, *on_cpu.parameters())]
     for a, b in zip([found, *gradients(found, moved, *on_cuda.parameters())], wanted, strict=True):
         # spconv multiplies in TF32 where the GPU has it.

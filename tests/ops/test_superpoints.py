@@ -10,7 +10,8 @@ from pcseg.kernels import superpoints as kernels
 from pcseg.ops import superpoints
 from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_mesh, over_segment_voxels
 from pcseg.synthetic import make_room
-from tests.reference import superpoints_slow
+from tests.reference import regions as slow_regions
+from tests.reference import superpoints as slow
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "mesh_segments"
 # The mesh of a whole room is too large to be part of the repository.
@@ -56,10 +57,10 @@ def _corner(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def test_normals_are_eigenvectors(rng: np.random.Generator) -> None:
     xyz = (rng.normal(size=(300, 3)) * [1, 0.7, 0.3] + [50, -20, 3]).astype(np.float32)
-    neighbors = superpoints_slow.nearest(xyz, 16)
+    neighbors = slow.nearest(xyz, 16)
     normals = kernels.plane_normals(xyz, neighbors)
     for i in range(300):
-        assert abs(normals[i] @ superpoints_slow.plane_normal(xyz[neighbors[i]])) > 1 - 1e-5
+        assert abs(normals[i] @ slow.plane_normal(xyz[neighbors[i]])) > 1 - 1e-5
 
 
 @pytest.mark.parametrize("axis", [[0, 0, 1], [0, 1, 0], [1, 0, 0], [0.6, 0, 0.8], [0.6, 0.48, 0.64]])
@@ -82,7 +83,7 @@ def test_edges_are_sorted_as_numbers_and_ties_by_number(rng: np.random.Generator
 
 
 def test_edges_are_listed_once(rng: np.random.Generator) -> None:
-    neighbors = superpoints_slow.nearest(rng.normal(size=(200, 3)), 8)
+    neighbors = slow.nearest(rng.normal(size=(200, 3)), 8)
     tail, head = kernels.neighbor_edges(neighbors, 5)
     listed = [frozenset(pair) for pair in zip(tail.tolist(), head.tolist())]
     assert len(set(listed)) == len(listed)
@@ -117,7 +118,7 @@ def test_merging_is_that_of_sets(rng: np.random.Generator, threshold: float, min
     order = np.argsort(weight, kind="stable").astype(np.uint32)
     component = kernels.merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size)
     edges = [(weight[e], int(tail[e]), int(head[e])) for e in order]
-    expected = superpoints_slow.merge_graph(num_nodes, edges, block, threshold, min_size)
+    expected = slow.merge_graph(num_nodes, edges, block, threshold, min_size)
     assert [set(np.flatnonzero(component == c)) for c in range(component.max() + 1)] == expected
 
 
@@ -126,8 +127,8 @@ def test_merging_is_that_of_sets(rng: np.random.Generator, threshold: float, min
 def test_regions_merge_as_in_the_obvious_form(rng: np.random.Generator, colored: bool, max_regions: int) -> None:
     num_points, num_regions = 160, 24
     xyz = (rng.uniform(0, 0.5, (num_points, 3)) * [1, 1, 0.1] + [30, 20, 1]).astype(np.float32)
-    near = superpoints_slow.nearest(xyz, 6)
-    region = superpoints_slow.nearest(np.concatenate([xyz[:num_regions], xyz]), num_points)[num_regions:]
+    near = slow.nearest(xyz, 6)
+    region = slow.nearest(np.concatenate([xyz[:num_regions], xyz]), num_points)[num_regions:]
     region = np.array([next(i for i in row if i < num_regions) for row in region], np.int32)
     region[-1] = num_regions  # one point alone, without an edge
     colors = rng.uniform(0, 1, (num_points, 3)).astype(np.float32)
@@ -140,7 +141,7 @@ def test_regions_merge_as_in_the_obvious_form(rng: np.random.Generator, colored:
     )
     edges = list(zip(weight.tolist(), tail.tolist(), head.tolist()))
     places = (xyz.astype(np.float64) - xyz.mean(axis=0)) / 0.02
-    expected = superpoints_slow.merge_regions(region, edges, places, colors if colored else 0 * colors, max_regions)
+    expected = slow_regions.merge_regions(region, edges, places, colors if colored else 0 * colors, max_regions)
     assert {num_regions} in expected  # the point alone stays alone
     assert len(expected) <= max(2, max_regions)
     assert sorted((set(region[merged == m].tolist()) for m in np.unique(merged)), key=min) == expected
@@ -308,7 +309,7 @@ def test_oracle_is_that_of_a_loop(rng: np.random.Generator) -> None:
     superpoint = instance * 30 + rng.integers(0, 30, 2000)
     assert oracle_miou(superpoint, instance) == 1
     superpoint[:700] = rng.integers(0, 180, 700)
-    assert oracle_miou(superpoint, instance) == pytest.approx(superpoints_slow.oracle_miou(superpoint, instance))
+    assert oracle_miou(superpoint, instance) == pytest.approx(slow.oracle_miou(superpoint, instance))
     assert np.isnan(oracle_miou(np.zeros(3, np.int32), np.zeros(3, np.int32)))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
-from tests.reference import voxelize_loop
+from tests.reference import voxelize as slow
 
 
 @pytest.mark.parametrize("num_points", [1, 2, 5000, 20000])
@@ -13,7 +13,7 @@ from tests.reference import voxelize_loop
 def test_voxels_are_those_of_a_dictionary(rng: np.random.Generator, num_points: int, voxel_size: float) -> None:
     xyz = rng.uniform(-2, 2, (num_points, 3)).astype(np.float32)
     grid = voxelize(xyz, voxel_size)
-    coords, point_to_voxel, counts = voxelize_loop.voxelize(xyz, voxel_size, xyz.min(axis=0))
+    coords, point_to_voxel, counts = slow.voxelize(xyz, voxel_size, xyz.min(axis=0))
     assert (grid.origin == xyz.min(axis=0)).all()
     assert (grid.coords == coords).all()
     assert (grid.point_to_voxel == point_to_voxel).all()
@@ -102,7 +102,7 @@ def test_pairs_are_those_of_a_counter(rng: np.random.Generator) -> None:
     point_to_voxel = rng.integers(0, 40, 1000).astype(np.int32)
     superpoint = rng.integers(0, 7, 1000).astype(np.int32)
     voxel, owner, points = pair_superpoints(point_to_voxel, superpoint, 9)
-    assert list(zip(owner, voxel, points)) == voxelize_loop.pair_superpoints(point_to_voxel, superpoint)
+    assert list(zip(owner, voxel, points)) == slow.pair_superpoints(point_to_voxel, superpoint)
     assert points.sum() == 1000
 
 

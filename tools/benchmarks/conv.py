@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcseg.ops.neighbors import VoxelGrid, submanifold_map, voxel_order
+from pcseg.ops.neighbors import SparseGrid, submanifold_map, voxel_order
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.voxelize import voxelize
 from pcseg.synthetic import make_room
@@ -58,7 +58,7 @@ class Spconv:
 def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
     """A submanifold convolution 3x3x3 on the voxels of a room at 2 cm, float32: pairs, forward, backward."""
     coords = room_coords(num_points)
-    kernel_map = VoxelGrid(coords, 1).submanifold(3)
+    kernel_map = SparseGrid(coords, 1).submanifold(3)
     num_pairs = len(kernel_map.in_index)
     result: dict[str, Any] = {"voxels": len(coords), "pairs": num_pairs}
     print(f"{len(coords):,} voxels, {num_pairs / len(coords):.1f} pairs each")
