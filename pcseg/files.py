@@ -1,6 +1,7 @@
-"""Atomic file writes, .npz archives, and numbers that JSON can hold."""
+"""Atomic file writes, .npz archives, logs of JSON records, and numbers that JSON can hold."""
 
 import io
+import json
 import math
 import os
 import tempfile
@@ -116,3 +117,54 @@ def none_for_nan(value: Any, digits: int | None = None) -> Any:
             return None
         return value if digits is None else float(f"{value:.{digits}g}")
     return value
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Add a line to a log of JSON records; the line survives a crash of the process.
+
+    Args:
+        path: the log, created if missing.
+        record: numbers, None and strings, or dicts and lists of these. Non-finite numbers become null.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    try:
+        with path.open("a") as file:
+            # Nine digits distinguish any two single-precision numbers.
+            file.write(json.dumps(none_for_nan(record, digits=9), allow_nan=False) + "\n")
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a log; an incomplete last line, which a crash leaves, is ignored.
+
+    Raises:
+        ValueError: the file is missing, or a line is not a record with a step.
+    """
+    return [record for record, _ in _parse(path)]
+
+
+def drop_records_after(path: Path, step: int) -> None:
+    """Remove the records of steps after `step`, and an incomplete last line; a missing log stays missing."""
+    if path.exists():
+        atomic_write(path, "".join(line for record, line in _parse(path) if record["step"] <= step))
+
+
+def _parse(path: Path) -> list[tuple[dict[str, Any], str]]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected the log of a run")
+    records = []
+    with path.open(errors="replace") as file:
+        lines = list(file)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            break  # the last line: the process ended while writing it
+        try:
+            record = json.loads(line)
+            int(record["step"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{path}: line {number} is not a record of a step: {line.strip()[:60]!r}") from None
+        records.append((record, line))
+    return records

@@ -14,7 +14,7 @@ from pcseg import config as cfg
 from pcseg.build_training import build_loader, build_rate, build_stepper, build_watch
 from pcseg.classes import class_set
 from pcseg.data.preprocess import superpoints_of
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, drop_records_after
 from pcseg.metrics.scores import Scores
 from pcseg.training.checkpoint import (
     CheckpointError,
@@ -27,7 +27,6 @@ from pcseg.training.checkpoint import (
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from pcseg.training.evaluate import Evaluation, score_and_draw
 from pcseg.training.loading import reraise_worker_errors
-from pcseg.training.metrics_log import keep_records
 from pcseg.training.reproducible import (
     check_data,
     data_record,
@@ -162,7 +161,7 @@ class Run:
         warn_of_other_versions(self.folder / "versions.json")
         remove_unfinished_files(self.folder)
         for log in (METRICS, EVALUATIONS):
-            keep_records(self.folder / log, self.state.step)
+            drop_records_after(self.folder / log, self.state.step)
 
     def train(self) -> Evaluation | None:
         """Train to the end of the recipe; gives the scores of the held-out rooms, None without such rooms."""

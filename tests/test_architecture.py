@@ -21,8 +21,8 @@ LAYERS = [
     {"sweep"},
     {"cli"},
 ]
-# Charts of a run and its report still read the log of training.
-EXCEPTIONS = {("pcseg/viz/report.py", "training"), ("pcseg/viz/run_charts.py", "training")}
+# The report still shares the drawing among the processes of training.
+EXCEPTIONS = {("pcseg/viz/report.py", "training")}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 

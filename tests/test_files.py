@@ -1,9 +1,14 @@
+"""Atomic writes, and logs of JSON records."""
+
+import json
+import math
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pcseg.files import atomic_open, none_for_nan, npz_bytes, read_npz
+from pcseg.files import append_record, atomic_open, drop_records_after, none_for_nan, npz_bytes, read_npz, read_records
 
 
 def _break_off(path: Path) -> None:
@@ -26,7 +31,7 @@ def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o600 == 0o600
 
 
-def test_folders(tmp_path: Path) -> None:
+def test_folders_are_made(tmp_path: Path) -> None:
     with atomic_open(tmp_path / "b" / "a.bin") as file:
         file.write(b"x")
     assert (tmp_path / "b" / "a.bin").read_bytes() == b"x"
@@ -59,3 +64,52 @@ def test_none_for_nan() -> None:
     value = {"a": [1 / 3, float("inf")], "b": (float("nan"), 2, "x", None)}
     assert none_for_nan(value) == {"a": [1 / 3, None], "b": [None, 2, "x", None]}
     assert none_for_nan(1 / 3, digits=9) == 0.333333333
+
+
+def test_numbers_survive_exactly(tmp_path: Path) -> None:
+    path, value = tmp_path / "metrics.jsonl", float(np.float32(0.1) / 3)
+    append_record(path, {"step": 1, "loss": value, "grad_norm": math.inf, "more": {"ap": math.nan, "of": [0.5, 2]}})
+    assert np.float32(read_records(path)[0]["loss"]) == np.float32(value)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["grad_norm"] is None
+    assert read_records(path)[0]["more"] == {"ap": None, "of": [0.5, 2]}
+
+
+def test_torn_last_line_and_later_steps_go(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for step in (1, 2, 3):
+        append_record(path, {"step": step})
+    with path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [record["step"] for record in read_records(path)] == [1, 2, 3]
+    drop_records_after(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    drop_records_after(path, 0)
+    assert path.read_text() == ""
+    drop_records_after(tmp_path / "none.jsonl", 2)
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+@pytest.mark.parametrize("line", ["nonsense\n", "[1]\n", '{"loss": 1}\n', '{"step": "x"}\n', "\x00\x00\n"])
+def test_line_that_is_no_record(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n' + line + '{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not a record of a step"):
+        read_records(path)
+
+
+def test_missing_log(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a.jsonl: no such file"):
+        read_records(tmp_path / "a.jsonl")
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    append_record(path, {"step": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))  # refuses as a full disk does, in the middle of a line
+    try:
+        with pytest.raises(OSError, match=r"metrics.jsonl: cannot be written: File too large"):
+            append_record(path, {"step": 2, "loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [record["step"] for record in read_records(path)] == [1]

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from pcseg.files import append_record, drop_records_after
 from pcseg.metrics.scores import Evaluation, Scores
-from pcseg.training.metrics_log import append_record, keep_records
 from pcseg.training.writers import Writer
 from pcseg.viz.run_charts import precision_recall_sheet
 
@@ -80,7 +80,7 @@ class RunLogger:
             OSError: evaluations.jsonl cannot be written.
         """
         path = self.folder / EVALUATIONS
-        keep_records(path, step - 1)
+        drop_records_after(path, step - 1)
         append_record(path, {"step": step, **result.to_json()})
         if not self.writers:
             return

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
+from pcseg.files import read_records
 from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.scores import Scores
-from pcseg.training.metrics_log import read_records
 from pcseg.viz.charts import Axis, Line, line_chart, line_color
 from pcseg.viz.sheet import Panel, contact_sheet
 

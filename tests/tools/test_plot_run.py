@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcseg.training.metrics_log import append_record
+from pcseg.files import append_record
 from pcseg.viz.run_charts import smooth
 
 Plot = Callable[..., tuple[int, str, str]]
