@@ -1,0 +1,100 @@
+"""How many points the groups of two partitions share: the one table behind votes, IoUs and confusions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64, Integer
+
+
+@dataclass(frozen=True)
+class OverlapTable:
+    """Pairs of groups that share points, sorted by `a`, then by `b`. Other pairs take no memory.
+
+    Args:
+        a: id of the first group of each pair.
+        b: id of the second group of each pair.
+        points: number of shared points, at least 1.
+    """
+
+    a: Int64[np.ndarray, "E"]
+    b: Int64[np.ndarray, "E"]
+    points: Int64[np.ndarray, "E"]
+
+    def dense(self, num_a: int, num_b: int) -> Int64[np.ndarray, "num_a num_b"]:
+        """The table as an array.
+
+        Args:
+            num_a: number of rows; ids `a` are 0..num_a-1.
+            num_b: number of columns; ids `b` are 0..num_b-1.
+        """
+        table = np.zeros((num_a, num_b), np.int64)
+        table[self.a, self.b] = self.points
+        return table
+
+    def majority(self, num_a: int, *, empty: int = 0) -> Int64[np.ndarray, "num_a"]:
+        """The `b` that shares most points with each `a`; the smallest id of equals.
+
+        Args:
+            num_a: number of groups; ids `a` are 0..num_a-1.
+            empty: value for groups without points.
+        """
+        order = np.lexsort((self.b, -self.points, self.a))
+        ids, first = np.unique(self.a[order], return_index=True)
+        result = np.full(num_a, empty, np.int64)
+        result[ids] = self.b[order][first]
+        return result
+
+    def iou(self) -> Float64[np.ndarray, "E"]:
+        """Intersection over union of each pair."""
+        rank_a, rank_b = unique_ids(self.a)[1], unique_ids(self.b)[1]
+        size_a, size_b = np.bincount(rank_a, self.points), np.bincount(rank_b, self.points)
+        return self.points / (size_a[rank_a] + size_b[rank_b] - self.points)
+
+
+def overlap_table(a: Integer[np.ndarray, "P"], b: Integer[np.ndarray, "P"]) -> OverlapTable:
+    """Counts the points that each pair of groups shares.
+
+    Time and memory do not depend on how large the ids are.
+
+    Args:
+        a: id of the first group of each point.
+        b: id of the second group of each point.
+
+    Returns:
+        OverlapTable.
+
+    >>> import numpy as np
+    >>> table = overlap_table(np.array([0, 0, 0, 7]), np.array([2, 1, 2, 1]))
+    >>> list(zip(table.a.tolist(), table.b.tolist(), table.points.tolist()))
+    [(0, 1, 1), (0, 2, 2), (7, 1, 1)]
+    >>> table.majority(8, empty=-1).tolist()
+    [2, -1, -1, -1, -1, -1, -1, 1]
+    """
+    ids_a, rank_a, _ = unique_ids(a)
+    ids_b, rank_b, _ = unique_ids(b)
+    keys, _, points = unique_ids(rank_a * len(ids_b) + rank_b)
+    return OverlapTable(ids_a[keys // max(len(ids_b), 1)], ids_b[keys % max(len(ids_b), 1)], points)
+
+
+def unique_ids(
+    ids: Integer[np.ndarray, "P"],
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "P"], Int64[np.ndarray, "N"]]:
+    """`np.unique` with inverse and counts, without sorting where the ids are close together.
+
+    Args:
+        ids: any integers.
+
+    Returns:
+        The distinct ids, ascending; the rank of each element among them; how often each occurs.
+    """
+    ids = ids.astype(np.int64, copy=False)
+    low = int(ids.min(initial=0))
+    span = int(ids.max(initial=0)) - low + 1
+    if span > max(4 * len(ids), 1_000_000):
+        found, rank, counts = np.unique(ids, return_inverse=True, return_counts=True)
+        return found, rank.reshape(-1), counts
+    counts = np.bincount(ids - low, minlength=1)
+    present = np.flatnonzero(counts)
+    rank_of = np.zeros(len(counts), np.int64)
+    rank_of[present] = np.arange(len(present))
+    return present + low, rank_of[ids - low], counts[present]
