@@ -13,6 +13,7 @@ from pcseg.data.augment import Augmentation, Composition
 from pcseg.data.batch_transfer import reduce_batch
 from pcseg.data.scan_checks import check_features
 from pcseg.data.store import read_room
+from pcseg.ops.overlap import overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
 
@@ -184,8 +185,8 @@ def make_targets(
     counted = np.zeros(max(int(scene.semantic.max(initial=0)), max(instance_classes, default=0)) + 2, bool)
     counted[list(instance_classes)] = True
     instance = np.where(counted[scene.semantic], scene.instance, 0)  # -1, not labeled, reads the last, False
-    semantic = _majority(superpoint, scene.semantic + 1, num) - 1
-    winner = _majority(superpoint, instance, num)
+    semantic = overlap_table(superpoint, scene.semantic).majority(num, empty=-1)
+    winner = overlap_table(superpoint, instance).majority(num)
     ids, renumbered = np.unique(winner, return_inverse=True)
     if len(ids) and ids[0] == 0:
         ids = ids[1:]
@@ -193,7 +194,7 @@ def make_targets(
         renumbered = renumbered + 1
     inside = instance > 0
     num_ids = int(instance.max(initial=0)) + 1
-    labels = _majority(instance[inside], scene.semantic[inside], num_ids)[ids]
+    labels = overlap_table(instance[inside], scene.semantic[inside]).majority(num_ids)[ids]
     points = np.bincount(instance, minlength=num_ids)[ids]
     sums = np.stack([np.bincount(instance, scene.xyz[:, a] - center[a], num_ids)[ids] for a in range(3)], axis=1)
     return {
@@ -236,10 +237,3 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
         names=[scene.name],
         targets=[make_targets(scene, superpoint, num_superpoints, classes, center)] if labeled else None,
     )
-
-
-def _majority(group: np.ndarray, value: np.ndarray, num_groups: int) -> Int64[np.ndarray, "num_groups"]:
-    """Most frequent value of each group, the smallest among equals; 0 for an empty group."""
-    width = int(value.max(initial=0)) + 1
-    histogram = np.bincount(group * np.int64(width) + value, minlength=num_groups * width)
-    return histogram.reshape(num_groups, width).argmax(1)

@@ -6,6 +6,7 @@ from scipy.spatial import KDTree
 
 from pcseg.kernels import regions
 from pcseg.kernels import superpoints as kernels
+from pcseg.ops.overlap import overlap_table
 from pcseg.ops.voxelize import voxel_mean, voxelize
 
 # Edge of the cells in which neighbors are looked for, in voxels: twelve of them lie that near on most surfaces.
@@ -157,20 +158,11 @@ def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarr
     Returns:
         Mean over the instances, 0..1; NaN where there are none.
     """
-    ids, truth = np.unique(instance, return_inverse=True)
-    truth = truth.reshape(-1)
-    if not (ids != 0).any():
-        return float("nan")
-    # Sparse histogram: superpoints times instances may be far more than points.
-    cells, points = np.unique(superpoint.astype(np.int64) * len(ids) + truth, return_counts=True)
-    owner, column = cells // len(ids), cells % len(ids)
-    strongest = np.lexsort((column, -points, owner))
-    strongest = strongest[np.flatnonzero(np.diff(owner[strongest], prepend=-1))]
-    size = np.bincount(superpoint)
-    hit = np.bincount(column[strongest], points[strongest], len(ids))
-    predicted = np.bincount(column[strongest], size[owner[strongest]], len(ids))
-    iou = hit / (predicted + np.bincount(truth, minlength=len(ids)) - hit)
-    return float(iou[ids != 0].mean())
+    owner = overlap_table(superpoint, instance).majority(int(superpoint.max(initial=-1)) + 1)
+    table = overlap_table(owner[superpoint], instance)
+    found = (table.a == table.b) & (table.b != 0)
+    num_instances = np.count_nonzero(np.unique(table.b))
+    return float(table.iou()[found].sum() / num_instances) if num_instances else float("nan")
 
 
 def _check_parameters(**values: float | int) -> None:

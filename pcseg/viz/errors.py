@@ -2,9 +2,9 @@
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
-from scipy import sparse
 
 from pcseg.classes import ClassSet
+from pcseg.ops.overlap import overlap_table
 
 MATCH_IOU = 0.25  # the loosest threshold of the ScanNet benchmark
 ERROR_NAMES = ("no object", "correct", "wrong class", "missed", "false positive", "wrong object")
@@ -32,20 +32,15 @@ def match_ids(
     Returns:
         Rows (true id, predicted id), and the IoU of each pair, from high to low; at least 0.25.
     """
-    shape = (int(true_ids.max(initial=0)) + 1, int(pred_ids.max(initial=0)) + 1)
-    shared = sparse.coo_matrix((np.ones(len(true_ids), np.int64), (true_ids, pred_ids)), shape=shape)
-    shared = shared.tocsr().tocoo()
-    union = (
-        np.bincount(true_ids, minlength=shape[0])[shared.row] + np.bincount(pred_ids, minlength=shape[1])[shared.col]
-    )
-    iou = shared.data / (union - shared.data)
-    keep = np.flatnonzero((shared.row > 0) & (shared.col > 0) & (iou >= MATCH_IOU))
+    table = overlap_table(true_ids, pred_ids)
+    iou = table.iou()
+    keep = np.flatnonzero((table.a > 0) & (table.b > 0) & (iou >= MATCH_IOU))
     pairs: list[tuple[int, int]] = []
     values: list[float] = []
     used_true: set[int] = set()
     used_pred: set[int] = set()
     for k in keep[np.argsort(-iou[keep], kind="stable")]:
-        row, column = int(shared.row[k]), int(shared.col[k])
+        row, column = int(table.a[k]), int(table.b[k])
         if row not in used_true and column not in used_pred:
             used_true.add(row)
             used_pred.add(column)

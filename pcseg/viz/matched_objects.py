@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, Integer
 
+from pcseg.ops.overlap import overlap_table, unique_ids
 from pcseg.structures import Instances, Scene
 from pcseg.viz.errors import match_ids
 
@@ -41,7 +42,9 @@ class MatchedObjects:
         pairs, ious = np.zeros((0, 2), np.int64), np.zeros(0)
         if scene.instance is not None and scene.instance.max(initial=0) > 0:
             true_numbers, true_ids = compact_ids(scene.instance)
-            true_class = _majority_class(true_ids, len(true_numbers), scene.semantic)
+            true_class = np.full(len(true_numbers), -1, np.int64)
+            if scene.semantic is not None:
+                true_class[1:] = overlap_table(true_ids, scene.semantic).majority(len(true_numbers), empty=-1)[1:]
         if instances is not None:
             pred_numbers, pred_ids = compact_ids(instances.point_ids(threshold))
             pred_class = np.concatenate([[-1], instances.labels[pred_numbers[1:] - 1]]).astype(np.int64)
@@ -52,21 +55,5 @@ class MatchedObjects:
 
 def compact_ids(ids: Integer[np.ndarray, "P"]) -> tuple[Int64[np.ndarray, "R"], Int32[np.ndarray, "P"]]:
     """The ids that occur, 0 first even where it does not, and the row of each point among them."""
-    ids = np.maximum(ids, 0)
-    if ids.max() > 8 * len(ids) + 1000:  # ids that are far apart: a table of them would be large
-        numbers, rows = np.unique(np.append(ids, 0), return_inverse=True)
-        return numbers, rows[:-1].astype(np.int32)
-    present = np.bincount(ids) > 0
-    present[0] = True
-    return np.flatnonzero(present), (np.cumsum(present, dtype=np.int32) - 1)[ids].astype(np.int32)
-
-
-def _majority_class(ids: np.ndarray, count: int, semantic: np.ndarray | None) -> np.ndarray:
-    """Most frequent class of each object's points, -1 where they have none; row 0 is -1."""
-    if semantic is None:
-        return np.full(count, -1, np.int64)
-    width = int(semantic.max(initial=-1)) + 2
-    votes = np.bincount(ids.astype(np.int64) * width + semantic + 1, minlength=count * width).reshape(count, width)
-    majority = votes.argmax(axis=1) - 1
-    majority[0] = -1
-    return majority
+    numbers, rows, _ = unique_ids(np.append(0, np.maximum(ids, 0)))
+    return numbers, rows[1:].astype(np.int32)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcseg.ops.overlap import overlap_table
-from tests.reference import overlap_slow as slow
+from tests.reference import overlap as slow
 
 IDS = st.one_of(st.integers(0, 4), st.sampled_from([-(2**40), -1, 17, 2**31, 2**40]))
 
