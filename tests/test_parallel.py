@@ -1,0 +1,117 @@
+"""Work over many rooms: in this process, in several, and on a Dask cluster; what is said of workers that die."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import joblib
+import pytest
+
+from pcseg import parallel
+from pcseg.parallel import map_rooms
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _work(item: int) -> int:
+    if item == 2:
+        raise ValueError("room 2 is damaged")
+    if item == 9:
+        raise KeyError("bug")
+    if item == 10:
+        os._exit(1)
+    return item * 10
+
+
+def _num_threads(item: int) -> int:
+    import numba
+
+    return numba.get_num_threads()
+
+
+def _slow(folder: Path) -> int:
+    """Says who works on a room, then takes a while."""
+    (folder / f"{os.getpid()}.{time.time_ns()}").touch()
+    time.sleep(0.3)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_and_errors_of_every_item(workers: int) -> None:
+    found = dict(map_rooms(_work, [3, 2, 1], workers=workers))
+    assert (found[1], found[3]) == (10, 30)
+    assert str(found[2]) == "room 2 is damaged"
+    with pytest.raises(RuntimeError, match="internal error at 9"):
+        list(map_rooms(_work, [1, 9], workers=workers))
+
+
+def test_a_killed_worker_names_what_is_not_done() -> None:
+    found = dict(map_rooms(_work, [1, 10, 3], workers=2))
+    assert set(found) == {1, 10, 3}
+    assert "a worker process was killed" in str(found[10])
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    found = [threads for _, threads in map_rooms(_num_threads, [0, 1], workers=2)]
+    assert found == [max(1, joblib.cpu_count() // 2)] * 2
+
+
+def test_bad_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "CONNECT_SECONDS", 1)
+    with pytest.raises(ValueError, match="at least 1 worker, got 0"):
+        map_rooms(_work, [1], workers=0)
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9: no Dask scheduler answers there"):
+        list(map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ValueError, match="a cluster needs the package distributed"):
+        list(map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """Address of a scheduler on loopback, and its two workers."""
+    pytest.importorskip("distributed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "2"}
+    commands = [[*dask, "--host", address, "--no-dashboard"], *[[*one, "--no-dashboard"]] * 2]
+    with ExitStack() as stack:
+        processes = []
+        for command in commands:
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield address, processes[1:]
+
+
+def test_a_cluster_loses_no_room_with_a_killed_worker(cluster, tmp_path: Path) -> None:
+    from distributed import Client
+
+    address, processes = cluster
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+    folders = [tmp_path / str(index) for index in range(10)]
+    for folder in folders:
+        folder.mkdir()
+    done = {}
+    for folder, worker in map_rooms(_slow, folders, cluster=address):
+        if not done:
+            os.kill(processes[0].pid, signal.SIGKILL)
+        done[folder] = worker
+    assert set(done) == set(folders)
+    assert set(done.values()) <= {process.pid for process in processes}
+    begun = [len(list(folder.iterdir())) for folder in folders]
+    assert min(begun) == 1
+    assert max(begun) == 2, "the room of the killed worker was done again"
+    assert dict(map_rooms(_num_threads, [0], cluster=address)) == {0: 1}
