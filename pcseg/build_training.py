@@ -15,24 +15,18 @@ from pcseg.data.sampler import ResumableSampler
 from pcseg.structures import SceneBatch
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from pcseg.training.loading import load_batches
+from pcseg.training.optimizer import adamw, learning_rate
 from pcseg.training.run_logger import RunLogger
-from pcseg.training.schedule import rate_at
 from pcseg.training.stepper import Stepper
 from pcseg.training.writers import TensorBoardWriter, WandbWriter, Writer
 
 
 def build_stepper(config: cfg.Config, model: nn.Module, processes: DistributedContext = SINGLE_PROCESS) -> Stepper:
     """Criterion and optimizer around a model, on the model's device."""
-    parameters = list(model.parameters())
     return Stepper(
         model,
         build.build_criterion(config),
-        torch.optim.AdamW(
-            parameters,
-            lr=config.optimizer.lr,
-            weight_decay=config.optimizer.weight_decay,
-            fused=parameters[0].device.type == "cuda",
-        ),
+        adamw(model, config.optimizer),
         clip_norm=config.optimizer.clip_norm,
         deep_supervision=config.criterion.weights.aux_layers,
         precision=config.train.precision,
@@ -42,10 +36,7 @@ def build_stepper(config: cfg.Config, model: nn.Module, processes: DistributedCo
 
 def build_rate(config: cfg.Config) -> Callable[[int], float]:
     """The learning rate of each step, counted from 0."""
-    settings = config.optimizer
-    return partial(
-        rate_at, lr=settings.lr, schedule=settings.schedule, num_steps=config.train.steps, warmup=settings.warmup
-    )
+    return partial(learning_rate, num_steps=config.train.steps, options=config.optimizer)
 
 
 def build_loader(

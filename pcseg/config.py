@@ -8,6 +8,8 @@ from typing import Literal
 from pcseg import config_reader
 from pcseg.config_reader import ConfigError as ConfigError
 from pcseg.config_reader import differences as differences
+from pcseg.training.optimizer import OptimizerOptions
+from pcseg.training.trainer import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -175,40 +177,6 @@ CriterionConfig = CompetitiveConfig | FirstPassConfig | HungarianConfig | Embedd
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW and its schedule."""
-
-    lr: float = 1e-4
-    weight_decay: float = 0.05
-    schedule: Literal["polynomial", "cosine", "one_cycle", "constant"] = "polynomial"
-    warmup: float = 0.02  # share of the steps over which the rate rises
-    clip_norm: float = 10.0  # 0 for none
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The run."""
-
-    steps: int = 10_000
-    batch_size: int = 4  # rooms a step, over all processes
-    accumulate: int = 1  # parts that each process' share of them is trained in, one after another
-    max_voxels: int = 0  # of a part, as stored: it takes fewer rooms where they are large; 0 for any number
-    precision: Literal["float32", "bf16", "fp16"] = "float32"  # of the network's products
-    max_skipped: int = 10  # steps in a row whose loss or gradients are not finite, before the run stops
-    seed: int = 0
-    num_workers: int = 0  # loader processes
-    checkpoint_every: int = 500  # steps
-    log_every: int = 1  # steps after which losses are read from the device
-    evaluate_every: int = 0  # steps; 0 evaluates at the end only
-    keep_checkpoints: int = 2  # besides the last and the best
-    ema_decay: float = 0.0  # 0 for none; otherwise evaluation uses averaged weights
-    deterministic: bool = False  # the same bits twice on one machine, slower on a GPU
-    tensorboard: bool = False  # event files in the run's folder
-    init: str = ""  # checkpoint of another run whose weights this one starts from; empty for fresh weights
-    wandb: str = ""  # project of Weights & Biases; empty for none
-
-
-@dataclass(frozen=True)
 class InferenceConfig:
     """From queries to instances."""
 
@@ -235,8 +203,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     criterion: CriterionConfig = field(default_factory=CompetitiveConfig)
     augment: tuple[AugmentStep, ...] = ()
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
 
 

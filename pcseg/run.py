@@ -27,6 +27,7 @@ from pcseg.training.checkpoint import (
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from pcseg.training.evaluate import Evaluation, score_and_draw
 from pcseg.training.loading import reraise_worker_errors
+from pcseg.training.optimizer import WeightAverage
 from pcseg.training.reproducible import (
     check_data,
     data_record,
@@ -47,7 +48,6 @@ from pcseg.training.run_folder import (
 )
 from pcseg.training.run_logger import EVALUATIONS, METRICS
 from pcseg.training.trainer import NotFiniteError, TrainState, save_batch, seed_everything, train
-from pcseg.training.weight_average import WeightAverage
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = (

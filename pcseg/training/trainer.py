@@ -15,10 +15,33 @@ import torch
 
 from pcseg.files import atomic_open
 from pcseg.structures import SceneBatch
-from pcseg.training.stepper import Outcome, Stepper
-from pcseg.training.weight_average import WeightAverage
+from pcseg.training.optimizer import WeightAverage
+from pcseg.training.stepper import Outcome, Precision, Stepper
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A training run; also the `train` section of a config file."""
+
+    steps: int = 10_000
+    batch_size: int = 4  # rooms per step, over all processes
+    accumulate: int = 1  # micro-batches per step in each process
+    max_voxels: int = 0  # of a micro-batch, before augmentation: fewer rooms where they are large; 0 for any number
+    precision: Precision = "float32"  # of the network's products
+    max_skipped: int = 10  # consecutive non-finite steps before the run stops
+    seed: int = 0
+    num_workers: int = 0  # loader processes
+    checkpoint_every: int = 500  # steps
+    log_every: int = 1  # steps after which losses are read from the device
+    evaluate_every: int = 0  # steps; 0 evaluates only at the end
+    keep_checkpoints: int = 2  # in addition to the last and the best
+    ema_decay: float = 0.0  # evaluation uses averaged weights; 0 for none
+    deterministic: bool = False  # the same bits on every run on one machine; slower on a GPU
+    tensorboard: bool = False  # event files in the run's folder
+    init: str = ""  # checkpoint of another run whose weights this one starts from; empty for fresh weights
+    wandb: str = ""  # project of Weights & Biases; empty for none
 
 
 class NotFiniteError(RuntimeError):

@@ -18,9 +18,9 @@ from pcseg.losses.inputs import LossWeights
 from pcseg.losses.terms import named_losses
 from pcseg.structures import SceneBatch
 from pcseg.training.distributed import DistributedContext
+from pcseg.training.optimizer import WeightAverage
 from pcseg.training.stepper import Stepper, is_out_of_memory
 from pcseg.training.trainer import NotFiniteError, TrainState, save_batch, train
-from pcseg.training.weight_average import WeightAverage
 
 
 def _room(index: int, num_voxels: int = 4) -> SceneBatch:
