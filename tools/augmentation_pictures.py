@@ -12,8 +12,8 @@ from pcseg.cli import run_tool
 from pcseg.data.augment import AUGMENTATIONS
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
+from pcseg.viz.grid import Cell, image_grid
 from pcseg.viz.raster import render_points, room_view
-from pcseg.viz.sheet import Panel, contact_sheet
 
 # Stronger than in recipes, so that it is seen.
 OPTIONS: dict[str, dict[str, float]] = {
@@ -43,19 +43,19 @@ def main() -> None:
     room, other = (_open(make_room(4, index, num_points=60_000)) for index in (0, 2))
     view = room_view(room.xyz, width=WIDTH, height=HEIGHT)
 
-    def panel(title: str, scene: Scene) -> Panel:
+    def cell(title: str, scene: Scene) -> Cell:
         assert scene.rgb is not None
-        return Panel(title, render_points(scene.xyz, scene.rgb, width=WIDTH, height=HEIGHT, view=view))
+        return Cell(title, render_points(scene.xyz, scene.rgb, width=WIDTH, height=HEIGHT, view=view))
 
-    panels = [panel("as scanned", room)]
+    cells = [cell("as scanned", room)]
     for name, step in AUGMENTATIONS.items():
         options = {**OPTIONS.get(name, {}), **({"partner": lambda rng: other} if name == "mix" else {})}
-        panels.append(panel(name, step(room, np.random.default_rng(SEEDS.get(name, 5)), **options)))
-    rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
-    sheet = contact_sheet(rows, title="Augmentations", note="stronger than in the recipes, so that they are seen")
+        cells.append(cell(name, step(room, np.random.default_rng(SEEDS.get(name, 5)), **options)))
+    rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
+    picture = image_grid(rows, title="Augmentations", note="stronger than in the recipes, so that they are seen")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.out.with_name(f".{args.out.name}")
-    sheet.quantize(192).save(temporary, format="PNG", optimize=True)
+    picture.quantize(192).save(temporary, format="PNG", optimize=True)
     temporary.replace(args.out)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 

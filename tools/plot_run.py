@@ -5,10 +5,12 @@ tools/plot_run.py RUN... --out FILE.png [--smoothing 0.95]
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pcseg.cli import run_tool
-from pcseg.viz.run_charts import run_sheet
-from pcseg.viz.sheet import save_png
+from pcseg.files import read_records
+from pcseg.viz.figures import to_image, training_curves
+from pcseg.viz.grid import save_png
 
 
 def main() -> None:
@@ -17,8 +19,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="picture to write, .png")
     parser.add_argument("--smoothing", type=float, default=0.95, help="0 for none; below 1")
     args = parser.parse_args()
-    save_png(args.out, run_sheet(args.runs, smoothing=args.smoothing))
+    names = [folder.name for folder in args.runs]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in args.runs]
+    runs = dict(zip(names, map(_read_run, args.runs)))
+    save_png(args.out, to_image(training_curves(runs, smoothing=args.smoothing)))
     print(args.out)
+
+
+def _read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Training steps and evaluations of a run."""
+    steps, evaluations = folder / "metrics.jsonl", folder / "evaluations.jsonl"
+    if not steps.is_file():
+        raise ValueError(f"{folder}: no metrics.jsonl in it; expected the folder of a run")
+    return read_records(steps), read_records(evaluations) if evaluations.is_file() else []
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from pathlib import Path
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
-from pcseg.sweep.plot import draw
 from pcseg.sweep.runner import run_sweep
 from pcseg.sweep.space import Sweep, parse_space
 from pcseg.sweep.table import Row, best_first, to_json, to_markdown
-from pcseg.viz.sheet import save_png
+from pcseg.viz.figures import sweep_chart, to_image
+from pcseg.viz.grid import save_png
 
 TRAIN = shlex.join([sys.executable, str(Path(__file__).with_name("train.py"))])
 
@@ -59,7 +59,9 @@ def main() -> None:
         ordered = best_first(rows) if args.search else rows
         atomic_write(out / "table.md", to_markdown(ordered))
         write_json(out / "table.json", to_json(ordered))
-        save_png(out / "plot.png", draw(ordered))
+        done = [row for row in ordered if not row.failure]
+        chart = sweep_chart([row.setting for row in done], [row.values("ap") for row in done])
+        save_png(out / "plot.png", to_image(chart))
         print(f"{len(rows)} settings done, {out / 'table.md'}", flush=True)
 
     rows = run_sweep(sweep, processes=args.processes, on_trial=write)

@@ -17,10 +17,10 @@ from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import classes_of, read_manifest, read_room
 from pcseg.inference.result_file import is_result, load_result
+from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.render import room_picture
-from pcseg.viz.sheet import save_png
 from pcseg.viz.viewer import ViewedScene, show_scenes
 
 WIDTH, HEIGHT = 720, 540  # pixels of one picture of the sheet

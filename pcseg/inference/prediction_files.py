@@ -11,10 +11,10 @@ from pcseg.files import atomic_open
 from pcseg.inference.exports import write_csv, write_ply
 from pcseg.inference.result_file import save_result
 from pcseg.structures import Instances, Scene
+from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers
 from pcseg.viz.render import room_picture
-from pcseg.viz.sheet import save_png
 
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 

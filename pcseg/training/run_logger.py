@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pcseg.files import append_record, drop_records_after
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.training.writers import Writer
-from pcseg.viz.run_charts import precision_recall_sheet
+from pcseg.viz.figures import precision_recall_chart, to_image
 
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
@@ -89,7 +89,8 @@ class RunLogger:
         for name, row in result.ap.classes().items():
             values |= {f"{key}_of_class/{name}": value for key, value in row.items()}
         self._write_scalars(step, values)
-        for name, picture in [*pictures.items(), ("precision and recall", precision_recall_sheet(scores))]:
+        curves = to_image(precision_recall_chart(scores))
+        for name, picture in [*pictures.items(), ("precision and recall", curves)]:
             for writer in self.writers:
                 writer.picture(step, f"val/{name}", picture)
 

@@ -1,233 +1,92 @@
-"""Colors of objects: distinct for neighbors, also for eyes that do not see red and green apart.
+"""Colors of objects, classes, superpoints and heights.
 
-Distances between colors are taken in OKLab (Ottosson 2020, "A perceptual color space for image processing"), once as
-seen by most people and once as seen with deuteranopia, colors of classes also with protanopia (Viénot, Brettel and
-Mollon 1999, "Digital video colormaps for checking the legibility of displays by dichromats").
+Source:
+    The tables were made once by greedy choice of the color that is farthest from all earlier ones (Glasbey et al. 2007,
+    "Colour displays for categorical images"), by the least distance in OKLab for normal and for dichromatic vision.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, UInt8
-from numpy.typing import ArrayLike
+from jaxtyping import Bool, Float, UInt8
 
 NO_OBJECT = (214, 217, 222)  # points that belong to no object
-GOLDEN_ANGLE = 137.50776405
-_NUM_COLORS = 72  # more than this many can no longer be told apart
-
-_LMS = np.array(
-    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
-     [0.0883024619, 0.2817188376, 0.6299787005]]
-)  # fmt: skip
-_OKLAB = np.array(
-    [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
-     [0.0259040371, 0.7827717662, -0.8086757660]]
-)  # fmt: skip
-# Linear RGB as people see it who have no red, or no green cones.
-_PROTAN = np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]])
-_DEUTERAN = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
 
 
-def _to_linear(rgb: np.ndarray) -> np.ndarray:
-    srgb = rgb / 255.0
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+def _table(text: str) -> UInt8[np.ndarray, "K 3"]:
+    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, 3)
 
 
-def _from_linear(linear: np.ndarray) -> np.ndarray:
-    linear = np.clip(linear, 0.0, 1.0)
-    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(srgb * 255.0).astype(np.uint8)
-
-
-def _linear_to_oklab(linear: np.ndarray) -> np.ndarray:
-    return np.cbrt(linear @ _LMS.T) @ _OKLAB.T
-
-
-def oklab(rgb: UInt8[np.ndarray, "K 3"], deuteranopia: bool = False) -> Float64[np.ndarray, "K 3"]:
-    """OKLab coordinates of sRGB colors.
-
-    Args:
-        rgb: colors 0..255.
-        deuteranopia: as seen by people without green cones.
-
-    Returns:
-        Lightness 0..1 and the two color axes.
-    """
-    linear = _to_linear(rgb.astype(np.float64))
-    if deuteranopia:
-        linear = np.clip(linear @ _DEUTERAN.T, 0.0, 1.0)
-    return _linear_to_oklab(linear)
-
-
-def from_oklch(
-    lightness: Float[np.ndarray, "K"], chroma: Float[np.ndarray, "K"], hue: Float[np.ndarray, "K"]
-) -> UInt8[np.ndarray, "K 3"]:
-    """sRGB colors of OKLCH coordinates; chroma is lowered as far as the screen needs it.
-
-    Args:
-        lightness: 0..1.
-        chroma: 0 is gray, 0.3 is more than any screen shows.
-        hue: degrees.
-
-    Returns:
-        Colors 0..255.
-    """
-    angle = np.deg2rad(hue)
-    chroma = np.array(chroma, np.float64)
-    for _ in range(40):
-        lab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=1)
-        linear = np.linalg.solve(_LMS, np.linalg.solve(_OKLAB, lab.T) ** 3).T
-        outside = (linear.min(axis=1) < -1e-4) | (linear.max(axis=1) > 1 + 1e-4)
-        if not outside.any():
-            break
-        chroma[outside] *= 0.93
-    return _from_linear(linear)
-
-
-def distinct_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Strong colors with hues a golden angle apart, in three steps of lightness.
-
-    Args:
-        count: how many.
-
-    Returns:
-        Colors 0..255; the first ones differ most.
-    """
-    index = np.arange(count)
-    lightness = np.array([0.70, 0.56, 0.82])[index % 3]
-    chroma = np.array([0.16, 0.17, 0.14])[index % 3]
-    return from_oklch(lightness, chroma, 25.0 + index * GOLDEN_ANGLE)
-
-
-def muted_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Pale colors for walls, floors and ceilings, so that objects stand out.
-
-    Args:
-        count: how many.
-
-    Returns:
-        Colors 0..255.
-    """
-    index = np.arange(count)
-    lightness = np.array([0.88, 0.83, 0.91])[index % 3]
-    return from_oklch(lightness, np.full(count, 0.028), 70.0 + index * GOLDEN_ANGLE)
-
-
-def _closeness(pool: np.ndarray) -> np.ndarray:
-    """How easily each pair of colors is confused: the inverse squared distance, for both kinds of eyes."""
-    total = np.zeros((len(pool), len(pool)))
-    for deuteranopia in (False, True):
-        lab = oklab(pool, deuteranopia)
-        squared = ((lab[:, None] - lab[None]) ** 2).sum(axis=2)
-        total += 0.5 / (squared + 1e-4)
-    return total
+# The first 20 differ most, also without red or green cones.
+OBJECT_COLORS = _table(
+    "b02e9a 447205 457cfd 24af32 9eeb50 a97ec3 ed4f8d a4515d 6443cc 3ab5ff ff815f 179996 d6b60f 2e65a0 786ac7 817f24 "
+    "26dafe d790c5 f9b379 cd5f5c 7c89e7 d78c01 f8b6fe 89497b 73b072 27b4b0 b6e195 b59be6 b41946 4f8b4f 2f63e1 c54476 "
+    "8f4ab4 a15930 b7d341 147f7c 027bdc f485fe 9066a9 cf6ba1 6bd36d 9f3960 ff8fb4 9b61ea fb9891 fba8c1 46abd4 fd6563 "
+    "1e94ff 169d78 cb4ab3 1ccfdd f8a052 5e96d4 6d58ca c8368f 9d8502 e3769b 2cc69a 57a858"
+)
+SURFACE_COLORS = _table("e7e7c9 c7cad8 c9bab3 e3e1ff d9dabc bcbad7 c9eee5 cccdaf baacb6 b8b195")  # pale
+HEIGHT_COLORS = _table("4b6b94 77879d a4a4a4 d2c2a9 fde0b0")  # slate blue to sand
 
 
 def instance_colors(
-    low: Float[np.ndarray, "K 3"],
-    high: Float[np.ndarray, "K 3"],
-    muted: Bool[np.ndarray, "K"],
-    fixed: UInt8[np.ndarray, "T 3"] | None = None,
-    fixed_low: Float[np.ndarray, "T 3"] | None = None,
-    fixed_high: Float[np.ndarray, "T 3"] | None = None,
+    center: Float[np.ndarray, "K 3"],
+    is_surface: Bool[np.ndarray, "K"],
+    taken: tuple[UInt8[np.ndarray, "T 3"], Float[np.ndarray, "T 3"]] | None = None,
 ) -> UInt8[np.ndarray, "K 3"]:
-    """One color per object such that objects that stand near each other look different.
-
-    Objects take their colors one after another; each takes the one that is least like those of the objects around it,
-    nearer ones counting more. Beyond 72 objects, colors come back, far from where they were used first.
+    """One color per object; the 59 nearest earlier objects have other colors.
 
     Args:
-        low: lower corner of the box around each object, meters.
-        high: upper corner.
-        muted: True for surfaces, which get pale colors.
-        fixed: colors that other objects of the room have already.
-        fixed_low: lower corners of those.
-        fixed_high: upper corners of those.
+        center: middle of each object in meters.
+        is_surface: True for walls, floors and ceilings, which get pale colors.
+        taken: colors and centers of objects of the same room that have their colors already.
 
     Returns:
         Colors 0..255.
     """
-    count = len(low)
-    colors = np.zeros((count, 3), np.uint8)
-    colors[muted] = muted_colors(int(muted.sum()))
-    strong = np.flatnonzero(~muted)
-    if len(strong) == 0:
-        return colors
-    pool = distinct_colors(_NUM_COLORS)
-    placed_low, placed_high = low[strong], high[strong]
-    chosen = np.zeros(len(strong), np.int64)
-    if fixed is not None and fixed_low is not None and fixed_high is not None and len(fixed):
-        nearest = np.linalg.norm(oklab(fixed)[:, None] - oklab(pool)[None], axis=2).argmin(axis=1)
-        placed_low, placed_high = np.vstack([fixed_low, placed_low]), np.vstack([fixed_high, placed_high])
-        chosen = np.concatenate([nearest, chosen])
-    closeness = _closeness(pool)
-    first = len(chosen) - len(strong)
-    for row in range(first, len(chosen)):
-        gap = np.maximum(placed_low[row] - placed_high[:row], placed_low[:row] - placed_high[row])
-        distance = np.linalg.norm(np.maximum(gap, 0.0), axis=1)
-        cost = closeness[:, chosen[:row]] @ (1.0 / (distance + 0.3) ** 2)
-        # Early colors of the pool differ most and look best: take a later one only where that gains something.
-        chosen[row] = int((cost * (1.0 + 0.01 * np.arange(len(pool)))).argmin())
-    colors[strong] = pool[chosen[first:]]
+    colors = class_colors(is_surface)
+    used, places = ([*map(tuple, taken[0].tolist())], [*taken[1]]) if taken else ([], [])
+    table = [*map(tuple, OBJECT_COLORS.tolist())]
+    for row in np.flatnonzero(~is_surface):
+        distance = np.linalg.norm(np.array(places).reshape(-1, 3) - center[row], axis=1)
+        near = {used[other] for other in np.argsort(distance, kind="stable")[: len(table) - 1]}
+        colors[row] = next(color for color in table if color not in near)
+        used.append(tuple(colors[row].tolist()))
+        places.append(center[row])
     return colors
 
 
-def class_colors(muted: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
-    """Colors of classes that are told apart by all eyes; up to about twenty, more come as far apart as they can.
-
-    One after another takes the color of a pool that lies farthest from those taken, for the eyes that see it worst.
+def class_colors(is_surface: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
+    """Colors of classes that people with any kind of color vision can tell apart, up to about twenty.
 
     Args:
-        muted: True for surfaces, which get pale colors.
+        is_surface: True for classes that are surfaces, which get pale colors.
 
     Returns:
         Colors 0..255.
     """
-    pale, strong = _pool([0.72, 0.78, 0.84, 0.9], [0.02, 0.045]), _pool(np.linspace(0.44, 0.9, 9), [0.11, 0.16])
-    pool = np.vstack([pale, strong])
-    is_pale = np.arange(len(pool)) < len(pale)
-    colors = np.zeros((len(muted), 3), np.uint8)
-    last, nearest = np.array(NO_OBJECT, np.uint8), np.full(len(pool), np.inf)
-    for row in np.argsort(~muted, kind="stable"):
-        for sight in (None, _DEUTERAN, _PROTAN):
-            nearest = np.minimum(nearest, _distances(pool, last[None], sight)[:, 0])
-        last = pool[np.where(is_pale == muted[row], nearest, -1.0).argmax()]
-        colors[row] = last
+    colors = np.empty((len(is_surface), 3), np.uint8)
+    for mask, table in ((is_surface, SURFACE_COLORS), (~is_surface, OBJECT_COLORS)):
+        colors[mask] = table[np.arange(mask.sum()) % len(table)]
     return colors
-
-
-def _pool(lightness: ArrayLike, chroma: ArrayLike) -> np.ndarray:
-    """Colors of all hues."""
-    grid = np.meshgrid(np.asarray(lightness, float), np.asarray(chroma, float), np.arange(0.0, 360.0, 12.0))
-    return from_oklch(*(part.ravel() for part in grid))
-
-
-def _distances(first: np.ndarray, second: np.ndarray, sight: np.ndarray | None) -> np.ndarray:
-    labs = []
-    for rgb in (first, second):
-        linear = _to_linear(rgb.astype(np.float64))
-        labs.append(_linear_to_oklab(linear if sight is None else np.clip(linear @ sight.T, 0.0, 1.0)))
-    return np.linalg.norm(labs[0][:, None] - labs[1][None], axis=2)
 
 
 def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Soft colors for thousands of superpoints; ids that follow each other differ.
+    """Soft colors for thousands of superpoints; consecutive ids differ.
 
     Args:
-        count: how many.
+        count: number of superpoints.
 
     Returns:
         Colors 0..255.
     """
     index = np.arange(count)
-    lightness = 0.62 + 0.26 * ((index * 0.7548776662) % 1.0)
-    chroma = 0.06 + 0.08 * ((index * 0.5698402910) % 1.0)
-    return from_oklch(lightness, chroma, index * GOLDEN_ANGLE)
+    white = np.array([0.2, 0.35, 0.5])[index // len(OBJECT_COLORS) % 3, None]
+    return ((1 - white) * OBJECT_COLORS[index % len(OBJECT_COLORS)] + white * 255).astype(np.uint8)
 
 
 def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
-    """Colors by height, for scans without color: slate blue below, sand above.
+    """Colors by height for scans without color: slate blue at the bottom, sand at the top.
 
     Args:
-        xyz: coordinates, z up.
+        xyz: coordinates in meters, z up.
 
     Returns:
         Colors 0..255.
@@ -235,10 +94,6 @@ def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
     if len(xyz) == 0:
         return np.zeros((0, 3), np.uint8)
     bottom, top = np.percentile(xyz[:, 2], [0.5, 99.5])
-    steps = np.linspace(0.0, 1.0, 256)
-    lightness = 0.52 + 0.40 * steps
-    blue, sand = 255.0, 80.0
-    weight = 2.0 * np.abs(steps - 0.5)  # the ramp passes through gray
-    table = from_oklch(lightness, 0.075 * weight, np.where(steps < 0.5, blue, sand))
-    share = (xyz[:, 2] - bottom) / max(float(top - bottom), 1e-6)
-    return table[np.clip(share * 255.0, 0, 255).astype(np.int64)]
+    stops = np.linspace(bottom, max(top, bottom + 1e-6), len(HEIGHT_COLORS))
+    channels = [np.interp(xyz[:, 2], stops, HEIGHT_COLORS[:, k]) for k in range(3)]
+    return np.stack(channels, axis=1).astype(np.uint8)

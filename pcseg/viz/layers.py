@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
 from pcseg.classes import ClassSet
-from pcseg.kernels.layers import boxes
 from pcseg.structures import Instances, Scene
 from pcseg.viz.colors import NO_OBJECT, height_colors, instance_colors, superpoint_colors
 from pcseg.viz.errors import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, object_errors
@@ -216,23 +215,27 @@ def _object_colors(
     """Colors of objects, row 0 for none; `given`: colors and ids of the truth, and the pairs (true, predicted)."""
     count = len(labels)
     # Surfaces are pale, and so is what has no class in a room whose objects have one.
-    muted = (labels < 0) & (labels.max() >= 0)
+    pale = (labels < 0) & (labels.max() >= 0)
     if classes is not None:
-        muted |= np.isin(labels, [classes.names.index(name) for name in classes.stuff])
-    low, high = boxes(xyz, ids, count)
+        pale |= np.isin(labels, [classes.names.index(name) for name in classes.stuff])
+    center = _centers(xyz, ids, count)
     colors = np.zeros((count, 3), np.uint8)
-    free = np.ones(count, np.bool_)
-    free[0] = False
-    if given is None:
-        colors[free] = instance_colors(low[free], high[free], muted[free])
-    else:
+    free = np.arange(count) > 0
+    taken = None
+    if given is not None:
         true_colors, true_ids, pairs = given
-        true_low, true_high = boxes(xyz, true_ids, len(true_colors))
         colors[pairs[:, 1]] = true_colors[pairs[:, 0]]
         free[pairs[:, 1]] = False
-        colors[free] = instance_colors(low[free], high[free], muted[free], true_colors[1:], true_low[1:], true_high[1:])
+        taken = true_colors[1:], _centers(xyz, true_ids, len(true_colors))[1:]
+    colors[free] = instance_colors(center[free], pale[free], taken)
     colors[0] = NO_OBJECT
     return colors
+
+
+def _centers(xyz: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
+    """Mean of the points of each id, (count, 3); the origin for ids without points."""
+    sums = [np.bincount(ids, xyz[:, axis], count) for axis in range(3)]
+    return np.stack(sums, axis=1) / np.maximum(np.bincount(ids, minlength=count), 1)[:, None]
 
 
 def _object_entries(

@@ -11,9 +11,9 @@ from PIL import Image
 from pcseg.classes import ClassSet
 from pcseg.structures import Instances, Scene
 from pcseg.viz.errors import ERROR_COLORS, ERROR_NAMES
+from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
 from pcseg.viz.raster import Raster, rasterize, room_view
-from pcseg.viz.sheet import Label, Panel, contact_sheet
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import bounds
 
@@ -69,19 +69,19 @@ def room_picture(
         ValueError: no points, or labels that do not fit the scene.
     """
     if not 1 <= views <= 1 + len(_OTHER_VIEWS):
-        raise ValueError(f"a sheet has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
+        raise ValueError(f"a picture has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
     layers = scene_layers(scene, instances, semantic, classes, threshold) if layers is None else layers
     by_key = {layer.key: layer for layer in layers}
     camera: dict[str, Any] = {"width": width, "height": height, "cut": cut, "open_front": open_front}
     rasters = _rasters(scene.xyz, views, azimuth, elevation, camera)
     stuff = frozenset() if classes is None else classes.stuff
 
-    def object_row(raster: Raster) -> list[Panel]:
+    def object_row(raster: Raster) -> list[Cell]:
         title = "Input" if scene.rgb is not None else "Input (no color: by height)"
-        row = [Panel(title, raster.paint(input_colors(scene)))]
+        row = [Cell(title, raster.paint(input_colors(scene)))]
         for layer in (by_key[key] for key in OBJECT_LAYERS if key in by_key):
             words = _object_labels(raster, layer, stuff) if labels else ()
-            row.append(_panel(raster, layer, _object_title(layer, instances, threshold, classes), words))
+            row.append(_cell(raster, layer, _object_title(layer, instances, threshold, classes), words))
         return row
 
     with ThreadPoolExecutor() as pool:
@@ -93,18 +93,18 @@ def room_picture(
     keys = ("errors", "semantic_truth", "semantic_prediction") if len(first) > 1 or semantic is not None else ()
     shown = [by_key[key] for key in keys if key in by_key] if semantic_row else []
     if shown:
-        rows.append([_panel(rasters[0], layer, layer.title) for layer in shown])
+        rows.append([_cell(rasters[0], layer, layer.title) for layer in shown])
         legend = _legend(shown, classes)
     for name, row in zip(_OTHER_VIEWS, others):
         titles = ["Input", *(by_key[key].title for key in OBJECT_LAYERS if key in by_key)]
-        row = [Panel(f"{title}, {name}", panel.image, panel.labels) for title, panel in zip(titles, row)]
+        row = [Cell(f"{title}, {name}", cell.image, cell.labels) for title, cell in zip(titles, row)]
         if len(row) == 1:  # a scan alone: its views side by side
             first += row
         else:
             rows.append(row)
     low, high = bounds(scene.xyz)
     size = " x ".join(f"{extent:.1f}" for extent in high - low)
-    return contact_sheet(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
+    return image_grid(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
 
 
 def _rasters(
@@ -122,8 +122,8 @@ def _rasters(
         return list(pool.map(lambda view: rasterize(xyz, view=view, splats=splats, **size), cameras))
 
 
-def _panel(raster: Raster, layer: Layer, title: str, labels: tuple[Label, ...] = ()) -> Panel:
-    return Panel(title, raster.paint(layer.point_colors()), labels)
+def _cell(raster: Raster, layer: Layer, title: str, labels: tuple[Label, ...] = ()) -> Cell:
+    return Cell(title, raster.paint(layer.point_colors()), labels)
 
 
 def _object_title(layer: Layer, instances: Instances | None, threshold: float, classes: ClassSet | None) -> str:

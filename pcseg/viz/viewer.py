@@ -10,9 +10,9 @@ from PIL import Image
 
 from pcseg.viz.display import INSTEAD, SYSTEM_PACKAGES, has_display, import_open3d
 from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.picking import pick_point
-from pcseg.viz.sheet import save_png
 
 __all__ = ["HELP", "ViewedScene", "show_scenes"]
 

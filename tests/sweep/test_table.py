@@ -1,7 +1,3 @@
-import numpy as np
-import pytest
-
-from pcseg.sweep.plot import MEAN, draw
 from pcseg.sweep.table import Row, best_first, to_json, to_markdown
 
 
@@ -40,12 +36,3 @@ def test_numbers() -> None:
     assert first["runs"]["1"]["ap25"] == 0.7
     assert second["failure"] == "exit status 2, error: too high"
     assert "ap" not in second
-
-
-@pytest.mark.parametrize("rows", [[], ROWS, [Row({"lr": str(v)}, _runs(0.1)) for v in (0.001, 0.1)]])
-def test_picture(rows: list[Row]) -> None:
-    picture = np.asarray(draw(rows))
-    keys = len(rows[0].setting) if rows else 1
-    assert picture.shape[1] // 480 == keys, "a chart for each key"
-    means = (picture[:-40] == MEAN).all(-1)  # without the legend
-    assert means.any() == bool(rows)

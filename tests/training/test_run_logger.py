@@ -19,7 +19,7 @@ from pcseg.metrics.scores import Scores
 from pcseg.structures import Instances
 from pcseg.training.run_logger import RunLogger, used_memory
 from pcseg.training.writers import TensorBoardWriter, WandbWriter
-from pcseg.viz.run_charts import precision_recall_sheet
+from pcseg.viz.figures import precision_recall_chart, to_image
 
 CPU = torch.device("cpu")
 
@@ -240,7 +240,7 @@ def test_wandb_offline(tmp_path: Path, scores: Scores, offline: None) -> None:
     with Image.open(files / steps[2]["val/Area_5_office_1/path"]) as picture:
         assert (picture.size, picture.getpixel((0, 0))) == ((8, 6), (255, 0, 0))
     with Image.open(files / steps[2]["val/precision and recall/path"]) as picture:
-        assert picture.size == precision_recall_sheet(scores).size
+        assert picture.size == to_image(precision_recall_chart(scores)).size
 
 
 def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,11 +254,6 @@ def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: p
         ValueError, match=r"train.wandb=rooms: .* does not start: No API key configured. Without it set"
     ):
         WandbWriter("rooms", tmp_path, {})
-
-
-def test_precision_and_recall_are_drawn(scores: Scores) -> None:
-    assert np.asarray(precision_recall_sheet(scores)).std() > 1
-    assert precision_recall_sheet(Scores(S3DIS)).width > 100, "no room at all"
 
 
 def test_memory() -> None:

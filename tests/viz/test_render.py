@@ -8,9 +8,9 @@ from PIL import Image
 
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.structures import Instances, Scene
+from pcseg.viz.grid import Cell, Label, image_grid, save_png
 from pcseg.viz.layers import scene_layers
 from pcseg.viz.render import room_picture
-from pcseg.viz.sheet import Label, Panel, contact_sheet, save_png
 
 SMALL = {"width": 200, "height": 150}
 
@@ -81,17 +81,17 @@ def test_any_name(room: Scene) -> None:
         room_picture(room.with_(semantic=None, instance=None), title=title, **SMALL)
 
 
-def test_contact_sheet() -> None:
+def test_image_grid() -> None:
     red = np.zeros((40, 60, 3), np.uint8)
     red[:] = (200, 0, 0)
-    panel = Panel("one", red, (Label(30.0, 20.0, "chair", 1.0), Label(32.0, 21.0, "behind", 0.5)))
+    cell = Cell("one", red, (Label(30.0, 20.0, "chair", 1.0), Label(32.0, 21.0, "behind", 0.5)))
     legend = [(name, color) for name, color in zip(SCANNET20.names, SCANNET20.colors)]
-    sheet = np.asarray(contact_sheet([[panel, panel], [panel]], title="t", note="n", legend=legend))
-    assert (sheet == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
+    grid = np.asarray(image_grid([[cell, cell], [cell]], title="t", note="n", legend=legend))
+    assert (grid == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
     for color in SCANNET20.colors:
-        assert (sheet == color).all(axis=2).any(), "every class stands in the legend"
-    with pytest.raises(ValueError, match="at least one panel"):
-        contact_sheet([[]])
+        assert (grid == color).all(axis=2).any(), "every class stands in the legend"
+    with pytest.raises(ValueError, match="at least one cell"):
+        image_grid([[]])
 
 
 def test_save_png(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
-from pcseg.viz.charts import Axis, Line, line_chart, line_color
-from pcseg.viz.sheet import Panel, contact_sheet, save_png
+from pcseg.viz.figures import scaling_chart, to_image
+from pcseg.viz.grid import save_png
 from tools.benchmarks.timing import in_own_process
 
 ROOM_POINTS = 100_000
@@ -103,20 +103,12 @@ def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
 
 
 def plot_tiles(result: dict[str, Any], path: Path) -> None:
-    """Seconds and peak memory against points, beside a line of equal cost a point."""
-    points = np.array([float(key) for key in result])
-    seconds = np.array([found["seconds"] for found in result.values()])
-    memory = np.array([found["peak_mb"] for found in result.values()])
-    linear = seconds[-1] * points / points[-1]
-    lines = {
-        "the same cost for each point as in the largest": Line(points, linear, (153, 153, 153)),
-        "CPU seconds": Line(points, seconds, line_color(0), mark="both"),
-        "peak memory, MB": Line(points, memory, line_color(1), mark="both"),
+    """Seconds and peak memory against points, beside a line of equal cost per point."""
+    measured = {
+        name: [found[key] for found in result.values()]
+        for name, key in (("CPU seconds", "seconds"), ("peak memory, MB", "peak_mb"))
     }
-    log = Axis(log=True)
-    chart = line_chart([*lines.values()], width=640, height=420, x_axis=log, y_axis=log)
-    legend = [(name, line.color) for name, line in lines.items()]
-    save_png(path, contact_sheet([[Panel("over points", chart)]], title="A floor in tiles", legend=legend))
+    save_png(path, to_image(scaling_chart([float(size) for size in result], measured, x_label="points")))
 
 
 def _peak_mb() -> float:

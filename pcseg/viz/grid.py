@@ -1,0 +1,153 @@
+"""A grid of images with titles, words on the images and a legend; written as PNG."""
+
+import functools
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from pcseg.files import atomic_write
+
+INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A word on an image.
+
+    Args:
+        x: center of the word in pixels.
+        y: center of the word in pixels.
+        text: the word.
+        weight: where words would overlap, the greater weight stays.
+    """
+
+    x: float
+    y: float
+    text: str
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image of a grid.
+
+    Args:
+        title: line above the image.
+        image: the pixels.
+        labels: words on the image.
+    """
+
+    title: str
+    image: UInt8[np.ndarray, "H W 3"]
+    labels: tuple[Label, ...] = ()
+
+
+def save_png(path: Path, image: Image.Image) -> None:
+    """Write an image; the file appears complete or not at all.
+
+    Args:
+        path: the .png file.
+        image: RGB image.
+
+    Raises:
+        ValueError: the name has another extension.
+        OSError: the file cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", compress_level=1)  # higher levels take twice the time for 8 percent
+    atomic_write(path, stream.getvalue())
+
+
+def image_grid(
+    rows: Sequence[Sequence[Cell]],
+    *,
+    title: str = "",
+    note: str = "",
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> Image.Image:
+    """Put images side by side, with their titles and a legend.
+
+    Args:
+        rows: cells from top to bottom and left to right.
+        title: large text above the grid.
+        note: small text after the title.
+        legend: names and colors, shown below the grid.
+
+    Returns:
+        RGB image.
+
+    Raises:
+        ValueError: there is no cell.
+    """
+    rows = [row for row in rows if row]
+    if not rows:
+        raise ValueError("an image grid needs at least one cell, got none")
+    wide = max(cell.image.shape[1] for row in rows for cell in row)
+    size = int(np.clip(round(wide / 38), 11, 30))  # of the text
+    top, head = round(2.9 * size) if title or note else size // 2, round(2.1 * size)
+    width = max(map(len, rows)) * (wide + size) + size
+    heights = [head + max(cell.image.shape[0] for cell in row) for row in rows]
+    entries = _legend_places(legend, size, width - 2 * size)
+    foot = (entries[-1][1] + round(2.9 * size)) if entries else size // 2
+    grid = Image.new("RGB", (width, top + sum(heights) + foot), PAPER)
+    draw = ImageDraw.Draw(grid)
+    draw.text((size, top / 2), _plain(title), fill=INK, font=_font(1.5 * size), anchor="lm")
+    start = size + (draw.textlength(_plain(title), font=_font(1.5 * size)) + size if title else 0)
+    draw.text((start, top / 2 + 0.12 * size), _plain(note), fill=FAINT, font=_font(size), anchor="lm")
+    y = top
+    for row, height in zip(rows, heights):
+        for x, cell in zip(range(size, width, wide + size), row):
+            draw.line((x, y, x + wide, y), fill=RULE, width=max(1, size // 10))
+            draw.text((x, y + head / 2), _plain(cell.title), fill=INK, font=_font(1.1 * size), anchor="lm")
+            grid.paste(_labeled(cell, 0.8 * size), (x, y + head))
+        y += height
+    for (name, color), (x, line) in zip(legend, entries):
+        box = (size + x, y + line + 0.5 * size, 2 * size + x, y + line + 1.5 * size)
+        draw.rounded_rectangle(box, radius=size / 4, fill=color)
+        draw.text((x + 2.5 * size, y + line + size), _plain(name), fill=INK, font=_font(size), anchor="lm")
+    return grid
+
+
+def _labeled(cell: Cell, size: float) -> Image.Image:
+    """The image with its words; a word that would touch a heavier one is left out."""
+    image = Image.fromarray(cell.image)
+    draw, font, taken = ImageDraw.Draw(image), _font(size), []
+    for label in sorted(cell.labels, key=lambda label: -label.weight):
+        text = _plain(label.text)
+        half = font.getlength(text) / 2 + size / 6
+        x = min(max(label.x, half), image.width - half)
+        if all(abs(x - a) >= half + b or abs(label.y - c) >= 1.3 * size for a, b, c in taken):
+            taken.append((x, half, label.y))
+            rim = {"stroke_width": max(2, round(size / 6)), "stroke_fill": (255, 255, 255)}
+            draw.text((x, label.y), text, fill=INK, font=font, anchor="mm", **rim)
+    return image
+
+
+def _legend_places(legend: Sequence[tuple[str, object]], size: int, width: int) -> list[tuple[int, int]]:
+    """Place of each entry in pixels from the corner of the legend, broken into lines."""
+    places, x, y = [], 0.0, 0
+    for name, _ in legend:
+        need = 1.5 * size + _font(size).getlength(_plain(name))
+        if x and x + need > width:
+            x, y = 0.0, y + round(1.9 * size)
+        places.append((round(x), y))
+        x += need + 1.4 * size
+    return places
+
+
+@functools.lru_cache(maxsize=32)
+def _font(size: int | float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(float(size))
+
+
+def _plain(text: str) -> str:
+    """Text in ASCII, which the font of Pillow has: without accents, other scripts as question marks."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode().replace("??", "?")

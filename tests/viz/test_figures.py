@@ -1,0 +1,131 @@
+"""Charts show what they were given, labeled and within their axes."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcseg.classes import S3DIS
+from pcseg.metrics.scores import Scores
+from pcseg.structures import Instances
+from pcseg.viz.figures import (
+    precision_recall_chart,
+    scaling_chart,
+    smooth,
+    sweep_chart,
+    to_image,
+    to_svg,
+    training_curves,
+)
+
+
+def _steps(num: int, **more: Any) -> list[dict[str, Any]]:
+    record = {"lr": 1e-3, "grad_norm": 2.0, "loss_ce_0": 3.0, "rooms": 2, "seconds": 0.1, "loading_seconds": 0.0}
+    return [{"step": step, **record, "loss": 5 / step, "loss_ce": 1 / step, **more} for step in range(1, num + 1)]
+
+
+def _charts(figure: Any) -> dict[str, Any]:
+    """Visible axes by title."""
+    return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_visible()}
+
+
+def _points(axes: Any, label: str) -> np.ndarray:
+    (line,) = (line for line in axes.lines if line.get_label() == label)
+    return np.array(line.get_xydata())
+
+
+def test_training_curves() -> None:
+    evaluations = [{"step": 20, "ap": 0.3, "ap50": 0.5, "ap25": None}]
+    figure = training_curves({"a": (_steps(30), evaluations), "b": (_steps(10, seconds=0.0), [])}, smoothing=0.0)
+    charts = _charts(figure)
+    assert list(charts) == [
+        "loss", "loss ce", "learning rate", "gradient norm", "rooms per second",
+        "AP of held-out rooms, %", "AP50 of held-out rooms, %",
+    ]  # fmt: skip
+    assert {axes.get_xlabel() for axes in charts.values()} == {"step"}
+    np.testing.assert_allclose(_points(charts["loss"], "b"), [(step, 5 / step) for step in range(1, 11)])
+    np.testing.assert_allclose(_points(charts["rooms per second"], "a")[:, 1], 20)
+    ap = charts["AP of held-out rooms, %"]
+    assert _points(ap, "a").tolist() == [[20, 30]]
+    assert ap.lines[0].get_marker() == "o", "a single evaluation is visible"
+    assert ap.get_ylim() == (-2, 102)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_outliers_of_pale_lines_leave_the_chart() -> None:
+    steps = _steps(1000)
+    steps[500]["grad_norm"] = 1e6
+    steps[501]["grad_norm"] = float("nan")
+    chart = _charts(training_curves({"a": (steps, [])}, smoothing=0.9999999))["gradient norm"]
+    assert chart.get_ylim()[1] < 1e4
+
+
+def test_bad_training_logs() -> None:
+    with pytest.raises(ValueError, match="a: holds no step yet"):
+        training_curves({"a": ([], [])})
+    for smoothing in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="smoothing must be at least 0 and less than 1"):
+            training_curves({"a": (_steps(3), [])}, smoothing=smoothing)
+
+
+def test_precision_over_recall() -> None:
+    scores = Scores(S3DIS)
+    empty = precision_recall_chart(scores)
+    assert list(_charts(empty)) == ["no objects to find"]
+    semantic, instance = np.repeat(np.array([8, 8], np.int32), 200), np.repeat(np.array([1, 2], np.int32), 200)
+    scores.add("a", Instances((instance == 1)[None], np.array([8]), np.array([0.9], np.float32)), semantic, instance)
+    figure = precision_recall_chart(scores)
+    charts = _charts(figure)
+    assert list(charts) == ["chair"]
+    assert _points(charts["chair"], "IoU 0.50").tolist() == [[50, 100], [0, 100]]
+    assert charts["chair"].get_xlim() == charts["chair"].get_ylim() == (0, 102)
+    svg = to_svg(figure)
+    assert svg.startswith('<svg role="img" viewBox="0 0 ')
+    assert ">precision, %</text>" in svg
+    assert "http" not in svg
+    assert svg == to_svg(precision_recall_chart(scores)), "the same chart is the same text"
+
+
+def test_sweep() -> None:
+    assert list(_charts(sweep_chart([], []))) == ["no run is done"]
+    settings = [{"lr": "0.01", "claims": "b"}, {"lr": "0.0001", "claims": "a"}]
+    charts = _charts(sweep_chart(settings, [[0.3, 0.5], [0.2, 0.2]]))
+    np.testing.assert_allclose(_points(charts["AP over lr"], "mean over seeds"), [(0.0001, 20), (0.01, 40)])
+    assert charts["AP over lr"].get_xscale() == "log"
+    assert len(_points(charts["AP over claims"], "one run")) == 4
+    assert [tick.get_text() for tick in charts["AP over claims"].get_xticklabels()] == ["b", "a"]
+    (chart,) = _charts(sweep_chart([{"lr": "1"}, {"lr": "2"}], [[0.1], [0.2]])).values()
+    assert chart.get_xscale() == "linear"
+
+
+def test_scaling() -> None:
+    (axes,) = scaling_chart([10.0, 1000.0], {"seconds": [2.0, 100.0], "MB": [5.0, 6.0]}, x_label="points").axes
+    assert _points(axes, "equal cost per element").tolist() == [[10, 1], [1000, 100]]
+    assert axes.get_xlabel() == "points"
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    image = to_image(axes.figure)
+    assert image.mode == "RGB"
+    assert np.asarray(image).std() > 1
+
+
+def test_smoothing() -> None:
+    values = np.array([1.0, np.nan, 4.0, 4.0])
+    np.testing.assert_allclose(smooth(values, 0.0), values)
+    half = smooth(values, 0.5)
+    np.testing.assert_allclose(half, [1.0, np.nan, (0.25 * 1 + 4) / 1.25, (0.125 * 1 + 0.5 * 4 + 4) / 1.625])
+    assert smooth(np.empty(0), 0.5).shape == (0,)
+
+
+def test_matplotlib_waits_for_the_first_chart() -> None:
+    script = """
+import sys
+import pcseg.viz.figures as figures
+assert "matplotlib" not in sys.modules
+figures.to_image(figures.sweep_chart([{"lr": "1"}], [[0.5]]))
+import matplotlib
+assert "matplotlib.pyplot" not in sys.modules
+assert matplotlib.rcParams["font.size"] == matplotlib.rcParamsDefault["font.size"], "no global setting changes"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
