@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
+# Largest table that is counted without sorting, even for few points.
+DENSE = 2**20
+
 
 @dataclass(frozen=True)
 class OverlapTable:
@@ -70,16 +73,25 @@ def overlap_table(a: Integer[np.ndarray, "P"], b: Integer[np.ndarray, "P"]) -> O
     >>> table.majority(8, empty=-1).tolist()
     [2, -1, -1, -1, -1, -1, -1, 1]
     """
+    low_a, span_a = _range(a)
+    low_b, span_b = _range(b)
+    if span_a * span_b <= max(4 * len(a), DENSE):
+        key = a.astype(np.int64) * span_b
+        key += b
+        key -= low_a * span_b + low_b
+        counts = np.bincount(key)
+        keys = np.flatnonzero(counts)
+        return OverlapTable(keys // span_b + low_a, keys % span_b + low_b, counts[keys])
     ids_a, rank_a, _ = unique_ids(a)
     ids_b, rank_b, _ = unique_ids(b)
-    keys, _, points = unique_ids(rank_a * len(ids_b) + rank_b)
-    return OverlapTable(ids_a[keys // max(len(ids_b), 1)], ids_b[keys % max(len(ids_b), 1)], points)
+    keys, points = np.unique(rank_a * len(ids_b) + rank_b, return_counts=True)
+    return OverlapTable(ids_a[keys // len(ids_b)], ids_b[keys % len(ids_b)], points)
 
 
 def unique_ids(
     ids: Integer[np.ndarray, "P"],
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "P"], Int64[np.ndarray, "N"]]:
-    """`np.unique` with inverse and counts, without sorting where the ids are close together.
+    """`np.unique` with inverse and counts, without sorting if the ids are close together.
 
     Args:
         ids: any integers.
@@ -87,14 +99,19 @@ def unique_ids(
     Returns:
         The distinct ids, ascending; the rank of each element among them; how often each occurs.
     """
-    ids = ids.astype(np.int64, copy=False)
-    low = int(ids.min(initial=0))
-    span = int(ids.max(initial=0)) - low + 1
-    if span > max(4 * len(ids), 1_000_000):
+    low, span = _range(ids)
+    if span > max(4 * len(ids), DENSE):
         found, rank, counts = np.unique(ids, return_inverse=True, return_counts=True)
-        return found, rank.reshape(-1), counts
-    counts = np.bincount(ids - low, minlength=1)
+        return found.astype(np.int64), rank.reshape(-1), counts
+    ids = ids.astype(np.int64) - low
+    counts = np.bincount(ids, minlength=1)
     present = np.flatnonzero(counts)
     rank_of = np.zeros(len(counts), np.int64)
     rank_of[present] = np.arange(len(present))
-    return present + low, rank_of[ids - low], counts[present]
+    return present + low, rank_of[ids], counts[present]
+
+
+def _range(ids: Integer[np.ndarray, "P"]) -> tuple[int, int]:
+    """The smallest id, or 0, and the number of ids up to the largest."""
+    low = int(ids.min(initial=0))
+    return low, int(ids.max(initial=0)) - low + 1
