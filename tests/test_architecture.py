@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"files", "parallel", "classes", "labels_scannet200", "structures"},
+    {"files", "parallel", "classes", "class_sets", "structures"},
     {"kernels"},
     {"ops"},
     {"data", "models", "losses", "metrics"},

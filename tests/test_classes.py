@@ -7,17 +7,22 @@ import pytest
 from pcseg.classes import CLASS_SETS, S3DIS, SCANNET20, SCANNET200, ClassSet, class_set
 
 
-@pytest.mark.parametrize("classes", CLASS_SETS.values(), ids=list(CLASS_SETS))
-def test_every_class_has_one_id_and_one_color(classes) -> None:
+@pytest.mark.parametrize("name", CLASS_SETS)
+def test_every_class_has_one_id_and_one_color(name: str) -> None:
+    classes = class_set(name)
     assert len(classes) == len(classes.ids) == len(classes.colors) == len(set(classes.names)) == len(set(classes.ids))
     # 0 * 1000 + instance reads as void in the benchmark's ground-truth files.
     assert 0 not in classes.ids
     assert set(classes.instance_names) <= set(classes.names)
     assert classes.stuff <= set(classes.names)
+    assert classes.name == name
+    assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
 
 
 def test_s3dis_counts_all_thirteen_and_scannet_leaves_wall_and_floor() -> None:
     assert len(S3DIS) == 13
+    assert S3DIS.s3dis_protocols
+    assert not SCANNET20.s3dis_protocols
     assert S3DIS.instance_classes == tuple(range(13))
     assert len(SCANNET20.instance_names) == 18
     assert not {"wall", "floor"} & set(SCANNET20.instance_names)
@@ -27,7 +32,7 @@ def test_ids_become_indices() -> None:
     assert SCANNET20.index_of_ids(np.array([0, 1, 39, 13, 999, -5])).tolist() == [-1, 0, 19, -1, -1, -1]
 
 
-def test_unknown_names_are_told() -> None:
+def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="no class set 's3dsi'; known: s3dis"):
         class_set("s3dsi")
     with pytest.raises(ValueError, match="s3dis has no class 'lamp'"):
@@ -44,12 +49,7 @@ def test_scannet200_has_its_groups_and_wall_and_floor_are_no_instances() -> None
     assert len(set(SCANNET200.colors)) == 200
 
 
-@pytest.mark.parametrize("classes", CLASS_SETS.values(), ids=list(CLASS_SETS))
-def test_plain_form_gives_the_same_set(classes: ClassSet) -> None:
-    assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
-
-
-def test_classes_from_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_custom_classes(tmp_path: Path) -> None:
     path = tmp_path / "workshop.yaml"
     path.write_text("names: [floor, bench, vice]\nstuff: [floor]\n")
     classes = class_set(path)
@@ -59,10 +59,10 @@ def test_classes_from_a_file_of_ones_own(tmp_path: Path) -> None:
     assert classes == class_set(str(path))
     path.write_text(
         "name: mine\nnames: [a, b]\nids: [7, 3]\ncolors: [[1, 2, 3], [4, 5, 6]]\n"
-        "instance_names: [b]\ngroups: {g: [a]}\n"
+        "instance_names: [b]\ngroups: {g: [a]}\ns3dis_protocols: true\n"
     )
     assert class_set(path) == ClassSet(
-        "mine", ("a", "b"), (7, 3), ((1, 2, 3), (4, 5, 6)), frozenset(), ("b",), {"g": ("a",)}
+        "mine", ("a", "b"), (7, 3), ((1, 2, 3), (4, 5, 6)), frozenset(), ("b",), {"g": ("a",)}, True
     )
 
 
@@ -73,14 +73,15 @@ def test_classes_from_a_file_of_ones_own(tmp_path: Path) -> None:
         ("names: []", "expected a mapping with a list `names`"),
         ("names: [a, 3]", "names as a list of class names"),
         ("names: [a, a]", "names has 'a' twice"),
-        ("names: [a]\nstuf: [a]", "no key 'stuf' is known"),
+        ("names: [a]\nstuf: [a]", "unknown key 'stuf'"),
         ("names: [a]\nstuff: [b]", "stuff has 'b', which is not among names: a"),
         ("names: [a, b]\nids: [0, 1]", "ids as 2 different whole numbers above 0"),
         ("names: [a, b]\nids: [1]", "ids as 2 different whole numbers above 0"),
         ("names: [a]\ncolors: [[0, 0, 256]]", r"colors as 1 lists \[r, g, b\]"),
         ("names: [a]\ngroups: [a]", "groups as a mapping"),
+        ("names: [a]\ns3dis_protocols: 1", "s3dis_protocols as true or false"),
         ("names: [a]\nname: 5", "expected a name for the class set"),
-        ("names: [a]\nname: s3dis", "s3dis is the name of a class set of pcseg"),
+        ("names: [a]\nname: s3dis", "s3dis is the name of a built-in class set"),
         ("names: [a", "not YAML"),
     ],
 )

@@ -33,7 +33,7 @@ def main() -> None:
     result = scores.compute()
     content = result.to_json()
     print(f"{len(scores)} rooms together\n{result.to_text()}")
-    parts = split_areas(scores) if scores.classes.name == "s3dis" else {}
+    parts = split_areas(scores) if scores.classes.s3dis_protocols else {}
     if parts:
         areas = {area: _means(part.compute()) for area, part in parts.items()}
         average = {key: _mean([row[key] for row in areas.values()]) for key in next(iter(areas.values()))}

@@ -110,7 +110,7 @@ def _record(path: Path, arrays: dict[str, np.ndarray], classes: ClassSet) -> Sce
     try:
         ap = SceneMatches(**parts(SceneMatches, "ap"))
         s3dis = None
-        if classes.name == "s3dis":
+        if classes.s3dis_protocols:
             halves = {key: PartitionCounts(**parts(PartitionCounts, f"s3dis.{key}")) for key in _HALVES}
             s3dis = S3DISScene(num_gt=arrays["s3dis.num_gt"], matches=ap, **halves)
         outcomes = SceneOutcomes(**parts(SceneOutcomes, "outcomes"))

@@ -171,7 +171,7 @@ class Scores(PerScene[SceneRecord]):
         overlaps = count_overlaps(masks, objects, superpoint)
         matches = match_scene(overlaps, labels, scores, objects, self.counted, self.min_points)
         s3dis = None
-        if self.classes.name == "s3dis":
+        if self.classes.s3dis_protocols:
             s3dis = s3dis_scene(masks, labels, scores, superpoint, objects, matches, self.counted)
         partition = partition_ids(masks, scores, superpoint, self.min_score)
         truth = np.where((gt_semantic >= 0) & (gt_semantic < num_classes), gt_semantic, -1)
@@ -228,7 +228,7 @@ class Scores(PerScene[SceneRecord]):
             confusion[rows, columns] += points
             counts += record.panoptic
         protocols = None
-        if classes.name == "s3dis":
+        if classes.s3dis_protocols:
             protocols = S3DISProtocols(classes.names, min_points=self.min_points)
             protocols.merge([{name: r.s3dis for name, r in zip(self.names, records) if r.s3dis is not None}])
         return Evaluation(
