@@ -1,27 +1,30 @@
 """One HTML page about an evaluation: classes, curves, confusions, mistakes, the worst rooms. It needs no network."""
 
 import base64
-import html
 import io
-import string
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import jinja2
+import markupsafe
 import numpy as np
 from jaxtyping import Int32
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
-from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Evaluation, Scores
 from pcseg.structures import Instances, Scene
 from pcseg.training.distributed import DistributedContext
-from pcseg.viz import report_charts as charts
+from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
 
 NUM_WORST = 10
+# After Okabe and Ito (2008), as in the pictures of errors; what is right stays quiet.
+OUTCOME_COLORS = ("#9dd0be", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2")
 MAX_MATRIX = 40  # classes; above it the confusion is a list of its largest cells
 
 
@@ -104,25 +107,36 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
 def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) -> str:
     """The text of the page; arguments are those of `write_report`."""
     result = scores.compute()
-    num_objects = sum(result.ap.num_gt.values())
-    template = string.Template(resources.files("pcseg.viz").joinpath("report_template.html").read_text("utf-8"))
-    sections = [
-        _classes(result),
-        _curves(scores),
-        _outcomes(result.outcomes),
-        _confusion(result.outcomes),
-        _tables(result),
-        _worst(scores, pictures),
-    ]
-    return template.substitute(
-        title=html.escape(title),
-        subtitle=html.escape(
-            f"{len(scores)} rooms, {num_objects} objects of {scores.classes.name}. Numbers are per cent; a dash stands "
-            f"for nothing to measure. Objects and predictions under {scores.min_points} points do not count."
-        ),
-        tiles=charts.tiles(_headline(result)),
-        sections="\n".join(sections),
+    outcomes = result.outcomes
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["percent"] = _percent
+    template = environment.from_string((resources.files("pcseg.viz") / "report.html").read_text("utf-8"))
+    named = {
+        "Points: IoU and accuracy": result.semantic,
+        "Panoptic quality": result.panoptic,
+        "S3DIS: coverage, precision, recall": result.s3dis,
+    }
+    everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
+    counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
+    return template.render(
+        title=title,
+        scores=scores,
+        result=result,
+        headline=_headline(result),
+        coco_note=COCO_NOTE,
+        ap_rows={**result.ap.classes(), **result.ap.groups()},
+        thresholds=result.ap.threshold_means(),
+        curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
+        outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
+        outcome_rows=[(name, a.tolist(), b.tolist()) for name, a, b in counts if a.any() or b.any()],
+        confusion=_confusion(outcomes),
+        worst=[_room(scores, name, pictures.get(name)) for name in worst_rooms(scores)],
+        further={name: measure for name, measure in named.items() if measure is not None},
     )
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def _headline(result: Evaluation) -> dict[str, float]:
@@ -137,106 +151,22 @@ def _headline(result: Evaluation) -> dict[str, float]:
     return values | {f"{key.upper()}": result.panoptic.all[key] for key in ("pq", "sq", "rq")}
 
 
-def _section(title: str, text: str, content: str) -> str:
-    return f"<h2>{html.escape(title)}</h2>\n<p>{html.escape(text)}</p>\n{content}"
-
-
-def _classes(result: Evaluation) -> str:
-    key = charts.key([("AP (IoU 0.50 to 0.90)", "#1f5f8b"), ("AP50", "#6aa7cf"), ("AP25", "#cfe3f1")])
-    rows = {**result.ap.classes(), **result.ap.groups()}
-    bars = charts.ap_bars(rows, result.ap.num_gt)
-    means = result.ap.threshold_means()
-    by_threshold = charts.table(
-        ["mean over classes at IoU", *means], [["AP", *(charts.percent(value) for value in means.values())]]
-    )
-    return _section(
-        "Classes",
-        "Average precision as ScanNet's script computes it. In brackets: how many objects there are. "
-        f"{COCO_NOTE}: {charts.percent(result.coco.ap)}.",
-        f"{key}{bars}<p></p>{by_threshold}",
-    )
-
-
-def _curves(scores: Scores) -> str:
-    curves = precision_recall_curves(
-        [record.ap for record in scores.records()],
-        scores.classes.names,
-        counted_classes=scores.classes.instance_classes,
-        min_points=scores.min_points,
-    )
-    key = charts.key([("IoU 0.25, dashed", "#6aa7cf"), ("IoU 0.50", "#1f5f8b"), ("IoU 0.75, dotted", "#20242c")])
-    return _section(
-        "Precision and recall",
-        "Recall to the right, precision upwards, both from 0 to 100: what is kept as the least score falls.",
-        key + charts.curve_grid(curves),
-    )
-
-
-def _outcomes(outcomes: OutcomeResult) -> str:
-    header = ["class", "", *OBJECT_OUTCOMES, "duplicates", "without object"]
-    rows = []
-    for name, objects, predictions in [
-        *zip(outcomes.class_names, outcomes.objects, outcomes.predictions),
-        ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0)),
-    ]:
-        if objects.any() or predictions.any():
-            extra = [str(predictions[1]), str(predictions[3])]
-            rows.append([name, charts.stacked_bar(objects), *map(str, objects.tolist()), *extra])
-    return _section(
-        "What became of each object",
-        "Found: a prediction of its class with IoU over 0.5. Wrong class: only predictions of other classes. Split: "
-        "two or more predictions lie in it and together cover over half. Merged: one prediction covers more than half "
-        "of it and of another object. Missed: none of these. Duplicates are further predictions on an object that was "
-        "found already; those without object overlap none by more than half. Low-scored predictions are left out.",
-        charts.key(list(zip(OBJECT_OUTCOMES, charts.OUTCOME_COLORS))) + charts.table(header, rows, wide=1),
-    )
-
-
-def _confusion(outcomes: OutcomeResult) -> str:
-    counts = outcomes.confusion
-    names = [*outcomes.class_names, "no object"]
+def _confusion(outcomes: OutcomeResult) -> dict[str, Any]:
+    """A matrix with the names of its classes, or the most frequent pairs of classes if there are many."""
+    counts, names = outcomes.confusion, outcomes.class_names
     used = np.flatnonzero(counts[:-1].any(axis=1) | counts[:, :-1].any(axis=0))
-    text = "Rows: what an object is. Columns: what it was taken for. Last row: predictions where no object is."
     if len(used) <= MAX_MATRIX:
-        rows, columns = [*used.tolist(), len(names) - 1], [*used.tolist(), len(names) - 1]
-        right = {(i, i) for i in range(len(used))}
-        column_names = [*(names[j] for j in columns[:-1]), "not found"]
-        chosen = counts[np.ix_(rows, columns)]
-        return _section(
-            "Confusion of classes", text, charts.heat_table([names[i] for i in rows], column_names, chosen, right)
-        )
-    pairs = [(int(counts[i, j]), i, j) for i, j in zip(*np.nonzero(counts[:-1, :-1])) if i != j]
-    listed = [[names[i], names[j], str(count)] for count, i, j in sorted(pairs, key=lambda pair: -pair[0])[:MAX_MATRIX]]
-    return _section(
-        "Confusion of classes",
-        f"The {MAX_MATRIX} most frequent confusions of {len(pairs)}.",
-        charts.table(["is", "was taken for", "objects"], listed),
-    )
+        rows = [*used, len(names)]
+        return {"names": [names[row] for row in used], "matrix": counts[np.ix_(rows, rows)].tolist()}
+    pairs = sorted((-int(counts[i, j]), i, j) for i, j in zip(*np.nonzero(counts[:-1, :-1])) if i != j)
+    return {"matrix": None, "pairs": [(names[i], names[j], -count) for count, i, j in pairs[:MAX_MATRIX]]}
 
 
-def _tables(result: Evaluation) -> str:
-    parts = []
-    named = [("Points: IoU and accuracy", result.semantic), ("Panoptic quality", result.panoptic)]
-    for title, measure in [*named, ("S3DIS: coverage, precision, recall", result.s3dis)]:
-        if measure is not None:
-            rows = measure.classes()
-            columns = list(next(iter(rows.values()), {}))
-            cells = [[name, *(charts.percent(row[column]) for column in columns)] for name, row in rows.items()]
-            summary = " · ".join(f"{key} {charts.percent(value)}" for key, value in measure.summary().items())
-            parts.append(_section(title, summary, charts.table(["class", *columns], cells)))
-    return "\n".join(parts)
-
-
-def _worst(scores: Scores, pictures: Mapping[str, bytes]) -> str:
-    rooms = []
-    for name in worst_rooms(scores):
-        room = scores.subset([name])
-        counts = count_outcomes([room.records()[0].outcomes], scores.classes.names)
-        picture = ""
-        if name in pictures:
-            data = base64.b64encode(pictures[name]).decode()
-            label = f"{name}: input, truth, prediction, mistakes"
-            picture = f'<img alt="{html.escape(label)}" src="data:image/jpeg;base64,{data}">'
-        text = f"AP50 {charts.percent(room.average_precision((0.5,)).ap50)} · {counts.to_text()}"
-        rooms.append(f'<div class="room"><h3>{html.escape(name)}</h3><p>{html.escape(text)}</p>{picture}</div>')
-    return _section("The worst rooms", "By AP50 of the room alone, worst first.", "\n".join(rooms))
+def _room(scores: Scores, name: str, picture: bytes | None) -> dict[str, Any]:
+    room = scores.subset([name])
+    return {
+        "name": name,
+        "ap50": room.average_precision((0.5,)).ap50,
+        "outcomes": count_outcomes([room.records()[0].outcomes], scores.classes.names).to_text(),
+        "picture": base64.b64encode(picture).decode() if picture else "",
+    }

@@ -15,7 +15,7 @@ from pcseg.synthetic import make_room
 from pcseg.training.distributed import DistributedContext
 from pcseg.viz.report import WorstRooms, report_page, worst_rooms, write_report
 
-VOID_TAGS = {"meta", "img", "rect", "path", "polyline", "br"}
+VOID_TAGS = {"meta", "img"}
 
 
 class _Balanced(HTMLParser):
@@ -38,10 +38,10 @@ def _check(page: str) -> None:
     parser = _Balanced()
     parser.feed(page)
     assert parser.open == []
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "http" not in page
     assert "<script" not in page
-    assert "$" not in page
+    assert "{" + "{" not in page
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
 
 
