@@ -1,4 +1,4 @@
-"""The loop behind `picking`, compiled by numba."""
+"""Kernel that finds the point under the mouse; call it through `pcseg.viz.frame`."""
 
 import numpy as np
 from numba import njit
@@ -6,10 +6,21 @@ from numba import njit
 
 @njit(cache=True)
 def nearest_on_screen(xyz, shown, matrix, x, y, width, height, reach, slack):
-    """Index of the point under a pixel, -1 for none; arguments as `picking.pick_point` has them.
+    """The point closest to a pixel, among those of the frontmost surface near it.
 
-    Two rounds: how near the frontmost point within reach is, then which point of that surface is closest to the pixel.
+    Args:
+        xyz: float32 (P, 3), meters.
+        shown: bool (P,), False for points that cannot be picked.
+        matrix: float64 (4, 4), projection times view of OpenGL.
+        x, y: pixel, to the right and down from the upper left corner.
+        width, height: size of the image, pixels.
+        reach: largest distance from the pixel, pixels.
+        slack: points this fraction of the depth behind the frontmost one are on the same surface.
+
+    Returns:
+        Row of the point, -1 for none.
     """
+    # First the depth of the frontmost point within reach, then the closest point of its surface.
     front, best, least = np.inf, -1, np.inf
     for turn in range(2):
         for i in range(xyz.shape[0]):

@@ -1,4 +1,4 @@
-"""The loops that find the point of each pixel and paint it, compiled by numba; `raster` is the module to call."""
+"""Kernels that find the point of each pixel and paint it; call them through `pcseg.viz.raster`."""
 
 import numpy as np
 from numba import njit
@@ -8,28 +8,27 @@ BLOCK = 16  # pixels
 
 @njit(cache=True, nogil=True)
 def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
-    """Draws points as discs; of those that cover a pixel the nearest is seen.
+    """Draws points as discs; each pixel shows the nearest disc that covers it.
 
-    Discs bulge towards the viewer in the middle, so that where discs of one surface overlap each pixel takes the
-    nearest point instead of the last one drawn.
+    Discs bulge towards the viewer: where discs of one surface overlap, each pixel takes the nearest point.
 
     Args:
         xyz: float32 (P, 3), meters.
         normal: float32 (P, 3), unit vectors of either sign, or zero where unknown.
-        hidden: bool (P,), points to leave out.
+        hidden: bool (P,), True for points to leave out.
         radius: float32 (P,), meters.
-        rotation: float64 (3, 3): rows are the camera's right, up and backward axes.
-        eye: float64 (3,).
-        focal: pixels per unit of tan(angle); the optical axis goes through the middle of the picture.
-        max_pixels: greatest radius on the screen.
-        width, height: pixels.
+        rotation: float64 (3, 3), rows are the right, up and backward axes of the camera.
+        eye: float64 (3,), position of the camera, meters.
+        focal: pixels per unit of tan(angle); the optical axis goes through the center of the image.
+        max_pixels: largest radius in the image, pixels.
+        width, height: size of the image, pixels.
 
     Returns:
-        float32 (H, W), depth of the discs along the optical axis without their bulge, meters, infinity for none;
-        int32 (H, W), point of each pixel, -1 for none.
+        depth: float32 (H, W), meters along the optical axis without the bulge, infinity for none.
+        index: int32 (H, W), point of each pixel, -1 for none.
     """
     discs, points = project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height)
-    # A whole number for each disc and depth: where discs meet the smallest tells the nearest, and which one it is.
+    # One number encodes depth and disc: the smallest number of a pixel gives the nearest disc and its row.
     places = 2.0 ** np.ceil(np.log2(len(discs) + 1))
     farthest = 0.0
     for i in range(len(discs)):
@@ -49,11 +48,12 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
-    """The discs that are in the picture; arguments as for `splat`.
+    """Discs inside the image; arguments as for `splat`.
 
     Returns:
-        float64 (D, 7): middle x and y in pixels, depth in meters, radius in pixels, what the depth grows by per pixel
-        to the right and per pixel down, and per square of the pixels from the middle (the bulge); int32 (D,), points.
+        discs: float64 (D, 7), center x and y in pixels, depth in meters, radius in pixels, growth of the depth per
+            pixel to the right, per pixel down, and per squared pixel from the center (the bulge).
+        points: int32 (D,), point of each disc.
     """
     center_x, center_y = width / 2, height / 2
     discs, points = np.empty((len(xyz), 7)), np.empty(len(xyz), np.int32)
@@ -71,7 +71,7 @@ def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width
         r = min(max(radius[i] * scale, 0.75), max_pixels)
         if u + r < 0 or v + r < 0 or u - r >= width or v - r >= height:
             continue
-        # The disc lies in the plane n.q = n.p: slope of its depth per pixel, held where the disc is seen edge-on.
+        # The disc lies in the plane n.q = n.p: slope of its depth per pixel, limited where the disc is seen edge-on.
         n0 = rotation[0, 0] * normal[i, 0] + rotation[0, 1] * normal[i, 1] + rotation[0, 2] * normal[i, 2]
         n1 = rotation[1, 0] * normal[i, 0] + rotation[1, 1] * normal[i, 1] + rotation[1, 2] * normal[i, 2]
         n2 = rotation[2, 0] * normal[i, 0] + rotation[2, 1] * normal[i, 1] + rotation[2, 2] * normal[i, 2]
@@ -91,16 +91,16 @@ def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw(discs, steps, places, width, height):
-    """The smallest code that the discs have in each pixel: their depth in steps, times `places`, plus their row.
+    """The smallest code of each pixel: depth of a disc in steps, times `places`, plus its row.
 
     Args:
-        discs: as `project` gives them.
-        steps: of the depth, in a meter.
-        places: more than there are discs.
-        width, height: pixels.
+        discs: first result of `project`.
+        steps: steps of depth per meter.
+        places: integer above the number of discs.
+        width, height: size of the image, pixels.
 
     Returns:
-        float64 (H, W), whole numbers, infinity where no disc is.
+        float64 (H, W), integers, infinity where no disc is.
     """
     # Blocks of a fixed length without any branch compile to vector instructions, which is four times as fast.
     nearest = np.full((height, width + BLOCK), np.inf)
@@ -123,20 +123,20 @@ def draw(discs, steps, places, width, height):
 
 @njit(cache=True, nogil=True)
 def fill_holes(depth, index, reach, gap):
-    """Closes pinholes: a pixel that almost all pixels around it lie in front of takes the point of one of them.
+    """Closes pinholes: a pixel that lies behind at least seven of its eight neighbors takes the point of one of them.
 
     Args:
         depth: float32 (H, W), changed in place.
         index: int32 (H, W), changed in place.
-        reach: pixels to the ring of eight that is asked.
-        gap: how much nearer the ring must be, as a share of the depth.
+        reach: distance to the neighbors, pixels.
+        gap: how much nearer the neighbors must be, as a fraction of the depth.
     """
     height, width = depth.shape
     filled = []
     for y in range(reach, height - reach):
         for x in range(reach, width - reach):
             limit = depth[y, x] * (1.0 - gap)
-            # The first two of a ring decide most pixels.
+            # Two neighbors decide most pixels.
             if not (depth[y, x - reach] < limit or depth[y, x + reach] < limit):
                 continue
             nearer = 0
@@ -150,28 +150,28 @@ def fill_holes(depth, index, reach, gap):
                             best, point = there, index[y + dy * reach, x + dx * reach]
             if nearer >= 7:
                 filled.append((y, x, best, point))
-    for y, x, best, point in filled:  # afterwards: a filled pixel fills no other
+    for y, x, best, point in filled:  # after the search: a filled pixel must not fill others
         depth[y, x] = best
         index[y, x] = point
 
 
 @njit(cache=True, nogil=True)
 def paint(index, shade, colors, background, factor):
-    """Colors the pixels and averages squares of `factor` x `factor` of them.
+    """Colors the pixels and averages blocks of `factor` x `factor` of them.
 
     Args:
-        index: int32 (H, W), point of each pixel or -1.
-        shade: float32 (H / factor, W / factor).
+        index: int32 (H, W), point of each pixel, -1 for none.
+        shade: float32 (H / factor, W / factor), brightness.
         colors: uint8 (P, 3).
         background: uint8 (3,).
-        factor: supersampling, 16 at most; divides H and W.
+        factor: supersampling, at most 16; divides H and W.
 
     Returns:
         uint8 (H / factor, W / factor, 3).
     """
     height, width = index.shape[0] // factor, index.shape[1] // factor
     image = np.empty((height, width, 3), np.uint8)
-    # Three channels and a count, 16 bits each, so that one sum adds up all four; the last row, -1, is no point.
+    # Three channels and a count, 16 bits each, so that one sum adds all four; row -1 is for no point.
     packed = np.zeros(len(colors) + 1, np.uint64)
     for i in range(len(colors)):
         packed[i] = colors[i, 0] | (colors[i, 1] << 16) | (colors[i, 2] << 32) | (1 << 48)
@@ -188,14 +188,3 @@ def paint(index, shade, colors, background, factor):
                 color = min(color, np.float32(255.0) * num_points)
                 image[y, x, k] = np.uint8((color + background[k] * (factor * factor - num_points)) * share + 0.5)
     return image
-
-
-@njit(cache=True, nogil=True)
-def visible(index, num_points):
-    """True for the points that some pixel shows."""
-    seen = np.zeros(num_points, np.bool_)
-    for y in range(index.shape[0]):
-        for x in range(index.shape[1]):
-            if index[y, x] >= 0:
-                seen[index[y, x]] = True
-    return seen

@@ -1,27 +1,12 @@
-"""The loops that light a surface from its depth, compiled by numba; `raster` is the module to call."""
+"""Kernels that light a surface from its depth; call them through `pcseg.viz.raster`."""
 
 import numpy as np
 from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def shrink(depth, factor):
-    """The nearest depth of each square of `factor` x `factor` pixels."""
-    height, width = depth.shape[0] // factor, depth.shape[1] // factor
-    out = np.empty((height, width), np.float32)
-    for y in range(height):
-        for x in range(width):
-            nearest = np.float32(np.inf)
-            for dy in range(factor):
-                for dx in range(factor):
-                    nearest = min(nearest, depth[y * factor + dy, x * factor + dx])
-            out[y, x] = nearest
-    return out
-
-
-@njit(cache=True, nogil=True)
 def copy(source, target):
-    """Copies a picture; as an assignment of slices it would take seconds to compile."""
+    """Copies an image; an assignment of slices would take seconds to compile."""
     for y in range(source.shape[0]):
         for x in range(source.shape[1]):
             target[y, x] = source[y, x]
@@ -29,9 +14,18 @@ def copy(source, target):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def smooth_depth(depth, steps, reach):
-    """Averages the depth over neighbors that lie within `reach` (a share of the depth), `steps` pixels each way."""
+    """Averages the depth over neighbors of similar depth, along rows and then along columns.
+
+    Args:
+        depth: float32 (H, W), infinity where nothing is.
+        steps: distance to the farthest neighbors, pixels.
+        reach: largest difference of depth, as a fraction of the depth.
+
+    Returns:
+        float32 (H, W).
+    """
     height, width = depth.shape
-    # A rim of infinity, and whole rows in the innermost loops, so that they compile to vector instructions.
+    # A border of infinity and whole rows in the innermost loops: they compile to vector instructions.
     source = np.full((height + 2 * steps, width + 2 * steps), np.inf, np.float32)
     inner = source[steps : steps + height, steps : steps + width]
     copy(depth, inner)
@@ -59,17 +53,17 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
 
     Args:
         depth: float32 (H, W), infinity where nothing is.
-        near_pixels: distance of the neighbors that give outlines.
-        far_pixels: distance of the neighbors that give shape.
-        near_strength, far_strength: how dark.
+        near_pixels: distance to the neighbors that give outlines, pixels.
+        far_pixels: distance to the neighbors that give shape, pixels.
+        near_strength, far_strength: weights of the two scales.
 
     Returns:
-        float32 (H, W), 0 dark to 1 bright.
+        float32 (H, W), from 0 (dark) to 1 (bright).
     """
     height, width = depth.shape
     rim = max(near_pixels, far_pixels)
     log_depth = np.full((height + 2 * rim, width + 2 * rim), np.inf, np.float32)
-    for y in range(height):  # the logarithm of the whole picture would take seconds to compile
+    for y in range(height):  # np.log of the whole array would take seconds to compile
         for x in range(width):
             log_depth[y + rim, x + rim] = np.log(depth[y, x])
     dark = np.zeros((height, width), np.float32)
@@ -80,7 +74,7 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
         share = np.float32((near_strength if scale == 0 else far_strength) / 4)
         for dx, dy in ((reach, 0), (0, reach), (reach, reach), (reach, -reach)):
             for y in range(height):
-                # Opposite neighbors together: a slanted plane has one nearer and one farther and stays bright.
+                # Opposite neighbors together: on a slanted plane they cancel, and it stays bright.
                 here = log_depth[y + rim, rim : rim + width]
                 one = log_depth[y + rim + dy, rim + dx : rim + dx + width]
                 other = log_depth[y + rim - dy, rim - dx : rim - dx + width]
@@ -98,15 +92,15 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
 
 @njit(cache=True, nogil=True)
 def light(depth, focal, center_x, center_y, directions, weights, ambient):
-    """Soft light from fixed directions on the surface that the depth describes.
+    """Soft light from fixed directions on the surface of a depth image.
 
     Args:
-        depth: smoothed float32 (H, W).
+        depth: float32 (H, W), smooth.
         focal: pixels per unit of tan(angle).
         center_x, center_y: pixel of the optical axis.
-        directions: float64 (L, 3), unit vectors to the lights in the camera's axes.
-        weights: float64 (L,).
-        ambient: brightness without any light.
+        directions: float64 (L, 3), unit vectors to the lights in camera axes.
+        weights: float64 (L,), brightness of the lights.
+        ambient: brightness without lights.
 
     Returns:
         float32 (H, W), brightness.
@@ -121,7 +115,7 @@ def light(depth, focal, center_x, center_y, directions, weights, ambient):
                 continue
             left, right = depth[y, max(x - step, 0)] - here, depth[y, min(x + step, width - 1)] - here
             above, below = depth[max(y - step, 0), x] - here, depth[min(y + step, height - 1), x] - here
-            slope_x = right if abs(right) < abs(left) else -left  # the flatter side: no slope over an edge
+            slope_x = right if abs(right) < abs(left) else -left  # the flatter side, because an edge is no slope
             slope_y = below if abs(below) < abs(above) else -above
             if not (abs(slope_x) < 0.2 and abs(slope_y) < 0.2):
                 continue

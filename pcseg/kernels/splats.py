@@ -1,4 +1,4 @@
-"""The loops that estimate how points are drawn, compiled by numba; `splats` is the module to call."""
+"""Kernels that estimate the surface around points; call them through `pcseg.viz.splats`."""
 
 import numpy as np
 from numba import njit
@@ -11,7 +11,7 @@ def cell_covariances(xyz, cell, num_cells):
     Args:
         xyz: float32 (P, 3).
         cell: int (P,), 0..num_cells-1; no cell is empty.
-        num_cells: how many there are.
+        num_cells: number of cells.
 
     Returns:
         float64 (num_cells, 3, 3).
@@ -46,15 +46,16 @@ def cell_covariances(xyz, cell, num_cells):
 
 @njit(cache=True, error_model="numpy")
 def flattest_directions(covariance, counts, min_points):
-    """Direction in which each cell is flattest, and the variance there as a share of the second smallest.
+    """Direction of the smallest variance of each cell, and the ratio of the smallest to the second smallest variance.
 
     Args:
-        covariance: float64 (cells, 3, 3).
-        counts: int (cells,), points in each.
-        min_points: cells of fewer are of unknown shape.
+        covariance: float64 (C, 3, 3).
+        counts: int (C,), points per cell.
+        min_points: cells with fewer points have an unknown shape.
 
     Returns:
-        float64 (cells,), infinity where the shape is unknown, a line or a ball; float64 (cells, 3), unit vectors.
+        roughness: float64 (C,), infinity where the shape is unknown, a line or a ball.
+        direction: float64 (C, 3), unit vectors, zero where the shape is unknown.
 
     Source:
         Smith 1961, "Eigenvalues of a symmetric 3 x 3 matrix".
@@ -75,7 +76,7 @@ def flattest_directions(covariance, counts, min_points):
         angle = np.arccos(min(max(det / (2 * p * p * p), -1.0), 1.0)) / 3
         least, most = 2 * p * np.cos(angle + 2 * np.pi / 3), 2 * p * np.cos(angle)
         second = mean - least - most
-        if second < 1e-7 * (most + mean):  # a line; rounding alone gives some 1e-8
+        if second < 1e-7 * (most + mean):  # a line; rounding alone gives about 1e-8
             continue
         # Rows of (covariance - least) span the plane; the pair with the longest cross product is the safest.
         xx, yy, zz = xx - least, yy - least, zz - least
@@ -94,25 +95,3 @@ def flattest_directions(covariance, counts, min_points):
         if longest > 0:
             roughness[c] = max(mean + least, 0.0) / second
     return roughness, direction
-
-
-@njit(cache=True)
-def take_cells(cell, counts, roughness, direction, most, flattest, normal):
-    """Gives each point the count of its cell where that is greater, and its normal where the cell is flatter.
-
-    Args:
-        cell: int (P,).
-        counts: int64 (cells,), points in each.
-        roughness: float64 (cells,).
-        direction: float64 (cells, 3), unit normals.
-        most: int64 (P,), changed in place.
-        flattest: float64 (P,), changed in place.
-        normal: float32 (P, 3), changed in place.
-    """
-    for i in range(len(cell)):
-        c = cell[i]
-        most[i] = max(most[i], counts[c])
-        if roughness[c] < flattest[i]:
-            flattest[i] = roughness[c]
-            for k in range(3):
-                normal[i, k] = direction[c, k]

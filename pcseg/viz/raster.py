@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from pcseg.kernels.render import fill_holes, paint, splat, visible
-from pcseg.kernels.shade import eye_dome, light, shrink, smooth_depth
+from pcseg.kernels.render import fill_holes, paint, splat
+from pcseg.kernels.shade import eye_dome, light, smooth_depth
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View
 
@@ -82,7 +82,7 @@ def room_view(
     for view in views:
         _, index = _splat(sample, view.hidden(sample), splats, 1.5, view, 240, 180)
         # Large and fully seen: both what is visible and how much of the picture it fills count.
-        shown.append(visible(index, len(sample)).mean() * np.sqrt((index >= 0).mean()))
+        shown.append(len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean()))
     best = views[int(np.argmax(shown))]
     return View.frame(xyz, azimuth=best.azimuth, **options)
 
@@ -121,7 +121,8 @@ def rasterize(
     wide, high = width * supersampling, height * supersampling
     depth, index = _splat(xyz, view.hidden(xyz), splats, 1.1 * point_size, view, wide, high)
     fill_holes(depth, index, max(1, round(1.5 * supersampling)), 0.01)
-    return Raster(index, _shade(shrink(depth, supersampling), _median(splats.spacing), view))
+    corners = [depth[y::supersampling, x::supersampling] for y in range(supersampling) for x in range(supersampling)]
+    return Raster(index, _shade(np.minimum.reduce(corners), _median(splats.spacing), view))
 
 
 def _median(values: np.ndarray) -> float:

@@ -1,41 +1,18 @@
 """Pixels show the nearest point, rooms fill the picture, and degenerate clouds do no harm."""
 
-import importlib.util
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pcseg.kernels.render import fill_holes, paint, splat
-from pcseg.kernels.shade import shrink, smooth_depth
-from pcseg.kernels.splats import cell_covariances, take_cells
+from pcseg.kernels.render import splat
 from pcseg.structures import Scene
 from pcseg.viz.raster import BACKGROUND, rasterize, render_points, room_view
 from pcseg.viz.splats import Splats
 from pcseg.viz.view import View, near_walls
 
-_PATH = Path(__file__).resolve().parent.parent / "reference" / "point_raster.py"
-_SPEC = importlib.util.spec_from_file_location("point_raster", _PATH)
-reference = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(reference)
-
 FRONT = View(np.array([0.0, -5.0, 0.0]), View.look(-90.0, 0.0))  # looks along y
-
-
-def test_splats_agree_with_the_reference(rng: np.random.Generator) -> None:
-    xyz = rng.uniform(-1, 1, (60, 3)).astype(np.float32)
-    radius = rng.uniform(0.02, 0.2, 60).astype(np.float32)
-    view = View.frame(xyz, width=40, height=30, azimuth=33.0, elevation=41.0, cut=0.7)
-    flat = np.zeros((60, 3), np.float32)
-    focal = 15 / np.tan(np.radians(view.fov) / 2)
-    depth, index = splat(xyz, flat, view.hidden(xyz), radius, view.rotation, view.eye, focal, 2.0, 40, 30)
-    slow_index, slow_depth = reference.nearest_points(xyz, radius, view, 40, 30)
-    assert (index == slow_index).mean() > 0.995, "but for pixels that lie on a rim within rounding"
-    same = index == slow_index
-    np.testing.assert_allclose(depth[same], slow_depth[same], rtol=1e-5)
-    assert (index >= 0).any()
-    assert not np.isin(index, np.flatnonzero(xyz[:, 2] > 0.7)).any()
 
 
 def test_tilted_discs_join_into_a_plane() -> None:
@@ -133,51 +110,6 @@ def test_spacing_and_normals(rng: np.random.Generator) -> None:
     plane[:1000, :2] /= 20  # denser there
     spacing = Splats.of_points(plane).spacing
     assert np.median(spacing[:1000]) < 0.6 * np.median(spacing[1000:])
-
-
-def test_cells_agree_with_numpy(rng: np.random.Generator) -> None:
-    xyz = rng.normal(0, 1, (300, 3)).astype(np.float32) * np.float32([1, 0.1, 0.01]) + np.float32(40)
-    cell = np.append(rng.integers(0, 9, 299), 9).astype(np.int32)  # the last cell has one point
-    found = cell_covariances(xyz, cell, 10)
-    for index in range(10):
-        np.testing.assert_allclose(found[index], np.cov(xyz[cell == index].T.astype(float), bias=True), atol=1e-9)
-    counts = np.bincount(cell)
-    roughness, direction = rng.random(10), rng.normal(0, 1, (10, 3))
-    most, flattest, normal = np.full(300, 31), np.full(300, 0.5), np.ones((300, 3), np.float32)
-    take_cells(cell, counts, roughness, direction, most, flattest, normal)
-    better = roughness[cell] < 0.5
-    assert better.any()
-    assert not better.all()
-    np.testing.assert_array_equal(most, np.maximum(counts[cell], 31))
-    np.testing.assert_array_equal(flattest, np.where(better, roughness[cell], 0.5))
-    np.testing.assert_allclose(normal, np.where(better[:, None], direction[cell], 1), rtol=1e-6)
-
-
-def test_holes_close_and_edges_stay() -> None:
-    depth, index = np.full((20, 20), np.inf, np.float32), np.full((20, 20), -1, np.int32)
-    depth[5:15, 5:15], index[5:15, 5:15] = 1.0, 7
-    depth[10, 10], index[10, 10] = np.inf, -1
-    before = index.copy()
-    fill_holes(depth, index, 1, 0.01)
-    before[10, 10] = 7
-    np.testing.assert_array_equal(index, before)
-
-
-def test_smoothing_keeps_steps() -> None:
-    depth = np.full((9, 9), np.inf, np.float32)
-    depth[:, :4], depth[:, 4:8] = 1.0, 2.0
-    np.testing.assert_allclose(smooth_depth(depth, 2, np.float32(0.1)), depth)
-    noisy = depth + np.float32(0.01) * (np.indices(depth.shape).sum(axis=0) % 2).astype(np.float32)
-    smooth = smooth_depth(noisy, 2, np.float32(0.1))
-    assert np.ptp(smooth[:, :4]) < 0.5 * np.ptp(noisy[:, :4])
-
-
-def test_paint_averages_squares() -> None:
-    index = np.array([[0, 0, 1, -1], [0, 0, 1, -1]], np.int32)
-    colors = np.array([[100, 0, 0], [0, 200, 0]], np.uint8)
-    image = paint(index, np.array([[0.5, 1.0]], np.float32), colors, np.array([10, 20, 30], np.uint8), 2)
-    assert image.tolist() == [[[50, 0, 0], [5, 110, 15]]]
-    assert shrink(np.array([[3, 2], [4, np.inf]], np.float32), 2).tolist() == [[2.0]]
 
 
 def test_same_picture_twice(room: Scene) -> None:
