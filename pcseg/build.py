@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,10 +17,10 @@ from pcseg.data.store import check_classes, list_rooms
 from pcseg.inference.segmenter import Segmenter
 from pcseg.losses.criterion import Criterion
 from pcseg.losses.embedding_criterion import EmbeddingCriterion
+from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions
 from pcseg.losses.influencer_criterion import InfluencerCriterion
-from pcseg.losses.matcher import HungarianMatcher
-from pcseg.losses.set_criterion import SetCriterion
-from pcseg.models.embedding_heads import EmbeddingHeads
+from pcseg.losses.set_criterion import HungarianOptions, SetCriterion
+from pcseg.models.embedding_heads import EmbeddingHeads, EmbeddingHeadsOptions
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
@@ -30,95 +31,48 @@ from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
     """The network for these classes, with fresh weights from torch's global generator.
 
+    Args:
+        config: features and sizes.
+        classes: classes to predict.
+
     Raises:
-        ConfigError: an unknown input feature, or another number of queries at inference for a model whose queries do
-            not start at superpoints.
+        ConfigError: an unknown input feature, or a number of queries at inference for a model whose queries do not
+            start at superpoints.
     """
     for name in config.data.features:
         if name not in FEATURES:
             raise cfg.ConfigError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
-    model, decoder = config.model, config.model.decoder
-    unet = SparseUNet(
-        sum(FEATURES[name] for name in config.data.features),
-        model.unet.channels,
-        blocks_per_level=model.unet.blocks_per_level,
-        checkpoint=model.unet.checkpointing,
-    )
-    if isinstance(decoder, cfg.EmbeddingConfig):
-        heads = EmbeddingHeads(
-            unet.out_channels,
-            len(classes),
-            width=decoder.width,
-            dimensions=decoder.dimensions,
-            votes=decoder.votes,
-        )
-    else:
-        heads = QueryDecoder(
-            unet.out_channels,
-            len(classes),
-            width=decoder.width,
-            num_heads=decoder.num_heads,
-            num_layers=decoder.num_layers,
-            ffn_width=decoder.ffn_width,
-            num_queries=decoder.num_queries,
-            queries=decoder.queries,
-            mask_activation=decoder.mask_activation,
-            votes=decoder.votes,
-            feature_distance=decoder.feature_distance,
-            dropout=decoder.dropout,
-        )
-    network = InfluencerFormer(unet, heads)
-    if config.inference.num_queries and not network.takes_num_queries:
+    decoder = config.model.decoder
+    if config.inference.num_queries and getattr(decoder, "queries", None) != "superpoint":
         raise cfg.ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
-    return network
+    unet = SparseUNet(sum(FEATURES[name] for name in config.data.features), config.model.unet)
+    if isinstance(decoder, EmbeddingHeadsOptions):
+        return InfluencerFormer(unet, EmbeddingHeads(unet.out_channels, len(classes), decoder))
+    return InfluencerFormer(unet, QueryDecoder(unet.out_channels, len(classes), decoder))
 
 
-def build_criterion(config: cfg.Config) -> Criterion:
+def build_criterion(config: cfg.Config, **settings: Any) -> Criterion:
     """The criterion that ``criterion.kind`` names.
+
+    Args:
+        config: options of criterion and decoder.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
 
     Raises:
         ConfigError: a criterion of embeddings for a decoder of queries, or the other way round.
     """
     criterion, decoder = config.criterion, config.model.decoder
-    if isinstance(criterion, cfg.EmbeddingCriterionConfig) and isinstance(decoder, cfg.EmbeddingConfig):
-        return EmbeddingCriterion(
-            criterion.pairs,
-            decoder.radius,
-            criterion.follower_margin,
-            criterion.influencer_margin,
-            criterion.neg_ratio,
-            {f"loss_{name}": weight for name, weight in vars(criterion.weights).items()},
-        )
-    if isinstance(criterion, cfg.EmbeddingCriterionConfig) or isinstance(decoder, cfg.EmbeddingConfig):
+    if isinstance(criterion, EmbeddingCriterionOptions) and isinstance(decoder, EmbeddingHeadsOptions):
+        return EmbeddingCriterion(criterion, decoder.radius, **settings)
+    if isinstance(criterion, EmbeddingCriterionOptions) or isinstance(decoder, EmbeddingHeadsOptions):
         raise cfg.ConfigError(
             f"criterion.kind {criterion.kind} does not train model.decoder.kind {decoder.kind}; "
             "set both to embedding or neither"
         )
     num_classes = len(class_set(config.data.classes))
-    options = {k: v for k, v in vars(criterion).items() if k not in ("kind", "weights", "mask_weight")}
-    weights = {
-        "loss_ce": criterion.weights.classes,
-        "loss_score": criterion.weights.score,
-        "loss_semantic": criterion.weights.semantic,
-        "loss_center": criterion.weights.center,
-    }
-    eos_coef = criterion.weights.no_object
-    activation = decoder.mask_activation
-    if isinstance(criterion, cfg.HungarianConfig):
-        matcher = HungarianMatcher(criterion.cost_class, criterion.cost_mask, criterion.cost_dice)
-        weights |= {"loss_mask": criterion.mask_weight, "loss_dice": criterion.dice_weight}
-        return SetCriterion(
-            num_classes,
-            matcher,
-            weights,
-            eos_coef=eos_coef,
-            mask_activation=activation,
-            weight_tokens=criterion.weight_tokens,
-        )
-    if isinstance(criterion, cfg.CompetitiveConfig):
-        options["mask_activation"] = activation
-        weights["loss_influencer"] = criterion.mask_weight
-    return InfluencerCriterion(num_classes, criterion.kind, weights, eos_coef=eos_coef, **options)
+    if isinstance(criterion, HungarianOptions):
+        return SetCriterion(num_classes, criterion, decoder.mask_activation, **settings)
+    return InfluencerCriterion(num_classes, criterion, decoder.mask_activation, **settings)
 
 
 def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
@@ -135,20 +89,21 @@ def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: boo
         voxel_size=config.data.voxel_size,
         features=config.data.features,
         instance_classes=classes.instance_classes,
-        augment=compose([(s.name, s.options) for s in config.augment]) if augmented else None,
+        augment=compose([(step.name, step.options) for step in config.augment]) if augmented else None,
     )
 
 
 def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
     """The model with what it needs to read scenes."""
     decoder = config.model.decoder
+    of_embeddings = isinstance(decoder, EmbeddingHeadsOptions)
     return Segmenter(
         model,
         classes,
         voxel_size=config.data.voxel_size,
         features=config.data.features,
-        mask_activation=decoder.mask_activation,
-        cluster_radius=decoder.radius if isinstance(decoder, cfg.EmbeddingConfig) else None,
+        mask_activation="sigmoid" if of_embeddings else decoder.mask_activation,
+        cluster_radius=decoder.radius if of_embeddings else None,
         **vars(config.inference),
     )
 

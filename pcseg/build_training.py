@@ -28,7 +28,6 @@ def build_stepper(config: cfg.Config, model: nn.Module, processes: DistributedCo
         build.build_criterion(config),
         adamw(model, config.optimizer),
         clip_norm=config.optimizer.clip_norm,
-        deep_supervision=config.criterion.weights.aux_layers,
         precision=config.train.precision,
         processes=processes,
     )

@@ -15,7 +15,7 @@ takes longer to import than everything else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64, Integer, UInt8
@@ -76,6 +76,10 @@ class Scene:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
+# How mask logits become probabilities: each query alone, or all queries and an empty choice of logit 0 together.
+MaskActivation = Literal["sigmoid", "softmax"]
+
+
 class Targets(TypedDict):
     """Ground truth of one room, as the criteria take it (the calling convention of Mask2Former's SetCriterion).
 
@@ -98,7 +102,7 @@ class DecoderOutput(TypedDict):
 
     pred_logits: class logits, the last column is "no object".
     pred_masks: mask logits, one array per room.
-    pred_scores: predicted IoU of each mask (a raw number, not a logit).
+    pred_scores: predicted IoU of each mask, 0..1; only clusters of embeddings have it.
     pred_semantic: class logits of each superpoint, one array per room.
     pred_centers: where each superpoint sees the center of its object, in meters, one array per room.
     query_tokens: superpoint that each query started from, counted from 0 in its room; absent for learned queries.
@@ -107,7 +111,7 @@ class DecoderOutput(TypedDict):
 
     pred_logits: "Float[Tensor, 'B M C+1']"
     pred_masks: list["Float[Tensor, 'S M']"]
-    pred_scores: "Float[Tensor, 'B M']"
+    pred_scores: NotRequired["Float[Tensor, 'B M']"]
     pred_semantic: NotRequired[list["Float[Tensor, 'S C']"]]
     pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]
     query_tokens: NotRequired["Int64[Tensor, 'B M']"]

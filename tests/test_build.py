@@ -1,65 +1,75 @@
-"""Every key of a recipe's criterion reaches the criterion that is built from it."""
+"""Every option is declared once, beside the class that obeys it, and reaches that class from a config."""
 
-from dataclasses import asdict, fields
+import typing
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import pytest
+import torch
 
 from pcseg import build
 from pcseg import config as cfg
-from pcseg.losses.influencer_criterion import InfluencerCriterion
-from pcseg.losses.set_criterion import SetCriterion
+from pcseg.classes import class_set
+from pcseg.losses.mask_influencer import FirstPassOptions
+from pcseg.models.embedding_heads import EmbeddingHeads
 
-RECIPE = Path(__file__).resolve().parent.parent / "configs" / "synthetic.yaml"
-WORDS = {"mean": "arithmetic", "claims": "none"}
-
-
-def _changed(name: str, value: Any) -> Any:
-    """Another value than the default."""
-    if isinstance(value, bool):
-        return not value
-    return WORDS[name] if isinstance(value, str) else value + 1
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "configs" / "synthetic.yaml"
 
 
-def _built(kind: str, *overrides: str) -> Any:
-    return build.build_criterion(cfg.load(RECIPE, [f"criterion.kind={kind}", *overrides]))
+def _leaves(schema: type[Any], key: str = "") -> Iterator[tuple[str, type[Any]]]:
+    """Key of every option of a schema, and the dataclass that declares it."""
+    for name, hint in typing.get_type_hints(schema).items():
+        parts = [kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)]
+        for part in parts:
+            yield from _leaves(cast(type, part), f"{key}{name}.")
+        if not parts and name != "kind":
+            yield f"{key}{name}", schema
 
 
-def _keys(config: type[Any]) -> list[Any]:
-    own = [key for key in fields(config) if key.name not in ("kind", "weights", "mask_weight")]
-    return [pytest.param(key.name, _changed(key.name, key.default), id=key.name) for key in own]
+def test_every_option_belongs_to_one_dataclass_outside_of_config() -> None:
+    owners = dict(_leaves(cfg.Config))
+    assert len(owners) > 80
+    here = [key for key, owner in owners.items() if owner.__module__ == cfg.__name__ and "inference" not in key]
+    assert here == []
 
 
-@pytest.mark.parametrize(("name", "value"), _keys(cfg.CompetitiveConfig))
-def test_keys_of_the_competitive_loss(name: str, value: Any) -> None:
-    criterion = _built("competitive", f"criterion.{name}={value}")
-    assert isinstance(criterion, InfluencerCriterion)
-    owner = criterion if name == "weight_tokens" else criterion.influencer
-    assert getattr(owner, name) == value
-
-
-@pytest.mark.parametrize(("name", "value"), _keys(cfg.FirstPassConfig))
-def test_keys_of_the_first_form(name: str, value: Any) -> None:
-    assert getattr(_built("first_pass", f"criterion.{name}={value}").influencer, name) == value
-
-
-@pytest.mark.parametrize(("name", "value"), _keys(cfg.HungarianConfig))
-def test_keys_of_hungarian_matching(name: str, value: Any) -> None:
-    criterion = _built("hungarian", f"criterion.{name}={value}")
-    assert isinstance(criterion, SetCriterion)
-    if name == "dice_weight":
-        assert criterion.weight_dict["loss_dice"] == value
+@pytest.mark.parametrize("kind", ["competitive", "first_pass", "hungarian"])
+def test_options_reach_the_criterion(kind: str) -> None:
+    overrides = [f"criterion.kind={kind}", "criterion.weights.center=7", "criterion.weights.no_object=0.3"]
+    config = cfg.load(CONFIG, [*overrides, "model.decoder.mask_activation=softmax"])
+    criterion = build.build_criterion(config, check_values=False)
+    assert criterion.options == config.criterion
+    assert criterion.weight_dict["loss_center"] == 7
+    assert not criterion.check_values
+    if isinstance(config.criterion, FirstPassOptions):
+        assert criterion.influencer.options is config.criterion
     else:
-        assert getattr(criterion.matcher if name.startswith("cost_") else criterion, name) == value
+        assert getattr(criterion, "influencer", criterion).mask_activation == "softmax"
 
 
-@pytest.mark.parametrize(("kind", "masks"), [("competitive", "loss_influencer"), ("hungarian", "loss_mask")])
-def test_weights_of_losses(kind: str, masks: str) -> None:
-    values = {name: 2.0 + i for i, name in enumerate(asdict(cfg.LossWeights())) if name != "aux_layers"}
-    overrides = [f"criterion.weights.{name}={value}" for name, value in values.items()]
-    criterion = _built(kind, "criterion.mask_weight=9", *overrides)
-    assert criterion.eos_coef == values.pop("no_object")
-    names = {"classes": "loss_ce", "score": "loss_score", "semantic": "loss_semantic", "center": "loss_center"}
-    assert {name: criterion.weight_dict[names[name]] for name in values} == values
-    assert criterion.weight_dict[masks] == 9
+@pytest.mark.parametrize("name", ["synthetic", "synthetic_embedding"])
+def test_options_reach_the_model(name: str) -> None:
+    config = cfg.load(
+        ROOT / "configs" / f"{name}.yaml", ["model.unet.channels=[8, 12]", "model.unet.checkpointing=true"]
+    )
+    model = build.build_model(config, class_set("s3dis"))
+    assert (model.unet.in_channels, model.unet.out_channels, model.unet.checkpointing) == (6, 8, True)
+    assert isinstance(model.decoder, EmbeddingHeads) == (name == "synthetic_embedding")
+    assert model.decoder.semantic_head.in_features == config.model.decoder.width
+
+
+def test_unknown_feature() -> None:
+    with pytest.raises(cfg.ConfigError, match=r"data\.features has 'smell'; known: rgb, xyz, normal, height"):
+        build.build_model(cfg.load(CONFIG, ["data.features=[smell]"]), class_set("s3dis"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_devices_that_are_absent() -> None:
+    assert build.pick_device().type == "cpu"
+    with pytest.raises(ValueError, match="device 'tpu9' is not known; expected cpu, cuda"):
+        build.pick_device("tpu9")
+    with pytest.raises(ValueError, match="cuda"):
+        build.pick_device("cuda")

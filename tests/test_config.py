@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from pcseg import config as cfg
+from pcseg.losses.competitive import CompetitiveOptions
+from pcseg.losses.set_criterion import HungarianOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,13 +31,13 @@ def test_overrides_reach_nested_keys(recipe: Path) -> None:
 
 def test_another_kind_of_criterion_starts_from_its_own_defaults(recipe: Path) -> None:
     config = cfg.load(recipe, ["criterion.kind=hungarian"])
-    assert config.criterion == cfg.HungarianConfig()
+    assert config.criterion == HungarianOptions()
 
 
 def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     path.write_text("data: {root: rooms}\n")
-    assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == cfg.CompetitiveConfig(anneal=0.3)
+    assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
 
 
 def test_base_is_read_and_changed(recipe: Path) -> None:

@@ -1,7 +1,7 @@
 """Augmentations: pure functions of a scene and a random generator, and the list of them that a recipe uses."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 
@@ -170,6 +170,14 @@ AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
         drop_points, crop_cuboid, crop_points, mix,
     )
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AugmentStep:
+    """One of `AUGMENTATIONS` and its keyword arguments; an item of ``augment`` of a config."""
+
+    name: str
+    options: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Processed rooms to batches: features, voxels, targets."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -22,6 +23,18 @@ FEATURES: dict[str, int] = {"rgb": 3, "xyz": 3, "normal": 3, "height": 1}
 
 # Whatever process loads rooms has imported this module.
 ForkingPickler.register(SceneBatch, reduce_batch)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which rooms, and how they become voxels; ``data`` of a config."""
+
+    root: Path  # folder of processed rooms
+    classes: str = "s3dis"  # class set, see pcseg/classes.py
+    train: tuple[str, ...] = ("*",)  # globs of room names, "!glob" excludes, or a .txt file with one name a line
+    val: tuple[str, ...] = ()
+    voxel_size: float = 0.05  # meters
+    features: tuple[str, ...] = ("rgb", "xyz")  # out of rgb, xyz, normal, height
 
 
 class RoomDataset(Dataset):

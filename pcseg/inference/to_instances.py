@@ -69,7 +69,7 @@ def to_instances(
 
     class_probability = outputs["pred_logits"][room].float().softmax(-1)[:, :-1]
     scores = class_probability * expected_iou[:, None] ** iou_power
-    if use_iou_head:
+    if use_iou_head and "pred_scores" in outputs:
         scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
     allowed = torch.zeros_like(scores, dtype=torch.bool)
     allowed[:, list(classes) if classes is not None else slice(None)] = True

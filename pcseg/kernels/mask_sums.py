@@ -102,27 +102,6 @@ def _log_off(p, out):
         out[j] = -_twice_atanh(p[j] / (_TWO - p[j]))
 
 
-@_plain
-def _rows_with_background(d_rows, d_total):
-    """Gradient of each row, of its own sum and of the total; the background, the last, has only the total's."""
-    num_rows, num_queries = d_rows.shape
-    out = np.empty((num_rows + 1, num_queries), np.float32)
-    # Number by number: sums of whole rows would take seconds to compile.
-    for k in range(num_rows):
-        for j in range(num_queries):
-            out[k, j] = d_rows[k, j] + d_total[j]
-    for j in range(num_queries):
-        out[num_rows, j] = d_total[j]
-    return out
-
-
-@_plain
-def _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total):
-    """Gradients of log p - log(1 - p), log(1 - p) and p for each row; the background has no log_odds."""
-    odds = _rows_with_background(d_odds, np.zeros(len(d_total), np.float32))
-    return odds, _rows_with_background(d_off, d_total_off), _rows_with_background(d_inside, d_total)
-
-
 @_contract
 def _scale(x, factor):
     for j in range(x.shape[0]):
@@ -136,7 +115,7 @@ def _add_log_odds(target, weight, x, z, log_off):
 
 
 @_plain
-def softmax_forward(x, row, weights, log_odds, log_off, inside, hard_inside, first, rest, whole):
+def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
     """Adds up one layer; the last row of each sum is the background, which has no log_odds.
 
     first, rest, whole: for each token its first query, the log of the sum of the others, the log of the whole sum.
@@ -179,8 +158,6 @@ def softmax_forward(x, row, weights, log_odds, log_off, inside, hard_inside, fir
         _add(inside[k], w, p)
         if k < background:
             _add_log_odds(log_odds[k], w, x[i], np.float32(z), q)
-        if top > r:
-            hard_inside[k, a] += w
         first[i] = a
         rest[i] = r
         whole[i] = z
@@ -200,10 +177,9 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 
 @_plain
-def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, d_total_off, d_total, grad):
+def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from those of its sums; see `SoftmaxSums.backward` for the formulas."""
     num_tokens, num_queries = x.shape
-    odds, off, inside = _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total)
     share = np.empty(num_queries, np.float32)
     h = np.empty(num_queries, np.float32)
     for i in range(num_tokens):
@@ -215,11 +191,11 @@ def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_insid
         _exp_shifted(x[i], r, share)
         share[a] = _ZERO
         ratio = np.float32(math.exp(r - z))
-        _softmax_coefficients(share, ratio, odds[k], off[k], inside[k], h)
+        _softmax_coefficients(share, ratio, d_odds[k], d_off[k], d_inside[k], h)
         first_p = np.float32(math.exp(x[i, a] - z))
-        h[a] += first_p * inside[k, a]
+        h[a] += first_p * d_inside[k, a]
         total = _sum(h)
-        c = (off[k, a] - odds[k, a]) * first_p
+        c = (d_off[k, a] - d_odds[k, a]) * first_p
         _softmax_gradient(w, h, share, c - ratio * total, grad[i])
         grad[i, a] = w * (h[a] - first_p * total - c)
 
@@ -245,13 +221,7 @@ def _add_sigmoid(target, weight, x, e):
 
 
 @_plain
-def _add_hard(target, weight, x):
-    for j in range(target.shape[0]):
-        target[j] += weight if x[j] > _ZERO else _ZERO
-
-
-@_plain
-def sigmoid_forward(x, row, weights, log_odds, log_off, inside, hard_inside):
+def sigmoid_forward(x, row, weights, log_odds, log_off, inside):
     """Adds up one layer; the last row of each sum is the background, which has no log_odds."""
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
@@ -264,7 +234,6 @@ def sigmoid_forward(x, row, weights, log_odds, log_off, inside, hard_inside):
         _exp_minus_abs(x[i], e)
         _add_log_off(log_off[k], w, x[i], e)
         _add_sigmoid(inside[k], w, x[i], e)
-        _add_hard(hard_inside[k], w, x[i])
         if k < background:
             _add(log_odds[k], w, x[i])
 
@@ -280,9 +249,8 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
 
 
 @_plain
-def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, d_total_off, d_total, grad):
+def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from those of its sums."""
-    odds, off, inside = _row_gradients(d_odds, d_off, d_inside, d_total_off, d_total)
     e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:
@@ -290,4 +258,4 @@ def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, d_total_off, d_to
         else:
             k = row[i]
             _exp_minus_abs(x[i], e)
-            _sigmoid_gradient(weights[i], x[i], e, odds[k], off[k], inside[k], grad[i])
+            _sigmoid_gradient(weights[i], x[i], e, d_odds[k], d_off[k], d_inside[k], grad[i])

@@ -1,1 +1,15 @@
-"""Criteria: Influencer losses and the Hungarian baseline."""
+"""Losses: the Influencer Loss in its forms, and the Hungarian baseline."""
+
+from pcseg.losses.competitive import CompetitiveInfluencerLoss
+from pcseg.losses.influencer_criterion import InfluencerCriterion
+from pcseg.losses.mask_influencer import MaskInfluencerLoss
+from pcseg.losses.matcher import HungarianMatcher
+from pcseg.losses.set_criterion import SetCriterion
+
+__all__ = [
+    "CompetitiveInfluencerLoss",
+    "HungarianMatcher",
+    "InfluencerCriterion",
+    "MaskInfluencerLoss",
+    "SetCriterion",
+]

@@ -1,62 +1,97 @@
 """What every criterion shares: weights of losses, and sums that become means over the rooms of all processes."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pcseg.losses.inputs import LossWeights, weighted_sum
+from pcseg.losses.terms import LossTerm, center_loss, semantic_loss
+
+_AUX_SUFFIX = re.compile(r"_\d+$")
+SumCounts = Callable[[Tensor], Tensor]
 
 
-class LossTerm(NamedTuple):
-    """A loss before its division: sums over the rooms at hand, and what they are to be divided by.
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the losses that every criterion of a query decoder has; ``criterion.weights`` of a config."""
 
-    Args:
-        sum: one value for each layer.
-        count: the same, without gradient.
-        least: counts below it are raised to it.
-    """
+    classes: float = 0.5
+    semantic: float = 0.2
+    center: float = 1.0
+    no_object: float = 0.1  # weight of no-object queries inside the class loss
+    aux_layers: bool = True  # deep supervision: intermediate layers have losses too
 
-    sum: Float[Tensor, "L"]
-    count: Float[Tensor, "L"]
-    least: float = 1.0
-
-
-def scene_mean(values: list[Float[Tensor, "L"]]) -> LossTerm:
-    """A loss that every room has a value of."""
-    total = torch.stack(values).sum(0)
-    return LossTerm(total, torch.full_like(total, len(values), requires_grad=False))
+    def named(self, **masks: float) -> dict[str, float]:
+        """Weight of each loss by its key, with those of the losses of masks."""
+        return {"loss_ce": self.classes, "loss_semantic": self.semantic, "loss_center": self.center, **masks}
 
 
 class Criterion(nn.Module):
-    """What training asks of a criterion besides calling it.
+    """Base of the criteria: ``losses = criterion(outputs, targets, progress)``, then ``criterion.total(losses)``.
 
-    Attributes:
-        weight_dict: weight of each loss.
-        check_values: whether predictions that are not finite and labels out of range are refused with the name of the
-            scene, which waits for the device. Otherwise what is not finite makes a loss that is not finite, for the
-            trainer to find; shapes are always checked.
-        sum_counts: sums counts over all processes, so that each divides by what the rooms of all have together: the
-            losses of all processes then add up to those of one process with all rooms, and so do their gradients.
+    Args:
+        weight_dict: weight of each loss; losses of intermediate layers have that of the last layer.
+        check_values: whether values that are not finite and labels out of range raise an error that names the scene,
+            which waits for the device. Otherwise they make a loss that is not finite. Shapes are always checked.
+        sum_counts: sums counts over all processes, so that each process divides by what the rooms of all have together:
+            losses and gradients of all processes then add up to those of one process with all rooms.
     """
 
-    weight_dict: LossWeights
-    check_values: bool = True
-    sum_counts: Callable[[Tensor], Tensor] | None = None
+    def __init__(
+        self, weight_dict: Mapping[str, float], *, check_values: bool = True, sum_counts: SumCounts | None = None
+    ) -> None:
+        super().__init__()
+        self.weight_dict = dict(weight_dict)
+        self.check_values = check_values
+        self.sum_counts = sum_counts
 
-    def set_progress(self, fraction: float) -> None:
-        """Takes the fraction of training that is done (0..1); most losses do not depend on it."""
+    def forward(
+        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Unweighted losses of a batch.
+
+        Args:
+            outputs: predictions of the model.
+            targets: ground truth of each scene.
+            progress: fraction of training that is done, 0..1.
+        """
+        raise NotImplementedError
 
     def total(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """Weighted sum of what `forward` returned."""
-        return weighted_sum(losses, self.weight_dict)
+        """Weighted sum of the losses that `forward` returned."""
+        return torch.stack([self.weight_dict[_AUX_SUFFIX.sub("", key)] * loss for key, loss in losses.items()]).sum()
 
-    def divided(self, terms: Mapping[str, LossTerm]) -> dict[str, Float[Tensor, "L"]]:
-        """Losses from their sums; one message carries the counts of all of them."""
+    def named_losses(
+        self,
+        terms: Mapping[str, LossTerm],
+        layers: Sequence[Mapping[str, Any]],
+        targets: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Means under the keys of Mask2Former, with the losses of superpoints of each layer that predicts them.
+
+        Args:
+            terms: sums with one value for each layer, the last layer first.
+            layers: predictions, in the same order.
+            targets: ground truth of each scene.
+
+        Returns:
+            ``loss_x`` for the last layer, ``loss_x_i`` for intermediate layer i.
+        """
+        suffixes = ["", *(f"_{index}" for index in range(len(layers) - 1))]
+        terms, layered = dict(terms), list(terms)
+        for suffix, layer in zip(suffixes, layers, strict=True):
+            if layer.get("pred_semantic") is not None:
+                terms["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets, self.check_values)
+            if layer.get("pred_centers") is not None:
+                terms["loss_center" + suffix] = center_loss(layer["pred_centers"], targets)
         counts = torch.cat([term.count for term in terms.values()])
-        if self.sum_counts is not None:
+        if self.sum_counts is not None:  # one message for all of them
             counts = self.sum_counts(counts)
         parts = counts.split([len(term.count) for term in terms.values()])
-        return {key: term.sum / part.clamp(min=term.least) for (key, term), part in zip(terms.items(), parts)}
+        means = {key: term.sum / part.clamp(min=term.least) for (key, term), part in zip(terms.items(), parts)}
+        named = {key + suffix: means[key][index] for index, suffix in enumerate(suffixes) for key in layered}
+        return named | {key: mean[0] for key, mean in means.items() if key not in layered}

@@ -1,53 +1,49 @@
 """Trains two embeddings of each superpoint with the original Influencer Loss, called as the other criteria are."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.criterion import Criterion, scene_mean
-from pcseg.losses.embedding_influencer import EXACT, EmbeddingInfluencerLoss, pairs_within
-from pcseg.losses.inputs import LossWeights, compact_instances, instance_labels_of, scene_name
-from pcseg.losses.terms import check_finite, named_losses
+from pcseg.losses.criterion import Criterion, SumCounts
+from pcseg.losses.embedding_influencer import EXACT, EmbeddingCriterionOptions, EmbeddingInfluencerLoss, pairs_within
+from pcseg.losses.inputs import compact_instances, instance_labels_of, scene_name
+from pcseg.losses.terms import check_finite, scene_mean
 
 
 class EmbeddingCriterion(Criterion):
     """Embeddings by `EmbeddingInfluencerLoss`, influence by the IoU that each influencer reaches, classes and centers.
 
     Args:
-        pairs: tokens of different instances that repel each other: ``radius`` those within the margin, ``all`` all.
+        options: weights and margins.
         radius: how far an influencer attracts followers at inference.
-        follower_margin: of the loss.
-        influencer_margin: of the loss.
-        neg_ratio: of the loss.
-        weight_dict: weight of each loss; those of ``loss_followers``, ``loss_influencers``, ``loss_influence``,
-            ``loss_semantic`` and ``loss_center`` that are absent keep their default 1.
+        check_values: see `Criterion`.
+        sum_counts: see `Criterion`.
     """
 
     def __init__(
         self,
-        pairs: Literal["radius", "all"] = "radius",
-        radius: float = 0.9,
-        follower_margin: float = 1.0,
-        influencer_margin: float = 1.0,
-        neg_ratio: float = 1.0,
-        weight_dict: Mapping[str, float] | None = None,
+        options: EmbeddingCriterionOptions,
+        radius: float,
+        *,
+        check_values: bool = True,
+        sum_counts: SumCounts | None = None,
     ) -> None:
-        super().__init__()
-        if pairs not in ("radius", "all"):
-            raise ValueError(f"pairs must be 'radius' or 'all', got {pairs!r}")
+        weights = {f"loss_{name}": weight for name, weight in asdict(options.weights).items()}
+        super().__init__(weights, check_values=check_values, sum_counts=sum_counts)
         if radius <= 0:
             raise ValueError(f"radius must be positive, got {radius}")
-        self.embedding = EmbeddingInfluencerLoss(follower_margin, influencer_margin, neg_ratio)
-        self.pairs = pairs
+        self.options = options
         self.radius = radius
-        names = ("followers", "influencers", "influence", "semantic", "center")
-        self.weight_dict = LossWeights.merged({f"loss_{name}": 1.0 for name in names}, weight_dict)
+        self.embedding = EmbeddingInfluencerLoss(options)
 
-    def forward(self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def forward(
+        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
+    ) -> dict[str, Float[Tensor, ""]]:
         """All losses of a batch.
 
         Args:
@@ -55,6 +51,7 @@ class EmbeddingCriterion(Criterion):
                 where the model has them ``pred_semantic`` list of (N_b, C) and ``pred_centers`` list of (N_b, 3).
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,); background is one more group, which
                 nothing attracts.
+            progress: not used.
 
         Returns:
             Unweighted scalars.
@@ -68,15 +65,15 @@ class EmbeddingCriterion(Criterion):
         if len(followers) != len(targets):
             raise ValueError(f"pred_followers holds {len(followers)} scenes, targets {len(targets)}; give one for each")
         terms = []
-        for b, target in enumerate(targets):
-            name = scene_name(target, b)
-            labels = instance_labels_of(target, len(followers[b]), name, self.check_values)
+        for index, target in enumerate(targets):
+            name = scene_name(target, index)
+            labels = instance_labels_of(target, len(followers[index]), name, self.check_values)
             if self.check_values:
                 for key in ("pred_followers", "pred_influencers"):
-                    check_finite(outputs[key][b][None], key, name)
-            terms.append(self._scene(followers[b], influencers[b], influence[b], labels))
+                    check_finite(outputs[key][index][None], key, name)
+            terms.append(self._scene(followers[index], influencers[index], influence[index], labels))
         means = {key: scene_mean([scene[key][None] for scene in terms]) for key in terms[0]}
-        return named_losses(self, means, [outputs], targets)
+        return self.named_losses(means, [outputs], targets)
 
     def _scene(
         self,
@@ -86,10 +83,10 @@ class EmbeddingCriterion(Criterion):
         labels: Int64[Tensor, "N"],
     ) -> dict[str, Float[Tensor, ""]]:
         loss, near = self.embedding, (None, None)
-        if self.pairs == "radius":
+        if self.options.pairs == "radius":
             near = (
-                pairs_within(followers, influencers, loss.follower_margin),
-                pairs_within(influencers, influencers, loss.influencer_margin),
+                pairs_within(followers, influencers, self.options.follower_margin),
+                pairs_within(influencers, influencers, self.options.influencer_margin),
             )
         found = loss(followers, influencers, labels, *near)
         kept = labels >= 0

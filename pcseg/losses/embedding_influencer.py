@@ -1,5 +1,8 @@
 """The original Influencer Loss, on two embeddings of each token."""
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -14,6 +17,30 @@ _EPSILON = 1e-12
 EXACT = "donot_use_mm_for_euclid_dist"
 
 
+@dataclass(frozen=True)
+class EmbeddingLossWeights:
+    """Weights of the losses of `EmbeddingCriterion`; ``criterion.weights`` of a config with kind ``embedding``."""
+
+    followers: float = 1.0
+    influencers: float = 1.0
+    influence: float = 1.0
+    semantic: float = 1.0
+    center: float = 1.0
+
+
+@dataclass(frozen=True)
+class EmbeddingCriterionOptions:
+    """Options of `EmbeddingInfluencerLoss` and its criterion; ``criterion`` of a config with kind ``embedding``."""
+
+    kind: Literal["embedding"] = "embedding"
+    weights: EmbeddingLossWeights = field(default_factory=EmbeddingLossWeights)
+    # Pairs of different instances that repel each other: those within the margin, or all.
+    pairs: Literal["radius", "all"] = "radius"
+    follower_margin: float = 1.0  # unit of the positive term, reach of the negative one
+    influencer_margin: float = 1.0  # reach of the repulsion among influencers
+    neg_ratio: float = 1.0  # weight of the negative term
+
+
 class EmbeddingInfluencerLoss(nn.Module):
     """Followers of an instance gather round one of its influencers; influencers of different instances keep apart.
 
@@ -23,21 +50,18 @@ class EmbeddingInfluencerLoss(nn.Module):
     max(0, influencer_margin - d). d is the Euclidean distance.
 
     Args:
-        follower_margin: unit of the positive term, reach of the negative one.
-        influencer_margin: reach of the repulsion among influencers.
-        neg_ratio: weight of the negative term.
+        options: margins and weights.
 
     Source:
         InfluencerNet (Murnane 2023).
     """
 
-    def __init__(self, follower_margin: float = 1.0, influencer_margin: float = 1.0, neg_ratio: float = 1.0) -> None:
+    def __init__(self, options: EmbeddingCriterionOptions) -> None:
         super().__init__()
-        if follower_margin <= 0 or influencer_margin <= 0:
-            raise ValueError(f"margins must be positive, got {follower_margin} and {influencer_margin}")
-        self.follower_margin = follower_margin
-        self.influencer_margin = influencer_margin
-        self.neg_ratio = neg_ratio
+        self.options = options
+        margins = options.follower_margin, options.influencer_margin
+        if min(margins) <= 0:
+            raise ValueError(f"margins must be positive, got {margins[0]} and {margins[1]}")
 
     def forward(
         self,
@@ -61,12 +85,13 @@ class EmbeddingInfluencerLoss(nn.Module):
             ``loss`` and its two parts ``follower_influencer_loss`` (positive and negative) and
             ``influencer_influencer_loss``; a mean over no pairs is 0.
         """
+        options = self.options
         positive = self._positive(followers, influencers, instance_labels)
         distance = _distances(followers, influencers, instance_labels, follower_pairs)
-        negative = _mean(F.relu(self.follower_margin - distance) ** 2)
+        negative = _mean(F.relu(options.follower_margin - distance) ** 2)
         distance = _distances(influencers, influencers, instance_labels, influencer_pairs)
-        apart = _mean(F.relu(self.influencer_margin - distance))
-        follower_influencer = positive + self.neg_ratio * negative
+        apart = _mean(F.relu(options.influencer_margin - distance))
+        follower_influencer = positive + options.neg_ratio * negative
         return {
             "loss": follower_influencer + apart,
             "follower_influencer_loss": follower_influencer,
@@ -85,7 +110,7 @@ class EmbeddingInfluencerLoss(nn.Module):
         spread = ((followers - own_center) ** 2).sum(1)
         variance = segment_mean(spread, segment, len(ids))
         square = ((influencers - own_center) ** 2).sum(1) + variance.index_select(0, segment) + _EPSILON
-        return _mean(segment_mean((square / self.follower_margin**2).log(), segment, len(ids)).exp())
+        return _mean(segment_mean((square / self.options.follower_margin**2).log(), segment, len(ids)).exp())
 
 
 @torch.no_grad()

@@ -1,156 +1,142 @@
 """Trains a query decoder with the Influencer Loss: no matcher, the calling convention of Mask2Former's SetCriterion."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from pcseg.losses.competitive import (
-    CLASS_WEIGHT,
-    NUM_ROUNDS,
-    RESPONSIBILITY_TEMPERATURE,
     CompetitiveInfluencerLoss,
+    CompetitiveOptions,
     instances_of_origin,
     unbalanced_sinkhorn,
 )
-from pcseg.losses.criterion import Criterion, LossTerm, scene_mean
-from pcseg.losses.inputs import LossWeights, SceneTargets, decoder_layers, scene_targets, split_masks, stacked
-from pcseg.losses.mask_influencer import MaskInfluencerLoss
+from pcseg.losses.criterion import Criterion, SumCounts
+from pcseg.losses.inputs import SceneTargets, decoder_layers, scene_targets, split_masks, stacked
+from pcseg.losses.mask_influencer import FirstPassOptions, MaskInfluencerLoss
 from pcseg.losses.mask_sums import MaskSums, mask_sums
-from pcseg.losses.terms import (
-    check_finite,
-    class_loss,
-    class_probability,
-    class_weights_of,
-    named_losses,
-    score_errors,
-)
+from pcseg.losses.terms import check_finite, class_loss, class_probability, class_weights_of, scene_mean
+from pcseg.structures import MaskActivation
 
 
 class InfluencerCriterion(Criterion):
-    """Masks by the Influencer Loss, classes and predicted IoUs by the responsibilities that follow from it.
+    """Masks by the Influencer Loss, classes by the responsibilities that follow from it.
 
     Args:
-        num_classes: C, without no-object.
-        loss: ``competitive`` (`CompetitiveInfluencerLoss`) or ``first_pass`` (`MaskInfluencerLoss`).
-        weight_dict: weight of each loss; those of ``loss_ce``, ``loss_influencer`` (or ``loss_attractive``,
-            ``loss_repulsive``, ``loss_background``), ``loss_score``,
-            ``loss_semantic`` and ``loss_center`` that are absent
-            keep their defaults 0.5, 1, 0.5, 0.2 and 1.
-        eos_coef: weight of no-object in the cross-entropy.
-        weight_tokens: weigh tokens by the targets' ``point_counts`` (``competitive`` only).
-        **loss_options: keywords of the loss.
+        num_classes: number of classes C, without no-object.
+        options: which form of the loss, and its weights; the competitive one by default.
+        mask_activation: how mask logits become probabilities in the competitive form; the first form has sigmoids.
+        check_values: see `Criterion`.
+        sum_counts: see `Criterion`.
     """
 
     def __init__(
         self,
         num_classes: int,
-        loss: Literal["competitive", "first_pass"] = "competitive",
-        weight_dict: Mapping[str, float] | None = None,
-        eos_coef: float = 0.1,
-        weight_tokens: bool = False,
-        **loss_options: Any,
+        options: CompetitiveOptions | FirstPassOptions | None = None,
+        mask_activation: MaskActivation = "sigmoid",
+        *,
+        check_values: bool = True,
+        sum_counts: SumCounts | None = None,
     ) -> None:
-        super().__init__()
-        if loss not in ("competitive", "first_pass"):
-            raise ValueError(f"loss must be 'competitive' or 'first_pass', got {loss!r}")
-        if weight_tokens and loss == "first_pass":
-            raise ValueError("weight_tokens goes with loss 'competitive'; the first form has no token weights")
-        self.num_classes = num_classes
-        self.eos_coef = eos_coef
-        self.weight_tokens = weight_tokens
-        self.progress = 0.0
-        weights = {"loss_ce": 0.5, "loss_score": 0.5, "loss_semantic": 0.2, "loss_center": 1.0}
-        if loss == "competitive":
-            self.influencer: nn.Module = CompetitiveInfluencerLoss(**loss_options)
-            weights["loss_influencer"] = 1.0
+        options = options or CompetitiveOptions()
+        if isinstance(options, CompetitiveOptions):
+            weights = options.weights.named(loss_influencer=options.mask_weight)
         else:
-            self.influencer = MaskInfluencerLoss(**loss_options)
-            weights["loss_attractive"] = self.influencer.attr_weight
-            weights["loss_repulsive"] = self.influencer.rep_weight
-            weights["loss_background"] = self.influencer.bg_weight
-        self.weight_dict = LossWeights.merged(weights, weight_dict)
+            weights = options.weights.named(
+                loss_attractive=options.attr_weight,
+                loss_repulsive=options.rep_weight,
+                loss_background=options.bg_weight,
+            )
+        super().__init__(weights, check_values=check_values, sum_counts=sum_counts)
+        self.num_classes = num_classes
+        self.options = options
+        if isinstance(options, CompetitiveOptions):
+            self.influencer = CompetitiveInfluencerLoss(options, mask_activation)
+        else:
+            self.influencer = MaskInfluencerLoss(options)
 
-    def set_progress(self, fraction: float) -> None:
-        """Tells which fraction of training is done (0..1), for the temperature."""
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"progress must be a fraction of training in 0..1, got {fraction}")
-        self.progress = float(fraction)
-
-    def forward(self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def forward(
+        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
+    ) -> dict[str, Float[Tensor, ""]]:
         """All losses of a batch.
 
         Args:
-            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); where the model has them ``pred_logits``
-                (B, M, C+1), ``pred_scores`` (B, M), ``pred_semantic`` list of
-                (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the token that each query started
-                from, and ``aux_outputs``.
+            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); optional are ``pred_logits`` (B, M, C+1),
+                ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
+                token that each query started from, and ``aux_outputs``, the same of intermediate layers.
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
+            progress: fraction of training that is done, for the temperature.
 
         Returns:
             Unweighted scalars; keys of intermediate layer i end in ``_i``.
 
         Raises:
-            ValueError: shapes that do not fit, overlapping target masks, or numbers that are not finite.
+            ValueError: shapes that do not fit, overlapping target masks, or values that are not finite.
         """
-        layers = decoder_layers(outputs)
-        masks = [split_masks(layer["pred_masks"], len(targets)) for layer in layers]
-        logits, scores = stacked(layers, "pred_logits"), stacked(layers, "pred_scores")
-        all_masks = [[layer_masks[b] for layer_masks in masks] for b in range(len(targets))]
+        layers = decoder_layers(outputs, self.options.weights.aux_layers)
+        logits = stacked(layers, "pred_logits")
+        of_layers = [split_masks(layer["pred_masks"], len(targets)) for layer in layers]
+        of_scenes = [list(masks) for masks in zip(*of_layers, strict=True)]
+        weight_tokens = isinstance(self.options, CompetitiveOptions) and self.options.weight_tokens
         scenes = [
-            scene_targets(target, len(all_masks[b][0]), b, self.weight_tokens, self.check_values)
-            for b, target in enumerate(targets)
+            scene_targets(target, len(masks[0]), index, weight_tokens, self.check_values)
+            for index, (target, masks) in enumerate(zip(targets, of_scenes, strict=True))
         ]
         # The sums of all scenes in a row, forward and so backward: torch's threads spin between its operations.
-        all_sums = [self._sums(of_layers, scene) for of_layers, scene in zip(all_masks, scenes, strict=True)]
+        all_sums = [self._sums(masks, scene) for masks, scene in zip(of_scenes, scenes, strict=True)]
         mask_losses: list[dict[str, Tensor]] = []
-        class_weights, errors, counts = [], [], []
-        for b, (scene, sums) in enumerate(zip(scenes, all_sums, strict=True)):
-            probability = (
-                None if logits is None else class_probability(logits[:, b], scene.labels, scene.name, self.check_values)
-            )
-            tokens = None if outputs.get("query_tokens") is None else outputs["query_tokens"][b]
-            scene_losses, responsibilities, iou = self._scene(all_masks[b], sums, scene, probability, tokens)
-            mask_losses.append(scene_losses)
-            class_weights.append(class_weights_of(responsibilities, scene.labels, self.num_classes, self.eos_coef))
-            if scores is not None:
-                error, count = score_errors(scores[:, b], iou, responsibilities)
-                errors.append(error)
-                counts.append(count)
-        terms = {key: scene_mean([s[key] for s in mask_losses]) for key in mask_losses[0]}
+        class_weights = []
+        for index, scene in enumerate(scenes):
+            probability = None
+            if logits is not None:
+                probability = class_probability(logits[:, index], scene.labels, scene.name, self.check_values)
+            sums = all_sums[index]
+            if sums is None:
+                losses, responsibilities = self._first_pass(of_scenes[index], scene, probability)
+            else:
+                tokens = None if outputs.get("query_tokens") is None else outputs["query_tokens"][index]
+                losses, responsibilities = self._competitive(sums, scene, probability, progress, tokens)
+            mask_losses.append(losses)
+            no_object = self.options.weights.no_object
+            class_weights.append(class_weights_of(responsibilities, scene.labels, self.num_classes, no_object))
+        terms = {key: scene_mean([losses[key] for losses in mask_losses]) for key in mask_losses[0]}
         if logits is not None:
             terms["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
-        if scores is not None:
-            terms["loss_score"] = LossTerm(torch.stack(errors).sum(0), torch.stack(counts).sum(0))
-        return named_losses(self, terms, layers, targets)
+        return self.named_losses(terms, layers, targets)
 
-    def _sums(self, masks: list[Tensor], scene: SceneTargets) -> MaskSums:
-        loss = self.influencer
-        if isinstance(loss, CompetitiveInfluencerLoss):
-            return mask_sums(masks, scene.segment, scene.num_instances, scene.weights, loss.mask_activation)
-        with torch.no_grad():
-            return mask_sums(masks, scene.segment, scene.num_instances, None, "sigmoid")
+    def _sums(self, masks: list[Tensor], scene: SceneTargets) -> MaskSums | None:
+        if isinstance(self.influencer, MaskInfluencerLoss):
+            return None
+        return mask_sums(masks, scene.segment, scene.num_instances, scene.weights, self.influencer.mask_activation)
 
-    def _scene(
+    def _competitive(
         self,
-        masks: list[Tensor],
         sums: MaskSums,
         scene: SceneTargets,
         probability: Tensor | None,
+        progress: float,
         query_tokens: Tensor | None,
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Mask losses (L,), responsibilities and IoU (L, K, M) of one scene."""
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Mask losses (L,) and responsibilities (L, K, M) of one scene."""
         loss = self.influencer
-        if isinstance(loss, CompetitiveInfluencerLoss):
-            if self.check_values:
-                check_finite(sums.total_log_off, "pred_masks", scene.name)
-                check_finite(sums.log_odds, "pred_masks", scene.name)
-            origin = None
-            if query_tokens is not None:
-                origin = instances_of_origin(scene.segment, scene.num_instances, query_tokens)
-            result = loss.from_sums(sums, probability, loss.temperature_at(self.progress), origin)
-            return {"loss_influencer": result.loss}, result.responsibilities, result.iou
+        assert isinstance(loss, CompetitiveInfluencerLoss)
+        if self.check_values:
+            check_finite(sums.total_log_off, "pred_masks", scene.name)
+            check_finite(sums.log_odds, "pred_masks", scene.name)
+        origin = None
+        if query_tokens is not None:
+            origin = instances_of_origin(scene.segment, scene.num_instances, query_tokens)
+        result = loss.from_sums(sums, probability, loss.temperature_at(progress), origin)
+        return {"loss_influencer": result.loss}, result.responsibilities
+
+    def _first_pass(
+        self, masks: list[Tensor], scene: SceneTargets, probability: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The same, with the class weights of the competitive form's defaults."""
+        loss = self.influencer
         assert isinstance(loss, MaskInfluencerLoss)
         labels = torch.where(scene.segment == scene.num_instances, 0, scene.segment + 1)
         labels = labels.masked_fill(scene.segment < 0, -1)
@@ -159,9 +145,9 @@ class InfluencerCriterion(Criterion):
         losses = {f"loss_{key}": torch.stack([terms[key] for terms, _ in pairs]) for key in keys}
         if self.check_values:
             check_finite(torch.stack(list(losses.values()), 1), "pred_masks", scene.name)
+        defaults = CompetitiveOptions()
         with torch.no_grad():
             score = torch.stack([log_geomean for _, log_geomean in pairs])
             if probability is not None:
-                score = score + CLASS_WEIGHT * probability
-            responsibilities = unbalanced_sinkhorn(score, RESPONSIBILITY_TEMPERATURE, NUM_ROUNDS)
-        return losses, responsibilities, sums.iou()
+                score = score + defaults.class_weight * probability
+            return losses, unbalanced_sinkhorn(score, defaults.responsibility_temperature, defaults.num_rounds)

@@ -1,6 +1,5 @@
 """What every criterion takes: outputs and targets in the calling convention of Mask2Former's SetCriterion."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,71 +8,18 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-_AUX_SUFFIX = re.compile(r"_\d+$")
 
-
-class LossWeights(dict[str, float]):
-    """Weight of each loss; ``loss_ce_3``, of an intermediate layer, falls back on ``loss_ce``, of the last."""
-
-    def __contains__(self, key: object) -> bool:
-        return dict.__contains__(self, key) or dict.__contains__(self, _AUX_SUFFIX.sub("", str(key)))
-
-    def __missing__(self, key: str) -> float:
-        base = _AUX_SUFFIX.sub("", key)
-        if base == key or not dict.__contains__(self, base):
-            raise KeyError(key)
-        return self[base]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """As of a dict, with the same fallback."""
-        return self[key] if key in self else default  # noqa: SIM401
-
-    @classmethod
-    def merged(cls, defaults: Mapping[str, float], given: Mapping[str, float] | None) -> "LossWeights":
-        """Defaults with some of them replaced.
-
-        Raises:
-            ValueError: a weight for a loss that there is not.
-        """
-        unknown = [key for key in given or {} if key not in cls(defaults)]
-        if unknown:
-            raise ValueError(f"weight_dict has {unknown}, the losses are {sorted(defaults)}; use those names")
-        return cls({**defaults, **(given or {})})
-
-
-def weighted_sum(losses: Mapping[str, Tensor], weight_dict: Mapping[str, float]) -> Tensor:
-    """The number to differentiate: every loss times its weight, over all layers.
-
-    Args:
-        losses: what a criterion returned.
-        weight_dict: weight of each key, with or without the suffix of intermediate layers.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: a loss without a weight, or no losses.
-    """
-    weights = LossWeights(weight_dict)
-    missing = [key for key in losses if key not in weights]
-    if missing or not losses:
-        raise ValueError(f"weight_dict has no weight for {missing}, only for {sorted(weight_dict)}; add them")
-    return torch.stack([weights[key] * loss for key, loss in losses.items()]).sum()
-
-
-def decoder_layers(outputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The last layer and, after it, the intermediate ones.
+def decoder_layers(outputs: Mapping[str, Any], aux_layers: bool = True) -> list[Mapping[str, Any]]:
+    """The last layer and, after it, the intermediate ones where they are trained.
 
     Raises:
         ValueError: no masks, or layers that do not predict the same things.
     """
-    layers = [outputs, *outputs.get("aux_outputs", ())]
-    for key in ("pred_masks", "pred_logits", "pred_scores"):
-        have = [key in layer and layer[key] is not None for layer in layers]
-        if (key == "pred_masks" and not all(have)) or (any(have) and not all(have)):
-            raise ValueError(
-                f"outputs and all aux_outputs must have {key}, {have.count(False)} of {len(have)} have not"
-            )
+    layers = [outputs, *(outputs.get("aux_outputs", ()) if aux_layers else ())]
+    for key in ("pred_masks", "pred_logits"):
+        have = [layer.get(key) is not None for layer in layers]
+        if not all(have) and (key == "pred_masks" or any(have)):
+            raise ValueError(f"outputs and all aux_outputs must have {key}, {have.count(False)} of {len(have)} do not")
     return layers
 
 

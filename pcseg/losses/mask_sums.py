@@ -1,24 +1,21 @@
-"""Sums of mask probabilities over instances, in one pass over the mask matrix whatever the number of instances.
+"""Sums of mask probabilities over instances, in one pass over the mask matrix for any number of instances.
 
 Instances do not overlap, so a sum over the tokens of every instance is a segment sum: each token adds to one row. BCE
-and dice of all K x M pairs follow from these sums; pairwise products, as Hungarian criteria take them, cost K times as
-much.
+and dice of all K x M pairs follow from these sums; pairwise products, as in Hungarian criteria, cost K times as much.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.mask_sums_compiled import CompiledSigmoidSums, CompiledSoftmaxSums
-from pcseg.losses.mask_sums_eager import SigmoidSums, SoftmaxSums
-
-MaskActivation = Literal["softmax", "sigmoid"]
-
-_EAGER = {"softmax": SoftmaxSums, "sigmoid": SigmoidSums}
-_COMPILED = {"softmax": CompiledSoftmaxSums, "sigmoid": CompiledSigmoidSums}
+from pcseg.kernels import mask_sums as kernels
+from pcseg.ops.threads import for_each
+from pcseg.structures import MaskActivation
 
 
 class MaskSums(NamedTuple):
@@ -30,8 +27,6 @@ class MaskSums(NamedTuple):
         inside: sum over the tokens of instance k of p.
         total_log_off: sum over all tokens of log(1 - p).
         total: sum over all tokens of p.
-        hard_inside: weight of the tokens of instance k where p > 0.5; no gradient.
-        hard_total: weight of all tokens where p > 0.5; no gradient.
         size: weight of the tokens of instance k.
         num_tokens: weight of all tokens that are not ignored, at least 1e-12.
     """
@@ -41,8 +36,6 @@ class MaskSums(NamedTuple):
     inside: Float[Tensor, "L K M"]
     total_log_off: Float[Tensor, "L M"]
     total: Float[Tensor, "L M"]
-    hard_inside: Float[Tensor, "L K M"]
-    hard_total: Float[Tensor, "L M"]
     size: Float[Tensor, "K"]
     num_tokens: Float[Tensor, ""]
 
@@ -63,21 +56,16 @@ class MaskSums(NamedTuple):
         """How much query m covers instances other than k, for every pair.
 
         The root of the sum over the others l of ``(min(1, size_l / size_k) * c_l) ** power``, where exp(-c_l) is the
-        geometric mean over the tokens of l of 1 - p. To k, an instance that is smaller matters as much as its share.
+        geometric mean over the tokens of l of 1 - p. To k, a smaller instance matters in proportion to its size.
         """
         size = self.size.clamp(min=1e-12)
         covered = -self.log_off / size[:, None]
         share = (size / size[:, None]).clamp(max=1).fill_diagonal_(0)
         return _PowerNorm.apply(share.pow(power), covered, power)
 
-    def iou(self) -> Float[Tensor, "L K M"]:
-        """IoU of every pair with masks on where p > 0.5."""
-        union = self.hard_total[:, None] + self.size[:, None] - self.hard_inside
-        return self.hard_inside / union.clamp(min=1e-12)
-
 
 class _PowerNorm(torch.autograd.Function):
-    """``(share @ covered ** power) ** (1 / power)``; where that is 0 its slope is 0 as well."""
+    """``(share @ covered ** power) ** (1 / power)``; its slope is 0 where that is 0."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor, covered: Tensor, power: float) -> Tensor:
@@ -103,28 +91,110 @@ def mask_sums(
     weights: Float[Tensor, "N"] | None,
     mask_activation: MaskActivation,
 ) -> MaskSums:
-    """Sums from which BCE, dice and IoU of every pair of instance and query follow.
+    """Sums from which BCE and dice of every pair of instance and query follow.
 
-    With ``softmax`` the M queries and a dustbin logit of 0 share each token; with ``sigmoid`` each query is alone.
+    With ``softmax`` the M queries and an empty choice of logit 0 share each token; with ``sigmoid`` each query is
+    independent. On the CPU in float32 compiled loops compute them, and otherwise PyTorch.
 
     Args:
         mask_logits: one matrix for each of L layers.
         segment: instance 0..K-1 of each token, K for background, -1 for ignored tokens.
-        num_instances: K.
+        num_instances: number of instances K.
         weights: weight of each token; None where all weigh 1.
         mask_activation: how logits become probabilities.
 
     Returns:
         The sums; float32 for half-precision logits.
     """
-    if mask_activation not in ("softmax", "sigmoid"):
-        raise ValueError(f"mask_activation must be 'softmax' or 'sigmoid', got {mask_activation!r}")
     dtype = torch.promote_types(mask_logits[0].dtype, torch.float32)
     weights = torch.ones_like(segment, dtype=dtype) if weights is None else weights.to(dtype)
     weights = weights.masked_fill(segment < 0, 0)
-    # One row more than instances for the background, which also takes what is ignored: that weighs nothing.
+    # One row more than instances, for the background. It also takes ignored tokens, which weigh nothing.
     row = torch.where(segment < 0, num_instances, segment)
-    functions = _COMPILED if row.device.type == "cpu" and dtype == torch.float32 else _EAGER
-    sums = functions[mask_activation].apply(row, num_instances, weights, *mask_logits)
-    size = weights.new_zeros(num_instances + 1).index_add_(0, row, weights)
-    return MaskSums(*sums, size=size[:num_instances], num_tokens=weights.sum().clamp(min=1e-12))
+    size = weights.new_zeros(num_instances + 1).index_add_(0, row, weights)[:num_instances]
+    if row.device.type == "cpu" and dtype == torch.float32:
+        sums = _CompiledSums.apply(row, num_instances, weights, mask_activation, *mask_logits)
+    else:
+        logits = torch.stack([layer.to(dtype) for layer in mask_logits])
+        terms = torch.stack(log_probabilities(logits, mask_activation)) * weights[:, None]
+        rows = terms.new_zeros(*terms.shape[:2], num_instances + 1, terms.shape[3]).index_add(2, row, terms)
+        sums = *rows[:, :, :num_instances], *rows[1:].sum(2)
+    return MaskSums(*sums, size=size, num_tokens=weights.sum().clamp(min=1e-12))
+
+
+def log_probabilities(
+    logits: Float[Tensor, "*L N M"], activation: MaskActivation
+) -> tuple[Float[Tensor, "*L N M"], Float[Tensor, "*L N M"], Float[Tensor, "*L N M"]]:
+    """log p - log(1 - p), log(1 - p) and p of every token and query, by autograd."""
+    if activation == "sigmoid":
+        return logits, F.logsigmoid(-logits), torch.sigmoid(logits)
+    first, rest, total = softmax_sums(logits)
+    log_p = logits - total
+    p = log_p.exp()
+    # 1 - p would cancel for the first query of a token, the only one that may have p > 0.5: it is a sum of the others.
+    log_off = torch.log1p(-p.scatter(-1, first, 0)).scatter(-1, first, rest - total)
+    return log_p - log_off, log_off, p
+
+
+def softmax_sums(
+    logits: Float[Tensor, "*L N M"],
+) -> tuple[Int64[Tensor, "*L N 1"], Float[Tensor, "*L N 1"], Float[Tensor, "*L N 1"]]:
+    """First query of each token, the log of the sum of the others with the empty choice, and that of the whole sum."""
+    first = logits.argmax(-1, keepdim=True)
+    others = logits.scatter(-1, first, -torch.inf).logsumexp(-1, keepdim=True)
+    rest = torch.logaddexp(others, torch.zeros_like(others))
+    return first, rest, torch.logaddexp(rest, logits.gather(-1, first))
+
+
+_FORWARD = {"sigmoid": kernels.sigmoid_forward, "softmax": kernels.softmax_forward}
+_BACKWARD = {"sigmoid": kernels.sigmoid_backward, "softmax": kernels.softmax_backward}
+
+
+class _CompiledSums(torch.autograd.Function):
+    """The first five sums by compiled loops, layer by layer: nothing of the size of a mask matrix is stored.
+
+    Work arrays are numpy's, so that none of torch's threads spins beside the loops.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, row: Tensor, num_instances: int, weights: Tensor, activation: str, *layers: Tensor
+    ) -> tuple[Tensor, ...]:
+        num_layers, (num_tokens, num_queries) = len(layers), layers[0].shape
+        sums = np.zeros((3, num_layers, num_instances + 1, num_queries), np.float32)
+        of_tokens = []
+        if activation == "softmax":  # the first query, the log of the sum of the others, and of the whole sum
+            of_tokens = [np.zeros((num_layers, num_tokens), dtype) for dtype in (np.int64, np.float32, np.float32)]
+
+        def add(index: int) -> None:
+            found = [values[index] for values in (*sums, *of_tokens)]
+            _FORWARD[activation](_array(layers[index]), row.numpy(), weights.numpy(), *found)
+
+        for_each(add, range(num_layers))
+        ctx.save_for_backward(row, weights, *layers)
+        ctx.activation, ctx.of_tokens = activation, of_tokens
+        totals = (torch.from_numpy(rows.sum(1)) for rows in sums[1:])
+        return *(torch.from_numpy(rows[:, :num_instances].copy()) for rows in sums), *totals
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *d_sums: Tensor) -> Any:
+        row, weights, *layers = ctx.saved_tensors
+        *d_rows, d_total_off, d_total = (_array(each) for each in d_sums)
+        # The gradient of each row, background included: of its own sum and of the total.
+        d_odds, d_off, d_inside = (np.pad(each, ((0, 0), (0, 1), (0, 0))) for each in d_rows)
+        d_off += d_total_off[:, None]
+        d_inside += d_total[:, None]
+        grads = [torch.empty(layer.shape) for layer in layers]
+
+        def differentiate(index: int) -> None:
+            known = [values[index] for values in (*ctx.of_tokens, d_odds, d_off, d_inside)]
+            grad = grads[index].numpy()
+            _BACKWARD[ctx.activation](_array(layers[index]), row.numpy(), weights.numpy(), *known, grad)
+
+        for_each(differentiate, range(len(layers)))
+        return None, None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().to(torch.float32).contiguous().numpy()

@@ -1,13 +1,15 @@
-"""Hungarian matching of queries to instances, as DETR, Mask2Former and SPFormer do it; the baseline."""
+"""Hungarian matching of queries to instances, as in DETR, Mask2Former and SPFormer."""
 
 import torch
 from jaxtyping import Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from pcseg.losses.terms import check_finite
+
 
 class HungarianMatcher(nn.Module):
-    """Finds for each instance the one query that costs least in sum, one query for one instance.
+    """Finds one query for each instance, so that the sum of costs is least.
 
     Args:
         cost_class: weight of -P(class of the instance | query).
@@ -15,7 +17,11 @@ class HungarianMatcher(nn.Module):
         cost_dice: weight of the dice loss.
 
     Source:
-        Mask2Former (Cheng et al. 2022), with all tokens in the place of sampled points.
+        Mask2Former (Cheng et al. 2022), with all tokens instead of sampled points.
+
+    >>> bce = torch.tensor([[[0.1, 0.2, 0.9], [0.1, 0.8, 0.9]]])  # one layer, two instances, three queries
+    >>> HungarianMatcher()(bce, torch.zeros_like(bce), None)
+    [(tensor([0, 1]), tensor([1, 0]))]
     """
 
     def __init__(self, cost_class: float = 1.0, cost_mask: float = 1.0, cost_dice: float = 1.0) -> None:
@@ -34,16 +40,16 @@ class HungarianMatcher(nn.Module):
         class_probability: Float[Tensor, "L K M"] | None,
         name: str = "scene 0",
     ) -> list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]]:
-        """Matches all layers of one scene.
+        """Match all layers of one scene.
 
         Args:
             bce: binary cross-entropy of every pair.
             dice: dice loss of every pair.
             class_probability: P(class of instance k | query m), or None where masks alone are trained.
-            name: of the scene, for messages.
+            name: name of the scene, for messages.
 
         Returns:
-            For each layer queries and their instances, min(K, M) pairs by ascending query.
+            Queries and their instances for each layer, min(K, M) pairs by ascending query.
 
         Raises:
             ValueError: a cost that is not finite.
@@ -51,19 +57,12 @@ class HungarianMatcher(nn.Module):
         cost = self.cost_mask * bce + self.cost_dice * dice
         if class_probability is not None:
             cost = cost - self.cost_class * class_probability
-        finite = cost.isfinite().flatten(1).all(1)
-        if not finite.all():
-            layer = int((~finite).nonzero()[0])
-            which = "the last layer" if layer == 0 else f"aux layer {layer - 1}"
-            raise ValueError(
-                f"{name}: matching costs of {which} are not finite (NaN or infinity); lower the learning rate or clip "
-                "gradients"
-            )
+        check_finite(cost, "matching costs", name)
         return cheapest_pairs(cost)
 
 
 def cheapest_pairs(cost: Float[Tensor, "L K M"]) -> list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]]:
-    """For each layer queries and their instances, min(K, M) pairs by ascending query whose costs sum to the least."""
+    """Queries and their instances for each layer, min(K, M) pairs by ascending query with the least sum of costs."""
     pairs = []
     for layer_cost in cost.transpose(1, 2).cpu().numpy():
         queries, instances = linear_sum_assignment(layer_cost)

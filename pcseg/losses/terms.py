@@ -1,15 +1,34 @@
-"""Terms that the criteria share: classes, predicted IoU, semantics and centers of tokens, and the keys of losses."""
+"""Terms that the criteria share: classes of queries, semantics and centers of superpoints."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.criterion import Criterion, LossTerm
 from pcseg.losses.inputs import scene_name
+
+
+class LossTerm(NamedTuple):
+    """A loss before its division: a sum over the scenes at hand, and what to divide it by.
+
+    Args:
+        sum: one value for each layer.
+        count: divisor of each, without gradient.
+        least: smallest divisor.
+    """
+
+    sum: Float[Tensor, "L"]
+    count: Float[Tensor, "L"]
+    least: float = 1.0
+
+
+def scene_mean(values: Sequence[Float[Tensor, "L"]]) -> LossTerm:
+    """A loss that every scene has a value of."""
+    total = torch.stack(list(values)).sum(0)
+    return LossTerm(total, torch.full_like(total, len(values), requires_grad=False))
 
 
 def class_probability(
@@ -94,21 +113,6 @@ def class_loss(class_logits: Float[Tensor, "L B M classes"], class_weights: Floa
     return LossTerm(-(class_weights * log_p).sum((1, 2, 3)), class_weights.sum((1, 2, 3)), least=1e-12)
 
 
-def score_errors(
-    scores: Float[Tensor, "L M"], iou: Float[Tensor, "L K M"], responsibilities: Float[Tensor, "L K M"]
-) -> tuple[Float[Tensor, "L"], Float[Tensor, "L"]]:
-    """Squared errors of predicted IoUs where the IoU is above 0.5.
-
-    Returns:
-        Weighted sum of errors and sum of weights for each layer, to be divided over the batch.
-
-    Source:
-        SPFormer (Sun et al. 2023).
-    """
-    weights = responsibilities * (iou > 0.5)
-    return (weights * (scores.to(iou.dtype)[:, None] - iou) ** 2).sum((1, 2)), weights.sum((1, 2))
-
-
 def semantic_loss(
     pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]], check_values: bool = True
 ) -> LossTerm:
@@ -162,32 +166,3 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
         distances.append(((votes[inside] - centers).square().sum(1) + 1e-6).sqrt())
     every = torch.cat(distances)
     return LossTerm(every.sum()[None], every.new_full((1,), len(every)))
-
-
-def named_losses(
-    criterion: Criterion,
-    terms: Mapping[str, LossTerm],
-    layers: Sequence[Mapping[str, Any]],
-    targets: Sequence[Mapping[str, Any]],
-) -> dict[str, Tensor]:
-    """Losses under the keys of Mask2Former, with the losses of tokens of each layer that predicts them.
-
-    Args:
-        criterion: which divides.
-        terms: of each layer, the last layer first.
-        layers: predictions, in the same order.
-        targets: of the batch.
-
-    Returns:
-        ``loss_x`` for the last layer, ``loss_x_i`` for intermediate layer i.
-    """
-    suffixes = ["", *(f"_{index}" for index in range(len(layers) - 1))]
-    of_tokens = {}
-    for suffix, layer in zip(suffixes, layers, strict=True):
-        if layer.get("pred_semantic") is not None:
-            of_tokens["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets, criterion.check_values)
-        if layer.get("pred_centers") is not None:
-            of_tokens["loss_center" + suffix] = center_loss(layer["pred_centers"], targets)
-    losses = criterion.divided({**terms, **of_tokens})
-    named = {key + suffix: losses[key][index] for index, suffix in enumerate(suffixes) for key in terms}
-    return named | {key: losses[key][0] for key in of_tokens}

@@ -1,15 +1,25 @@
-"""Two embeddings of each superpoint, as follower and as influencer, in the place of a query decoder (InfluencerNet)."""
+"""Two embeddings of each superpoint, as follower and as influencer, instead of a query decoder (InfluencerNet)."""
 
-import torch
+from dataclasses import dataclass
+from typing import Literal
+
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pcseg.models.query_decoder import FourierPosition
+from pcseg.models.layers import FourierPosition, mlp
 from pcseg.structures import EmbeddingOutput
 
 
-def _mlp(width: int, num_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, num_out))
+@dataclass(frozen=True)
+class EmbeddingHeadsOptions:
+    """Options of `EmbeddingHeads`; ``model.decoder`` of a config with kind ``embedding``."""
+
+    kind: Literal["embedding"] = "embedding"
+    width: int = 256  # hidden channels
+    dimensions: int = 8  # dimensions of an embedding, at least 3
+    votes: bool = True  # superpoints predict the center of their object and are placed there
+    radius: float = 0.9  # within which an influencer attracts followers; the margins of the criterion are larger
 
 
 class EmbeddingHeads(nn.Module):
@@ -17,28 +27,25 @@ class EmbeddingHeads(nn.Module):
 
     Args:
         in_channels: channels of the superpoint features.
-        num_classes: C.
-        width: hidden channels.
-        dimensions: D of the embeddings, at least 3.
-        votes: superpoints predict the center of their object, and are placed there instead of where they are.
+        num_classes: number of classes C.
+        options: size of the heads.
 
     Source: Murnane 2023 (InfluencerNet) for the embeddings, Qi et al. 2019 (VoteNet) for votes.
     """
 
-    def __init__(
-        self, in_channels: int, num_classes: int, *, width: int = 256, dimensions: int = 8, votes: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, num_classes: int, options: EmbeddingHeadsOptions) -> None:
         super().__init__()
+        width, dimensions = options.width, options.dimensions
         if dimensions < 3:
             raise ValueError(f"embeddings start from places and need at least 3 dimensions, got {dimensions}")
         self.dimensions = dimensions
         self.input = nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width))
         self.position = FourierPosition(width)
-        self.follower_head = _mlp(width, dimensions)
-        self.influencer_head = _mlp(width, dimensions)
-        self.influence_head = _mlp(width, 1)
+        self.follower_head = mlp(width, dimensions)
+        self.influencer_head = mlp(width, dimensions)
+        self.influence_head = mlp(width, 1)
         self.semantic_head = nn.Linear(width, num_classes)
-        self.vote_head = _mlp(width, 3) if votes else None
+        self.vote_head = mlp(width, 3) if options.votes else None
 
     def forward(
         self, features: Float[Tensor, "S channels"], xyz: Float[Tensor, "S 3"], offsets: Int64[Tensor, "offsets"]
@@ -46,21 +53,21 @@ class EmbeddingHeads(nn.Module):
         """Embed the superpoints of a batch.
 
         Args:
-            features: of all superpoints of the batch, room after room.
+            features: features of all superpoints, room after room.
             xyz: mean coordinates in meters.
-            offsets: B + 1 of them: room b owns rows ``offsets[b]:offsets[b + 1]``.
+            offsets: B + 1 offsets; room b owns rows ``offsets[b]:offsets[b + 1]``.
         """
         sizes = offsets.diff().tolist()
         memory = self.input(features)
         votes = None if self.vote_head is None else xyz + self.vote_head(memory)
         places = xyz if votes is None else votes.detach()
-        x = memory + self.position(places)
-        # Embeddings start as places in meters, where objects already lie apart.
-        start = torch.nn.functional.pad(places, (0, self.dimensions - 3))
+        placed = memory + self.position(places)
+        # Embeddings start as places in meters, where objects are already apart.
+        start = F.pad(places, (0, self.dimensions - 3))
         output: EmbeddingOutput = {
-            "pred_followers": list((start + self.follower_head(x)).split(sizes)),
-            "pred_influencers": list((start + self.influencer_head(x)).split(sizes)),
-            "pred_influence": list(self.influence_head(x).squeeze(-1).split(sizes)),
+            "pred_followers": list((start + self.follower_head(placed)).split(sizes)),
+            "pred_influencers": list((start + self.influencer_head(placed)).split(sizes)),
+            "pred_influence": list(self.influence_head(placed).squeeze(-1).split(sizes)),
             "pred_semantic": list(self.semantic_head(memory).split(sizes)),
         }
         if votes is not None:

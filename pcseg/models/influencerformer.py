@@ -23,19 +23,13 @@ class InfluencerFormer(nn.Module):
         self.unet = unet
         self.decoder = decoder
 
-    @property
-    def takes_num_queries(self) -> bool:
-        """Whether other numbers of queries can be asked than in training: where they start at superpoints."""
-        return isinstance(self.decoder, QueryDecoder) and self.decoder.queries == "superpoint"
-
     def superpoint_features(self, batch: SceneBatch) -> Float[Tensor, "S channels"]:
         """U-Net features averaged over the points of each superpoint."""
         voxels = self.unet(batch.voxel_coords, batch.voxel_features, len(batch))
-        num_superpoints = len(batch.superpoint_xyz)
         return segment_mean(
             voxels.index_select(0, batch.pair_voxel),
             batch.pair_superpoint,
-            num_superpoints,
+            len(batch.superpoint_xyz),
             weights=batch.pair_points.to(voxels.dtype),
         )
 
@@ -43,8 +37,8 @@ class InfluencerFormer(nn.Module):
         """Objects of every room of the batch, or the embeddings that become objects.
 
         Args:
-            batch: the rooms.
-            num_queries: of each room, in the place of as many as the decoder was trained with.
+            batch: rooms.
+            num_queries: queries of each room; None for as many as in training.
 
         Raises:
             ValueError: another number of queries for a decoder whose queries do not start at superpoints.
@@ -53,10 +47,10 @@ class InfluencerFormer(nn.Module):
         if isinstance(self.decoder, QueryDecoder):
             return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets, num_queries)
         if num_queries is not None:
-            raise ValueError(f"{num_queries} queries are asked of a model that has none, it has two embeddings")
+            raise ValueError(f"num_queries={num_queries}, but the model has two embeddings and no queries")
         return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable numbers in a model."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

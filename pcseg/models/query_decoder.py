@@ -1,5 +1,6 @@
 """Query decoder: queries read superpoint features layer by layer and become objects (Mask2Former, SPFormer)."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -7,31 +8,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcseg.structures import DecoderOutput
-
-MaskActivation = Literal["softmax", "sigmoid"]
-QuerySource = Literal["learned", "superpoint"]
-
-
-class FourierPosition(nn.Module):
-    """Coordinates as sines and cosines of random directions, then a linear layer (Tancik et al. 2020).
-
-    Args:
-        width: channels of the result.
-        num_frequencies: random directions.
-        scale: standard deviation of the directions in radians per meter.
-    """
-
-    directions: Tensor
-
-    def __init__(self, width: int, num_frequencies: int = 32, scale: float = 1.5) -> None:
-        super().__init__()
-        self.register_buffer("directions", torch.randn(3, num_frequencies) * scale)
-        self.linear = nn.Linear(2 * num_frequencies, width)
-
-    def forward(self, xyz: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n width"]:
-        phase = xyz @ self.directions
-        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=-1))
+from pcseg.models.layers import FourierPosition, mlp
+from pcseg.structures import DecoderOutput, MaskActivation
 
 
 class Attention(nn.Module):
@@ -115,68 +93,62 @@ class AnchorHead(nn.Module):
         return square * F.softplus(self.sharpness(x)).transpose(1, 2)
 
 
+@dataclass(frozen=True)
+class QueryDecoderOptions:
+    """Options of `QueryDecoder`; ``model.decoder`` of a config."""
+
+    kind: Literal["queries"] = "queries"
+    width: int = 256  # channels of queries
+    num_heads: int = 8  # attention heads
+    num_layers: int = 6  # 0 leaves the heads on the initial queries
+    ffn_width: int = 1024  # hidden channels of the feed-forward part
+    num_queries: int = 100  # queries of a room; with superpoint queries the most that one room gets
+    # Learned contents and anchors, or each query starts at a superpoint, with its feature and place.
+    queries: Literal["superpoint", "learned"] = "superpoint"
+    # Each mask is independent, or queries and one empty choice (logit 0) compete for each superpoint.
+    mask_activation: MaskActivation = "sigmoid"
+    votes: bool = True  # superpoints predict the center of their object and are placed there
+    # Meters for a unit of distance between normalized mask features, where superpoint queries are spread; 0: by place.
+    feature_distance: float = 1.0
+    dropout: float = 0.0  # probability in the layers
+
+
 class QueryDecoder(nn.Module):
-    """Superpoint features in, class, mask and score of every query out, after each layer.
+    """Superpoint features in, class and mask of every query out, after each layer.
 
     Args:
         in_channels: channels of the superpoint features.
-        num_classes: C, without "no object".
-        width: channels of queries.
-        num_heads: attention heads.
-        num_layers: decoder layers; 0 leaves the heads on the initial queries.
-        ffn_width: hidden channels of the feed-forward part.
-        num_queries: M; with superpoint queries the most that one room gets.
-        queries: "learned" contents and anchors, or each starts at a "superpoint", with its feature and place.
-        mask_activation: "sigmoid" decides every mask alone; "softmax" lets queries and one empty choice (logit 0)
-            compete for each superpoint.
-        votes: superpoints predict the center of their object, and are placed there instead of where they are.
-        feature_distance: meters that a unit of distance between normalized mask features counts for where superpoint
-            queries are spread; 0 spreads them by place alone.
-        dropout: probability in the layers.
+        num_classes: number of classes C, without "no object".
+        options: size and behavior of the decoder.
 
     Source: Cheng et al. 2022 (Mask2Former) for the layers, Sun et al. 2023 (SPFormer) for superpoints,
         Kolodiazhnyi et al. 2024 (OneFormer3D) for queries that start from superpoints, Qi et al. 2019 (VoteNet)
         for votes.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        *,
-        width: int = 256,
-        num_heads: int = 8,
-        num_layers: int = 6,
-        ffn_width: int = 1024,
-        num_queries: int = 100,
-        queries: QuerySource = "superpoint",
-        mask_activation: MaskActivation = "sigmoid",
-        votes: bool = True,
-        feature_distance: float = 1.0,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, in_channels: int, num_classes: int, options: QueryDecoderOptions) -> None:
         super().__init__()
-        self.num_queries = num_queries
-        self.queries = queries
-        self.feature_distance = feature_distance
-        self.mask_activation: MaskActivation = mask_activation
+        self.options = options
+        width, num_queries = options.width, options.num_queries
         self.input = nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width))
         self.position = FourierPosition(width)
-        self.mask_features = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        if queries == "learned":
+        self.mask_features = mlp(width, width)
+        if options.queries == "learned":
             self.query_content = nn.Embedding(num_queries, width)
             # Spread over a room of ordinary size; they move from there.
             self.query_anchor = nn.Parameter((torch.rand(num_queries, 3) - torch.tensor([0.5, 0.5, 0.0])) * 4)
         else:
-            self.query_content = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        self.layers = nn.ModuleList(DecoderLayer(width, num_heads, ffn_width, dropout) for _ in range(num_layers))
+            self.query_content = mlp(width, width)
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, options.num_heads, options.ffn_width, options.dropout)
+            for _ in range(options.num_layers)
+        )
         self.norm = nn.LayerNorm(width)
-        self.class_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, num_classes + 1))
-        self.score_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-        self.mask_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.class_head = mlp(width, num_classes + 1, nn.ReLU)
+        self.mask_head = mlp(width, width, nn.ReLU)
         self.anchor_head = AnchorHead(width)
         self.semantic_head = nn.Linear(width, num_classes)
-        self.vote_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 3)) if votes else None
+        self.vote_head = mlp(width, 3) if options.votes else None
 
     def forward(
         self,
@@ -188,10 +160,11 @@ class QueryDecoder(nn.Module):
         """Decode the superpoints of a batch.
 
         Args:
-            features: of all superpoints of the batch, room after room.
+            features: features of all superpoints, room after room.
             xyz: mean coordinates in meters.
-            offsets: B + 1 of them: room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty.
-            num_queries: the most that a room gets, in the place of M; with superpoint queries only.
+            offsets: B + 1 offsets; room b owns rows ``offsets[b]:offsets[b + 1]``, and no room may be empty.
+            num_queries: the most queries that a room gets; None for as many as in training. Only superpoint queries
+                take another number.
 
         Returns:
             The last layer's output; ``aux_outputs`` holds the initial queries' and the earlier layers'.
@@ -217,7 +190,6 @@ class QueryDecoder(nn.Module):
             return {
                 "pred_logits": self.class_head(y),
                 "pred_masks": [room[:size] for room, size in zip(masks, sizes)],
-                "pred_scores": self.score_head(y).squeeze(-1),
             }
 
         outputs = [read_out()]
@@ -245,17 +217,18 @@ class QueryDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "B M width"], Float[Tensor, "B M 3"], Int64[Tensor, "B M"] | None]:
         """Content, anchor and superpoint of the initial queries; learned ones have no superpoint."""
         if isinstance(self.query_content, nn.Embedding):
-            if num_queries not in (None, self.num_queries):
-                raise ValueError(f"{num_queries} queries are asked of a decoder that learned {self.num_queries}")
+            learned = len(self.query_anchor)
+            if num_queries not in (None, learned):
+                raise ValueError(f"num_queries={num_queries}, but the decoder has {learned} learned queries")
             content, anchors = self.query_content.weight, self.query_anchor
             return content.expand(len(sizes), -1, -1), anchors.expand(len(sizes), -1, -1), None
         # Every room of a batch gets the same number of queries, so that class logits stay one array.
-        count = min(self.num_queries if num_queries is None else num_queries, *sizes)
+        count = min(self.options.num_queries if num_queries is None else num_queries, *sizes)
         spread = places
-        if self.feature_distance:
-            # Objects side by side differ little in place; what masks can tell apart shall have a query each.
+        if self.options.feature_distance:
+            # Adjacent objects differ little in place; those that masks can separate get a query each.
             directions = F.normalize(mask_features.detach().float(), dim=-1)
-            spread = torch.cat([places, self.feature_distance * directions], dim=-1)
+            spread = torch.cat([places, self.options.feature_distance * directions], dim=-1)
         tokens = torch.stack([choose_spread(room[:size], count) for room, size in zip(spread, sizes)])
         rows = tokens[..., None]
         chosen = memory.detach().gather(1, rows.expand(-1, -1, memory.shape[-1]))
@@ -264,7 +237,7 @@ class QueryDecoder(nn.Module):
     @torch.no_grad()
     def _visible(self, masks: list[Tensor], real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B M S"]:
         """Where each query may look: inside its own mask, or everywhere when that is empty."""
-        inside = [mask_is_on(mask, self.mask_activation).T for mask in masks]
+        inside = [mask_is_on(mask, self.options.mask_activation).T for mask in masks]
         padded = torch.stack([F.pad(room, (0, real.shape[1] - room.shape[1])) for room in inside])
         return torch.where(padded.any(-1, keepdim=True), padded, real[:, None])
 

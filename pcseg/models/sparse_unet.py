@@ -1,9 +1,8 @@
 """A U-Net of residual blocks on sparse voxels."""
 
 import itertools
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int32
@@ -12,19 +11,12 @@ from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from pcseg.models.voxel_batch_norm import VoxelBatchNorm, checkpoint_contexts
 from pcseg.ops.neighbors import SparseGrid, voxel_order
-from pcseg.ops.sparse_conv import Backend, DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
-
-Norm = Literal["batch", "layer"]
+from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 
 
-class NormReLU(nn.Sequential):
-    """Norm over voxels or over channels, then ReLU."""
-
-    def __init__(self, channels: int, norm: Norm = "batch") -> None:
-        if norm not in ("batch", "layer"):
-            raise ValueError(f"norm must be 'batch' or 'layer', got {norm!r}")
-        layer = VoxelBatchNorm(channels, eps=1e-4, momentum=0.1) if norm == "batch" else nn.LayerNorm(channels)
-        super().__init__(layer, nn.ReLU())
+def norm_relu(channels: int) -> nn.Sequential:
+    """Batch norm over voxels, then ReLU."""
+    return nn.Sequential(VoxelBatchNorm(channels, eps=1e-4, momentum=0.1), nn.ReLU())
 
 
 class ResidualBlock(nn.Module):
@@ -33,18 +25,16 @@ class ResidualBlock(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        norm: "batch" or "layer".
-        backend: of the convolutions.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "batch", backend: Backend = "auto") -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else nn.Linear(in_channels, out_channels, bias=False)
-        self.norm1 = NormReLU(in_channels, norm)
-        self.conv1 = SubmanifoldConv3d(in_channels, out_channels, backend=backend)
-        self.norm2 = NormReLU(out_channels, norm)
-        self.conv2 = SubmanifoldConv3d(out_channels, out_channels, backend=backend)
+        self.norm1 = norm_relu(in_channels)
+        self.conv1 = SubmanifoldConv3d(in_channels, out_channels)
+        self.norm2 = norm_relu(out_channels)
+        self.conv2 = SubmanifoldConv3d(out_channels, out_channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         y = self.conv1(x.with_features(self.norm1(x.features)))
@@ -52,17 +42,23 @@ class ResidualBlock(nn.Module):
         return y.with_features(y.features + self.skip(x.features))
 
 
+@dataclass(frozen=True)
+class SparseUNetOptions:
+    """Options of `SparseUNet`; ``model.unet`` of a config."""
+
+    channels: tuple[int, ...] = (32, 64, 96, 128, 160)  # width of each level, from full resolution down
+    blocks_per_level: int = 2  # residual blocks before each downsampling, and after each upsampling
+    checkpointing: bool = False  # recompute blocks in the backward pass: less memory, more time
+
+
 class SparseUNet(nn.Module):
     """U-Net on sparse voxels: each level halves the resolution, skip connections join by concatenation.
 
+    In training, a level with a single voxel has no batch statistics; its norm uses the running ones.
+
     Args:
         in_channels: features of a voxel.
-        channels: width of each level, from full resolution down.
-        blocks_per_level: residual blocks before each downsampling, and after each upsampling.
-        norm: "batch" over voxels or "layer" over channels. In training, a level with a single voxel has no batch
-            statistics; batch norm takes the running ones there.
-        checkpoint: compute the residual blocks again in backward instead of keeping what is inside them.
-        backend: "torch", "spconv", or "auto": spconv where features are on CUDA and it is installed.
+        options: size of the network.
 
     Raises:
         ValueError: no level, or a width or a number of blocks below 1.
@@ -72,40 +68,33 @@ class SparseUNet(nn.Module):
         Graham et al., Submanifold Sparse Convolutional Networks, CVPR 2018.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: Sequence[int] = (32, 64, 96, 128, 160),
-        blocks_per_level: int = 2,
-        norm: Norm = "batch",
-        checkpoint: bool = False,
-        backend: Backend = "auto",
-    ) -> None:
+    def __init__(self, in_channels: int, options: SparseUNetOptions) -> None:
         super().__init__()
+        channels, blocks_per_level = options.channels, options.blocks_per_level
         if not channels or min(*channels, in_channels, blocks_per_level) < 1:
             raise ValueError(
-                f"in_channels, channels and blocks_per_level must be at least 1, got {in_channels}, {tuple(channels)} "
+                f"in_channels, channels and blocks_per_level must be at least 1, got {in_channels}, {channels} "
                 f"and {blocks_per_level}"
             )
-        self.in_channels, self.out_channels, self.checkpoint = in_channels, channels[0], checkpoint
+        self.in_channels, self.out_channels, self.checkpointing = in_channels, channels[0], options.checkpointing
 
         def blocks(first: int, width: int) -> nn.ModuleList:
             widths = [first] + [width] * blocks_per_level
-            return nn.ModuleList(ResidualBlock(a, b, norm, backend) for a, b in itertools.pairwise(widths))
+            return nn.ModuleList(itertools.starmap(ResidualBlock, itertools.pairwise(widths)))
 
-        self.stem = SubmanifoldConv3d(in_channels, channels[0], backend=backend)
+        self.stem = SubmanifoldConv3d(in_channels, channels[0])
         self.encoder = nn.ModuleList(blocks(c, c) for c in channels)
         steps = list(itertools.pairwise(channels))
-        self.down_norm = nn.ModuleList(NormReLU(fine, norm) for fine, _ in steps)
-        self.down = nn.ModuleList(DownsampleConv3d(fine, coarse, backend=backend) for fine, coarse in steps)
-        self.up_norm = nn.ModuleList(NormReLU(coarse, norm) for _, coarse in steps)
-        self.up = nn.ModuleList(UpsampleConv3d(coarse, fine, backend=backend) for fine, coarse in steps)
+        self.down_norm = nn.ModuleList(norm_relu(fine) for fine, _ in steps)
+        self.down = nn.ModuleList(DownsampleConv3d(fine, coarse) for fine, coarse in steps)
+        self.up_norm = nn.ModuleList(norm_relu(coarse) for _, coarse in steps)
+        self.up = nn.ModuleList(UpsampleConv3d(coarse, fine) for fine, coarse in steps)
         self.decoder = nn.ModuleList(blocks(2 * fine, fine) for fine, _ in steps)
-        self.head = NormReLU(channels[0], norm)
+        self.head = norm_relu(channels[0])
 
     def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         for block in blocks:  # type: ignore[attr-defined]
-            if self.checkpoint and self.training and torch.is_grad_enabled():
+            if self.checkpointing and self.training and torch.is_grad_enabled():
                 contexts = partial(checkpoint_contexts, block)
                 x = run_checkpointed(block, x, use_reentrant=False, context_fn=contexts)
             else:
@@ -119,7 +108,7 @@ class SparseUNet(nn.Module):
 
         Args:
             voxel_coords: batch index, x, y, z; unique rows, not negative.
-            voxel_features: what is known of each voxel (in_channels columns).
+            voxel_features: features of each voxel (in_channels columns).
             batch_size: rooms in the batch.
 
         Returns:

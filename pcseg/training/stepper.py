@@ -55,7 +55,6 @@ class Stepper:
         criterion: of its outputs.
         optimizer: over its parameters; on CUDA a fused one, which skips a step without being told by the host.
         clip_norm: largest gradient norm; 0 for any.
-        deep_supervision: whether intermediate layers are trained directly.
         precision: of the model's products; weights, losses and gradients are float32.
         processes: that share the rooms of each step.
     """
@@ -67,12 +66,12 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         *,
         clip_norm: float = 0.0,
-        deep_supervision: bool = True,
         precision: Precision = "float32",
         processes: DistributedContext = SINGLE_PROCESS,
     ) -> None:
         self.model, self.criterion, self.optimizer, self.processes = model, criterion, optimizer, processes
-        self.clip_norm, self.deep_supervision, self.precision = clip_norm, deep_supervision, precision
+        self.clip_norm, self.precision = clip_norm, precision
+        self.progress = 0.0  # fraction of training that is done, which the trainer sets
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.buffers = [b for b in model.buffers() if b.is_floating_point()]
         self.device = self.parameters[0].device
@@ -194,9 +193,7 @@ class Stepper:
         dtype = DTYPES[self.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             outputs = self.model(batch)
-        if not self.deep_supervision:
-            outputs.pop("aux_outputs")
-        losses = self.criterion(outputs, batch.targets)
+        losses = self.criterion(outputs, batch.targets, self.progress)
         total = self.criterion.total(losses)
         # A loss that is not finite makes gradients that are not, which the scaler looks for: one check finds both.
         weight_or_nan = torch.where(total.detach().isfinite(), weight, torch.nan)

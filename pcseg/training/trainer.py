@@ -134,7 +134,7 @@ def train(
             break
         start = time.perf_counter()
         stepper.model.train()
-        stepper.criterion.set_progress(state.step / num_steps)
+        stepper.progress = state.step / num_steps
         for group in stepper.optimizer.param_groups:
             group["lr"] = rate(state.step)
         outcome = stepper.step(parts)

@@ -12,8 +12,8 @@ from pcseg.classes import S3DIS
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.inference.segmenter import Segmenter
 from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.models.query_decoder import QueryDecoder
-from pcseg.models.sparse_unet import SparseUNet
+from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
+from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.structures import DecoderOutput, Scene, SceneBatch
 from pcseg.synthetic import make_room
 
@@ -63,8 +63,9 @@ def _segmenter(model: InfluencerFormer | None = None, **options: Any) -> Segment
 @pytest.fixture(scope="module")
 def real_model() -> InfluencerFormer:
     torch.manual_seed(0)
-    unet = SparseUNet(6, (8, 16), blocks_per_level=1)
-    decoder = QueryDecoder(unet.out_channels, len(S3DIS), width=16, num_heads=2, num_layers=1, ffn_width=32)
+    unet = SparseUNet(6, SparseUNetOptions((8, 16), blocks_per_level=1))
+    options = QueryDecoderOptions(width=16, num_heads=2, num_layers=1, ffn_width=32)
+    decoder = QueryDecoder(unet.out_channels, len(S3DIS), options)
     return InfluencerFormer(unet, decoder)
 
 

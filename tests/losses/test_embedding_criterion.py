@@ -6,8 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from pcseg.losses.embedding_criterion import EmbeddingCriterion, reached_iou
-from pcseg.losses.embedding_influencer import EmbeddingInfluencerLoss
+from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions, EmbeddingInfluencerLoss, EmbeddingLossWeights
 from tests.reference import greedy_clusters as slow
+
+
+def _criterion(radius=0.9, **options):
+    return EmbeddingCriterion(EmbeddingCriterionOptions(**options), radius)
+
 
 SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
 
@@ -39,8 +44,8 @@ def _targets():
 
 def test_losses_are_those_of_the_scenes():
     outputs, targets = _outputs(), _targets()
-    found = EmbeddingCriterion("all", radius=1.5, neg_ratio=2.0)(outputs, targets)
-    loss = EmbeddingInfluencerLoss(neg_ratio=2.0)
+    found = _criterion(1.5, pairs="all", neg_ratio=2.0)(outputs, targets)
+    loss = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(neg_ratio=2.0))
     parts = []
     for b, target in enumerate(targets):
         ids = target["instance_labels"]
@@ -57,8 +62,8 @@ def test_losses_are_those_of_the_scenes():
 
 def test_pairs_within_the_margins_leave_the_same_terms_with_another_mean():
     outputs, targets = _outputs(), _targets()
-    near = EmbeddingCriterion("radius")(outputs, targets)
-    every = EmbeddingCriterion("all")(outputs, targets)
+    near = _criterion(pairs="radius")(outputs, targets)
+    every = _criterion(pairs="all")(outputs, targets)
     assert near["loss_influencers"] > every["loss_influencers"] > 0
     torch.testing.assert_close(near["loss_influence"], every["loss_influence"])
 
@@ -80,14 +85,14 @@ def test_perfect_embeddings_cost_nothing():
         "pred_influencers": [places],
         "pred_influence": [torch.tensor([30.0, 30, 30, 30, -30])],
     }
-    criterion = EmbeddingCriterion()
+    criterion = _criterion()
     losses = criterion(outputs, [{"labels": torch.tensor([3, 4]), "instance_labels": labels}])
     assert criterion.total(losses) < 1e-6
 
 
 @pytest.mark.parametrize("pairs", ["radius", "all"])
 def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
-    criterion = EmbeddingCriterion(pairs)
+    criterion = _criterion(pairs=pairs)
     outputs, targets = _outputs(), _targets()
     full = criterion(outputs, targets)
     criterion.total(full).backward()
@@ -113,7 +118,7 @@ def test_ignored_tokens_are_as_if_absent():
         {k: v[keep] if k.endswith("_labels") else v for k, v in t.items()}
         for t, keep in zip(targets, kept, strict=True)
     ]
-    criterion = EmbeddingCriterion()
+    criterion = _criterion()
     found, expected = criterion(outputs, targets), criterion(less, fewer)
     for key in expected:
         torch.testing.assert_close(found[key], expected[key])
@@ -121,18 +126,16 @@ def test_ignored_tokens_are_as_if_absent():
 
 def test_weights_count():
     outputs, targets = _outputs(), _targets()
-    criterion = EmbeddingCriterion(weight_dict={"loss_center": 3.0})
+    criterion = _criterion(weights=EmbeddingLossWeights(center=3.0))
     losses = criterion(outputs, targets)
     torch.testing.assert_close(criterion.total(losses), sum(losses.values()) + 2 * losses["loss_center"])
     with pytest.raises(ValueError, match=r"radius must be positive, got 0\.0"):
-        EmbeddingCriterion(radius=0.0)
-    with pytest.raises(ValueError, match="loss_mask"):
-        EmbeddingCriterion(weight_dict={"loss_mask": 3.0})
+        _criterion(radius=0.0)
 
 
 def test_bad_input_is_named():
     outputs, targets = _outputs(), _targets()
-    criterion = EmbeddingCriterion()
+    criterion = _criterion()
     with pytest.raises(ValueError, match="pred_followers holds 3 scenes, targets 2"):
         criterion(outputs, targets[:2])
     with pytest.raises(ValueError, match=r"scene 0: instance_labels must have shape \(25,\)"):

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.losses.embedding_influencer import EmbeddingInfluencerLoss
+from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions, EmbeddingInfluencerLoss
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 CASES = json.loads((REFERENCE / "influencernet.json").read_text())
+
+
+def _loss(**options):
+    return EmbeddingInfluencerLoss(EmbeddingCriterionOptions(**options))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
@@ -20,7 +24,7 @@ def test_reference_values_and_gradients(case):
     labels = torch.tensor(data[f"{name}_pid"])
     followers = torch.tensor(data[f"{name}_followers"], requires_grad=True)
     influencers = torch.tensor(data[f"{name}_influencers"], requires_grad=True)
-    terms = EmbeddingInfluencerLoss(**case["kwargs"])(followers, influencers, labels)
+    terms = _loss(**case["kwargs"])(followers, influencers, labels)
     for key, value in terms.items():
         # The reference rounded its positive and negative terms to float32.
         assert value.item() == pytest.approx(case[key], rel=5e-8)
@@ -37,7 +41,7 @@ def _scene(num_tokens=30):
 def test_all_pairs_given_by_index_are_all_pairs():
     followers, influencers, labels = _scene()
     pairs = torch.cartesian_prod(torch.arange(30), torch.arange(30)).T
-    loss = EmbeddingInfluencerLoss()
+    loss = _loss()
     dense = loss(followers, influencers, labels)
     indexed = loss(followers, influencers, labels, pairs, pairs)
     for key in dense:
@@ -52,7 +56,7 @@ def test_all_pairs_given_by_index_are_all_pairs():
 
 def test_pairs_within_the_margin_hold_the_whole_gradient():
     followers, influencers, labels = _scene()
-    loss = EmbeddingInfluencerLoss()
+    loss = _loss()
     near = (torch.cdist(followers, influencers) < 1).nonzero().T
     different = labels[near[0]] != labels[near[1]]
     number = int((labels[:, None] != labels).sum())
@@ -71,7 +75,7 @@ def test_ignored_tokens_are_left_out():
     followers, influencers, labels = _scene()
     labels[::5] = -1
     kept = labels >= 0
-    loss = EmbeddingInfluencerLoss()
+    loss = _loss()
     whole = loss(followers, influencers, labels)["loss"]
     torch.testing.assert_close(whole, loss(followers[kept], influencers[kept], labels[kept])["loss"])
 
@@ -79,7 +83,7 @@ def test_ignored_tokens_are_left_out():
 @pytest.mark.parametrize("num_tokens", [0, 1, 2])
 def test_one_instance_or_none(num_tokens):
     followers = torch.zeros(num_tokens, 2, requires_grad=True)
-    terms = EmbeddingInfluencerLoss()(followers, followers, torch.ones(num_tokens, dtype=torch.int64))
+    terms = _loss()(followers, followers, torch.ones(num_tokens, dtype=torch.int64))
     terms["loss"].backward()
     assert terms["influencer_influencer_loss"] == 0
     assert followers.grad.isfinite().all()
@@ -87,11 +91,11 @@ def test_one_instance_or_none(num_tokens):
 
 def test_gradient_is_finite_where_all_coincide():
     followers, influencers = (torch.zeros(6, 2, requires_grad=True) for _ in range(2))
-    EmbeddingInfluencerLoss()(followers, influencers, torch.tensor([0, 0, 1, 1, 2, 2]))["loss"].backward()
+    _loss()(followers, influencers, torch.tensor([0, 0, 1, 1, 2, 2]))["loss"].backward()
     assert followers.grad.isfinite().all()
     assert influencers.grad.isfinite().all()
 
 
 def test_margins_must_be_positive():
     with pytest.raises(ValueError, match="margins must be positive"):
-        EmbeddingInfluencerLoss(influencer_margin=0.0)
+        _loss(influencer_margin=0.0)

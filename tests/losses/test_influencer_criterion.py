@@ -1,21 +1,28 @@
 """The criterion in every form of call, against plain loops, and with input that it must refuse."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from pcseg.losses.influencer_criterion import InfluencerCriterion
-from pcseg.losses.inputs import LossWeights, scene_targets, weighted_sum
-from pcseg.losses.mask_influencer import MaskInfluencerLoss
-from pcseg.losses.set_criterion import SetCriterion
+from pcseg.losses import InfluencerCriterion, MaskInfluencerLoss, SetCriterion
+from pcseg.losses.competitive import CompetitiveOptions
+from pcseg.losses.criterion import LossWeights
+from pcseg.losses.inputs import scene_targets
+from pcseg.losses.mask_influencer import FirstPassOptions
 from tests.reference import competitive as slow
 
+CRITERIA = {
+    "competitive": InfluencerCriterion,
+    "first_pass": lambda num_classes: InfluencerCriterion(num_classes, FirstPassOptions()),
+    "hungarian": SetCriterion,
+}
 SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
 
 
 def _layer(dtype=torch.float64, num_queries=7, semantic=False):
     layer = {
         "pred_logits": torch.randn(3, num_queries, 6, dtype=dtype, requires_grad=True),
-        "pred_scores": torch.rand(3, num_queries, dtype=dtype, requires_grad=True),
         "pred_masks": [(3 * torch.randn(n, num_queries, dtype=dtype)).requires_grad_() for n in SIZES],
     }
     if semantic:
@@ -43,50 +50,38 @@ def _masks_of(target):
 
 
 def _leaves(layer):
-    return [layer["pred_logits"], layer["pred_scores"], *layer["pred_masks"]]
+    return [layer["pred_logits"], *layer["pred_masks"]]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_agrees_with_loops(activation, weighted):
     layers, targets = [_layer(), _layer()], _targets()
-    for layer in layers:
-        # Some masks are good enough for their IoU to count.
-        layer["pred_masks"][0].data[:, :4] += 20.0 * _masks_of(targets[0]).T - 10
-    criterion = InfluencerCriterion(5, mask_activation=activation, weight_tokens=weighted)
-    criterion.set_progress(0.25)
-    losses = criterion({**layers[0], "aux_outputs": layers[1:]}, targets)
+    criterion = InfluencerCriterion(5, CompetitiveOptions(weight_tokens=weighted), activation)
+    losses = criterion({**layers[0], "aux_outputs": layers[1:]}, targets, progress=0.25)
     right = {}
     for layer, suffix in zip(layers, ("", "_0"), strict=True):
-        values, shares, ious = [], [], []
+        values, shares = [], []
         for b, target in enumerate(targets):
             if len(target["labels"]) == 0:
                 values.append(torch.zeros((), dtype=torch.float64))
                 shares.append(torch.zeros(0, 7))
-                ious.append(torch.zeros(0, 7))
                 continue
             weights = (target["instance_labels"] >= 0) * (target["point_counts"] if weighted else 1.0)
             probability = layer["pred_logits"][b].softmax(1)[:, target["labels"]].T
             temperature = (0.05 * 0.005) ** 0.5
-            value, _, share, iou = slow.competitive(
+            value, _, share = slow.competitive(
                 layer["pred_masks"][b], _masks_of(target), weights.double(), probability, activation, temperature
             )
             values.append(value)
             shares.append(share)
-            ious.append(iou)
-        ce, score = slow.class_and_score(
-            layer["pred_logits"], layer["pred_scores"], [t["labels"] for t in targets], shares, ious
-        )
-        assert score > 0
-        right |= {f"loss_ce{suffix}": ce, f"loss_score{suffix}": score}
+        right[f"loss_ce{suffix}"] = slow.class_loss(layer["pred_logits"], [t["labels"] for t in targets], shares)
         right[f"loss_influencer{suffix}"] = sum(values) / 3
     assert set(losses) == set(right)
     for key, value in right.items():
         torch.testing.assert_close(losses[key], value)
     leaves = [leaf for layer in layers for leaf in _leaves(layer)]
-    total = sum(
-        {"loss_ce": 0.5, "loss_score": 0.5, "loss_influencer": 1.0}[k.removesuffix("_0")] * v for k, v in right.items()
-    )
+    total = sum({"loss_ce": 0.5, "loss_influencer": 1.0}[k.removesuffix("_0")] * v for k, v in right.items())
     expected = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
     for grad, each in zip(torch.autograd.grad(criterion.total(losses), leaves), expected, strict=True):
         torch.testing.assert_close(grad, each)
@@ -94,21 +89,20 @@ def test_agrees_with_loops(activation, weighted):
 
 def test_first_pass_is_the_mask_loss_per_scene():
     layer, targets = _layer(), _targets()
-    criterion = InfluencerCriterion(5, loss="first_pass", temperature=0.3, rep_weight=2.0)
+    criterion = InfluencerCriterion(5, FirstPassOptions(temperature=0.3, rep_weight=2.0))
     losses = criterion(layer, targets)
-    assert set(losses) == {"loss_ce", "loss_score", "loss_attractive", "loss_repulsive", "loss_background"}
+    assert set(losses) == {"loss_ce", "loss_attractive", "loss_repulsive", "loss_background"}
     loss = MaskInfluencerLoss(temperature=0.3, rep_weight=2.0)
     terms = [loss(mask, t["instance_labels"]) for mask, t in zip(layer["pred_masks"], targets, strict=True)]
     for part in ("attractive", "repulsive", "background"):
         torch.testing.assert_close(losses[f"loss_{part}"], sum(term[part] for term in terms) / 3)
-    masks_only = {key: value for key, value in losses.items() if key not in ("loss_ce", "loss_score")}
+    masks_only = {key: value for key, value in losses.items() if key != "loss_ce"}
     torch.testing.assert_close(criterion.total(masks_only), sum(term["loss"] for term in terms) / 3)
 
 
-@pytest.mark.parametrize(
-    "criterion", [InfluencerCriterion(5), InfluencerCriterion(5, loss="first_pass"), SetCriterion(5)]
-)
-def test_images_lists_and_single_matrices_are_one_thing(criterion):
+@pytest.mark.parametrize("kind", CRITERIA)
+def test_images_lists_and_single_matrices_are_one_thing(kind):
+    criterion = CRITERIA[kind](5)
     images = torch.randn(2, 7, 4, 6, dtype=torch.float64)
     ids = torch.randint(0, 4, (2, 4, 6))
     masks = [{"labels": torch.tensor([3, 0, 4]), "masks": i == torch.arange(1, 4)[:, None, None]} for i in ids]
@@ -127,9 +121,9 @@ def test_images_lists_and_single_matrices_are_one_thing(criterion):
         torch.testing.assert_close(one[key], same[key])
 
 
-@pytest.mark.parametrize("kind", ["competitive", "first_pass", "hungarian"])
+@pytest.mark.parametrize("kind", CRITERIA)
 def test_ignored_tokens_are_as_if_absent(kind):
-    criterion = SetCriterion(5) if kind == "hungarian" else InfluencerCriterion(5, loss=kind)
+    criterion = CRITERIA[kind](5)
     layer, targets = _layer(semantic=True), _targets()
     kept = [t["instance_labels"] >= 0 for t in targets]
     for target, keep in zip(targets, kept, strict=True):
@@ -162,19 +156,21 @@ def test_instances_without_tokens_are_left_out():
         torch.testing.assert_close(found[key], expected[key])
 
 
-@pytest.mark.parametrize("kind", ["competitive", "first_pass"])
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("kind", CRITERIA)
 @pytest.mark.parametrize(("num_instances", "num_tokens", "num_queries"), [(0, 5, 3), (1, 1, 1), (1, 6, 3), (5, 9, 2)])
-def test_degenerate_sizes(kind, num_instances, num_tokens, num_queries):
+def test_degenerate_sizes(kind, activation, num_instances, num_tokens, num_queries):
     outputs = {
         "pred_logits": torch.randn(1, num_queries, 4, requires_grad=True),
-        "pred_scores": torch.randn(1, num_queries, requires_grad=True),
         "pred_masks": torch.randn(num_tokens, num_queries, requires_grad=True),
     }
     ids = torch.ones(1, dtype=torch.int64) if num_tokens == 1 else torch.arange(num_tokens).clamp(max=num_instances)
-    criterion = InfluencerCriterion(3, loss=kind)
+    criterion = CRITERIA[kind](3)
+    if kind != "first_pass":
+        criterion = type(criterion)(3, mask_activation=activation)
     targets = [{"labels": torch.zeros(num_instances, dtype=torch.int64), "instance_labels": ids}]
     losses = criterion(outputs, targets)
-    assert {"loss_ce", "loss_score"} < set(losses)
+    assert "loss_ce" in losses
     criterion.total(losses).backward()
     for leaf in outputs.values():
         assert leaf.grad.isfinite().all()
@@ -212,26 +208,27 @@ def test_masks_alone_are_trained_without_classes():
 def test_progress_moves_the_temperature():
     layer, targets = _layer(), _targets()
     criterion = InfluencerCriterion(5)
-    start = criterion(layer, targets)["loss_influencer"]
-    criterion.set_progress(1.0)
-    assert criterion(layer, targets)["loss_influencer"] < start
-    with pytest.raises(ValueError, match=r"progress must be a fraction of training in 0\.\.1, got -0\.1"):
-        criterion.set_progress(-0.1)
+    assert criterion(layer, targets, 1.0)["loss_influencer"] < criterion(layer, targets)["loss_influencer"]
 
 
-def test_weights_of_intermediate_layers_fall_back():
-    weights = LossWeights({"loss_ce": 2.0, "loss_ce_1": 3.0})
-    assert weights["loss_ce_0"] == 2
-    assert weights["loss_ce_1"] == weights.get("loss_ce_1") == 3
-    assert "loss_ce_7" in weights
-    assert "loss_mask_0" not in weights
-    assert weights.get("loss_mask_0") is None
-    with pytest.raises(KeyError, match="loss_mask"):
-        weights["loss_mask"]
-    losses = {"loss_ce": torch.tensor(1.0), "loss_ce_0": torch.tensor(10.0), "loss_ce_1": torch.tensor(100.0)}
-    assert weighted_sum(losses, weights) == 322
-    with pytest.raises(ValueError, match=r"no weight for \['loss_dice'\]"):
-        weighted_sum({"loss_dice": torch.tensor(1.0)}, weights)
+@pytest.mark.parametrize("kind", CRITERIA)
+def test_intermediate_layers_have_the_weight_of_the_last_or_none(kind):
+    outputs, targets = {**_layer(), "aux_outputs": [_layer()]}, _targets()
+    criterion = CRITERIA[kind](5)
+    losses = criterion(outputs, targets)
+    expected = sum(criterion.weight_dict[key.removesuffix("_0")] * value for key, value in losses.items())
+    torch.testing.assert_close(criterion.total(losses), expected)
+    options = replace(criterion.options, weights=LossWeights(aux_layers=False))
+    last = type(criterion)(5, options)(outputs, targets)
+    assert last == {key: value for key, value in losses.items() if not key.endswith("_0")}
+
+
+def test_counts_of_other_processes_divide_the_sums():
+    layer, targets = _layer(semantic=True), _targets()
+    alone = InfluencerCriterion(5)(layer, targets)
+    of_two = InfluencerCriterion(5, sum_counts=lambda counts: 2 * counts)(layer, targets)
+    for key, value in alone.items():
+        torch.testing.assert_close(of_two[key], value / 2)
 
 
 def _bad(change):
@@ -279,7 +276,7 @@ def test_bad_input_is_named(name):
     change, message = BAD[name]
     outputs, targets = _bad(change)
     with pytest.raises(ValueError, match=message):
-        InfluencerCriterion(5, weight_tokens=True)(outputs, targets)
+        InfluencerCriterion(5, CompetitiveOptions(weight_tokens=True))(outputs, targets)
 
 
 def test_bad_masks_are_named():
@@ -288,5 +285,3 @@ def test_bad_masks_are_named():
         InfluencerCriterion(5)({"pred_masks": torch.zeros(1, 2, 4, 4)}, targets)
     with pytest.raises(ValueError, match="the target has 2 labels for 1 masks"):
         InfluencerCriterion(5)({"pred_masks": torch.zeros(9, 2)}, [{**targets[0], "labels": torch.tensor([0, 1])}])
-    with pytest.raises(ValueError, match="weight_tokens goes with loss 'competitive'"):
-        InfluencerCriterion(5, loss="first_pass", weight_tokens=True)

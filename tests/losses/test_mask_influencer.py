@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.losses.mask_influencer import MaskInfluencerLoss
+from pcseg.losses import MaskInfluencerLoss
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
@@ -26,11 +26,6 @@ def test_reference_values_and_gradients(case, dtype, tolerance):
         assert terms[part].item() == pytest.approx(case[part], abs=tolerance)
     terms["loss"].backward()
     np.testing.assert_allclose(logits.grad.numpy(), data[f"{name}_grad"], rtol=0, atol=tolerance)
-
-
-def test_defaults_are_those_of_the_specification():
-    loss = MaskInfluencerLoss()
-    assert (loss.attr_weight, loss.rep_weight, loss.bg_weight, loss.rep_margin, loss.temperature) == (1, 1, 1, 1, 1)
 
 
 def test_no_instances_leaves_the_background_and_the_graph():

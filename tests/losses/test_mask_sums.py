@@ -4,23 +4,7 @@ import pytest
 import torch
 
 from pcseg.losses.mask_sums import mask_sums
-from tests.reference.competitive import log_probabilities
-
-
-def _slow(layers, segment, num_instances, weights, activation):
-    weights = weights * (segment >= 0)
-    groups = (segment == torch.arange(num_instances)[:, None]) * weights
-    values = [[], [], [], [], [], [], []]
-    for layer in layers:
-        log_p, log_off = log_probabilities(layer, activation)
-        p, hard = log_p.exp(), (log_p > log_off).to(layer.dtype)
-        odds, column = groups @ (log_p - log_off), weights[:, None]
-        of_instances = (odds, groups @ log_off, groups @ p)
-        totals = ((log_off * column).sum(0), (p * column).sum(0))
-        sums = (*of_instances, *totals, groups @ hard, (hard * column).sum(0))
-        for value, each in zip(values, sums, strict=True):
-            value.append(each)
-    return [torch.stack(value) for value in values]
+from tests.reference import competitive as slow
 
 
 def _problem(num_instances, scale, num_tokens=41, num_queries=9, num_layers=2):
@@ -38,12 +22,12 @@ def test_agrees_with_sums_written_out(activation, num_instances, scale, dtype, t
     layers, segment, weights = _problem(num_instances, scale)
     exact = [layer.detach().double().requires_grad_() for layer in layers]
     layers = [layer.detach().to(dtype).requires_grad_() for layer in layers]
-    expected = _slow(exact, segment, num_instances, weights.double(), activation)
+    expected = slow.mask_sums(exact, segment, num_instances, weights.double(), activation)
     found = mask_sums(layers, segment, num_instances, weights.to(dtype), activation)
-    for value, right in zip(found[:7], expected, strict=True):
+    for value, right in zip(found[:5], expected, strict=True):
         assert value.dtype == dtype
         torch.testing.assert_close(value.double(), right, rtol=tolerance, atol=tolerance * scale)
-    directions = [torch.randn_like(value) for value in expected[:5]]
+    directions = [torch.randn_like(value) for value in expected]
     right = torch.autograd.grad(sum((v * d).sum() for v, d in zip(expected, directions)), exact)
     grads = torch.autograd.grad(sum((v * d.to(dtype)).sum() for v, d in zip(found, directions)), layers)
     for grad, each in zip(grads, right, strict=True):
@@ -56,7 +40,7 @@ def test_no_cancellation_where_one_query_takes_the_token(dtype):
     logits = torch.tensor([[30.0, 0.0, -30.0], [300.0, 1.0, 0.0]], dtype=dtype, requires_grad=True)
     sums = mask_sums([logits], torch.tensor([0, 1]), 1, None, "softmax")
     exact = logits.detach().double()
-    log_p, log_off = log_probabilities(exact, "softmax")
+    log_p, log_off = slow.log_probabilities(exact, "softmax")
     torch.testing.assert_close(sums.total_log_off[0].double(), log_off.sum(0), rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(sums.log_off[0, 0].double(), log_off[0], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(sums.log_odds[0, 0].double(), (log_p - log_off)[0], rtol=1e-6, atol=1e-6)
@@ -68,16 +52,15 @@ def test_no_cancellation_where_one_query_takes_the_token(dtype):
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_bce_dice_and_iou_follow(activation):
+def test_bce_and_dice_follow(activation):
     masks = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=torch.float64)
     logits = 20 * torch.tensor([[1, -1], [1, -1], [-1, 1], [-1, -1], [-1, 1]], dtype=torch.float64)
     sums = mask_sums([logits], torch.tensor([0, 0, 1, 2, 2]), 2, None, activation)
     assert sums.size.tolist() == [2, 1]
     assert sums.num_tokens == 5
-    torch.testing.assert_close(sums.iou()[0], torch.tensor([[1, 0], [0, 0.5]], dtype=torch.float64))
     assert sums.bce()[0].argmin(1).tolist() == [0, 1]
     assert float(sums.dice()[0, 0, 0]) == pytest.approx(0, abs=1e-6)
-    p = log_probabilities(logits, activation)[0].exp()
+    p = slow.log_probabilities(logits, activation)[0].exp()
     dice = 1 - (2 * masks @ p + 1) / (p.sum(0) + masks.sum(1)[:, None] + 1)
     torch.testing.assert_close(sums.dice()[0], dice)
 
@@ -119,16 +102,10 @@ def test_smallest_sizes(activation, shape):
         logits = torch.randn(shape, dtype=dtype, requires_grad=True)
         segment = torch.zeros(shape[0], dtype=torch.int64)
         sums = mask_sums([logits], segment, 1, None, activation)
-        right = _slow([logits], segment, 1, torch.ones(shape[0], dtype=dtype), activation)
-        torch.testing.assert_close(list(sums[:7]), right)
+        right = slow.mask_sums([logits], segment, 1, torch.ones(shape[0], dtype=dtype), activation)
+        torch.testing.assert_close(list(sums[:5]), right)
         (sums.bce().sum() + sums.dice().sum()).backward()
         assert logits.grad.isfinite().all()
-
-
-def test_unknown_activation():
-    # TypeError where types are checked, as in these tests.
-    with pytest.raises((TypeError, ValueError), match="tanh"):
-        mask_sums([torch.zeros(2, 2)], torch.zeros(2, dtype=torch.int64), 1, None, "tanh")
 
 
 @pytest.mark.gpu

@@ -1,7 +1,11 @@
 import pytest
 import torch
 
-from pcseg.models.embedding_heads import EmbeddingHeads
+from pcseg.models.embedding_heads import EmbeddingHeads, EmbeddingHeadsOptions
+
+
+def _heads(**options: object) -> EmbeddingHeads:
+    return EmbeddingHeads(12, 5, EmbeddingHeadsOptions(**{"width": 16, **options}))
 
 
 def _inputs(sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -11,7 +15,7 @@ def _inputs(sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 @pytest.mark.parametrize("votes", [True, False])
 def test_shapes(votes: bool) -> None:
-    heads = EmbeddingHeads(12, 5, width=16, dimensions=4, votes=votes)
+    heads = _heads(dimensions=4, votes=votes)
     output = heads(*_inputs((7, 1)))
     shapes = {key: [tuple(room.shape) for room in rooms] for key, rooms in output.items()}
     expected = {
@@ -24,7 +28,7 @@ def test_shapes(votes: bool) -> None:
 
 
 def test_rooms_do_not_see_each_other() -> None:
-    heads = EmbeddingHeads(12, 5, width=16)
+    heads = _heads()
     features, xyz, offsets = _inputs((6, 4))
     both = heads(features, xyz, offsets)
     alone = heads(features[6:], xyz[6:], torch.tensor([0, 4]))
@@ -33,7 +37,7 @@ def test_rooms_do_not_see_each_other() -> None:
 
 
 def test_embeddings_start_as_votes_and_do_not_move_them() -> None:
-    heads = EmbeddingHeads(12, 5, width=16, dimensions=5)
+    heads = _heads(dimensions=5)
     for head in (heads.follower_head, heads.influencer_head):
         torch.nn.init.zeros_(head[-1].weight)
         torch.nn.init.zeros_(head[-1].bias)
@@ -45,7 +49,7 @@ def test_embeddings_start_as_votes_and_do_not_move_them() -> None:
 
 
 def test_every_parameter_is_trained() -> None:
-    heads = EmbeddingHeads(12, 5, width=16)
+    heads = _heads()
     output = heads(*_inputs((6,)))
     sum(rooms[0].square().sum() for rooms in output.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in heads.parameters())
@@ -53,4 +57,4 @@ def test_every_parameter_is_trained() -> None:
 
 def test_too_few_dimensions() -> None:
     with pytest.raises(ValueError, match="at least 3 dimensions, got 2"):
-        EmbeddingHeads(12, 5, dimensions=2)
+        _heads(dimensions=2)

@@ -1,14 +1,19 @@
 import pytest
 import torch
 
-from pcseg.models.embedding_heads import EmbeddingHeads
-from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.models.query_decoder import AnchorHead, QueryDecoder, choose_spread, mask_is_on, pad_rooms
-from pcseg.models.sparse_unet import SparseUNet
+from pcseg.models.query_decoder import (
+    AnchorHead,
+    QueryDecoder,
+    QueryDecoderOptions,
+    choose_spread,
+    mask_is_on,
+    pad_rooms,
+)
 
 
 def _decoder(**options: object) -> QueryDecoder:
-    return QueryDecoder(8, 5, width=16, num_heads=2, num_layers=2, ffn_width=32, num_queries=6, **options)  # type: ignore[arg-type]
+    size = {"width": 16, "num_heads": 2, "num_layers": 2, "ffn_width": 32, "num_queries": 6}
+    return QueryDecoder(8, 5, QueryDecoderOptions(**{**size, **options}))
 
 
 def _input(sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -25,7 +30,6 @@ def test_shapes_of_every_layer(queries: str, activation: str) -> None:
     for layer in [outputs, *outputs["aux_outputs"]]:
         assert layer["pred_logits"].shape == (2, 6, 6)
         assert [m.shape for m in layer["pred_masks"]] == [(9, 6), (7, 6)]
-        assert layer["pred_scores"].shape == (2, 6)
     assert [s.shape for s in outputs["pred_semantic"]] == [(9, 5), (7, 5)]
 
 
@@ -46,7 +50,7 @@ def test_queries_that_start_at_superpoints_may_be_more_than_in_training() -> Non
     assert [m.shape for m in outputs["pred_masks"]] == [(9, 7), (7, 7)]
     as_trained = decoder(features, xyz, offsets, 6)
     torch.testing.assert_close(as_trained["pred_masks"], decoder(features, xyz, offsets)["pred_masks"])
-    with pytest.raises(ValueError, match="7 queries are asked of a decoder that learned 6"):
+    with pytest.raises(ValueError, match="num_queries=7, but the decoder has 6 learned queries"):
         _decoder(queries="learned")(features, xyz, offsets, 7)
 
 
@@ -54,8 +58,7 @@ def test_every_weight_learns() -> None:
     decoder = _decoder(queries="learned")
     outputs = decoder(*_input([9, 7]))
     total = sum(
-        layer["pred_logits"].square().sum() + layer["pred_scores"].square().sum()
-        + sum(m.square().sum() for m in layer["pred_masks"])
+        layer["pred_logits"].square().sum() + sum(m.square().sum() for m in layer["pred_masks"])
         for layer in [outputs, *outputs["aux_outputs"]]
     ) + sum(s.square().sum() for s in outputs["pred_semantic"] + outputs["pred_centers"])  # fmt: skip
     total.backward()
@@ -105,12 +108,6 @@ def test_superpoint_queries_start_apart_in_mask_features_too() -> None:
     assert tokens != choose_spread(xyz, 6).tolist()
 
 
-def test_number_of_queries_is_free_where_they_start_at_superpoints() -> None:
-    unet, heads = SparseUNet(6, (8, 8), blocks_per_level=1), EmbeddingHeads(8, 5, width=16)
-    decoders = (_decoder(queries="superpoint"), _decoder(queries="learned"), heads)
-    assert [InfluencerFormer(unet, decoder).takes_num_queries for decoder in decoders] == [True, False, False]
-
-
 def test_empty_room_is_refused() -> None:
     with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
         _decoder()(*_input([3, 0]))
@@ -118,7 +115,7 @@ def test_empty_room_is_refused() -> None:
 
 def test_heads_must_divide_width() -> None:
     with pytest.raises(ValueError, match="width 16 must be a multiple of the number of heads 3"):
-        QueryDecoder(8, 5, width=16, num_heads=3)
+        _decoder(num_heads=3)
 
 
 def test_softmax_masks_are_on_for_one_query_at_most() -> None:

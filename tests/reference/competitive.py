@@ -14,22 +14,33 @@ def log_probabilities(logits, activation):
     return torch.stack(on, 1), torch.stack(off, 1)
 
 
+def mask_sums(layers, segment, num_instances, weights, activation):
+    """The first five of `pcseg.losses.mask_sums.MaskSums`, by one matrix product each."""
+    weights = weights * (segment >= 0)
+    groups = (segment == torch.arange(num_instances)[:, None]) * weights
+    values = [[], [], [], [], []]
+    for layer in layers:
+        log_p, log_off = log_probabilities(layer, activation)
+        p = log_p.exp()
+        sums = (groups @ (log_p - log_off), groups @ log_off, groups @ p, weights @ log_off, weights @ p)
+        for value, each in zip(values, sums, strict=True):
+            value.append(each)
+    return [torch.stack(value) for value in values]
+
+
 def pairs(logits, masks, weights, activation):
-    """BCE, dice and hard IoU (K, M); tokens that are ignored weigh 0."""
+    """BCE and dice (K, M); ignored tokens weigh 0."""
     log_p, log_off = log_probabilities(logits, activation)
     p = log_p.exp()
     num_queries = logits.shape[1]
-    bce, dice, iou = (logits.new_zeros(len(masks), num_queries) for _ in range(3))
+    bce, dice = (logits.new_zeros(len(masks), num_queries) for _ in range(2))
     for k, mask in enumerate(masks.to(logits.dtype)):
         for m in range(num_queries):
             cross = -(mask * log_p[:, m] + (1 - mask) * log_off[:, m])
             bce[k, m] = (weights * cross).sum() / weights.sum()
             inside, total = (weights * mask * p[:, m]).sum(), (weights * (mask + p[:, m])).sum()
             dice[k, m] = 1 - (2 * inside + 1) / (total + 1)
-            hard = (log_p[:, m] > log_off[:, m]).to(logits.dtype)
-            both, either = (weights * hard * mask).sum(), (weights * torch.maximum(hard, mask)).sum()
-            iou[k, m] = both / either
-    return bce, dice, iou
+    return bce, dice
 
 
 def repulsion(logits, masks, weights, activation, power=3):
@@ -69,29 +80,26 @@ def sinkhorn(score, temperature, num_rounds):
 
 
 def competitive(logits, masks, weights, probability, activation, temperature):
-    """Loss, claims, responsibilities and IoU of one layer."""
-    bce, dice, iou = pairs(logits, masks, weights, activation)
+    """Loss, claims and responsibilities of one layer."""
+    bce, dice = pairs(logits, masks, weights, activation)
     suits = -bce - dice - 0.1 * repulsion(logits, masks, weights, activation)
     score = (suits + 0.5 * probability).detach()
     choice = (score / temperature).log_softmax(1) + (score / temperature).log_softmax(0)
     claims = choice.softmax(1)
     loss = sum((claims[k] * -suits[k]).sum() for k in range(len(masks))) / len(masks)
-    return loss, claims, sinkhorn(score, 0.01, 10), iou.detach()
+    return loss, claims, sinkhorn(score, 0.01, 10)
 
 
-def class_and_score(class_logits, scores, scenes, responsibilities, ious, no_object=0.1):
-    """Class loss and score loss of one layer: scenes is a list of labels, one for each scene of the batch."""
+def class_loss(class_logits, scenes, responsibilities, no_object=0.1):
+    """Class loss of one layer: scenes is a list of labels, one for each scene of the batch."""
     num_classes = class_logits.shape[2] - 1
-    total, weight, error, count = 0.0, 0.0, 0.0, 0.0
+    total, weight = 0.0, 0.0
     for b, labels in enumerate(scenes):
         log_p = class_logits[b].log_softmax(1)
         for m in range(log_p.shape[0]):
             share = responsibilities[b][:, m]
             for k, label in enumerate(labels.tolist()):
                 total, weight = total - share[k] * log_p[m, label], weight + share[k]
-                if ious[b][k, m] > 0.5:
-                    error = error + share[k] * (scores[b, m] - ious[b][k, m]) ** 2
-                    count = count + share[k]
             left = no_object * max(0.0, 1 - float(share.sum()))
             total, weight = total - left * log_p[m, num_classes], weight + left
-    return total / weight, error / max(1.0, float(count))
+    return total / weight

@@ -14,14 +14,16 @@ from torch.utils.hooks import RemovableHandle
 
 from pcseg.classes import S3DIS
 from pcseg.data.dataset import collate, make_batch
+from pcseg.losses.competitive import CompetitiveOptions
 from pcseg.losses.criterion import Criterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
+from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.losses.set_criterion import SetCriterion
 from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.scores import Scores
 from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.models.query_decoder import QueryDecoder
-from pcseg.models.sparse_unet import SparseUNet
+from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
+from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import SceneBatch
 from pcseg.synthetic import make_room
@@ -60,8 +62,8 @@ def _room(index: int) -> SceneBatch:
 
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {
-    "influencer": lambda: InfluencerCriterion(13, weight_tokens=True),
-    "first_pass": lambda: InfluencerCriterion(13, "first_pass"),
+    "influencer": lambda: InfluencerCriterion(13, CompetitiveOptions(weight_tokens=True)),
+    "first_pass": lambda: InfluencerCriterion(13, FirstPassOptions()),
     "hungarian": lambda: SetCriterion(13, mask_activation="softmax"),
 }
 # Rooms of each part of each process; the last room has no instances.
@@ -97,8 +99,9 @@ CASES = [(name, "influencer") for name in STEPS] + [("uneven", "first_pass"), ("
 
 def _stepper(processes: DistributedContext, criterion: str) -> Stepper:
     torch.manual_seed(0)
-    decoder = QueryDecoder(8, 13, width=16, num_heads=2, num_layers=2, ffn_width=16, num_queries=12)
-    model = InfluencerFormer(SparseUNet(6, (8, 8, 8), blocks_per_level=1, checkpoint=True), decoder).double().train()
+    options = QueryDecoderOptions(width=16, num_heads=2, num_layers=2, ffn_width=16, num_queries=12)
+    unet = SparseUNet(6, SparseUNetOptions((8, 8, 8), blocks_per_level=1, checkpointing=True))
+    model = InfluencerFormer(unet, QueryDecoder(8, 13, options)).double().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     return Stepper(model, CRITERIA[criterion](), optimizer, processes=processes)
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from pcseg.data.dataset import collate
-from pcseg.losses.criterion import Criterion, scene_mean
-from pcseg.losses.inputs import LossWeights
-from pcseg.losses.terms import named_losses
+from pcseg.losses.criterion import Criterion
+from pcseg.losses.terms import scene_mean
 from pcseg.structures import SceneBatch
 from pcseg.training.distributed import DistributedContext
 from pcseg.training.optimizer import WeightAverage
@@ -59,14 +58,15 @@ class _Model(nn.Module):
 
 class _Criterion(Criterion):
     def __init__(self, weight: float = 1.0) -> None:
-        super().__init__()
-        self.weight_dict = LossWeights({"loss_square": weight, "loss_size": 0.5 * weight})
+        super().__init__({"loss_square": weight, "loss_size": 0.5 * weight})
 
-    def forward(self, outputs: dict[str, list[Tensor]], targets: list[object]) -> dict[str, Tensor]:
+    def forward(
+        self, outputs: dict[str, list[Tensor]], targets: list[object], progress: float = 0.0
+    ) -> dict[str, Tensor]:
         values = [room.float() for room in outputs["pred_values"]]
         squares = scene_mean([room.square().mean()[None] for room in values])
         sizes = scene_mean([room.abs().mean()[None] for room in values])
-        return named_losses(self, {"loss_square": squares, "loss_size": sizes}, [outputs], targets)
+        return self.named_losses({"loss_square": squares, "loss_size": sizes}, [outputs], targets)
 
 
 def _stepper(

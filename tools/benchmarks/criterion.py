@@ -12,11 +12,12 @@ from pcseg.losses.set_criterion import SetCriterion
 from tools.benchmarks.device import count_waits, devices, wait_for
 from tools.benchmarks.timing import Step, median_ms, peak_memory_mb
 
+# Values are not checked, as in training.
 CRITERIA: dict[str, Callable[[], Criterion]] = {
-    "competitive (sigmoid)": lambda: InfluencerCriterion(18),
-    "Hungarian (sigmoid)": lambda: SetCriterion(18),
-    "competitive (softmax)": lambda: InfluencerCriterion(18, mask_activation="softmax"),
-    "Hungarian (softmax)": lambda: SetCriterion(18, mask_activation="softmax"),
+    "competitive (sigmoid)": lambda: InfluencerCriterion(18, check_values=False),
+    "Hungarian (sigmoid)": lambda: SetCriterion(18, check_values=False),
+    "competitive (softmax)": lambda: InfluencerCriterion(18, mask_activation="softmax", check_values=False),
+    "Hungarian (softmax)": lambda: SetCriterion(18, mask_activation="softmax", check_values=False),
 }
 CPU = torch.device("cpu")
 # Queries, instances, tokens of a mask.
@@ -49,7 +50,6 @@ def _predictions(
     layers = [
         {
             "pred_logits": normal(batch_size, num_queries, num_classes + 1),
-            "pred_scores": normal(batch_size, num_queries),
             "pred_masks": [normal(num_tokens, num_queries) for _ in range(batch_size)],
         }
         for _ in range(num_layers)
@@ -75,7 +75,6 @@ def criterion_step(
     """Forward and backward of a criterion on random predictions."""
     layers, targets = _predictions(num_queries, num_instances, 20 if warm_up else num_tokens, device)
     criterion = CRITERIA[name]()
-    criterion.check_values = False  # as in training
 
     def step() -> None:
         ends: list[dict[str, Any]] = [

@@ -11,8 +11,8 @@ import torch
 from pcseg.classes import S3DIS
 from pcseg.inference.segmenter import Segmenter
 from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.models.query_decoder import QueryDecoder
-from pcseg.models.sparse_unet import SparseUNet
+from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
+from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.viz.figures import scaling_chart, to_image
@@ -49,18 +49,9 @@ def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) 
 def make_segmenter() -> Segmenter:
     """The network of configs/demo.yaml with fresh weights; its masks decide alone, so that there is much to merge."""
     torch.manual_seed(0)
-    unet = SparseUNet(6, (16, 32, 48, 64), blocks_per_level=1)
-    decoder = QueryDecoder(
-        unet.out_channels,
-        len(S3DIS),
-        width=64,
-        num_heads=4,
-        num_layers=3,
-        ffn_width=256,
-        num_queries=60,
-        mask_activation="sigmoid",
-    )
-    model = InfluencerFormer(unet, decoder)
+    unet = SparseUNet(6, SparseUNetOptions((16, 32, 48, 64), blocks_per_level=1))
+    options = QueryDecoderOptions(width=64, num_heads=4, num_layers=3, ffn_width=256, num_queries=60)
+    model = InfluencerFormer(unet, QueryDecoder(unet.out_channels, len(S3DIS), options))
     return Segmenter(model, S3DIS, voxel_size=0.1, features=("rgb", "xyz"), mask_activation="sigmoid")
 
 
