@@ -1,5 +1,6 @@
 """One function over many rooms: in this process, in processes of this machine, or on a Dask cluster."""
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -40,6 +41,20 @@ def map_rooms(
     if cluster is not None or (workers > 1 and len(items) > 1):
         return _in_processes(function, items, min(workers, len(items)), cluster)
     return ((item, _attempt(function, item, None)) for item in items)
+
+
+def add_parallel_options(parser: argparse.ArgumentParser, *, default: int | None = 1, note: str = "default: 1") -> None:
+    """Adds --workers and --cluster, the arguments `workers` and `cluster` of `map_rooms`.
+
+    Args:
+        parser: of the tool.
+        default: number of workers.
+        note: what the help text says of the default.
+    """
+    parser.add_argument("--workers", type=int, default=default, metavar="N", help=f"number of processes ({note})")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="address of a Dask scheduler, whose workers share the rooms instead"
+    )
 
 
 def _in_processes(

@@ -1,12 +1,13 @@
 """Makes synthetic rooms in the raw layout of S3DIS or ScanNet."""
 
 import argparse
-import os
 from pathlib import Path
 
+import joblib
 from tqdm import tqdm
 
 from pcseg.cli import run_tool
+from pcseg.parallel import add_parallel_options
 from pcseg.synthetic import FORMATS, write_rooms
 
 
@@ -17,8 +18,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, required=True, help="raw layout to write")
     parser.add_argument("--rooms", type=int, default=12, metavar="N", help="number of rooms (default: 12)")
     parser.add_argument("--seed", type=int, default=0, help="room i depends on the seed and i alone (default: 0)")
-    parser.add_argument("--points", type=int, default=60_000, help="points of a room of middling size (default: 60000)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--points", type=int, default=60_000, help="points of a room of average size (default: 60000)")
+    add_parallel_options(parser, default=joblib.cpu_count(), note="default: one per core")
     return parser.parse_args(arguments)
 
 
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         seed=args.seed,
         num_points=args.points,
         num_workers=args.workers,
+        cluster=args.cluster,
     )
     for _ in tqdm(rooms, total=args.rooms, desc=f"synthetic {args.format}", unit="room"):
         pass

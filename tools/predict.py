@@ -32,7 +32,8 @@ from tqdm import tqdm
 
 from pcseg import build
 from pcseg.cli import run_tool
-from pcseg.data.scan_checks import check_features, describe
+from pcseg.data.dataset import check_features
+from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.prediction_files import prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter
@@ -121,7 +122,7 @@ def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Name
     check_features(scene, segmenter.features)
     # Its labels may be of other classes.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
-    for advice in describe(scene):
+    for advice in scan_warnings(scene):
         bar.write(f"{path}: {advice}")
     stage("superpoints and network")
     device, dtype = next(segmenter.model.parameters()).device, DTYPES[args.precision]

@@ -7,11 +7,9 @@ import argparse
 import functools
 from pathlib import Path
 
-from pcseg.classes import class_set
-from pcseg.cli import run_tool, write_json
+from pcseg.cli import run_tool
 from pcseg.data import scannet
-from pcseg.data.preprocess import RoomReader, format_report, preprocess, raise_failures
-from pcseg.data.preprocess_options import add_options, command_of, keywords_of
+from pcseg.data.preprocess import RoomReader, add_options, run
 
 
 def main() -> None:
@@ -19,24 +17,17 @@ def main() -> None:
     parser.add_argument("raw", type=Path, help="folder that holds scans/ and scannetv2-labels.combined.tsv")
     parser.add_argument("out", type=Path, help="folder for the processed rooms")
     parser.add_argument("--classes", choices=sorted(scannet.LABEL_COLUMNS), default="scannet20")
-    parser.add_argument("--labels", type=Path, help=f"the label table (RAW/{scannet.LABEL_TABLE})")
+    parser.add_argument("--labels", type=Path, help=f"the label table (default: RAW/{scannet.LABEL_TABLE})")
     add_options(parser)
     args = parser.parse_args()
-
-    rooms = scannet.find_rooms(args.raw)
     table = args.labels or args.raw / scannet.LABEL_TABLE
     reader = RoomReader(
-        class_set(args.classes).name,
+        args.classes,
         scannet.room_name,
         functools.partial(scannet.room_files, label_table=table),
         functools.partial(scannet.read_room, label_table=table, class_set=args.classes),
-        command=command_of("preprocess_scannet.py"),
     )
-    report = preprocess(rooms, reader, args.out, **keywords_of(args))
-    print(format_report(report))
-    if args.json:
-        write_json(args.json, report)
-    raise_failures(report)
+    run(scannet.find_rooms(args.raw), reader, args)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from functools import partial
 from inspect import signature
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 from scipy.ndimage import convolve1d
 
+from pcseg.data.scan_fields import keep_points
 from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 
@@ -105,7 +106,7 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
     keep = rng.random(len(scene)) >= rng.uniform(0, share)
     if len(scene) and not keep.any():
         keep[0] = True
-    return select(scene, keep)
+    return keep_points(scene, keep)
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) -> Scene:
@@ -113,7 +114,7 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) ->
     if len(scene) == 0:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
-    return select(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= size / 2).all(1)))
+    return keep_points(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= size / 2).all(1)))
 
 
 def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
@@ -125,7 +126,7 @@ def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | i
     distance = np.square(scene.xyz[:, :2] - center).sum(1)
     keep = np.zeros(len(scene), bool)
     keep[np.argpartition(distance, max_points)[:max_points]] = True
-    return select(scene, keep)
+    return keep_points(scene, keep)
 
 
 def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability: float = 0.5) -> Scene:
@@ -223,13 +224,6 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
             raise ValueError(f"augmentation {name} takes {sorted(known)}, got {sorted(unknown)}")
         chain.append((name, partial(function, **options)))
     return Composition(tuple(chain))
-
-
-def select(scene: Scene, keep: Bool[np.ndarray, "P"]) -> Scene:
-    """The points of a scene where `keep` is True; superpoints and instances are not renumbered, faces are dropped."""
-    per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
-    chosen = {key: None if (value := getattr(scene, key)) is None else value[keep] for key in per_point}
-    return scene.with_(faces=None, **chosen)
 
 
 def _prepared(before: Composition, partner: Partner, rng: np.random.Generator) -> Scene:

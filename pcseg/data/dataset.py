@@ -12,14 +12,17 @@ from torch.utils.data import Dataset
 
 from pcseg.data.augment import Augmentation, Composition
 from pcseg.data.batch_transfer import reduce_batch
-from pcseg.data.scan_checks import check_features
 from pcseg.data.store import read_room
 from pcseg.ops.overlap import overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
 
-# What each name of `features` stands for, and its number of channels.
+# Number of channels of each feature.
 FEATURES: dict[str, int] = {"rgb": 3, "xyz": 3, "normal": 3, "height": 1}
+_REMEDIES = {
+    "rgb": "read it with gray=True (--gray), which finds less,",
+    "normal": "take a file of the scan that has nx, ny, nz,",
+}
 
 # Whatever process loads rooms has imported this module.
 ForkingPickler.register(SceneBatch, reduce_batch)
@@ -172,12 +175,33 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
             columns.append(scene.xyz - center)
         elif name == "height":
             columns.append((scene.xyz[:, 2:] - center[2]) / 1.5 - 1)
-        elif name in ("rgb", "normal"):
-            value = getattr(scene, name)
-            columns.append(value.astype(np.float32) / 127.5 - 1 if name == "rgb" else value)
+        elif name == "rgb":
+            assert scene.rgb is not None
+            columns.append(scene.rgb.astype(np.float32) / 127.5 - 1)
         else:
-            raise ValueError(f"no feature {name!r}; known: {', '.join(FEATURES)}")
+            columns.append(scene.normal)
     return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def check_features(scene: Scene, features: Sequence[str]) -> None:
+    """Checks that a scene has what a model takes, before any work is done on it.
+
+    Args:
+        scene: the scene.
+        features: names out of `FEATURES`.
+
+    Raises:
+        ValueError: an unknown name, or the scene has no color or no normals; the message says how to go on.
+    """
+    for name in features:
+        if name not in FEATURES:
+            raise ValueError(f"no feature {name!r}; known: {', '.join(FEATURES)}")
+        if name in _REMEDIES and getattr(scene, name) is None:
+            others = ",".join(feature for feature in features if feature != name) or "xyz"
+            raise ValueError(
+                f"scene {scene.name} has no {name}, but the model takes {', '.join(features)}; {_REMEDIES[name]} or "
+                f"train a model that needs none: data.features=[{others}]"
+            )
 
 
 def make_targets(

@@ -1,58 +1,59 @@
-"""Raw rooms to processed ones, in several processes, with a report; what the preprocessing tools share."""
+"""Raw rooms to processed ones, many at a time; what the preprocessing tools share."""
 
-import functools
+import argparse
 import inspect
 import json
+import shlex
+import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import joblib
 from tqdm import tqdm
 
 from pcseg.classes import CLASS_SETS, class_set
-from pcseg.data.preprocess_report import REPORT, RoomResult, format_report, make_report, raise_failures, write_report
-from pcseg.data.store import is_current, read_manifest, remove_leftovers, source_of, write_room
-from pcseg.data.worker_pool import default_workers, in_processes
+from pcseg.data.preprocess_report import (
+    REPORT,
+    RoomResult,
+    format_report,
+    make_report,
+    raise_failures,
+    report_text,
+)
+from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
+from pcseg.files import atomic_write
 from pcseg.ops.superpoints import over_segment, over_segment_mesh, over_segment_voxels
+from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.structures import Scene
 
-__all__ = [
-    "REPORT",
-    "RoomReader",
-    "SuperpointOptions",
-    "format_report",
-    "make_report",
-    "preprocess",
-    "process_room",
-    "raise_failures",
-    "superpoints_of",
-]
+# Another worker process pays only for this much more raw data.
+_BYTES_PER_WORKER = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class RoomReader:
-    """How the rooms of one dataset are read; its functions go to worker processes, so they stand at top level.
+    """How to read the rooms of a dataset.
+
+    Its functions go to worker processes, so they must pickle.
 
     Args:
         class_set: name or YAML file of the class set of the labels.
-        name_of: name of the room of a raw path.
-        files_of: every raw file that a room is made from.
-        read: the room, one line of text per repair and, where there are any, the files of its instances.
-        settings: whatever else decides what `read` gives; a change of it makes rooms out of date.
-        group_of: the part of the dataset that a room of this name is counted under; None counts the whole alone.
-        command: that makes the rooms, kept in their manifests.
+        name_of: gives the name of the room of a raw path.
+        files_of: gives every raw file that a room is made from.
+        read: reads a room.
+        settings: other settings that decide what `read` gives; a change makes rooms out of date.
+        group_of: gives the part of the dataset to which the report counts a room name; None for no parts.
     """
 
     class_set: str
     name_of: Callable[[Path], str]
     files_of: Callable[[Path], list[Path]]
-    read: Callable[[Path], tuple[Scene, list[str]] | tuple[Scene, list[str], list[str]]]
+    read: Callable[[Path], RawRoom]
     settings: str = ""
     group_of: Callable[[str], str] | None = None
-    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,39 +134,38 @@ def preprocess(
     reader: RoomReader,
     out: Path,
     *,
-    num_workers: int | None = 1,
-    force: bool = False,
-    voxel_size: float = 0.02,
-    progress: bool = True,
     superpoints: SuperpointOptions | None = None,
+    workers: int | None = 1,
+    cluster: str | None = None,
+    force: bool = False,
     shard: tuple[int, int] = (1, 1),
+    command: str = "",
+    progress: bool = True,
 ) -> dict:
-    """Process raw rooms into a store and write report.json there; a room that fails does not stop the others.
+    """Processes raw rooms into a store and writes report.json there; a room that fails does not stop the others.
 
     Args:
         paths: raw files or folders, one per room.
         reader: how to read them.
         out: folder of the processed rooms.
-        num_workers: processes, among which the cores are shared out; None for as many as pay, at most one a core.
+        superpoints: how to make superpoints.
+        workers: number of processes; None for as many as pay off, at most one per core.
+        cluster: address of a Dask scheduler, whose workers replace `workers`; see `map_rooms`.
         force: process rooms again that are up to date.
-        voxel_size: of the over-segmentation, in meters; `superpoints` says it where both are given.
-        progress: show a bar.
-        superpoints: how they are made.
-        shard: (i, n): take every n-th room from the i-th on, counted from 1, so that n machines share the work; the
+        shard: (i, n) takes every n-th room from the i-th on, counted from 1, so that n machines share the work; the
             report is then report_i_of_n.json.
+        command: command that makes the rooms, for their manifests.
+        progress: show a progress bar.
 
     Returns:
         The report: rooms, points, instances of each class, repairs and notes, checksums, and what failed.
 
     Raises:
-        ValueError: no rooms, two rooms of one name, or parameters out of range.
+        ValueError: no rooms, two rooms of one name, or arguments out of range.
     """
-    if num_workers is not None and num_workers < 1:
-        raise ValueError(f"expected at least 1 worker, got {num_workers}")
     part, num_parts = shard
     if not 1 <= part <= num_parts:
         raise ValueError(f"expected a shard i/n with 1 <= i <= n, got {part}/{num_parts}")
-    options = SuperpointOptions(voxel_size=voxel_size) if superpoints is None else superpoints
     owner: dict[str, Path] = {}
     for path in paths:
         name = reader.name_of(path)
@@ -175,94 +175,133 @@ def preprocess(
     if not owner:
         raise ValueError("no rooms to process")
     chosen = list(owner)[part - 1 :: num_parts]
-    if num_workers is None:
-        num_workers = default_workers(sum(_num_bytes(owner[name], reader) for name in chosen))
+    size = {owner[name]: _num_bytes(owner[name], reader) for name in chosen}
+    if workers is None:
+        workers = max(1, min(joblib.cpu_count(), sum(size.values()) // _BYTES_PER_WORKER))
     out.mkdir(parents=True, exist_ok=True)
-    results = []
-    done = _results([owner[name] for name in chosen], reader, out, num_workers, force, options)
+    work = _Work(reader, out, superpoints or SuperpointOptions(), force, command)
+    results = {}
+    # Large rooms first, so that none of them runs alone at the end.
+    done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
     with tqdm(total=len(chosen), unit="room", disable=not progress) as bar:
-        for result in done:
-            results.append(result)
-            bar.set_postfix_str(result.name)
+        for path, result in done:
+            name = reader.name_of(path)
+            results[name] = result if isinstance(result, RoomResult) else RoomResult(name, error=str(result))
+            bar.set_postfix_str(name)
             bar.update()
-            if result.error:
-                bar.write(f"{result.name}: {result.error}")
-    order = {name: rank for rank, name in enumerate(chosen)}
-    report = make_report(sorted(results, key=lambda result: order[result.name]), reader.group_of)
-    write_report(report, out, shard)
+            if results[name].error:
+                bar.write(f"{name}: {results[name].error}")
+    report = make_report([results[name] for name in chosen], reader.group_of)
+    atomic_write(out / (REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"), report_text(report))
     return report
 
 
-def process_room(path: Path, reader: RoomReader, out: Path, force: bool, superpoints: SuperpointOptions) -> RoomResult:
-    """Read one raw room, over-segment it and store it, unless the store has it already.
+@dataclass(frozen=True)
+class _Work:
+    """Reads a raw room, over-segments it and stores it, unless the store has it already."""
 
-    Args:
-        path: raw file or folder.
-        reader: how to read it.
-        out: folder of the processed rooms.
-        force: process it even if it is up to date.
-        superpoints: how they are made.
+    reader: RoomReader
+    out: Path
+    superpoints: SuperpointOptions
+    force: bool
+    command: str
 
-    Returns:
-        What became of it; errors are told, not raised.
-    """
-    start = time.perf_counter()
-    name = reader.name_of(path)
-    try:
+    def __call__(self, path: Path) -> RoomResult:
+        start = time.perf_counter()
+        reader, out, name = self.reader, self.out, self.reader.name_of(path)
         remove_leftovers(out, name)
         classes = class_set(reader.class_set)
         own = "" if classes.name in CLASS_SETS else json.dumps(classes.to_dict())
-        source = source_of(path, reader.files_of(path), f"{reader.settings} {_defaults()} {superpoints} {own}")
-        if not force and is_current(out, name, classes.name, source):
-            return RoomResult(name, "up to date", read_manifest(out / name), "", time.perf_counter() - start)
-        scene, notes, *sources = reader.read(path)
-        scene = superpoints.apply(scene)
+        source = source_of(path, reader.files_of(path), f"{reader.settings} {_defaults()} {self.superpoints} {own}")
+        if not self.force and is_current(out, name, classes.name, source):
+            return RoomResult(name, "up to date", read_manifest(out / name), seconds=time.perf_counter() - start)
+        room = reader.read(path)
         folder = write_room(
             out,
-            scene,
+            self.superpoints.apply(room.scene),
             reader.class_set,
             source,
-            notes,
-            instance_sources=sources[0] if sources else None,
-            superpoints=asdict(superpoints),
-            command=reader.command,
+            room.notes,
+            instance_sources=room.instance_sources,
+            superpoints=asdict(self.superpoints),
+            command=self.command,
         )
-        return RoomResult(name, "written", read_manifest(folder), "", time.perf_counter() - start)
-    except (ValueError, OSError) as error:
-        return RoomResult(name, "failed", {}, str(error), time.perf_counter() - start)
-    except Exception:
-        return RoomResult(name, "fault", {}, traceback.format_exc(), time.perf_counter() - start)
+        return RoomResult(name, "written", read_manifest(folder), seconds=time.perf_counter() - start)
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """The shard that ``i/n`` names.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that all preprocessing tools share."""
+    add_parallel_options(parser, default=None, note="default: one per core, fewer for little work")
+    parser.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="process every N-th room, starting with the I-th"
+    )
+    parser.add_argument(
+        "--superpoints",
+        choices=["graph", "voxel"],
+        default="graph",
+        help="graph: superpoints of the scan, or merged from its mesh or points; voxel: coarse voxels (default: graph)",
+    )
+    parser.add_argument(
+        "--voxel-size", type=float, default=0.02, help="voxel size for merging points, in meters (default: 0.02)"
+    )
+    parser.add_argument(
+        "--max-superpoints", type=int, default=2000, help="most superpoints of a room of points (default: 2000)"
+    )
+    parser.add_argument(
+        "--coarse-voxel-size", type=float, default=0.2, help="size of --superpoints voxel, in meters (default: 0.2)"
+    )
+    parser.add_argument("--force", action="store_true", help="process rooms again that are up to date")
+    parser.add_argument("--json", type=Path, help="also write the report to this file")
+
+
+def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> None:
+    """Preprocesses as a command line says, prints the report, and raises where a room failed.
+
+    Args:
+        paths: raw files or folders, one per room.
+        reader: how to read them.
+        args: `out` and the options of `add_options`.
 
     Raises:
-        ValueError: it is not of that form, or i is not in 1..n.
+        ValueError: an option is out of range, or a room failed; all failed rooms are named.
     """
+    report = preprocess(
+        paths,
+        reader,
+        args.out,
+        superpoints=SuperpointOptions(args.superpoints, args.voxel_size, args.max_superpoints, args.coarse_voxel_size),
+        workers=args.workers,
+        cluster=args.cluster,
+        force=args.force,
+        shard=args.shard,
+        command=_command(),
+    )
+    print(format_report(report))
+    if args.json:
+        atomic_write(args.json, report_text(report))
+    raise_failures(report)
+
+
+def _shard(text: str) -> tuple[int, int]:
     part, slash, whole = text.partition("/")
-    if not slash or not part.isdigit() or not whole.isdigit() or not 1 <= int(part) <= int(whole):
-        raise ValueError(f"expected a shard i/n with 1 <= i <= n, as in 2/4, got {text!r}")
+    if not slash or not part.isdigit() or not whole.isdigit():
+        raise argparse.ArgumentTypeError(f"expected I/N, for example 2/4, got {text!r}")
     return int(part), int(whole)
 
 
-def _results(
-    paths: list[Path], reader: RoomReader, out: Path, num_workers: int, force: bool, superpoints: SuperpointOptions
-) -> Iterator[RoomResult]:
-    work = functools.partial(process_room, reader=reader, out=out, force=force, superpoints=superpoints)
-    if num_workers == 1 or len(paths) == 1:
-        return map(work, paths)
-    # Large rooms first: none of them is left to run alone at the end.
-    paths = sorted(paths, key=lambda path: -_num_bytes(path, reader))
-    message = "a worker process was killed, perhaps for want of memory; run with fewer --workers"
-    return (
-        result or RoomResult(reader.name_of(path), "failed", {}, message, 0.0)
-        for path, result in in_processes(work, paths, num_workers, preload=[__name__, reader.files_of.__module__])
-    )
+def _command() -> str:
+    """The present command line without the options that do not change the rooms."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        drop = word in ("--shard", "--workers", "--cluster", "--json")
+        if not skip and not drop and word != "--force":
+            words.append(word)
+        skip = drop
+    return shlex.join(["python", f"tools/{Path(sys.argv[0]).name}", *words])
 
 
 def _num_bytes(path: Path, reader: RoomReader) -> int:
-    """Size of a raw room; 0 where it cannot be told, as processing it will say why."""
+    """Size of a raw room; 0 if it is unknown, as processing it will say why."""
     try:
         return sum(file.stat().st_size for file in reader.files_of(path))
     except (ValueError, OSError):

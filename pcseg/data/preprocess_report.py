@@ -3,50 +3,45 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from pcseg.files import atomic_write
+from dataclasses import dataclass, field
 
 REPORT = "report.json"
 
 
 @dataclass(frozen=True)
 class RoomResult:
-    """What became of one room.
+    """What became of a room.
 
     Args:
-        name: of the room.
-        status: "written", "up to date", "failed" (bad input) or "fault" (ours).
-        manifest: of the processed room; empty where it failed.
-        error: one sentence for "failed", a traceback for "fault", otherwise empty.
+        name: name of the room.
+        status: "written", "up to date" or "failed".
+        manifest: manifest of the processed room; empty if it failed.
+        error: why it failed; empty if it did not.
         seconds: wall time.
     """
 
     name: str
-    status: str
-    manifest: dict
-    error: str
-    seconds: float
+    status: str = "failed"
+    manifest: dict = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
 
 
 def make_report(results: Sequence[RoomResult], group_of: Callable[[str], str] | None = None) -> dict:
-    """Counts and checksums over all rooms, over each group of them, and each room's own; JSON types only.
+    """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only.
 
     Args:
         results: one per room.
-        group_of: group that a room's name belongs to; None makes no groups.
+        group_of: gives the group of a room name; None makes no groups.
     """
     done = [result for result in results if result.manifest]
     per_class: dict[str, dict[str, int]] = {}
+    groups: dict[str, list[RoomResult]] = {}
     for result in done:
         for kind in ("points", "instances"):
             for name, count in result.manifest.get(f"{kind}_per_class", {}).items():
-                counts = per_class.setdefault(name, {"points": 0, "instances": 0})
-                counts[kind] += count
-    groups: dict[str, list[RoomResult]] = {}
-    if group_of is not None:
-        for result in done:
+                per_class.setdefault(name, {"points": 0, "instances": 0})[kind] += count
+        if group_of is not None:
             groups.setdefault(group_of(result.name), []).append(result)
     return {
         **_totals(done),
@@ -56,7 +51,6 @@ def make_report(results: Sequence[RoomResult], group_of: Callable[[str], str] | 
         "groups": {group: _totals(members) for group, members in groups.items()},
         "repairs": {result.name: result.manifest["notes"] for result in done if result.manifest["notes"]},
         "failed": {result.name: result.error for result in results if result.status == "failed"},
-        "faults": {result.name: result.error for result in results if result.status == "fault"},
         "per_room": {
             result.name: {
                 "status": result.status,
@@ -73,7 +67,7 @@ def make_report(results: Sequence[RoomResult], group_of: Callable[[str], str] | 
 
 
 def _totals(done: Sequence[RoomResult]) -> dict:
-    """Counts, and a checksum over names and arrays that no order changes."""
+    """Counts, and a checksum over names and arrays that does not depend on the order."""
     manifests = {result.name: result.manifest for result in done}
     lines = "".join(f"{name} {manifests[name]['sha256']}\n" for name in sorted(manifests))
     return {
@@ -86,17 +80,16 @@ def _totals(done: Sequence[RoomResult]) -> dict:
     }
 
 
-def write_report(report: dict, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
-    """Write a report beside its rooms, of a shard under its own name; it appears whole or not at all."""
-    path = out / (REPORT if shard == (1, 1) else REPORT.replace(".json", f"_{shard[0]}_of_{shard[1]}.json"))
-    return atomic_write(path, json.dumps(report, indent=1) + "\n")
+def report_text(report: dict) -> str:
+    """The report as JSON."""
+    return json.dumps(report, indent=1) + "\n"
 
 
 def format_report(report: dict) -> str:
     """The report as short tables."""
     lines = [
         f"{report['rooms']} rooms ({report['written']} written, {report['up_to_date']} up to date, "
-        f"{len(report['failed']) + len(report['faults'])} failed), {report['points']:,} points, "
+        f"{len(report['failed'])} failed), {report['points']:,} points, "
         f"{report['superpoints']:,} superpoints, {report['instances']:,} instances"
     ]
     if report["classes"]:
@@ -111,24 +104,17 @@ def format_report(report: dict) -> str:
     lines.append(f"{report['num_repairs']} repairs and notes{':' if report['num_repairs'] else ''}")
     lines += [f"  {note}" for notes in report["repairs"].values() for note in notes][:20]
     if report["num_repairs"] > 20:
-        lines.append(f"  ... all of them in {REPORT}")
+        lines.append(f"  ... the others are in {REPORT}")
     return "\n".join(lines)
 
 
 def raise_failures(report: dict) -> None:
-    """Raise where a report has rooms that failed.
+    """Raises if rooms failed.
 
     Raises:
-        ValueError: rooms with bad input, all named.
-        RuntimeError: rooms that failed by a fault of ours.
+        ValueError: names all rooms that failed, with the reasons.
     """
-    if report["faults"]:
-        name, error = next(iter(report["faults"].items()))
-        raise RuntimeError(f"{len(report['faults'])} rooms failed by a fault of pcseg, the first is {name}:\n{error}")
     failed = report["failed"]
-    if len(failed) == 1:
-        name, error = next(iter(failed.items()))
-        raise ValueError(f"room {name} failed: {error}")
     if failed:
         total = report["rooms"] + len(failed)
         listed = "".join(f"\n  {name}: {error}" for name, error in failed.items())

@@ -1,107 +1,77 @@
-"""Advice on scans that look wrong: units, axes, doubled points, missing color."""
-
-from collections.abc import Sequence
+"""Warnings about scans that look wrong: units, axes, duplicate points, missing color."""
 
 import numpy as np
 from jaxtyping import Float32, UInt64
 
+from pcseg.data.scan_fields import keep_points
 from pcseg.structures import Scene
 
-_SUPPLY = {
-    "rgb": "read it with gray=True (--gray), which finds less,",
-    "normal": "take a file of the scan that has nx, ny, nz,",
-}
-# Single precision is coarser than half a millimeter beyond.
+# Beyond this distance in meters, single precision is coarser than half a millimeter.
 _FAR = 8192.0
 _UP_MARGIN = 1.35
 
 
-def describe(scene: Scene) -> list[str]:
-    """Advice on what about a scan looks wrong: units, the axis that points up, doubled points, missing color.
+def scan_warnings(scene: Scene) -> list[str]:
+    """Warns of what looks wrong in a scan: units, the axis that points up, duplicate points, missing color.
 
     Args:
-        scene: as `read_scan` gave it.
+        scene: result of `read_scan`.
 
     Returns:
-        One sentence each, with the option of `read_scan` that mends it; empty where nothing looks wrong.
+        One sentence per finding, with the option of `read_scan` that repairs it.
     """
     if len(scene) == 0:
         return ["It has no points."]
     low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
     extent = high - low
     size = " x ".join(f"{edge:.4g}" for edge in extent)
-    advice = []
+    found = []
     if extent.max() > 200:
-        advice.append(
+        found.append(
             f"It measures {size} m: if the file is in millimeters, read it with scale=0.001 (centimeters 0.01)."
         )
     elif extent.max() < 0.5:
-        advice.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
+        found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
     axis = _likely_up(scene.xyz)
     if axis != "z":
-        advice.append(f"Most level surfaces lie across {axis}, not z: if {axis} points up, read it with up={axis!r}.")
+        found.append(f"Most level surfaces lie across {axis}, not z: if {axis} points up, read it with up={axis!r}.")
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
-        advice.append(f"It lies so far from 0 that single precision costs detail: read it with origin=({point}).")
-    num_doubled = _num_doubled(scene.xyz)
-    if num_doubled:
-        mend = "" if scene.faces is not None else ": read it with drop_duplicates=True"
-        advice.append(f"{num_doubled} of {len(scene)} points stand at the place of another one{mend}.")
+        found.append(f"It is so far from 0 that single precision costs detail: read it with origin=({point}).")
+    keys = np.sort(_place_keys(scene.xyz))
+    num_duplicates = int((keys[1:] == keys[:-1]).sum())
+    if num_duplicates:
+        remedy = "" if scene.faces is not None else ": read it with drop_duplicates=True"
+        found.append(f"{num_duplicates} of {len(scene)} points are duplicates of another one{remedy}.")
     if scene.rgb is None:
-        advice.append(
+        found.append(
             "It has no color: a model that takes color needs it read with gray=True and will find less; one trained "
             "with data.features=[xyz] needs none."
         )
     elif (scene.rgb == scene.rgb[0]).all():
-        advice.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: it is as good as none.")
+        found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():
         labels = np.unique(scene.semantic[scene.instance == 0])
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
-            advice.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
-    return advice
+            found.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
+    return found
 
 
-def check_features(scene: Scene, features: Sequence[str]) -> None:
-    """See to it that a scan has what a model takes, before any work is done on it.
-
-    Args:
-        scene: as `read_scan` gave it.
-        features: that the model takes, see `pcseg.data.dataset.FEATURES`.
+def without_duplicates(scene: Scene) -> Scene:
+    """The scene with the first point of each place; superpoints are numbered again.
 
     Raises:
-        ValueError: the scan has no color, or no normals; the message says how to go on.
-    """
-    for name, supply in _SUPPLY.items():
-        if name in features and getattr(scene, name) is None:
-            others = ",".join(feature for feature in features if feature != name) or "xyz"
-            raise ValueError(
-                f"scene {scene.name} has no {name}, but the model takes {', '.join(features)}; {supply} or train a "
-                f"model that needs none: data.features=[{others}]"
-            )
-
-
-def without_doubled(scene: Scene) -> Scene:
-    """The scene with the first of the points at each place; superpoints are numbered anew.
-
-    Raises:
-        ValueError: it is a mesh, whose vertices its faces name.
+        ValueError: it is a mesh, whose faces refer to its vertices.
     """
     if scene.faces is not None:
         raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_duplicates")
     rows = np.sort(np.unique(_place_keys(scene.xyz), return_index=True)[1])
     if len(rows) == len(scene):
         return scene
-    per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
-    kept = {key: value[rows] for key in per_point if (value := getattr(scene, key)) is not None}
-    if "superpoint" in kept:
-        kept["superpoint"] = np.unique(kept["superpoint"], return_inverse=True)[1].reshape(-1).astype(np.int32)
-    return scene.with_(**kept)
-
-
-def _num_doubled(xyz: Float32[np.ndarray, "P 3"]) -> int:
-    """Points that stand exactly where an earlier one stands."""
-    keys = np.sort(_place_keys(xyz))
-    return int((keys[1:] == keys[:-1]).sum())
+    scene = keep_points(scene, rows)
+    if scene.superpoint is None:
+        return scene
+    return scene.with_(superpoint=np.unique(scene.superpoint, return_inverse=True)[1].reshape(-1).astype(np.int32))
 
 
 def _place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:
@@ -113,7 +83,7 @@ def _place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:
 
 
 def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:
-    """The axis across which the two strongest layers of surface lie; z unless another one is far ahead of it.
+    """The axis across which the two strongest layers of surface lie; z unless another one is far ahead.
 
     Floor and ceiling of a room are its largest surfaces, but the walls of a corridor beat them: hence the margin, which
     real corridors do not reach.

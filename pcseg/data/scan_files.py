@@ -1,23 +1,25 @@
-"""Any scan a person has, as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
+"""Reads any scan as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from pcseg.classes import SCANNET20, class_set
 from pcseg.data.pcd import read_pcd
-from pcseg.data.ply import color_to_uint8, read_ply
-from pcseg.data.scan_checks import describe, without_doubled
-from pcseg.data.store import read_room
+from pcseg.data.ply import read_ply
+from pcseg.data.scan_checks import scan_warnings, without_duplicates
+from pcseg.data.scan_fields import LABEL_COLUMNS, color_to_uint8
+from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text_scans import fields_of_columns, read_text
 from pcseg.files import read_npz
 from pcseg.structures import Scene
 
-# Axes and signs of the rotations that turn an axis up; handedness stays.
+# Axes and signs of the rotations that turn an axis up; they keep handedness.
 _UP = {"z": ((0, 1, 2), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "x": ((1, 2, 0), (1, 1, 1))}
-# Single precision is coarser than 4 mm beyond.
+# Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
 
 
@@ -34,29 +36,29 @@ def read_scan(
     label_ids: str | None = None,
     first_instance: int = 1,
 ) -> Scene:
-    """Read a scan; its extension says the format, and nothing about units, axes or labels is guessed.
+    """Reads a scan. Its extension decides the format; nothing about units, axes or labels is guessed.
 
     Args:
-        path: the file, or the folder of a processed room, which is taken as it is. .npz has the keys xyz and, where
-            there are any, rgb (or color, colors), normal, semantic, semantic_nyu40, instance, superpoint, faces; .ply
-            and .pcd have properties of these names. `semantic` holds class indices, -1 for none.
-        drop_nan: leave out points whose coordinates are not finite, and faces at them.
-        drop_duplicates: of points that stand at the same place keep the first; refused for meshes.
-        gray: give a scan without colors mid-gray, for models that were trained with color.
+        path: the file, or the folder of a processed room, which is taken as it is. .npz has the keys xyz and optionally
+            rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces; .ply and .pcd
+            have properties of these names. `semantic` holds class indices, -1 for none.
+        drop_nan: leave out points with coordinates that are not finite, and their faces.
+        drop_duplicates: keep the first of several points at the same place; refused for meshes.
+        gray: color a scan without colors mid-gray, for models that were trained with color.
         scale: factor to meters, 0.001 for a file in millimeters.
-        up: the axis that points up in the file: "x", "y" or "z".
+        up: axis that points up in the file: "x", "y" or "z".
         origin: point in meters, z up, that becomes 0 0 0; for coordinates too far from 0 for single precision.
-        columns: names of the columns of a text file or .npy that does not name them, e.g. "x y z intensity r g b".
-        label_ids: name of the class set whose benchmark ids a property or column `label` holds; None leaves it unread.
-        first_instance: 1 where instance 0 means no instance; 0 where ids start at 0 and negative ones mean none.
+        columns: names of the columns of a text file or .npy without names, for example "x y z intensity r g b".
+        label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
+        first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
 
     Returns:
-        The scan, named after the file. Without colors rgb is None; without labels so are semantic and instance. Unit
-        normals, 0 where the file has none. Superpoints are numbered without gaps.
+        The scan, named after the file. Fields that the file does not have are None. Normals have length 1, or 0 where
+        the file has none. Superpoints are numbered without gaps.
 
     Raises:
-        ValueError: no such file, an extension that is not known, damaged content, no points, coordinates that are not
-            finite (unless drop_nan) or too far from 0, or options out of range.
+        ValueError: no such file, an unknown extension, damaged content, no points, coordinates that are not finite
+            (unless drop_nan) or too far from 0, or options out of range.
     """
     path = Path(path)
     _check_options(scale, up, origin, first_instance)
@@ -85,13 +87,50 @@ def read_scan(
         superpoint=_superpoint(path, fields),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
     )
-    return without_doubled(scene) if drop_duplicates else scene
+    return without_duplicates(scene) if drop_duplicates else scene
+
+
+def find_scans(raw: Path) -> list[Path]:
+    """Scans of a folder in order of name; the scan itself if `raw` is a file.
+
+    Raises:
+        ValueError: no such folder, or no scan in it.
+    """
+    if raw.is_file():
+        return [raw]
+    if not raw.is_dir():
+        raise ValueError(f"{raw}: no such folder; expected a folder of scans")
+    scans = sorted(path for path in raw.iterdir() if path.is_file() and path.suffix.lower() in _READERS)
+    if not scans:
+        raise ValueError(f"{raw}: no scan in it; expected files {' '.join(_READERS)}")
+    return scans
+
+
+def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> RawRoom:
+    """Reads a scan with labels, as a room; its notes are `scan_warnings`.
+
+    Args:
+        path: the file.
+        needs_labels: refuse a scan without labels.
+        options: of `read_scan`.
+
+    Raises:
+        ValueError: `read_scan` refuses the file, or it has no labels.
+    """
+    scene = read_scan(path, **options)
+    missing = [key for key in ("semantic", "instance") if getattr(scene, key) is None]
+    if needs_labels and missing:
+        raise ValueError(
+            f"{path}: no {' and no '.join(missing)} in it; name its columns so, give --label-ids if `label` holds "
+            f"ids of a benchmark, or take unlabeled scans with --unlabeled"
+        )
+    return RawRoom(scene, [f"{path.name}: {warning}" for warning in scan_warnings(scene)])
 
 
 def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"{path}: extension {path.suffix!r} is not known; expected one of {' '.join(_READERS)}")
+        raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()))
@@ -104,28 +143,24 @@ def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
     colors = ("rgb", "color", "colors")
-    known = ("xyz", "normal", "semantic", "semantic_nyu40", "label", "instance", "superpoint", "faces")
-    fields = read_npz(path, (*known, *colors))
+    fields = read_npz(path, ("xyz", "normal", "faces", *LABEL_COLUMNS, *colors))
     if "xyz" not in fields:
         with np.load(path) as archive:
             raise ValueError(f"{path}: expected an array xyz, found {', '.join(archive.files) or 'none'}")
-    found = [fields.pop(key) for key in colors if key in fields]
-    color = found[0] if found else None
-    if color is not None:
-        fields["rgb"] = color
+    color = [fields.pop(key) for key in colors if key in fields][:1]
+    if color:
+        fields["rgb"] = color[0]
     for key, value in fields.items():
-        wide = key in ("xyz", "normal", "rgb", "faces")
+        wide = key not in LABEL_COLUMNS
         if value.dtype.kind not in "fiu" or value.ndim != 1 + wide or (wide and value.shape[1] != 3):
             raise ValueError(f"{path}: expected {key} as numbers {'(P, 3)' if wide else '(P,)'}, found {value.dtype} "
                              f"{value.shape}")  # fmt: skip
-    if color is not None:
-        fields["rgb"] = color_to_uint8(path, color)
+    if color:
+        fields["rgb"] = color_to_uint8(path, color[0])
     faces = fields.get("faces")
     if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(fields["xyz"])):
         raise ValueError(f"{path}: faces name points {faces.min()}..{faces.max()}, there are {len(fields['xyz'])}")
-    for key in {"xyz", "normal"} & set(fields):
-        fields[key] = fields[key].astype(np.float64)
-    return fields
+    return fields | {key: fields[key].astype(np.float64) for key in ("xyz", "normal") if key in fields}
 
 
 def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
@@ -147,7 +182,7 @@ def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
     try:
         import laspy
     except ImportError as error:
-        raise ValueError(f"{path}: reading it needs laspy, run: pip install laspy[lazrs]") from error
+        raise ValueError(f"{path}: reading it needs laspy, run: pip install 'laspy[lazrs]'") from error
     try:
         las = laspy.read(path)
     except (laspy.errors.LaspyException, ValueError, EOFError) as error:
@@ -156,9 +191,7 @@ def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
     fields = {"xyz": np.stack([np.asarray(las.x), np.asarray(las.y), np.asarray(las.z)], axis=1).astype(np.float64)}
     if {"red", "green", "blue"} <= names:
         fields["rgb"] = color_to_uint8(path, np.stack([np.asarray(las[c]) for c in ("red", "green", "blue")], axis=1))
-    for name in {"semantic", "semantic_nyu40", "label", "instance", "superpoint"} & names:
-        fields[name] = np.asarray(las[name])
-    return fields
+    return fields | {name: np.asarray(las[name]) for name in LABEL_COLUMNS if name in names}
 
 
 _READERS: dict[str, Callable[[Path, tuple[str, ...] | None], dict[str, np.ndarray]]] = {
@@ -173,9 +206,6 @@ _READERS: dict[str, Callable[[Path, tuple[str, ...] | None], dict[str, np.ndarra
     ".las": _read_las,
     ".laz": _read_las,
 }
-EXTENSIONS = tuple(_READERS)
-
-__all__ = ["EXTENSIONS", "describe", "read_scan"]
 
 
 def _check_options(scale: float | int, up: str, origin: Sequence[float | int] | None, first_instance: int) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int32, Int64
 
 from pcseg.classes import class_set as class_set_called
 from pcseg.data.ply import read_ply
+from pcseg.data.store import RawRoom
 from pcseg.structures import Scene
 
 LABEL_TABLE = "scannetv2-labels.combined.tsv"
@@ -58,7 +59,7 @@ def room_files(folder: Path, label_table: Path | None = None) -> list[Path]:
     return [folder / f"{name}_vh_clean_2.ply", *(path for path in files if path is not None and path.is_file())]
 
 
-def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") -> tuple[Scene, list[str]]:
+def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") -> RawRoom:
     """One scan of ScanNet, axes aligned, with its segments as superpoints.
 
     Args:
@@ -112,7 +113,7 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
         superpoint=superpoint,
         faces=None if faces is None else faces.astype(np.int32),
     )
-    return scene, notes
+    return RawRoom(scene, notes)
 
 
 def read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:

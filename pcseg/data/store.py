@@ -11,20 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int32
 
 from pcseg.classes import CLASS_SETS, ClassSet
 from pcseg.classes import class_set as class_set_called
-from pcseg.data.room_checks import check_scene, counts_of
 from pcseg.structures import Scene
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_AGAIN = "run tools/preprocess_*.py with --force again"
 ARRAYS = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint", "faces")
 
 
 @dataclass(frozen=True)
+class RawRoom:
+    """A room as a dataset's reader gives it.
+
+    Args:
+        scene: the room.
+        notes: one line of text per repair or defect.
+        instance_sources: name of the file of instance 1, 2, ...; None if they are not from a file each.
+    """
+
+    scene: Scene
+    notes: list[str]
+    instance_sources: list[str] | None = None
+
+
+@dataclass(frozen=True)
 class Source:
-    """Where a room came from, so that a second run can tell whether it is up to date.
+    """Where a room came from, so that a second run recognizes whether it is up to date.
 
     Args:
         path: raw file or folder.
@@ -41,7 +57,7 @@ def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
     Args:
         path: raw file or folder of the room.
         files: every file that the room is made from.
-        settings: whatever else decides what comes out, e.g. the voxel size of the over-segmentation.
+        settings: everything else that decides the result, for example the voxel size of the over-segmentation.
 
     Raises:
         FileNotFoundError: one of the files is missing.
@@ -64,29 +80,29 @@ def write_room(
     superpoints: Mapping[str, str | int | float] | None = None,
     command: str = "",
 ) -> Path:
-    """Write a room; it appears under its name all at once or, when anything fails, not at all.
+    """Writes a room; its folder appears complete, or not at all if anything fails.
 
     Args:
-        root: folder of the processed rooms; made where it is missing.
+        root: folder of the processed rooms; created if missing.
         scene: the room; its name becomes the folder's.
-        class_set: name or file of the class set that `semantic` indexes; one of one's own is kept in the manifest.
+        class_set: name or YAML file of the class set that `semantic` indexes; the manifest holds a custom one in full.
         source: where the room came from.
-        notes: what was mended on the way, kept in the manifest.
+        notes: one line of text per repair or defect.
         instance_sources: file that instance 1, 2, ... was read from.
-        superpoints: the settings that they were made with, for models that are trained on the room.
-        command: that makes the room, for messages of later versions.
+        superpoints: the settings that made its superpoints, for models that are trained on the room.
+        command: command that makes the room, for messages of later versions.
 
     Returns:
         The room's folder.
 
     Raises:
-        ValueError: no points, a name that cannot be a folder's, or labels outside the class set.
+        ValueError: no points, a name that no folder can have, or ids or labels out of range.
     """
     classes = class_set_called(class_set)
-    check_scene(scene, classes)
+    _check_room(scene, classes)
     root.mkdir(parents=True, exist_ok=True)
     folder = root / scene.name
-    # The leading point hides unfinished folders from `list_rooms`.
+    # The leading dot hides unfinished folders from `list_rooms`.
     temporary = root / f".{scene.name}.{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
@@ -109,7 +125,7 @@ def write_room(
             "command": command,
             "arrays": arrays,
             "sha256": digest.hexdigest(),
-            **counts_of(scene, classes),
+            **_counts(scene, classes),
             "notes": list(notes),
         }
         if classes.name not in CLASS_SETS:
@@ -143,7 +159,7 @@ def read_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); run tools/preprocess_*.py with --force again") from error
+        raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
         command = manifest.get("command") if isinstance(manifest, dict) else None
@@ -153,15 +169,15 @@ def read_manifest(folder: Path) -> dict:
         )
     missing = [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]
     if missing:
-        raise ValueError(f"{path}: damaged (no {missing[0]}); run tools/preprocess_*.py with --force again")
+        raise ValueError(f"{path}: damaged (no {missing[0]}); {_AGAIN}")
     return manifest
 
 
 def classes_of(manifest: dict) -> ClassSet:
-    """The class set that the labels of a room index.
+    """The class set of the labels of a room.
 
     Raises:
-        ValueError: the manifest names a set that is neither known nor described in it.
+        ValueError: the manifest names an unknown set and does not describe it.
     """
     if "classes" in manifest:
         return ClassSet.from_dict(manifest["classes"], f"manifest of room {manifest['name']}")
@@ -169,10 +185,14 @@ def classes_of(manifest: dict) -> ClassSet:
 
 
 def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
-    """See to it that rooms carry the labels that a recipe counts on.
+    """Checks that rooms have the labels that a config expects.
+
+    Args:
+        rooms: folders of processed rooms.
+        classes: the expected class set.
 
     Raises:
-        ValueError: a room was processed with another class set; both are named.
+        ValueError: a room was processed with another class set; the message names both.
     """
     for folder in rooms:
         found = classes_of(read_manifest(folder))
@@ -184,7 +204,7 @@ def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
 
 
 def read_room(folder: Path) -> Scene:
-    """A room whose arrays are mapped from disk, not loaded; only the coordinates are looked through.
+    """Maps a room's arrays from disk without loading them; only the coordinates are read, to check them.
 
     Args:
         folder: as `write_room` made it.
@@ -193,20 +213,20 @@ def read_room(folder: Path) -> Scene:
         The room; its arrays are read-only.
 
     Raises:
-        ValueError: no such room, another format version, or a damaged one; the message names the file.
+        ValueError: no such room, another format version, or a damaged room; the message names the file.
     """
     manifest = read_manifest(folder)
     arrays = {key: _map_array(folder / f"{key}.npy", entry) for key, entry in manifest["arrays"].items()}
     if "xyz" not in arrays:
-        raise ValueError(f"{folder / MANIFEST}: damaged (no xyz); run tools/preprocess_*.py with --force again")
+        raise ValueError(f"{folder / MANIFEST}: damaged (no xyz); {_AGAIN}")
     try:
         return Scene(name=manifest["name"], **arrays)
     except ValueError as error:
-        raise ValueError(f"{folder}: damaged ({error}); run tools/preprocess_*.py with --force again") from error
+        raise ValueError(f"{folder}: damaged ({error}); {_AGAIN}") from error
 
 
 def verify_room(folder: Path) -> None:
-    """Read every byte of a room and compare it with the manifest.
+    """Reads every byte of a room and compares the checksum with its manifest.
 
     Raises:
         ValueError: the arrays are not those that were written.
@@ -217,13 +237,18 @@ def verify_room(folder: Path) -> None:
         digest.update(key.encode())
         digest.update(_bytes_of(_map_array(folder / f"{key}.npy", entry)))
     if digest.hexdigest() != manifest["sha256"]:
-        raise ValueError(
-            f"{folder}: its arrays are not those that were written; run tools/preprocess_*.py with --force"
-        )
+        raise ValueError(f"{folder}: its arrays are not those that were written; {_AGAIN}")
 
 
 def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
-    """Whether a room is there, whole, in this format, and made from this very source."""
+    """Whether a complete room of this format exists that was made from this source.
+
+    Args:
+        root: folder of the processed rooms.
+        name: name of the room.
+        class_set: name of its class set.
+        source: what it would be made from.
+    """
     folder = root / name
     if not folder.is_dir():
         return False
@@ -237,7 +262,12 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
 
 
 def remove_leftovers(root: Path, name: str) -> None:
-    """Remove what an interrupted run left of a room; no other run may be writing that room."""
+    """Removes what an interrupted run left of a room; no other run may be writing that room.
+
+    Args:
+        root: folder of the processed rooms.
+        name: name of the room.
+    """
     for folder in root.glob(f".{glob.escape(name)}.????????"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -247,11 +277,11 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
 
     Args:
         root: folder of processed rooms.
-        patterns: globs on room names, e.g. ``Area_5_*``, or paths of .txt files with one name or glob a line; an entry
-            that starts with "!" takes rooms out again.
+        patterns: globs on room names, for example ``Area_5_*``, or paths of .txt files with one name or glob per line;
+            an entry that starts with "!" removes rooms from the choice.
 
     Raises:
-        ValueError: no such folder, a missing .txt file, or no room is left.
+        ValueError: no such folder, a missing .txt file, or no room remains.
     """
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; expected processed rooms, run tools/preprocess_*.py")
@@ -272,6 +302,48 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
     return rooms
 
 
+def _counts(scene: Scene, classes: ClassSet) -> dict[str, object]:
+    """What the manifest counts: points, superpoints, instances; points and instances of each class."""
+    counts: dict[str, object] = {"num_points": len(scene), "num_superpoints": scene.num_superpoints}
+    if scene.semantic is not None:
+        counts["points_per_class"] = _per_class(scene.semantic, classes)
+        counts["num_unlabeled_points"] = int((scene.semantic < 0).sum())
+    if scene.instance is not None:
+        ids, first = np.unique(scene.instance, return_index=True)
+        first = first[ids > 0]
+        counts["num_instances"] = len(first)
+        if scene.semantic is not None:
+            # The class of an instance is that of its first point, as datasets give each object one class.
+            counts["instances_per_class"] = _per_class(scene.semantic[first], classes)
+    return counts
+
+
+def _per_class(labels: Int32[np.ndarray, "n"], classes: ClassSet) -> dict[str, int]:
+    return dict(zip(classes.names, np.bincount(labels[labels >= 0], minlength=len(classes)).tolist()))
+
+
+def _check_room(scene: Scene, classes: ClassSet) -> None:
+    where = f"scene {scene.name}"
+    if not scene.name or scene.name.startswith(".") or "/" in scene.name or "\\" in scene.name:
+        raise ValueError(f"scene {scene.name!r}: its name cannot be a folder's; use letters, digits, - and _")
+    if len(scene) == 0:
+        raise ValueError(f"{where}: it has no points")
+    semantic, instance, superpoint, faces = scene.semantic, scene.instance, scene.superpoint, scene.faces
+    if semantic is not None and (semantic.min() < -1 or semantic.max() >= len(classes)):
+        expected, found = f"-1..{len(classes) - 1} ({classes.name})", f"{semantic.min()}..{semantic.max()}"
+        raise ValueError(f"{where}: expected semantic {expected}, found {found}")
+    if instance is not None and instance.min() < 0:
+        raise ValueError(f"{where}: expected instance ids from 0 (no instance), found {instance.min()}")
+    if superpoint is not None:
+        if superpoint.min() < 0:
+            raise ValueError(f"{where}: expected superpoint ids from 0, found {superpoint.min()}")
+        empty = np.bincount(superpoint) == 0
+        if empty.any():
+            raise ValueError(f"{where}: superpoint ids have gaps, no point has {int(empty.argmax())}")
+    if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(scene)):
+        raise ValueError(f"{where}: faces name points {faces.min()}..{faces.max()} of {len(scene)}")
+
+
 def _globs(entry: str) -> list[str]:
     if not entry.endswith(".txt"):
         return [entry]
@@ -282,17 +354,16 @@ def _globs(entry: str) -> list[str]:
 
 
 def _map_array(path: Path, entry: dict) -> np.ndarray:
-    again = "run tools/preprocess_*.py with --force again"
     if not path.is_file():
-        raise ValueError(f"{path}: missing; {again}")
+        raise ValueError(f"{path}: missing; {_AGAIN}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {again}") from error
+        raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
     found = {"dtype": str(array.dtype), "shape": list(array.shape)}
     if found != entry:
         raise ValueError(
-            f"{path}: expected {entry['dtype']} {entry['shape']}, found {found['dtype']} {found['shape']}; {again}"
+            f"{path}: expected {entry['dtype']} {entry['shape']}, found {found['dtype']} {found['shape']}; {_AGAIN}"
         )
     return array
 

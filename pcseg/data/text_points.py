@@ -1,112 +1,113 @@
-"""Rows of numbers out of text files: a fast pass over plain decimals, and the lines that it could not read."""
+"""Rows of numbers in text files: numpy's fast reader, and a slow one that names the first bad line."""
 
-import re
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
-
-from pcseg.kernels.text import parse_rows
-
-_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+from jaxtyping import Float64
 
 
-@dataclass(frozen=True)
-class TextRows:
-    """Rows of a text file.
+def read_rows(
+    path: Path, num_columns: int, *, separator: str | None = None, first_line: int = 1
+) -> Float64[np.ndarray, "R columns"]:
+    """Reads rows of numbers; blank lines and lines that start with # or // are skipped.
 
     Args:
-        values: one row per line that holds exactly the asked number of numbers, in the order of the file.
-        lines: line number of each row, from 1.
-        odd: line number and bytes of every line that is neither such a row nor blank.
+        path: the file.
+        num_columns: numbers of a row.
+        separator: character between columns; None for blanks and tabs.
+        first_line: line number of the first row; the lines before it are a header.
+
+    Returns:
+        One row per line, in double precision.
+
+    Raises:
+        ValueError: a line does not hold that many numbers; the message names the first.
     """
-
-    values: Float64[np.ndarray, "R columns"]
-    lines: Int64[np.ndarray, "R"]
-    odd: list[tuple[int, bytes]]
-
-    def __post_init__(self) -> None:
-        assert len(self.values) == len(self.lines)
+    rows = load_rows(path, num_columns, separator=separator, first_line=first_line)
+    if rows is None:
+        checked = _numbers(path, num_columns, separator, first_line)
+        rows = np.fromiter(checked, np.float64).reshape(-1, num_columns)
+    return rows
 
 
-def numbers_of_line(line: bytes, separator: bytes | None = None) -> list[float] | None:
-    """The numbers of one line, nan and inf among them; None where anything on it is not a number.
+def load_rows(
+    path: Path, num_columns: int, *, separator: str | None = None, first_line: int = 1
+) -> Float64[np.ndarray, "R columns"] | None:
+    """The rows of a text file, or None if any line is neither blank nor `num_columns` numbers.
+
+    Args:
+        path: the file.
+        num_columns: numbers of a row.
+        separator: character between columns; None for blanks and tabs.
+        first_line: line number of the first row.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        try:
+            rows = np.loadtxt(
+                path, comments=None, delimiter=separator, skiprows=first_line - 1, ndmin=2, encoding="latin-1"
+            )
+        except ValueError:
+            return None
+    if rows.size == 0:
+        return np.empty((0, num_columns))
+    return rows if rows.shape[1] == num_columns else None
+
+
+def text_lines(path: Path, first_line: int = 1) -> Iterator[tuple[int, bytes]]:
+    """Line number, from 1, and bytes of every line that is not blank.
+
+    Args:
+        path: the file.
+        first_line: line number of the first line wanted.
+    """
+    for line, content in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line >= first_line and content.strip():
+            yield line, content
+
+
+def numbers_of_line(line: bytes, separator: str | None = None) -> list[float] | None:
+    """The numbers of a line, including nan and inf; None if any part of it is not a number.
 
     Args:
         line: without its line break.
-        separator: byte between columns; None for blanks and tabs.
+        separator: character between columns; None for blanks and tabs.
+
+    >>> numbers_of_line(b"1 -2.5 3e2"), numbers_of_line(b"1 two")
+    ([1.0, -2.5, 300.0], None)
     """
-    fields = re.split(rb"[ \t\r]+", line.strip(b" \t\r")) if separator is None else line.split(separator)
-    fields = [field.strip(b" \t\r") for field in fields]
-    if not all(_NUMBER.fullmatch(field) for field in fields):
+    fields = line.split(None if separator is None else separator.encode())
+    try:
+        return None if b"_" in line else [float(field) for field in fields]
+    except ValueError:
         return None
-    return [float(field) for field in fields]
 
 
-def parse_text(
-    text: UInt8[np.ndarray, "bytes"], num_columns: int, *, separator: bytes | None = None, first_line: int = 1
-) -> TextRows:
-    """Rows of `num_columns` numbers; one compiled pass, and Python only for the lines that are not plain decimals.
-
-    Args:
-        text: bytes of the file.
-        num_columns: numbers of a row.
-        separator: byte between columns; None for blanks and tabs.
-        first_line: line number at which rows start; the lines before it are a header.
-
-    Returns:
-        The rows, in double precision, and the lines that are not rows.
-    """
-    first = _start_of_line(text, first_line)
-    num_lines = int(np.count_nonzero(text[first:] == ord("\n"))) + 1
-    values = np.empty((num_lines, num_columns), np.float64)
-    row_lines = np.empty(num_lines, np.int64)
-    odd_lines = np.empty((num_lines, 3), np.int64)
-    code = ord(" ") if separator is None else ord(separator)
-    num_rows, num_odd = parse_rows(text, first, code, num_columns, values, row_lines, odd_lines)
-    rows, lines = values[:num_rows], row_lines[:num_rows] + first_line
-    if num_odd == 0:
-        return TextRows(rows, lines, [])
-
-    slow_rows, slow_lines, odd = [], [], []
-    for line, start, end in odd_lines[:num_odd].tolist():
-        content = text[start:end].tobytes()
-        numbers = numbers_of_line(content, separator)
-        if numbers is not None and len(numbers) == num_columns:
-            slow_rows.append(numbers)
-            slow_lines.append(line + first_line)
-        else:
-            odd.append((line + first_line, content))
-    if slow_rows:
-        lines = np.concatenate([lines, np.array(slow_lines, np.int64)])
-        order = np.argsort(lines, kind="stable")
-        rows, lines = np.concatenate([rows, np.array(slow_rows, np.float64)])[order], lines[order]
-    return TextRows(rows, lines, odd)
-
-
-def read_bytes(path: Path) -> UInt8[np.ndarray, "bytes"]:
-    """Content of a file as an array.
-
-    Raises:
-        ValueError: no such file.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    return np.fromfile(path, np.uint8)
+def is_comment(line: bytes) -> bool:
+    """Whether a line starts with # or //."""
+    return line.lstrip().startswith((b"#", b"//"))
 
 
 def show(line: bytes, width: int = 60) -> str:
-    """A line as it can stand in a message: control bytes escaped, long lines cut."""
-    text = line.strip(b" \t\r").decode("latin-1").encode("unicode_escape").decode()
-    return repr(text if len(text) <= width else text[: width - 3] + "...").replace("\\\\", "\\")
+    r"""A line as a message can quote it: control bytes escaped, long lines cut.
+
+    Args:
+        line: its bytes.
+        width: most characters.
+
+    >>> print(show(b"1 \x102"))
+    '1 \x102'
+    """
+    text = line.strip().decode("latin-1").encode("unicode_escape").decode()
+    return f"'{text if len(text) <= width else text[: width - 3] + '...'}'"
 
 
-def _start_of_line(text: UInt8[np.ndarray, "bytes"], line: int) -> int:
-    start = 0
-    for _ in range(line - 1):
-        breaks = np.flatnonzero(text[start : start + 65536] == ord("\n"))
-        if len(breaks) == 0:
-            return len(text)
-        start += int(breaks[0]) + 1
-    return start
+def _numbers(path: Path, num_columns: int, separator: str | None, first_line: int) -> Iterator[float]:
+    for line, content in text_lines(path, first_line):
+        if not is_comment(content):
+            numbers = numbers_of_line(content, separator)
+            if numbers is None or len(numbers) != num_columns:
+                raise ValueError(f"{path}:{line}: expected {num_columns} numbers, found {show(content)}")
+            yield from numbers

@@ -1,15 +1,15 @@
 """Folders full of synthetic rooms."""
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
 from pcseg.files import atomic_write
+from pcseg.parallel import map_rooms
 from pcseg.synthetic.meshes import make_mesh_room
 from pcseg.synthetic.rooms import check_arguments, make_room, room_name
 from pcseg.synthetic.s3dis_writer import s3dis_folder, write_s3dis
@@ -22,7 +22,14 @@ VERSION = 1
 
 
 def write_rooms(
-    out: Path | str, *, format: str, num_rooms: int, seed: int, num_points: int = 60_000, num_workers: int = 1
+    out: Path | str,
+    *,
+    format: str,
+    num_rooms: int,
+    seed: int,
+    num_points: int = 60_000,
+    num_workers: int = 1,
+    cluster: str | None = None,
 ) -> Iterator[str]:
     """Makes rooms 0..num_rooms-1 and writes them in a dataset's raw layout; rooms that are there already stay.
 
@@ -32,7 +39,8 @@ def write_rooms(
         num_rooms: how many.
         seed: chooses the world of rooms; room i depends on (seed, i) alone.
         num_points: points of a room of middling size (of the mesh, vertices).
-        num_workers: processes.
+        num_workers: number of processes.
+        cluster: address of a Dask scheduler, whose workers replace `num_workers`; see `map_rooms`.
 
     Yields:
         Name of each room, when it is written.
@@ -48,8 +56,12 @@ def write_rooms(
     out = Path(out)
     _claim(out, {"format": format, "seed": seed, "points": num_points, "version": VERSION})
     write_one = _write_room if format == "s3dis" else _write_scan
-    jobs = [(out, seed, index, num_points) for index in range(num_rooms)]
-    yield from _run(write_one, jobs, min(num_workers, num_rooms))
+    make_room(0, 0, num_points=100, min_instance_points=1)  # compiles once, before several processes would
+    work = partial(write_one, out, seed, num_points)
+    for _, name in map_rooms(work, range(num_rooms), workers=num_workers, cluster=cluster):
+        if isinstance(name, Exception):
+            raise name
+        yield name
     if format == "scannet":
         write_scannet_lists(out, num_rooms)
 
@@ -70,31 +82,14 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
     atomic_write(marker, json.dumps(settings))
 
 
-def _run(write_one: Callable[..., str], jobs: list[tuple], num_workers: int) -> Iterator[str]:
-    if num_workers == 1:
-        for job in jobs:
-            yield write_one(*job)
-        return
-    # Compiles once, before there are several processes to do it.
-    make_room(0, 0, num_points=100, min_instance_points=1)
-    # Not plain fork: the caller may have threads. The fork server imports torch once for all workers.
-    server = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if server else "spawn")
-    if server:
-        context.set_forkserver_preload(["pcseg.synthetic"])
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        for future in as_completed([pool.submit(write_one, *job) for job in jobs]):
-            yield future.result()
-
-
-def _write_room(out: Path, seed: int, index: int, num_points: int) -> str:
+def _write_room(out: Path, seed: int, num_points: int, index: int) -> str:
     name = room_name(index)
     if not s3dis_folder(name, out).exists():
         write_s3dis(make_room(seed, index, num_points=num_points), out)
     return name
 
 
-def _write_scan(out: Path, seed: int, index: int, num_points: int) -> str:
+def _write_scan(out: Path, seed: int, num_points: int, index: int) -> str:
     name = f"scene{index:04d}_00"
     if not (out / "scans" / name).exists():
         scene, categories = make_mesh_room(seed, index, num_points=num_points)

@@ -8,7 +8,8 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pcseg.data.pcd import unpack_rgb
-from pcseg.data.scan_files import describe, read_scan
+from pcseg.data.scan_checks import scan_warnings
+from pcseg.data.scan_files import read_scan
 from pcseg.data.store import Source, write_room
 from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
@@ -325,7 +326,7 @@ def test_las(tmp_path: Path) -> None:
     try:
         import laspy
     except ImportError:
-        with pytest.raises(ValueError, match=r"pip install laspy\[lazrs\]"):
+        with pytest.raises(ValueError, match=r"pip install 'laspy\[lazrs\]'"):
             read_scan(path)
         return
     with pytest.raises(ValueError, match="not a LAS file"):
@@ -377,7 +378,7 @@ def test_scale_up_and_origin(tmp_path: Path) -> None:
 
 def test_unknown_extension_and_missing_file(tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text("v 0 0 0")
-    with pytest.raises(ValueError, match=r"'\.obj' is not known; expected one of \.ply \.pcd \.npz"):
+    with pytest.raises(ValueError, match=r"unknown extension '\.obj'; expected one of \.ply \.pcd \.npz"):
         read_scan(tmp_path / "a.obj")
     with pytest.raises(ValueError, match="no such file"):
         read_scan(tmp_path / "a.ply")
@@ -397,11 +398,11 @@ def box(rng: np.random.Generator, num_points: int = 6000) -> np.ndarray:
 def test_advice(rng: np.random.Generator) -> None:
     xyz = box(rng)
     rgb = rng.integers(0, 256, xyz.shape).astype(np.uint8)
-    assert describe(Scene("room", xyz, rgb)) == []
-    assert describe(Scene("none", np.zeros((0, 3), np.float32))) == ["It has no points."]
+    assert scan_warnings(Scene("room", xyz, rgb)) == []
+    assert scan_warnings(Scene("none", np.zeros((0, 3), np.float32))) == ["It has no points."]
 
     def advice(scene: Scene) -> str:
-        return "\n".join(describe(scene))
+        return "\n".join(scan_warnings(scene))
 
     assert "scale=0.001" in advice(Scene("mm", xyz * 1000, rgb))
     assert "a room is larger" in advice(Scene("km", xyz / 1000, rgb))
@@ -425,19 +426,19 @@ def test_real_scans(real: Path) -> None:
     assert mesh.rgb is not None
     assert mesh.faces is not None
     assert len(mesh.faces) == 127003
-    assert describe(mesh) == []
+    assert scan_warnings(mesh) == []
     labels = read_scan(real / "scene0470_00_vh_clean_2.labels.ply", label_ids="scannet20")
     assert labels.semantic is not None
     assert set(np.unique(labels.semantic)) <= set(range(-1, 20))
     room = read_scan(real / "s3dis" / "room_7.npz", first_instance=0)
     assert room.instance is not None
     assert room.instance.min() == 1
-    assert "first_instance=0" in "\n".join(describe(read_scan(real / "s3dis" / "room_7.npz")))
+    assert "first_instance=0" in "\n".join(scan_warnings(read_scan(real / "s3dis" / "room_7.npz")))
     nyu = read_scan(real / "scannet_scene0000_01.npz")
     assert nyu.semantic is not None
     assert nyu.instance is not None
     assert nyu.instance.max() == 72
-    assert describe(nyu) == []
+    assert scan_warnings(nyu) == []
 
 
 def test_laz_is_las_compressed(tmp_path: Path) -> None:
@@ -462,16 +463,16 @@ def test_advice_on_doubled_points_and_color_is_what_mends_them(tmp_path: Path, r
     instance = np.arange(300, dtype=np.int32) % 5
     path = tmp_path / "a.npz"
     np.savez(path, xyz=xyz, instance=instance, superpoint=instance)
-    advice = "\n".join(describe(read_scan(path)))
-    assert "100 of 300 points stand at the place of another one: read it with drop_duplicates=True" in advice
+    advice = "\n".join(scan_warnings(read_scan(path)))
+    assert "100 of 300 points are duplicates of another one: read it with drop_duplicates=True" in advice
     assert "gray=True" in advice
     mended = read_scan(path, drop_duplicates=True, gray=True)
     np.testing.assert_array_equal(mended.xyz, xyz[:200])
     np.testing.assert_array_equal(mended.instance, instance[:200])
     assert mended.rgb is not None
     assert (mended.rgb == 127).all()
-    advice = "\n".join(describe(mended))
-    assert "place of another" not in advice
+    advice = "\n".join(scan_warnings(mended))
+    assert "duplicates" not in advice
     assert "It has no color" not in advice
     np.savez(path, xyz=xyz, faces=np.array([[0, 1, 2]]))
     with pytest.raises(ValueError, match="is a mesh; its vertices stay"):

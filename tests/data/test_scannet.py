@@ -62,7 +62,8 @@ def write_scan(
 @pytest.mark.parametrize("aggregation", ["{name}.aggregation.json", "{name}_vh_clean.aggregation.json"])
 def test_scan(tmp_path: Path, aggregation: str) -> None:
     folder = write_scan(tmp_path, aggregation=aggregation)
-    scene, notes = read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    room = read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    scene, notes = room.scene, room.notes
     assert scene.name == NAME
     assert notes == []
     # Row-major: x' = -y + 1, y' = x + 2, z' = z + 3.
@@ -81,7 +82,8 @@ def test_scan(tmp_path: Path, aggregation: str) -> None:
 def test_test_scan_without_anything(tmp_path: Path) -> None:
     folder = write_scan(tmp_path, aggregation="", segments=None, info="")
     (tmp_path / LABEL_TABLE).unlink()
-    scene, notes = read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    room = read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    scene, notes = room.scene, room.notes
     assert scene.semantic is None
     assert scene.instance is None
     assert scene.superpoint is None
@@ -93,7 +95,8 @@ def test_test_scan_without_anything(tmp_path: Path) -> None:
 
 def test_segments_of_two_objects_and_of_none(tmp_path: Path) -> None:
     groups = [*GROUPS, {"objectId": 3, "label": "wall", "segments": [9, 77]}]
-    scene, notes = read_room(write_scan(tmp_path, groups=groups), label_table=tmp_path / LABEL_TABLE)
+    room = read_room(write_scan(tmp_path, groups=groups), label_table=tmp_path / LABEL_TABLE)
+    scene, notes = room.scene, room.notes
     np.testing.assert_array_equal(scene.instance, [3, 3, 3, 4, 4, 2, 2, 0])
     assert scene.semantic is not None
     assert scene.semantic[3] == SCANNET20.index("wall")
@@ -102,7 +105,7 @@ def test_segments_of_two_objects_and_of_none(tmp_path: Path) -> None:
 
 
 def test_no_objects(tmp_path: Path) -> None:
-    scene, _ = read_room(write_scan(tmp_path, groups=[]), label_table=tmp_path / LABEL_TABLE)
+    scene = read_room(write_scan(tmp_path, groups=[]), label_table=tmp_path / LABEL_TABLE).scene
     np.testing.assert_array_equal(scene.instance, np.zeros(8))
     np.testing.assert_array_equal(scene.semantic, np.full(8, -1))
 
@@ -203,7 +206,8 @@ def test_defects_of_the_aggregation_as_scannets_script_has_them(tmp_path: Path, 
             for _ in range(int(rng.integers(0, 7)))
         ]
         raw = tmp_path / str(trial)
-        scene, notes = read_room(write_scan(raw, groups=groups), label_table=raw / LABEL_TABLE)
+        room = read_room(write_scan(raw, groups=groups), label_table=raw / LABEL_TABLE)
+        scene, notes = room.scene, room.notes
         table = read_label_table(raw / LABEL_TABLE, "nyu40id")
         labels, instances = _official_v2(groups, table)
         np.testing.assert_array_equal(scene.instance, instances)
@@ -220,7 +224,8 @@ def test_scannet200_writes_one_object_after_another(tmp_path: Path) -> None:
         {"objectId": 2, "label": "wall", "segments": []},
     ]
     folder = write_scan(tmp_path, groups=groups)
-    scene, notes = read_room(folder, label_table=tmp_path / LABEL_TABLE, class_set="scannet200")
+    room = read_room(folder, label_table=tmp_path / LABEL_TABLE, class_set="scannet200")
+    scene, notes = room.scene, room.notes
     chair = SCANNET200.index("chair")
     at_9, at_5 = np.array(SEGMENTS) == 9, np.array(SEGMENTS) == 5
     np.testing.assert_array_equal(scene.semantic, np.where(at_9, chair, -1))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pcseg.data.preprocess import RoomReader, SuperpointOptions, preprocess, superpoints_of
-from pcseg.data.scan_folder import read_labeled_scan, scan_name, scan_source
+from pcseg.data.scan_files import read_labeled_scan
 from pcseg.data.store import MANIFEST, Source, read_manifest, write_room
 from pcseg.structures import Scene
 
@@ -31,7 +31,7 @@ def test_preprocessing_leaves_its_settings_in_the_rooms(tmp_path: Path, rng: np.
     zeros = np.zeros(50, np.int32)
     np.savez(tmp_path / "a.npz", xyz=rng.random((50, 3)), semantic=zeros, instance=zeros)
     options = SuperpointOptions(voxel_size=0.04, max_superpoints=77)
-    reader = RoomReader("s3dis", scan_name, scan_source, read_labeled_scan)
+    reader = RoomReader("s3dis", lambda path: path.stem, lambda path: [path], read_labeled_scan)
     preprocess([tmp_path / "a.npz"], reader, tmp_path / "rooms", superpoints=options, progress=False)
     assert read_manifest(tmp_path / "rooms" / "a")["superpoints"] == asdict(options)
     assert superpoints_of([tmp_path / "rooms" / "a"]) == options

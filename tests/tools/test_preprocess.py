@@ -1,9 +1,9 @@
 """The preprocessing tools from raw folders to rooms in the store: reports, second runs, and what they refuse."""
 
 import json
-import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +12,46 @@ import pytest
 from pcseg.data import preprocess as preprocessing
 from pcseg.data.scannet import LABEL_TABLE
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room, verify_room
+from tests.tools.conftest import TOOLS, Tool
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-def run(tool: str, *args: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(TOOLS / tool), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+Preprocess = Callable[..., dict]
 
 
-def run_here(monkeypatch: pytest.MonkeyPatch, tool: str, *args: object) -> int:
-    """The tool in this process: no second start of Python and torch; returns its exit status."""
-    monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
-    try:
-        runpy.run_path(str(TOOLS / tool), run_name="__main__")
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 1
-    return 0
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def preprocess(tool: Tool, raw: Path, out: Path) -> Preprocess:
+    """Runs tools/preprocess_DATASET.py RAW OUT; returns the report, with what was printed as "text"."""
+
+    def run(dataset: str, *options: object) -> dict:
+        status, printed, errors = tool(f"preprocess_{dataset}", raw, out, *options)
+        assert status == 0, errors
+        return {**json.loads((out / "report.json").read_text()), "text": printed}
+
+    return run
+
+
+@pytest.fixture
+def refused(tool: Tool, raw: Path, out: Path) -> Callable[..., str]:
+    """Runs a preprocessing tool that ends with status 2; returns its error."""
+
+    def run(dataset: str, *options: object) -> str:
+        status, _, errors = tool(f"preprocess_{dataset}", raw, out, *options)
+        assert status == 2
+        assert "Traceback" not in errors
+        return errors
+
+    return run
 
 
 def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Path:
@@ -55,22 +78,18 @@ def test_preprocessing_does_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_s3dis_in_two_processes_then_again(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
+def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path, rng, preprocess) -> None:
     rooms = [write_s3dis(raw, area, "office_1", rng) for area in (1, 5)]
     path = rooms[1] / "Annotations" / "wall_1.txt"
     path.write_bytes(path.read_bytes().replace(b" 120\n", b"\x10120\n", 1))
-    done = run("preprocess_s3dis.py", raw, out, "--workers", 2, "--json", tmp_path / "r.json")
-    assert done.returncode == 0, done.stderr
-    assert "2 rooms (2 written, 0 up to date, 0 failed), 3,600 points" in done.stdout
-    assert "read as" in done.stdout
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert report == json.loads((out / "report.json").read_text())
+    report = preprocess("s3dis", "--workers", 2, "--json", tmp_path / "r.json")
+    text = report.pop("text")
+    assert "2 rooms (2 written, 0 up to date, 0 failed), 3,599 points" in text
+    assert "wall_1.txt:1: not a point x y z r g b, dropped" in text
+    assert report == json.loads((tmp_path / "r.json").read_text())
     assert report["classes"]["table"] == {"points": 1200, "instances": 2}
-    assert report["instances"] == 6
-    assert report["num_repairs"] == 1
-    assert report["repairs"]["Area_5_office_1"][0].startswith("Area_5/office_1/Annotations/wall_1.txt:1: control byte")
-    assert report["failed"] == {}
+    assert (report["instances"], report["num_repairs"], report["failed"]) == (6, 1, {})
+    assert list(report["repairs"]) == ["Area_5_office_1"]
     for folder in list_rooms(out, ["*"]):
         verify_room(folder)
         scene = read_room(folder)
@@ -83,77 +102,67 @@ def test_s3dis_in_two_processes_then_again(tmp_path: Path, rng: np.random.Genera
 
     # A second run does only what changed; its report still lists every repair.
     path.touch()
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out) == 0
-    report = json.loads((out / "report.json").read_text())
+    report = preprocess("s3dis")
     assert (report["written"], report["up_to_date"], report["num_repairs"]) == (1, 1, 1)
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--areas", 5, "--force") == 0
-    report = json.loads((out / "report.json").read_text())
+    report = preprocess("s3dis", "--areas", 5, "--force")
     assert (report["written"], report["up_to_date"], report["rooms"]) == (1, 0, 1)
 
 
-def test_one_bad_room_does_not_stop_the_others(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_room_does_not_stop_the_others(raw: Path, out: Path, rng, refused, workers: int) -> None:
     write_s3dis(raw, 1, "good", rng)
-    for room, line in (("letters", "1.0 2.0 x 1 2 3\n"), ("nan", "nan 2.0 3.0 1 2 3\n")):
-        folder = write_s3dis(raw, 1, room, rng)
-        with (folder / "Annotations" / "wall_1.txt").open("a") as file:
-            file.write(line)
+    (write_s3dis(raw, 1, "dragon", rng) / "Annotations" / "dragon_1.txt").touch()
     (raw / "Area_1" / "empty").mkdir()
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out) == 2
-    error = capsys.readouterr().err
-    assert "error: 3 of 4 rooms failed" in error
-    assert "Traceback" not in error
-    report = json.loads((out / "report.json").read_text())
-    assert set(report["failed"]) == {"Area_1_empty", "Area_1_letters", "Area_1_nan"}
-    assert "wall_1.txt:601: expected six numbers" in report["failed"]["Area_1_letters"]
-    assert "wall_1.txt:601: expected finite" in report["failed"]["Area_1_nan"]
-    assert "no folder Annotations" in report["failed"]["Area_1_empty"]
+    assert "error: 2 of 3 rooms failed" in refused("s3dis", "--workers", workers)
+    failed = json.loads((out / "report.json").read_text())["failed"]
+    assert set(failed) == {"Area_1_dragon", "Area_1_empty"}
+    assert "found class 'dragon'" in failed["Area_1_dragon"]
+    assert "no folder Annotations" in failed["Area_1_empty"]
     assert [folder.name for folder in list_rooms(out, ["*"])] == ["Area_1_good"]
 
 
 @pytest.mark.parametrize(
-    ("tool", "options", "message"),
+    ("dataset", "options", "message"),
     [
-        ("preprocess_s3dis.py", (), "no such folder; expected the folder of S3DIS"),
-        ("preprocess_scannet.py", (), "no such folder; expected the folder of ScanNet"),
-        ("preprocess_scans.py", ("--classes", "s3dis"), "no such folder; expected a folder of scans"),
+        ("s3dis", (), "no such folder; expected the folder of S3DIS"),
+        ("scannet", (), "no such folder; expected the folder of ScanNet"),
+        ("scans", ("--classes", "s3dis"), "no such folder; expected a folder of scans"),
     ],
 )
-def test_no_such_folder(tmp_path: Path, monkeypatch, capsys, tool: str, options: tuple, message: str) -> None:
-    assert run_here(monkeypatch, tool, tmp_path / "absent", tmp_path / "out", *options) == 2
-    error = capsys.readouterr().err.strip()
+def test_no_such_folder(raw: Path, out: Path, refused, dataset: str, options: tuple, message: str) -> None:
+    assert "no " in refused(dataset, *options)
+    raw.rmdir()
+    error = refused(dataset, *options).strip()
     assert message in error
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-    (tmp_path / "raw").mkdir()
-    assert run_here(monkeypatch, tool, tmp_path / "raw", tmp_path / "out", *options) == 2
-    assert "no " in capsys.readouterr().err
+    assert not out.exists()
 
 
-def test_bad_options(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
-    write_s3dis(tmp_path / "raw", 1, "office_1", rng)
-    for options in (
+@pytest.mark.parametrize(
+    "options",
+    [
         ("--workers", 0),
-        ("--workers", -1),
         ("--voxel-size", 0),
         ("--max-superpoints", -5),
+        ("--superpoints", "voxel", "--coarse-voxel-size", -1),
         ("--areas", 7),
-    ):
-        assert run_here(monkeypatch, "preprocess_s3dis.py", tmp_path / "raw", tmp_path / "out", *options) == 2
-        assert capsys.readouterr().err.startswith("error: ")
+        ("--shard", "a"),
+        ("--shard", "3/2"),
+    ],
+)
+def test_bad_options(raw: Path, rng, refused, options: tuple) -> None:
+    write_s3dis(raw, 1, "office_1", rng)
+    assert "error: " in refused("s3dis", *options)
 
 
-def test_scans_with_instances_from_zero(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
-    raw.mkdir()
+def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess, refused) -> None:
     xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
     labels = (np.arange(800) // 400).astype(np.int32)
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels, instance=labels)
     table = np.column_stack([xyz, labels, labels])
     np.savetxt(raw / "b.txt", table, header="x y z semantic instance", fmt="%.5g")
-    options = ("--classes", "s3dis", "--first-instance", 0)
-    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, *options) == 0
+    preprocess("scans", "--classes", "s3dis", "--first-instance", 0)
     for name in ("a", "b"):
         scene = read_room(out / name)
         np.testing.assert_array_equal(scene.instance, labels + 1)
@@ -161,24 +170,19 @@ def test_scans_with_instances_from_zero(tmp_path: Path, rng: np.random.Generator
         assert scene.superpoint is not None
     assert read_manifest(out / "a")["instances_per_class"]["floor"] == 1
     # Other options, other rooms: they are made again.
-    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis") == 0
-    assert json.loads((out / "report.json").read_text())["written"] == 2
+    assert preprocess("scans", "--classes", "s3dis")["written"] == 2
     np.testing.assert_array_equal(read_room(out / "a").instance, labels)
     # A scan without labels.
     np.save(raw / "c.npy", xyz)
-    capsys.readouterr()
-    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis") == 2
-    assert "no semantic and no instance" in capsys.readouterr().err
-    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis", "--unlabeled") == 0
+    assert "no semantic and no instance" in refused("scans", "--classes", "s3dis")
+    preprocess("scans", "--classes", "s3dis", "--unlabeled")
     assert read_room(out / "c").semantic is None
     # Two files of one name.
     np.save(raw / "a.npy", xyz)
-    assert run_here(monkeypatch, "preprocess_scans.py", raw, out, "--classes", "s3dis") == 2
-    assert "would be written twice" in capsys.readouterr().err
+    assert "would be written twice" in refused("scans", "--classes", "s3dis")
 
 
-def test_scannet(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
+def test_scannet(raw: Path, out: Path, tmp_path: Path, preprocess, refused) -> None:
     for split, name in (("scans", "scene0001_00"), ("scans_test", "scene0707_00")):
         folder = raw / split / name
         folder.mkdir(parents=True)
@@ -198,8 +202,7 @@ def test_scannet(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) 
     groups = [{"objectId": 0, "label": "floor", "segments": [0, 7]}, {"objectId": 1, "label": "mat", "segments": [14]}]
     (folder / "scene0001_00.aggregation.json").write_text(json.dumps({"segGroups": groups}))
     (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n1\tfloor\t2\n2\tmat\t20\n")
-    assert run_here(monkeypatch, "preprocess_scannet.py", raw, out) == 0
-    assert "2 rooms (2 written" in capsys.readouterr().out
+    assert "2 rooms (2 written" in preprocess("scannet")["text"]
     train = read_room(out / "scene0001_00")
     assert train.num_superpoints == 4
     np.testing.assert_array_equal(np.unique(train.instance), [0, 1, 2])
@@ -208,102 +211,86 @@ def test_scannet(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) 
     test = read_room(out / "scene0707_00")
     assert test.semantic is None
     assert test.num_superpoints == 1
-    assert run_here(monkeypatch, "preprocess_scannet.py", raw, out) == 0
-    assert json.loads((out / "report.json").read_text())["up_to_date"] == 2
+    assert preprocess("scannet")["up_to_date"] == 2
     # A changed table of labels makes the labeled scan out of date, not the test scan.
     (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n1\tfloor\t2\n2\tmat\t39\n")
-    assert run_here(monkeypatch, "preprocess_scannet.py", raw, out) == 0
-    assert json.loads((out / "report.json").read_text())["written"] == 1
-    assert run_here(monkeypatch, "preprocess_scannet.py", raw, out, "--labels", tmp_path / "absent.tsv", "--force") == 2
-    assert "absent.tsv: no such file" in capsys.readouterr().err
+    assert preprocess("scannet")["written"] == 1
+    assert "absent.tsv: no such file" in refused("scannet", "--labels", tmp_path / "absent.tsv", "--force")
 
 
-def test_a_fault_of_ours_is_not_taken_for_bad_input(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
-    write_s3dis(tmp_path / "raw", 1, "office_1", rng)
+def test_an_internal_error_is_not_taken_for_bad_input(raw: Path, rng, tool: Tool, out: Path, monkeypatch) -> None:
+    write_s3dis(raw, 1, "office_1", rng)
 
     def broken(*args: object, **options: object) -> None:
-        raise KeyError("fault")
+        raise KeyError("bug")
 
     monkeypatch.setattr(preprocessing, "over_segment", broken)
-    with pytest.raises(RuntimeError, match="a fault of pcseg"):
-        run_here(monkeypatch, "preprocess_s3dis.py", tmp_path / "raw", tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["faults"]
+    with pytest.raises(RuntimeError, match=r"internal error at .*office_1"):
+        tool("preprocess_s3dis", raw, out)
 
 
-def test_real_rooms(real: Path, tmp_path: Path, monkeypatch) -> None:
+def test_real_rooms(real: Path, out: Path, tool: Tool) -> None:
     options = ("--classes", "s3dis", "--first-instance", 0)
-    assert run_here(monkeypatch, "preprocess_scans.py", real / "s3dis" / "room_7.npz", tmp_path, *options) == 0
-    scene = read_room(tmp_path / "room_7")
+    assert tool("preprocess_scans", real / "s3dis" / "room_7.npz", out, *options)[0] == 0
+    scene = read_room(out / "room_7")
     assert len(scene) == 99605
-    assert read_manifest(tmp_path / "room_7")["num_instances"] == 14
+    assert read_manifest(out / "room_7")["num_instances"] == 14
     assert 50 < scene.num_superpoints < 5000
 
 
-def test_shards_and_workers_give_the_same(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
+def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tool: Tool, tmp_path: Path, preprocess) -> None:
     for area in (1, 2, 3):
         write_s3dis(raw, area, "office_1", rng)
     for part in (1, 2):
-        assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--shard", f"{part}/2") == 0
+        assert tool("preprocess_s3dis", raw, out, "--shard", f"{part}/2")[0] == 0
     parts = [json.loads((out / f"report_{part}_of_2.json").read_text()) for part in (1, 2)]
     assert [part["rooms"] for part in parts] == [2, 1]
     assert not (out / "report.json").exists()
     # The whole at the end: nothing is done again, and the report counts all.
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out) == 0
-    whole = json.loads((out / "report.json").read_text())
+    whole = preprocess("s3dis")
     assert (whole["rooms"], whole["written"], whole["up_to_date"]) == (3, 0, 3)
     assert list(whole["groups"]) == ["Area_1", "Area_2", "Area_3"]
     assert sum(group["points"] for group in whole["groups"].values()) == whole["points"] == 5400
     assert whole["per_room"]["Area_1_office_1"]["sha256"] == read_manifest(out / "Area_1_office_1")["sha256"]
-    # Other machines, other numbers of processes: the same checksum.
-    assert run("preprocess_s3dis.py", raw, tmp_path / "again", "--workers", 3).returncode == 0
+    # Another number of processes: the same checksum.
+    assert tool("preprocess_s3dis", raw, tmp_path / "again", "--workers", 3)[0] == 0
     assert json.loads((tmp_path / "again" / "report.json").read_text())["sha256"] == whole["sha256"]
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--shard", "3/2") == 2
 
 
-def test_instances_keep_their_files_and_rooms_their_command(tmp_path: Path, rng, monkeypatch) -> None:
-    write_s3dis(tmp_path / "raw", 1, "office_1", rng)
-    options = ("--workers", 2, "--force", "--shard", "1/1")
-    assert run_here(monkeypatch, "preprocess_s3dis.py", tmp_path / "raw", tmp_path / "out", *options) == 0
-    manifest = read_manifest(tmp_path / "out" / "Area_1_office_1")
+def test_instances_keep_their_files_and_rooms_their_command(raw: Path, out: Path, rng, preprocess) -> None:
+    write_s3dis(raw, 1, "office_1", rng)
+    preprocess("s3dis", "--workers", 2, "--force")
+    manifest = read_manifest(out / "Area_1_office_1")
     assert manifest["instance_sources"] == ["floor_1.txt", "table_1.txt", "wall_1.txt"]
     assert manifest["instances_per_class"]["floor"] == 1
-    assert manifest["command"] == f"python tools/preprocess_s3dis.py {tmp_path / 'raw'} {tmp_path / 'out'}"
+    assert manifest["command"] == f"python tools/preprocess_s3dis.py {raw} {out}"
 
 
-def test_coarse_voxels_and_fewer_superpoints(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
-    raw, out = tmp_path / "raw", tmp_path / "out"
+def test_coarse_voxels_and_fewer_superpoints(raw: Path, out: Path, rng, preprocess) -> None:
     write_s3dis(raw, 1, "office_1", rng)
-    options = ("--superpoints", "voxel", "--coarse-voxel-size", 1)
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, *options) == 0
+    preprocess("s3dis", "--superpoints", "voxel", "--coarse-voxel-size", 1)
     scene = read_room(out / "Area_1_office_1")
     cell = np.floor((scene.xyz - scene.xyz.min(0)).astype(np.float64)).astype(int)
     assert scene.num_superpoints == len(np.unique(cell, axis=0))
     # Other superpoints, another room: it is made again.
-    assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, "--max-superpoints", 40) == 0
-    assert json.loads((out / "report.json").read_text())["written"] == 1
-    for wrong in (("--max-superpoints", 0), ("--superpoints", "voxel", "--coarse-voxel-size", -1), ("--shard", "a")):
-        assert run_here(monkeypatch, "preprocess_s3dis.py", raw, out, *wrong) == 2
+    assert preprocess("s3dis", "--max-superpoints", 40)["written"] == 1
 
 
-def test_classes_of_ones_own(tmp_path: Path, rng: np.random.Generator, monkeypatch, capsys) -> None:
-    raw, out, classes = tmp_path / "raw", tmp_path / "out", tmp_path / "workshop.yaml"
-    raw.mkdir()
+def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess, refused) -> None:
+    classes = tmp_path / "workshop.yaml"
     classes.write_text("names: [floor, bench]\nids: [10, 20]\nstuff: [floor]\n")
     xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
     label, instance = np.repeat([10, 20, 99, 20], 200), np.repeat([0, 1, 0, 2], 200)
     np.savez(raw / "a.npz", xyz=xyz, label=label, instance=instance)
-    tool = "preprocess_scans.py"
-    assert run_here(monkeypatch, tool, raw, out, "--classes", classes, "--label-ids", classes) == 0
+    options = ("--classes", classes, "--label-ids", classes)
+    preprocess("scans", *options)
     manifest = read_manifest(out / "a")
     assert manifest["instances_per_class"] == {"floor": 0, "bench": 2}
     assert classes_of(manifest).instance_names == ("bench",)
     np.testing.assert_array_equal(np.unique(read_room(out / "a").semantic), [-1, 0, 1])
-    assert run_here(monkeypatch, tool, raw, out, "--classes", classes, "--label-ids", classes) == 0
-    assert json.loads((out / "report.json").read_text())["up_to_date"] == 1
+    assert preprocess("scans", *options)["up_to_date"] == 1
     # Other classes, other rooms.
     classes.write_text("names: [floor, vice]\nids: [10, 20]\nstuff: [floor]\n")
-    assert run_here(monkeypatch, tool, raw, out, "--classes", classes, "--label-ids", classes) == 0
+    preprocess("scans", *options)
     assert read_manifest(out / "a")["class_names"] == ["floor", "vice"]
-    assert run_here(monkeypatch, tool, raw, out, "--classes", tmp_path / "absent.yaml") == 2
-    assert "cannot read the classes" in capsys.readouterr().err
+    assert "cannot read the classes" in refused("scans", "--classes", tmp_path / "absent.yaml")

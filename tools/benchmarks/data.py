@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -16,7 +17,6 @@ from pcseg.data.augment import AUGMENTATIONS, compose
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
-from pcseg.data.worker_pool import num_cores
 from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import Scene
@@ -143,7 +143,7 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
         print(f"elastic distortion: {elastic:.0%} of loading a room")
         dataset = RoomDataset(paths, **options, augment=compose(STEPS))
         speed = {}
-        for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= num_cores())]:
+        for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= joblib.cpu_count())]:
             speed[str(workers)] = row = loader_speed(dataset, workers, num_rooms=8 * rounds)
             row["ms_waited"] = loader_speed(dataset, workers, num_rooms=4 * rounds, step=STEP)["ms_waited"]
             print(
