@@ -47,15 +47,15 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     into the cache for later: pairs of a pointer and a place.
     """
 
-    def pointer(arg: int) -> Any:
-        if not isinstance(sig.args[arg], types.Array):
-            return args[arg]
-        return context.make_array(sig.args[arg])(context, builder, args[arg]).data
+    def pointer(kind: Any, arg: Any) -> Any:
+        if isinstance(kind, types.BaseTuple):
+            return [pointer(*pair) for pair in zip(kind.types, cgutils.unpack_tuple(builder, arg))]
+        return context.make_array(kind)(context, builder, arg).data if isinstance(kind, types.Array) else arg
 
     def at(base: Any, start: Any, offset: int) -> Any:
         return builder.gep(base, [builder.add(start, ir.Constant(start.type, offset))])
 
-    pointers = [pointer(n) for n in range(len(args))]
+    pointers = [pointer(kind, arg) for kind, arg in zip(sig.args, args)]
     a, b, length, _, out, out_starts = pointers[:6]
     itemsize = sig.args[0].dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize
@@ -66,9 +66,9 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     columns = [lanes * t for t in range(sig.args[3].literal_value)]
     fetches = len(columns) > 1  # a narrow loop has no time to spare
     sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
-    zero = ir.Constant(length.type, 0)
-    for r, row in enumerate(sums):
-        start = builder.load(at(out_starts, zero, r))
+    starts = [at(out_starts, ir.Constant(length.type, 0), r) for r in range(TILE_ROWS)]
+    for place, row in zip(starts, sums):
+        start = builder.load(place)
         for cell, c in zip(row, columns):
             builder.store(ir.Constant(vector, [0.0] * lanes), cell)
             if fetches:
@@ -84,8 +84,8 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
             for cell, factors in zip(row, right):
                 product = builder.fmul(left, factors, flags=("contract",))
                 builder.store(builder.fadd(builder.load(cell), product, flags=("contract",)), cell)
-    for r, row in enumerate(sums):
-        start = builder.load(at(out_starts, zero, r))
+    for place, row in zip(starts, sums):
+        start = builder.load(place)
         for cell, c in zip(row, columns):
             target = builder.bitcast(at(out, start, c), vector.as_pointer())
             total = builder.fadd(builder.load(target, align=itemsize), builder.load(cell))
@@ -93,18 +93,7 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     return context.get_dummy_value()
 
 
-def _add_tile(
-    typingctx: Any,
-    a: Any,
-    b: Any,
-    length: Any,
-    num_vectors: Any,
-    out: Any,
-    out_starts: Any,
-    a_starts: Any,
-    b_start: Any,
-    b_step: Any,
-) -> Any:
+def _add_tile(typingctx, a, b, length, num_vectors, out, out_starts, a_starts, b_start, b_step):
     """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
 
     For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``. Behind TILE_ROWS
@@ -112,7 +101,6 @@ def _add_tile(
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
-    i = types.intp
 
     def places(builder: Any, pointers: Any, step: Any) -> Any:
         a_data, *_, a_starts, b_start, b_step = pointers
@@ -128,40 +116,25 @@ def _add_tile(
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _emit_tile(context, builder, sig, args, places)
 
+    i = types.intp
     return types.void(a, b, i, num_vectors, out, out_starts, a_starts, i, i), codegen
 
 
-def _add_outer_tile(
-    typingctx: Any,
-    a: Any,
-    b: Any,
-    length: Any,
-    num_vectors: Any,
-    out: Any,
-    out_starts: Any,
-    a_rows: Any,
-    a_width: Any,
-    a_column: Any,
-    b_rows: Any,
-    b_width: Any,
-    b_column: Any,
-    begin: Any,
-) -> Any:
+def _add_outer_tile(typingctx, a, b, length, num_vectors, out, out_starts, left, right, begin):
     """Adds a sum of outer products to TILE_ROWS rows of `out`, num_vectors wide.
 
-    For each p of length from begin: ``out[out_starts[r] + j] += a[a_rows[p], i + r] * b[b_rows[p], b_column + j]`` with
-    i = a_column, where a and b have a_width and b_width columns.
+    For each p of length from begin: ``out[out_starts[r] + j] += a[rows[p], column + r] * b[rows[p], column + j]`` where
+    `left` has rows, width and column of a, `right` those of b.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
-    i = types.intp
 
     def places(builder: Any, pointers: Any, step: Any) -> Any:
-        a_data, b_data, length, *_, a_rows, a_width, a_column, b_rows, b_width, b_column, begin = pointers
+        a_data, b_data, length, *_, left, right, begin = pointers
 
         def places_of(step: Any) -> Any:
             pair = builder.add(begin, step)
-            for rows, width, column in ((a_rows, a_width, a_column), (b_rows, b_width, b_column)):
+            for rows, width, column in (left, right):
                 row = builder.sext(builder.load(builder.gep(rows, [pair])), width.type)
                 yield builder.add(builder.mul(row, width), column)
 
@@ -178,7 +151,8 @@ def _add_outer_tile(
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _emit_tile(context, builder, sig, args, places)
 
-    return types.void(a, b, i, num_vectors, out, out_starts, a_rows, i, i, b_rows, i, i, i), codegen
+    i = types.intp
+    return types.void(a, b, i, num_vectors, out, out_starts, left, right, i), codegen
 
 
 # Called without typingctx.
@@ -232,30 +206,17 @@ def weight_grad_kernel(num_vectors: int) -> Callable[..., None]:
     @njit(nogil=True, cache=True, fastmath=FAST)
     def accumulate(x, grad, in_index, out_index, blocks, span, first, last, dw):
         _, num_tiles, channels, tile = dw.shape
-        num_blocks = len(blocks) - 1
+        num_blocks, width = len(blocks) - 1, num_tiles * tile
         targets = np.zeros(TILE_ROWS, np.intp)
         for block in range(0, num_blocks, span):
             for k in range(first, last):
                 begin = blocks[block, k]
-                num_pairs = blocks[min(block + span, num_blocks), k] - begin
+                pairs = blocks[min(block + span, num_blocks), k] - begin
                 for t in range(num_tiles):
                     for c in range(0, channels, TILE_ROWS):
                         for r in range(TILE_ROWS):
                             targets[r] = ((k * num_tiles + t) * channels + c + r) * tile
-                        add_outer_tile(
-                            x,
-                            grad,
-                            num_pairs,
-                            num_vectors,
-                            dw,
-                            targets,
-                            in_index,
-                            channels,
-                            c,
-                            out_index,
-                            num_tiles * tile,
-                            t * tile,
-                            begin,
-                        )
+                        left, right = (in_index, channels, c), (out_index, width, t * tile)
+                        add_outer_tile(x, grad, pairs, num_vectors, dw, targets, left, right, begin)
 
     return accumulate
