@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
-from pcseg.kernels.neighbors import find_shifted, list_pairs
+from pcseg.kernels.neighbors import find_shifted
 
-MAX_CELLS = 2**60  # cells of the box around all voxels that int64 keys can tell apart, with room to spare
+MAX_CELLS = 2**60  # cells of the box around all voxels that int64 keys can tell apart, with a margin
 BLOCK = 128  # voxels that the CPU kernels take at a time: their features fit into the first cache
 
 
@@ -28,8 +28,8 @@ class KernelMap:
         out_index: row of the output voxel of each pair; within one offset every row occurs at most once.
         in_blocks: pairs ``in_blocks[b, k]:in_blocks[b + 1, k]`` of offset k have their input in block b.
         out_blocks: pairs ``out_blocks[b, k]:out_blocks[b + 1, k]`` of offset k have their output in block b.
-        num_in: voxels on the input side.
-        num_out: voxels on the output side.
+        num_in: number of voxels on the input side.
+        num_out: number of voxels on the output side.
     """
 
     in_index: Int32[Tensor, "pairs"]
@@ -44,7 +44,7 @@ class KernelMap:
         return self.out_blocks.shape[1]
 
     def pairs(self, offset: int) -> slice:
-        """Where the pairs of an offset are."""
+        """Positions of the pairs of an offset."""
         return slice(int(self.out_blocks[0, offset]), int(self.out_blocks[-1, offset]))
 
     def transposed(self) -> "KernelMap":
@@ -63,8 +63,8 @@ def voxel_keys(
 
     Args:
         coords: batch index, x, y, z; not negative.
-        batch_size: rooms in the batch.
-        margin: free cells kept around the voxels, so that a neighbor up to this far never wraps into another row.
+        batch_size: number of rooms.
+        margin: free cells around the voxels, so that a neighbor up to this far never wraps into another row.
 
     Returns:
         The keys, and the steps of the key along x, y and z.
@@ -88,23 +88,21 @@ def is_ascending(keys: Int64[np.ndarray, "V"]) -> bool:
 
 
 def voxel_order(coords: Int32[Tensor, "V 4"], batch_size: int) -> Int64[Tensor, "V"] | None:
-    """Checks the voxels of a batch, and says how to sort them.
+    """Checks the voxels of a batch and returns the order that sorts them.
 
     Args:
         coords: batch index, x, y, z.
-        batch_size: rooms in the batch.
+        batch_size: number of rooms.
 
     Returns:
-        The order that sorts the rows, or None where they are sorted.
+        The order that sorts the rows, or None if they are sorted.
 
     Raises:
-        ValueError: wrong shape or dtype, a negative coordinate, a row that occurs twice, or a batch index that is not
-            below batch_size.
+        ValueError: wrong shape or dtype, a negative coordinate, a duplicate row, or a batch index out of range.
     """
     if coords.dtype != torch.int32 or coords.ndim != 2 or coords.shape[1] != 4:
-        raise ValueError(
-            f"voxel coordinates must be int32 (V, 4): batch, x, y, z; got {coords.dtype} {tuple(coords.shape)}"
-        )
+        got = f"{coords.dtype} {tuple(coords.shape)}"
+        raise ValueError(f"voxel coordinates must be int32 (V, 4): batch, x, y, z; got {got}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     rows = coords.cpu().numpy()
@@ -127,25 +125,17 @@ def voxel_order(coords: Int32[Tensor, "V 4"], batch_size: int) -> Int64[Tensor, 
     return torch.from_numpy(order).to(coords.device)
 
 
-def _join(
-    pairs: list[tuple[np.ndarray, np.ndarray]], counts: list[int], in_order: np.ndarray, out_order: np.ndarray
-) -> KernelMap:
-    """The map of pairs (input ranks, output ranks) per offset, where input rank -1 stands for no pair."""
-    starts = list(itertools.accumulate(counts, initial=0))
-    in_index, out_index = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
-    num_in, num_out = len(in_order), len(out_order)
-    in_blocks = np.empty((len(pairs), -(-num_in // BLOCK) + 1), np.int64)
-    out_blocks = np.empty((len(pairs), -(-num_out // BLOCK) + 1), np.int64)
-    for k, (in_rank, out_rank) in enumerate(pairs):
-        list_pairs(out_rank, in_rank, BLOCK, in_index, out_index, starts[k], out_blocks[k], in_blocks[k])
-    return KernelMap(
-        torch.from_numpy(in_order[in_index]),
-        torch.from_numpy(out_order[out_index]),
-        np.ascontiguousarray(in_blocks.T),
-        np.ascontiguousarray(out_blocks.T),
-        num_in,
-        num_out,
-    )
+def _join(pairs: list[tuple[np.ndarray, np.ndarray]], in_order: np.ndarray, out_order: np.ndarray) -> KernelMap:
+    """The map of the pairs (input ranks, output ranks) of each offset, both ascending."""
+    starts = list(itertools.accumulate((len(ranks) for ranks, _ in pairs), initial=0))
+    index, blocks = [], []
+    for side, order in enumerate((in_order, out_order)):
+        edges = np.arange(-(-len(order) // BLOCK) + 1, dtype=np.int32) * BLOCK
+        found = [start + np.searchsorted(pair[side], edges) for start, pair in zip(starts, pairs)]
+        blocks.append(np.stack(found, axis=1))
+        index.append(torch.from_numpy(order[np.concatenate([pair[side] for pair in pairs])]))
+    (in_index, out_index), (in_blocks, out_blocks) = index, blocks
+    return KernelMap(in_index, out_index, in_blocks, out_blocks, len(in_order), len(out_order))
 
 
 def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: int = 3) -> KernelMap:
@@ -156,7 +146,7 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: 
 
     Args:
         coords: batch index, x, y, z; unique rows, not negative.
-        batch_size: rooms in the batch.
+        batch_size: number of rooms.
         kernel_size: odd.
 
     Returns:
@@ -166,18 +156,16 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: 
     keys, steps = voxel_keys(coords.cpu().numpy(), batch_size, margin=radius)
     order = np.arange(len(keys)) if is_ascending(keys) else keys.argsort(kind="stable")
     keys = keys[order]
-    rank = np.arange(len(keys), dtype=np.int32)
-    pairs, mirrored = [], []
-    counts = []
+    pairs = []
     span = range(-radius, radius + 1)
     for offset in itertools.islice(itertools.product(span, span, span), kernel_size**3 // 2):
-        found = np.empty(len(keys), np.int32)
-        counts.append(find_shifted(keys, sum(o * s for o, s in zip(offset, steps)), found))
-        pairs.append((found, rank))
-        mirrored.append((rank, found))
-    pairs = [*pairs, (rank, rank), *reversed(mirrored)]
+        source, target = np.empty((2, len(keys)), np.int32)
+        count = find_shifted(keys, sum(o * s for o, s in zip(offset, steps)), source, target)
+        pairs.append((source[:count], target[:count]))
+    rank = np.arange(len(keys), dtype=np.int32)
+    pairs += [(rank, rank), *((target, source) for source, target in reversed(pairs))]
     order = order.astype(np.int32)
-    return _join(pairs, [*counts, len(keys), *reversed(counts)], order, order).to(coords.device)
+    return _join(pairs, order, order).to(coords.device)
 
 
 def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32[Tensor, "W 4"], KernelMap]:
@@ -185,7 +173,7 @@ def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32
 
     Args:
         coords: batch index, x, y, z; unique rows, not negative.
-        batch_size: rooms in the batch.
+        batch_size: number of rooms.
 
     Returns:
         Coordinates of the coarse voxels (halved, sorted), and the map of 8 offsets from fine to coarse.
@@ -199,12 +187,9 @@ def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32
     keys, child = keys[order], child[order]
     is_first = np.diff(keys, prepend=-1) != 0
     parent = np.cumsum(is_first, dtype=np.int32) - np.int32(1)
-    pairs = []
-    for k in range(8):
-        rank = np.flatnonzero(child == k).astype(np.int32)
-        pairs.append((rank, parent[rank]))
+    children = [np.flatnonzero(child == k).astype(np.int32) for k in range(8)]
     coarse_order = np.arange(int(is_first.sum()), dtype=np.int32)
-    kernel_map = _join(pairs, [len(rank) for rank, _ in pairs], order.astype(np.int32), coarse_order)
+    kernel_map = _join([(rank, parent[rank]) for rank in children], order.astype(np.int32), coarse_order)
     coarse_coords = np.ascontiguousarray(coarse[order[is_first]])
     return torch.from_numpy(coarse_coords).to(coords.device), kernel_map.to(coords.device)
 
@@ -214,12 +199,12 @@ class SparseGrid:
 
     Args:
         coords: batch index, x, y, z in voxels of this resolution; unique rows, not negative.
-        batch_size: rooms in the batch.
-        finer: the grid of half the voxel size that this one was made from; its voxels are not checked again.
+        batch_size: number of rooms.
+        finer: grid of half the voxel size that this one was made from; its voxels are not checked again.
         checked: whether `voxel_order` has seen these voxels; otherwise they are checked here.
 
     Raises:
-        ValueError: a coordinate is negative, a row occurs twice, or a batch index is not below batch_size.
+        ValueError: what `voxel_order` refuses.
     """
 
     def __init__(
@@ -232,13 +217,10 @@ class SparseGrid:
     ) -> None:
         if finer is None and not checked:
             voxel_order(coords, batch_size)
-        self.coords = coords
-        self.batch_size = batch_size
-        self.finer = finer
+        self.coords, self.batch_size, self.finer = coords, batch_size, finer
         self.stride: int = 1 if finer is None else 2 * finer.stride
-        self.shared: dict[str, Any] = {} if finer is None else finer.shared  # what a backend keeps for all levels
+        self.shared: dict[str, Any] = {} if finer is None else finer.shared  # what a backend saves for all levels
         self._submanifold: dict[int, KernelMap] = {}
-        self._coarser: tuple[SparseGrid, KernelMap] | None = None
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -256,9 +238,8 @@ class SparseGrid:
             self._submanifold[kernel_size] = submanifold_map(self.coords, self.batch_size, kernel_size)
         return self._submanifold[kernel_size]
 
+    @cached_property
     def coarser(self) -> tuple["SparseGrid", KernelMap]:
         """The voxels of twice the size and the map to them, made once."""
-        if self._coarser is None:
-            coords, kernel_map = downsample_map(self.coords, self.batch_size)
-            self._coarser = (SparseGrid(coords, self.batch_size, finer=self), kernel_map)
-        return self._coarser
+        coords, kernel_map = downsample_map(self.coords, self.batch_size)
+        return SparseGrid(coords, self.batch_size, finer=self), kernel_map

@@ -1,7 +1,7 @@
 """Convolution over the pairs of a kernel map, forward and backward, for the CPU (and, slower, for any device)."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from pcseg.kernels.conv import TILE_ROWS, product_kernel, tile_vectors, weight_grad_kernel
 from pcseg.ops.neighbors import BLOCK, KernelMap
@@ -18,38 +19,34 @@ SMALL_WORK = 4_000_000  # multiplications below which a second thread does not p
 SPAN = 512 // BLOCK  # blocks whose features stay in the cache while all offsets use them
 
 
-def _run(work: Callable[[int, int], None], cuts: Sequence[int]) -> None:
-    """Calls work(first, last) for each interval between cuts."""
-    for_each(lambda span: work(*span), [(a, b) for a, b in itertools.pairwise(cuts) if b > a])
-
-
-def _cuts(load: np.ndarray, multiplications: int) -> list[int]:
-    """Cuts a row of tasks into intervals of about equal load, a few for each thread."""
+def _in_parts(work: Callable[[int, int], None], load: np.ndarray, multiplications: int) -> None:
+    """Calls work(first, last) for intervals of tasks of about equal load, a few for each thread."""
     num_threads = torch.get_num_threads()
     parts = 1 if num_threads == 1 or multiplications < SMALL_WORK else 3 * num_threads
     total = np.cumsum(load)
     inner = np.searchsorted(total, np.linspace(0, total[-1] if len(total) else 0, parts + 1)[1:-1])
-    return [0, *inner.tolist(), len(load)]
+    cuts = itertools.pairwise([0, *inner.tolist(), len(load)])
+    for_each(lambda span: work(*span), [(a, b) for a, b in cuts if b > a])
+
+
+def _is_compiled(x: Tensor) -> bool:
+    """Whether the compiled loops take these features; torch's own operations take all others."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def _padded(x: Tensor, dim: int, multiple: int) -> Tensor:
     """x with zeros behind it, so that the dimension becomes a multiple."""
     missing = -x.shape[dim] % multiple
-    if not missing:
-        return x
-    shape = list(x.shape)
-    shape[dim] = missing
-    return torch.cat([x, x.new_zeros(shape)], dim=dim)
+    return F.pad(x, (0, 0) * (x.ndim - 1 - dim) + (0, missing)) if missing else x
 
 
 def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     """Sum over the pairs of each output of ``x[in] @ weight[k]``; weight (K, I, O), any strides."""
     num_outputs = weight.shape[2]
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    if not _is_compiled(x):
         # Half precision multiplies, float32 adds up: a sum of 27 products would lose its last digits.
-        out = torch.zeros(
-            (kernel_map.num_out, num_outputs), dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
-        )
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        out = torch.zeros((kernel_map.num_out, num_outputs), dtype=dtype, device=x.device)
         for k in range(kernel_map.num_offsets):
             pairs = kernel_map.pairs(k)
             product = x.index_select(0, kernel_map.in_index[pairs]) @ weight[k]
@@ -62,15 +59,16 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
     out = x.new_zeros((kernel_map.num_out + 1, tiles.shape[1] * tile))
     kernel, target = product_kernel(num_vectors), out.numpy()
-    cuts = _cuts(np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * num_outputs)
-    _run(lambda a, b: kernel(rows, tiles, in_index, out_index, blocks, SPAN, a, b, target), cuts)
+    load, multiplications = np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * num_outputs
+    args = (rows, tiles, in_index, out_index, blocks, SPAN)
+    _in_parts(lambda a, b: kernel(*args, a, b, target), load, multiplications)
     return out[:-1, :num_outputs].contiguous()
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
     """Sum over the pairs of each offset of ``x[in].T @ grad[out]``: (K, I, O)."""
     num_inputs, num_outputs = x.shape[1], grad.shape[1]
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    if not _is_compiled(x):
         products = []
         for k in range(kernel_map.num_offsets):
             pairs = kernel_map.pairs(k)
@@ -81,10 +79,10 @@ def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
     rows, columns = _padded(x.detach(), 1, TILE_ROWS), _padded(grad.detach(), 1, tile)
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
     tiles = x.new_zeros((kernel_map.num_offsets, columns.shape[1] // tile, rows.shape[1], tile))
-    kernel, arrays = weight_grad_kernel(num_vectors), (rows.contiguous().numpy(), columns.contiguous().numpy())
-    target = tiles.numpy()
-    cuts = _cuts(blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs)
-    _run(lambda a, b: kernel(*arrays, in_index, out_index, blocks, SPAN, a, b, target), cuts)
+    kernel, target = weight_grad_kernel(num_vectors), tiles.numpy()
+    args = (rows.contiguous().numpy(), columns.contiguous().numpy(), in_index, out_index, blocks, SPAN)
+    load, multiplications = blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs
+    _in_parts(lambda a, b: kernel(*args, a, b, target), load, multiplications)
     return tiles.transpose(1, 2).flatten(2)[:, :num_inputs, :num_outputs]
 
 
@@ -115,13 +113,13 @@ def pair_conv(
 ) -> Float[Tensor, "W O"]:
     """Sparse convolution: each output is the sum of ``weight[k] @ features[i]`` over its pairs (i, offset k).
 
-    The result does not depend on the number of threads: each output, and each weight, is summed by one thread in one
-    order. (On CUDA, index_add sums in any order.)
+    The result does not depend on the number of threads: one thread sums each output, and each weight, in one order.
+    (On CUDA, index_add sums in any order.)
 
     Args:
         features: one row per input voxel.
-        weight: same dtype as the features; axes 1, 2, 3 go with x, y, z.
-        kernel_map: has k ** 3 offsets.
+        weight: weights in the dtype of the features; axes 1, 2, 3 go with x, y, z.
+        kernel_map: pairs of k ** 3 offsets.
 
     Returns:
         One row per output voxel.

@@ -1,4 +1,4 @@
-"""Convolutions on sparse voxels: one set of layers, with spconv on CUDA and code of our own everywhere else.
+"""Convolutions on sparse voxels: one set of layers, with spconv on CUDA and built-in code everywhere else.
 
 The weight of every layer is (out, k, k, k, in), as spconv stores it, so that both backends read the same checkpoints.
 Its axes 1, 2 and 3 go with x, y and z, the columns 1, 2 and 3 of the coordinates: a layer computes what a dense conv3d
@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int32
@@ -47,15 +47,6 @@ class SparseTensor:
         """Batch index, x, y, z of each row of the features, in voxels of this stride."""
         return self.grid.coords
 
-    @property
-    def batch_size(self) -> int:
-        return self.grid.batch_size
-
-    @property
-    def stride(self) -> int:
-        """Size of a voxel in voxels of the full resolution."""
-        return self.grid.stride
-
     def with_features(self, features: Float[Tensor, "V D"]) -> "SparseTensor":
         """Other features on the same voxels."""
         return replace(self, features=features)
@@ -63,7 +54,7 @@ class SparseTensor:
 
 @cache
 def _import_spconv() -> ModuleType | None:
-    """spconv.pytorch, or None where it is not installed."""
+    """spconv.pytorch, or None if it is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it uses names that torch has deprecated
         try:
@@ -74,7 +65,7 @@ def _import_spconv() -> ModuleType | None:
 
 
 def _autocast_dtype(features: Tensor) -> torch.dtype | None:
-    """What autocast asks for on CUDA; None without it, and on the CPU, whose loops are for float32."""
+    """The dtype of autocast on CUDA; None without it, and on the CPU, whose loops are for float32."""
     if not features.is_cuda or not torch.is_autocast_enabled():
         return None
     if hasattr(torch, "get_autocast_dtype"):
@@ -85,16 +76,22 @@ def _autocast_dtype(features: Tensor) -> torch.dtype | None:
 def pad_channels(
     features: Float[Tensor, "V I"], weight: Float[Tensor, "O k k k I"]
 ) -> tuple[Float[Tensor, "V padded_I"], Float[Tensor, "padded_O k k k padded_I"]]:
-    """Both with zeros behind their channels, up to multiples of 8: what tensor cores take in half precision."""
+    """Pads the channels of both with zeros to multiples of 8, which tensor cores need in half precision.
+
+    Args:
+        features: one row per voxel.
+        weight: weight of a convolution.
+    """
     num_outputs, num_inputs = len(weight), weight.shape[4]
     more = -num_inputs % 8
     return F.pad(features, (0, more)), F.pad(weight, (0, more, 0, 0, 0, 0, 0, 0, 0, -num_outputs % 8))
 
 
 class _SparseConv(nn.Module):
-    """What the layers share: parameters, checks, and the choice of the backend."""
+    """Parameters, checks, and the choice of the backend."""
 
     spconv_name: str
+    spconv_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, backend: Backend) -> None:
         super().__init__()
@@ -104,28 +101,21 @@ class _SparseConv(nn.Module):
         self.backend = backend
         self.weight = nn.Parameter(torch.empty(out_channels, kernel_size, kernel_size, kernel_size, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self._spconv_layers: dict[
-            tuple[int, int, bool], Any
-        ] = {}  # by channels and "on CUDA"; in a dict, so that torch does not see them
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform within 1 / sqrt(fan-in), as torch's own convolutions start."""
-        bound = 1 / math.sqrt(self.in_channels * self.kernel_size**3)
-        nn.init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
+        # By channels and "on CUDA"; in a dict, so that torch does not register them.
+        self._spconv_layers: dict[tuple[int, int, bool], Any] = {}
+        # As torch's own convolutions start.
+        bound = 1 / math.sqrt(in_channels * kernel_size**3)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, bias={self.bias is not None}"
 
     def _uses_spconv(self, x: SparseTensor) -> bool:
-        """Checks the input, and chooses the backend."""
+        """Checks the input and chooses the backend."""
         features = x.features
         if features.shape[1] != self.in_channels:
             raise ValueError(f"the layer takes {self.in_channels} channels, the features have {features.shape[1]}")
-        if not features.is_floating_point():
-            raise ValueError(f"features must be floating point, got {features.dtype}")
         if self.backend == "torch" or len(features) == 0:
             return False
         if self.backend == "auto":
@@ -136,8 +126,8 @@ class _SparseConv(nn.Module):
             raise ValueError("spconv has no gradients on the CPU: use backend 'torch', or torch.no_grad()")
         return True
 
-    def _spconv(self, x: SparseTensor, key: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Features and coordinates that spconv's layer of this name gives for voxels in a box of this shape."""
+    def _by_spconv(self, x: SparseTensor, key: str, extent: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Features and coordinates that spconv's layer of this name gives for voxels in a box of this extent."""
         spconv = _import_spconv()
         assert spconv is not None
         # spconv has no bfloat16.
@@ -147,7 +137,12 @@ class _SparseConv(nn.Module):
             given, weight = pad_channels(given, weight)
         kind = (weight.shape[4], len(weight), x.features.is_cuda)
         if kind not in self._spconv_layers:
-            self._spconv_layers[kind] = self._make_spconv_layer(spconv, *kind)
+            # Without parameters of its own. On the CPU spconv has only its native algorithm.
+            algorithm = None if x.features.is_cuda else spconv.ConvAlgo.Native
+            options = {"bias": False, "indice_key": "", "algo": algorithm, **self.spconv_options}
+            with torch.device("meta"):
+                make = getattr(spconv, self.spconv_name)
+                self._spconv_layers[kind] = make(*kind[:2], self.kernel_size, **options)
         layer = self._spconv_layers[kind]
         # spconv has gradients in training mode only, and only then makes what they need of a submanifold map.
         layer.train(torch.is_grad_enabled())
@@ -155,7 +150,7 @@ class _SparseConv(nn.Module):
         maps = x.grid.shared.setdefault("spconv maps", {})
         with torch.autocast(x.features.device.type, enabled=False):
             tensor = spconv.SparseConvTensor(
-                given.contiguous(), x.coords.contiguous(), list(shape), x.batch_size, indice_dict=maps
+                given.contiguous(), x.coords.contiguous(), list(extent), x.grid.batch_size, indice_dict=maps
             )
             out = torch.func.functional_call(layer, {"weight": weight}, (tensor,))
         maps.update(out.indice_dict)
@@ -165,18 +160,6 @@ class _SparseConv(nn.Module):
         dtype = _autocast_dtype(features) or self.weight.dtype
         return pair_conv(features.to(dtype), self.weight.to(dtype), kernel_map)
 
-    def _make_spconv_layer(self, spconv: ModuleType, in_channels: int, out_channels: int, on_cuda: bool) -> nn.Module:
-        """A layer of spconv without parameters of its own; on the CPU it has only its native algorithm."""
-        options: dict[str, object] = {
-            "bias": False,
-            "indice_key": "",
-            "algo": None if on_cuda else spconv.ConvAlgo.Native,
-        }
-        if self.spconv_name == "SparseConv3d":
-            options["stride"] = 2
-        with torch.device("meta"):
-            return getattr(spconv, self.spconv_name)(in_channels, out_channels, self.kernel_size, **options)
-
     def _finish(self, features: Tensor, grid: SparseGrid) -> SparseTensor:
         return SparseTensor(features if self.bias is None else features + self.bias, grid)
 
@@ -185,14 +168,14 @@ class SubmanifoldConv3d(_SparseConv):
     """Convolution whose outputs are where its inputs are.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
         kernel_size: odd.
-        bias: whether a learnt bias is added.
-        backend: "torch", "spconv", or "auto": spconv where features are on CUDA and it is installed.
+        bias: whether a learned bias is added.
+        backend: "torch", "spconv", or "auto": spconv if features are on CUDA and it is installed.
 
     Raises:
-        ValueError: kernel_size is even; in forward: features that do not fit, or spconv asked for and not there.
+        ValueError: kernel_size is even; in forward: features that do not fit, or spconv is not installed.
 
     Source:
         Graham et al., 3D Semantic Segmentation with Submanifold Sparse Convolutional Networks, CVPR 2018.
@@ -210,7 +193,7 @@ class SubmanifoldConv3d(_SparseConv):
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the same voxels."""
         if self._uses_spconv(x):
-            features, _ = self._spconv(x, f"submanifold {x.stride} {self.kernel_size}", x.grid.extent)
+            features, _ = self._by_spconv(x, f"submanifold {x.grid.stride} {self.kernel_size}", x.grid.extent)
         else:
             features = self._by_pairs(x.features, x.grid.submanifold(self.kernel_size))
         return self._finish(features, x.grid)
@@ -220,13 +203,14 @@ class DownsampleConv3d(_SparseConv):
     """Convolution with kernel 2 and stride 2: a coarse voxel wherever there is a fine one.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        bias: whether a learnt bias is added.
-        backend: "torch", "spconv" or "auto", as in SubmanifoldConv3d; the same for all layers of a network.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        bias: whether a learned bias is added.
+        backend: as in SubmanifoldConv3d; the same for all layers of a network.
     """
 
     spconv_name = "SparseConv3d"
+    spconv_options: ClassVar[dict[str, Any]] = {"stride": 2}
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = False, backend: Backend = "auto") -> None:
         super().__init__(in_channels, out_channels, 2, bias, backend)
@@ -234,24 +218,24 @@ class DownsampleConv3d(_SparseConv):
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the voxels of twice the size."""
         if not self._uses_spconv(x):
-            grid, kernel_map = x.grid.coarser()
+            grid, kernel_map = x.grid.coarser
             return self._finish(self._by_pairs(x.features, kernel_map), grid)
         # spconv leaves out the last voxel of an odd extent.
         even = tuple(n + n % 2 for n in x.grid.extent)
-        features, coords = self._spconv(x, f"downsample {x.stride}", even)
-        # spconv orders the coarse voxels in its own way, so they are a grid of its own.
-        grid = x.grid.shared.setdefault(f"spconv grid {2 * x.stride}", SparseGrid(coords, x.batch_size, finer=x.grid))
-        return self._finish(features, grid)
+        features, coords = self._by_spconv(x, f"downsample {x.grid.stride}", even)
+        # spconv orders the coarse voxels in its own way, so it has a grid of its own.
+        grid = SparseGrid(coords, x.grid.batch_size, finer=x.grid)
+        return self._finish(features, x.grid.shared.setdefault(f"spconv grid {grid.stride}", grid))
 
 
 class UpsampleConv3d(_SparseConv):
     """Inverse of a DownsampleConv3d: kernel 2, back to the voxels that were downsampled.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        bias: whether a learnt bias is added.
-        backend: "torch", "spconv" or "auto", as in SubmanifoldConv3d; the same for all layers of a network.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        bias: whether a learned bias is added.
+        backend: as in SubmanifoldConv3d; the same for all layers of a network.
     """
 
     spconv_name = "SparseInverseConv3d"
@@ -267,15 +251,12 @@ class UpsampleConv3d(_SparseConv):
         """
         finer = x.grid.finer
         if finer is None:
-            raise ValueError("UpsampleConv3d takes what a DownsampleConv3d gave, this tensor is at full resolution")
+            raise ValueError("UpsampleConv3d takes the output of a DownsampleConv3d, this tensor is at full resolution")
         uses_spconv = self._uses_spconv(x)
-        if (x.grid is x.grid.shared.get(f"spconv grid {x.stride}")) != uses_spconv:
-            raise ValueError(
-                "UpsampleConv3d and the DownsampleConv3d before it use different backends: give both the same"
-            )
+        if (x.grid is x.grid.shared.get(f"spconv grid {x.grid.stride}")) != uses_spconv:
+            raise ValueError("UpsampleConv3d and the DownsampleConv3d before it must use the same backend")
         if uses_spconv:
-            features, _ = self._spconv(x, f"downsample {finer.stride}", x.grid.extent)
+            features, _ = self._by_spconv(x, f"downsample {finer.stride}", x.grid.extent)
         else:
-            kernel_map = finer.coarser()[1].transposed()
-            features = self._by_pairs(x.features, kernel_map)
+            features = self._by_pairs(x.features, finer.coarser[1].transposed())
         return self._finish(features, finer)

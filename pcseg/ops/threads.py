@@ -1,4 +1,4 @@
-"""Work shared out among threads, for compiled loops that release the interpreter's lock."""
+"""Threads that share work, for compiled loops that release the interpreter's lock."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -13,15 +13,19 @@ Item = TypeVar("Item")
 
 @cache
 def _helpers(num_threads: int, pid: int) -> ThreadPoolExecutor:
-    """Threads of this process, begun as they are needed; those of a parent do not survive a fork, hence the key."""
+    """Threads of this process; those of a parent do not survive a fork, hence the key."""
     return ThreadPoolExecutor(num_threads, thread_name_prefix="pcseg")
 
 
 def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Calls function(item) for every item, in any order, on as many threads as torch uses.
 
-    The calling thread is one of them, and whoever is free takes the next item: torch's own threads spin for
+    The calling thread is one of them, and the next free thread takes the next item: torch's own threads spin for
     milliseconds after each operation, and a helper may have to wait for a core until they stop.
+
+    Args:
+        function: work on one item; its first error is raised here.
+        items: what to work on.
     """
     items = list(items)
     waiting = iter(items)  # its next() is one step under the interpreter's lock

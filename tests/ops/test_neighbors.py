@@ -113,9 +113,9 @@ def test_no_voxels() -> None:
 def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
     grid = SparseGrid(random_coords(rng, 100, size=11), 2)
     assert grid.submanifold(3) is grid.submanifold(3)
-    coarse, kernel_map = grid.coarser()
-    assert grid.coarser()[0] is coarse
-    assert grid.coarser()[1] is kernel_map
+    coarse, kernel_map = grid.coarser
+    assert grid.coarser[0] is coarse
+    assert grid.coarser[1] is kernel_map
     assert (coarse.stride, coarse.finer) == (2, grid)
     assert coarse.extent == tuple((n + 1) // 2 for n in grid.extent)
 

@@ -71,7 +71,7 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     features = torch.randn(num_voxels, 5, dtype=torch.float64, requires_grad=True)
     x = SparseTensor(features, SparseGrid(coords, 2))
     coarse = down(x)
-    assert (coarse.stride, coarse.batch_size) == (2, 2)
+    assert (coarse.grid.stride, coarse.grid.batch_size) == (2, 2)
     expected_coarse = slow.dense_downsample(coords, features, down.weight, 2, SIZE, coarse.coords)
     cells = slow.naive_downsample(coords, features, down.weight)
     assert_same([coarse.features], [expected_coarse])
@@ -280,7 +280,7 @@ def test_spconv_says_what_it_cannot_do(rng: np.random.Generator) -> None:
     x = SparseTensor(torch.randn(40, 6), SparseGrid(random_coords(rng, 40), 2))
     with pytest.raises(ValueError, match="no gradients on the CPU"):
         SubmanifoldConv3d(6, 6, backend="spconv")(x)
-    with torch.no_grad(), pytest.raises(ValueError, match="different backends"):
+    with torch.no_grad(), pytest.raises(ValueError, match="must use the same backend"):
         UpsampleConv3d(6, 6, backend="torch")(DownsampleConv3d(6, 6, backend="spconv")(x))
 
 
