@@ -48,7 +48,7 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     """
 
     def pointer(kind: Any, arg: Any) -> Any:
-        if isinstance(kind, types.BaseTuple):
+        if isinstance(kind, types.Tuple):
             return [pointer(*pair) for pair in zip(kind.types, cgutils.unpack_tuple(builder, arg))]
         return context.make_array(kind)(context, builder, arg).data if isinstance(kind, types.Array) else arg
 
