@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from pcseg.build import load_model
     from pcseg.data.scan_files import read_scan
     from pcseg.inference.segmenter import Segmenter
-    from pcseg.structures import Instances, Scene
+    from pcseg.structures import Prediction, Scene
 
 __version__ = "0.1.0"
 
@@ -16,11 +16,11 @@ _PUBLIC = {
     "read_scan": "pcseg.data.scan_files",
     "load_model": "pcseg.build",
     "Scene": "pcseg.structures",
-    "Instances": "pcseg.structures",
+    "Prediction": "pcseg.structures",
     "Segmenter": "pcseg.inference.segmenter",
 }
 
-__all__ = ["Instances", "Scene", "Segmenter", "load_model", "read_scan"]
+__all__ = ["Prediction", "Scene", "Segmenter", "load_model", "read_scan"]
 
 
 def __getattr__(name: str) -> Any:

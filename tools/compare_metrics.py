@@ -8,6 +8,7 @@ predictions in the benchmark's own format (DIR/gt, DIR/pred), for other people's
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,15 @@ def main() -> None:
         scene = make_room(args.seed, index, num_points=args.points)
         assert scene.semantic is not None
         assert scene.instance is not None
-        instances = perturbed(scene, S3DIS, np.random.default_rng([args.seed, index]))
+        prediction = perturbed(scene, S3DIS, np.random.default_rng([args.seed, index]))
         for each in (scores, everything_counts):
-            each.add(scene.name, instances, scene.semantic, scene.instance)
+            each.add(prediction)
         if args.export:
             write_ground_truth(args.export / "gt" / f"{scene.name}.txt", scene.semantic, scene.instance, S3DIS)
-            write_predictions(args.export / "pred", scene.name, instances, S3DIS, mask_format="npz")
+            write_predictions(args.export / "pred", prediction, mask_format="npz")
         if args.report:
-            worst.offer(scene, instances, np.append(-1, instances.labels)[instances.point_ids(0.3)].astype(np.int32))
+            semantic = np.append(-1, prediction.labels)[prediction.point_ids(0.3)].astype(np.int32)
+            worst.offer(replace(prediction, semantic=semantic))
     readings = compare_readings(scores, everything_counts, split_areas(scores))
     lines = [_line(reading, readings) for reading in readings]
     print(f"{args.rooms} rooms, {sum(scores.compute().ap.num_gt.values())} objects")

@@ -15,7 +15,7 @@ from pcseg.cli import run_tool, write_json
 from pcseg.inference.coco import coco_document
 from pcseg.inference.exports import write_csv
 from pcseg.inference.prediction_files import add_suffix, prediction_targets, write_painted_ply
-from pcseg.inference.result_file import load_result
+from pcseg.structures import Prediction
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 
@@ -38,21 +38,15 @@ def main() -> None:
         parser.error("give at least one of --ply, --csv and --coco")
     if args.ply is not None:
         for path, target in zip(args.results, prediction_targets(args.results, args.ply, [".ply"])):
-            result = load_result(path)
-            parts = (result.scene, result.instances, result.semantic, result.classes)
-            write_painted_ply(add_suffix(target, ".ply"), *parts, threshold=args.threshold)
+            write_painted_ply(add_suffix(target, ".ply"), Prediction.load(path), threshold=args.threshold)
             print(add_suffix(target, ".ply"))
     if args.csv is not None:
         for path, target in zip(args.results, prediction_targets(args.results, args.csv, [".instances.csv"])):
-            result = load_result(path)
-            if result.instances is None:
-                raise ValueError(f"{path}: no objects were predicted for it, only classes")
             written = add_suffix(target, ".instances.csv")
-            ids = result.instances.point_ids(args.threshold)
-            write_csv(written, result.scene, result.instances, ids, result.classes)
+            write_csv(written, Prediction.load(path), args.threshold)
             print(written)
     if args.coco is not None:
-        write_json(args.coco, coco_document((load_result(p) for p in args.results), threshold=args.threshold))
+        write_json(args.coco, coco_document((Prediction.load(p) for p in args.results), threshold=args.threshold))
         print(args.coco)
 
 

@@ -5,8 +5,8 @@ tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METERS] [-
 SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are not needed and
 not looked at. Of the training nothing is needed but CHECKPOINT. For each scan NAME the folder DIR gets
 
-NAME.npz            the scan and every object with class, score and mask: pcseg.inference.result_file.load_result,
-                    tools/visualize.py and tools/export.py read it
+NAME.npz            the scan and every object with class, score and mask: pcseg.Prediction.load, tools/visualize.py and
+                    tools/export.py read it
 NAME.ply            the points in their order, painted by object, with scalar fields instance, score and semantic;
                     CloudCompare, MeshLab and Open3D read it
 NAME.instances.csv  one line per object: id, class, score, points, center (mean of its points), corners of its
@@ -128,12 +128,10 @@ def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Name
     device, dtype = next(segmenter.model.parameters()).device, DTYPES[args.precision]
     try:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            instances, semantic, scene = segmenter.predict_all(scene)
+            prediction = segmenter.predict(scene)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: too large for the memory of the GPU; use a smaller --tile or --device cpu") from None
-    shown = write_prediction(
-        target, scene, instances, semantic, segmenter.classes, threshold=args.threshold, stage=stage
-    )
+    shown = write_prediction(target, prediction, threshold=args.threshold, stage=stage)
     bar.write(f"{path}: {shown} objects from score {args.threshold} on -> {target}.*")
 
 

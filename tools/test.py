@@ -11,18 +11,15 @@ and not scored. Under torchrun the processes share the rooms; the numbers are th
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.classes import ClassSet
 from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
-from pcseg.inference.result_file import save_result
 from pcseg.metrics.benchmark_files import write_predictions
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.submission import check_submission, write_submission
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction
 from pcseg.training.distributed import join_processes
 from pcseg.training.evaluate import ScoredRooms, score_rooms
 from pcseg.viz.report import WorstRooms, write_report
@@ -50,13 +47,13 @@ def main() -> None:
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
 
-    def on_room(scene: Scene, instances: Instances, semantic: np.ndarray) -> None:
+    def on_room(prediction: Prediction) -> None:
         if args.results:
-            save_result(args.results / f"{scene.name}.npz", scene, instances, semantic, segmenter.classes)
+            prediction.save(args.results / f"{prediction.scene.name}.npz")
         if args.export:
-            write_predictions(args.export, scene.name, instances, segmenter.classes, mask_format=args.mask_format)
+            write_predictions(args.export, prediction, mask_format=args.mask_format)
         if args.report:
-            worst.offer(scene, instances, semantic)
+            worst.offer(prediction)
 
     done = score_rooms(
         segmenter,
@@ -69,7 +66,7 @@ def main() -> None:
         for name in done.scores.names:
             save_room(args.export / "rooms", name, done.scores)
     done = done.gather(processes)
-    pictures = worst.pictures(done.scores, processes) if args.report else {}
+    pictures = worst.pictures(done.scores, processes.gather) if args.report else {}
     if processes.is_first:
         _finish(args, done, pictures, segmenter.classes)
     processes.close()

@@ -16,29 +16,28 @@ from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import classes_of, read_manifest, read_room
-from pcseg.inference.result_file import is_result, load_result
+from pcseg.structures import Prediction, is_result
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.render import room_picture
-from pcseg.viz.viewer import ViewedScene, show_scenes
+from pcseg.viz.viewer import show_scenes
 
 WIDTH, HEIGHT = 720, 540  # pixels of one picture of the sheet
 
 
-def load(path: Path, classes: str | None) -> ViewedScene:
+def load(path: Path, classes: str | None) -> Prediction:
     """A result, a processed room or a scan; `classes` names the class set of a scan with class labels."""
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder; expected a result, a processed room or a scan")
     if path.is_dir():
-        return ViewedScene(read_room(path), classes=classes_of(read_manifest(path)))
+        return Prediction(read_room(path), classes=classes_of(read_manifest(path)))
     if is_result(path):
-        result = load_result(path)
-        return ViewedScene(result.scene, result.instances, result.semantic, result.classes)
+        return Prediction.load(path)
     scene = read_scan(path, label_ids=classes)
     if scene.semantic is not None and classes is None:
         raise ValueError(f"{path}: it has class labels; say whose with --classes {'|'.join(CLASS_SETS)}")
-    return ViewedScene(scene, classes=None if classes is None else class_set(classes))
+    return Prediction(scene, classes=None if classes is None else class_set(classes))
 
 
 def main() -> None:
@@ -58,17 +57,16 @@ def main() -> None:
         return
     for path in args.results:
         shown = load(path, args.classes)
-        parts = (shown.scene, shown.instances, shown.semantic, shown.classes)
         if args.png is not None:
             target = _target(args.png, path, args.results, ".png")
             picture = room_picture(
-                *parts, threshold=args.threshold, cut=args.cut, views=args.views, width=WIDTH, height=HEIGHT
+                shown, threshold=args.threshold, cut=args.cut, views=args.views, width=WIDTH, height=HEIGHT
             )
             save_png(target, picture)
             print(target)
         if args.html is not None:
             target = _target(args.html, path, args.results, ".html")
-            write_page(target, *parts, threshold=args.threshold)
+            write_page(target, shown, threshold=args.threshold)
             print(target)
 
 

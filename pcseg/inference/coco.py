@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from pcseg.classes import ClassSet
-from pcseg.inference.result_file import Result
+from pcseg.structures import Prediction
 
 
 def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:
@@ -23,14 +23,14 @@ def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:
     return [0, *counts] if mask[0] else counts
 
 
-def coco_document(results: Iterable[Result], *, threshold: float = 0.0) -> dict[str, Any]:
+def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) -> dict[str, Any]:
     """Rooms and their objects as COCO writes images and annotations.
 
     A room is an image of P rows and 1 column, so that pycocotools reads the masks. Masks may overlap. `bbox` is the
     axis-aligned box as x, y, z of its least corner and its three edges, in meters; `area` counts points.
 
     Args:
-        results: of one class set; each is asked for when the one before is done.
+        predictions: rooms of one class set; each is taken when the previous one is done.
         threshold: objects that score less are left out.
 
     Returns:
@@ -39,7 +39,7 @@ def coco_document(results: Iterable[Result], *, threshold: float = 0.0) -> dict[
         numbers and texts alone.
 
     Raises:
-        ValueError: results of different class sets, or one for which no objects were predicted.
+        ValueError: different class sets, or a prediction without objects.
 
     Source:
         COCO's data format, cocodataset.org, with a third dimension to the boxes.
@@ -47,16 +47,19 @@ def coco_document(results: Iterable[Result], *, threshold: float = 0.0) -> dict[
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     classes: ClassSet | None = None
-    for image_id, result in enumerate(results, 1):
-        classes = classes or result.classes
-        if result.classes != classes:
+    for image_id, prediction in enumerate(predictions, 1):
+        name, found = prediction.scene.name, prediction.classes
+        if not prediction.has_objects or found is None:
+            raise ValueError(f"{name}: no objects were predicted for it, only classes")
+        classes = classes or found
+        if found != classes:
             raise ValueError(
-                f"{result.scene.name} has the classes of {result.classes.name}, those before it the classes of "
-                f"{classes.name}; write a file for each class set"
+                f"{name} has the classes of {found.name}, those before it the classes of {classes.name}; "
+                "write a file for each class set"
             )
-        size = {"height": len(result.scene), "width": 1, "num_points": len(result.scene)}
-        images.append({"id": image_id, "file_name": result.scene.name, **size})
-        for annotation in _annotations(result, threshold):
+        size = {"height": len(prediction.scene), "width": 1, "num_points": len(prediction.scene)}
+        images.append({"id": image_id, "file_name": name, **size})
+        for annotation in _annotations(prediction, classes, threshold):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation})
     return {"images": images, "categories": _categories(classes), "annotations": annotations}
 
@@ -70,22 +73,19 @@ def _categories(classes: ClassSet | None) -> list[dict[str, Any]]:
     ]
 
 
-def _annotations(result: Result, threshold: float) -> list[dict[str, Any]]:
-    instances = result.instances
-    if instances is None:
-        raise ValueError(f"{result.scene.name}: no objects were predicted for it, only classes")
+def _annotations(prediction: Prediction, classes: ClassSet, threshold: float) -> list[dict[str, Any]]:
     found = []
-    for row in np.flatnonzero(np.asarray(instances.scores) >= threshold):
-        mask = instances.point_mask(int(row))
-        points = result.scene.xyz[mask].astype(np.float64)
+    for row in np.flatnonzero(prediction.scores >= threshold):
+        mask = prediction.point_mask(int(row))
+        points = prediction.scene.xyz[mask].astype(np.float64)
         low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(3), np.zeros(3))
         found.append(
             {
-                "category_id": result.classes.ids[instances.labels[row]],
+                "category_id": classes.ids[prediction.labels[row]],
                 "segmentation": {"size": [len(mask), 1], "counts": rle_counts(mask)},
                 "area": len(points),
                 "bbox": [round(float(value), 4) for value in (*low, *(high - low))],
-                "score": round(float(instances.scores[row]), 6),
+                "score": round(float(prediction.scores[row]), 6),
                 "iscrowd": 0,
             }
         )

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 from plyfile import PlyData, PlyElement
 
-from pcseg.classes import ClassSet
 from pcseg.files import atomic_open, atomic_write
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction
 
 COLUMNS = (
     *("id", "class", "score", "points", "center_x", "center_y", "center_z"),
@@ -24,7 +23,7 @@ class ObjectTable:
     """Objects without overlap, measured on the points that bear their ids.
 
     Args:
-        ids: as `Instances.point_ids` gives them; an object that better ones cover altogether has no row.
+        ids: as `Prediction.point_ids` gives them; an object that better ones cover altogether has no row.
         labels: class index.
         scores: 0..1.
         num_points: how many bear the id.
@@ -50,29 +49,29 @@ class ObjectTable:
         return (self.high - self.low).prod(axis=1)
 
 
-def object_table(scene: Scene, instances: Instances, by_point: Int32[np.ndarray, "P"]) -> ObjectTable:
-    """Measures every object that some point bears the id of.
+def object_table(prediction: Prediction, threshold: float = 0.0) -> ObjectTable:
+    """Measures every object that is visible: some point has its id.
 
     Args:
-        scene: the room.
-        instances: what was found in it.
-        by_point: their ids, as `Instances.point_ids` gives them.
+        prediction: the objects of a scene.
+        threshold: objects that score less are left out.
 
     Returns:
         A row per object in the order of ids, which is that of scores.
     """
+    by_point = prediction.point_ids(threshold)
     order = np.argsort(by_point, kind="stable")
     order = order[by_point[order] > 0]
     ids, starts, counts = np.unique(by_point[order], return_index=True, return_counts=True)
-    xyz = scene.xyz[order].astype(np.float64)
+    xyz = prediction.scene.xyz[order].astype(np.float64)
     if len(ids) == 0:
         low = high = sums = np.zeros((0, 3))
     else:
         low, high, sums = (f.reduceat(xyz, starts) for f in (np.minimum, np.maximum, np.add))
     return ObjectTable(
         ids=ids.astype(np.int64),
-        labels=np.asarray(instances.labels, np.int64)[ids - 1],
-        scores=np.asarray(instances.scores, np.float64)[ids - 1],
+        labels=np.asarray(prediction.labels, np.int64)[ids - 1],
+        scores=np.asarray(prediction.scores, np.float64)[ids - 1],
         num_points=counts.astype(np.int64),
         centers=sums / counts[:, None],
         low=low,
@@ -80,53 +79,46 @@ def object_table(scene: Scene, instances: Instances, by_point: Int32[np.ndarray,
     )
 
 
-def write_csv(
-    path: Path, scene: Scene, instances: Instances, by_point: Int32[np.ndarray, "P"], classes: ClassSet
-) -> None:
+def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
     """Writes one line per object: its id, class and score, how many points, their mean, their box and its volume.
 
     Args:
         path: the file; it is replaced only when the new one is whole.
-        scene: the room.
-        instances: what was found in it.
-        by_point: their ids, as `Instances.point_ids` gives them.
-        classes: names of the classes.
+        prediction: the objects of a scene.
+        threshold: objects that score less are left out.
 
     Raises:
+        ValueError: no objects were predicted.
         OSError: the file cannot be written.
     """
-    table = object_table(scene, instances, by_point)
+    if not prediction.has_objects:
+        raise ValueError(f"{prediction.scene.name}: no objects were predicted for it, only classes")
+    table = object_table(prediction, threshold)
+    names = prediction.classes.names if prediction.classes is not None else ()
     lengths = np.concatenate([table.centers, table.low, table.high, table.volumes[:, None]], axis=1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in range(len(table)):
         score = f"{table.scores[row]:.4f}"
-        name = classes.names[table.labels[row]]
+        name = names[table.labels[row]]
         writer.writerow([table.ids[row], name, score, table.num_points[row], *(f"{v:.4f}" for v in lengths[row])])
     atomic_write(path, text.getvalue())
 
 
-def write_ply(
-    path: Path,
-    scene: Scene,
-    objects: tuple[Instances, Int32[np.ndarray, "P"]] | None,
-    semantic: Int32[np.ndarray, "P"] | None,
-    colors: UInt8[np.ndarray, "P 3"],
-) -> None:
+def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
     """Writes the points in their order, painted, with what was found as scalar fields; a mesh keeps its faces.
 
     Properties of a vertex: x y z, nx ny nz where the room has normals, red green blue, then scalar_instance (id of
-    `Instances.point_ids`), scalar_score (of that object, 0 for none), scalar_semantic (class index, -1 for none), and
+    `Prediction.point_ids`), scalar_score (of that object, 0 for none), scalar_semantic (class index, -1 for none), and
     quality, the id once more. CloudCompare takes for a scalar field what has "scal" in its name; MeshLab has one scalar
     a vertex, called quality.
 
     Args:
         path: the file; it is replaced only when the new one is whole.
-        scene: the room.
-        objects: what was found, with its ids, as `Instances.point_ids` gives them; None for none predicted.
-        semantic: predicted class of each point; None for none predicted.
-        colors: of each point.
+        prediction: a scene with its objects and the classes of its points; absent parts get no scalar fields.
+        colors: color of each point.
+        threshold: objects that score less are left out.
 
     Raises:
         OSError: the file cannot be written.
@@ -134,17 +126,18 @@ def write_ply(
     Source:
         CloudCompare, libs/qCC_io/src/PlyFilter.cpp; MeshLab, issue 107.
     """
+    scene = prediction.scene
     columns = _vectors("xyz", scene.xyz)
     if scene.normal is not None:
         columns |= _vectors(("nx", "ny", "nz"), scene.normal)
     columns |= _vectors(("red", "green", "blue"), colors)
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
-    if objects is not None:
-        instances, ids = objects
+    if prediction.has_objects:
+        ids = prediction.point_ids(threshold)
         columns["scalar_instance"] = columns["quality"] = ids.astype(np.float32)
-        columns["scalar_score"] = np.append(np.float32(0), np.asarray(instances.scores, np.float32))[ids]
-    if semantic is not None:
-        columns["scalar_semantic"] = semantic.astype(np.float32)
+        columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[ids]
+    if prediction.semantic is not None:
+        columns["scalar_semantic"] = prediction.semantic.astype(np.float32)
     vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         vertex[name] = values

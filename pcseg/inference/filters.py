@@ -7,14 +7,14 @@ from jaxtyping import Float64
 from scipy.sparse import csr_array, triu
 
 from pcseg.inference.tiles import group_rows
-from pcseg.structures import Instances, mask_rows
+from pcseg.structures import Prediction, mask_rows
 
 
-def matrix_nms(instances: Instances, *, sigma: float = 0.3) -> Instances:
+def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:
     """Scores of objects that overlap better ones of their class fall, by a Gaussian of their IoU over points.
 
     Args:
-        instances: best first.
+        prediction: best first.
         sigma: width of the Gaussian; a smaller one lowers scores further.
 
     Returns:
@@ -23,58 +23,53 @@ def matrix_nms(instances: Instances, *, sigma: float = 0.3) -> Instances:
     Source:
         Wang et al., SOLOv2: Dynamic and Fast Instance Segmentation, NeurIPS 2020, section 3.3.
     """
-    decay = np.ones(len(instances))
-    points = mask_points(instances)
+    decay = np.ones(len(prediction))
+    points = mask_points(prediction)
     size = points.sum(axis=1)
-    for rows in group_rows(instances.labels):
+    for rows in group_rows(prediction.labels):
         mine = points[rows]
         inside = csr_array((np.ones_like(mine.data), mine.indices, mine.indptr), shape=mine.shape)
         # Of each object with the better ones, which come before; those that share no point with it change nothing.
         shared = triu(mine @ inside.T, k=1, format="coo")
         better, own = rows[shared.row], rows[shared.col]
         iou = shared.data / np.maximum(size[better] + size[own] - shared.data, 1)
-        best = np.zeros(len(instances))
+        best = np.zeros(len(prediction))
         np.maximum.at(best, own, iou)
         np.minimum.at(decay, own, np.exp(-(iou**2 - best[better] ** 2) / sigma))
-    scores = (instances.scores * decay).astype(instances.scores.dtype)
-    return select(replace(instances, scores=scores), np.argsort(-scores, kind="stable"))
+    scores = (prediction.scores * decay).astype(prediction.scores.dtype)
+    return replace(prediction, scores=scores).select(np.argsort(-scores, kind="stable"))
 
 
-def without_overlap(instances: Instances) -> Instances:
+def without_overlap(prediction: Prediction) -> Prediction:
     """Each superpoint, or point, is left to the best of its objects; objects that lose all are dropped.
 
     Args:
-        instances: best first.
+        prediction: best first.
     """
-    free = np.ones(instances.num_columns, np.bool_)
+    free = np.ones(prediction.num_columns, np.bool_)
     columns = []
-    for row in range(len(instances)):
-        mine = instances.columns(row)
+    for row in range(len(prediction)):
+        mine = prediction.columns(row)
         columns.append(mine[free[mine]])
         free[mine] = False
     masks = mask_rows(columns, len(free))
-    return select(replace(instances, masks=masks), np.flatnonzero([len(left) > 0 for left in columns]))
+    return replace(prediction, masks=masks).select(np.flatnonzero([len(left) > 0 for left in columns]))
 
 
-def column_points(instances: Instances) -> Float64[np.ndarray, "S"]:
+def column_points(prediction: Prediction) -> Float64[np.ndarray, "S"]:
     """Points of each column of the masks."""
-    if instances.superpoint is None:
-        return np.ones(instances.num_columns)
-    return np.bincount(instances.superpoint, minlength=instances.num_columns).astype(np.float64)
+    if prediction.superpoint is None:
+        return np.ones(prediction.num_columns)
+    return np.bincount(prediction.superpoint, minlength=prediction.num_columns).astype(np.float64)
 
 
-def mask_points(instances: Instances) -> csr_array:
+def mask_points(prediction: Prediction) -> csr_array:
     """Points of each column that is in a mask, float64, a row for each object."""
-    masks = instances.masks
-    return csr_array((column_points(instances)[masks.indices], masks.indices, masks.indptr), shape=masks.shape)
+    masks = prediction.masks
+    return csr_array((column_points(prediction)[masks.indices], masks.indices, masks.indptr), shape=masks.shape)
 
 
-def select(instances: Instances, rows: np.ndarray) -> Instances:
-    """Some of the objects, in the order of `rows`."""
-    return replace(instances, masks=instances.masks[rows], labels=instances.labels[rows], scores=instances.scores[rows])
-
-
-def keep(instances: Instances, *, min_points: int = 0, score_threshold: float = 0.0) -> Instances:
+def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float = 0.0) -> Prediction:
     """Objects of at least so many points that score at least so much."""
-    large = mask_points(instances).sum(axis=1) >= min_points
-    return select(instances, np.flatnonzero(large & (instances.scores >= score_threshold)))
+    large = mask_points(prediction).sum(axis=1) >= min_points
+    return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))

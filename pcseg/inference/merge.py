@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64, Integer
+from jaxtyping import Bool, Float64, Int64, Integer
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from pcseg.classes import ClassSet
 from pcseg.inference.tiles import group_rows
-from pcseg.structures import Instances, mask_rows
+from pcseg.structures import Prediction, Scene, mask_rows
 
 
 @dataclass(frozen=True)
@@ -19,24 +20,24 @@ class Part:
     Args:
         columns: superpoints of the scan that were seen, ascending.
         owned: which of them this part sees best.
-        instances: objects with masks over these columns.
+        prediction: objects with masks over these columns.
     """
 
     columns: Int64[np.ndarray, "n"]
     owned: Bool[np.ndarray, "n"]
-    instances: Instances
+    prediction: Prediction
 
 
 def merge_parts(
     parts: Sequence[Part],
-    superpoint: Int32[np.ndarray, "P"],
-    num_superpoints: int,
+    scene: Scene,
+    classes: ClassSet,
     *,
     min_iou: float = 0.5,
     min_shared: float = 0.1,
     min_owned: float = 0.2,
     score_threshold: float = 0.0,
-) -> Instances:
+) -> Prediction:
     """Objects of one class that agree where both of their parts look become one, over any number of parts.
 
     Who sees more of an object decides. A superpoint is in a merged mask if most of the members whose part sees it have
@@ -46,8 +47,8 @@ def merge_parts(
 
     Args:
         parts: tiles or views.
-        superpoint: superpoint of each point of the scan.
-        num_superpoints: S.
+        scene: the scan, with superpoints.
+        classes: the classes that labels of objects index.
         min_iou: of two objects, over what both parts see, to be one; more than this.
         min_shared: share of the smaller object that both must have in common.
         min_owned: share of an object that must lie where one of its parts owns the superpoints.
@@ -56,7 +57,9 @@ def merge_parts(
     Returns:
         Objects with masks over the superpoints of the scan, best first.
     """
-    counts = np.bincount(superpoint, minlength=num_superpoints).astype(np.float64)
+    assert scene.superpoint is not None
+    counts = np.bincount(scene.superpoint).astype(np.float64)
+    num_superpoints = len(counts)
     objects = _Objects.of(parts, counts)
     first, second = _links(objects, min_iou, min_shared)
     num = len(objects.labels)
@@ -82,11 +85,13 @@ def merge_parts(
             labels.append(int(objects.labels[group[0]]))
             scores.append(score)
     best = np.argsort(-np.array(scores), kind="stable")
-    return Instances(
+    return Prediction(
+        scene,
         mask_rows([masks[i] for i in best], num_superpoints),
         np.array(labels, np.int64)[best],
         np.array(scores, np.float32)[best],
-        superpoint,
+        classes=classes,
+        superpoint=scene.superpoint,
     )
 
 
@@ -107,17 +112,17 @@ class _Objects:
 
     @classmethod
     def of(cls, parts: Sequence[Part], counts: Float64[np.ndarray, "S"]) -> "_Objects":
-        inside = np.concatenate([part.columns[part.instances.masks.indices] for part in parts])
-        sizes = np.concatenate([np.diff(part.instances.masks.indptr) for part in parts])
+        inside = np.concatenate([part.columns[part.prediction.masks.indices] for part in parts])
+        sizes = np.concatenate([np.diff(part.prediction.masks.indptr) for part in parts])
         masks = csr_array((counts[inside], inside, np.cumsum([0, *sizes])), shape=(len(sizes), len(counts)))
         sees = np.repeat(np.arange(len(parts)), [len(part.columns) for part in parts])
         seen = np.concatenate([part.columns for part in parts])
         return cls(
             masks,
             csr_array((np.ones(len(seen)), (sees, seen)), shape=(len(parts), len(counts))),
-            np.repeat(np.arange(len(parts)), [len(part.instances) for part in parts]),
-            np.concatenate([part.instances.labels for part in parts]),
-            np.concatenate([part.instances.scores for part in parts]).astype(np.float64),
+            np.repeat(np.arange(len(parts)), [len(part.prediction) for part in parts]),
+            np.concatenate([part.prediction.labels for part in parts]),
+            np.concatenate([part.prediction.scores for part in parts]).astype(np.float64),
             masks @ np.ones(len(counts)),
         )
 

@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import UInt8
 
-from pcseg.classes import ClassSet
 from pcseg.files import atomic_open
 from pcseg.inference.exports import write_csv, write_ply
-from pcseg.inference.result_file import save_result
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers
@@ -57,10 +55,7 @@ def add_suffix(target: Path, suffix: str) -> Path:
 
 def write_prediction(
     target: Path,
-    scene: Scene,
-    instances: Instances,
-    semantic: Int32[np.ndarray, "P"],
-    classes: ClassSet,
+    prediction: Prediction,
     *,
     threshold: float = DEFAULT_THRESHOLD,
     stage: Callable[[str], None] = lambda text: None,
@@ -71,65 +66,46 @@ def write_prediction(
 
     Args:
         target: folder and name.
-        scene: what was predicted for, with superpoints.
-        instances: the objects found.
-        semantic: predicted class of each point.
-        classes: what class indices mean.
+        prediction: a scene with its objects.
         threshold: objects that score less are left out.
-        stage: is told what is being written.
+        stage: called with the name of each step.
 
     Returns:
-        How many objects bear points.
+        Number of objects that some point belongs to.
 
     Raises:
-        ValueError: the parts do not belong together.
         OSError: a file cannot be written.
     """
     stage("files")
-    save_result(add_suffix(target, ".npz"), scene, instances, semantic, classes)
-    layers = scene_layers(scene, instances, semantic, classes, threshold)
-    ids = next(layer.point_numbers() for layer in layers if layer.key == "prediction")
-    write_ply(add_suffix(target, ".ply"), scene, (instances, ids), semantic, _paint(scene, layers))
-    write_csv(add_suffix(target, ".instances.csv"), scene, instances, ids, classes)
+    prediction.save(add_suffix(target, ".npz"))
+    layers = scene_layers(prediction, threshold)
+    write_ply(add_suffix(target, ".ply"), prediction, _paint(prediction, layers), threshold)
+    write_csv(add_suffix(target, ".instances.csv"), prediction, threshold)
+    ids = prediction.point_ids(threshold)
     with atomic_open(add_suffix(target, ".ids.npy")) as file:
         np.save(file, ids)
     stage("picture")
-    picture = room_picture(scene, instances, semantic, classes, threshold=threshold, layers=layers)
-    save_png(add_suffix(target, ".png"), picture)
+    save_png(add_suffix(target, ".png"), room_picture(prediction, threshold=threshold, layers=layers))
     stage("page")
-    write_page(add_suffix(target, ".html"), scene, instances, semantic, classes, threshold=threshold, layers=layers)
+    write_page(add_suffix(target, ".html"), prediction, threshold=threshold, layers=layers)
     return int(np.count_nonzero(np.bincount(ids)[1:]))
 
 
-def write_painted_ply(
-    path: Path,
-    scene: Scene,
-    instances: Instances | None,
-    semantic: Int32[np.ndarray, "P"] | None,
-    classes: ClassSet,
-    *,
-    threshold: float = DEFAULT_THRESHOLD,
-) -> None:
-    """`write_ply` in the colors of the pictures: objects; where none were predicted classes, or else the scan's own.
+def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
+    """`write_ply` in the colors of the pictures: objects; if none were predicted classes, or else the scan's own.
 
     Args:
         path: the file.
-        scene: what was predicted for.
-        instances: the objects found; None for none predicted.
-        semantic: predicted class of each point; None for none predicted.
-        classes: what class indices mean.
+        prediction: a scene and what was predicted for it.
         threshold: objects that score less are left out.
 
     Raises:
-        ValueError: the parts do not belong together.
         OSError: the file cannot be written.
     """
-    layers = scene_layers(scene, instances, semantic, classes, threshold)
-    objects = None if instances is None else (instances, instances.point_ids(threshold))
-    write_ply(path, scene, objects, semantic, _paint(scene, layers))
+    write_ply(path, prediction, _paint(prediction, scene_layers(prediction, threshold)), threshold)
 
 
-def _paint(scene: Scene, layers: Sequence[Layer]) -> UInt8[np.ndarray, "P 3"]:
+def _paint(prediction: Prediction, layers: Sequence[Layer]) -> UInt8[np.ndarray, "P 3"]:
     by_key = {layer.key: layer for layer in layers}
     layer = by_key.get("prediction") or by_key.get("semantic_prediction")
-    return input_colors(scene) if layer is None else layer.point_colors()
+    return input_colors(prediction.scene) if layer is None else layer.point_colors()

@@ -1,7 +1,7 @@
 """A trained model with what it needs to read any scan."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from pcseg.inference.tiles import Tile, TileGrid, group_rows, tile_grid
 from pcseg.inference.to_instances import semantic_probabilities, to_instances
 from pcseg.inference.views import VIEWS, ViewSet, transformed
 from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 
 # Of objects of two views to be one. Views see all of an object and agree better than tiles, whose sight is cut.
 _VIEW_IOU = 0.65
@@ -75,15 +75,17 @@ class Segmenter:
     matrix_nms: bool = True
     non_overlapping: bool = False
 
-    def predict(self, scene: Scene) -> Instances:
-        """Objects of a scene, best first; superpoints are made where the scene has none."""
-        return self.predict_all(scene)[0]
-
-    def predict_all(self, scene: Scene) -> tuple[Instances, Int32[np.ndarray, "P"], Scene]:
-        """Objects, the class of every point, and the scene with the superpoints that were used.
+    def predict(self, scene: Scene) -> Prediction:
+        """Objects, best first, and the class of every point; superpoints are made if the scene has none.
 
         A scan larger than a tile never is in memory as voxels or features; what grows with the scan are its points,
         with some 50 bytes each, and the superpoints of the masks.
+
+        Args:
+            scene: a scan or room, with the features that the model takes.
+
+        Returns:
+            A prediction whose scene has the superpoints that were used.
 
         Raises:
             ValueError: the scene has no points, or lacks a feature that the model takes.
@@ -93,22 +95,22 @@ class Segmenter:
         grid = tile_grid(scene.xyz, self.tile_size, self.tile_overlap)
         if len(grid) == 1 or (grid.extent <= self.tile_above).all():
             scene = self.superpoints.apply(scene)
-            instances, semantic = self._predict_piece(scene)
+            prediction, semantic = self._predict_piece(scene)
         else:
             # Rooms are told apart on the plan of a storey.
             room = split_rooms(scene.xyz) if grid.extent[2] <= self.tile_size else np.zeros(len(scene), np.int32)
             scene = self._with_superpoints(scene, room)
-            instances, semantic = self._predict_tiles(scene, room)
+            prediction, semantic = self._predict_tiles(scene, room)
         if self.matrix_nms:
-            instances = matrix_nms(instances)
+            prediction = matrix_nms(prediction)
         if self.non_overlapping:
-            instances = without_overlap(instances)
-        instances = keep(instances, min_points=self.min_points, score_threshold=self.score_threshold)
+            prediction = without_overlap(prediction)
+        prediction = keep(prediction, min_points=self.min_points, score_threshold=self.score_threshold)
         assert scene.superpoint is not None
-        return instances, semantic.argmax(1).astype(np.int32)[scene.superpoint], scene
+        return replace(prediction, semantic=semantic.argmax(1).astype(np.int32)[scene.superpoint])
 
     @torch.no_grad()
-    def _predict_view(self, scene: Scene) -> tuple[Instances, Float32[np.ndarray, "S C"]]:
+    def _predict_view(self, scene: Scene) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
         """The one place where outputs of the model become objects."""
         batch = make_batch(
             [scene.with_(semantic=None, instance=None)],
@@ -121,33 +123,33 @@ class Segmenter:
         outputs = self.model(batch.to(device), self.num_queries or None)
         if self.cluster_radius is not None:
             outputs = cluster(outputs, radius=self.cluster_radius, max_clusters=self.top_k)
-        instances = to_instances(
+        prediction = to_instances(
             outputs,
             scene,
+            self.classes,
             mask_activation=self.mask_activation,
             top_k=self.top_k,
             min_points=self.min_points,
             iou_power=self.iou_power,
             use_iou_head=self.use_iou_head,
             mask_threshold=self.mask_threshold,
-            classes=self.classes.instance_classes,
         )
-        return instances, semantic_probabilities(outputs)
+        return prediction, semantic_probabilities(outputs)
 
-    def _predict_piece(self, scene: Scene) -> tuple[Instances, Float32[np.ndarray, "S C"]]:
+    def _predict_piece(self, scene: Scene) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
         """Objects and classes of superpoints of a room or tile, from all views of it."""
         found = [self._predict_view(transformed(scene, matrix)) for matrix in VIEWS[self.views]]
         if len(found) == 1:
             return found[0]
         assert scene.superpoint is not None
         columns = np.arange(scene.num_superpoints)
-        parts = [Part(columns, np.ones(len(columns), bool), instances) for instances, _ in found]
+        parts = [Part(columns, np.ones(len(columns), bool), prediction) for prediction, _ in found]
         semantic = np.mean([probability for _, probability in found], axis=0)
-        return merge_parts(parts, scene.superpoint, len(columns), min_iou=_VIEW_IOU), semantic
+        return merge_parts(parts, scene, self.classes, min_iou=_VIEW_IOU), semantic
 
     def _predict_tiles(
         self, scene: Scene, room: Int32[np.ndarray, "P"]
-    ) -> tuple[Instances, Float32[np.ndarray, "S C"]]:
+    ) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
         """Objects and classes of superpoints of a large scan, room by room and tile by tile."""
         assert scene.superpoint is not None
         num = scene.num_superpoints
@@ -156,10 +158,10 @@ class Segmenter:
         parts = []
         tiles = self._tiles(scene, room[[rows[0] for rows in points]])
         for tile in tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=None):
-            instances, probability = self._predict_piece(_cut(scene, tile, points))
+            prediction, probability = self._predict_piece(_cut(scene, tile, points))
             semantic[tile.columns[tile.owned]] = probability[tile.owned]
-            parts.append(Part(tile.columns, tile.owned, instances))
-        return merge_parts(parts, scene.superpoint, num, score_threshold=self.score_threshold), semantic
+            parts.append(Part(tile.columns, tile.owned, prediction))
+        return merge_parts(parts, scene, self.classes, score_threshold=self.score_threshold), semantic
 
     def _tiles(self, scene: Scene, room: Int32[np.ndarray, "S"]) -> list[Tile]:
         """The tiles of every room; `room`: that in which a superpoint has its first point."""

@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from pcseg.structures import DecoderOutput, Instances, Scene, mask_rows
+from pcseg.classes import ClassSet
+from pcseg.structures import DecoderOutput, Prediction, Scene, mask_rows
 
 
 @torch.no_grad()
@@ -20,6 +21,7 @@ def mask_probabilities(logits: Float[Tensor, "N M"], activation: str) -> Float[T
 def to_instances(
     outputs: DecoderOutput,
     scene: Scene,
+    classes: ClassSet,
     *,
     room: int = 0,
     mask_activation: str = "sigmoid",
@@ -29,13 +31,13 @@ def to_instances(
     score_threshold: float = 0.0,
     iou_power: float = 5.0,
     use_iou_head: bool = False,
-    classes: tuple[int, ...] | None = None,
-) -> Instances:
+) -> Prediction:
     """Objects of one room: the best of queries x classes.
 
     Args:
         outputs: of the model.
         scene: the room, with superpoints.
+        classes: those of the model; objects have only those that instance AP counts.
         room: which room of the batch.
         mask_activation: what the model was trained with.
         mask_threshold: a mask is where its probability is higher.
@@ -44,7 +46,6 @@ def to_instances(
         score_threshold: objects that score less are dropped.
         iou_power: of the expected IoU in the scores; masks are surer of themselves than they should be.
         use_iou_head: multiply scores with the predicted IoU.
-        classes: class indices to report; None for all.
 
     Returns:
         Objects with masks over superpoints, best first. The score is class probability x expected IoU ** iou_power (x
@@ -72,17 +73,19 @@ def to_instances(
     if use_iou_head and "pred_scores" in outputs:
         scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
     allowed = torch.zeros_like(scores, dtype=torch.bool)
-    allowed[:, list(classes) if classes is not None else slice(None)] = True
+    allowed[:, list(classes.instance_classes)] = True
     allowed &= (size >= min_points)[:, None] & (scores >= score_threshold)
     candidates = allowed.flatten().nonzero()[:, 0]
     order = scores.flatten()[candidates].argsort(descending=True, stable=True)[:top_k]
     chosen = candidates[order]
     query, label = chosen // scores.shape[1], chosen % scores.shape[1]
-    return Instances(
+    return Prediction(
+        scene,
         masks=mask_rows([np.flatnonzero(mask) for mask in on[:, query].T.contiguous().cpu().numpy()], len(masks)),
         labels=label.cpu().numpy(),
         scores=scores.flatten()[chosen].cpu().numpy().astype(np.float32),
-        superpoint=np.asarray(scene.superpoint),
+        classes=classes,
+        superpoint=scene.superpoint,
     )
 
 

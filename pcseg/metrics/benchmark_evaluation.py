@@ -6,6 +6,7 @@ from pathlib import Path
 from pcseg.classes import ClassSet
 from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions
 from pcseg.metrics.scores import Scores
+from pcseg.structures import Scene
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def evaluate_folders(
     scores = Scores(classes, min_score=min_score)
     for name in sorted(pred_names):
         semantic, instance = read_ground_truth(gt / f"{name}.txt", classes)
-        scores.add(name, read_predictions(pred / f"{name}.txt", classes, len(semantic)), semantic, instance)
+        scene = Scene.without_xyz(name, len(semantic), semantic=semantic, instance=instance)
+        scores.add(read_predictions(pred / f"{name}.txt", scene, classes))
     return FolderScores(scores, tuple(missing))
 
 

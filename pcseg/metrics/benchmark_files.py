@@ -18,59 +18,51 @@ from jaxtyping import Bool, Int32, Int64, Integer
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.metrics.rle import rle_decode, rle_encode
-from pcseg.structures import Instances, mask_rows
+from pcseg.structures import Prediction, Scene, mask_rows
 
 MASK_FOLDER = "predicted_masks"
 MaskFormat = Literal["txt", "npz", "json"]
 
 
-def write_predictions(
-    folder: Path, name: str, instances: Instances, classes: ClassSet, *, mask_format: MaskFormat = "txt"
-) -> Path:
+def write_predictions(folder: Path, prediction: Prediction, *, mask_format: MaskFormat = "txt") -> Path:
     """Writes the objects found in one scene.
 
     Args:
         folder: folder of predictions, made where it does not exist.
-        name: name of the scene, without blanks or slashes.
-        instances: the objects; masks over superpoints are written over points.
-        classes: gives the label ids of the class indices.
+        prediction: the objects of a scene; masks over superpoints are written over points.
         mask_format: the benchmark takes "txt" only; "npz" and "json" are smaller.
 
     Returns:
         The path of SCENE.txt. It is written last, so it never names a mask file that is not there.
 
     Raises:
-        ValueError: a name that the format cannot hold, a label outside the classes, a score that is not finite.
+        ValueError: the name of the scene has blanks or slashes, which the format cannot hold.
     """
+    name, classes = prediction.scene.name, prediction.classes
     if not name or any(character.isspace() or character in "/\\" for character in name):
         raise ValueError(
             f"scene name {name!r} has blanks or slashes, which the benchmark's format cannot hold; rename it"
         )
     lines = []
-    for row in range(len(instances)):
-        label, score = int(instances.labels[row]), float(instances.scores[row])
-        if not 0 <= label < len(classes):
-            raise ValueError(
-                f"scene {name}: object {row} has class index {label}, {classes.name} has {len(classes)} classes"
-            )
-        if not math.isfinite(score):
-            raise ValueError(f"scene {name}: object {row} has score {score}, expected a finite number")
+    for row in range(len(prediction)):
+        assert classes is not None  # objects have labels
+        label, score = int(prediction.labels[row]), float(prediction.scores[row])
         relative = f"{MASK_FOLDER}/{name}_{row:03d}.{mask_format}"
-        atomic_write(Path(folder) / relative, mask_bytes(instances.point_mask(row), mask_format))
+        atomic_write(Path(folder) / relative, mask_bytes(prediction.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[label]} {score!r}\n")
     return atomic_write(Path(folder) / f"{name}.txt", "".join(lines))
 
 
-def read_predictions(path: Path, classes: ClassSet, num_points: int) -> Instances:
+def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     """Reads the objects of one scene.
 
     Args:
         path: SCENE.txt in a folder of predictions.
+        scene: the scene; every mask must have as many points.
         classes: the dataset's classes.
-        num_points: points of the scene; every mask must have as many.
 
     Returns:
-        Instances over points, in the order of the file.
+        Objects with masks over points, in the order of the file.
 
     Raises:
         ValueError: names file and line, and what is wrong there: a line without three entries, a mask file outside
@@ -102,11 +94,11 @@ def read_predictions(path: Path, classes: ClassSet, num_points: int) -> Instance
             )
         if not (path.parent / file).is_file():
             raise ValueError(f"{where}: there is no mask file {path.parent / file}")
-        masks[file] = np.flatnonzero(read_mask(path.parent / file, num_points))
+        masks[file] = np.flatnonzero(read_mask(path.parent / file, len(scene)))
         labels.append(ids[int(float(label_id))])
         scores.append(float(score))
-    rows = mask_rows(list(masks.values()), num_points)
-    return Instances(rows, np.array(labels, np.int64), np.array(scores, np.float64))
+    rows = mask_rows(list(masks.values()), len(scene))
+    return Prediction(scene, rows, np.array(labels, np.int64), np.array(scores, np.float64), classes=classes)
 
 
 def write_ground_truth(

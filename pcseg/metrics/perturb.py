@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from pcseg.classes import ClassSet
-from pcseg.structures import Instances, Scene, mask_rows
+from pcseg.structures import Prediction, Scene, mask_rows
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Mistakes:
     border: float = 0.5
 
 
-def perturbed(scene: Scene, classes: ClassSet, rng: np.random.Generator, mistakes: Mistakes | None = None) -> Instances:
+def perturbed(
+    scene: Scene, classes: ClassSet, rng: np.random.Generator, mistakes: Mistakes | None = None
+) -> Prediction:
     """Predictions for a labeled scene; scores tell good ones from bad ones about as well as a model's do.
 
     Args:
@@ -42,7 +44,7 @@ def perturbed(scene: Scene, classes: ClassSet, rng: np.random.Generator, mistake
         mistakes: how often each happens.
 
     Returns:
-        Instances over points, sorted by score.
+        Objects with masks over points, best first.
 
     Raises:
         ValueError: the scene has no labels.
@@ -79,7 +81,7 @@ def perturbed(scene: Scene, classes: ClassSet, rng: np.random.Generator, mistake
     found.sort(key=lambda prediction: -prediction[2])
     masks = mask_rows([np.flatnonzero(mask) for mask, _, _ in found], len(scene))
     labels, scores = [label for _, label, _ in found], [score for _, _, score in found]
-    return Instances(masks, np.array(labels, np.int64), np.array(scores, np.float64))
+    return Prediction(scene, masks, np.array(labels, np.int64), np.array(scores, np.float64), classes=classes)
 
 
 def _shrunk(mask: Bool[np.ndarray, "P"], share: float, rng: np.random.Generator) -> Bool[np.ndarray, "P"]:

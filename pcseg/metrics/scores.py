@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Float64, Int64
 
 from pcseg.classes import ClassSet
 from pcseg.files import none_for_nan
-from pcseg.metrics.histogram import check_scene, count_overlaps, find_objects
+from pcseg.metrics.histogram import count_overlaps, find_objects
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, average_precision
 from pcseg.metrics.matching import SceneMatches, match_scene
 from pcseg.metrics.outcomes import OutcomeResult, SceneOutcomes, count_outcomes, object_outcomes
 from pcseg.metrics.panoptic_quality import PanopticQuality, PanopticResult, panoptic_quality
 from pcseg.metrics.per_scene import PerScene
-from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult, S3DISScene, partition_ids, s3dis_scene
+from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult, S3DISScene, s3dis_scene
 from pcseg.metrics.semantic_iou import SemanticIoU, SemanticResult, semantic_iou
 from pcseg.metrics.table import Result, format_table, to_json
-from pcseg.structures import Instances
+from pcseg.structures import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
 
@@ -139,51 +139,46 @@ class Scores(PerScene[SceneRecord]):
         self.min_score = min_score
         self.counted = np.isin(np.arange(len(classes)), classes.instance_classes)
 
-    def add(
-        self,
-        name: str,
-        instances: Instances,
-        gt_semantic: Integer[np.ndarray, "P"],
-        gt_instance: Integer[np.ndarray, "P"],
-        *,
-        semantic: Integer[np.ndarray, "P"] | None = None,
-        panoptic: tuple[Integer[np.ndarray, "P"], Integer[np.ndarray, "P"]] | None = None,
-    ) -> None:
-        """Adds one scene.
+    def add(self, prediction: Prediction) -> None:
+        """Adds one scene, with the ground truth of `prediction.scene`; every scene may be added once.
+
+        Points take the predicted `semantic` class, and that of their best object where they have one in the panoptic
+        measures. Without `semantic` both are of the objects alone, and points of classes that instance AP does not
+        count are void.
 
         Args:
-            name: name of the scene; every scene may be added once.
-            instances: the objects found.
-            gt_semantic: class index of each point; -1 is void.
-            gt_instance: id of the object of each point, 0 for none.
-            semantic: predicted class of each point. Where it is None, points take the class of their best object, and
-                points of classes that instance AP does not count are void in the semantic and panoptic measures.
-            panoptic: predicted class and instance id of each point; from the objects alone where it is None.
+            prediction: a labeled scene with its objects.
 
         Raises:
-            ValueError: parts that do not fit together, or a scene added before; see `InstanceAP.add`.
+            ValueError: a scene without labels, with other classes, or added before.
         """
+        scene, labels, scores = prediction.scene, prediction.labels, prediction.scores
+        name, superpoint = scene.name, prediction.superpoint
         self._check_new(name)
-        masks, labels, scores = instances.masks.toarray(), instances.labels, instances.scores
-        superpoint, num_classes = instances.superpoint, len(self.classes)
-        check_scene(name, masks, labels, scores, gt_semantic, gt_instance, superpoint, num_classes)
-        objects = find_objects(gt_semantic, gt_instance, self.counted)
+        if scene.semantic is None or scene.instance is None:
+            raise ValueError(f"scene {name} has no labels to compare with")
+        if prediction.classes is not None and prediction.classes.names != self.classes.names:
+            raise ValueError(f"scene {name} has classes {prediction.classes.name}, expected {self.classes.name}")
+        masks = prediction.masks.toarray()
+        objects = find_objects(scene.semantic, scene.instance, self.counted)
         overlaps = count_overlaps(masks, objects, superpoint)
         matches = match_scene(overlaps, labels, scores, objects, self.counted, self.min_points)
         s3dis = None
         if self.classes.s3dis_protocols:
             s3dis = s3dis_scene(masks, labels, scores, superpoint, objects, matches, self.counted)
-        partition = partition_ids(masks, scores, superpoint, self.min_score)
-        truth = np.where((gt_semantic >= 0) & (gt_semantic < num_classes), gt_semantic, -1)
-        if semantic is None or panoptic is None:
-            of_object = np.append(-1, np.where(self.counted[labels], labels, -1))[partition]
-            known = np.append(self.counted, False)[truth]
-            truth = np.where(known, truth, -1)
-            semantic = of_object if semantic is None else semantic
-            panoptic = (of_object, np.where(of_object < 0, 0, partition)) if panoptic is None else panoptic
+        partition = prediction.point_ids(self.min_score).astype(np.int64)
+        truth, semantic = scene.semantic, prediction.semantic
+        if semantic is None:
+            semantic = panoptic = np.append(-1, np.where(self.counted[labels], labels, -1))[partition]
+            segment = np.where(panoptic < 0, 0, partition)
+            truth = np.where(np.append(self.counted, False)[truth], truth, -1)
+        else:
+            panoptic = np.where(partition > 0, np.append(-1, labels)[partition], semantic)
+            surfaces = [self.classes.index(name) for name in self.classes.stuff]
+            segment = np.where(np.isin(panoptic, surfaces), 0, partition)
         by_class, by_segment = SemanticIoU(self.classes.names), PanopticQuality(self.classes.names, self.classes.stuff)
         by_class.add(semantic, truth)
-        by_segment.add(*panoptic, truth, gt_instance)
+        by_segment.add(panoptic, segment, truth, scene.instance)
         confusion = by_class.state()
         rows, columns = np.nonzero(confusion)
         self._scenes[name] = SceneRecord(

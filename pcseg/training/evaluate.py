@@ -3,22 +3,19 @@
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-from jaxtyping import Int32
 from PIL import Image
 from tqdm import tqdm
 
 from pcseg.data.dataset import RoomDataset
-from pcseg.inference.panoptic import panoptic_prediction
 from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.scores import Evaluation, Scores
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.training.distributed import DistributedContext
 from pcseg.viz.render import room_picture
 
 __all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_and_draw", "score_rooms"]
 
-OnRoom = Callable[[Scene, Instances, Int32[np.ndarray, "P"]], None]
+OnRoom = Callable[[Prediction], None]
 
 
 @dataclass
@@ -58,7 +55,7 @@ def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | 
     Args:
         segmenter: the model.
         rooms: labeled scenes with superpoints.
-        on_room: called with each scene, its objects and the class of its points, to save or draw them.
+        on_room: called with each prediction, to save or draw it.
 
     Raises:
         ValueError: a room without labels.
@@ -79,7 +76,7 @@ def score_rooms(
     Args:
         segmenter: the model.
         rooms: scenes with superpoints.
-        on_room: called with each scene, its objects and the class of its points, after it was scored.
+        on_room: called with each prediction after it was scored.
         allow_unlabeled: rooms without labels are predicted and not scored; otherwise they are refused.
         show_progress: draws a bar on stderr.
 
@@ -94,14 +91,12 @@ def score_rooms(
         labeled = scene.semantic is not None and scene.instance is not None
         if not labeled and not allow_unlabeled:
             raise ValueError(f"scene {scene.name} has no labels to compare with")
-        instances, semantic, scene = segmenter.predict_all(scene)
-        if scene.semantic is not None and scene.instance is not None:
-            panoptic = panoptic_prediction(instances, semantic, segmenter.classes)
-            truth = scene.semantic, scene.instance
-            done.scores.add(scene.name, instances, *truth, semantic=semantic, panoptic=panoptic)
+        prediction = segmenter.predict(scene)
+        if labeled:
+            done.scores.add(prediction)
         done.num_points[scene.name] = len(scene)
         if on_room is not None:
-            on_room(scene, instances, semantic)
+            on_room(prediction)
     return done
 
 
@@ -121,9 +116,9 @@ def score_and_draw(
     """
     pictures: dict[str, Image.Image] = {}
 
-    def draw(scene: Scene, instances: Instances, semantic: Int32[np.ndarray, "P"]) -> None:
-        if scene.name in drawn:
-            pictures[scene.name] = room_picture(scene, instances, semantic, segmenter.classes, width=480, height=360)
+    def draw(prediction: Prediction) -> None:
+        if prediction.scene.name in drawn:
+            pictures[prediction.scene.name] = room_picture(prediction, width=480, height=360)
 
     scenes = (rooms.scene(i) for i in processes.shard(len(rooms)))
     done = score_rooms(segmenter, scenes, on_room=draw, show_progress=processes.is_first)

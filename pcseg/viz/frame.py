@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from jaxtyping import Bool, UInt8
 
-from pcseg.classes import ClassSet
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.layers import OBJECT_LAYERS, Entry, Layer, entry_name, input_colors, scene_layers
 from pcseg.viz.raster import room_view
 from pcseg.viz.splats import Splats
@@ -22,16 +21,6 @@ DIGITS = {
     "errors": "6",
 }
 _DIM, _DIM_SHARE = 228.0, 0.8  # what is not chosen fades to this gray
-
-
-@dataclass(frozen=True)
-class ViewedScene:
-    """A room and what is shown of it; fields as `room_picture` takes them."""
-
-    scene: Scene
-    instances: Instances | None = None
-    semantic: Int32[np.ndarray, "P"] | None = None
-    classes: ClassSet | None = None
 
 
 @dataclass(frozen=True)
@@ -55,14 +44,14 @@ class Frame:
     layers: dict[str, Layer]
 
     @staticmethod
-    def of(viewed: ViewedScene, threshold: float) -> "Frame":
+    def of(prediction: Prediction, threshold: float) -> "Frame":
         """Prepares a room.
 
         Raises:
-            ValueError: no points, or labels that do not fit.
+            ValueError: the scene has no points.
         """
-        scene = viewed.scene
-        layers = scene_layers(scene, viewed.instances, viewed.semantic, viewed.classes, threshold)
+        scene = prediction.scene
+        layers = scene_layers(prediction, threshold)
         splats = Splats.of_points(scene.xyz)
         normal = splats.normal
         # Surfaces that lie flat are brightest, walls that face x and y differ; an unknown slope is taken as flat.

@@ -10,13 +10,13 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8, UInt16, UInt32
+from jaxtyping import Float32, UInt8, UInt16, UInt32
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.colors import class_colors
-from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, check_parts, input_colors, scene_layers, with_all_objects
+from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers, with_all_objects
 from pcseg.viz.raster import CEILING_CUT, room_view
 from pcseg.viz.splats import Splats
 
@@ -27,10 +27,7 @@ _DIGITS = {"truth": "2", "prediction": "3", "superpoint": "5", "errors": "6"}  #
 
 def write_page(
     path: Path,
-    scene: Scene,
-    instances: Instances | None = None,
-    semantic: Int32[np.ndarray, "P"] | None = None,
-    classes: ClassSet | None = None,
+    prediction: Prediction,
     *,
     title: str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
@@ -43,30 +40,21 @@ def write_page(
 
     Args:
         path: the .html file; it is replaced only when the new one is whole.
-        scene: the room.
-        instances: predicted objects.
-        semantic: predicted class of each point.
-        classes: needed where there are labels.
+        prediction: a scene, and what was predicted for it.
         title: of the page; None takes the name of the scene.
         threshold: score from which predictions are shown at first.
         max_points: of a larger scan every second, third, ... point is kept, and the page says so.
         layers: of `scene_layers` with this threshold, where they are made already.
 
     Raises:
-        ValueError: no points, or labels that do not fit the scene.
+        ValueError: the scene has no points.
         OSError: the file cannot be written.
     """
-    page = page_text(
-        scene, instances, semantic, classes, title=title, threshold=threshold, max_points=max_points, layers=layers
-    )
-    atomic_write(path, page)
+    atomic_write(path, page_text(prediction, title=title, threshold=threshold, max_points=max_points, layers=layers))
 
 
 def page_text(
-    scene: Scene,
-    instances: Instances | None = None,
-    semantic: Int32[np.ndarray, "P"] | None = None,
-    classes: ClassSet | None = None,
+    prediction: Prediction,
     *,
     title: str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
@@ -74,9 +62,9 @@ def page_text(
     layers: Sequence[Layer] | None = None,
 ) -> str:
     """The text of the page that `write_page` writes; arguments as there."""
-    check_parts(scene, instances, semantic, classes)
-    layers = scene_layers(scene, instances, semantic, classes, threshold) if layers is None else layers
-    layers = with_all_objects(layers, scene, instances, classes)
+    scene, classes = prediction.scene, prediction.classes
+    layers = scene_layers(prediction, threshold) if layers is None else layers
+    layers = with_all_objects(layers, prediction)
     keep = slice(None, None, -(-len(scene) // max_points))
     xyz = np.ascontiguousarray(scene.xyz[keep])
     low = xyz.min(axis=0).astype(np.float64)
@@ -94,7 +82,7 @@ def page_text(
         width = 1 if len(layer.entries) <= 1 << 8 else 2 if len(layer.entries) <= 1 << 16 else 4
         ids = layer.ids[keep][order].astype(f"<u{width}")
         parts.append(ids.view(np.uint8).reshape(len(ids), width).T.tobytes())
-        described.append(_describe(layer, width, threshold if instances is not None else None, classes))
+        described.append(_describe(layer, width, threshold if prediction.has_objects else None, classes))
     meta = _meta(scene, xyz, low, step, title, threshold, described)
     if len(xyz) < len(scene):
         meta["subtitle"] = f"{len(xyz):,} of {meta['subtitle']}"

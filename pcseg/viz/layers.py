@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
 from pcseg.classes import ClassSet
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.colors import NO_OBJECT, height_colors, instance_colors, superpoint_colors
 from pcseg.viz.errors import ERROR_COLORS, ERROR_HINTS, ERROR_NAMES, object_errors
 from pcseg.viz.matched_objects import MatchedObjects, compact_ids
@@ -65,7 +65,7 @@ class Layer:
         return self.colors[self.ids]
 
     def point_numbers(self) -> Int32[np.ndarray, "P"]:
-        """The number that the entry of each point has; of predicted objects what `Instances.point_ids` gives."""
+        """The number that the entry of each point has; of predicted objects what `Prediction.point_ids` gives."""
         return np.array([entry.number for entry in self.entries], np.int32)[self.ids]
 
 
@@ -80,64 +80,27 @@ def input_colors(scene: Scene) -> UInt8[np.ndarray, "P 3"]:
     return scene.rgb if scene.rgb is not None else height_colors(scene.xyz)
 
 
-def check_parts(
-    scene: Scene,
-    instances: Instances | None,
-    semantic: Int32[np.ndarray, "P"] | None,
-    classes: ClassSet | None,
-) -> None:
-    """Refuses a room without points, and labels that are not those of the room.
-
-    Raises:
-        ValueError: one of both.
-    """
-    if len(scene) == 0:
-        raise ValueError(f"scene {scene.name}: it has no points, so there is nothing to draw")
-    if instances is not None and instances.num_points != len(scene):
-        raise ValueError(f"scene {scene.name}: masks are for {instances.num_points} points, the scene has {len(scene)}")
-    if semantic is not None and len(semantic) != len(scene):
-        raise ValueError(f"scene {scene.name}: {len(semantic)} predicted classes, the scene has {len(scene)} points")
-    labels = {"semantic": scene.semantic, "predicted semantic": semantic}
-    labels["object labels"] = None if instances is None else instances.labels
-    for name, value in labels.items():
-        if value is None or value.size == 0:
-            continue
-        if classes is None:
-            raise ValueError(f"scene {scene.name}: it has class labels ({name}), so the class set must be given")
-        if value.max() >= len(classes):
-            raise ValueError(
-                f"scene {scene.name}: {name} has class {value.max()}, {classes.name} has 0 to {len(classes) - 1}"
-            )
-
-
-def scene_layers(
-    scene: Scene,
-    instances: Instances | None = None,
-    semantic: Int32[np.ndarray, "P"] | None = None,
-    classes: ClassSet | None = None,
-    threshold: float = 0.0,
-) -> list[Layer]:
-    """Every layer that the scene and its predictions have.
+def scene_layers(prediction: Prediction, threshold: float = 0.0) -> list[Layer]:
+    """Every layer that the scene and its prediction have.
 
     A predicted object has the color of the true object it matches (see `match_ids`); other predictions get colors of
     their own.
 
     Args:
-        scene: the room; truth is shown where it has labels.
-        instances: predicted objects; where masks meet, the higher score is shown.
-        semantic: predicted class of each point, -1 for none.
-        classes: names and colors; needed where there are labels.
-        threshold: predictions that score less are left out.
+        prediction: a scene and what was predicted for it; where masks overlap, the higher score is shown.
+        threshold: objects that score less are left out.
 
     Returns:
         Layers in the order truth, prediction, semantic_truth, semantic_prediction, superpoint, errors.
 
     Raises:
-        ValueError: no points, or labels that do not fit.
+        ValueError: the scene has no points.
     """
-    check_parts(scene, instances, semantic, classes)
-    objects = MatchedObjects.of(scene, instances, threshold)
-    layers = _object_layers(objects, scene, instances, classes)
+    scene, semantic, classes = prediction.scene, prediction.semantic, prediction.classes
+    if len(scene) == 0:
+        raise ValueError(f"scene {scene.name}: it has no points, so there is nothing to draw")
+    objects = MatchedObjects.of(prediction, threshold)
+    layers = _object_layers(objects, prediction)
     if scene.semantic is not None and classes is not None:
         layers.append(_semantic_layer("semantic_truth", "Classes: truth", scene.semantic, classes))
     if semantic is not None and classes is not None:
@@ -156,43 +119,38 @@ def scene_layers(
     return layers
 
 
-def with_all_objects(
-    layers: Sequence[Layer], scene: Scene, instances: Instances | None, classes: ClassSet | None
-) -> list[Layer]:
+def with_all_objects(layers: Sequence[Layer], prediction: Prediction) -> list[Layer]:
     """Layers that show every predicted object; mistakes stay those of the threshold that `layers` were made with.
 
     Args:
-        layers: as `scene_layers` gives them for the same room.
-        scene: the room.
-        instances: predicted objects.
-        classes: names and colors.
+        layers: as `scene_layers` gives them for the same prediction.
+        prediction: a scene and what was predicted for it.
 
     Returns:
         As many layers, those that need not change are the same.
     """
-    if instances is None:
+    if not prediction.has_objects:
         return list(layers)
-    objects = MatchedObjects.of(scene, instances, 0.0)
-    by_key = {layer.key: layer for layer in _object_layers(objects, scene, instances, classes)}
+    objects = MatchedObjects.of(prediction, 0.0)
+    by_key = {layer.key: layer for layer in _object_layers(objects, prediction)}
     return [by_key.get(layer.key, layer) for layer in layers]
 
 
-def _object_layers(
-    objects: MatchedObjects, scene: Scene, instances: Instances | None, classes: ClassSet | None
-) -> list[Layer]:
+def _object_layers(objects: MatchedObjects, prediction: Prediction) -> list[Layer]:
     """The layer of truth and that of predictions, those of them that there are."""
+    xyz, classes = prediction.scene.xyz, prediction.classes
     layers = []
     given = None
     if objects.true_ids is not None:
         ids, numbers, labels = objects.true_ids, objects.true_numbers, objects.true_class
-        colors = _object_colors(scene.xyz, ids, labels, classes)
+        colors = _object_colors(xyz, ids, labels, classes)
         entries = _object_entries(ids, numbers, labels, classes, None, objects.pairs, objects.ious)
         layers.append(Layer("truth", "Ground truth", ids, colors, entries))
         given = colors, ids, objects.pairs
-    if objects.pred_ids is not None and instances is not None:
+    if objects.pred_ids is not None:
         ids, numbers, labels = objects.pred_ids, objects.pred_numbers, objects.pred_class
-        colors = _object_colors(scene.xyz, ids, labels, classes, given)
-        scores = np.concatenate([[0.0], instances.scores[numbers[1:] - 1]])
+        colors = _object_colors(xyz, ids, labels, classes, given)
+        scores = np.concatenate([[0.0], prediction.scores[numbers[1:] - 1]])
         entries = _object_entries(ids, numbers, labels, classes, scores, objects.pairs[:, ::-1], objects.ious)
         layers.append(Layer("prediction", "Prediction", ids, colors, entries))
     return layers

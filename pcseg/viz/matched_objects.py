@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, Integer
 
 from pcseg.ops.overlap import overlap_table, unique_ids
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction
 from pcseg.viz.errors import match_ids
 
 
@@ -19,7 +19,7 @@ class MatchedObjects:
         true_numbers: id of each row in the scene.
         true_class: of each row, -1 where it has none.
         pred_ids: row of each point among the predicted objects that score enough; None without a prediction.
-        pred_numbers: of each row, as `Instances.point_ids` gives it.
+        pred_numbers: of each row, as `Prediction.point_ids` gives it.
         pred_class: of each row; row 0 is -1.
         pairs: rows (true, predicted) of objects that match, see `match_ids`.
         ious: of the pairs.
@@ -35,8 +35,9 @@ class MatchedObjects:
     ious: Float64[np.ndarray, "N"]
 
     @classmethod
-    def of(cls, scene: Scene, instances: Instances | None, threshold: float) -> "MatchedObjects":
-        """Objects of a scene; predictions that score less than the threshold are left out."""
+    def of(cls, prediction: Prediction, threshold: float) -> "MatchedObjects":
+        """True and predicted objects of a scene; predictions that score less than the threshold are left out."""
+        scene = prediction.scene
         true_ids = pred_ids = None
         true_numbers = pred_numbers = true_class = pred_class = np.zeros(1, np.int64)
         pairs, ious = np.zeros((0, 2), np.int64), np.zeros(0)
@@ -45,9 +46,9 @@ class MatchedObjects:
             true_class = np.full(len(true_numbers), -1, np.int64)
             if scene.semantic is not None:
                 true_class[1:] = overlap_table(true_ids, scene.semantic).majority(len(true_numbers), empty=-1)[1:]
-        if instances is not None:
-            pred_numbers, pred_ids = compact_ids(instances.point_ids(threshold))
-            pred_class = np.concatenate([[-1], instances.labels[pred_numbers[1:] - 1]]).astype(np.int64)
+        if prediction.has_objects:
+            pred_numbers, pred_ids = compact_ids(prediction.point_ids(threshold))
+            pred_class = np.concatenate([[-1], prediction.labels[pred_numbers[1:] - 1]]).astype(np.int64)
         if true_ids is not None and pred_ids is not None:
             pairs, ious = match_ids(true_ids, pred_ids)
         return cls(true_ids, true_numbers, true_class, pred_ids, pred_numbers, pred_class, pairs, ious)

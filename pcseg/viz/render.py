@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 from PIL import Image
 
 from pcseg.classes import ClassSet
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction
 from pcseg.viz.errors import ERROR_COLORS, ERROR_NAMES
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
@@ -21,10 +21,7 @@ _OTHER_VIEWS = ("from the other side", "from above")
 
 
 def room_picture(
-    scene: Scene,
-    instances: Instances | None = None,
-    semantic: Int32[np.ndarray, "P"] | None = None,
-    classes: ClassSet | None = None,
+    prediction: Prediction,
     *,
     threshold: float = DEFAULT_THRESHOLD,
     title: str | None = None,
@@ -45,10 +42,7 @@ def room_picture(
     walls cut away. A prediction has the color of the true object that it overlaps.
 
     Args:
-        scene: the room.
-        instances: predicted objects.
-        semantic: predicted class of each point.
-        classes: needed where there are labels.
+        prediction: a scene, and what was predicted for it.
         threshold: predicted objects that score less are left out; the panel says so.
         title: of the sheet; None takes the name of the scene.
         width: of one panel, pixels.
@@ -66,11 +60,12 @@ def room_picture(
         The sheet, RGB.
 
     Raises:
-        ValueError: no points, or labels that do not fit the scene.
+        ValueError: the scene has no points.
     """
     if not 1 <= views <= 1 + len(_OTHER_VIEWS):
         raise ValueError(f"a picture has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
-    layers = scene_layers(scene, instances, semantic, classes, threshold) if layers is None else layers
+    scene, classes = prediction.scene, prediction.classes
+    layers = scene_layers(prediction, threshold) if layers is None else layers
     by_key = {layer.key: layer for layer in layers}
     camera: dict[str, Any] = {"width": width, "height": height, "cut": cut, "open_front": open_front}
     rasters = _rasters(scene.xyz, views, azimuth, elevation, camera)
@@ -81,16 +76,17 @@ def room_picture(
         row = [Cell(title, raster.paint(input_colors(scene)))]
         for layer in (by_key[key] for key in OBJECT_LAYERS if key in by_key):
             words = _object_labels(raster, layer, stuff) if labels else ()
-            row.append(_cell(raster, layer, _object_title(layer, instances, threshold, classes), words))
+            row.append(_cell(raster, layer, _object_title(layer, prediction, threshold), words))
         return row
 
     with ThreadPoolExecutor() as pool:
         first, *others = pool.map(object_row, rasters)
     rows = [first]
     if semantic_row is None:
-        semantic_row = semantic is not None or "errors" in by_key
+        semantic_row = prediction.semantic is not None or "errors" in by_key
     legend: list[tuple[str, tuple[int, int, int]]] = []
-    keys = ("errors", "semantic_truth", "semantic_prediction") if len(first) > 1 or semantic is not None else ()
+    has_labels = len(first) > 1 or prediction.semantic is not None
+    keys = ("errors", "semantic_truth", "semantic_prediction") if has_labels else ()
     shown = [by_key[key] for key in keys if key in by_key] if semantic_row else []
     if shown:
         rows.append([_cell(rasters[0], layer, layer.title) for layer in shown])
@@ -126,16 +122,17 @@ def _cell(raster: Raster, layer: Layer, title: str, labels: tuple[Label, ...] = 
     return Cell(title, raster.paint(layer.point_colors()), labels)
 
 
-def _object_title(layer: Layer, instances: Instances | None, threshold: float, classes: ClassSet | None) -> str:
+def _object_title(layer: Layer, prediction: Prediction, threshold: float) -> str:
+    classes = prediction.classes
     names = {entry.name for entry in layer.entries} if classes is None else {*classes.instance_names}
     if all(entry.name == UNNAMED for entry in layer.entries[1:]):
         names = {UNNAMED}
     count = sum(entry.name in names for entry in layer.entries[1:])
     title = f"{layer.title}: {count} object{'' if count == 1 else 's'}"
-    if layer.key == "prediction" and instances is not None:
+    if layer.key == "prediction":
         title += f", score at least {threshold:.2f}"
-        if count == 0 and len(instances):
-            title += f" (the best of {len(instances)} has {float(instances.scores.max()):.2f})"
+        if count == 0 and len(prediction):
+            title += f" (the best of {len(prediction)} has {float(prediction.scores.max()):.2f})"
     return title
 
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,12 @@ from typing import Any
 import jinja2
 import markupsafe
 import numpy as np
-from jaxtyping import Int32
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
 from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Evaluation, Scores
-from pcseg.structures import Instances, Scene
-from pcseg.training.distributed import DistributedContext
+from pcseg.structures import Prediction
 from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
 
@@ -39,34 +37,34 @@ class WorstRooms:
 
     def __init__(self, classes: ClassSet, *, num: int = NUM_WORST, min_points: int = 100) -> None:
         self.classes, self.num, self.min_points = classes, num, min_points
-        self._kept: dict[str, tuple[tuple[float, int, str], Scene, Instances, Int32[np.ndarray, "P"]]] = {}
+        self._kept: dict[str, tuple[tuple[float, int, str], Prediction]] = {}
 
-    def offer(self, scene: Scene, instances: Instances, semantic: Int32[np.ndarray, "P"]) -> None:
+    def offer(self, prediction: Prediction) -> None:
         """Takes a room if it is labeled, holds objects, and is worse than one of those kept."""
+        scene = prediction.scene
         if scene.semantic is None or scene.instance is None:
             return
         single = Scores(self.classes, min_points=self.min_points)
-        single.add(scene.name, instances, scene.semantic, scene.instance)
+        single.add(prediction)
         if worst_rooms(single, 1):
-            self._kept[scene.name] = (_rank(single, scene.name), scene, instances, semantic)
+            self._kept[scene.name] = (_rank(single, scene.name), prediction)
         for name in sorted(self._kept, key=lambda name: self._kept[name][0])[self.num :]:
             del self._kept[name]
 
-    def pictures(self, scores: Scores, processes: DistributedContext | None = None) -> dict[str, bytes]:
+    def pictures(self, scores: Scores, gather: Callable[[Any], list[Any]] | None = None) -> dict[str, bytes]:
         """The worst of all rooms as JPEG, by name.
 
         Args:
             scores: over the rooms of all processes.
-            processes: whose rooms are drawn where they are; each process gets all pictures.
+            gather: gives the values of all processes, each of which draws its own rooms; None for one process.
         """
         wanted = [name for name in worst_rooms(scores, self.num) if name in self._kept]
         mine = {name: self._draw(name) for name in wanted}
-        parts = [mine] if processes is None else processes.gather(mine)
+        parts = [mine] if gather is None else gather(mine)
         return {name: picture for part in parts for name, picture in part.items()}
 
     def _draw(self, name: str) -> bytes:
-        _, scene, instances, semantic = self._kept[name]
-        picture = room_picture(scene, instances, semantic, self.classes, width=480, height=360)
+        picture = room_picture(self._kept[name][1], width=480, height=360)
         stream = io.BytesIO()
         picture.save(stream, format="JPEG", quality=80, optimize=True)
         return stream.getvalue()

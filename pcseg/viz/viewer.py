@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pcseg.structures import Prediction
 from pcseg.viz.display import INSTEAD, SYSTEM_PACKAGES, has_display, import_open3d
-from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.viz.frame import Frame
 from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.picking import pick_point
-
-__all__ = ["HELP", "ViewedScene", "show_scenes"]
 
 HELP = (
     "1 input   2 truth   3 prediction   4 classes   5 superpoints   6 errors\n"
@@ -28,7 +27,7 @@ _PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.
 
 
 def show_scenes(
-    load: Sequence[Callable[[], ViewedScene]], *, threshold: float = DEFAULT_THRESHOLD, screenshots: Path = Path(".")
+    load: Sequence[Callable[[], Prediction]], *, threshold: float = DEFAULT_THRESHOLD, screenshots: Path = Path(".")
 ) -> None:
     """Opens a window and returns when it is closed.
 
@@ -54,7 +53,7 @@ class _Window:
     def __init__(
         self,
         open3d: Any,
-        load: Sequence[Callable[[], ViewedScene]],
+        load: Sequence[Callable[[], Prediction]],
         first: Frame,
         threshold: float,
         screenshots: Path,

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from pcseg.classes import ClassSet
 from pcseg.inference.cluster import cluster, greedy_clusters
 from pcseg.inference.to_instances import to_instances
 from pcseg.structures import EmbeddingOutput, Scene
 from tests.reference import greedy_clusters as slow
+
+ABC = ClassSet.from_dict({"names": ["a", "b", "c"]}, "test", "abc")
 
 
 def _tokens(count: int, dimensions: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -49,7 +52,7 @@ def test_clusters_become_objects() -> None:
     outputs = _outputs()
     queries = cluster(outputs, radius=0.5)
     scene = Scene("room", np.zeros((8, 3), np.float32), superpoint=np.repeat(np.arange(4), 2).astype(np.int32))
-    found = to_instances(queries, scene, mask_activation="sigmoid", min_points=1, use_iou_head=True, top_k=2)
+    found = to_instances(queries, scene, ABC, mask_activation="sigmoid", min_points=1, use_iou_head=True, top_k=2)
     assert found.masks.toarray().tolist() == [[False, False, True, True], [True, True, False, False]]
     assert found.labels.tolist() == [2, 0]
     classes = outputs["pred_semantic"][0].softmax(1)
@@ -68,7 +71,7 @@ def test_rooms_of_a_batch_get_equally_many_queries() -> None:
     assert [masks.shape for masks in queries["pred_masks"]] == [(4, 2), (1, 2)]
     assert queries["pred_scores"].shape == (2, 2)
     scene = Scene("one", np.zeros((5, 3), np.float32), superpoint=np.zeros(5, np.int32))
-    found = to_instances(queries, scene, room=1, mask_activation="sigmoid", min_points=0, score_threshold=1e-6)
+    found = to_instances(queries, scene, ABC, room=1, mask_activation="sigmoid", min_points=0, score_threshold=1e-6)
     assert found.masks.toarray().all()
     assert found.labels[0] == 0
     assert len(found) == 3  # one object under three classes, none of the query that only fills up
@@ -80,4 +83,4 @@ def test_a_room_where_nothing_is_attracted() -> None:
     queries = cluster(outputs, radius=0.5)
     assert queries["pred_logits"].shape == (2, 0, 4)
     scene = Scene("room", np.zeros((4, 3), np.float32), superpoint=np.arange(4, dtype=np.int32))
-    assert len(to_instances(queries, scene, mask_activation="sigmoid", min_points=1)) == 0
+    assert len(to_instances(queries, scene, ABC, mask_activation="sigmoid", min_points=1)) == 0

@@ -1,6 +1,7 @@
 """Tables and files for other programs say what the instances say."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from plyfile import PlyData
 from pcseg.classes import S3DIS
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.exports import COLUMNS, object_table, write_csv, write_ply
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 
 SCALARS = {"scalar_instance", "scalar_score", "scalar_semantic", "quality"}
 
@@ -22,21 +23,20 @@ def scene(rng: np.random.Generator) -> Scene:
 
 
 @pytest.fixture
-def objects(scene: Scene, rng: np.random.Generator) -> Instances:
+def objects(scene: Scene, rng: np.random.Generator) -> Prediction:
     """Five objects that overlap; the fourth hides under the first, the last scores little."""
     masks = rng.random((5, 23)) < 0.3
     masks[0, :4] = True
     masks[3] = False
     masks[3, 1:3] = True
-    return Instances(
-        masks, np.array([8, 7, 12, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.1], np.float32), scene.superpoint
-    )
+    labels, scores = np.array([8, 7, 12, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.1], np.float32)
+    return Prediction(scene, masks, labels, scores, classes=S3DIS, superpoint=scene.superpoint)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_table_is_what_the_ids_measure(scene: Scene, objects: Instances, threshold: float) -> None:
+def test_table_is_what_the_ids_measure(scene: Scene, objects: Prediction, threshold: float) -> None:
     ids = objects.point_ids(threshold)
-    table = object_table(scene, objects, ids)
+    table = object_table(objects, threshold)
     assert table.ids.tolist() == sorted(set(ids.tolist()) - {0})
     assert 4 not in table.ids, "nothing is left of the one that lies under a better one"
     assert (5 in table.ids) == (threshold == 0)
@@ -53,28 +53,28 @@ def test_table_is_what_the_ids_measure(scene: Scene, objects: Instances, thresho
 
 def test_table_of_points_that_stand_at_one_place_has_no_volume() -> None:
     scene = Scene("dot", np.ones((3, 3), np.float32))
-    one = Instances(np.ones((1, 3), np.bool_), np.array([2]), np.array([0.5]))
-    table = object_table(scene, one, one.point_ids())
+    one = Prediction(scene, np.ones((1, 3), np.bool_), np.array([2]), np.array([0.5]), classes=S3DIS)
+    table = object_table(one)
     assert (table.volumes.tolist(), table.num_points.tolist()) == ([0.0], [3])
 
 
 def test_no_objects(scene: Scene, tmp_path: Path) -> None:
-    none = Instances(np.zeros((0, 23), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32), scene.superpoint)
-    assert len(object_table(scene, none, none.point_ids())) == 0
-    write_csv(tmp_path / "a.csv", scene, none, none.point_ids(), S3DIS)
+    none = Prediction(scene, np.zeros((0, 23), np.bool_), superpoint=scene.superpoint)
+    assert len(object_table(none)) == 0
+    write_csv(tmp_path / "a.csv", none)
     assert (tmp_path / "a.csv").read_text() == ",".join(COLUMNS) + "\n"
-    write_ply(tmp_path / "a.ply", scene, (none, none.point_ids()), None, np.zeros((400, 3), np.uint8))
+    write_ply(tmp_path / "a.ply", none, np.zeros((400, 3), np.uint8))
     vertex = PlyData.read(tmp_path / "a.ply")["vertex"].data
     assert not vertex["scalar_instance"].any()
     assert not vertex["scalar_score"].any()
 
 
-def test_csv(scene: Scene, objects: Instances, tmp_path: Path) -> None:
+def test_csv(scene: Scene, objects: Prediction, tmp_path: Path) -> None:
     ids = objects.point_ids(0.5)
-    write_csv(tmp_path / "a.csv", scene, objects, ids, S3DIS)
+    write_csv(tmp_path / "a.csv", objects, 0.5)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    table = object_table(scene, objects, ids)
+    table = object_table(objects, 0.5)
     assert [row["class"] for row in rows] == ["chair", "table", "clutter"]
     assert [int(row["id"]) for row in rows] == table.ids.tolist()
     assert sum(int(row["points"]) for row in rows) == np.count_nonzero(ids)
@@ -83,18 +83,18 @@ def test_csv(scene: Scene, objects: Instances, tmp_path: Path) -> None:
         assert float(row["volume"]) == pytest.approx(volume, abs=1e-4)
 
 
-def test_class_names_with_commas_and_quotes(scene: Scene, objects: Instances, tmp_path: Path) -> None:
+def test_class_names_with_commas_and_quotes(scene: Scene, objects: Prediction, tmp_path: Path) -> None:
     classes = S3DIS.from_dict({"names": ['a, "b"', *S3DIS.names[1:]]}, "test", "mine")
-    write_csv(tmp_path / "a.csv", scene, objects, objects.point_ids(), classes)
+    write_csv(tmp_path / "a.csv", replace(objects, classes=classes))
     with (tmp_path / "a.csv").open(newline="") as file:
         assert 'a, "b"' in {row["class"] for row in csv.DictReader(file)}
 
 
-def test_ply(scene: Scene, objects: Instances, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_ply(scene: Scene, objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
     colors = rng.integers(0, 256, (400, 3)).astype(np.uint8)
     semantic = rng.integers(-1, 13, 400).astype(np.int32)
     ids = objects.point_ids(0.5)
-    write_ply(tmp_path / "a.ply", scene, (objects, ids), semantic, colors)
+    write_ply(tmp_path / "a.ply", replace(objects, semantic=semantic, classes=S3DIS), colors, 0.5)
     data = PlyData.read(tmp_path / "a.ply")
     assert (data.text, data.byte_order) == (False, "<")
     vertex = data["vertex"].data
@@ -113,17 +113,17 @@ def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(scene
     normal = np.tile(np.array([[0, 0, 1]], np.float32), (400, 1))
     faces = np.array([[0, 1, 2], [7, 399, 3]], np.int32)
     mesh = scene.with_(normal=normal, faces=faces)
-    write_ply(tmp_path / "a.ply", mesh, None, None, np.zeros((400, 3), np.uint8))
+    write_ply(tmp_path / "a.ply", Prediction(mesh), np.zeros((400, 3), np.uint8))
     assert not SCALARS & set(PlyData.read(tmp_path / "a.ply")["vertex"].data.dtype.names)
     again = read_scan(tmp_path / "a.ply")
     np.testing.assert_array_equal(again.faces, faces)
     np.testing.assert_array_equal(again.normal, normal)
 
 
-def test_open3d_reads_points_colors_and_scalars(scene: Scene, objects: Instances, tmp_path: Path) -> None:
+def test_open3d_reads_points_colors_and_scalars(scene: Scene, objects: Prediction, tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d", exc_type=ImportError)
     colors = np.tile(np.array([[255, 0, 51]], np.uint8), (400, 1))
-    write_ply(tmp_path / "a.ply", scene, (objects, objects.point_ids(0.5)), None, colors)
+    write_ply(tmp_path / "a.ply", objects, colors, 0.5)
     cloud = open3d.io.read_point_cloud(str(tmp_path / "a.ply"))
     np.testing.assert_array_equal(np.asarray(cloud.points, np.float32), scene.xyz)
     np.testing.assert_allclose(np.asarray(cloud.colors)[0], [1, 0, 0.2])

@@ -3,8 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from pcseg.classes import S3DIS
 from pcseg.inference.merge import Part, merge_parts
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 
 POINTS = 10  # of each superpoint
 
@@ -16,15 +17,20 @@ def _part(columns: range, masks: Sequence[Sequence[int]], labels: list[int], sco
         dense[row, np.array(mask, int) - columns.start] = True
     number = np.array(columns, np.int64)
     owned = np.isin(number, core)
-    return Part(number, owned, Instances(dense, np.array(labels, int), np.array(scores, np.float32)))
+    return Part(number, owned, _prediction(dense, np.array(labels, int), np.array(scores, np.float32)))
 
 
-def _merge(parts: list[Part], num: int, **options: float) -> Instances:
-    return merge_parts(parts, np.repeat(np.arange(num), POINTS).astype(np.int32), num, **options)
+def _prediction(masks: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Prediction:
+    return Prediction(Scene.without_xyz("part", masks.shape[1]), masks, labels, scores, classes=S3DIS)
 
 
-def _found(instances: Instances) -> list[list[int]]:
-    return [instances.columns(row).tolist() for row in range(len(instances))]
+def _merge(parts: list[Part], num: int, **options: float) -> Prediction:
+    superpoint = np.repeat(np.arange(num), POINTS).astype(np.int32)
+    return merge_parts(parts, Scene.without_xyz("scan", len(superpoint), superpoint=superpoint), S3DIS, **options)
+
+
+def _found(prediction: Prediction) -> list[list[int]]:
+    return [prediction.columns(row).tolist() for row in range(len(prediction))]
 
 
 def test_a_table_cut_by_the_seam_is_one_table() -> None:
@@ -96,7 +102,7 @@ def test_one_part_keeps_its_objects(rng: np.random.Generator) -> None:
     masks = rng.random((5, 12)) < 0.5
     masks[:, 0] = True
     scores = np.sort(rng.random(5))[::-1].astype(np.float32)
-    given = Instances(masks, np.array([0, 0, 1, 1, 2]), scores)
+    given = _prediction(masks, np.array([0, 0, 1, 1, 2]), scores)
     found = _merge([Part(np.arange(12), np.ones(12, bool), given)], 12)
     np.testing.assert_array_equal(found.masks.toarray(), masks)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)

@@ -15,7 +15,7 @@ from pcseg.inference.prediction_files import (
     write_painted_ply,
     write_prediction,
 )
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.layers import Layer, scene_layers
 
 
@@ -51,13 +51,13 @@ def test_points_are_painted_by_object_then_by_class_then_as_they_are(tmp_path: P
     scene = Scene("a", rng.random((60, 3), np.float32), rng.integers(0, 256, (60, 3)).astype(np.uint8))
     masks = np.arange(60)[None] // 20 == np.array([[0], [1]])
     semantic = (np.arange(60) % 2).astype(np.int32)
-    write_painted_ply(path, scene, Instances(masks, np.array([7, 8]), np.array([0.9, 0.6])), semantic, S3DIS)
+    write_painted_ply(path, Prediction(scene, masks, np.array([7, 8]), np.array([0.9, 0.6]), semantic, S3DIS))
     colors = _colors(path)
     assert [len(np.unique(colors[part], axis=0)) for part in (slice(20), slice(20, 40), slice(40, 60))] == [1, 1, 1]
     assert len(np.unique(colors, axis=0)) == 3
-    write_painted_ply(path, scene, None, semantic, S3DIS)
+    write_painted_ply(path, Prediction(scene, semantic=semantic, classes=S3DIS))
     np.testing.assert_array_equal(_colors(path), S3DIS.color_table()[semantic])
-    write_painted_ply(path, scene, None, None, S3DIS)
+    write_painted_ply(path, Prediction(scene))
     np.testing.assert_array_equal(_colors(path), scene.rgb)
 
 
@@ -77,8 +77,9 @@ def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once(
     scene = Scene("a", rng.random((300, 3), np.float32), superpoint=superpoint)
     masks = rng.random((3, superpoint.max() + 1)) < 0.5
     masks[0, 0] = True
-    objects = Instances(masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), superpoint)
-    shown = write_prediction(tmp_path / "a", scene, objects, np.zeros(300, np.int32), S3DIS)
+    given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), np.zeros(300, np.int32), S3DIS, superpoint
+    objects = Prediction(scene, *given)
+    shown = write_prediction(tmp_path / "a", objects)
     assert len(made) == 1, "files, picture and page share them"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
     ids = np.load(tmp_path / "a.ids.npy")

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import issparse
 
-from pcseg.classes import S3DIS
-from pcseg.inference.result_file import is_result, load_result, save_result
-from pcseg.structures import Instances, Scene
+from pcseg.classes import S3DIS, ClassSet
+from pcseg.structures import Prediction, Scene, is_result
 
 
 def _room(rng: np.random.Generator, num_points: int = 50, num_superpoints: int = 7) -> Scene:
@@ -25,14 +24,20 @@ def _room(rng: np.random.Generator, num_points: int = 50, num_superpoints: int =
     )
 
 
-def _objects(rng: np.random.Generator, columns: int, count: int, superpoint: np.ndarray | None) -> Instances:
+def _objects(rng: np.random.Generator, scene: Scene, columns: int, count: int) -> Prediction:
+    """Objects over points, or over superpoints if there are as many columns."""
     scores = np.sort(rng.random(count, np.float32))[::-1].copy()
-    return Instances(rng.random((count, columns)) > 0.5, rng.integers(0, 13, count), scores, superpoint)
+    masks, labels = rng.random((count, columns)) > 0.5, rng.integers(0, 13, count)
+    superpoint = None if columns == len(scene) else scene.superpoint
+    return Prediction(scene, masks, labels, scores, classes=S3DIS, superpoint=superpoint)
 
 
 def _same(a: object, b: object) -> None:
     for key in a.__dataclass_fields__:
         x, y = getattr(a, key), getattr(b, key)
+        if key in ("scene", "classes") and x is not None:
+            _same(x, y)
+            continue
         if issparse(x):
             x, y = x.toarray(), y.toarray()
         if isinstance(x, np.ndarray):
@@ -42,43 +47,37 @@ def _same(a: object, b: object) -> None:
             assert x == y, key
 
 
-@pytest.mark.parametrize("over_points", [False, True])
+@pytest.mark.parametrize("columns", [7, 50])
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_round_trip(tmp_path: Path, rng: np.random.Generator, over_points: bool, count: int) -> None:
-    scene = _room(rng)
-    objects = _objects(rng, 50, count, None) if over_points else _objects(rng, 7, count, scene.superpoint)
-    semantic = rng.integers(-1, 13, 50).astype(np.int32)
+def test_round_trip(tmp_path: Path, rng: np.random.Generator, columns: int, count: int) -> None:
+    prediction = _objects(rng, _room(rng), columns, count)
+    prediction = replace(prediction, semantic=rng.integers(-1, 13, 50).astype(np.int32))
     path = tmp_path / "room.npz"
-    save_result(path, scene, objects, semantic, S3DIS)
-    result = load_result(path)
-    _same(scene, result.scene)
-    _same(objects, result.instances)
-    np.testing.assert_array_equal(semantic, result.semantic)
-    assert result.classes == S3DIS
+    prediction.save(path)
+    _same(Prediction.load(path), prediction)
     assert is_result(path)
     assert [p.name for p in tmp_path.iterdir()] == ["room.npz"], "no temporary file is left"
 
 
-def test_parts_that_are_absent_stay_absent(tmp_path: Path, rng: np.random.Generator) -> None:
-    scene = Scene("bare", rng.random((3, 3), np.float32))
-    save_result(tmp_path / "a.npz", scene, None, None, S3DIS)
-    result = load_result(tmp_path / "a.npz")
-    assert result.instances is None
-    assert result.semantic is None
-    _same(scene, result.scene)
+@pytest.mark.parametrize("classes", [None, S3DIS])
+def test_parts_that_are_absent_stay_absent(tmp_path: Path, rng: np.random.Generator, classes: ClassSet | None) -> None:
+    prediction = Prediction(Scene("bare", rng.random((3, 3), np.float32)), classes=classes)
+    prediction.save(tmp_path / "a.npz")
+    assert is_result(tmp_path / "a.npz")
+    result = Prediction.load(tmp_path / "a.npz")
+    assert not result.has_objects
+    _same(result, prediction)
 
 
 def test_empty_room(tmp_path: Path) -> None:
-    scene = Scene("empty", np.zeros((0, 3), np.float32))
-    objects = Instances(np.zeros((0, 0), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    save_result(tmp_path / "a.npz", scene, objects, np.zeros(0, np.int32), S3DIS)
-    assert len(load_result(tmp_path / "a.npz").scene) == 0
+    prediction = Prediction(Scene.without_xyz("empty", 0), semantic=np.zeros(0, np.int32))
+    prediction.save(tmp_path / "a.npz")
+    assert len(Prediction.load(tmp_path / "a.npz").scene) == 0
 
 
 def test_masks_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
     scene = Scene("big", np.zeros((8000, 3), np.float32))
-    objects = _objects(rng, 8000, 100, None)
-    save_result(tmp_path / "a.npz", scene, objects, None, S3DIS)
+    _objects(rng, scene, 8000, 100).save(tmp_path / "a.npz")
     assert (tmp_path / "a.npz").stat().st_size < 8000 * 100 / 8 + 10_000
 
 
@@ -91,26 +90,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, rng: np.random.Gener
 
     monkeypatch.setattr(np, "savez_compressed", no_space)
     with pytest.raises(OSError, match="no space"):
-        save_result(path, _room(rng), None, None, S3DIS)
+        Prediction(_room(rng), classes=S3DIS).save(path)
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_refuses_parts_that_do_not_belong_together(tmp_path: Path, rng: np.random.Generator) -> None:
-    scene, path = _room(rng), tmp_path / "room.npz"
-    with pytest.raises(ValueError, match=r"room\.npz: masks are for 49 points, the room has 50"):
-        save_result(path, scene, _objects(rng, 49, 2, None), None, S3DIS)
-    with pytest.raises(ValueError, match="class indices from 0 to 12 of s3dis"):
-        save_result(path, scene, Instances(np.ones((1, 50), np.bool_), np.array([13]), np.ones(1)), None, S3DIS)
-    with pytest.raises(ValueError, match="masks have columns for 0 to 5"):
-        save_result(path, scene, _objects(rng, 6, 2, scene.superpoint), None, S3DIS)
-    with pytest.raises(ValueError, match="object 0 has no score"):
-        save_result(path, scene, Instances(np.ones((1, 50), np.bool_), np.array([1]), np.array([np.nan])), None, S3DIS)
-    with pytest.raises(ValueError, match="predicted semantic must have shape"):
-        save_result(path, scene, None, np.zeros(3, np.int32), S3DIS)
-    with pytest.raises(OSError, match="a folder; expected"):
-        save_result(tmp_path, scene, None, None, S3DIS)
-    assert not list(tmp_path.iterdir())
 
 
 def _rewrite(path: Path, **changes: np.ndarray | None) -> None:
@@ -132,54 +114,46 @@ def _rewrite(path: Path, **changes: np.ndarray | None) -> None:
         ({"labels": None}, "no entry 'labels'"),
         ({"labels": np.array([99, 1])}, "class indices from 0 to 12"),
         ({"mask_bits": np.zeros((2, 9), np.uint8)}, "do not fit the packed bits"),
-        ({"class_ids": np.arange(3)}, "they must agree"),
+        ({"class_ids": np.arange(3)}, "must be equally many"),
         ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
     ],
 )
 def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator, changes: dict, message: str) -> None:
-    path, scene = tmp_path / "room.npz", _room(rng)
-    save_result(path, scene, _objects(rng, 7, 2, scene.superpoint), None, S3DIS)
+    path = tmp_path / "room.npz"
+    _objects(rng, _room(rng), 7, 2).save(path)
     _rewrite(path, **changes)
     with pytest.raises(ValueError, match=message) as caught:
-        load_result(path)
+        Prediction.load(path)
     assert "\n" not in str(caught.value)
 
 
-def test_refuses_other_files(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_refuses_other_files(tmp_path: Path) -> None:
     path = tmp_path / "room.npz"
-    with pytest.raises(OSError, match="no such file"):
-        load_result(path)
-    with pytest.raises(ValueError, match="a folder"):
-        load_result(tmp_path)
-    path.write_bytes(b"")
-    with pytest.raises(ValueError, match="not a result file"):
-        load_result(path)
+    with pytest.raises(OSError, match="No such file"):
+        Prediction.load(path)
     np.savez(path, points=np.zeros(3))
     with pytest.raises(ValueError, match="not a pcseg result"):
-        load_result(path)
+        Prediction.load(path)
     assert not is_result(path)
-    np.savez(path, format=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="damaged or foreign"):
-        load_result(path)
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.999])
 def test_refuses_a_truncated_file(tmp_path: Path, rng: np.random.Generator, keep: float) -> None:
     path = tmp_path / "room.npz"
-    save_result(path, _room(rng), None, None, S3DIS)
+    Prediction(_room(rng), classes=S3DIS).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(ValueError, match=r"room\.npz"):
-        load_result(path)
+        Prediction.load(path)
 
 
 def test_refuses_flipped_bytes(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "room.npz"
-    save_result(path, replace(_room(rng), faces=None), None, None, S3DIS)
+    Prediction(replace(_room(rng), faces=None), classes=S3DIS).save(path)
     data = bytearray(path.read_bytes())
     for start in range(600, len(data) - 1200, 300):
         damaged = bytearray(data)
         damaged[start : start + 40] = bytes(40)
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"room\.npz"):
-            load_result(path)
+            Prediction.load(path)

@@ -74,7 +74,7 @@ def test_a_room_cut_by_a_seam_through_a_table_has_one_table(shift: float) -> Non
     table = 4 + shift, 6 + shift
     hall = _hall(table)
     segmenter = _segmenter()
-    instances, semantic, _ = segmenter.predict_all(hall)
+    instances = segmenter.predict(hall)
     assert isinstance(segmenter.model, FindsRed)
     assert len(segmenter.model.sizes) == 4, "the hall is four tiles of 5 m"
     assert max(segmenter.model.sizes) <= 5.5 / 0.1 * 40
@@ -83,7 +83,7 @@ def test_a_room_cut_by_a_seam_through_a_table_has_one_table(shift: float) -> Non
     for index, label in enumerate(instances.labels):
         np.testing.assert_array_equal(instances.point_mask(index), red if label == TABLE else ~red)
     assert instances.scores.min() > 0.85  # of the table a tile may see too little to report it
-    np.testing.assert_array_equal(semantic, np.where(red, TABLE, FLOOR))
+    np.testing.assert_array_equal(instances.semantic, np.where(red, TABLE, FLOOR))
 
 
 def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer) -> None:
@@ -94,12 +94,12 @@ def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer
     assert second.rgb is not None
     floor = Scene("floor", np.concatenate([first.xyz, moved]), np.concatenate([first.rgb, second.rgb]))
     segmenter = _segmenter(real_model, score_threshold=0.0, superpoints=SuperpointOptions(max_superpoints=300))
-    _, semantic, used = segmenter.predict_all(floor)
-    assert used.superpoint is not None
+    found = segmenter.predict(floor)
+    assert found.superpoint is not None
     for rows, room in ((slice(None, len(first)), first), (slice(len(first), None), second.with_(xyz=moved))):
-        alone = segmenter.predict_all(room.with_(superpoint=None, instance=None, semantic=None))
-        assert len(set(used.superpoint[rows].tolist())) == alone[2].num_superpoints
-        np.testing.assert_array_equal(semantic[rows], alone[1])
+        alone = segmenter.predict(room.with_(superpoint=None, instance=None, semantic=None))
+        assert len(set(found.superpoint[rows].tolist())) == alone.scene.num_superpoints
+        np.testing.assert_array_equal(found.semantic[rows], alone.semantic)
 
 
 def test_tables_of_different_tiles_stay_apart() -> None:
@@ -120,31 +120,31 @@ def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any])
 def test_views_are_predicted_and_merged(real_model: InfluencerFormer) -> None:
     room = make_room(0, 0, num_points=3000)
     segmenter = _segmenter(real_model, score_threshold=0.0, min_points=20, mask_activation="sigmoid")
-    plain, _, scene = segmenter.predict_all(room)
-    merged = replace(segmenter, views="flips_rotations").predict(scene)
+    plain = segmenter.predict(room)
+    merged = replace(segmenter, views="flips_rotations").predict(plain.scene)
     assert len(plain)
     assert len(merged)
     assert merged.masks.shape[1] == plain.masks.shape[1]
     assert (np.diff(merged.scores) <= 0).all()
-    assert (merged.masks @ np.bincount(scene.superpoint) >= 20).all()  # type: ignore[arg-type]
+    assert (merged.masks @ np.bincount(plain.superpoint) >= 20).all()  # type: ignore[arg-type]
 
 
 def test_a_scan_smaller_than_a_tile_is_that_of_one_piece_to_the_bit(real_model: InfluencerFormer) -> None:
     room = make_room(0, 0, num_points=3000)
     segmenter = _segmenter(real_model, score_threshold=0.0, min_points=1, mask_activation="sigmoid")
-    whole = segmenter.predict_all(room)
-    tiled = replace(segmenter, tile_above=0.0, tile_size=20.0).predict_all(room)
-    assert len(whole[0])
-    np.testing.assert_array_equal(tiled[0].masks.toarray(), whole[0].masks.toarray())
-    np.testing.assert_array_equal(tiled[0].scores, whole[0].scores)
-    np.testing.assert_array_equal(tiled[0].labels, whole[0].labels)
-    np.testing.assert_array_equal(tiled[1], whole[1])
+    whole = segmenter.predict(room)
+    tiled = replace(segmenter, tile_above=0.0, tile_size=20.0).predict(room)
+    assert len(whole)
+    np.testing.assert_array_equal(tiled.masks.toarray(), whole.masks.toarray())
+    for key in ("scores", "labels", "semantic"):
+        np.testing.assert_array_equal(getattr(tiled, key), getattr(whole, key))
 
 
 def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
     hall = _hall((4, 6)).with_(superpoint=None)
     options = SuperpointOptions(voxel_size=0.1, max_superpoints=20)
-    instances, _, scene = _segmenter(superpoints=options).predict_all(hall)
+    instances = _segmenter(superpoints=options).predict(hall)
+    scene = instances.scene
     assert scene.superpoint is not None
     assert scene.num_superpoints > 3 * 20, "as many in each of three tiles"
     assert (np.bincount(scene.superpoint) > 0).all()
@@ -158,10 +158,10 @@ def test_nothing_found_and_one_point() -> None:
     point = Scene("point", np.zeros((1, 3), np.float32), np.full((1, 3), 255, np.uint8))
     assert _segmenter(min_points=1, tile_above=0.0).predict(point).labels.tolist() == [TABLE]
     far = Scene("far", np.array([[0, 0, 0], [500, 500, 0]], np.float32), np.full((2, 3), 255, np.uint8))
-    instances, semantic, scene = _segmenter(min_points=1).predict_all(far)
+    instances = _segmenter(min_points=1).predict(far)
     assert instances.masks.toarray().tolist() == [[True, False], [False, True]]
-    assert semantic.tolist() == [TABLE, TABLE]
-    assert scene.superpoint is not None
+    assert instances.semantic.tolist() == [TABLE, TABLE]
+    assert instances.scene.superpoint is not None
 
 
 def test_a_scan_without_points_is_told() -> None:

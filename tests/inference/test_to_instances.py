@@ -1,9 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from pcseg.classes import ClassSet
 from pcseg.inference.to_instances import mask_probabilities, semantic_probabilities, to_instances
 from pcseg.structures import DecoderOutput, Scene
+
+AB = ClassSet.from_dict({"names": ["a", "b"]}, "test", "ab")
+ONLY_A, ONLY_B = (replace(AB, instance_names=(name,)) for name in AB.names)
 
 
 def _scene() -> Scene:
@@ -24,7 +30,7 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
 @pytest.mark.parametrize("power", [5.0, 3.0])
 def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: float) -> None:
     outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
-    found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, top_k=2, iou_power=power)
+    found = to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1, top_k=2, iou_power=power)
     class_probability = torch.tensor([[2.0, 0, 0], [0, 3.0, 0]]).softmax(1)
     p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
     # Superpoints of 3, 2, 1 and 4 points: points shared, over the mask's and those expected outside it.
@@ -43,7 +49,7 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold() -> None:
     probability = mask_probabilities(outputs["pred_masks"][0], "softmax")
     for threshold in (0.15, 0.5, 0.7):
         found = to_instances(
-            outputs, _scene(), mask_activation="softmax", mask_threshold=threshold, min_points=1, classes=(0,)
+            outputs, _scene(), ONLY_A, mask_activation="softmax", mask_threshold=threshold, min_points=1
         )
         expected = {tuple(mask) for mask in (probability > threshold).T.tolist() if any(mask)}
         assert {tuple(mask) for mask in found.masks.toarray().tolist()} == expected
@@ -51,17 +57,17 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold() -> None:
 
 def test_small_masks_and_low_scores_go() -> None:
     outputs = _outputs([[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
-    found = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=2)
+    found = to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=2)
     assert not found.masks.toarray()[:, 2].any()
-    assert len(to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, score_threshold=0.99)) == 0
-    only = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, classes=(1,))
+    assert len(to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1, score_threshold=0.99)) == 0
+    only = to_instances(outputs, _scene(), ONLY_B, mask_activation="sigmoid", min_points=1)
     assert set(only.labels.tolist()) == {1}
 
 
 def test_iou_head_multiplies() -> None:
     outputs = _outputs([[4.0], [4.0], [4.0], [4.0]], [[2.0, 0.0, 0.0]])
-    plain = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1)
-    with_head = to_instances(outputs, _scene(), mask_activation="sigmoid", min_points=1, use_iou_head=True)
+    plain = to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1)
+    with_head = to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1, use_iou_head=True)
     np.testing.assert_allclose(with_head.scores, plain.scores * 0.5, rtol=1e-6)
 
 
@@ -74,7 +80,7 @@ def test_softmax_masks_do_not_overlap() -> None:
 
 def test_masks_of_another_scene_are_refused() -> None:
     with pytest.raises(ValueError, match="scene room has 4 superpoints, the masks are over 3"):
-        to_instances(_outputs([[1.0], [1.0], [1.0]], [[1.0, 0.0]]), _scene())
+        to_instances(_outputs([[1.0], [1.0], [1.0]], [[1.0, 0.0]]), _scene(), AB)
 
 
 def test_class_of_superpoints() -> None:

@@ -17,13 +17,15 @@ from pcseg.metrics.benchmark_files import (
     write_predictions,
 )
 from pcseg.metrics.rle import rle_decode, rle_encode
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 
 
-def _instances(rng: np.random.Generator, num_points: int = 37, num_objects: int = 4) -> Instances:
+def _prediction(rng: np.random.Generator, num_points: int = 37, num_objects: int = 4) -> Prediction:
     superpoint = np.sort(rng.integers(0, 6, num_points)).astype(np.int32)
     scores = np.sort(rng.random(num_objects).astype(np.float32))[::-1].copy()
-    return Instances(rng.random((num_objects, 6)) < 0.5, rng.integers(0, 13, num_objects), scores, superpoint)
+    masks, labels = rng.random((num_objects, 6)) < 0.5, rng.integers(0, 13, num_objects)
+    scene = Scene.without_xyz("room", num_points)
+    return Prediction(scene, masks, labels, scores, classes=S3DIS, superpoint=superpoint)
 
 
 @pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
@@ -31,18 +33,18 @@ def _instances(rng: np.random.Generator, num_points: int = 37, num_objects: int 
 def test_predictions_there_and_back(
     tmp_path: Path, rng: np.random.Generator, mask_format: str, num_objects: int
 ) -> None:
-    instances = _instances(rng, num_objects=num_objects)
-    path = write_predictions(tmp_path, "room", instances, S3DIS, mask_format=mask_format)
-    found = read_predictions(path, S3DIS, 37)
-    np.testing.assert_array_equal(found.masks.toarray(), instances.masks.toarray()[:, instances.superpoint])
-    np.testing.assert_array_equal(found.labels, instances.labels)
-    np.testing.assert_array_equal(found.scores, instances.scores)
+    prediction = _prediction(rng, num_objects=num_objects)
+    path = write_predictions(tmp_path, prediction, mask_format=mask_format)
+    found = read_predictions(path, prediction.scene, S3DIS)
+    np.testing.assert_array_equal(found.masks.toarray(), prediction.masks.toarray()[:, prediction.superpoint])
+    np.testing.assert_array_equal(found.labels, prediction.labels)
+    np.testing.assert_array_equal(found.scores, prediction.scores)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_files_themselves(tmp_path: Path) -> None:
-    instances = Instances(np.array([[True, False, True]]), np.array([2]), np.array([0.5]))
-    write_predictions(tmp_path, "scene0000_00", instances, SCANNET20)
+    scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]])
+    write_predictions(tmp_path, Prediction(scene, mask, np.array([2]), np.array([0.5]), classes=SCANNET20))
     assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
     assert (tmp_path / "predicted_masks/scene0000_00_000.txt").read_text() == "1\n0\n1\n"
     write_ground_truth(tmp_path / "gt.txt", np.array([0, 2, -1, 4]), np.array([1, 12, 3, 0]), SCANNET20)
@@ -131,12 +133,12 @@ def _one_prediction(folder: Path, line: str) -> Path:
 )
 def test_bad_predictions(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_predictions(_one_prediction(tmp_path, line), SCANNET20, 2)
+        read_predictions(_one_prediction(tmp_path, line), Scene.without_xyz("room", 2), SCANNET20)
 
 
 def test_wrong_length(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"m\.txt: the mask has 2 points, the ground truth of the scene has 3"):
-        read_predictions(_one_prediction(tmp_path, "m.txt 5 0.5"), SCANNET20, 3)
+        read_predictions(_one_prediction(tmp_path, "m.txt 5 0.5"), Scene.without_xyz("room", 3), SCANNET20)
 
 
 @pytest.mark.parametrize("text", ["1\n0\n1\n", "1\n0\n1", "1\r\n0\r\n1\r\n", "7\n 0\n-1\n", "01\n0\n1\n\n"])
@@ -233,18 +235,8 @@ def test_cut_json(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.json", 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "label", "score", "message"),
-    [
-        ("a b", 0, 0.5, "blanks or slashes"),
-        ("a/b", 0, 0.5, "blanks or slashes"),
-        ("", 0, 0.5, "blanks or slashes"),
-        ("a", 13, 0.5, "object 0 has class index 13"),
-        ("a", 0, np.nan, "object 0 has score nan"),
-    ],
-)
-def test_predictions_that_do_not_fit(tmp_path: Path, name: str, label: int, score: float, message: str) -> None:
-    instances = Instances(np.ones((1, 3), np.bool_), np.array([label]), np.array([score]))
-    with pytest.raises(ValueError, match=message):
-        write_predictions(tmp_path, name, instances, S3DIS)
+@pytest.mark.parametrize("name", ["a b", "a/b", ""])
+def test_names_that_do_not_fit(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="blanks or slashes"):
+        write_predictions(tmp_path, Prediction(Scene.without_xyz(name, 3)))
     assert not list(tmp_path.iterdir())

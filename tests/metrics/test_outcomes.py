@@ -6,9 +6,16 @@ import pytest
 from pcseg.classes import S3DIS
 from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 
 CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
+
+
+def _prediction(instance: np.ndarray, masks: np.ndarray, labels: list[int], scores: list[float]) -> Prediction:
+    """All points are of chairs."""
+    semantic = np.full(len(instance), CHAIR, np.int32)
+    scene = Scene.without_xyz("room", len(instance), semantic=semantic, instance=instance)
+    return Prediction(scene, masks, np.array(labels, np.int64), np.array(scores, np.float64), classes=S3DIS)
 
 
 def _outcomes(
@@ -16,15 +23,11 @@ def _outcomes(
 ) -> tuple[list[str], list[str], np.ndarray]:
     """Chairs side by side on a line; predictions are (first point, end, class, score)."""
     instance = np.repeat(np.arange(1, len(sizes) + 1), sizes).astype(np.int32)
-    semantic = np.full(len(instance), CHAIR, np.int32)
     points = np.arange(len(instance))
     masks = np.array([(points >= a) & (points < b) for a, b, _, _ in predictions], np.bool_)
     labels, scores = [p[2] for p in predictions], [p[3] for p in predictions]
-    instances = Instances(
-        masks.reshape(len(predictions), len(points)), np.array(labels, np.int64), np.array(scores, np.float64)
-    )
     metric = Scores(S3DIS, min_score=min_score)
-    metric.add("room", instances, semantic, instance)
+    metric.add(_prediction(instance, masks.reshape(len(predictions), len(points)), labels, scores))
     record = metric.records()[0].outcomes
     return (
         [OBJECT_OUTCOMES[i] for i in record.object_outcome],
@@ -75,7 +78,7 @@ def test_small_objects_and_void_are_no_mistakes() -> None:
     instance = np.repeat([0, 1], 200).astype(np.int32)
     metric = Scores(S3DIS)
     masks = (instance == 0)[None]
-    metric.add("room", Instances(masks, np.array([CHAIR]), np.array([0.9])), instance * 0 + CHAIR, instance)
+    metric.add(_prediction(instance, masks, [CHAIR], [0.9]))
     assert len(metric.records()[0].outcomes.pred_outcome) == 0
 
 
@@ -83,7 +86,7 @@ def test_text_and_json_agree() -> None:
     metric = Scores(S3DIS)
     instance = np.repeat([1, 2], 200).astype(np.int32)
     masks = np.stack([instance == 1, instance == 1])
-    metric.add("room", Instances(masks, np.array([CHAIR, CHAIR]), np.array([0.9, 0.8])), instance * 0 + CHAIR, instance)
+    metric.add(_prediction(instance, masks, [CHAIR, CHAIR], [0.9, 0.8]))
     outcomes = metric.compute().outcomes
     content = outcomes.to_json()
     assert content["found"] == content["missed"] == content["duplicate_predictions"] == 1

@@ -18,20 +18,20 @@ from pcseg.metrics.room_results import read_rooms, save_room, split_areas
 from pcseg.metrics.s3dis_protocols import S3DISProtocols
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.metrics.semantic_iou import SemanticIoU
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.synthetic import make_room
 
 
 @pytest.fixture(scope="module")
-def rooms() -> list[tuple[Scene, Instances]]:
+def rooms() -> list[Prediction]:
     scenes = [make_room(3, index, num_points=4000) for index in range(7)]
-    return [(scene, perturbed(scene, S3DIS, np.random.default_rng(i))) for i, scene in enumerate(scenes)]
+    return [perturbed(scene, S3DIS, np.random.default_rng(i)) for i, scene in enumerate(scenes)]
 
 
-def _scores(rooms: list[tuple[Scene, Instances]], classes: ClassSet = S3DIS) -> Scores:
+def _scores(rooms: list[Prediction], classes: ClassSet = S3DIS) -> Scores:
     scores = Scores(classes, min_points=20)
-    for scene, instances in rooms:
-        scores.add(scene.name, instances, scene.semantic, scene.instance)
+    for prediction in rooms:
+        scores.add(prediction)
     return scores
 
 
@@ -39,22 +39,16 @@ def _numbers(result: Evaluation) -> str:
     return repr(result.to_json())
 
 
-def test_equals_each_measure_alone(rooms: list[tuple[Scene, Instances]]) -> None:
+def test_equals_each_measure_alone(rooms: list[Prediction]) -> None:
     ap, s3dis = InstanceAP(S3DIS.names, min_points=20), S3DISProtocols(S3DIS.names, min_points=20)
     semantic, panoptic = SemanticIoU(S3DIS.names), PanopticQuality(S3DIS.names, S3DIS.stuff)
-    for scene, instances in rooms:
-        given = (
-            scene.name,
-            instances.masks.toarray(),
-            instances.labels,
-            instances.scores,
-            scene.semantic,
-            scene.instance,
-        )
+    for prediction in rooms:
+        scene, masks = prediction.scene, prediction.masks.toarray()
+        given = scene.name, masks, prediction.labels, prediction.scores, scene.semantic, scene.instance
         ap.add(*given)
         s3dis.add(*given)
-        ids = instances.point_ids(0.3)
-        of_object = np.append(-1, instances.labels)[ids]
+        ids = prediction.point_ids(0.3)
+        of_object = np.append(-1, prediction.labels)[ids]
         semantic.add(of_object, scene.semantic)
         panoptic.add(of_object, ids, scene.semantic, scene.instance)
     result = _scores(rooms).compute()
@@ -68,18 +62,17 @@ def test_equals_each_measure_alone(rooms: list[tuple[Scene, Instances]]) -> None
     assert 0.2 < result.ap.ap50 < 0.9
 
 
-def test_order_and_processes_do_not_matter(rooms: list[tuple[Scene, Instances]]) -> None:
+def test_order_and_processes_do_not_matter(rooms: list[Prediction]) -> None:
     whole = _scores(rooms)
     parts = [_scores(rooms[1::2]), _scores(rooms[::-2])]
     merged = Scores(S3DIS, min_points=20)
     merged.merge(pickle.loads(pickle.dumps([part.state() for part in parts])))
     assert _numbers(merged.compute()) == _numbers(whole.compute())
-    scene, instances = rooms[0]
     with pytest.raises(ValueError, match="was added before"):
-        whole.add(scene.name, instances, scene.semantic, scene.instance)
+        whole.add(rooms[0])
 
 
-def test_files_of_rooms(rooms: list[tuple[Scene, Instances]], tmp_path: Path) -> None:
+def test_files_of_rooms(rooms: list[Prediction], tmp_path: Path) -> None:
     whole = _scores(rooms)
     for i, name in enumerate(whole.names):
         path = save_room(tmp_path / str(i % 2), name, whole)
@@ -94,8 +87,7 @@ def test_files_of_rooms(rooms: list[tuple[Scene, Instances]], tmp_path: Path) ->
     with pytest.raises(ValueError, match="expected results of rooms"):
         read_rooms([tmp_path])
     other = Scores(S3DIS)
-    scene, instances = rooms[0]
-    other.add("other", instances, scene.semantic, scene.instance)
+    other.add(replace(rooms[0], scene=rooms[0].scene.with_(name="other")))
     save_room(tmp_path / "2", "other", other)
     with pytest.raises(ValueError, match=r"measured with .* \('s3dis', 100, 0.3\)"):
         read_rooms([tmp_path / "0", tmp_path / "2"])
@@ -106,7 +98,7 @@ def test_files_of_rooms(rooms: list[tuple[Scene, Instances]], tmp_path: Path) ->
             read_rooms([tmp_path / "2"])
 
 
-def test_groups(rooms: list[tuple[Scene, Instances]]) -> None:
+def test_groups(rooms: list[Prediction]) -> None:
     """Head, common and tail: means over the classes of a group that have objects; wall does not count here."""
     groups = {"head": ("wall", "chair", "table"), "common": ("door",), "tail": ("board", "sofa"), "none": ()}
     classes = replace(S3DIS, name="made up", groups=groups, instance_names=S3DIS.instance_names[3:])
@@ -125,7 +117,7 @@ def test_groups(rooms: list[tuple[Scene, Instances]]) -> None:
         InstanceAP(S3DIS.names, groups={"tail": ("piano",)})
 
 
-def test_thresholds_and_csv(rooms: list[tuple[Scene, Instances]]) -> None:
+def test_thresholds_and_csv(rooms: list[Prediction]) -> None:
     result = _scores(rooms).compute()
     content = result.to_json()
     assert list(content["thresholds"]) == [f"0.{i}" for i in (50, 55, 60, 65, 70, 75, 80, 85, 90, 25)]
@@ -141,7 +133,7 @@ def test_thresholds_and_csv(rooms: list[tuple[Scene, Instances]]) -> None:
     assert float(rows["chair"]["ap_iou_0.75"]) == content["class_thresholds"]["chair"]["0.75"]
 
 
-def test_the_area_under_the_curves_is_ap(rooms: list[tuple[Scene, Instances]]) -> None:
+def test_the_area_under_the_curves_is_ap(rooms: list[Prediction]) -> None:
     scores = _scores(rooms)
     matches = [record.ap for record in scores.records()]
     curves = precision_recall_curves(matches, S3DIS.names, thresholds=(0.5,), min_points=20)
@@ -168,9 +160,9 @@ def test_perfect_predictions_are_perfect_in_every_reading() -> None:
     for scene in scenes:
         # Certain, so that the protocol of confident predictions takes them.
         found = perturbed(scene, S3DIS, np.random.default_rng(0), none)
-        found = Instances(found.masks, found.labels, np.ones(len(found)))
+        found = replace(found, scores=np.ones(len(found)))
         for scores in sets:
-            scores.add(scene.name, found, scene.semantic, scene.instance)
+            scores.add(found)
     readings = compare_readings(*sets, split_areas(sets[0]))
     assert len(readings) > 20
     for reading in readings:
@@ -187,8 +179,9 @@ def test_degenerate(num_points: int) -> None:
         for labeled in (False, True):
             scores = Scores(classes)
             semantic = np.full(num_points, 5 if labeled else -1, np.int32)
-            empty = Instances(np.zeros((0, num_points), np.bool_), np.zeros(0, np.int64), np.zeros(0))
-            scores.add("Area_1_empty", empty, semantic, np.ones(num_points, np.int32))
+            labels = {"semantic": semantic, "instance": np.ones(num_points, np.int32)}
+            scene = Scene.without_xyz("Area_1_empty", num_points, **labels)
+            scores.add(Prediction(scene, np.zeros((0, num_points), np.bool_), classes=classes))
             result = scores.compute()
             if labeled and num_points > 100:
                 assert result.ap.ap == 0.0
@@ -201,6 +194,21 @@ def test_degenerate(num_points: int) -> None:
     assert nothing.to_text()
 
 
+def test_panoptic_of_objects_over_classes() -> None:
+    """A point has the class of its best object, elsewhere its own; surfaces have no ids, weak objects no points."""
+    chair, wall, table = (S3DIS.index(name) for name in ("chair", "wall", "table"))
+    masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]], bool)
+    semantic = np.full(6, table, np.int32)
+    truth = np.array([chair, chair, wall, wall, table, table], np.int32)
+    scene = Scene.without_xyz("room", 6, semantic=truth, instance=np.array([1, 1, 0, 0, 0, 0], np.int32))
+    found = np.array([chair, wall, table]), np.array([0.9, 0.8, 0.1])
+    scores = Scores(S3DIS)
+    scores.add(Prediction(scene, masks, *found, semantic, S3DIS))
+    panoptic = scores.compute().panoptic.per_class
+    assert [panoptic[name]["pq"] for name in ("chair", "wall")] == [1.0, 1.0]
+    assert scores.compute().semantic.per_class["table"]["iou"] == 2 / 6
+
+
 def test_records_are_small() -> None:
     """Memory does not grow with points; a record keeps scores and overlaps, no masks."""
     sizes = []
@@ -208,8 +216,9 @@ def test_records_are_small() -> None:
         instance = np.repeat(np.arange(1, 11), num_points // 10).astype(np.int32)
         masks = instance[None] == np.arange(1, 11)[:, None]
         scores = Scores(S3DIS)
-        instances = Instances(masks, np.full(10, 8), np.linspace(0.4, 0.9, 10))
-        scores.add("Area_1_room", instances, np.full(num_points, 8, np.int32), instance)
+        labels = {"semantic": np.full(num_points, 8, np.int32), "instance": instance}
+        scene = Scene.without_xyz("Area_1_room", num_points, **labels)
+        scores.add(Prediction(scene, masks, np.full(10, 8), np.linspace(0.4, 0.9, 10), classes=S3DIS))
         sizes.append(len(pickle.dumps(scores.state())))
     assert abs(sizes[0] - sizes[1]) < 64
     assert sizes[0] < 8192
@@ -221,8 +230,9 @@ def test_scannet200_has_its_groups(tmp_path: Path) -> None:
     members = [SCANNET200.index(names[-1]) for names in SCANNET200.groups.values()]
     instance = np.repeat([1, 2, 3], 200).astype(np.int32)
     masks = instance[None] == np.array([1, 3])[:, None]
-    found = Instances(masks, np.array([members[0], members[2]]), np.array([0.9, 0.8]))
-    scores.add("scene0000_00", found, np.array(members, np.int32)[instance - 1], instance)
+    labels = {"semantic": np.array(members, np.int32)[instance - 1], "instance": instance}
+    scene, found = Scene.without_xyz("scene0000_00", 600, **labels), np.array([members[0], members[2]])
+    scores.add(Prediction(scene, masks, found, np.array([0.9, 0.8]), classes=SCANNET200))
     save_room(tmp_path, "scene0000_00", scores)
     again = read_rooms([tmp_path])
     assert again.classes == SCANNET200

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from pcseg.classes import SCANNET20
 from pcseg.metrics.benchmark_files import read_predictions, write_predictions
 from pcseg.metrics.submission import check_submission, write_submission
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 
 CHAIR = SCANNET20.index("chair")
 Files = dict[str, bytes]
@@ -20,16 +21,18 @@ Files = dict[str, bytes]
 def test_what_we_write_passes(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
     folder = tmp_path / "pred"
     masks = rng.random((3, 50)) < 0.5
-    found = Instances(masks, np.array([CHAIR, CHAIR, 2]), np.array([0.1, 1 / 3, 1e-12]))
-    write_predictions(folder, "scene0000_00", found, SCANNET20, mask_format=mask_format)
-    write_predictions(folder, "scene0001_00", Instances(masks[:0], np.zeros(0, int), np.zeros(0)), SCANNET20)
-    write_predictions(folder, "left_over", found, SCANNET20)
+    scene, other, left_over = (Scene.without_xyz(name, 50) for name in ("scene0000_00", "scene0001_00", "left_over"))
+    labels, scores = np.array([CHAIR, CHAIR, 2]), np.array([0.1, 1 / 3, 1e-12])
+    found = Prediction(scene, masks, labels, scores, classes=SCANNET20)
+    write_predictions(folder, found, mask_format=mask_format)
+    write_predictions(folder, Prediction(other, masks[:0]))
+    write_predictions(folder, replace(found, scene=left_over))
     path = write_submission(tmp_path / "s.zip", folder, ["scene0001_00", "scene0000_00"])
     counts = check_submission(path, SCANNET20, {"scene0000_00": 50, "scene0001_00": None})
     assert (counts.num_scenes, counts.num_objects) == (2, 3)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "out")
-    again = read_predictions(tmp_path / "out" / "scene0000_00.txt", SCANNET20, 50)
+    again = read_predictions(tmp_path / "out" / "scene0000_00.txt", scene, SCANNET20)
     np.testing.assert_array_equal(again.masks.toarray(), masks)
     np.testing.assert_array_equal(again.scores, found.scores)
     assert not (tmp_path / "out" / "left_over.txt").exists()

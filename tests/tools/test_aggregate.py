@@ -19,10 +19,8 @@ Tool = Callable[..., tuple[int, str, str]]
 def _rooms(folder: Path, *names: str) -> Path:
     scores = Scores(S3DIS)
     for index, name in enumerate(names):
-        scene = make_room(0, index, num_points=3000)
-        assert scene.semantic is not None
-        assert scene.instance is not None
-        scores.add(name, perturbed(scene, S3DIS, np.random.default_rng(index)), scene.semantic, scene.instance)
+        scene = make_room(0, index, num_points=3000).with_(name=name)
+        scores.add(perturbed(scene, S3DIS, np.random.default_rng(index)))
         save_room(folder, name, scores)
     return folder
 

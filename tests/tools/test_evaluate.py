@@ -14,7 +14,7 @@ import pytest
 
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOL = ROOT / "tools" / "evaluate.py"
@@ -45,7 +45,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     instance = np.repeat([1, 2], 150).astype(np.int32)
     for name, labels in (("a", [0, 8]), ("b", [8])):
         masks = semantic[None] == np.array(labels)[:, None]
-        write_predictions(pred, name, Instances(masks, np.array(labels), np.full(len(labels), 0.9)), S3DIS)
+        found = np.array(labels), np.full(len(labels), 0.9)
+        write_predictions(pred, Prediction(Scene.without_xyz(name, 300), masks, *found, classes=S3DIS))
         write_ground_truth(gt / f"{name}.txt", semantic, instance, S3DIS)
     return pred, gt
 
@@ -60,8 +61,9 @@ def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: st
         np.savetxt(tmp_path / "gt" / f"scene{i}.txt", gt, fmt="%d")
         masks = np.unpackbits(data[f"masks_{i}"], axis=1, count=len(gt)).astype(np.bool_)
         labels = SCANNET20.index_of_ids(data[f"labels_{i}"].astype(np.int64))
-        instances = Instances(masks, labels, data[f"scores_{i}"])
-        write_predictions(tmp_path / "pred", f"scene{i}", instances, SCANNET20, mask_format=mask_format)
+        scene = Scene.without_xyz(f"scene{i}", len(gt))
+        prediction = Prediction(scene, masks, labels, data[f"scores_{i}"], classes=SCANNET20)
+        write_predictions(tmp_path / "pred", prediction, mask_format=mask_format)
     files = tmp_path / "out.json", tmp_path / "out.csv"
     done = evaluate(tmp_path / "pred", tmp_path / "gt", "--dataset", "scannet", "--json", files[0], "--csv", files[1])
     assert (done.returncode, done.stderr) == (0, "")

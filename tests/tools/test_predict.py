@@ -14,9 +14,8 @@ from plyfile import PlyData, PlyElement
 from pcseg import load_model
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.inference.prediction_files import SUFFIXES
-from pcseg.inference.result_file import load_result
 from pcseg.ops.voxelize import voxelize
-from pcseg.structures import Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.synthetic import make_room
 from tests.tools.small_model import fresh_checkpoint
 
@@ -113,11 +112,11 @@ def test_every_format_gives_the_same(checkpoint: Path, scene: Scene, tmp_path: P
 
 def test_files_agree_with_each_other(checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path, tool: Run) -> None:
     assert tool("predict", checkpoint, scan, "--out", tmp_path, "--threshold", 0.05)[0] == 0
-    result = load_result(tmp_path / "room.v2.npz")
+    result = Prediction.load(tmp_path / "room.v2.npz")
     np.testing.assert_array_equal(result.scene.xyz, scene.xyz)
     ids = np.load(tmp_path / "room.v2.ids.npy")
     assert ids.dtype == np.int32
-    np.testing.assert_array_equal(ids, result.instances.point_ids(0.05))
+    np.testing.assert_array_equal(ids, result.point_ids(0.05))
     vertex = PlyData.read(tmp_path / "room.v2.ply")["vertex"].data
     np.testing.assert_array_equal(vertex["scalar_instance"], ids)
     np.testing.assert_array_equal(vertex["scalar_semantic"], result.semantic)
@@ -158,7 +157,7 @@ def test_the_checkpoint_alone_is_enough(tmp_path: Path, scan: Path, tool: Run) -
     status, _, err = tool("predict", away / "moved.pt", scan, "--out", away / "out", "--device", "cpu")
     assert status == 0, err
     assert "note:" not in err
-    result = load_result(away / "out" / "room.v2.npz")
+    result = Prediction.load(away / "out" / "room.v2.npz")
     assert result.classes.names == ("ground", "wall", "sofa bed")
     # Superpoints are made as those of the training rooms were.
     np.testing.assert_array_equal(result.scene.superpoint, voxelize(result.scene.xyz, 0.5).point_to_voxel)
@@ -233,9 +232,9 @@ def test_options_reach_the_prediction(
 ) -> None:
     status, _, err = tool("predict", checkpoint, scan, "--out", tmp_path, *options)
     assert status == 0, err
-    result = load_result(tmp_path / "room.v2.npz")
-    assert result.instances.num_points == len(scene)
-    assert (len(result.instances) == 0) == (options[0] == "--min-points")
+    result = Prediction.load(tmp_path / "room.v2.npz")
+    assert result.num_points == len(scene)
+    assert (len(result) == 0) == (options[0] == "--min-points")
     shift = [1, 2, 3] if options[0] == "--origin" else [0, 0, 0]
     np.testing.assert_array_equal(result.scene.xyz, scene.xyz - np.array(shift, np.float32))
 
@@ -268,7 +267,7 @@ def test_export(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None
     table = "room.v2.instances.csv"
     assert (tmp_path / "csv" / table).read_bytes() == (tmp_path / table).read_bytes()
     document = json.loads((tmp_path / "coco.json").read_text())
-    assert len(document["annotations"]) == len(load_result(result).instances)
+    assert len(document["annotations"]) == len(Prediction.load(result))
     refused = {
         "not a pcseg result": (scan, "--ply", tmp_path / "a"),
         "at least one of --ply": (result,),

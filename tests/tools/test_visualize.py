@@ -10,8 +10,7 @@ from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.data.store import source_of, write_room
-from pcseg.inference.result_file import save_result
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,8 +29,8 @@ def scene(rng: np.random.Generator) -> Scene:
 
 @pytest.fixture
 def result(scene: Scene, tmp_path: Path) -> Path:
-    objects = Instances(np.eye(2, dtype=np.bool_)[1:], np.array([8]), np.array([0.7], np.float32), scene.superpoint)
-    save_result(tmp_path / "room.npz", scene, objects, scene.semantic, S3DIS)
+    masks, found = np.eye(2, dtype=np.bool_)[1:], (np.array([8]), np.array([0.7], np.float32))
+    Prediction(scene, masks, *found, scene.semantic, S3DIS, scene.superpoint).save(tmp_path / "room.npz")
     return tmp_path / "room.npz"
 
 

@@ -39,10 +39,10 @@ def _score(processes: DistributedContext) -> Answer:
     done = ScoredRooms(Scores(S3DIS))
     for index in processes.shard(NUM_ROOMS):
         scene = make_room(0, index, num_points=3000)
-        instances = perturbed(scene, S3DIS, np.random.default_rng(index))
+        prediction = perturbed(scene, S3DIS, np.random.default_rng(index))
         done.num_points[scene.name] = len(scene)
         if index != 1:  # the second room has no labels
-            done.scores.add(scene.name, instances, scene.semantic, scene.instance)
+            done.scores.add(prediction)
     done = done.gather(processes)
     return {"rooms": done.num_points, "unlabeled": done.unlabeled, "scores": done.scores.compute().to_json()}
 

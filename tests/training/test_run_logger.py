@@ -16,7 +16,7 @@ from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 from pcseg.training.run_logger import RunLogger, used_memory
 from pcseg.training.writers import TensorBoardWriter, WandbWriter
 from pcseg.viz.figures import precision_recall_chart, to_image
@@ -35,9 +35,9 @@ def scores() -> Scores:
     """One chair found, one missed."""
     semantic = np.repeat(np.array([8, 8, 1], np.int32), 200)
     instance = np.repeat(np.array([1, 2, 0], np.int32), 200)
-    objects = Instances((instance == 1)[None], np.array([8]), np.array([0.9], np.float32))
+    scene = Scene.without_xyz("Area_5_office_1", 600, semantic=semantic, instance=instance)
     scores = Scores(S3DIS)
-    scores.add("Area_5_office_1", objects, semantic, instance)
+    scores.add(Prediction(scene, (instance == 1)[None], np.array([8]), np.array([0.9], np.float32), classes=S3DIS))
     return scores
 
 

@@ -1,10 +1,12 @@
 """A small room that the tests of viz share, and predictions for it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 
 PARTS = [
     ((0, 0, 0), (4, 3, 0), "floor"),
@@ -34,9 +36,15 @@ def room(rng: np.random.Generator) -> Scene:
 
 
 @pytest.fixture
-def predicted(room: Scene) -> Instances:
+def whole(predicted: Prediction) -> Prediction:
+    """`predicted`, and the true class of every point as the predicted one."""
+    return replace(predicted, semantic=predicted.scene.semantic)
+
+
+@pytest.fixture
+def predicted(room: Scene) -> Prediction:
     """The table whole, the chair with a third missing and called a sofa, and a weak false object on the floor."""
     masks = np.stack([room.instance == 7, room.instance == 8, (room.instance == 1) & (room.xyz[:, 0] < 0.4)])
     masks[1, np.flatnonzero(room.instance == 8)[:500]] = False
     labels = np.array([S3DIS.index(name) for name in ("table", "sofa", "clutter")])
-    return Instances(masks, labels, np.array([0.9, 0.8, 0.1], np.float32))
+    return Prediction(room, masks, labels, np.array([0.9, 0.8, 0.1], np.float32), classes=S3DIS)

@@ -9,7 +9,7 @@ import pytest
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.figures import (
     precision_recall_chart,
     scaling_chart,
@@ -75,7 +75,8 @@ def test_precision_over_recall() -> None:
     empty = precision_recall_chart(scores)
     assert list(_charts(empty)) == ["no objects to find"]
     semantic, instance = np.repeat(np.array([8, 8], np.int32), 200), np.repeat(np.array([1, 2], np.int32), 200)
-    scores.add("a", Instances((instance == 1)[None], np.array([8]), np.array([0.9], np.float32)), semantic, instance)
+    scene = Scene.without_xyz("a", len(instance), semantic=semantic, instance=instance)
+    scores.add(Prediction(scene, (instance == 1)[None], np.array([8]), np.array([0.9], np.float32), classes=S3DIS))
     figure = precision_recall_chart(scores)
     charts = _charts(figure)
     assert list(charts) == ["chair"]

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from pcseg.classes import S3DIS
-from pcseg.structures import Instances, Scene
-from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.structures import Prediction, Scene
+from pcseg.viz.frame import Frame
 
 
 @pytest.fixture
-def frame(room: Scene, predicted: Instances) -> Frame:
-    return Frame.of(ViewedScene(room, predicted, room.semantic, S3DIS), 0.25)
+def frame(whole: Prediction) -> Frame:
+    return Frame.of(whole, 0.25)
 
 
 def test_layers_by_key(frame: Frame, room: Scene) -> None:
@@ -20,7 +19,7 @@ def test_layers_by_key(frame: Frame, room: Scene) -> None:
     assert frame.next_key("4", "input") == "semantic_prediction"
     assert frame.next_key("4", "semantic_prediction") == "semantic_truth"
     assert frame.next_key("4", "semantic_truth") == "semantic_prediction"
-    bare = Frame.of(ViewedScene(Scene("bare", room.xyz)), 0.25)
+    bare = Frame.of(Prediction(Scene("bare", room.xyz)), 0.25)
     assert bare.keys == ["input"]
     assert bare.next_key("2", "input") is None
     assert (frame.first_key("errors"), bare.first_key("errors")) == ("errors", "input")
@@ -59,4 +58,4 @@ def test_colors(frame: Frame, room: Scene) -> None:
     assert np.ptp(chosen[~table].astype(int), axis=1).max() < 60, "the rest is pale"
     input_chosen = frame.colors("input", 1)
     assert (input_chosen[table] == frame.colors("input")[table]).all(), "a click on the colors chooses an object"
-    assert Frame.of(ViewedScene(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)
+    assert Frame.of(Prediction(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)

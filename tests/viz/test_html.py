@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.html import page_text, write_page
 from pcseg.viz.layers import scene_layers
 
@@ -89,15 +89,15 @@ def _read(text: str) -> _Content:
     return _Content(meta, xyz, rgb, normal, ids)
 
 
-def test_round_trip(room: Scene, predicted: Instances) -> None:
-    content = _read(page_text(room, predicted, room.semantic, S3DIS))
+def test_round_trip(room: Scene, whole: Prediction) -> None:
+    content = _read(page_text(whole))
     distance = np.abs(content.xyz[:, None, 0] - room.xyz[None, :200, 0])  # a few points are looked up by hand
     distance = distance + np.abs(content.xyz[:, None, 1] - room.xyz[None, :200, 1])
     distance = distance + np.abs(content.xyz[:, None, 2] - room.xyz[None, :200, 2])
     rows = distance.argmin(axis=0)
     assert distance.min(axis=0).max() < 3 * 0.6 * content.meta["step"]
     np.testing.assert_array_equal(content.rgb[rows], room.rgb[:200])
-    layers = scene_layers(room, predicted, room.semantic, S3DIS)
+    layers = scene_layers(whole)
     assert list(content.ids) == [layer.key for layer in layers]
     for layer, described in zip(layers, content.meta["layers"]):
         if layer.key != "errors":
@@ -111,16 +111,16 @@ def test_round_trip(room: Scene, predicted: Instances) -> None:
     assert np.median(np.abs(content.normal[floor, 2])) > 0.98
 
 
-def test_errors_follow_the_threshold(room: Scene, predicted: Instances) -> None:
+def test_errors_follow_the_threshold(predicted: Prediction) -> None:
     for threshold in (0.0, 0.5):
-        content = _read(page_text(room, predicted, None, S3DIS, threshold=threshold))
-        layer = scene_layers(room, predicted, None, S3DIS, threshold)[-1]
+        content = _read(page_text(predicted, threshold=threshold))
+        layer = scene_layers(predicted, threshold)[-1]
         np.testing.assert_array_equal(np.bincount(content.ids["errors"]), np.bincount(layer.ids))
         assert len(content.meta["layers"][1]["rows"]) == 4, "all predictions are in the page"
 
 
-def test_stands_alone(room: Scene, predicted: Instances) -> None:
-    text = page_text(room, predicted, room.semantic, S3DIS)
+def test_stands_alone(whole: Prediction) -> None:
+    text = page_text(whole)
     page = _Page(text)
     assert page.open == []
     assert not re.search(r"https?:|//[a-z]+\.|\bimport\s*\(|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", text)
@@ -136,19 +136,19 @@ HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
 
 
 def test_names_cannot_break_out(room: Scene) -> None:
-    text = page_text(room.with_(name=HOSTILE), None, None, S3DIS)
+    text = page_text(Prediction(room.with_(name=HOSTILE), classes=S3DIS))
     page = _Page(text)
     assert sorted(page.scripts) == ["data", "main", "meta"]
     assert page.title == HOSTILE
     assert _read(text).meta["name"] == HOSTILE
-    assert _read(page_text(room, None, None, S3DIS, title=HOSTILE)).meta["title"] == HOSTILE
+    assert _read(page_text(Prediction(room, classes=S3DIS), title=HOSTILE)).meta["title"] == HOSTILE
 
 
 @pytest.mark.parametrize("extent", [0.0, 0.01, 1.0, 30.0, 65.0, 500.0])
 @pytest.mark.parametrize("offset", [0.0, -20000.0])
 def test_positions_keep_their_precision(rng: np.random.Generator, extent: float, offset: float) -> None:
     xyz = (rng.random((500, 3)) * extent + offset).astype(np.float32)
-    content = _read(page_text(Scene("cloud", xyz)))
+    content = _read(page_text(Prediction(Scene("cloud", xyz))))
     step = content.meta["step"]
     assert step <= max(0.001, extent / 65000)
     spread = np.ptp(xyz, axis=0)
@@ -159,7 +159,7 @@ def test_positions_keep_their_precision(rng: np.random.Generator, extent: float,
 
 
 def test_thinned(room: Scene) -> None:
-    content = _read(page_text(room, None, None, S3DIS, max_points=5000))
+    content = _read(page_text(Prediction(room, classes=S3DIS), max_points=5000))
     assert content.meta["num_points"] == 4000
     assert content.meta["subtitle"].startswith("4,000 of 12,000 points")
 
@@ -167,26 +167,26 @@ def test_thinned(room: Scene) -> None:
 def test_many_superpoints(rng: np.random.Generator) -> None:
     for count, width in ((200, 1), (300, 2), (66_000, 4)):
         scene = Scene("cloud", rng.random((count, 3), np.float32), superpoint=np.arange(count, dtype=np.int32))
-        content = _read(page_text(scene))
+        content = _read(page_text(Prediction(scene)))
         assert content.meta["layers"][0]["bytes"] == width
         assert sorted(content.ids["superpoint"]) == list(range(1, count + 1))
 
 
 def test_degenerate(tmp_path: Path) -> None:
     one = Scene("one", np.zeros((1, 3), np.float32))
-    write_page(tmp_path / "one.html", one)
+    write_page(tmp_path / "one.html", Prediction(one))
     assert _read((tmp_path / "one.html").read_text(encoding="utf-8")).meta["start"] == "input"
-    nothing = Instances(np.zeros((0, 1), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    assert _read(page_text(one, nothing, None, S3DIS)).ids["prediction"].tolist() == [0]
+    nothing = Prediction(one, np.zeros((0, 1), np.bool_))
+    assert _read(page_text(nothing)).ids["prediction"].tolist() == [0]
     with pytest.raises(ValueError, match="no points"):
-        write_page(tmp_path / "none.html", Scene("none", np.zeros((0, 3), np.float32)))
+        write_page(tmp_path / "none.html", Prediction(Scene.without_xyz("none", 0)))
     with pytest.raises(OSError, match="a folder; expected"):
-        write_page(tmp_path, one)
+        write_page(tmp_path, Prediction(one))
     assert [p.name for p in tmp_path.iterdir()] == ["one.html"]
 
 
-def test_same_page_twice(room: Scene, predicted: Instances) -> None:
-    assert page_text(room, predicted, None, S3DIS) == page_text(room, predicted, None, S3DIS)
+def test_same_page_twice(predicted: Prediction) -> None:
+    assert page_text(predicted) == page_text(predicted)
 
 
 def test_a_million_points_stay_small(rng: np.random.Generator) -> None:
@@ -200,5 +200,5 @@ def test_a_million_points_stay_small(rng: np.random.Generator) -> None:
     parts = (xyz * 5).astype(np.int32) - (xyz * 5).astype(np.int32).min()
     _, superpoint = np.unique(parts, axis=0, return_inverse=True)
     scene = Scene("big", xyz, rgb, semantic=semantic, instance=place, superpoint=superpoint.ravel().astype(np.int32))
-    objects = Instances(place[None] == np.arange(8, 20)[:, None], np.arange(12), np.linspace(1, 0.5, 12))
-    assert len(page_text(scene, objects, semantic, S3DIS)) < 12e6 / 5
+    masks, scores = place[None] == np.arange(8, 20)[:, None], np.linspace(1, 0.5, 12)
+    assert len(page_text(Prediction(scene, masks, np.arange(12), scores, semantic, S3DIS))) < 12e6 / 5

@@ -1,10 +1,12 @@
 """Layers say for each point what it belongs to, and mistakes are named rightly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS, SCANNET20
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.errors import ERROR_NAMES, match_ids
 from pcseg.viz.layers import Layer, input_colors, scene_layers, with_all_objects
 
@@ -13,8 +15,8 @@ def _by_key(layers: list[Layer]) -> dict[str, Layer]:
     return {layer.key: layer for layer in layers}
 
 
-def test_all_layers(room: Scene, predicted: Instances) -> None:
-    layers = scene_layers(room, predicted, room.semantic, S3DIS)
+def test_all_layers(room: Scene, whole: Prediction) -> None:
+    layers = scene_layers(whole)
     keys = ["truth", "prediction", "semantic_truth", "semantic_prediction", "superpoint", "errors"]
     assert [layer.key for layer in layers] == keys
     for layer in layers:
@@ -25,13 +27,13 @@ def test_all_layers(room: Scene, predicted: Instances) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.8])
-def test_numbers_of_points_are_the_ids_of_objects(room: Scene, predicted: Instances, threshold: float) -> None:
-    layer = _by_key(scene_layers(room, predicted, None, S3DIS, threshold))["prediction"]
+def test_numbers_of_points_are_the_ids_of_objects(predicted: Prediction, threshold: float) -> None:
+    layer = _by_key(scene_layers(predicted, threshold))["prediction"]
     np.testing.assert_array_equal(layer.point_numbers(), predicted.point_ids(threshold))
 
 
-def test_matched_predictions_have_the_color_of_the_truth(room: Scene, predicted: Instances) -> None:
-    layers = _by_key(scene_layers(room, predicted, None, S3DIS))
+def test_matched_predictions_have_the_color_of_the_truth(predicted: Prediction) -> None:
+    layers = _by_key(scene_layers(predicted))
     truth, prediction = layers["truth"], layers["prediction"]
     np.testing.assert_array_equal(prediction.colors[1], truth.colors[7])
     np.testing.assert_array_equal(prediction.colors[2], truth.colors[8])
@@ -45,8 +47,8 @@ def test_matched_predictions_have_the_color_of_the_truth(room: Scene, predicted:
     assert strength[1:7].max() < 40 < strength[7:9].min(), "floor, ceiling and walls are pale"
 
 
-def test_errors(room: Scene, predicted: Instances) -> None:
-    layer = _by_key(scene_layers(room, predicted, None, S3DIS))["errors"]
+def test_errors(predicted: Prediction) -> None:
+    layer = _by_key(scene_layers(predicted))["errors"]
     count = {name: int((layer.ids == k).sum()) for k, name in enumerate(ERROR_NAMES)}
     floor = len(predicted.columns(2))
     assert count["correct"] == 1500
@@ -62,15 +64,15 @@ def test_errors_leave_classes_out_that_are_not_scored(room: Scene) -> None:
     semantic[room.instance == 7] = SCANNET20.index("table")
     scene = room.with_(semantic=semantic)
     masks = np.stack([room.instance == 7, room.instance == 8])
-    objects = Instances(masks, np.full(2, SCANNET20.index("table")), np.array([0.9, 0.8]))
-    errors = _by_key(scene_layers(scene, objects, None, SCANNET20))["errors"].ids
+    found = Prediction(scene, masks, np.full(2, SCANNET20.index("table")), np.array([0.9, 0.8]), classes=SCANNET20)
+    errors = _by_key(scene_layers(found))["errors"].ids
     assert set(errors[room.instance == 7]) == {1}
     assert set(errors[room.instance == 8]) == {0}, "void in the truth: no mistake"
     assert set(errors[:1500]) == {0}
     loose = room.with_(instance=np.where(room.instance == 8, 0, room.instance))
     masks = np.stack([room.instance == 7, room.instance == 8])
-    objects = Instances(masks, np.full(2, S3DIS.index("table")), np.array([0.9, 0.8]))
-    errors = _by_key(scene_layers(loose, objects, None, S3DIS))["errors"].ids
+    found = Prediction(loose, masks, np.full(2, S3DIS.index("table")), np.array([0.9, 0.8]), classes=S3DIS)
+    errors = _by_key(scene_layers(found))["errors"].ids
     assert {ERROR_NAMES[k] for k in errors[room.instance == 8]} == {"false positive"}
 
 
@@ -78,12 +80,12 @@ def test_errors_of_classes_alone(room: Scene) -> None:
     guess = room.semantic.copy()
     guess[:10] = 12
     scene = room.with_(instance=None, semantic=np.where(np.arange(len(room)) < 2, -1, room.semantic).astype(np.int32))
-    errors = _by_key(scene_layers(scene, None, guess, S3DIS))["errors"].ids
+    errors = _by_key(scene_layers(Prediction(scene, semantic=guess, classes=S3DIS)))["errors"].ids
     assert errors[:11].tolist() == [0, 0] + [2] * 8 + [1]
 
 
-def test_threshold_leaves_predictions_out(room: Scene, predicted: Instances) -> None:
-    layer = _by_key(scene_layers(room, predicted, None, S3DIS, threshold=0.5))["prediction"]
+def test_threshold_leaves_predictions_out(predicted: Prediction) -> None:
+    layer = _by_key(scene_layers(predicted, 0.5))["prediction"]
     assert [entry.number for entry in layer.entries] == [0, 1, 2]
 
 
@@ -99,41 +101,31 @@ def test_matching_is_one_to_one_from_the_best_down() -> None:
 
 def test_bare_scans(rng: np.random.Generator) -> None:
     scene = Scene("bare", rng.random((9, 3), np.float32))
-    assert scene_layers(scene) == []
+    assert scene_layers(Prediction(scene)) == []
     assert input_colors(scene).shape == (9, 3)
     unlabeled = scene.with_(instance=np.zeros(9, np.int32), semantic=np.full(9, -1, np.int32))
-    layers = scene_layers(unlabeled, classes=S3DIS)
+    layers = scene_layers(Prediction(unlabeled, classes=S3DIS))
     assert [layer.key for layer in layers] == ["semantic_truth"]
-    nothing = Instances(np.zeros((0, 9), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    assert [entry.name for entry in scene_layers(scene, nothing, None, S3DIS)[0].entries] == ["no object"]
+    nothing = Prediction(scene, np.zeros((0, 9), np.bool_))
+    assert [entry.name for entry in scene_layers(nothing)[0].entries] == ["no object"]
+    with pytest.raises(ValueError, match="no points"):
+        scene_layers(Prediction(Scene.without_xyz("none", 0)))
 
 
 def test_instance_ids_may_have_gaps(room: Scene) -> None:
     scene = room.with_(instance=(room.instance * 1000).astype(np.int32), semantic=None)
-    layer = scene_layers(scene)[0]
+    layer = scene_layers(Prediction(scene))[0]
     assert [entry.number for entry in layer.entries] == [1000 * k for k in range(9)]
     assert {entry.name for entry in layer.entries[1:]} == {"object"}
 
 
-def test_refuses_what_does_not_fit(room: Scene, predicted: Instances) -> None:
-    with pytest.raises(ValueError, match="box room: it has class labels"):
-        scene_layers(room)
-    with pytest.raises(ValueError, match="no points"):
-        scene_layers(Scene("none", np.zeros((0, 3), np.float32)))
-    with pytest.raises(ValueError, match="masks are for 12000 points, the scene has 1"):
-        scene_layers(Scene("one", np.zeros((1, 3), np.float32)), predicted, None, S3DIS)
-    with pytest.raises(ValueError, match="3 predicted classes"):
-        scene_layers(room, None, np.zeros(3, np.int32), S3DIS)
-    with pytest.raises(ValueError, match="has class 13, s3dis has 0 to 12"):
-        scene_layers(room, None, np.full(len(room), 13, np.int32), S3DIS)
-
-
 @pytest.mark.parametrize("labeled", [True, False])
-def test_all_objects_from_layers_that_show_some(room: Scene, predicted: Instances, labeled: bool) -> None:
+def test_all_objects_from_layers_that_show_some(room: Scene, whole: Prediction, labeled: bool) -> None:
     scene = room if labeled else room.with_(semantic=None, instance=None)
-    some = scene_layers(scene, predicted, room.semantic, S3DIS, threshold=0.85)
-    every = with_all_objects(some, scene, predicted, S3DIS)
-    expected = scene_layers(scene, predicted, room.semantic, S3DIS)
+    prediction = replace(whole, scene=scene)
+    some = scene_layers(prediction, 0.85)
+    every = with_all_objects(some, prediction)
+    expected = scene_layers(prediction)
     assert [layer.key for layer in every] == [layer.key for layer in expected]
     for layer, other, before in zip(every, expected, some):
         if layer.key in ("truth", "prediction"):
@@ -142,4 +134,4 @@ def test_all_objects_from_layers_that_show_some(room: Scene, predicted: Instance
             assert layer.entries == other.entries
         else:
             assert layer is before
-    assert with_all_objects(some[:1], scene, None, S3DIS) == some[:1]
+    assert with_all_objects(some[:1], Prediction(scene, classes=S3DIS)) == some[:1]

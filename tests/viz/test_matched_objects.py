@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.matched_objects import MatchedObjects, compact_ids
 
 
@@ -17,8 +17,8 @@ def test_compact_ids(rng: np.random.Generator, far: int) -> None:
     assert set(numbers.tolist()) == {0, *np.maximum(ids, 0).tolist()}
 
 
-def test_weak_predictions_are_left_out(room: Scene, predicted: Instances) -> None:
-    every, some = (MatchedObjects.of(room, predicted, threshold) for threshold in (0.0, 0.85))
+def test_weak_predictions_are_left_out(predicted: Prediction) -> None:
+    every, some = (MatchedObjects.of(predicted, threshold) for threshold in (0.0, 0.85))
     assert every.pred_numbers.tolist() == [0, 1, 2, 3]
     assert some.pred_numbers.tolist() == [0, 1]
     assert some.pred_class.tolist() == [-1, int(predicted.labels[0])]
@@ -28,7 +28,7 @@ def test_weak_predictions_are_left_out(room: Scene, predicted: Instances) -> Non
 
 
 def test_no_objects_at_all(room: Scene) -> None:
-    objects = MatchedObjects.of(room.with_(semantic=None, instance=None), None, 0.0)
+    objects = MatchedObjects.of(Prediction(room.with_(semantic=None, instance=None)), 0.0)
     assert objects.true_ids is None
     assert objects.pred_ids is None
     assert len(objects.pairs) == 0

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.html import write_page
 from tests.viz.browser import CHROMIUM, Browser
 
@@ -24,9 +25,9 @@ def open_page(tmp_path: Path) -> Iterator[Open]:
     """Writes a page and opens it."""
     with ExitStack() as stack:
 
-        def open_page(*parts: object, phone: bool = False) -> Browser:
+        def open_page(prediction: Prediction, phone: bool = False) -> Browser:
             page = tmp_path / "room.html"
-            write_page(page, *parts)
+            write_page(page, prediction)
             size = (390, 844) if phone else (800, 520)
             browser = stack.enter_context(Browser(tmp_path / "profile", *size, phone=phone))
             try:
@@ -59,8 +60,8 @@ def _tip(browser: Browser) -> str:
 TABLE = (1.4, 1.2, 0.75)
 
 
-def test_desktop(room: Scene, predicted: Instances, open_page: Open) -> None:
-    browser = open_page(room.with_(name="<b>room</b>"), predicted, room.semantic, S3DIS)
+def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
+    browser = open_page(replace(whole, scene=room.with_(name="<b>room</b>")))
     assert browser.faults == []
     asked = [url for url in browser.requests if not url.startswith(("data:", "blob:", "about:"))]
     assert len(asked) == 1, asked  # the page itself
@@ -123,8 +124,8 @@ def test_desktop(room: Scene, predicted: Instances, open_page: Open) -> None:
     assert browser.faults == []
 
 
-def test_every_control_by_keyboard(room: Scene, predicted: Instances, open_page: Open) -> None:
-    browser = open_page(room, predicted, room.semantic, S3DIS)
+def test_every_control_by_keyboard(whole: Prediction, open_page: Open) -> None:
+    browser = open_page(whole)
     found = set()
     for _ in range(40):
         browser.press("Tab")
@@ -139,8 +140,8 @@ def test_every_control_by_keyboard(room: Scene, predicted: Instances, open_page:
     assert after == list(S3DIS.colors[S3DIS.index("ceiling")])
 
 
-def test_phone(room: Scene, predicted: Instances, open_page: Open) -> None:
-    browser = open_page(room, predicted, room.semantic, S3DIS, phone=True)
+def test_phone(room: Scene, whole: Prediction, open_page: Open) -> None:
+    browser = open_page(whole, phone=True)
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     assert browser.run("stage.clientHeight") > 600, "the room has most of the screen"
     assert browser.run("stage.getBoundingClientRect().bottom <= side.getBoundingClientRect().top + 1")
@@ -181,7 +182,7 @@ def test_66000_ids(rng: np.random.Generator, open_page: Open) -> None:
     count = 66_000
     xyz = rng.uniform(0, 4, (count, 3)).astype(np.float32)
     xyz[:, 2] = 0
-    browser = open_page(Scene("many", xyz, superpoint=np.arange(count, dtype=np.int32)))
+    browser = open_page(Prediction(Scene("many", xyz, superpoint=np.arange(count, dtype=np.int32))))
     browser.press("5")
     browser.settle()
     hits = browser.run("""[...Array(40).keys()].map(k => {

@@ -1,5 +1,6 @@
 """Sheets have the panels that there is data for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pcseg.classes import S3DIS, SCANNET20
-from pcseg.structures import Instances, Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz.grid import Cell, Label, image_grid, save_png
 from pcseg.viz.layers import scene_layers
 from pcseg.viz.render import room_picture
@@ -20,23 +21,23 @@ def _panels(image: Image.Image) -> tuple[int, int]:
     return image.width // 200, image.height // 150
 
 
-def test_sheets(room: Scene, predicted: Instances) -> None:
+def test_sheets(room: Scene, predicted: Prediction, whole: Prediction) -> None:
     bare = room.with_(semantic=None, instance=None)
-    assert _panels(room_picture(bare, **SMALL)) == (1, 1)
-    assert _panels(room_picture(bare.with_(rgb=None), **SMALL)) == (1, 1)
-    assert _panels(room_picture(room, classes=S3DIS, **SMALL)) == (2, 1)
-    assert _panels(room_picture(bare, predicted, None, S3DIS, **SMALL)) == (2, 1)
-    assert _panels(room_picture(room, predicted, None, S3DIS, **SMALL)) == (3, 2)
-    assert _panels(room_picture(room, predicted, room.semantic, S3DIS, **SMALL)) == (3, 2)
-    assert _panels(room_picture(room, predicted, room.semantic, S3DIS, semantic_row=False, **SMALL)) == (3, 1)
-    assert _panels(room_picture(bare, None, room.semantic, S3DIS, **SMALL)) == (1, 2)
+    assert _panels(room_picture(Prediction(bare), **SMALL)) == (1, 1)
+    assert _panels(room_picture(Prediction(bare.with_(rgb=None)), **SMALL)) == (1, 1)
+    assert _panels(room_picture(Prediction(room, classes=S3DIS), **SMALL)) == (2, 1)
+    assert _panels(room_picture(replace(predicted, scene=bare), **SMALL)) == (2, 1)
+    assert _panels(room_picture(predicted, **SMALL)) == (3, 2)
+    assert _panels(room_picture(whole, **SMALL)) == (3, 2)
+    assert _panels(room_picture(whole, semantic_row=False, **SMALL)) == (3, 1)
+    assert _panels(room_picture(Prediction(bare, semantic=room.semantic, classes=S3DIS), **SMALL)) == (1, 2)
 
 
-def test_views(room: Scene, predicted: Instances) -> None:
+def test_views(room: Scene, whole: Prediction) -> None:
     bare = room.with_(semantic=None, instance=None)
-    assert _panels(room_picture(bare, views=3, **SMALL)) == (3, 1), "a scan alone: its views side by side"
-    assert _panels(room_picture(room, classes=S3DIS, views=2, **SMALL)) == (2, 2)
-    sheet = room_picture(room, predicted, room.semantic, S3DIS, views=3, labels=False, **SMALL)
+    assert _panels(room_picture(Prediction(bare), views=3, **SMALL)) == (3, 1), "a scan alone: its views side by side"
+    assert _panels(room_picture(Prediction(room, classes=S3DIS), views=2, **SMALL)) == (2, 2)
+    sheet = room_picture(whole, views=3, labels=False, **SMALL)
     assert 4 * 150 < sheet.height < 4 * 200, "two rows from the corner, one from the other side, one from above"
     rows = [np.asarray(sheet.crop((0, top, sheet.width, top + 140))).astype(int) for top in range(60, 600, 175)]
     for first in range(4):
@@ -44,41 +45,40 @@ def test_views(room: Scene, predicted: Instances) -> None:
             assert (rows[first] != rows[second]).any(axis=2).mean() > 0.1, "each row is another picture"
     for views in (0, 4):
         with pytest.raises(ValueError, match="1 to 3 views"):
-            room_picture(room, classes=S3DIS, views=views, **SMALL)
+            room_picture(whole, views=views, **SMALL)
 
 
-def test_sheets_show_the_room(room: Scene, predicted: Instances) -> None:
-    image = np.asarray(room_picture(room, predicted, None, S3DIS, labels=False, **SMALL)).astype(int)
+def test_sheets_show_the_room(predicted: Prediction) -> None:
+    image = np.asarray(room_picture(predicted, labels=False, **SMALL)).astype(int)
     strong = np.ptp(image, axis=2) > 90
     assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
-    text = np.asarray(room_picture(room, predicted, None, S3DIS, labels=True, **SMALL)).astype(int)
+    text = np.asarray(room_picture(predicted, labels=True, **SMALL)).astype(int)
     assert (text != image).any(), "names stand on the objects"
 
 
-def test_layers_that_are_made_already(room: Scene, predicted: Instances) -> None:
-    parts = (room, predicted, room.semantic, S3DIS)
-    layers = scene_layers(*parts, threshold=0.8)
-    given = room_picture(*parts, threshold=0.8, layers=layers, **SMALL)
-    np.testing.assert_array_equal(np.asarray(given), np.asarray(room_picture(*parts, threshold=0.8, **SMALL)))
+def test_layers_that_are_made_already(whole: Prediction) -> None:
+    given = room_picture(whole, threshold=0.8, layers=scene_layers(whole, 0.8), **SMALL)
+    np.testing.assert_array_equal(np.asarray(given), np.asarray(room_picture(whole, threshold=0.8, **SMALL)))
 
 
 def test_no_predictions(room: Scene) -> None:
-    none = Instances(np.zeros((0, len(room)), np.bool_), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    weak = Instances(np.ones((1, len(room)), np.bool_), np.zeros(1, np.int64), np.full(1, 0.1, np.float32))
-    for objects in (none, weak):
-        assert _panels(room_picture(room, objects, None, S3DIS, **SMALL)) == (3, 2)
+    none = Prediction(room, np.zeros((0, len(room)), np.bool_), classes=S3DIS)
+    mask = np.ones((1, len(room)), np.bool_)
+    weak = Prediction(room, mask, np.zeros(1, np.int64), np.full(1, 0.1, np.float32), classes=S3DIS)
+    for prediction in (none, weak):
+        assert _panels(room_picture(prediction, **SMALL)) == (3, 2)
 
 
 def test_one_point() -> None:
     scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
-    assert _panels(room_picture(scene, classes=S3DIS, **SMALL)) == (2, 1)
+    assert _panels(room_picture(Prediction(scene, classes=S3DIS), **SMALL)) == (2, 1)
     with pytest.raises(ValueError, match="no points"):
-        room_picture(Scene("none", np.zeros((0, 3), np.float32)))
+        room_picture(Prediction(Scene.without_xyz("none", 0)))
 
 
 def test_any_name(room: Scene) -> None:
     for title in ("Büro 中文", "x" * 300, "<b>"):
-        room_picture(room.with_(semantic=None, instance=None), title=title, **SMALL)
+        room_picture(Prediction(room.with_(semantic=None, instance=None)), title=title, **SMALL)
 
 
 def test_image_grid() -> None:
@@ -111,4 +111,4 @@ def test_real_rooms(real: Path) -> None:
     data = np.load(real / "scannet_scene0000_01.npz")
     semantic = SCANNET20.index_of_ids(data["semantic_nyu40"].astype(np.int64))
     scene = Scene("scan", data["xyz"], data["rgb"], semantic=semantic, instance=data["instance"].astype(np.int32))
-    assert _panels(room_picture(scene, classes=SCANNET20, **SMALL)) == (2, 1)
+    assert _panels(room_picture(Prediction(scene, classes=SCANNET20), **SMALL)) == (2, 1)

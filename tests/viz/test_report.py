@@ -1,6 +1,7 @@
 """The page stands alone, holds every section, and shows the worst rooms only."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,9 +11,8 @@ import pytest
 from pcseg.classes import S3DIS, ClassSet
 from pcseg.metrics.perturb import Mistakes, perturbed
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 from pcseg.synthetic import make_room
-from pcseg.training.distributed import DistributedContext
 from pcseg.viz.report import WorstRooms, report_page, worst_rooms, write_report
 
 VOID_TAGS = {"meta", "img"}
@@ -50,12 +50,12 @@ def test_page(tmp_path: Path) -> None:
     for index, missed in enumerate((0.0, 1.0, 0.5)):
         scene = make_room(0, index, num_points=4000)
         rates = Mistakes(missed=missed, false=0.0)
-        instances = perturbed(scene, S3DIS, np.random.default_rng(index), rates)
-        scores.add(scene.name, instances, scene.semantic, scene.instance)
-        worst.offer(scene, instances, scene.semantic)
+        prediction = perturbed(scene, S3DIS, np.random.default_rng(index), rates)
+        scores.add(prediction)
+        worst.offer(replace(prediction, semantic=scene.semantic))
     names = worst_rooms(scores, 2)
     assert names == ["Area_2_conferenceRoom_1", "Area_3_office_1"]
-    pictures = worst.pictures(scores, DistributedContext())
+    pictures = worst.pictures(scores, lambda mine: [mine])
     assert sorted(pictures) == names
     assert all(picture.startswith(b"\xff\xd8") for picture in pictures.values())
     path = write_report(tmp_path / "new" / "page.html", scores, title="A <title> & more", pictures=pictures)
@@ -72,10 +72,9 @@ def test_page(tmp_path: Path) -> None:
 def test_rooms_without_labels_or_objects_are_no_worst_rooms() -> None:
     worst = WorstRooms(S3DIS)
     scene = make_room(0, 0, num_points=4000)
-    instances = perturbed(scene, S3DIS, np.random.default_rng(0))
-    semantic = scene.semantic
-    worst.offer(scene.with_(semantic=None, instance=None), instances, semantic)
-    worst.offer(scene.with_(instance=scene.instance * 0), instances, semantic)
+    prediction = perturbed(scene, S3DIS, np.random.default_rng(0))
+    worst.offer(replace(prediction, scene=scene.with_(semantic=None, instance=None)))
+    worst.offer(replace(prediction, scene=scene.with_(instance=scene.instance * 0)))
     assert worst.pictures(Scores(S3DIS)) == {}
 
 
@@ -89,7 +88,8 @@ def test_degenerate_pages(num_classes: int) -> None:
     instance = np.repeat(np.arange(1, num_classes + 1), 100).astype(np.int32)
     masks = instance[None] == np.arange(1, num_classes + 1)[:, None]
     wrong = np.roll(np.arange(num_classes), 1)
-    scores.add("room", Instances(masks, wrong, np.ones(num_classes)), instance - 1, instance)
+    scene = Scene.without_xyz("room", len(instance), semantic=instance - 1, instance=instance)
+    scores.add(Prediction(scene, masks, wrong, np.ones(num_classes), classes=classes))
     page = report_page(scores, title="", pictures={})
     _check(page)
     assert ("was taken for</th>" in page) == (num_classes == 60)

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from pcseg.structures import Scene
+from pcseg.structures import Prediction, Scene
 from pcseg.viz import display, viewer
 from pcseg.viz.display import import_open3d
-from pcseg.viz.viewer import HELP, ViewedScene, show_scenes
+from pcseg.viz.viewer import HELP, show_scenes
 
 
 def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    scene = [lambda: ViewedScene(room.with_(semantic=None))]
+    scene = [lambda: Prediction(room.with_(semantic=None))]
     with pytest.raises(ValueError, match="there is no display"):
         show_scenes(scene)
     if ctypes.util.find_library("X11") is not None:
@@ -44,12 +44,12 @@ def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer, "import_open3d", lambda: fake)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     with pytest.raises(ValueError, match=r"vulkan library!.*apt-get install .*libvulkan1.*--html") as caught:
-        show_scenes([lambda: ViewedScene(room.with_(semantic=None))])
+        show_scenes([lambda: Prediction(room.with_(semantic=None))])
     assert "\n" not in str(caught.value)
 
 
 def test_every_key_is_in_the_help(room: Scene) -> None:
-    frame = viewer.Frame.of(ViewedScene(room.with_(semantic=None)), 0.25)
+    frame = viewer.Frame.of(Prediction(room.with_(semantic=None)), 0.25)
     window = viewer._Window(SimpleNamespace(visualization=SimpleNamespace(gui=None)), [], frame, 0.25, Path("."))
     words = HELP.split()
     assert {chr(key) for key in window.actions} - {"="} <= set(words), "= is + without shift"

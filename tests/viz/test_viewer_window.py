@@ -9,16 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pcseg.classes import S3DIS
-from pcseg.inference.result_file import save_result
-from pcseg.structures import Instances, Scene
-from pcseg.viz.frame import Frame, ViewedScene
+from pcseg.structures import Prediction
+from pcseg.viz.frame import Frame
 from pcseg.viz.raster import render_points
 
 TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
@@ -118,11 +117,11 @@ class _Viewer:
             return np.asarray(image.convert("RGB"))
 
 
-def test_keys_clicks_and_pictures(room: Scene, predicted: Instances, tmp_path: Path, display: str) -> None:
-    room = room.with_(name="box")
-    save_result(tmp_path / "a.npz", room, predicted, room.semantic, S3DIS)
-    save_result(tmp_path / "b.npz", room.with_(name="other"), predicted, None, S3DIS)
-    frame = Frame.of(ViewedScene(room, predicted, room.semantic, S3DIS), 0.25)
+def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: str) -> None:
+    room = whole.scene.with_(name="box")
+    replace(whole, scene=room).save(tmp_path / "a.npz")
+    replace(whole, scene=room.with_(name="other"), semantic=None).save(tmp_path / "b.npz")
+    frame = Frame.of(whole, 0.25)
     table = room.instance == 7
     with _Viewer(display, tmp_path, [tmp_path / "a.npz", tmp_path / "b.npz"]) as viewer:
         viewer.says("1 of 2: box, Prediction")

@@ -11,7 +11,7 @@ from pcseg.metrics.histogram import find_objects
 from pcseg.metrics.instance_ap import InstanceAP, average_precision
 from pcseg.metrics.matching import match_scene
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Instances
+from pcseg.structures import Prediction, Scene
 from tools.benchmarks.timing import median_ms
 
 
@@ -52,7 +52,11 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
     """Instance AP of 20 scenes of 150k points, 100 predictions and 30 objects each, and all measures together."""
     scenes = [metric_scene(seed, num_points) for seed in range(num_scenes)]
     points = [{**s, "masks": np.ascontiguousarray(s["masks"][:, s["superpoint"]]), "superpoint": None} for s in scenes]
-    objects = [Instances(csr_array(s["masks"]), s["labels"], s["scores"], s["superpoint"]) for s in scenes]
+    predictions = []
+    for i, s in enumerate(scenes):
+        scene = Scene.without_xyz(str(i), num_points, semantic=s["gt_semantic"], instance=s["gt_instance"])
+        given = csr_array(s["masks"]), s["labels"], s["scores"], None, SCANNET20, s["superpoint"]
+        predictions.append(Prediction(scene, *given))
     counted = np.isin(np.arange(20), SCANNET20.instance_classes)
     options = {"counted_classes": SCANNET20.instance_classes}
     found: dict[str, Any] = {}
@@ -73,8 +77,8 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
 
     def everything() -> None:
         scores = Scores(SCANNET20)
-        for i, (s, instances) in enumerate(zip(scenes, objects)):
-            scores.add(str(i), instances, s["gt_semantic"], s["gt_instance"])
+        for prediction in predictions:
+            scores.add(prediction)
         scores.compute()
 
     steps = {

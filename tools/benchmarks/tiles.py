@@ -67,8 +67,8 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
     for first in range(0, NUM_MODELS, max(1, round(num_points / room_points))):
         scene = make_floor(num_points, room_points, first)
         start = time.process_time()  # what other programs take of the machine does not count
-        instances, _, scene = segmenter.predict_all(scene)
-        found.append((time.process_time() - start, scene.num_superpoints, len(instances)))
+        prediction = segmenter.predict(scene)
+        found.append((time.process_time() - start, prediction.num_columns, len(prediction)))
     seconds, superpoints, objects = np.mean(found, axis=0).tolist()
     return {
         "seconds": seconds,
