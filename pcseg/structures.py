@@ -448,15 +448,18 @@ def _entry(arrays: dict[str, np.ndarray], key: str, dtype: type | None = None) -
 
 
 def _classes_of(arrays: dict[str, np.ndarray]) -> ClassSet | None:
-    names = tuple(str(name) for name in _entry(arrays, "class_names"))
-    ids = tuple(int(i) for i in _entry(arrays, "class_ids", np.int64))
-    colors = tuple((int(r), int(g), int(b)) for r, g, b in _entry(arrays, "class_colors", np.uint8))
-    stuff = _entry(arrays, "class_stuff", np.bool_)
-    if not len(names) == len(ids) == len(colors) == len(stuff):
-        raise ValueError(f"{len(names)} class names, {len(ids)} ids and {len(colors)} colors must be equally many")
-    instance_names = tuple(names[i] for i in _entry(arrays, "class_instances", np.int64))
-    surfaces = frozenset(name for name, is_stuff in zip(names, stuff) if is_stuff)
-    return ClassSet(str(_entry(arrays, "class_set")), names, ids, colors, surfaces, instance_names) if names else None
+    names = [str(name) for name in _entry(arrays, "class_names")]
+    if not names:
+        return None
+    content = {
+        "name": str(_entry(arrays, "class_set")),
+        "names": names,
+        "ids": _entry(arrays, "class_ids", np.int64).tolist(),
+        "colors": _entry(arrays, "class_colors", np.uint8).tolist(),
+        "stuff": [name for name, is_stuff in zip(names, _entry(arrays, "class_stuff", np.bool_)) if is_stuff],
+        "instance_names": [names[i] for i in _entry(arrays, "class_instances", np.int64)],
+    }
+    return ClassSet.from_dict(content, "classes")
 
 
 def _objects_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

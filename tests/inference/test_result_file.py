@@ -114,7 +114,7 @@ def _rewrite(path: Path, **changes: np.ndarray | None) -> None:
         ({"labels": None}, "no entry 'labels'"),
         ({"labels": np.array([99, 1])}, "class indices from 0 to 12"),
         ({"mask_bits": np.zeros((2, 9), np.uint8)}, "do not fit the packed bits"),
-        ({"class_ids": np.arange(3)}, "must be equally many"),
+        ({"class_ids": np.arange(3)}, "expected ids as 13 different whole numbers"),
         ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
     ],
 )
