@@ -13,7 +13,7 @@ from pcseg.data.augment import AUGMENTATIONS
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.viz.grid import Cell, image_grid
-from pcseg.viz.raster import render_points, room_view
+from pcseg.viz.raster import rasterize, room_view
 
 # Stronger than in recipes, so that it is seen.
 OPTIONS: dict[str, dict[str, float]] = {
@@ -45,7 +45,7 @@ def main() -> None:
 
     def cell(title: str, scene: Scene) -> Cell:
         assert scene.rgb is not None
-        return Cell(title, render_points(scene.xyz, scene.rgb, width=WIDTH, height=HEIGHT, view=view))
+        return Cell(title, rasterize(scene.xyz, view, width=WIDTH, height=HEIGHT).paint(scene.rgb))
 
     cells = [cell("as scanned", room)]
     for name, step in AUGMENTATIONS.items():

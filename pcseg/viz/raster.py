@@ -1,4 +1,4 @@
-"""Points to pixels without a display or a graphics library: splats, holes closed, light."""
+"""Images of points without a display or a graphics library: discs, closed holes, light."""
 
 from dataclasses import dataclass
 
@@ -11,33 +11,44 @@ from pcseg.viz.splats import Splats
 from pcseg.viz.view import View
 
 BACKGROUND = (250, 250, 251)
-CEILING_CUT = 0.3  # meters under the top of the room
+CEILING_CUT = 0.3  # meters below the top of the room
 
 
 @dataclass(frozen=True)
 class Raster:
-    """Which point each pixel shows and how bright it is; one raster serves any number of colorings.
+    """The point that each pixel shows and its brightness; one raster serves any number of colorings.
 
     Args:
         index: point of each pixel, -1 for none; supersampled.
-        shade: brightness of each pixel of the picture.
+        shade: brightness of each pixel of the image.
+        num_points: number of points that were drawn.
     """
 
     index: Int32[np.ndarray, "h w"]
     shade: Float32[np.ndarray, "H W"]
+    num_points: int
 
     @property
     def supersampling(self) -> int:
-        """Pixels of `index` along each side of one pixel of the picture."""
+        """Pixels of `index` along each side of one pixel of the image."""
         return len(self.index) // len(self.shade)
 
     def paint(
-        self, colors: UInt8[np.ndarray, "P 3"], background: tuple[int, int, int] = BACKGROUND
+        self, colors: UInt8[np.ndarray, "Q 3"], background: tuple[int, int, int] = BACKGROUND
     ) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture for one coloring of the points."""
-        return paint(
-            self.index, self.shade, np.ascontiguousarray(colors), np.array(background, np.uint8), self.supersampling
-        )
+        """The image for one coloring of the points.
+
+        Args:
+            colors: color of each point.
+            background: color of pixels that show no point.
+
+        Raises:
+            ValueError: there are more or fewer colors than points.
+        """
+        if len(colors) != self.num_points:
+            raise ValueError(f"each point needs a color: {self.num_points} points, {len(colors)} colors")
+        back = np.array(background, np.uint8)
+        return paint(self.index, self.shade, np.ascontiguousarray(colors), back, self.supersampling)
 
 
 def room_view(
@@ -50,15 +61,15 @@ def room_view(
     cut: float | None = None,
     open_front: bool = True,
 ) -> View:
-    """Looks into a room from a corner above, with the ceiling cut off.
+    """A camera that looks into a room from a corner above, with the ceiling cut off.
 
     Args:
-        xyz: coordinates, meters, z up.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
-        azimuth: where the camera stands; None tries eight directions and takes the one that shows most of the room.
+        xyz: coordinates in meters, z up.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        azimuth: direction of the camera in degrees; None tries eight and takes the one that shows most of the room.
         elevation: degrees above the horizon.
-        cut: height above which points are hidden; None is 0.3 m under the top of the room.
+        cut: height above which points are hidden; None is 0.3 m below the top of the room.
         open_front: hides the walls between the camera and the room.
 
     Returns:
@@ -80,8 +91,8 @@ def room_view(
     views = [View.frame(sample, azimuth=float(angle), **options) for angle in range(30, 390, 45)]
     shown = []
     for view in views:
-        _, index = _splat(sample, view.hidden(sample), splats, 1.5, view, 240, 180)
-        # Large and fully seen: both what is visible and how much of the picture it fills count.
+        _, index = _splat(sample, splats, 1.5, view, 240, 180)
+        # Both the number of visible points and the filled share of the image count.
         shown.append(len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean()))
     best = views[int(np.argmax(shown))]
     return View.frame(xyz, azimuth=best.azimuth, **options)
@@ -89,57 +100,53 @@ def room_view(
 
 def rasterize(
     xyz: Float32[np.ndarray, "P 3"],
+    view: View,
     *,
     width: int,
     height: int,
-    view: View,
     splats: Splats | None = None,
-    point_size: float = 1.0,
     supersampling: int = 2,
 ) -> Raster:
-    """Finds the point of each pixel and lights the surface they form.
+    """Finds the point of each pixel and lights the surface that the points form.
 
     Args:
-        xyz: coordinates, meters.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
+        xyz: coordinates in meters.
         view: the camera.
-        splats: spacing and normals of the points, where they are known already.
-        point_size: 1 is what closes the surfaces.
-        supersampling: 2 draws twice as wide and high and averages.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        splats: spacing and normals of the points, if known already.
+        supersampling: pixels per pixel of the image along each side, which are averaged.
 
     Returns:
         The raster.
 
+    Raises:
+        ValueError: the image has no pixel.
+
     Source:
-        Eye-dome lighting: Boucheny 2009, "Visualization scientifique de grands volumes de données", chapter 4.
+        Eye-dome lighting: Boucheny 2009, "Visualisation scientifique de grands volumes de données", chapter 4.
     """
     if width < 1 or height < 1:
         raise ValueError(f"a picture needs at least one pixel, got {width} x {height}")
-    if splats is None:
-        splats = Splats.of_points(xyz)
-    wide, high = width * supersampling, height * supersampling
-    depth, index = _splat(xyz, view.hidden(xyz), splats, 1.1 * point_size, view, wide, high)
+    splats = Splats.of_points(xyz) if splats is None else splats
+    depth, index = _splat(xyz, splats, 1.1, view, width * supersampling, height * supersampling)
     fill_holes(depth, index, max(1, round(1.5 * supersampling)), 0.01)
-    corners = [depth[y::supersampling, x::supersampling] for y in range(supersampling) for x in range(supersampling)]
-    return Raster(index, _shade(np.minimum.reduce(corners), _median(splats.spacing), view))
+    blocks = [depth[y::supersampling, x::supersampling] for y in range(supersampling) for x in range(supersampling)]
+    spacing = float(np.median(splats.spacing)) if len(xyz) else 0.0
+    return Raster(index, _shade(np.minimum.reduce(blocks), spacing, view), len(xyz))
 
 
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if len(values) else 0.0
-
-
-def _shade(depth: np.ndarray, radius: float, view: View) -> np.ndarray:
-    """Brightness of each pixel from the depth; `radius`: of most points, meters."""
+def _shade(depth: np.ndarray, spacing: float, view: View) -> np.ndarray:
+    """Brightness of each pixel from its depth; `spacing` is that of most points in meters."""
     height, width = depth.shape
     seen = np.isfinite(depth)
     if not seen.any():
         return np.ones((height, width), np.float32)
-    focal = height / 2 / np.tan(np.deg2rad(view.fov) / 2)
+    focal = view.focal(height)
     distance = float(np.median(depth[seen]))
     # Each disc is flat: average over the discs of a surface, but not over its edge.
-    steps = int(np.clip(round(1.0 * radius * focal / distance), 1, 6))
-    reach = np.float32(max(0.004, 1.0 * radius / distance))
+    steps = int(np.clip(round(spacing * focal / distance), 1, 6))
+    reach = np.float32(max(0.004, spacing / distance))
     smooth = smooth_depth(smooth_depth(depth, steps, reach), steps, reach)
     scale = height / 900  # the reaches below were chosen at this height
     shade = eye_dome(smooth, max(1, round(1.5 * scale)), max(2, round(7 * scale)), 7.0, 5.0)
@@ -150,57 +157,9 @@ def _shade(depth: np.ndarray, radius: float, view: View) -> np.ndarray:
 
 
 def _splat(
-    xyz: np.ndarray, hidden: np.ndarray, splats: Splats, size: float, view: View, width: int, height: int
+    xyz: np.ndarray, splats: Splats, size: float, view: View, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and point of each pixel."""
-    return splat(
-        np.ascontiguousarray(xyz),
-        splats.normal,
-        hidden,
-        np.float32(size) * splats.spacing,
-        view.rotation,
-        view.eye,
-        height / 2 / np.tan(np.deg2rad(view.fov) / 2),
-        max(2.0, height / 30),
-        width,
-        height,
-    )
-
-
-def render_points(
-    xyz: Float32[np.ndarray, "P 3"],
-    colors: UInt8[np.ndarray, "Q 3"],
-    *,
-    width: int,
-    height: int,
-    view: View,
-    splats: Splats | None = None,
-    point_size: float = 1.0,
-    supersampling: int = 2,
-    background: tuple[int, int, int] = BACKGROUND,
-) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture of points.
-
-    Args:
-        xyz: coordinates, meters.
-        colors: 0..255, as many as points.
-        width: pixels.
-        height: pixels.
-        view: the camera.
-        splats: spacing and normals of the points, where they are known already.
-        point_size: 1 is what closes the surfaces.
-        supersampling: 2 draws twice as wide and high and averages.
-        background: color of pixels without a point.
-
-    Returns:
-        The picture.
-
-    Raises:
-        ValueError: as many colors as points are needed.
-    """
-    if len(colors) != len(xyz):
-        raise ValueError(f"each point needs a color: {len(xyz)} points, {len(colors)} colors")
-    raster = rasterize(
-        xyz, width=width, height=height, view=view, splats=splats, point_size=point_size, supersampling=supersampling
-    )
-    return raster.paint(colors, background)
+    """Depth and point of each pixel; discs have `size` times the spacing of their points as radius."""
+    radius, most = np.float32(size) * splats.spacing, max(2.0, height / 30)
+    xyz, camera = np.ascontiguousarray(xyz), (view.rotation, view.eye, view.focal(height))
+    return splat(xyz, splats.normal, view.hidden(xyz), radius, *camera, most, width, height)

@@ -15,7 +15,7 @@ from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers, sorted_rows
 from pcseg.viz.raster import Raster, rasterize, room_view
 from pcseg.viz.splats import Splats
-from pcseg.viz.view import bounds
+from pcseg.viz.view import bounding_box
 
 _OTHER_VIEWS = ("from the other side", "from above")
 
@@ -98,7 +98,7 @@ def room_picture(
             first += row
         else:
             rows.append(row)
-    low, high = bounds(scene.xyz)
+    low, high = bounding_box(scene.xyz)
     size = " x ".join(f"{extent:.1f}" for extent in high - low)
     return image_grid(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
 
@@ -115,7 +115,7 @@ def _rasters(
     size: dict[str, int] = {"width": camera["width"], "height": camera["height"]}
     splats = Splats.of_points(xyz)
     with ThreadPoolExecutor() as pool:  # the kernels let go of the interpreter
-        return list(pool.map(lambda view: rasterize(xyz, view=view, splats=splats, **size), cameras))
+        return list(pool.map(lambda view: rasterize(xyz, view, splats=splats, **size), cameras))
 
 
 def _cell(raster: Raster, layer: Layer, title: str, labels: tuple[Label, ...] = ()) -> Cell:

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 
 from pcseg.kernels.splats import cell_covariances, flattest_directions
 from pcseg.ops.voxelize import voxelize
-from pcseg.viz.view import bounds
+from pcseg.viz.view import bounding_box
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Splats:
         """
         if len(xyz) == 0:
             return Splats(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))
-        low, high = bounds(xyz)
+        low, high = bounding_box(xyz)
         local = xyz - low
         extent = np.sort(np.maximum(high - low, 1e-3))[1:]
         # Cells of about 30 points if the points were spread over the largest face of their box.
@@ -57,7 +57,7 @@ def _cell_planes(xyz: np.ndarray, size: float, bend: float) -> tuple[np.ndarray,
     """
     most, flattest = np.zeros(len(xyz), np.int64), np.full(len(xyz), bend)
     normal = np.zeros((len(xyz), 3), np.float32)
-    low = bounds(xyz)[0] - 1e-3 * size
+    low = bounding_box(xyz)[0] - 1e-3 * size
     for shift in (0.0, 0.5):
         origin = (low - shift * size).astype(np.float32)
         grid = voxelize(xyz, size, origin=origin)

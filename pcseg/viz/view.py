@@ -1,22 +1,22 @@
-"""Where the camera stands, and what it hides so that a room can be looked into."""
+"""The camera, and what it hides so that one can look into a room."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-_MARGIN = 0.03  # share of the picture that stays free on each side
+_MARGIN = 0.03  # fraction of the image that stays free on each side
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands and where it looks.
+    """Position and direction of the camera.
 
     Args:
-        eye: position, meters.
+        eye: position in meters.
         rotation: rows are the right, up and backward axes of the camera.
-        fov: vertical opening angle, degrees.
-        cut: points above this height are hidden; None hides nothing.
+        fov: vertical opening angle in degrees.
+        cut: height above which points are hidden; None hides nothing.
         open_front: hides the walls between the camera and the room.
     """
 
@@ -28,11 +28,15 @@ class View:
 
     @property
     def azimuth(self) -> float:
-        """Degrees from the x axis, towards y, at which the camera stands."""
+        """Direction of the camera in degrees from the x axis towards y."""
         return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])))
 
+    def focal(self, height: int) -> float:
+        """Pixels per unit of tan(angle) in an image of so many rows."""
+        return height / 2 / float(np.tan(np.deg2rad(self.fov) / 2))
+
     def hidden(self, xyz: Float32[np.ndarray, "P 3"]) -> Bool[np.ndarray, "P"]:
-        """Which points the picture leaves out: those above the cut, and the near walls of an open front."""
+        """Points that the image leaves out: those above the cut, and the near walls of an open front."""
         above = np.zeros(len(xyz), np.bool_) if self.cut is None else xyz[:, 2] > self.cut
         shown = np.flatnonzero(~above)
         if self.open_front and len(shown):
@@ -44,11 +48,11 @@ class View:
         """Rotation of a camera that looks at its target from a direction.
 
         Args:
-            azimuth: degrees from the x axis, towards y, at which the camera stands.
+            azimuth: direction of the camera in degrees from the x axis towards y.
             elevation: degrees above the horizon.
 
         Returns:
-            Rows are the right, up and backward axes.
+            The right, up and backward axes as rows.
         """
         a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
         back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
@@ -67,36 +71,36 @@ class View:
         cut: float | None = None,
         open_front: bool = False,
     ) -> "View":
-        """The nearest camera in a given direction that sees all points; one point in 2000 may fall out of the picture.
+        """The nearest camera in a direction that sees all but one in 2000 points.
 
         Args:
-            xyz: coordinates, meters.
-            width: of the picture, pixels.
-            height: of the picture, pixels.
+            xyz: coordinates in meters.
+            width: width of the image in pixels.
+            height: height of the image in pixels.
             azimuth: see `look`.
             elevation: see `look`.
-            fov: vertical opening angle, degrees.
-            cut: points above it are neither framed nor drawn.
+            fov: vertical opening angle in degrees.
+            cut: height above which points are neither framed nor drawn.
             open_front: hides the walls between the camera and the room.
 
         Returns:
             The view.
 
         Raises:
-            ValueError: no points below the cut.
+            ValueError: there are no points below the cut.
         """
         shown = xyz if cut is None else xyz[xyz[:, 2] <= cut]
         if len(shown) == 0:
             raise ValueError(f"no point lies below the cut at {cut:.2f} m" if len(xyz) else "no points to frame")
         shown = shown[:: max(1, len(shown) // 50_000)].astype(np.float64)
         rotation = View.look(azimuth, elevation)
-        middle = np.mean(bounds(shown), axis=0)
+        middle = np.mean(bounding_box(shown), axis=0)
         local = (shown - middle) @ rotation.T
         tangent_y = np.tan(np.deg2rad(fov) / 2)
         offset, distance = np.zeros(3), 0.0
         for axis, tangent in ((0, tangent_y * width / height), (1, tangent_y)):
             tangent *= 1 - 2 * _MARGIN
-            # A point is in the picture where |q - offset| <= (distance - q_z) * tangent.
+            # A point is in the image where |q - offset| <= (distance - q_z) * tangent.
             high = np.quantile(local[:, axis] + local[:, 2] * tangent, 0.9995)
             low = np.quantile(-local[:, axis] + local[:, 2] * tangent, 0.9995)
             offset[axis] = (high - low) / 2
@@ -105,20 +109,27 @@ class View:
         return View(middle + offset @ rotation, rotation, fov, cut, open_front)
 
 
-def bounds(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Least and greatest coordinates; column by column, which numpy does many times as fast as the rows at once."""
+def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Smallest and largest coordinates.
+
+    Args:
+        xyz: coordinates.
+
+    >>> bounding_box(np.array([[1.0, 2.0, 3.0], [0.0, 5.0, 1.0]]))
+    (array([0., 2., 1.]), array([1., 5., 3.]))
+    """
+    # One column at a time is many times faster than all rows at once.
     low, high = (np.array([of(xyz[:, axis]) for axis in range(3)]) for of in (np.min, np.max))
     return low, high
 
 
 def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:
-    """The walls between a camera outside the room and the room, and whatever lies in front of them.
+    """Points of the walls between a room and a camera outside of it, and of everything in front of these walls.
 
-    The plan of the room is cut into strips that run towards the camera; the first tall cell of a strip is its near
-    wall.
+    The floor plan is cut into strips towards the camera; the first tall cell of a strip is its near wall.
 
     Args:
-        xyz: coordinates, meters, z up.
+        xyz: coordinates in meters, z up.
         towards: horizontal direction from the room to the camera.
 
     Returns:
@@ -128,12 +139,12 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
     norm = float(np.linalg.norm(towards))
     if len(xyz) == 0 or norm < 1e-6:
         return np.zeros(len(xyz), np.bool_)
-    low, high = bounds(xyz)
+    low, high = bounding_box(xyz)
     cell = max(0.1, float((high - low)[:2].max()) / 600)
     a, b = towards / norm
     along, across = xyz[:, 0] * a + xyz[:, 1] * b, xyz[:, 1] * a - xyz[:, 0] * b
     bottom, top = np.quantile(xyz[:: max(1, len(xyz) // 20_000), 2], [0.005, 0.995])
-    row = ((along.max() - along) / cell).astype(np.int64)  # 0 is nearest to the camera
+    row = ((along.max() - along) / cell).astype(np.int64)  # 0 is closest to the camera
     strip = ((across - across.min()) / (2 * cell)).astype(np.int64)
     num_rows, num_strips = int(row.max()) + 1, int(strip.max()) + 1
     flat = strip * num_rows + row
@@ -141,7 +152,7 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
     occupied.ravel()[flat] = True
     tall.ravel()[flat[xyz[:, 2] > bottom + 0.8 * (top - bottom)]] = True
     first = np.where(tall.any(axis=1), tall.argmax(axis=1), -1)
-    # Where the near wall was not scanned, the first tall cell is the far wall: keep that one.
+    # If the near wall was not scanned, the first tall cell is the far wall, which must stay.
     seen = np.cumsum(occupied, axis=1)[np.arange(num_strips), first]
     first[seen > 0.4 * occupied.sum(axis=1)] = -1
     limit = np.where(first >= 0, along.max() - first * cell - thickness, np.inf)

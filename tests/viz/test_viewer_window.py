@@ -18,7 +18,7 @@ from PIL import Image
 
 from pcseg.structures import Prediction
 from pcseg.viz.frame import Frame
-from pcseg.viz.raster import render_points
+from pcseg.viz.raster import rasterize
 
 TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
 MISSING = [name for name, package in (("Xvfb", "xvfb"), ("xdotool", "xdotool")) if shutil.which(name) is None]
@@ -135,7 +135,7 @@ def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: st
         color = frame.layers["prediction"].point_colors()[table][0]
         mask = np.zeros((len(room), 3), np.uint8)
         mask[table] = 255
-        drawn = render_points(room.xyz, mask, width=width, height=height, view=frame.view, background=(0, 0, 0))
+        drawn = rasterize(room.xyz, frame.view, width=width, height=height).paint(mask, (0, 0, 0))
         mine, its = drawn[:, :, 0] > 100, (np.abs(image.astype(int) - color) <= 3).all(axis=2)
         assert its.sum() > 1000
         assert (mine & its).sum() / (mine | its).sum() > 0.7
