@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from pcseg.files import atomic_open
 from pcseg.inference.exports import write_csv, write_ply
 from pcseg.structures import Prediction
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers
+from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers
 from pcseg.viz.render import room_picture
 
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
@@ -78,16 +77,15 @@ def write_prediction(
     """
     stage("files")
     prediction.save(add_suffix(target, ".npz"))
-    layers = scene_layers(prediction, threshold)
-    write_ply(add_suffix(target, ".ply"), prediction, _paint(prediction, layers), threshold)
+    write_painted_ply(add_suffix(target, ".ply"), prediction, threshold=threshold)
     write_csv(add_suffix(target, ".instances.csv"), prediction, threshold)
     ids = prediction.point_ids(threshold)
     with atomic_open(add_suffix(target, ".ids.npy")) as file:
         np.save(file, ids)
     stage("picture")
-    save_png(add_suffix(target, ".png"), room_picture(prediction, threshold=threshold, layers=layers))
+    save_png(add_suffix(target, ".png"), room_picture(prediction, threshold=threshold))
     stage("page")
-    write_page(add_suffix(target, ".html"), prediction, threshold=threshold, layers=layers)
+    write_page(add_suffix(target, ".html"), prediction, threshold=threshold)
     return int(np.count_nonzero(np.bincount(ids)[1:]))
 
 
@@ -102,10 +100,7 @@ def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = 
     Raises:
         OSError: the file cannot be written.
     """
-    write_ply(path, prediction, _paint(prediction, scene_layers(prediction, threshold)), threshold)
-
-
-def _paint(prediction: Prediction, layers: Sequence[Layer]) -> UInt8[np.ndarray, "P 3"]:
-    by_key = {layer.key: layer for layer in layers}
+    by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
     layer = by_key.get("prediction") or by_key.get("semantic_prediction")
-    return input_colors(prediction.scene) if layer is None else layer.point_colors()
+    colors = input_colors(prediction.scene) if layer is None else layer.point_colors()
+    write_ply(path, prediction, colors, threshold)

@@ -1,4 +1,4 @@
-"""One HTML page about an evaluation: classes, curves, confusions, mistakes, the worst rooms. It needs no network."""
+"""A page about an evaluation: AP, curves, outcomes of objects, confusions and the worst rooms, in one file."""
 
 import base64
 import io
@@ -21,64 +21,61 @@ from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
 
 NUM_WORST = 10
-# After Okabe and Ito (2008), as in the pictures of errors; what is right stays quiet.
+# After Okabe and Ito (2008), as in the pictures of errors; what is right stays pale.
 OUTCOME_COLORS = ("#9dd0be", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2")
-MAX_MATRIX = 40  # classes; above it the confusion is a list of its largest cells
+MAX_MATRIX = 40  # classes; with more, the confusion is a list of its largest cells
 
 
 class WorstRooms:
-    """Keeps the rooms that came out worst, and draws them; no more than ten are in memory.
+    """Collects the rooms with the worst predictions, at most ten in memory, and draws them.
 
     Args:
-        classes: the dataset's classes.
-        num: how many rooms.
-        min_points: as for the scores.
+        classes: classes of the dataset.
+        num: number of rooms.
+        min_points: as for `Scores`.
     """
 
     def __init__(self, classes: ClassSet, *, num: int = NUM_WORST, min_points: int = 100) -> None:
         self.classes, self.num, self.min_points = classes, num, min_points
-        self._kept: dict[str, tuple[tuple[float, int, str], Prediction]] = {}
+        self._kept: list[tuple[tuple[float, int, str], Prediction]] = []
 
     def offer(self, prediction: Prediction) -> None:
-        """Takes a room if it is labeled, holds objects, and is worse than one of those kept."""
+        """Takes a room if it has ground truth with objects and is worse than one of those in memory."""
         scene = prediction.scene
         if scene.semantic is None or scene.instance is None:
             return
         single = Scores(self.classes, min_points=self.min_points)
         single.add(prediction)
         if worst_rooms(single, 1):
-            self._kept[scene.name] = (_rank(single, scene.name), prediction)
-        for name in sorted(self._kept, key=lambda name: self._kept[name][0])[self.num :]:
-            del self._kept[name]
+            self._kept.append((_rank(single, scene.name), prediction))
+            self._kept = sorted(self._kept, key=lambda kept: kept[0])[: self.num]
 
     def pictures(self, scores: Scores, gather: Callable[[Any], list[Any]] | None = None) -> dict[str, bytes]:
-        """The worst of all rooms as JPEG, by name.
+        """JPEG images of the worst of all rooms, by name.
 
         Args:
-            scores: over the rooms of all processes.
-            gather: gives the values of all processes, each of which draws its own rooms; None for one process.
+            scores: scores of the rooms of all processes.
+            gather: returns the values of all processes, each of which draws its own rooms; None for one process.
         """
-        wanted = [name for name in worst_rooms(scores, self.num) if name in self._kept]
-        mine = {name: self._draw(name) for name in wanted}
+        wanted, mine = worst_rooms(scores, self.num), {}
+        for (_, _, name), prediction in self._kept:
+            if name in wanted:
+                stream = io.BytesIO()
+                room_picture(prediction, width=480, height=360).save(stream, format="JPEG", quality=80, optimize=True)
+                mine[name] = stream.getvalue()
         parts = [mine] if gather is None else gather(mine)
         return {name: picture for part in parts for name, picture in part.items()}
 
-    def _draw(self, name: str) -> bytes:
-        picture = room_picture(self._kept[name][1], width=480, height=360)
-        stream = io.BytesIO()
-        picture.save(stream, format="JPEG", quality=80, optimize=True)
-        return stream.getvalue()
-
 
 def worst_rooms(scores: Scores, num: int = NUM_WORST) -> list[str]:
-    """Names of the rooms of the lowest AP50 of their own, worst first; of equals the one that lost more objects.
+    """Names of the rooms with the lowest AP50, worst first; among equals, the one with more lost objects.
 
     Args:
-        scores: the rooms; those without objects are passed over.
-        num: how many.
+        scores: scores of the rooms; rooms without objects are left out.
+        num: largest number of rooms.
     """
-    ranked = [_rank(scores, name) for name in scores.names]
-    return [name for ap50, _, name in sorted(rank for rank in ranked if not np.isnan(rank[0]))[:num]]
+    ranks = [_rank(scores, name) for name in scores.names]
+    return [name for ap50, _, name in sorted(rank for rank in ranks if not math.isnan(rank[0]))[:num]]
 
 
 def _rank(scores: Scores, name: str) -> tuple[float, int, str]:
@@ -88,16 +85,19 @@ def _rank(scores: Scores, name: str) -> tuple[float, int, str]:
 
 
 def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[str, bytes] | None = None) -> Path:
-    """Writes the page; the file appears whole or not at all.
+    """Writes the page; the file appears complete or not at all.
 
     Args:
         path: the .html file.
-        scores: all rooms.
-        title: of the page.
-        pictures: JPEG of rooms by name, shown with the worst rooms.
+        scores: scores of all rooms.
+        title: title of the page.
+        pictures: JPEG images of rooms by name, shown with the worst rooms.
 
     Returns:
         The path.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     return atomic_write(path, report_page(scores, title=title, pictures=pictures or {}))
 

@@ -1,7 +1,10 @@
-"""A window to look at rooms with, on Open3D; without a display use pages (`html`) and pictures (`render`)."""
+"""A window to look at rooms, by Open3D; without a display, use pages (`html`) and pictures (`render`)."""
 
+import ctypes
+import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +12,20 @@ import numpy as np
 from PIL import Image
 
 from pcseg.structures import Prediction
-from pcseg.viz.display import INSTEAD, SYSTEM_PACKAGES, has_display, import_open3d
-from pcseg.viz.frame import Frame
+from pcseg.viz.frame import DIGITS, Frame
 from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD
-from pcseg.viz.picking import pick_point
 
 HELP = (
     "1 input   2 truth   3 prediction   4 classes   5 superpoints   6 errors\n"
     "n p next, previous scene   + - point size   c ceiling and near walls   r first view\n"
     "s screenshot   h this help   q quit   drag turns, Ctrl drag moves, wheel zooms\n"
-    "rest on a point to read about it; click picks its object out, again lets it go"
+    "hover over a point to read about it; click to select its object, again to deselect it"
 )
-_MOST_POINT_SIZE = 20.0
-_CLOSING = 2.0  # points this many times their spacing wide close the surfaces
+SYSTEM_PACKAGES = "libgl1 libegl1 libusb-1.0-0 libgomp1 libvulkan1 mesa-vulkan-drivers"  # Debian and Ubuntu
+INSTEAD = "write a page with --html or a picture with --png"
+_MAX_POINT_SIZE = 20.0
+_CLOSING = 2.0  # points this many times as wide as their spacing close the surfaces
 _PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.13, 0.16)
 
 
@@ -32,23 +35,57 @@ def show_scenes(
     """Opens a window and returns when it is closed.
 
     Args:
-        load: one function per scene; each is called when its scene is first shown.
-        threshold: predictions that score less are left out.
+        load: one function per scene, called when its scene is first shown.
+        threshold: lowest score of shown objects.
         screenshots: folder for screenshots.
 
     Raises:
-        ValueError: no scenes, no Open3D, or no display.
+        ValueError: there are no scenes, no Open3D, or no display.
     """
     if not load:
         raise ValueError("no scene to show")
-    first = Frame.of(load[0](), threshold)  # a file that cannot be read is told before Open3D is missed
+    first = Frame.of(load[0](), threshold)  # an unreadable file is reported before a missing Open3D
     if not has_display():
         raise ValueError(f"there is no display to open a window on; {INSTEAD}")
     _Window(import_open3d(), load, first, threshold, screenshots).run()
 
 
+def import_open3d() -> Any:
+    """Imports Open3D, which takes seconds and only the window needs.
+
+    Raises:
+        ValueError: Open3D or a system library that it needs is not installed.
+    """
+    try:
+        import open3d
+        import open3d.visualization.gui  # the part that needs the system libraries
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"the window needs Open3D ({error}): run pip install 'pcseg[viz]' and, on Debian and Ubuntu, "
+            f"apt-get install {SYSTEM_PACKAGES}, or {INSTEAD}"
+        ) from error
+    return open3d
+
+
+def has_display() -> bool:
+    """Whether a window can appear; without a display, Open3D would draw off-screen and never return."""
+    if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
+        return True
+    if not os.environ.get("DISPLAY"):
+        return False
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return True  # Open3D will report it
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    display = x11.XOpenDisplay(None)
+    if display is not None:
+        x11.XCloseDisplay(ctypes.c_void_p(display))
+    return display is not None
+
+
 class _Window:
-    """The scene and layer that are shown, and the Open3D widgets that show them."""
+    """The shown scene and layer, and the Open3D widgets that show them."""
 
     def __init__(
         self,
@@ -62,10 +99,12 @@ class _Window:
         self.load, self.threshold, self.screenshots = load, threshold, screenshots
         self.number, self.frame, self.cut = 0, first, True
         self.layer = first.first_key("prediction")
-        self.shown = first.shown(self.cut)
         self.chosen: int | None = None
         self.pressed: tuple[int, int] | None = None  # where the mouse button went down
-        self.actions = self._actions()
+        self.actions: dict[str, Callable[[], None]] = {digit: partial(self._switch, digit) for digit in DIGITS.values()}
+        self.actions |= {"n": partial(self._go, 1), "p": partial(self._go, -1), "c": self._toggle_cut, "r": self._look}
+        self.actions |= {"s": self._screenshot, "h": self._toggle_help, "q": self._quit}
+        self.actions |= {"-": partial(self._resize, 0.8)} | dict.fromkeys("+=", partial(self._resize, 1.25))
 
     # ---- the window
 
@@ -84,7 +123,7 @@ class _Window:
         self.widget = self.gui.SceneWidget()
         self.widget.scene = rendering.Open3DScene(self.window.renderer)
         self.widget.scene.set_background(_PAPER)
-        self.widget.scene.view.set_post_processing(False)  # colors as they are
+        self.widget.scene.view.set_post_processing(False)  # keep the colors
         self.material = rendering.MaterialRecord()
         self.material.shader, self.material.point_size = "defaultUnlit", 3.0
         self.heading, self.facts, self.help = (self._label(text) for text in ("", "", HELP))
@@ -95,8 +134,11 @@ class _Window:
         self.widget.set_on_mouse(self._on_mouse)
         self._fill()
         self._look()
-        self._say_where()
+        self._report()
         application.run()
+
+    def _quit(self) -> None:
+        self.gui.Application.instance.quit()
 
     def _label(self, text: str) -> Any:
         label = self.gui.Label(text)
@@ -108,13 +150,12 @@ class _Window:
     def _layout(self, context: Any) -> None:
         area, gap = self.window.content_rect, round(0.6 * context.theme.font_size)
         self.widget.frame = area
-        sizes = []
-        for label in (self.heading, self.facts, self.help):
-            size = label.calc_preferred_size(context, self.gui.Widget.Constraints())
-            sizes.append((size.width, size.height - gap))  # Open3D leaves more room below than beside
-        tops = (gap, 2 * gap + sizes[0][1], area.height - sizes[2][1] - gap)
-        for label, (width, height), top in zip((self.heading, self.facts, self.help), sizes, tops):
-            label.frame = self.gui.Rect(area.x + gap, area.y + top, width, height)
+        labels = (self.heading, self.facts, self.help)
+        sizes = [label.calc_preferred_size(context, self.gui.Widget.Constraints()) for label in labels]
+        heights = [size.height - gap for size in sizes]  # Open3D leaves more room below a label than beside it
+        tops = (gap, 2 * gap + heights[0], area.height - heights[2] - gap)
+        for label, size, height, top in zip(labels, sizes, heights, tops):
+            label.frame = self.gui.Rect(area.x + gap, area.y + top, size.width, height)
 
     def _write(self, label: Any, text: str) -> None:
         if label.text != text:
@@ -122,7 +163,8 @@ class _Window:
             self.window.set_needs_layout()
             self.window.post_redraw()
 
-    def _say_where(self, more: str = "") -> None:
+    def _report(self, more: str = "") -> None:
+        """Shows which scene and layer this is, and what else there is to say, also in the terminal."""
         where = f"{self.number + 1} of {len(self.load)}: {self.frame.scene.name}, {self.frame.title(self.layer)}"
         text = f"{where}; {more}" if more else where
         self._write(self.heading, text)
@@ -131,7 +173,7 @@ class _Window:
     # ---- the room
 
     def _fill(self) -> None:
-        """Shows the points of the scene anew."""
+        """Shows the points of the scene."""
         tensor, scene = self.open3d.core.Tensor, self.widget.scene
         self.shown = self.frame.shown(self.cut)
         self.cloud = self.open3d.t.geometry.PointCloud(tensor(self.frame.scene.xyz[self.shown]))
@@ -151,34 +193,18 @@ class _Window:
         self.widget.force_redraw()
 
     def _look(self) -> None:
-        """Stands where the pictures are taken from."""
+        """Moves the camera to where the pictures are taken from."""
         view, bounds = self.frame.view, self.widget.scene.bounding_box
         self.widget.setup_camera(view.fov, bounds, bounds.get_center())
         reach = float((view.eye - bounds.get_center()) @ view.rotation[2])
         self.widget.look_at(view.eye - reach * view.rotation[2], view.eye, [0.0, 0.0, 1.0])
-        focal = self.window.content_rect.height / 2 / np.tan(np.deg2rad(view.fov) / 2)
+        focal = view.focal(self.window.content_rect.height)
         self._resize_to(_CLOSING * self.frame.spacing * focal / max(reach, 1e-3))
 
     # ---- keys
 
-    def _actions(self) -> dict[int, Callable[[], None]]:
-        actions: dict[int, Callable[[], None]] = {ord(digit): self._switch(digit) for digit in "123456"}
-        named = {
-            "n": lambda: self._go(1),
-            "p": lambda: self._go(-1),
-            "c": self._toggle_cut,
-            "r": self._look,
-            "s": self._screenshot,
-            "h": self._toggle_help,
-            "q": lambda: self.gui.Application.instance.quit(),
-            "=": lambda: self._resize(1.25),
-            "+": lambda: self._resize(1.25),
-            "-": lambda: self._resize(0.8),
-        }
-        return actions | {ord(key): action for key, action in named.items()}
-
     def _on_key(self, event: Any) -> bool:
-        action = self.actions.get(int(event.key))
+        action = self.actions.get(chr(int(event.key)))
         if action is None:
             return False
         if event.type == self.gui.KeyEvent.Type.DOWN:
@@ -186,35 +212,32 @@ class _Window:
             self.window.post_redraw()
         return True
 
-    def _switch(self, digit: str) -> Callable[[], None]:
-        def switch() -> None:
-            key = self.frame.next_key(digit, self.layer)
-            if key is None:
-                self._say_where(f"nothing on key {digit}")
-                return
-            if self.frame.object_layer(key) is not self.frame.object_layer(self.layer):
-                self.chosen = None
-            self.layer = key
-            self._recolor()
-            self._say_where()
-
-        return switch
+    def _switch(self, digit: str) -> None:
+        key = self.frame.next_key(digit, self.layer)
+        if key is None:
+            self._report(f"nothing on key {digit}")
+            return
+        if self.frame.object_layer(key) is not self.frame.object_layer(self.layer):
+            self.chosen = None
+        self.layer = key
+        self._recolor()
+        self._report()
 
     def _go(self, step: int) -> None:
         number = self.number + step
         if not 0 <= number < len(self.load):
-            self._say_where("the last scene" if step > 0 else "the first scene")
+            self._report("the last scene" if step > 0 else "the first scene")
             return
         try:
             self.frame = Frame.of(self.load[number](), self.threshold)
-        except (ValueError, OSError) as error:  # the window stays at the scene it has
-            self._say_where(f"error: {error}")
+        except (ValueError, OSError) as error:  # the window stays at its scene
+            self._report(f"error: {error}")
             return
         self.number, self.chosen, self.layer = number, None, self.frame.first_key(self.layer)
         self._write(self.facts, "")
         self._fill()
         self._look()
-        self._say_where()
+        self._report()
 
     def _toggle_cut(self) -> None:
         self.cut = not self.cut
@@ -227,7 +250,7 @@ class _Window:
         self._resize_to(self.material.point_size * factor)
 
     def _resize_to(self, pixels: float) -> None:
-        self.material.point_size = float(np.clip(pixels, 1.0, _MOST_POINT_SIZE))
+        self.material.point_size = float(np.clip(pixels, 1.0, _MAX_POINT_SIZE))
         self.widget.scene.modify_geometry_material("room", self.material)
         self.widget.force_redraw()
 
@@ -239,45 +262,42 @@ class _Window:
             try:
                 save_png(path, Image.fromarray(np.asarray(image)[:, :, :3]))
             except OSError as error:
-                self._say_where(f"error: {error}")
-                return
-            self._say_where(f"wrote {path}")
+                self._report(f"error: {error}")
+            else:
+                self._report(f"wrote {path}")
 
         self.widget.scene.scene.render_to_image(save)
 
     # ---- mouse
 
     def _on_mouse(self, event: Any) -> Any:
-        kind, place = self.gui.MouseEvent.Type, (event.x, event.y)
+        kind = self.gui.MouseEvent.Type
         if event.type == kind.BUTTON_DOWN:
-            self.pressed = place
+            self.pressed = event.x, event.y
         elif event.type == kind.MOVE:
-            self._tell(self._point_at(*place))
+            point = self._point_at(event.x, event.y)
+            self._write(self.facts, "" if point is None else self.frame.describe(point, self.layer))
         elif event.type == kind.BUTTON_UP and self.pressed is not None:
             (x, y), self.pressed = self.pressed, None
-            if abs(x - event.x) + abs(y - event.y) <= 4:  # a click, not the end of a turn
-                point = self._point_at(*place)
-                layer = self.frame.object_layer(self.layer)
-                if point is not None:
-                    print(self.frame.describe(point, self.layer), file=sys.stderr, flush=True)
-                self._choose(None if point is None or layer is None else int(layer.ids[point]))
+            if abs(x - event.x) + abs(y - event.y) <= 4:  # a click, not the end of a drag
+                self._click(self._point_at(event.x, event.y))
         return self.gui.Widget.EventCallbackResult.IGNORED
 
-    def _point_at(self, x: int, y: int) -> int | None:
-        camera, area = self.widget.scene.camera, self.widget.frame
-        matrix = np.asarray(camera.get_projection_matrix(), np.float64) @ np.asarray(
-            camera.get_view_matrix(), np.float64
-        )
-        pixel, size = (float(x - area.x), float(y - area.y)), (float(area.width), float(area.height))
-        reach = max(6.0, self.material.point_size)
-        return pick_point(self.frame.scene.xyz, self.shown, matrix, pixel=pixel, size=size, reach=reach)
-
-    def _tell(self, point: int | None) -> None:
-        self._write(self.facts, "" if point is None else self.frame.describe(point, self.layer))
-
-    def _choose(self, row: int | None) -> None:
+    def _click(self, point: int | None) -> None:
+        """Selects the object of a point; deselects it if it is selected."""
+        layer, row = self.frame.object_layer(self.layer), None
+        if point is not None:
+            print(self.frame.describe(point, self.layer), file=sys.stderr, flush=True)
+            row = None if layer is None else int(layer.ids[point])
         chosen = None if row == self.chosen else row
         if chosen != self.chosen:
             self.chosen = chosen
             self._recolor()
             self.window.post_redraw()
+
+    def _point_at(self, x: int, y: int) -> int | None:
+        camera, area = self.widget.scene.camera, self.widget.frame
+        projection, view = camera.get_projection_matrix(), camera.get_view_matrix()
+        matrix = np.asarray(projection, np.float64) @ np.asarray(view, np.float64)
+        pixel, size = (float(x - area.x), float(y - area.y)), (float(area.width), float(area.height))
+        return self.frame.pick(self.shown, matrix, pixel=pixel, size=size, reach=max(6.0, self.material.point_size))

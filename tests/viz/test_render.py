@@ -1,4 +1,4 @@
-"""Sheets have the panels that there is data for."""
+"""Figures have the cells that there is data for."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,36 +10,35 @@ from PIL import Image
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.structures import Prediction, Scene
 from pcseg.viz.grid import Cell, Label, image_grid, save_png
-from pcseg.viz.layers import scene_layers
 from pcseg.viz.render import room_picture
 
 SMALL = {"width": 200, "height": 150}
 
 
-def _panels(image: Image.Image) -> tuple[int, int]:
-    """Columns and rows of a sheet of small panels."""
+def _cells(image: Image.Image) -> tuple[int, int]:
+    """Columns and rows of a grid of small cells."""
     return image.width // 200, image.height // 150
 
 
-def test_sheets(room: Scene, predicted: Prediction, whole: Prediction) -> None:
+def test_cells(room: Scene, predicted: Prediction, whole: Prediction) -> None:
     bare = room.with_(semantic=None, instance=None)
-    assert _panels(room_picture(Prediction(bare), **SMALL)) == (1, 1)
-    assert _panels(room_picture(Prediction(bare.with_(rgb=None)), **SMALL)) == (1, 1)
-    assert _panels(room_picture(Prediction(room, classes=S3DIS), **SMALL)) == (2, 1)
-    assert _panels(room_picture(replace(predicted, scene=bare), **SMALL)) == (2, 1)
-    assert _panels(room_picture(predicted, **SMALL)) == (3, 2)
-    assert _panels(room_picture(whole, **SMALL)) == (3, 2)
-    assert _panels(room_picture(whole, semantic_row=False, **SMALL)) == (3, 1)
-    assert _panels(room_picture(Prediction(bare, semantic=room.semantic, classes=S3DIS), **SMALL)) == (1, 2)
+    assert _cells(room_picture(Prediction(bare), **SMALL)) == (1, 1)
+    assert _cells(room_picture(Prediction(bare.with_(rgb=None)), **SMALL)) == (1, 1)
+    assert _cells(room_picture(Prediction(room, classes=S3DIS), **SMALL)) == (2, 1)
+    assert _cells(room_picture(replace(predicted, scene=bare), **SMALL)) == (2, 1)
+    assert _cells(room_picture(predicted, **SMALL)) == (3, 2)
+    assert _cells(room_picture(whole, **SMALL)) == (3, 2)
+    assert _cells(room_picture(whole, semantic_row=False, **SMALL)) == (3, 1)
+    assert _cells(room_picture(Prediction(bare, semantic=room.semantic, classes=S3DIS), **SMALL)) == (1, 2)
 
 
 def test_views(room: Scene, whole: Prediction) -> None:
     bare = room.with_(semantic=None, instance=None)
-    assert _panels(room_picture(Prediction(bare), views=3, **SMALL)) == (3, 1), "a scan alone: its views side by side"
-    assert _panels(room_picture(Prediction(room, classes=S3DIS), views=2, **SMALL)) == (2, 2)
-    sheet = room_picture(whole, views=3, labels=False, **SMALL)
-    assert 4 * 150 < sheet.height < 4 * 200, "two rows from the corner, one from the other side, one from above"
-    rows = [np.asarray(sheet.crop((0, top, sheet.width, top + 140))).astype(int) for top in range(60, 600, 175)]
+    assert _cells(room_picture(Prediction(bare), views=3, **SMALL)) == (3, 1), "a scan alone: its views side by side"
+    assert _cells(room_picture(Prediction(room, classes=S3DIS), views=2, **SMALL)) == (2, 2)
+    picture = room_picture(whole, views=3, labels=False, **SMALL)
+    assert 4 * 150 < picture.height < 4 * 200, "two rows from the corner, one from the other side, one from above"
+    rows = [np.asarray(picture.crop((0, top, picture.width, top + 140))).astype(int) for top in range(60, 600, 175)]
     for first in range(4):
         for second in range(first):
             assert (rows[first] != rows[second]).any(axis=2).mean() > 0.1, "each row is another picture"
@@ -48,17 +47,12 @@ def test_views(room: Scene, whole: Prediction) -> None:
             room_picture(whole, views=views, **SMALL)
 
 
-def test_sheets_show_the_room(predicted: Prediction) -> None:
+def test_pictures_show_the_room(predicted: Prediction) -> None:
     image = np.asarray(room_picture(predicted, labels=False, **SMALL)).astype(int)
     strong = np.ptp(image, axis=2) > 90
     assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
     text = np.asarray(room_picture(predicted, labels=True, **SMALL)).astype(int)
-    assert (text != image).any(), "names stand on the objects"
-
-
-def test_layers_that_are_made_already(whole: Prediction) -> None:
-    given = room_picture(whole, threshold=0.8, layers=scene_layers(whole, 0.8), **SMALL)
-    np.testing.assert_array_equal(np.asarray(given), np.asarray(room_picture(whole, threshold=0.8, **SMALL)))
+    assert (text != image).any(), "names are on the objects"
 
 
 def test_no_predictions(room: Scene) -> None:
@@ -66,12 +60,12 @@ def test_no_predictions(room: Scene) -> None:
     mask = np.ones((1, len(room)), np.bool_)
     weak = Prediction(room, mask, np.zeros(1, np.int64), np.full(1, 0.1, np.float32), classes=S3DIS)
     for prediction in (none, weak):
-        assert _panels(room_picture(prediction, **SMALL)) == (3, 2)
+        assert _cells(room_picture(prediction, **SMALL)) == (3, 2)
 
 
 def test_one_point() -> None:
     scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
-    assert _panels(room_picture(Prediction(scene, classes=S3DIS), **SMALL)) == (2, 1)
+    assert _cells(room_picture(Prediction(scene, classes=S3DIS), **SMALL)) == (2, 1)
     with pytest.raises(ValueError, match="no points"):
         room_picture(Prediction(Scene.without_xyz("none", 0)))
 
@@ -89,7 +83,7 @@ def test_image_grid() -> None:
     grid = np.asarray(image_grid([[cell, cell], [cell]], title="t", note="n", legend=legend))
     assert (grid == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
     for color in SCANNET20.colors:
-        assert (grid == color).all(axis=2).any(), "every class stands in the legend"
+        assert (grid == color).all(axis=2).any(), "every class is in the legend"
     with pytest.raises(ValueError, match="at least one cell"):
         image_grid([[]])
 
@@ -111,4 +105,4 @@ def test_real_rooms(real: Path) -> None:
     data = np.load(real / "scannet_scene0000_01.npz")
     semantic = SCANNET20.index_of_ids(data["semantic_nyu40"].astype(np.int64))
     scene = Scene("scan", data["xyz"], data["rgb"], semantic=semantic, instance=data["instance"].astype(np.int32))
-    assert _panels(room_picture(Prediction(scene, classes=SCANNET20), **SMALL)) == (2, 1)
+    assert _cells(room_picture(Prediction(scene, classes=SCANNET20), **SMALL)) == (2, 1)

@@ -1,4 +1,4 @@
-// Where the camera stands, flights, and the walls that are hidden between it and the room.
+// The camera, its flights, and the hidden walls between it and the room.
 
 const E = M.extent,
   middle = [E[0] / 2, E[1] / 2, Math.min(M.cut, E[2]) / 2],
@@ -24,7 +24,7 @@ const axes = (c) => {
 };
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const fit = (low, high, c) => {
-  // nearest camera that sees the corners of a box
+  // the nearest camera that sees all corners of a box
   const { back, right, up } = axes(c),
     tall = Math.tan(fov / 2) * 0.94,
     wide = (tall * stage.clientWidth) / Math.max(1, stage.clientHeight);
@@ -54,7 +54,7 @@ const fit = (low, high, c) => {
 const whole = (change = {}) => {
   const see = (c) => fit([0, 0, 0], [E[0], E[1], Math.min(E[2], M.cut)], { ...home, ...c });
   if (stage.clientWidth >= stage.clientHeight || change.yaw !== undefined) return see(change);
-  // A tall screen: steeper, and turned until the room is narrow.
+  // A tall screen: a steeper view, turned until the room is narrow.
   const turns = [...Array(19).keys()].map((k) => home.yaw + ((k - 9) * Math.PI) / 18);
   const views = turns.map((yaw) => see({ pitch: 1.05, ...change, yaw }));
   return views.reduce((best, c) => (c.distance < best.distance ? c : best));
@@ -101,7 +101,7 @@ const matrices = () => {
   return { m, near, farPlane, f, eye, turn: [0, 1, 2].flatMap((c) => [right[c], up[c], back[c]]) };
 };
 
-// Open front: walls between the camera and the room are hidden; their strips are found anew for each direction
+// Open front: hides the walls between the camera and the room, strip by strip, for each direction.
 const cell = Math.max(0.1, Math.max(E[0], E[1]) / 600),
   columns = Math.floor(E[0] / cell) + 2,
   plan = new Uint8Array(columns * (Math.floor(E[1] / cell) + 2)),
@@ -143,7 +143,7 @@ const openFront = (eye) => {
         const k = strip(c);
         if (along(c) >= nearest[k] - cell / 2) before[k]++;
       }
-      // Where the near wall was not scanned, the first tall cell is the far wall: keep that one.
+      // If the near wall was not scanned, the first tall cell is the far wall, which must stay.
       for (let k = 0; k < numStrips; k++)
         if (nearest[k] > -1e8 && before[k] <= 0.4 * total[k]) limits[k] = nearest[k] - 0.23;
     }

@@ -1,4 +1,4 @@
-// What the page holds: gzip, planes of bytes, differences between neighbors; unpacked once.
+// Unpacks the points: gzip, byte planes, differences between neighbors.
 const $ = (id) => document.getElementById(id),
   note = $("note");
 const fail = (text) => {
@@ -22,7 +22,7 @@ dark.addEventListener("change", (e) => setTheme(e.matches ? "dark" : "light"));
 $("theme").onclick = () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
 
 if (typeof DecompressionStream === "undefined")
-  throw Error("This browser is too old: it cannot unpack the points (DecompressionStream).");
+  throw Error("This browser is too old to unpack the points: it has no DecompressionStream.");
 const text = $("data").textContent.trim(),
   packed = (() => {
     const s = atob(text),
@@ -40,7 +40,7 @@ const plane = () => {
   return raw.subarray(offset - n, offset);
 };
 const integers = (bytes) => {
-  // planes from the lowest byte up
+  // from the lowest byte to the highest
   if (bytes === 1) return plane();
   const out = bytes === 2 ? new Uint16Array(n) : new Uint32Array(n);
   for (let b = 0; b < bytes; b++) {

@@ -1,4 +1,4 @@
-// What is shown: layer, filters, the picture itself, and which point a pixel shows.
+// The shown layer and filters, the image, and the point that a pixel shows.
 
 const labeled = M.layers.filter((l) => l.rows);
 let current = M.layers[0],
@@ -49,7 +49,7 @@ const draw = () => {
   resize();
   const { m, near, farPlane, f, eye, turn: rotation } = matrices(),
     isDark = document.documentElement.dataset.theme === "dark";
-  const strips = openFront(eye); // binds a texture of its own: before the palette is bound
+  const strips = openFront(eye); // before the palette, because it binds its own texture
   gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
   gl.viewport(0, 0, target.w, target.h);
   gl.enable(gl.DEPTH_TEST);
@@ -107,7 +107,7 @@ const draw = () => {
   $("scale").lastElementChild.style.width = length * meter + "px";
 };
 const pickAt = (x, y) => {
-  // point under the pointer, -1 for none
+  // the point under the pointer, -1 for none
   if (!target) return -1;
   const reach = Math.round(4 * target.ratio),
     side = 2 * reach + 1,
@@ -133,12 +133,12 @@ const pickAt = (x, y) => {
   return best;
 };
 const project = (p) => {
-  // pixel of a place in meters above the lowest corner
+  // the pixel of a place, which is in meters from the lowest corner
   const { m } = matrices(),
     [x, y, , w] = [0, 1, 2, 3].map((r) => m[r] * p[0] + m[4 + r] * p[1] + m[8 + r] * p[2] + m[12 + r]);
   return [((1 + x / w) / 2) * stage.clientWidth, ((1 - y / w) / 2) * stage.clientHeight];
 };
-const boxes = new Map(); // boxes of the objects of a layer, found when first needed
+const boxes = new Map(); // boxes of the objects of each layer, computed when first needed
 const boxOf = (layer, row) => {
   if (!boxes.has(layer)) {
     const b = new Uint16Array(6 * layer.rows.length);

@@ -114,7 +114,7 @@ const release = (e) => {
 canvas.addEventListener("pointerup", release);
 canvas.addEventListener("pointercancel", release);
 canvas.addEventListener("pointerleave", (e) => {
-  if (e.pointerType !== "mouse") return; // a finger leaves when it is lifted, and the text stays
+  if (e.pointerType !== "mouse") return; // a lifted finger also leaves, but its text stays
   clearTimeout(timer);
   if (!held.size) tip.style.display = "none";
 });
@@ -179,7 +179,7 @@ addEventListener("keydown", (e) => {
   }[e.key.length === 1 ? e.key.toLowerCase() : ""];
   if (action) action();
 });
-let touched = false; // until then the room is framed anew when the window changes
+let touched = false; // until then, a new window size frames the room again
 for (const type of ["pointerdown", "wheel", "keydown"])
   addEventListener(
     type,
@@ -192,11 +192,11 @@ let started = false;
 new ResizeObserver(() => {
   if (!touched) cam = whole();
   if (started) resize();
-  if (started && dirty) redraw(); // at once: a canvas of another size is blank
+  if (started && dirty) redraw(); // immediately, because a resized canvas is blank
 }).observe(stage);
 canvas.addEventListener("webglcontextlost", (e) => {
   e.preventDefault();
-  fail("The graphics card let go of this page; load it again.");
+  fail("The WebGL context was lost; reload the page.");
 });
 
 setCut(cut);
@@ -216,7 +216,7 @@ const loop = (now) => {
     flight(now);
     dirty = true;
   }
-  // A machine that takes long for a frame draws a quarter of the pixels while something moves.
+  // A slow machine draws a quarter of the pixels while something moves.
   slow = moving && dirty && now - last > 80 ? slow + 1 : 0;
   last = now;
   if (coarse ? !moving : slow > 2) {

@@ -1,4 +1,4 @@
-// The list of objects, the buttons and sliders beside it.
+// The list of objects, the buttons and the sliders.
 
 const make = (tag, text, name) => {
   const e = document.createElement(tag);
@@ -147,7 +147,7 @@ $("all").onclick = () => {
   upload();
   fill();
 };
-const drawers = { grip: "list", more: "view" }; // of a phone: one of them is open, or none
+const drawers = { grip: "list", more: "view" }; // on a phone: one of them is open, or none
 const pull = (name) => {
   $("side").dataset.open = name;
   for (const button in drawers) $(button).setAttribute("aria-expanded", String(drawers[button] === name));

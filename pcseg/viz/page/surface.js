@@ -1,9 +1,9 @@
-// WebGL: points as discs that lie in their surface, then a pass that shades edges and closes pinholes.
+// WebGL: draws points as discs in their surface, then shades edges and closes pinholes.
 
 const canvas = $("canvas"),
   stage = $("stage");
 const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, powerPreference: "high-performance" });
-if (!gl) throw Error("This page draws with WebGL 2, which this browser does not offer or has switched off.");
+if (!gl) throw Error("This page needs WebGL 2, which this browser lacks or has disabled.");
 const compile = (vertex, fragment) => {
   const program = gl.createProgram();
   for (const [type, source] of [
@@ -33,7 +33,7 @@ void main() {
 vec3 p = place * step_;
 gl_Position = matrix * vec4(p, 1.);
 float reach = size * exp2(gap / 16. - 8.);
-// Normals come folded onto an octahedron; (-128, -128) is "unknown".
+// Normals are folded onto an octahedron; (-128, -128) is unknown.
 vec2 o = max(octant, -127.) / 127.;
 vec3 normal = vec3(o, 1. - abs(o.x) - abs(o.y));
 if (normal.z < 0.) normal.xy = (1. - abs(normal.yx)) * vec2(normal.x < 0. ? -1. : 1., normal.y < 0. ? -1. : 1.);
@@ -46,7 +46,7 @@ if (octant.x > -127.5) {
   vec3 up = turn * vec3(0., 0., 1.), lamp = normalize(vec3(-.35, .25, .75) + .5 * up);
   light = .72 + .34 * max(dot(normal, lamp), 0.);
   float side = dot(normal, ray) / z;
-  slope = -normal.xy / (abs(side) < 1e-3 ? -1e-3 : side); // change of depth per step in the picture plane
+  slope = -normal.xy / (abs(side) < 1e-3 ? -1e-3 : side); // change of depth per step in the image plane
   slope *= min(1., 5. / max(length(slope), 1e-6));
 }
 disc = vec4(slope, z, reach * .5);
@@ -71,7 +71,7 @@ void main() {
 vec2 d = gl_PointCoord * 2. - 1.;
 float off = dot(d, d);
 if (off > 1.) discard;
-float z = disc.z + disc.w * (dot(disc.xy, vec2(d.x, -d.y)) + .3 * off); // the disc lies in its surface and bulges a little
+float z = disc.z + disc.w * (dot(disc.xy, vec2(d.x, -d.y)) + .3 * off); // the disc is in its surface, with a bulge
 gl_FragDepth = clamp(range.y * (z - range.x) / (z * (range.y - range.x)), 0., .9999999);
 shown = tint;
 who = vec4(float(number & 255u), float((number >> 8) & 255u), float((number >> 16) & 255u), float(number >> 24)) / 255.;
@@ -97,7 +97,7 @@ for (int k = 0; k < 4; k++) {
     float da = far(a), db = far(b), most = ring == 0 ? .03 : .05, sum = 0.;
     if (ring == 0 && da > -.5 && (here < -.5 || da < here - .02)) { closer++; filler = a; }
     if (ring == 0 && db > -.5 && (here < -.5 || db < here - .02)) { closer++; filler = b; }
-    // Opposite neighbors together: a slanted plane has one nearer and one farther and stays bright.
+    // Opposite neighbors together: on a slanted plane they cancel, and it stays bright.
     if (here > -.5 && da > -.5) sum += clamp(here - da, -most, most);
     if (here > -.5 && db > -.5) sum += clamp(here - db, -most, most);
     dark += max(sum, 0.) * (ring == 0 ? 1.6 : 1.);
