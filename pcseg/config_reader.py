@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A mistake in a recipe or an override; the message names the file and the key."""
+    """A mistake in a config or an override; the message names the file and the key."""
 
 
 def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
@@ -23,8 +23,8 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Args:
         schema: dataclass of dataclasses; a field of several kinds is a union of dataclasses with a literal ``kind``,
             the default first.
-        path: YAML; its key ``base`` names a file, relative to this one, whose values it changes.
-        overrides: ``a.b=value``, the value in YAML.
+        path: YAML file; its key ``base`` names a file, relative to this one, whose values it changes.
+        overrides: ``a.b=value`` with the value in YAML.
 
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
@@ -45,7 +45,11 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 
 def from_text(schema: type[T], text: str) -> T:
-    """What `to_text` wrote.
+    """Read what `to_text` wrote.
+
+    Args:
+        schema: see `read`.
+        text: YAML without a base.
 
     Raises:
         ConfigError: a key or a value is not of the schema.
@@ -59,7 +63,7 @@ def to_text(config: object) -> str:
 
 
 def differences(before: object, now: object) -> dict[str, str]:
-    """What two dataclasses do not share: dotted keys, each with a text as "optimizer.lr was 0.001, is 0.002"."""
+    """Dotted keys in which two dataclasses differ, each with a text such as "optimizer.lr was 0.001, is 0.002"."""
     old, new = dict(_values(_plain(before), "")), dict(_values(_plain(now), ""))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return {key: f"{key} was {old.get(key, 'absent')}, is {new.get(key, 'absent')}" for key in keys}
@@ -75,9 +79,9 @@ def _values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -85,24 +89,22 @@ def _read_tree(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the recipe: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
+        raise ConfigError(f"{path}: a config is a mapping of keys to values, got {type(tree).__name__}")
     base = tree.pop("base", None)
     return tree if base is None else _merge(_read_tree(path.parent / base), tree)
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    both = dict(old)
+    both = {**old, **new}
     for key, value in new.items():
-        kept = both.get(key)
-        both[key] = value
-        if isinstance(value, dict) and isinstance(kept, dict):
-            # Another kind has other keys: nothing of the old one carries over.
-            kind = kept.get("kind")
-            both[key] = _merge(kept, value) if value.get("kind", kind) == kind else value
+        before = old.get(key)
+        # Another kind has other keys: nothing of the old one carries over.
+        if isinstance(value, dict) and isinstance(before, dict) and value.get("kind") in (None, before.get("kind")):
+            both[key] = _merge(before, value)
     return both
 
 
@@ -119,16 +121,14 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list, got {value!r}")
-        return tuple(_build(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(_build(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping, got {value!r}")
-        return {str(k): _build(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        return {str(key): _build(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text, people mean a number
+    if kind is float and (type(value) is int or isinstance(value, str)):  # YAML reads 1e-3 as text
         try:
             return float(value)
         except ValueError:
@@ -139,9 +139,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
 
 
 def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    by_kind = {get_args(typing.get_type_hints(o)["kind"])[0]: o for o in options}
-    first = next(iter(by_kind))  # the default
-    name = value.get("kind", first) if isinstance(value, dict) else None
+    by_kind = {get_args(typing.get_type_hints(option)["kind"])[0]: option for option in options}
+    default = next(iter(by_kind))
+    name = value.get("kind", default) if isinstance(value, dict) else None
     if name not in by_kind:
         raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
     return _build_dataclass(by_kind[name], value, where)
@@ -149,21 +149,17 @@ def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise ConfigError(f"{where or 'the recipe'} must be a mapping, got {value!r}")
+        raise ConfigError(f"{where or 'the config'} must be a mapping, got {value!r}")
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
             raise ConfigError(f"unknown key {_join(where, key)!r}; {hint}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{_join(where, missing[0])} is missing")
-    return kind(**{k: _build(hints[k], v, _join(where, k)) for k, v in value.items()})
+    for field in dataclasses.fields(kind):
+        if field.name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{_join(where, field.name)} is missing")
+    return kind(**{key: _build(hints[key], item, _join(where, key)) for key, item in value.items()})
 
 
 def _join(where: str, key: object) -> str:

@@ -10,27 +10,27 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yaml"
+def config_path(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
     path.write_text("data: {root: rooms}\ncriterion: {kind: competitive, temperature: 0.1}\n")
     return path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_recipe_of_the_repository_reads_back_unchanged(path: Path) -> None:
+def test_every_config_of_the_repository_reads_back_unchanged(path: Path) -> None:
     config = cfg.load(path)
     assert cfg.loads(cfg.dumps(config)) == config
 
 
-def test_overrides_reach_nested_keys(recipe: Path) -> None:
-    config = cfg.load(recipe, ["optimizer.lr=1e-3", "model.unet.channels=[8, 16]", "data.features=[xyz]"])
+def test_overrides_reach_nested_keys(config_path: Path) -> None:
+    config = cfg.load(config_path, ["optimizer.lr=1e-3", "model.unet.channels=[8, 16]", "data.features=[xyz]"])
     assert config.optimizer.lr == 1e-3
     assert config.model.unet.channels == (8, 16)
     assert config.data.features == ("xyz",)
 
 
-def test_another_kind_of_criterion_starts_from_its_own_defaults(recipe: Path) -> None:
-    config = cfg.load(recipe, ["criterion.kind=hungarian"])
+def test_another_kind_of_criterion_starts_from_its_own_defaults(config_path: Path) -> None:
+    config = cfg.load(config_path, ["criterion.kind=hungarian"])
     assert config.criterion == HungarianOptions()
 
 
@@ -40,9 +40,9 @@ def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:
     assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
 
 
-def test_base_is_read_and_changed(recipe: Path) -> None:
-    child = recipe.with_name("child.yaml")
-    child.write_text("base: recipe.yaml\ntrain: {steps: 7}\n")
+def test_base_is_read_and_changed(config_path: Path) -> None:
+    child = config_path.with_name("child.yaml")
+    child.write_text("base: config.yaml\ntrain: {steps: 7}\n")
     config = cfg.load(child)
     assert config.train.steps == 7
     assert config.criterion.temperature == 0.1
@@ -62,7 +62,7 @@ def test_base_is_read_and_changed(recipe: Path) -> None:
         ("data: {root: a}\ncriterion: {kind: magic}", "criterion.kind is 'magic'; expected one of competitive"),
         ("train: {steps: 3}", "data is missing"),
         ("data: {root: a, train: all}", "data.train must be a list, got 'all'"),
-        ("- 1", "a recipe is a mapping"),
+        ("- 1", "a config is a mapping"),
         ("a: [", "not YAML"),
     ],
 )
@@ -75,8 +75,8 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     assert str(path) in str(error.value)
 
 
-def test_missing_file_and_bad_override(recipe: Path) -> None:
-    with pytest.raises(cfg.ConfigError, match="cannot read the recipe: No such file"):
-        cfg.load(recipe.with_name("nowhere.yaml"))
+def test_missing_file_and_bad_override(config_path: Path) -> None:
+    with pytest.raises(cfg.ConfigError, match="cannot read the config: No such file"):
+        cfg.load(config_path.with_name("nowhere.yaml"))
     with pytest.raises(cfg.ConfigError, match="must look like key=value"):
-        cfg.load(recipe, ["train.steps"])
+        cfg.load(config_path, ["train.steps"])

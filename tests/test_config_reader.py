@@ -1,4 +1,4 @@
-"""The reader with a schema of its own: it knows no key of a recipe."""
+"""The reader with a schema of its own: it knows no key of a config."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

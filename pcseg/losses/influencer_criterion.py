@@ -110,7 +110,7 @@ class InfluencerCriterion(Criterion):
     def _sums(self, masks: list[Tensor], scene: SceneTargets) -> MaskSums | None:
         if isinstance(self.influencer, MaskInfluencerLoss):
             return None
-        return mask_sums(masks, scene.segment, scene.num_instances, scene.weights, self.influencer.mask_activation)
+        return mask_sums(masks, scene.segment, len(scene.labels), scene.weights, self.influencer.mask_activation)
 
     def _competitive(
         self,
@@ -128,7 +128,7 @@ class InfluencerCriterion(Criterion):
             check_finite(sums.log_odds, "pred_masks", scene.name)
         origin = None
         if query_tokens is not None:
-            origin = instances_of_origin(scene.segment, scene.num_instances, query_tokens)
+            origin = instances_of_origin(scene.segment, len(scene.labels), query_tokens)
         result = loss.from_sums(sums, probability, loss.temperature_at(progress), origin)
         return {"loss_influencer": result.loss}, result.responsibilities
 
@@ -138,7 +138,7 @@ class InfluencerCriterion(Criterion):
         """The same, with the class weights of the competitive form's defaults."""
         loss = self.influencer
         assert isinstance(loss, MaskInfluencerLoss)
-        labels = torch.where(scene.segment == scene.num_instances, 0, scene.segment + 1)
+        labels = torch.where(scene.segment == len(scene.labels), 0, scene.segment + 1)
         labels = labels.masked_fill(scene.segment < 0, -1)
         pairs = [loss.with_profiles(mask, labels) for mask in masks]
         keys = ("attractive", "repulsive", "background")

@@ -132,7 +132,7 @@ def log_probabilities(
     log_p = logits - total
     p = log_p.exp()
     # 1 - p would cancel for the first query of a token, the only one that may have p > 0.5: it is a sum of the others.
-    log_off = torch.log1p(-p.scatter(-1, first, 0)).scatter(-1, first, rest - total)
+    log_off = torch.log1p(-p.scatter(-1, first, 0)).scatter_(-1, first, rest - total)
     return log_p - log_off, log_off, p
 
 
@@ -180,15 +180,17 @@ class _CompiledSums(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_sums: Tensor) -> Any:
         row, weights, *layers = ctx.saved_tensors
-        *d_rows, d_total_off, d_total = (_array(each) for each in d_sums)
+        *of_instances, d_total_off, d_total = (_array(each) for each in d_sums)
         # The gradient of each row, background included: of its own sum and of the total.
-        d_odds, d_off, d_inside = (np.pad(each, ((0, 0), (0, 1), (0, 0))) for each in d_rows)
-        d_off += d_total_off[:, None]
-        d_inside += d_total[:, None]
+        num_layers, num_instances, num_queries = of_instances[0].shape
+        d_rows = np.zeros((3, num_layers, num_instances + 1, num_queries), np.float32)
+        d_rows[:, :, :num_instances] = of_instances
+        d_rows[1] += d_total_off[:, None]
+        d_rows[2] += d_total[:, None]
         grads = [torch.empty(layer.shape) for layer in layers]
 
         def differentiate(index: int) -> None:
-            known = [values[index] for values in (*ctx.of_tokens, d_odds, d_off, d_inside)]
+            known = [values[index] for values in (*ctx.of_tokens, *d_rows)]
             grad = grads[index].numpy()
             _BACKWARD[ctx.activation](_array(layers[index]), row.numpy(), weights.numpy(), *known, grad)
 

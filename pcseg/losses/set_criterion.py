@@ -13,11 +13,11 @@ from pcseg.losses.criterion import Criterion, LossWeights, SumCounts
 from pcseg.losses.inputs import (
     decoder_layers,
     instance_labels_of,
+    of_tokens,
     scene_name,
     split_masks,
     stacked,
     target_masks,
-    token_weights,
 )
 from pcseg.losses.mask_sums import log_probabilities, softmax_sums
 from pcseg.losses.matcher import HungarianMatcher
@@ -137,8 +137,9 @@ class SetCriterion(Criterion):
         num_tokens = len(masks)
         dtype = torch.promote_types(masks.dtype, torch.float32)
         labels = target["labels"].long()
-        weights = token_weights(target, num_tokens, name) if self.options.weight_tokens else masks.new_ones(num_tokens)
-        weights = weights.to(dtype)
+        weights = masks.new_ones(num_tokens, dtype=dtype)
+        if self.options.weight_tokens:
+            weights = of_tokens(target, "point_counts", num_tokens, name).to(dtype)
         if "instance_labels" not in target:
             return _Scene(name, labels, target_masks(target, num_tokens, name).to(dtype), weights)
         ids = instance_labels_of(target, num_tokens, name, self.check_values)

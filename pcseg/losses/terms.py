@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.inputs import scene_name
+from pcseg.losses.inputs import check_range, of_tokens, scene_name
 
 
 class LossTerm(NamedTuple):
@@ -37,34 +37,29 @@ def class_probability(
     """P(class of instance k | query m), without gradient.
 
     Args:
-        class_logits: of one scene; the last column is no-object.
+        class_logits: logits of one scene; the last column is no-object.
         labels: class of each instance.
-        name: of the scene, for messages.
-        check_values: refuse what `Raises` names.
+        name: name of the scene in messages.
+        check_values: whether to raise the errors below.
 
     Raises:
-        ValueError: labels that are no classes, or logits that are not finite.
+        ValueError: labels out of range, or logits that are not finite.
     """
     logits = class_logits.detach()
-    num_classes = logits.shape[2] - 1
     if check_values:
         check_finite(logits, "pred_logits", name)
-    if check_values and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise ValueError(
-            f"{name}: labels must lie in 0..{num_classes - 1}, the classes of pred_logits, got "
-            f"{int(labels.min())}..{int(labels.max())}"
-        )
+        check_range(labels, 0, logits.shape[2] - 2, "labels", name)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return logits.to(dtype).softmax(2).transpose(1, 2).index_select(1, labels)
 
 
 def check_finite(values: Tensor, what: str, name: str) -> None:
-    """Stops before NaN spreads.
+    """Raise an error before NaN spreads.
 
     Args:
         values: one row for each layer, the last layer first.
-        what: what they are, for messages.
-        name: of the scene.
+        what: name of the values in messages.
+        name: name of the scene in messages.
 
     Raises:
         ValueError: NaN or infinity.
@@ -79,32 +74,29 @@ def check_finite(values: Tensor, what: str, name: str) -> None:
 
 
 def class_weights_of(
-    responsibilities: Float[Tensor, "L K M"], labels: Int64[Tensor, "K"], num_classes: int, eos_coef: float
+    responsibilities: Float[Tensor, "L K M"], labels: Int64[Tensor, "K"], num_classes: int, no_object: float
 ) -> Float[Tensor, "L M classes"]:
-    """Classes that queries are to take: those of the instances they answer for, no-object for what is left.
+    """Weights for `class_loss`: the classes that a query answers for, and no-object for the remainder.
 
     Args:
         responsibilities: how much query m answers for instance k.
         labels: class of each instance.
-        num_classes: C.
-        eos_coef: weight of no-object.
-
-    Returns:
-        Weights for `class_loss`.
+        num_classes: number of classes C.
+        no_object: weight of no-object.
     """
     num_layers, _, num_queries = responsibilities.shape
     weights = responsibilities.new_zeros(num_layers, num_classes + 1, num_queries)
     weights.index_add_(1, labels, responsibilities)
-    weights[:, num_classes] = eos_coef * (1 - responsibilities.sum(1)).clamp(min=0)
+    weights[:, num_classes] = no_object * (1 - responsibilities.sum(1)).clamp(min=0)
     return weights.transpose(1, 2)
 
 
 def class_loss(class_logits: Float[Tensor, "L B M classes"], class_weights: Float[Tensor, "L B M classes"]) -> LossTerm:
-    """Cross-entropy towards weighted classes, as torch weighs it: divided by the sum of the weights.
+    """Weighted cross-entropy, divided by the sum of the weights as in torch.
 
     Args:
-        class_logits: the last column is no-object.
-        class_weights: how much each query is to be of each class.
+        class_logits: logits; the last column is no-object.
+        class_weights: weight of each class for each query.
 
     Returns:
         One value for each layer, over all scenes.
@@ -116,36 +108,39 @@ def class_loss(class_logits: Float[Tensor, "L B M classes"], class_weights: Floa
 def semantic_loss(
     pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]], check_values: bool = True
 ) -> LossTerm:
-    """Cross-entropy of each token's class, -1 ignored, mean over the tokens of the batch.
+    """Cross-entropy of the class of each superpoint, -1 ignored, mean over the superpoints of the batch.
+
+    Args:
+        pred_semantic: class logits of each scene.
+        targets: ground truth of each scene, with ``semantic_labels`` (N_b,).
+        check_values: whether labels out of range raise an error.
 
     Raises:
-        ValueError: no semantic_labels, or one that is no class.
+        ValueError: no semantic_labels, or some out of range.
     """
     if len(pred_semantic) != len(targets):
         raise ValueError(f"pred_semantic holds {len(pred_semantic)} scenes, targets {len(targets)}; give one for each")
+    labels = []
     for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
         name = scene_name(target, index)
-        if "semantic_labels" not in target:
-            raise ValueError(f"{name}: pred_semantic needs semantic_labels in the target, it has {sorted(target)}")
-        labels = target["semantic_labels"]
-        if len(labels) != len(logits):
-            raise ValueError(f"{name}: {len(labels)} semantic_labels for {len(logits)} tokens of pred_semantic")
-        if check_values and len(labels) and (int(labels.min()) < -1 or int(labels.max()) >= logits.shape[1]):
-            raise ValueError(
-                f"{name}: semantic_labels must lie in -1..{logits.shape[1] - 1}, got "
-                f"{int(labels.min())}..{int(labels.max())}"
-            )
-    labels = torch.cat([target["semantic_labels"] for target in targets]).long()
+        labels.append(of_tokens(target, "semantic_labels", len(logits), name).long())
+        if check_values:
+            check_range(labels[-1], -1, logits.shape[1] - 1, "semantic_labels", name)
+    classes = torch.cat(labels)
     logits = torch.cat(list(pred_semantic)).to(torch.promote_types(pred_semantic[0].dtype, torch.float32))
-    total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
-    return LossTerm(total[None], (labels >= 0).sum(dtype=total.dtype)[None])
+    total = F.cross_entropy(logits, classes, ignore_index=-1, reduction="sum")
+    return LossTerm(total[None], (classes >= 0).sum(dtype=total.dtype)[None])
 
 
 def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
-    """Distance in meters from each token's vote to the center of its instance, mean over tokens with an instance.
+    """Distance in meters from each superpoint's vote to the center of its instance, mean over those with an instance.
+
+    Args:
+        pred_centers: votes of each scene in meters.
+        targets: ground truth of each scene, with ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
 
     Raises:
-        ValueError: no centers or no instance_labels, or votes for another number of tokens.
+        ValueError: no centers or no instance_labels, or votes for another number of superpoints.
 
     Source:
         Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.
@@ -153,13 +148,9 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
     distances = []
     for index, (votes, target) in enumerate(zip(pred_centers, targets, strict=True)):
         name = scene_name(target, index)
-        if "centers" not in target or "instance_labels" not in target:
-            raise ValueError(
-                f"{name}: pred_centers needs centers and instance_labels in the target, got {sorted(target)}"
-            )
-        labels = target["instance_labels"]
-        if len(labels) != len(votes):
-            raise ValueError(f"{name}: {len(labels)} instance_labels for {len(votes)} tokens of pred_centers")
+        labels = of_tokens(target, "instance_labels", len(votes), name)
+        if "centers" not in target:
+            raise ValueError(f"{name}: pred_centers needs centers in the target, it has {sorted(target)}")
         inside = (labels > 0).nonzero().squeeze(1)  # once: on a GPU the host waits for it
         centers = target["centers"].to(votes.dtype)[labels[inside] - 1]
         # The small constant keeps the gradient finite where a vote hits its center.

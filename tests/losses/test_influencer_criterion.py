@@ -258,16 +258,16 @@ BAD = {
     "nan mask": (_nan("pred_masks", 5), "scene 0: pred_masks of the last layer must be finite"),
     "nan class": (_nan("pred_logits", 5), "scene 0: pred_logits of the last layer must be finite"),
     "scenes": (_set("pred_masks", [torch.zeros(25, 7)]), "pred_masks holds 1 scenes, targets 3"),
-    "dims": (_set("pred_masks", torch.zeros(3, 25, 7)), r"got a tensor of shape \(3, 25, 7\)"),
+    "dims": (_set("pred_masks", torch.zeros(3, 25, 7)), r"must be \(N, M\), a list of .* got \(3, 25, 7\)"),
     "aux": (_set("aux_outputs", [{"pred_masks": [torch.zeros(n, 7) for n in SIZES]}]), "must have pred_logits"),
     "no masks": (lambda outputs, targets: outputs.pop("pred_masks"), "must have pred_masks"),
-    "ids": (_set_target("instance_labels", torch.full((25,), 5)), r"must lie in -1\.\.4, the number of labels, got 5"),
+    "ids": (_set_target("instance_labels", torch.full((25,), 5)), r"instance_labels must be in -1\.\.4, got 5"),
     "length": (_set_target("instance_labels", torch.ones(3, dtype=torch.int64)), r"shape \(25,\).*got \(3,\)"),
-    "class": (_set_target("labels", torch.tensor([0, 9, 0, 0])), r"labels must lie in 0\.\.4"),
+    "class": (_set_target("labels", torch.tensor([0, 9, 0, 0])), r"labels must be in 0\.\.4"),
     "no ids": (lambda outputs, targets: targets[0].pop("instance_labels"), "neither instance_labels nor masks"),
-    "semantic": (_set_target("semantic_labels", torch.full((25,), 5)), r"semantic_labels must lie in -1\.\.4"),
+    "semantic": (_set_target("semantic_labels", torch.full((25,), 5)), r"semantic_labels must be in -1\.\.4"),
     "no semantic": (lambda outputs, targets: targets[0].pop("semantic_labels"), "needs semantic_labels"),
-    "no counts": (lambda outputs, targets: targets[0].pop("point_counts"), "weight_tokens needs point_counts"),
+    "no counts": (lambda outputs, targets: targets[0].pop("point_counts"), "needs point_counts"),
 }
 
 
