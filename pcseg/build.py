@@ -1,4 +1,4 @@
-"""From a recipe to objects; besides the tools the only place that reads a config."""
+"""From a config to objects; only this module, runs and tools read one."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from pcseg import config as cfg
 from pcseg.classes import ClassSet, class_set
 from pcseg.data.augment import compose
-from pcseg.data.dataset import FEATURES, RoomDataset
+from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import check_classes, list_rooms
 from pcseg.inference.segmenter import Segmenter
@@ -25,7 +25,9 @@ from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
-from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
+
+# Options that the configs of earlier checkpoints contain; what obeyed them is gone.
+REMOVED_OPTIONS = ("criterion.weights.score", "criterion.differentiable_claims", "inference.use_iou_head")
 
 
 def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
@@ -36,19 +38,15 @@ def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
         classes: classes to predict.
 
     Raises:
-        ConfigError: an unknown input feature, or a number of queries at inference for a model whose queries do not
+        ValueError: an unknown input feature, or a number of queries at inference for a model whose queries do not
             start at superpoints.
     """
-    for name in config.data.features:
-        if name not in FEATURES:
-            raise cfg.ConfigError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
     decoder = config.model.decoder
     if config.inference.num_queries and getattr(decoder, "queries", None) != "superpoint":
         raise cfg.ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
-    unet = SparseUNet(sum(FEATURES[name] for name in config.data.features), config.model.unet)
-    if isinstance(decoder, EmbeddingHeadsOptions):
-        return InfluencerFormer(unet, EmbeddingHeads(unet.out_channels, len(classes), decoder))
-    return InfluencerFormer(unet, QueryDecoder(unet.out_channels, len(classes), decoder))
+    unet = SparseUNet(num_channels(config.data.features), config.model.unet)
+    heads = EmbeddingHeads if isinstance(decoder, EmbeddingHeadsOptions) else QueryDecoder
+    return InfluencerFormer(unet, heads(unet.out_channels, len(classes), decoder))  # type: ignore[arg-type]
 
 
 def build_criterion(config: cfg.Config, **settings: Any) -> Criterion:
@@ -59,16 +57,14 @@ def build_criterion(config: cfg.Config, **settings: Any) -> Criterion:
         **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
 
     Raises:
-        ConfigError: a criterion of embeddings for a decoder of queries, or the other way round.
+        ConfigError: a criterion of embeddings for a decoder of queries, or the reverse.
     """
     criterion, decoder = config.criterion, config.model.decoder
     if isinstance(criterion, EmbeddingCriterionOptions) and isinstance(decoder, EmbeddingHeadsOptions):
         return EmbeddingCriterion(criterion, decoder.radius, **settings)
     if isinstance(criterion, EmbeddingCriterionOptions) or isinstance(decoder, EmbeddingHeadsOptions):
-        raise cfg.ConfigError(
-            f"criterion.kind {criterion.kind} does not train model.decoder.kind {decoder.kind}; "
-            "set both to embedding or neither"
-        )
+        kinds = f"criterion.kind {criterion.kind} does not train model.decoder.kind {decoder.kind}"
+        raise cfg.ConfigError(f"{kinds}; set both to embedding or neither")
     num_classes = len(class_set(config.data.classes))
     if isinstance(criterion, HungarianOptions):
         return SetCriterion(num_classes, criterion, decoder.mask_activation, **settings)
@@ -77,6 +73,11 @@ def build_criterion(config: cfg.Config, **settings: Any) -> Criterion:
 
 def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
     """Rooms of the store that match the patterns.
+
+    Args:
+        config: where the rooms are, and how they become voxels.
+        patterns: globs of room names, see `pcseg.data.store.list_rooms`.
+        augmented: whether rooms are augmented.
 
     Raises:
         ValueError: no room matches, or one was processed with other classes.
@@ -94,7 +95,13 @@ def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: boo
 
 
 def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
-    """The model with what it needs to read scenes."""
+    """The model with all that it needs to predict scenes.
+
+    Args:
+        config: options of data, decoder and inference.
+        model: trained network.
+        classes: classes that it predicts.
+    """
     decoder = config.model.decoder
     of_embeddings = isinstance(decoder, EmbeddingHeadsOptions)
     return Segmenter(
@@ -111,46 +118,26 @@ def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassS
 def load_model(
     checkpoint: Path | str, device: str | torch.device = "cpu", config: cfg.Config | None = None
 ) -> Segmenter:
-    """A trained model from its checkpoint alone; it makes superpoints as those of its training rooms were made.
+    """Load a trained model from its checkpoint; it makes superpoints with the settings of its training rooms.
 
     Args:
         checkpoint: file that training wrote.
-        device: where the model runs.
-        config: a recipe to use in the place of the one that the checkpoint was trained with.
+        device: device of the model.
+        config: config to use instead of the one in the checkpoint.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another model.
     """
     path = Path(checkpoint)
     content = load_checkpoint(path)
-    config = config or cfg.loads(content["config"])
-    # The recipe may name a file of classes that is not on this machine; the checkpoint has them itself.
+    config = config or cfg.loads(content["config"], ignore=REMOVED_OPTIONS)
+    # The config may name a file of classes that is not on this machine; the checkpoint contains the classes.
     classes = ClassSet.from_dict(content["classes"], str(path))
     model = build_model(config, classes)
     load_weights(model, prediction_weights(content), path)
     segmenter = build_segmenter(config, model.to(device), classes)
     if content.get("superpoints") is None:
-        print(
-            f"note: {path} does not say how the superpoints of its training rooms were made; those of scans are made "
-            f"with the default settings",
-            file=sys.stderr,
-        )
+        note = f"note: {path} does not record the superpoint settings of its training rooms; scans use the defaults"
+        print(note, file=sys.stderr)
         return segmenter
     return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
-
-
-def pick_device(name: str | None = None, processes: DistributedContext = SINGLE_PROCESS) -> torch.device:
-    """The device asked for; without a name CUDA where there is one, otherwise the CPU; each process has its own GPU.
-
-    Raises:
-        ValueError: no such device, or no CUDA here.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"device {name!r} is not known; expected cpu, cuda or cuda:0, cuda:1, ...") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name}: there is no GPU that torch can use here; take cpu")
-    if device.type == "cuda" and device.index is None and processes.world > 1:
-        return torch.device("cuda", processes.local_rank)
-    return device

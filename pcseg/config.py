@@ -40,7 +40,6 @@ class InferenceConfig:
     min_points: int = 100
     score_threshold: float = 0.0
     iou_power: float = 5.0  # of the IoU that a mask's probabilities lead one to expect, in the score
-    use_iou_head: bool = False
     mask_threshold: float = 0.5  # a mask is where its probability is higher; 0.15 suits softmax masks
     tile_above: float = 10.0  # meters; a longer scan goes room by room, longer rooms in tiles; .inf: all in one
     tile_size: float = 5.0
@@ -76,9 +75,14 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     return config_reader.read(Config, Path(path), overrides)
 
 
-def loads(text: str) -> Config:
-    """The config that `dumps` wrote."""
-    return config_reader.from_text(Config, text)
+def loads(text: str, ignore: Sequence[str] = ()) -> Config:
+    """Read a config that `dumps` wrote.
+
+    Args:
+        text: YAML.
+        ignore: dotted keys to leave out if the text has them.
+    """
+    return config_reader.from_text(Config, text, ignore)
 
 
 def dumps(config: Config) -> str:

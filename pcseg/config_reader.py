@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -44,17 +45,22 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def from_text(schema: type[T], text: str) -> T:
+def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
     """Read what `to_text` wrote.
 
     Args:
         schema: see `read`.
         text: YAML without a base.
+        ignore: dotted keys to leave out if the text has them.
 
     Raises:
         ConfigError: a key or a value is not of the schema.
     """
-    return _build(schema, yaml.safe_load(text), "")
+    tree = yaml.safe_load(text)
+    for key in ignore:
+        *sections, last = key.split(".")
+        functools.reduce(lambda part, name: part.get(name, {}), sections, tree).pop(last, None)
+    return _build(schema, tree, "")
 
 
 def to_text(config: object) -> str:

@@ -8,12 +8,15 @@ from typing import Any, cast, get_args
 
 import pytest
 import torch
+import yaml
 
-from pcseg import build
+from pcseg import build, load_model
 from pcseg import config as cfg
 from pcseg.classes import class_set
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.models.embedding_heads import EmbeddingHeads
+from pcseg.training.checkpoint import save_checkpoint
+from pcseg.training.distributed import pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs" / "synthetic.yaml"
@@ -62,14 +65,31 @@ def test_options_reach_the_model(name: str) -> None:
 
 
 def test_unknown_feature() -> None:
-    with pytest.raises(cfg.ConfigError, match=r"data\.features has 'smell'; known: rgb, xyz, normal, height"):
+    with pytest.raises(ValueError, match=r"data\.features has 'smell'; known: rgb, xyz, normal, height"):
         build.build_model(cfg.load(CONFIG, ["data.features=[smell]"]), class_set("s3dis"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_devices_that_are_absent() -> None:
-    assert build.pick_device().type == "cpu"
+    assert pick_device().type == "cpu"
     with pytest.raises(ValueError, match="device 'tpu9' is not known; expected cpu, cuda"):
-        build.pick_device("tpu9")
-    with pytest.raises(ValueError, match="cuda"):
-        build.pick_device("cuda")
+        pick_device("tpu9")
+    with pytest.raises(ValueError, match="device cuda: no CUDA device available; use --device cpu"):
+        pick_device("cuda")
+
+
+def test_checkpoint_with_an_iou_head_loads(tmp_path: Path) -> None:
+    classes = class_set("s3dis")
+    overrides = ["model.unet.channels=[8]", "model.decoder.width=8", "model.decoder.num_layers=1"]
+    config = cfg.load(CONFIG, overrides)
+    model = build.build_model(config, classes)
+    tree = yaml.safe_load(cfg.dumps(config))
+    tree["criterion"]["differentiable_claims"] = tree["inference"]["use_iou_head"] = False
+    tree["criterion"]["weights"]["score"] = 0.5
+    weights = {**model.state_dict(), "decoder.score_head.0.weight": torch.zeros(8, 8)}
+    path = tmp_path / "old.pt"
+    save_checkpoint(path, config=yaml.safe_dump(tree), classes=classes.to_dict(), model=weights)
+    found = load_model(path).model
+    assert all(torch.equal(value, weights[name]) for name, value in found.state_dict().items())
+    with pytest.raises(cfg.ConfigError, match=r"unknown key 'criterion\.differentiable_claims'"):
+        cfg.loads(yaml.safe_dump(tree))

@@ -14,6 +14,7 @@ from typing import Any
 from pcseg import build
 from pcseg.cli import run_tool, write_json
 from pcseg.data.store import check_classes, list_rooms, read_room
+from pcseg.training.distributed import pick_device
 from pcseg.training.evaluate import evaluate
 
 # Every row changes the first one: one view of whole rooms, as many queries as in training, and matrix NMS.
@@ -23,7 +24,6 @@ BASE: dict[str, Any] = {
     "num_queries": 0,
     "non_overlapping": False,
     "iou_power": 5.0,
-    "use_iou_head": False,
     "score_threshold": 0.0,
     "min_points": 100,
     "tile_above": float("inf"),
@@ -47,7 +47,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "at least 200 points": {"min_points": 200},
     "IoU to the power 3": {"iou_power": 3.0},
     "IoU to the power 8": {"iou_power": 8.0},
-    "IoU head": {"use_iou_head": True},
     "tiles of 5 m, overlap 2 m": {"tile_above": 0.0, "tile_size": 5.0, "tile_overlap": 2.0},
     "tiles of 4 m, overlap 1.5 m": {"tile_above": 0.0, "tile_size": 4.0, "tile_overlap": 1.5},
     "tiles of 3 m, overlap 1 m": {"tile_above": 0.0, "tile_size": 3.0, "tile_overlap": 1.0},
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     args = parser.parse_args()
 
-    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
+    segmenter = build.load_model(args.checkpoint, pick_device(args.device))
     rooms = list_rooms(args.root, args.rooms)
     check_classes(rooms, segmenter.classes)
     print(f"{len(rooms)} rooms{'':<36}{'AP':>7}{'AP50':>7}{'AP25':>7}{'s a room':>10}")

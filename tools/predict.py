@@ -38,6 +38,7 @@ from pcseg.data.scan_files import read_scan
 from pcseg.inference.prediction_files import prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter
 from pcseg.inference.views import ViewSet
+from pcseg.training.distributed import pick_device
 from pcseg.training.stepper import DTYPES
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 
@@ -45,7 +46,7 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD
 def main() -> None:
     args = _parse()
     targets = prediction_targets(args.scans, args.out)
-    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device))
+    segmenter = build.load_model(args.checkpoint, pick_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
     given = {"views": args.views, "min_points": args.min_points}
     if args.tile == 0:

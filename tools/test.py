@@ -20,7 +20,7 @@ from pcseg.metrics.benchmark_files import write_predictions
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.structures import Prediction
-from pcseg.training.distributed import join_processes
+from pcseg.training.distributed import join_processes, pick_device
 from pcseg.training.evaluate import ScoredRooms, score_rooms
 from pcseg.viz.report import WorstRooms, write_report
 
@@ -41,7 +41,7 @@ def main() -> None:
 
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
-    segmenter = build.load_model(args.checkpoint, build.pick_device(args.device, processes), config)
+    segmenter = build.load_model(args.checkpoint, pick_device(args.device, processes), config)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
     worst = WorstRooms(segmenter.classes, min_points=segmenter.min_points)
     if args.results:

@@ -13,12 +13,11 @@ Under torchrun the processes share the rooms of each step, and train as one proc
 import argparse
 from pathlib import Path
 
-from pcseg import build
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.models.influencerformer import count_parameters
 from pcseg.run import Run
-from pcseg.training.distributed import join_processes
+from pcseg.training.distributed import join_processes, pick_device
 from pcseg.training.run_folder import LAST
 
 
@@ -43,7 +42,7 @@ def main() -> None:
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
     folder = args.run or Path("runs") / args.config.stem
-    run = Run(config, folder, build.pick_device(args.device, processes), processes)
+    run = Run(config, folder, pick_device(args.device, processes), processes)
     resumes = args.resume or (args.auto_resume and (folder / LAST).exists())
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:

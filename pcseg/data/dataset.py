@@ -28,6 +28,24 @@ _REMEDIES = {
 ForkingPickler.register(SceneBatch, reduce_batch)
 
 
+def num_channels(features: Sequence[str]) -> int:
+    """Number of input channels of these features.
+
+    Args:
+        features: names out of `FEATURES`.
+
+    Raises:
+        ValueError: an unknown name.
+
+    >>> num_channels(["rgb", "height"])
+    4
+    """
+    for name in features:
+        if name not in FEATURES:
+            raise ValueError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
+    return sum(FEATURES[name] for name in features)
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """Which rooms, and how they become voxels; ``data`` of a config."""

@@ -42,7 +42,6 @@ class Segmenter:
         min_points: smaller objects are dropped.
         score_threshold: objects that score less are dropped.
         iou_power: of the expected IoU in the scores.
-        use_iou_head: multiply scores with the predicted IoU.
         mask_threshold: a mask is where its probability is higher.
         tile_above: a scan that is longer than this along any axis, in meters, is predicted room by room, and those of
             its rooms that are longer in tiles.
@@ -66,7 +65,6 @@ class Segmenter:
     min_points: int = 100
     score_threshold: float = 0.0
     iou_power: float = 5.0
-    use_iou_head: bool = False
     mask_threshold: float = 0.5
     tile_above: float = 10.0
     tile_size: float = 5.0
@@ -131,7 +129,6 @@ class Segmenter:
             top_k=self.top_k,
             min_points=self.min_points,
             iou_power=self.iou_power,
-            use_iou_head=self.use_iou_head,
             mask_threshold=self.mask_threshold,
         )
         return prediction, semantic_probabilities(outputs)

@@ -30,7 +30,6 @@ def to_instances(
     min_points: int = 100,
     score_threshold: float = 0.0,
     iou_power: float = 5.0,
-    use_iou_head: bool = False,
 ) -> Prediction:
     """Objects of one room: the best of queries x classes.
 
@@ -45,12 +44,11 @@ def to_instances(
         min_points: smaller masks are dropped, as benchmarks do.
         score_threshold: objects that score less are dropped.
         iou_power: of the expected IoU in the scores; masks are surer of themselves than they should be.
-        use_iou_head: multiply scores with the predicted IoU.
 
     Returns:
-        Objects with masks over superpoints, best first. The score is class probability x expected IoU ** iou_power (x
-        predicted IoU). Were each point of the object with its probability, alone, the mask would share with it the
-        points that are expected inside; their union is the mask and what is expected outside.
+        Objects with masks over superpoints, best first. The score is class probability x expected IoU ** iou_power, of
+        clusters x predicted IoU. Were each point of the object with its probability, alone, the mask would share with
+        it the points that are expected inside; their union is the mask and what is expected outside.
 
     Raises:
         ValueError: the scene has no superpoints, or not as many as the masks.
@@ -70,7 +68,7 @@ def to_instances(
 
     class_probability = outputs["pred_logits"][room].float().softmax(-1)[:, :-1]
     scores = class_probability * expected_iou[:, None] ** iou_power
-    if use_iou_head and "pred_scores" in outputs:
+    if "pred_scores" in outputs:
         scores = scores * outputs["pred_scores"][room].float().clamp(0, 1)[:, None]
     allowed = torch.zeros_like(scores, dtype=torch.bool)
     allowed[:, list(classes.instance_classes)] = True

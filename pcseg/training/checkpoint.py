@@ -103,6 +103,8 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path)
     Raises:
         CheckpointError: names or shapes differ; the first difference is named.
     """
+    # Query decoders had an IoU head before; nothing reads it.
+    weights = {name: value for name, value in weights.items() if not name.startswith("decoder.score_head.")}
     own = model.state_dict()
     for name, value in own.items():
         if name not in weights:

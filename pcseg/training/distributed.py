@@ -83,6 +83,27 @@ def join_processes() -> DistributedContext:
     return DistributedContext(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def pick_device(name: str | None = None, processes: DistributedContext = SINGLE_PROCESS) -> torch.device:
+    """The device to run on; each process has its own GPU.
+
+    Args:
+        name: name of a device; by default CUDA if available, otherwise the CPU.
+        processes: processes of the job.
+
+    Raises:
+        ValueError: no such device, or no CUDA device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is not known; expected cpu, cuda or cuda:0, cuda:1, ...") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: no CUDA device available; use --device cpu")
+    if device.type == "cuda" and device.index is None and processes.world > 1:
+        return torch.device("cuda", processes.local_rank)
+    return device
+
+
 def _store_of_torchrun() -> dist.Store | None:
     """Where processes find each other, apart from those of before a restart; None for torch's own choice.
 

@@ -52,7 +52,7 @@ def test_clusters_become_objects() -> None:
     outputs = _outputs()
     queries = cluster(outputs, radius=0.5)
     scene = Scene("room", np.zeros((8, 3), np.float32), superpoint=np.repeat(np.arange(4), 2).astype(np.int32))
-    found = to_instances(queries, scene, ABC, mask_activation="sigmoid", min_points=1, use_iou_head=True, top_k=2)
+    found = to_instances(queries, scene, ABC, mask_activation="sigmoid", min_points=1, top_k=2)
     assert found.masks.toarray().tolist() == [[False, False, True, True], [True, True, False, False]]
     assert found.labels.tolist() == [2, 0]
     classes = outputs["pred_semantic"][0].softmax(1)

@@ -39,7 +39,6 @@ class FindsRed(InfluencerFormer):
         return {
             "pred_logits": logits,
             "pred_masks": [torch.stack([logit, -logit], 1)],
-            "pred_scores": torch.ones(1, 2),
             "pred_semantic": [semantic],
         }
 

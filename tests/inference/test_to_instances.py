@@ -22,7 +22,6 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
     return {
         "pred_logits": torch.tensor([logits]),
         "pred_masks": [torch.tensor(masks)],
-        "pred_scores": torch.full((1, len(logits)), 0.5),
         "pred_semantic": [torch.eye(4)[:, :3]],
     }
 
@@ -62,13 +61,6 @@ def test_small_masks_and_low_scores_go() -> None:
     assert len(to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1, score_threshold=0.99)) == 0
     only = to_instances(outputs, _scene(), ONLY_B, mask_activation="sigmoid", min_points=1)
     assert set(only.labels.tolist()) == {1}
-
-
-def test_iou_head_multiplies() -> None:
-    outputs = _outputs([[4.0], [4.0], [4.0], [4.0]], [[2.0, 0.0, 0.0]])
-    plain = to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1)
-    with_head = to_instances(outputs, _scene(), AB, mask_activation="sigmoid", min_points=1, use_iou_head=True)
-    np.testing.assert_allclose(with_head.scores, plain.scores * 0.5, rtol=1e-6)
 
 
 def test_softmax_masks_do_not_overlap() -> None:
