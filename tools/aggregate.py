@@ -49,8 +49,8 @@ def main() -> None:
 
 
 def _means(result: Evaluation) -> dict[str, float]:
-    protocols = {} if result.s3dis is None else result.s3dis.summary()
-    return {**result.ap.summary(), **protocols, **result.semantic.summary(), **result.panoptic.summary()}
+    protocols = {} if result.s3dis is None else result.s3dis.mean
+    return {**result.ap.mean, **protocols, **result.semantic.mean, **result.panoptic.mean}
 
 
 def _mean(values: list[float]) -> float:

@@ -18,9 +18,9 @@ from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.comparison import Reading, compare_readings
-from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.room_results import split_areas
 from pcseg.metrics.scores import Scores
+from pcseg.metrics.simulate import simulate_predictions
 from pcseg.synthetic import make_room
 from pcseg.viz.report import WorstRooms, write_report
 
@@ -42,13 +42,11 @@ def main() -> None:
     worst = WorstRooms(S3DIS)
     for index in range(args.rooms):
         scene = make_room(args.seed, index, num_points=args.points)
-        assert scene.semantic is not None
-        assert scene.instance is not None
-        prediction = perturbed(scene, S3DIS, np.random.default_rng([args.seed, index]))
+        prediction = simulate_predictions(scene, S3DIS, np.random.default_rng([args.seed, index]))
         for each in (scores, everything_counts):
             each.add(prediction)
         if args.export:
-            write_ground_truth(args.export / "gt" / f"{scene.name}.txt", scene.semantic, scene.instance, S3DIS)
+            write_ground_truth(args.export / "gt", scene, S3DIS)
             write_predictions(args.export / "pred", prediction, mask_format="npz")
         if args.report:
             semantic = np.append(-1, prediction.labels)[prediction.point_ids(0.3)].astype(np.int32)

@@ -31,7 +31,7 @@ def main() -> None:
             unlabeled.append(scene.name)
             continue
         classes = classes_of(read_manifest(folder))
-        write_ground_truth(args.out / f"{scene.name}.txt", scene.semantic, scene.instance, classes)
+        write_ground_truth(args.out, scene, classes)
         written.append(scene.name)
     if unlabeled:
         print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
-from pcseg.data.augment import Composition, middle_of_floor
+from pcseg.data.augment import Augmentation, Composition
 from pcseg.data.batch_transfer import reduce_batch
 from pcseg.data.store import read_room
 from pcseg.ops.overlap import overlap_table
@@ -24,7 +24,7 @@ _REMEDIES = {
     "normal": "take a file of the scan that has nx, ny, nz,",
 }
 
-# Every process that loads rooms imports this module.
+# Whatever process loads rooms has imported this module.
 ForkingPickler.register(SceneBatch, reduce_batch)
 
 
@@ -61,14 +61,14 @@ class DataOptions:
 class RoomDataset(Dataset):
     """Rooms of a store as single-room batches.
 
-    The key of an item is (seed, room), and its augmentation depends on nothing else.
+    An item is asked for by (seed of the visit, room), so that what augmentation does depends on nothing else.
 
     Args:
         rooms: folders of processed rooms.
         voxel_size: edge of a voxel in meters.
         features: names out of `FEATURES`.
         instance_classes: class indices whose instances become targets.
-        augment: augmentation of each room; a mix takes the second room from here.
+        augment: applied to each room; None leaves it as it is. One that mixes rooms takes the second one from here.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RoomDataset(Dataset):
         voxel_size: float,
         features: Sequence[str],
         instance_classes: Sequence[int],
-        augment: Composition | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         self.rooms = list(rooms)
         self.voxel_size = voxel_size
@@ -104,7 +104,11 @@ class RoomDataset(Dataset):
         seed, room = key
         scene = self.scene(room)
         if self.augment is not None:
-            scene = self.augment(scene, np.random.default_rng(seed), self._any_room)
+            rng = np.random.default_rng(seed)
+            if isinstance(self.augment, Composition):
+                scene = self.augment(scene, rng, self._any_room)
+            else:
+                scene = self.augment(scene, rng)
         return make_batch(
             [scene], voxel_size=self.voxel_size, features=self.features, instance_classes=self.instance_classes
         )
@@ -113,22 +117,22 @@ class RoomDataset(Dataset):
 def make_batch(
     scenes: Sequence[Scene], *, voxel_size: float, features: Sequence[str], instance_classes: Sequence[int]
 ) -> SceneBatch:
-    """Voxelizes rooms and puts them into one batch, with targets if they are labeled.
+    """Voxelize rooms and put them into one batch, with targets where they are labeled.
 
     Args:
-        scenes: rooms with superpoints, each with at least one point.
+        scenes: with superpoints, each with at least one point.
         voxel_size: edge of a voxel in meters.
         features: names out of `FEATURES`.
         instance_classes: class indices whose instances become targets.
 
     Raises:
-        ValueError: a scene without points or superpoints, or without a requested feature.
+        ValueError: a scene without points or superpoints, or without a feature that is asked for.
     """
     return collate([_one_room(s, voxel_size, features, instance_classes) for s in scenes])
 
 
 def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
-    """Concatenates batches."""
+    """Batches one after another as one batch."""
     if len(parts) == 1:
         return parts[0]
     voxels = np.cumsum([0, *(len(p.voxel_coords) for p in parts)])
@@ -153,7 +157,7 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
 
 
 def split(batch: SceneBatch) -> list[SceneBatch]:
-    """Splits a batch into its rooms; the inverse of `collate`."""
+    """The rooms of a batch as batches of their own; the inverse of `collate`."""
     rooms = []
     for index, name in enumerate(batch.names):
         first, end = batch.superpoint_offsets[index : index + 2].tolist()
@@ -177,12 +181,7 @@ def split(batch: SceneBatch) -> list[SceneBatch]:
 
 
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
-    """Input features of each point: rgb and height about -1..1, xyz in meters from `center`, unit normals.
-
-    Args:
-        scene: the room.
-        center: middle of its floor, in meters.
-        names: names out of `FEATURES`.
+    """Input features: rgb and height about -1..1, xyz in meters from the middle of the floor, unit normals.
 
     Raises:
         ValueError: an unknown name, or the scene has no color or normal to give.
@@ -226,27 +225,23 @@ def check_features(scene: Scene, features: Sequence[str]) -> None:
 def make_targets(
     scene: Scene,
     superpoint: Int64[np.ndarray, "P"],
-    num_superpoints: int,
+    num: int,
     instance_classes: Sequence[int],
     center: Float32[np.ndarray, "3"],
 ) -> Targets:
-    """Ground truth over superpoints, by the majority of their points.
+    """Ground truth over superpoints by majority of points; an instance that wins no superpoint is left out.
 
-    Superpoints whose majority is not labeled are ignored (-1); those of classes without instances are background. An
-    instance that wins no superpoint is left out.
+    Centers of instances are given from `center`, the origin of the batch's coordinates.
 
-    Args:
-        scene: labeled room.
-        superpoint: superpoint of each point.
-        num_superpoints: number of superpoints.
-        instance_classes: class indices whose instances become targets.
-        center: origin of the batch's coordinates, from which centers of instances are measured, in meters.
+    Superpoints whose majority is not labeled are ignored (-1); those of classes without instances are background.
     """
     assert scene.semantic is not None
     assert scene.instance is not None
-    instance = np.where(np.isin(scene.semantic, list(instance_classes)), scene.instance, 0)
-    semantic = overlap_table(superpoint, scene.semantic).majority(num_superpoints, empty=-1)
-    winner = overlap_table(superpoint, instance).majority(num_superpoints)
+    counted = np.zeros(max(int(scene.semantic.max(initial=0)), max(instance_classes, default=0)) + 2, bool)
+    counted[list(instance_classes)] = True
+    instance = np.where(counted[scene.semantic], scene.instance, 0)  # -1, not labeled, reads the last, False
+    semantic = overlap_table(superpoint, scene.semantic).majority(num, empty=-1)
+    winner = overlap_table(superpoint, instance).majority(num)
     ids, renumbered = np.unique(winner, return_inverse=True)
     if len(ids) and ids[0] == 0:
         ids = ids[1:]
@@ -260,7 +255,7 @@ def make_targets(
     return {
         "labels": torch.from_numpy(labels),
         "instance_labels": torch.from_numpy(np.where((semantic < 0) & (winner == 0), -1, renumbered)),
-        "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num_superpoints).astype(np.float32)),
+        "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num).astype(np.float32)),
         "semantic_labels": torch.from_numpy(semantic),
         "centers": torch.from_numpy((sums / points[:, None]).astype(np.float32)),
     }
@@ -276,7 +271,9 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     num_superpoints = int(present.sum())
     superpoint = (np.cumsum(present) - 1)[scene.superpoint]
     grid = voxelize(scene.xyz, voxel_size)
-    center = middle_of_floor(scene.xyz)
+    # Column by column: numpy is several times slower at the minimum of rows.
+    low, high = grid.origin, [scene.xyz[:, axis].max() for axis in range(3)]
+    center = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
     pair_voxel, pair_superpoint, pair_points = pair_superpoints(
         grid.point_to_voxel, superpoint.astype(np.int32), num_superpoints
     )

@@ -14,7 +14,7 @@ class FolderScores:
     """Scores of a folder.
 
     Args:
-        scores: every scene that was scored; `compute` gives the measures.
+        scores: the scenes that were scored.
         missing: names of the scenes without predictions, left out.
     """
 
@@ -25,29 +25,25 @@ class FolderScores:
 def evaluate_folders(
     pred: Path, gt: Path, classes: ClassSet, *, allow_missing: bool = False, min_score: float = 0.3
 ) -> FolderScores:
-    """Scores all scenes of two folders; one scene is in memory at a time.
+    """Scores all scenes of two folders, with one scene in memory at a time.
 
-    The format holds objects alone, so semantic and panoptic measures are those of the objects: a point has the class
+    The format has only objects, so semantic and panoptic measures are those of the objects: a point has the class
     of its best object, and points of classes that instance AP does not count are void.
 
     Args:
         pred: folder with SCENE.txt and mask files.
         gt: folder with SCENE.txt.
         classes: the dataset's classes.
-        allow_missing: leave out scenes of `gt` that `pred` does not have, as ScanNet's script does, and do not refuse.
+        allow_missing: leave out scenes without predictions, as ScanNet's script does, instead of an error.
         min_score: objects that score less count for AP and the S3DIS protocols only.
 
-    Returns:
-        FolderScores.
-
     Raises:
-        ValueError: a folder without scenes, scenes that only one of the folders has, or a file that is wrong.
+        ValueError: a folder without scenes, scenes that only one of the folders has, or an invalid file.
     """
     pred_names, gt_names = _scene_names(pred, "predictions"), _scene_names(gt, "ground truth")
-    unknown = sorted(pred_names - gt_names)
+    unknown, missing = sorted(pred_names - gt_names), sorted(gt_names - pred_names)
     if unknown:
         raise ValueError(f"{gt} has no ground truth {unknown[0]}.txt for the predictions in {pred}{_more(unknown)}")
-    missing = sorted(gt_names - pred_names)
     if missing and not allow_missing:
         raise ValueError(
             f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{_more(missing)}; "

@@ -1,23 +1,24 @@
-"""Which predictions meet which ground-truth objects, as ScanNet's evaluator pairs them."""
+"""Pairs of predictions and ground-truth objects, as ScanNet's evaluator matches them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Integer
+from jaxtyping import Float64, Int64
 
-from pcseg.metrics.histogram import SceneObjects
+from pcseg.metrics.overlaps import SceneOverlaps
 
 
 @dataclass(frozen=True)
 class SceneMatches:
-    """All that average precision needs of one scene; a few kilobytes, whatever the number of points.
+    """Everything that average precision needs of one scene: a few kilobytes, for any number of points.
 
-    Predictions under the least number of points, and those of classes that do not count, are left out already.
+    Predictions with too few points, and those of classes that do not count, are already left out.
 
     Args:
-        gt_labels, gt_points: class index and points of each ground-truth object.
-        pred_labels, pred_scores, pred_points: class index, confidence and points of each prediction, in their order.
+        gt_labels, gt_points: class index and number of points of each ground-truth object.
+        pred_labels, pred_scores, pred_points: class index, score and number of points of each prediction, in their
+            order.
         pred_void: points of each prediction on void.
         pair_pred, pair_gt, pair_points: prediction and object of the same class that share points, and how many.
     """
@@ -33,39 +34,26 @@ class SceneMatches:
     pair_points: Int64[np.ndarray, "E"]
 
 
-def match_scene(
-    overlaps: Int64[np.ndarray, "I objects"],
-    labels: Integer[np.ndarray, "I"],
-    scores: np.ndarray,
-    objects: SceneObjects,
-    counted: Bool[np.ndarray, "C"],
-    min_points: int,
-) -> SceneMatches:
-    """Reduces the overlaps of one scene to what average precision needs.
+def match_scene(overlaps: SceneOverlaps, min_points: int) -> SceneMatches:
+    """Reduces one scene to what average precision needs.
 
     Args:
-        overlaps: points shared with void (column 0) and with each object.
-        labels: class index of each prediction.
-        scores: confidence of each prediction, float (I,).
-        objects: the ground truth.
-        counted: which classes count.
+        overlaps: the prediction compared with the ground truth.
         min_points: predictions with fewer points are dropped.
-
-    Returns:
-        SceneMatches.
     """
-    num_points = overlaps.sum(axis=1)
-    keep = np.flatnonzero((num_points >= min_points) & (num_points > 0) & counted[labels])
-    overlaps, labels = overlaps[keep], labels[keep].astype(np.int64)
-    shared = overlaps[:, 1:] * (labels[:, None] == objects.labels[None])
+    prediction, objects = overlaps.prediction, overlaps.objects
+    num_points = overlaps.points.sum(axis=1)
+    keep = np.flatnonzero((num_points >= min_points) & (num_points > 0) & overlaps.counted[prediction.labels])
+    points, labels = overlaps.points[keep], prediction.labels[keep].astype(np.int64)
+    shared = points[:, 1:] * (labels[:, None] == objects.labels[None])
     pair_pred, pair_gt = np.nonzero(shared)
     return SceneMatches(
         gt_labels=objects.labels,
         gt_points=objects.num_points,
         pred_labels=labels,
-        pred_scores=scores[keep].astype(np.float64),
+        pred_scores=prediction.scores[keep].astype(np.float64),
         pred_points=num_points[keep],
-        pred_void=overlaps[:, 0].copy(),
+        pred_void=points[:, 0].copy(),
         pair_pred=pair_pred.astype(np.int64),
         pair_gt=pair_gt.astype(np.int64),
         pair_points=shared[pair_pred, pair_gt],
@@ -78,9 +66,9 @@ class ClassMatches:
 
     Args:
         num_gt: objects of at least `min_points` points.
-        pred_scores: confidence of each prediction.
-        pred_best_iou: its highest IoU with an object of the class, too small ones included; 0 for none.
-        pred_ignored: its share of points on void or on objects of the class that are too small.
+        pred_scores: score of each prediction.
+        pred_best_iou: highest IoU of each prediction with an object of the class, too small ones included; 0 for none.
+        pred_ignored: share of the points of each prediction on void, or on objects of the class that are too small.
         pair_gt, pair_pred, pair_iou: pairs with an object that is large enough, sorted by object, then by prediction.
     """
 
@@ -94,26 +82,17 @@ class ClassMatches:
 
 
 def gather_scenes(scenes: Iterable[SceneMatches]) -> SceneMatches:
-    """One SceneMatches that holds several scenes side by side; objects and predictions of two scenes never pair."""
-    scenes = list(scenes)
-    num_pred = np.cumsum([0] + [len(scene.pred_labels) for scene in scenes])
-    num_gt = np.cumsum([0] + [len(scene.gt_labels) for scene in scenes])
-
-    def joined(key: str, dtype: type = np.int64) -> np.ndarray:
-        return np.concatenate([np.zeros(0, dtype), *(getattr(scene, key) for scene in scenes)])
-
-    pairs = [len(scene.pair_pred) for scene in scenes]
-    return SceneMatches(
-        gt_labels=joined("gt_labels"),
-        gt_points=joined("gt_points"),
-        pred_labels=joined("pred_labels"),
-        pred_scores=joined("pred_scores", np.float64),
-        pred_points=joined("pred_points"),
-        pred_void=joined("pred_void"),
-        pair_pred=joined("pair_pred") + np.repeat(num_pred[:-1], pairs),
-        pair_gt=joined("pair_gt") + np.repeat(num_gt[:-1], pairs),
-        pair_points=joined("pair_points"),
-    )
+    """Puts several scenes side by side; objects and predictions of two scenes never pair."""
+    nothing = {f.name: np.zeros(0, np.float64 if f.name == "pred_scores" else np.int64) for f in fields(SceneMatches)}
+    scenes = [SceneMatches(**nothing), *scenes]
+    first = {
+        "pair_pred": np.cumsum([0, *(len(scene.pred_labels) for scene in scenes)]),
+        "pair_gt": np.cumsum([0, *(len(scene.gt_labels) for scene in scenes)]),
+    }
+    parts = {name: [getattr(scene, name) for scene in scenes] for name in nothing}
+    for name, starts in first.items():
+        parts[name] = [rows + start for rows, start in zip(parts[name], starts)]
+    return SceneMatches(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
 def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatches:
@@ -123,9 +102,6 @@ def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatc
         scenes: all scenes, from `gather_scenes`.
         label: class index.
         min_points: objects with fewer points are ignored.
-
-    Returns:
-        ClassMatches.
     """
     preds = np.flatnonzero(scenes.pred_labels == label)
     row_of_pred = np.full(len(scenes.pred_labels), -1, np.int64)
@@ -155,19 +131,20 @@ def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatc
 
 
 def assign(matches: ClassMatches, threshold: float) -> tuple[Float64[np.ndarray, "true"], Float64[np.ndarray, "false"]]:
-    """Confidences of the true and of the false positives of one class at one IoU threshold.
+    """Finds the true and the false positives of one class at one IoU threshold.
 
-    Objects choose in their order among the predictions in theirs: the first free one whose IoU is greater than the
-    threshold is taken. Each further one that is free counts as a false positive with the lower of the two
-    confidences, the object keeps the higher; it stays free, so another object may still take it. Predictions without
-    any such IoU are false positives unless more than `threshold` of their points are void or on too small objects.
+    Objects choose in their order among the predictions in theirs. Each takes the first free prediction whose IoU is
+    greater than the threshold. Each further free one counts as a false positive with the lower of the two scores, and
+    the object keeps the higher; that prediction stays free, so another object may still take it. Predictions without
+    any such IoU are false positives, unless more than `threshold` of their points are void or on objects that are too
+    small.
 
     Args:
-        matches: from `select_class`.
+        matches: result of `select_class`.
         threshold: IoU must be strictly greater.
 
     Returns:
-        Confidences of true positives and of false positives. Objects without prediction are `num_gt` less the former.
+        Scores of true positives and of false positives. `num_gt` less the former is the number of missed objects.
 
     Source:
         evaluate_semantic_instance.py of the ScanNet benchmark.
@@ -194,15 +171,18 @@ def assign(matches: ClassMatches, threshold: float) -> tuple[Float64[np.ndarray,
 def precision_recall(
     true: Float64[np.ndarray, "true"], false: Float64[np.ndarray, "false"], num_gt: int
 ) -> tuple[Float64[np.ndarray, "steps"], Float64[np.ndarray, "steps"]]:
-    """Precision and recall where everything from a confidence on is kept, for each confidence in rising order.
+    """Precision and recall of the predictions from each score on, for the scores in rising order.
 
     Args:
-        true: confidences of true positives.
-        false: confidences of false positives.
-        num_gt: ground-truth objects, more than 0.
+        true: scores of true positives.
+        false: scores of false positives.
+        num_gt: number of ground-truth objects, more than 0.
 
     Returns:
-        Precision and recall, each ending with the point (1, 0) where nothing is kept.
+        Precision and recall; both end with the point (1, 0), at which no prediction is left.
+
+    >>> precision_recall(np.array([0.9, 0.5]), np.array([0.7]), num_gt=2)
+    (array([0.66666667, 0.5       , 1.        , 1.        ]), array([1. , 0.5, 0.5, 0. ]))
     """
     scores = np.concatenate([true, false])
     order = np.argsort(scores, kind="stable")

@@ -1,12 +1,13 @@
-"""What became of each object: found, taken for another class, split, merged or missed; and of each prediction."""
+"""Outcome of each object: found, taken for another class, split, merged or missed; and of each prediction."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, Integer
+from jaxtyping import Bool, Int64, Integer
 
-from pcseg.metrics.histogram import SceneObjects
+from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
+from pcseg.ops.overlap import overlap_table
 
 OBJECT_OUTCOMES = ("found", "wrong class", "split", "merged", "missed")
 PREDICTION_OUTCOMES = ("right", "duplicate", "wrong class", "no object")
@@ -16,14 +17,14 @@ RIGHT, DUPLICATE, OTHER_CLASS, NO_OBJECT = range(4)
 
 @dataclass(frozen=True)
 class SceneOutcomes:
-    """One scene.
+    """Outcomes of one scene.
 
     Args:
-        object_class: class index of each object of at least the least number of points.
-        object_outcome: row of OBJECT_OUTCOMES.
-        object_taken_for: class of the prediction that covers it best with IoU > 0.5; -1 where there is none.
+        object_class: class index of each object that is large enough.
+        object_outcome: index into OBJECT_OUTCOMES.
+        object_taken_for: class of the prediction that covers it best with IoU > 0.5; -1 for none.
         pred_class: class index of each prediction that counts.
-        pred_outcome: row of PREDICTION_OUTCOMES.
+        pred_outcome: index into PREDICTION_OUTCOMES.
     """
 
     object_class: Int64[np.ndarray, "K"]
@@ -35,14 +36,14 @@ class SceneOutcomes:
 
 @dataclass(frozen=True)
 class OutcomeResult:
-    """Counts over scenes, a row per class.
+    """Counts over scenes, with a row per class.
 
     Args:
         class_names: name of each class index.
-        objects: objects by OBJECT_OUTCOMES.
-        predictions: predictions by PREDICTION_OUTCOMES.
-        confusion: objects by their class (row) and the class they were taken for (column; the last is "not found");
-            the last row counts predictions without any object.
+        objects: number of objects, by OBJECT_OUTCOMES.
+        predictions: number of predictions, by PREDICTION_OUTCOMES.
+        confusion: number of objects by class (row) and by the class they were taken for (column; the last is "not
+            found"); the last row counts predictions without any object.
     """
 
     class_names: tuple[str, ...]
@@ -51,7 +52,7 @@ class OutcomeResult:
     confusion: Int64[np.ndarray, "C+1 C+1"]
 
     def to_json(self) -> dict[str, object]:
-        """Counts by name: of all objects, and of each class that has any."""
+        """Counts by name, of all objects and of each class that has any."""
         rows = {
             name: {**_named(OBJECT_OUTCOMES, self.objects[i]), **_extra(self.predictions[i])}
             for i, name in enumerate(self.class_names)
@@ -75,46 +76,32 @@ class OutcomeResult:
 
 
 def object_outcomes(
-    overlaps: Int64[np.ndarray, "I objects"],
-    partition: Int64[np.ndarray, "P"],
-    labels: Integer[np.ndarray, "I"],
-    scores: Float[np.ndarray, "I"],
-    objects: SceneObjects,
-    counted: Bool[np.ndarray, "C"],
-    *,
-    min_points: int,
-    min_score: float,
+    overlaps: SceneOverlaps, partition: Integer[np.ndarray, "P"], *, min_points: int, min_score: float
 ) -> SceneOutcomes:
-    """Tells what became of each object of a scene.
+    """Finds the outcome of each object of a scene.
 
-    Found is an object that a prediction of its class covers with IoU > 0.5; wrong class, one that only predictions of
-    other classes do. Of the others, merged: one part of the partition covers more than half of it and more than half
-    of another object. Split: at least two parts lie with more than half of their points in it and together cover
-    more than half of it. Missed is the rest. A prediction on an object that one of a higher score has found already is
-    a duplicate.
+    An object is found if a prediction of its class covers it with IoU > 0.5; it has the wrong class if only
+    predictions of other classes do. Of the others, an object is merged if one part of the partition covers more than
+    half of it and more than half of another object. It is split if at least two parts have more than half of their
+    points in it and together cover more than half of it. The rest is missed. A prediction is a duplicate if one with a
+    higher score has found its object already.
 
     Args:
-        overlaps: from `count_overlaps`.
-        partition: one prediction per point, from `partition_ids` with the same `min_score`.
-        labels: class index of each prediction.
-        scores: confidence of each prediction.
-        objects: the ground truth.
-        counted: which classes count.
+        overlaps: the prediction compared with the ground truth.
+        partition: 1 + the prediction of each point, 0 for none; `Prediction.point_ids` with the same `min_score`.
         min_points: smaller objects and predictions are left out.
         min_score: predictions that score less are left out.
-
-    Returns:
-        SceneOutcomes.
 
     Source:
         Over- and under-segmentation after Hoover et al., An experimental comparison of range image segmentation
         algorithms, PAMI 1996, with tolerance 0.5.
     """
-    num_points = overlaps.sum(axis=1)
-    keep = (scores >= min_score) & (num_points >= max(min_points, 1)) & counted[labels]
-    # In falling order of scores, so that the first on an object is the one that found it.
+    objects, labels, scores = overlaps.objects, overlaps.prediction.labels, overlaps.prediction.scores
+    num_points = overlaps.points.sum(axis=1)
+    keep = (scores >= min_score) & (num_points >= max(min_points, 1)) & overlaps.counted[labels]
+    # Sorted by falling score, so that the first prediction on an object is the one that found it.
     rows = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-    shared, points, pred_class = overlaps[rows, 1:], num_points[rows], labels[rows].astype(np.int64)
+    shared, points, pred_class = overlaps.points[rows, 1:], num_points[rows], labels[rows].astype(np.int64)
     iou = shared / np.maximum(points[:, None] + objects.num_points[None] - shared, 1)
     near = iou > 0.5
     same = pred_class[:, None] == objects.labels[None]
@@ -122,12 +109,12 @@ def object_outcomes(
     large = objects.num_points >= min_points
 
     outcome = np.full(len(objects), MISSED)
-    merged, split = _merged_and_split(overlaps.shape, partition, objects)
+    merged, split = _merged_and_split(partition, len(labels), objects)
     outcome[split] = SPLIT
     outcome[merged] = MERGED
     outcome[near.any(axis=0)] = WRONG_CLASS
     outcome[right.any(axis=0)] = FOUND
-    # Any class of the best overlap, but its own where that was found.
+    # The class of the best overlap, but its own if that was found.
     taken_for = np.full(len(objects), -1)
     if len(rows):
         taken_for = np.where(near.any(axis=0), pred_class[iou.argmax(axis=0)], -1)
@@ -138,15 +125,15 @@ def object_outcomes(
     pred_outcome[right.any(axis=1)] = DUPLICATE
     finders = right.argmax(axis=0)[right.any(axis=0)] if len(rows) else np.zeros(0, np.int64)
     pred_outcome[finders] = RIGHT
-    # As in AP, what lies mostly on void or on too small objects is no mistake.
-    ignored = overlaps[rows, 0] + shared[:, ~large].sum(axis=1) > 0.5 * points
-    told = ~(ignored & (pred_outcome == NO_OBJECT)) & ~(near[:, ~large].any(axis=1) & ~near[:, large].any(axis=1))
+    # As in AP, a prediction mostly on void or on too small objects is no error.
+    ignored = overlaps.points[rows, 0] + shared[:, ~large].sum(axis=1) > 0.5 * points
+    counts = ~(ignored & (pred_outcome == NO_OBJECT)) & ~(near[:, ~large].any(axis=1) & ~near[:, large].any(axis=1))
     return SceneOutcomes(
         object_class=objects.labels[large],
         object_outcome=outcome[large].astype(np.int64),
         object_taken_for=taken_for[large].astype(np.int64),
-        pred_class=pred_class[told],
-        pred_outcome=pred_outcome[told].astype(np.int64),
+        pred_class=pred_class[counts],
+        pred_outcome=pred_outcome[counts].astype(np.int64),
     )
 
 
@@ -154,11 +141,8 @@ def count_outcomes(scenes: Iterable[SceneOutcomes], class_names: Sequence[str]) 
     """Adds up scenes.
 
     Args:
-        scenes: from `object_outcomes`.
+        scenes: one record per scene.
         class_names: name of each class index.
-
-    Returns:
-        OutcomeResult.
     """
     num_classes = len(class_names)
     objects = np.zeros((num_classes, len(OBJECT_OUTCOMES)), np.int64)
@@ -174,11 +158,9 @@ def count_outcomes(scenes: Iterable[SceneOutcomes], class_names: Sequence[str]) 
 
 
 def _merged_and_split(
-    shape: tuple[int, int], partition: Int64[np.ndarray, "P"], objects: SceneObjects
+    partition: Integer[np.ndarray, "P"], num_preds: int, objects: SceneObjects
 ) -> tuple[Bool[np.ndarray, "K"], Bool[np.ndarray, "K"]]:
-    num_preds, num_columns = shape
-    size = (num_preds + 1) * num_columns
-    table = np.bincount(partition * num_columns + objects.of_point, minlength=size).reshape(-1, num_columns)[1:]
+    table = overlap_table(partition, objects.of_point).dense(num_preds + 1, len(objects) + 1)[1:]
     shared, points = table[:, 1:], table.sum(axis=1)
     covers = 2 * shared > objects.num_points[None]
     merged = (covers & (covers.sum(axis=1) > 1)[:, None]).any(axis=0)

@@ -1,9 +1,9 @@
-"""All measures of this package from the same predictions: one small record per scene, one evaluation over all."""
+"""All measures from the same predictions: one small record per scene, one evaluation over all scenes."""
 
 import csv
 import io
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,22 @@ from jaxtyping import Float64, Int64
 
 from pcseg.classes import ClassSet
 from pcseg.files import none_for_nan
-from pcseg.metrics.histogram import count_overlaps, find_objects
-from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, average_precision
-from pcseg.metrics.matching import SceneMatches, match_scene
+from pcseg.metrics.instance_ap import (
+    COCO_THRESHOLDS,
+    SCANNET_THRESHOLDS,
+    APResult,
+    Curve,
+    average_precision,
+    precision_recall_curves,
+)
+from pcseg.metrics.matching import SceneMatches, gather_scenes, match_scene
 from pcseg.metrics.outcomes import OutcomeResult, SceneOutcomes, count_outcomes, object_outcomes
-from pcseg.metrics.panoptic_quality import PanopticQuality, PanopticResult, panoptic_quality
-from pcseg.metrics.per_scene import PerScene
-from pcseg.metrics.s3dis_protocols import S3DISProtocols, S3DISResult, S3DISScene, s3dis_scene
-from pcseg.metrics.semantic_iou import SemanticIoU, SemanticResult, semantic_iou
-from pcseg.metrics.table import Result, format_table, to_json
+from pcseg.metrics.overlaps import scene_overlaps
+from pcseg.metrics.panoptic import count_segments, panoptic_quality
+from pcseg.metrics.result import COLUMN_OF_MEAN, Result, percent
+from pcseg.metrics.s3dis import S3DISScene, s3dis_protocols, s3dis_scene
+from pcseg.metrics.semantic import count_classes, semantic_iou
+from pcseg.metrics.state import PerScene
 from pcseg.structures import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
@@ -28,14 +35,14 @@ COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops
 
 @dataclass(frozen=True)
 class SceneRecord:
-    """All that the measures need of one scene: some ten kilobytes, whatever the number of points.
+    """Everything that the measures need of one scene: some ten kilobytes, for any number of points.
 
     Args:
-        ap: for instance AP.
-        s3dis: for the S3DIS protocols, on that dataset only.
-        semantic: rows true class, predicted class (C for none), points.
-        panoptic: per class sum of IoU, matches, unmatched predictions, unmatched truths.
-        outcomes: what became of each object.
+        ap: instance AP.
+        s3dis: the S3DIS protocols; None if the class set does not report them.
+        semantic: rows of true class, predicted class (C for none) and number of points.
+        panoptic: per class the sum of IoU, matches, unmatched predictions and unmatched truths.
+        outcomes: outcome of each object.
     """
 
     ap: SceneMatches
@@ -47,73 +54,67 @@ class SceneRecord:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured; the S3DIS protocols only for that dataset's classes.
+    """Results of all measures.
 
     Args:
         ap: ScanNet's AP.
         coco: the same at COCO's ten thresholds.
         semantic: mIoU and accuracy of points.
         panoptic: PQ, SQ and RQ.
-        outcomes: what became of each object.
-        s3dis: mCov, mWCov, mPrec and mRec.
+        outcomes: outcome of each object.
+        s3dis: mCov, mWCov, mPrec and mRec; None if the class set does not report them.
     """
 
     ap: APResult
     coco: APResult
-    semantic: SemanticResult
-    panoptic: PanopticResult
+    semantic: Result
+    panoptic: Result
     outcomes: OutcomeResult
-    s3dis: S3DISResult | None = None
+    s3dis: Result | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as one dict of numbers, null for what is not defined."""
-        coco = {"ap": self.coco.ap, "classes": {name: {"ap": v[0]} for name, v in self.coco.per_class.items()}}
+        """All numbers by name, None for what is not defined."""
+        coco = {"ap": self.coco.ap, "classes": {name: {"ap": row["ap"]} for name, row in self.coco.per_class.items()}}
         return {
-            **to_json(self.ap),
+            **self.ap.to_json(),
             "thresholds": none_for_nan(self.ap.threshold_means()),
             "class_thresholds": none_for_nan(self.ap.class_thresholds()),
             "coco_thresholds": none_for_nan(coco),
-            **{key: to_json(result) for key, result in self._further().items()},
+            **{key: result.to_json() for key, result in self._further().items()},
             "outcomes": self.outcomes.to_json(),
         }
 
     def to_text(self) -> str:
         """Tables for a terminal."""
-        coco = "-" if math.isnan(self.coco.ap) else f"{100 * self.coco.ap:.1f}"
-        tables = [format_table(result) for result in self._further().values()]
-        return "\n\n".join([f"{format_table(self.ap)}\n{COCO_NOTE}: {coco}", *tables, self.outcomes.to_text()])
+        tables = [result.to_text() for result in self._further().values()]
+        ap = f"{self.ap.to_text()}\n{COCO_NOTE}: {percent(self.coco.ap)}"
+        return "\n\n".join([ap, *tables, self.outcomes.to_text()])
 
     def to_csv(self) -> str:
-        """One line per class and group of classes and a last line "mean"; a column per measure, empty for none."""
+        """One line per class and group of classes, and a last line "mean"; a column per measure, empty for none."""
+        further = self._further().values()
+        parts = [
+            {**self.ap.per_class, **self.ap.per_group},
+            {name: {"ap_coco_thresholds": row["ap"]} for name, row in self.coco.per_class.items()},
+            {name: _by_threshold(row) for name, row in self.ap.class_thresholds().items()},
+            *(result.per_class for result in further),
+        ]
         rows: dict[str, dict[str, float]] = {}
-        coco = {name: {"ap_coco_thresholds": values[0]} for name, values in self.coco.per_class.items()}
-        thresholds = {
-            name: {f"ap_iou_{key}": value for key, value in values.items()}
-            for name, values in self.ap.class_thresholds().items()
-        }
-        parts = [self.ap.classes(), self.ap.groups(), coco, thresholds]
-        parts += [result.classes() for result in self._further().values()]
         for part in parts:
             for name, values in part.items():
                 rows.setdefault(name, {}).update(values)
-        means = {"ap_coco_thresholds": self.coco.ap}
-        means |= {f"ap_iou_{key}": value for key, value in self.ap.threshold_means().items()}
-        means |= self.ap.summary()
-        for result in self._further().values():
-            means |= {{"miou": "iou", "macc": "acc"}.get(key, key): value for key, value in result.summary().items()}
-        rows["mean"] = means
-        known = {*self.ap.per_class, *self.ap.per_group, "mean"}
-        rows = {
-            name: row
-            for name, row in rows.items()
-            if name in known or not all(math.isnan(value) for value in row.values())
-        }
+        mean = {"ap_coco_thresholds": self.coco.ap, **_by_threshold(self.ap.threshold_means()), **self.ap.mean}
+        for result in further:
+            mean |= {COLUMN_OF_MEAN.get(key, key): value for key, value in result.mean.items()}
+        # Classes that AP does not count have a line only if another measure does.
+        rows = {name: row for name, row in rows.items() if name in parts[0] or not np.isnan([*row.values()]).all()}
+        rows["mean"] = mean
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["class", *columns])
         for name, row in rows.items():
-            values = [row.get(column, float("nan")) for column in columns]
+            values = [row.get(column, math.nan) for column in columns]
             writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
         return text.getvalue()
 
@@ -123,98 +124,53 @@ class Evaluation:
 
 
 class Scores(PerScene[SceneRecord]):
-    """Collects scenes for every measure; one small record per scene is kept, no mask and no point.
+    """All measures over scenes; only a small record of each scene is stored.
+
+    Without `semantic`, points have the class of their best object. Points of classes that instance AP does not count
+    are then void in the semantic and panoptic measures.
 
     Args:
         classes: the dataset's classes.
-        min_points: smaller predictions are dropped, smaller objects ignored.
-        min_score: predictions that score less do not count as mistakes or duplicates, and take no points where
-            classes of points are made from the objects alone. AP and the S3DIS protocols take all predictions.
+        min_points: smaller predictions are dropped, smaller objects are ignored.
+        min_score: predictions that score less count for AP and the S3DIS protocols only.
     """
 
     def __init__(self, classes: ClassSet, *, min_points: int = 100, min_score: float = 0.3) -> None:
-        super().__init__()
-        self.classes = classes
-        self.min_points = min_points
+        super().__init__(classes, min_points=min_points)
         self.min_score = min_score
-        self.counted = np.isin(np.arange(len(classes)), classes.instance_classes)
 
-    def add(self, prediction: Prediction) -> None:
-        """Adds one scene, with the ground truth of `prediction.scene`; every scene may be added once.
-
-        Points take the predicted `semantic` class, and that of their best object where they have one in the panoptic
-        measures. Without `semantic` both are of the objects alone, and points of classes that instance AP does not
-        count are void.
-
-        Args:
-            prediction: a labeled scene with its objects.
-
-        Raises:
-            ValueError: a scene without labels, with other classes, or added before.
-        """
-        scene, labels, scores = prediction.scene, prediction.labels, prediction.scores
-        name, superpoint = scene.name, prediction.superpoint
-        self._check_new(name)
-        if scene.semantic is None or scene.instance is None:
-            raise ValueError(f"scene {name} has no labels to compare with")
-        if prediction.classes is not None and prediction.classes.names != self.classes.names:
-            raise ValueError(f"scene {name} has classes {prediction.classes.name}, expected {self.classes.name}")
-        masks = prediction.masks.toarray()
-        objects = find_objects(scene.semantic, scene.instance, self.counted)
-        overlaps = count_overlaps(masks, objects, superpoint)
-        matches = match_scene(overlaps, labels, scores, objects, self.counted, self.min_points)
-        s3dis = None
-        if self.classes.s3dis_protocols:
-            s3dis = s3dis_scene(masks, labels, scores, superpoint, objects, matches, self.counted)
-        partition = prediction.point_ids(self.min_score).astype(np.int64)
-        truth, semantic = scene.semantic, prediction.semantic
-        if semantic is None:
-            semantic = panoptic = np.append(-1, np.where(self.counted[labels], labels, -1))[partition]
-            segment = np.where(panoptic < 0, 0, partition)
-            truth = np.where(np.append(self.counted, False)[truth], truth, -1)
+    def _record(self, prediction: Prediction) -> SceneRecord:
+        overlaps = scene_overlaps(prediction, self.classes)
+        matches = match_scene(overlaps, self.min_points)
+        partition = prediction.point_ids(self.min_score)
+        truth, labels = prediction.scene.semantic, prediction.labels
+        assert truth is not None
+        assert prediction.scene.instance is not None
+        if prediction.semantic is None:
+            panoptic = np.append(-1, np.where(overlaps.counted[labels], labels, -1))[partition]
+            semantic, segment = panoptic, np.where(panoptic < 0, 0, partition)
+            truth = np.where(np.append(overlaps.counted, False)[truth], truth, -1)
         else:
+            semantic, segment = prediction.semantic, partition
             panoptic = np.where(partition > 0, np.append(-1, labels)[partition], semantic)
-            surfaces = [self.classes.index(name) for name in self.classes.stuff]
-            segment = np.where(np.isin(panoptic, surfaces), 0, partition)
-        by_class, by_segment = SemanticIoU(self.classes.names), PanopticQuality(self.classes.names, self.classes.stuff)
-        by_class.add(semantic, truth)
-        by_segment.add(panoptic, segment, truth, scene.instance)
-        confusion = by_class.state()
-        rows, columns = np.nonzero(confusion)
-        self._scenes[name] = SceneRecord(
+        points = count_classes(semantic, truth, len(self.classes))
+        is_stuff = np.isin(self.classes.names, list(self.classes.stuff))
+        return SceneRecord(
             ap=matches,
-            s3dis=s3dis,
-            semantic=np.stack([rows, columns, confusion[rows, columns]], axis=1),
-            panoptic=by_segment.state(),
-            outcomes=object_outcomes(
-                overlaps,
-                partition,
-                labels,
-                scores,
-                objects,
-                self.counted,
-                min_points=self.min_points,
-                min_score=self.min_score,
-            ),
+            s3dis=s3dis_scene(overlaps) if self.classes.s3dis_protocols else None,
+            semantic=np.stack([points.a, points.b, points.points], axis=1),
+            panoptic=count_segments((panoptic, segment), (truth, prediction.scene.instance), is_stuff),
+            outcomes=object_outcomes(overlaps, partition, min_points=self.min_points, min_score=self.min_score),
         )
 
-    @property
-    def names(self) -> list[str]:
-        """The scenes added so far, in order of name."""
-        return sorted(self._scenes)
-
-    def records(self) -> list[SceneRecord]:
-        """The records in order of name, so that whatever adds them up does not depend on who made them when."""
-        return [self._scenes[name] for name in self.names]
-
     def subset(self, names: Collection[str]) -> "Scores":
-        """The same with some of the scenes only."""
+        """The scores of some of the scenes."""
         part = Scores(self.classes, min_points=self.min_points, min_score=self.min_score)
         part.merge([{name: self._scenes[name] for name in names}])
         return part
 
     def compute(self) -> Evaluation:
-        """Every measure over the scenes added so far."""
+        """All measures over the scenes added so far."""
         classes, records = self.classes, self.records()
         confusion = np.zeros((len(classes), len(classes) + 1), np.int64)
         counts = np.zeros((len(classes), 4))
@@ -222,26 +178,30 @@ class Scores(PerScene[SceneRecord]):
             rows, columns, points = record.semantic.T
             confusion[rows, columns] += points
             counts += record.panoptic
-        protocols = None
+        s3dis = None
         if classes.s3dis_protocols:
-            protocols = S3DISProtocols(classes.names, min_points=self.min_points)
-            protocols.merge([{name: r.s3dis for name, r in zip(self.names, records) if r.s3dis is not None}])
+            scenes = [record.s3dis for record in records if record.s3dis is not None]
+            matches = gather_scenes(record.ap for record in records)
+            s3dis = s3dis_protocols(scenes, matches, classes, min_points=self.min_points)
         return Evaluation(
             ap=self.average_precision(SCANNET_THRESHOLDS),
             coco=self.average_precision(COCO_THRESHOLDS),
-            semantic=semantic_iou(confusion, classes.names),
-            panoptic=panoptic_quality(counts, classes.names, classes.stuff),
+            semantic=semantic_iou(confusion, classes),
+            panoptic=panoptic_quality(counts, classes),
             outcomes=count_outcomes((record.outcomes for record in records), classes.names),
-            s3dis=None if protocols is None else protocols.compute(),
+            s3dis=s3dis,
         )
 
-    def average_precision(self, thresholds: tuple[float, ...]) -> APResult:
-        """Instance AP alone, at thresholds of choice."""
-        return average_precision(
-            [record.ap for record in self.records()],
-            self.classes.names,
-            counted_classes=self.classes.instance_classes,
-            thresholds=thresholds,
-            min_points=self.min_points,
-            groups=self.classes.groups,
-        )
+    def average_precision(self, thresholds: Sequence[float]) -> APResult:
+        """Instance AP alone, at any IoU thresholds."""
+        matches = [record.ap for record in self.records()]
+        return average_precision(matches, self.classes, thresholds=thresholds, min_points=self.min_points)
+
+    def precision_recall_curves(self, thresholds: Sequence[float]) -> dict[str, dict[float, Curve]]:
+        """For each class with ground truth, one curve of precision over recall per IoU threshold."""
+        matches = [record.ap for record in self.records()]
+        return precision_recall_curves(matches, self.classes, thresholds=thresholds, min_points=self.min_points)
+
+
+def _by_threshold(values: dict[str, float]) -> dict[str, float]:
+    return {f"ap_iou_{key}": value for key, value in values.items()}

@@ -84,9 +84,9 @@ class RunLogger:
         append_record(path, {"step": step, **result.to_json()})
         if not self.writers:
             return
-        values = {f"val/{key}": value for key, value in result.ap.summary().items()}
-        values |= {"val/miou": result.semantic.miou, "val/pq": result.panoptic.all["pq"]}
-        for name, row in result.ap.classes().items():
+        values = {f"val/{key}": value for key, value in result.ap.mean.items()}
+        values |= {"val/miou": result.semantic.mean["miou"], "val/pq": result.panoptic.mean["pq"]}
+        for name, row in result.ap.per_class.items():
             values |= {f"{key}_of_class/{name}": value for key, value in row.items()}
         self._write_scalars(step, values)
         curves = to_image(precision_recall_chart(scores))

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from pcseg.metrics.instance_ap import precision_recall_curves
 from pcseg.metrics.scores import Scores
 
 if TYPE_CHECKING:
@@ -128,13 +127,7 @@ def precision_recall_chart(scores: Scores, *, columns: int = 5) -> Figure:
     Returns:
         Figure with one chart per class; both axes are percentages.
     """
-    curves = precision_recall_curves(
-        [record.ap for record in scores.records()],
-        scores.classes.names,
-        counted_classes=scores.classes.instance_classes,
-        thresholds=tuple(CURVE_STYLES),
-        min_points=scores.min_points,
-    )
+    curves = scores.precision_recall_curves(tuple(CURVE_STYLES))
     figure, all_axes = _panels([*curves] or ["no objects to find"], columns=columns, width=2.2, height=2.0, share=True)
     for axes, by_threshold in zip(all_axes, curves.values()):
         for threshold, curve in by_threshold.items():

@@ -122,7 +122,7 @@ def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) ->
         result=result,
         headline=_headline(result),
         coco_note=COCO_NOTE,
-        ap_rows={**result.ap.classes(), **result.ap.groups()},
+        ap_rows={**result.ap.per_class, **result.ap.per_group},
         thresholds=result.ap.threshold_means(),
         curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
         outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
@@ -139,14 +139,14 @@ def _percent(value: float) -> str:
 
 def _headline(result: Evaluation) -> dict[str, float]:
     values = {"AP": result.ap.ap, "AP50": result.ap.ap50, "AP25": result.ap.ap25, "AP 0.50–0.95": result.coco.ap}
-    for group, numbers in result.ap.groups().items():
+    for group, numbers in result.ap.per_group.items():
         values[f"AP {group}"] = numbers["ap"]
     if result.s3dis is not None:
         mean = result.s3dis.mean
         values |= {"mCov": mean["mcov"], "mWCov": mean["mwcov"]}
         values |= {"mPrec (best F1)": mean["precision_best_f1"], "mRec (best F1)": mean["recall_best_f1"]}
-    values |= {"mIoU": result.semantic.miou, "accuracy": result.semantic.oa}
-    return values | {f"{key.upper()}": result.panoptic.all[key] for key in ("pq", "sq", "rq")}
+    values |= {"mIoU": result.semantic.mean["miou"], "accuracy": result.semantic.mean["oa"]}
+    return values | {f"{key.upper()}": result.panoptic.mean[key] for key in ("pq", "sq", "rq")}
 
 
 def _confusion(outcomes: OutcomeResult) -> dict[str, Any]:

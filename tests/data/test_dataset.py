@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.data.augment import Composition
 from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features, split
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
@@ -191,11 +190,7 @@ def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
 
     dataset = RoomDataset(
-        sorted(tmp_path.iterdir()),
-        voxel_size=0.3,
-        features=("xyz",),
-        instance_classes=(0,),
-        augment=Composition((("shake", shake),)),
+        sorted(tmp_path.iterdir()), voxel_size=0.3, features=("xyz",), instance_classes=(0,), augment=shake
     )
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)

@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcseg.classes import S3DIS, SCANNET20
-from pcseg.metrics.benchmark_files import (
-    read_ground_truth,
-    read_mask,
-    read_predictions,
-    write_ground_truth,
-    write_predictions,
-)
-from pcseg.metrics.rle import rle_decode, rle_encode
+from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions, write_ground_truth, write_predictions
+from pcseg.metrics.mask_files import read_mask, rle_decode, rle_encode
 from pcseg.structures import Prediction, Scene
 
 
@@ -47,8 +41,13 @@ def test_the_files_themselves(tmp_path: Path) -> None:
     write_predictions(tmp_path, Prediction(scene, mask, np.array([2]), np.array([0.5]), classes=SCANNET20))
     assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
     assert (tmp_path / "predicted_masks/scene0000_00_000.txt").read_text() == "1\n0\n1\n"
-    write_ground_truth(tmp_path / "gt.txt", np.array([0, 2, -1, 4]), np.array([1, 12, 3, 0]), SCANNET20)
-    assert (tmp_path / "gt.txt").read_text() == "1001\n3012\n0\n0\n"
+    write_ground_truth(tmp_path / "gt", _labeled([0, 2, -1, 4], [1, 12, 3, 0]), SCANNET20)
+    assert (tmp_path / "gt" / "room.txt").read_text() == "1001\n3012\n0\n0\n"
+
+
+def _labeled(semantic: list[int] | np.ndarray, instance: list[int] | np.ndarray) -> Scene:
+    labels = {"semantic": np.array(semantic, np.int32), "instance": np.array(instance, np.int32)}
+    return Scene.without_xyz("room", len(semantic), **labels)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -58,7 +57,7 @@ def test_ground_truth_there_and_back(tmp_path_factory: pytest.TempPathFactory, s
     class_of = rng.integers(-1, 13, 8)
     instance = rng.integers(0, 8, num_points).astype(np.int32)
     semantic = class_of[instance].astype(np.int32)
-    path = write_ground_truth(tmp_path_factory.mktemp("gt") / "room.txt", semantic, instance, S3DIS)
+    path = write_ground_truth(tmp_path_factory.mktemp("gt"), _labeled(semantic, instance), S3DIS)
     found_semantic, found_instance = read_ground_truth(path, S3DIS)
     known = (semantic >= 0) & (instance > 0)
     np.testing.assert_array_equal(found_semantic, np.where(known, semantic, -1))
@@ -83,21 +82,16 @@ def test_ground_truth_of_the_benchmark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0\nchair\n", r"a\.txt:2: expected one whole number, found 'chair'"),
-        ("0\n\n1\n", r"a\.txt:2: expected one whole number, found ''"),
-        ("0\n1.5\n", r"a\.txt:2: expected one whole number, found '1\.5'"),
-        ("99999999999999999999\n", r"a\.txt:1: 99999999999999999999 is too large"),
+        ("\xff\xfe\0", r"a\.txt: not a text file"),
+        ("0\nchair\n", r"a\.txt:2: expected one whole number of 32 bits, found 'chair'"),
+        ("0\n\n1\n", r"a\.txt:2: expected one whole number of 32 bits, found ''"),
+        ("0\n1.5\n", r"a\.txt:2: expected one whole number of 32 bits, found '1\.5'"),
+        ("99999999999999999999\n", r"a\.txt:1: expected .*, found '99999999999999999999'"),
     ],
 )
 def test_bad_ground_truth(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "a.txt").write_text(text)
+    (tmp_path / "a.txt").write_bytes(text.encode("latin1"))
     with pytest.raises(ValueError, match=message):
-        read_ground_truth(tmp_path / "a.txt", SCANNET20)
-
-
-def test_ground_truth_is_not_binary(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"a\.txt: not a text file"):
         read_ground_truth(tmp_path / "a.txt", SCANNET20)
 
 
@@ -107,7 +101,7 @@ def test_ground_truth_is_not_binary(tmp_path: Path) -> None:
 )
 def test_ground_truth_that_does_not_fit(tmp_path: Path, semantic: int, instance: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        write_ground_truth(tmp_path / "a.txt", np.array([semantic]), np.array([instance]), S3DIS)
+        write_ground_truth(tmp_path, _labeled([semantic], [instance]), S3DIS)
     assert not list(tmp_path.iterdir())
 
 
@@ -122,12 +116,12 @@ def _one_prediction(folder: Path, line: str) -> Path:
     [
         ("m.txt 5", r"room\.txt:1: expected 'MASK_FILE LABEL_ID SCORE', found 'm\.txt 5'"),
         ("m.txt 5 0.5\nmissing.txt 5 0.5", r"room\.txt:2: there is no mask file .*missing\.txt"),
-        ("m.txt 13 0.5", r"room\.txt:1: label id 13 is not one of scannet20 \(1, 2, 3"),
-        ("m.txt chair 0.5", r"room\.txt:1: the label id must be a number, found 'chair'"),
-        ("m.txt 5 high", r"room\.txt:1: the score must be a number, found 'high'"),
+        ("m.txt 13 0.5", r"room\.txt:1: label id 13 is not one of the class set's \(1, 2, 3"),
+        ("m.txt chair 0.5", r"room\.txt:1: label id chair is not one of"),
+        ("m.txt 5 high", r"room\.txt:1: the score must be a finite number, found 'high'"),
         ("m.txt 5 nan", r"room\.txt:1: the score must be a finite number, found 'nan'"),
-        ("../m.txt 5 0.5", r"room\.txt:1: mask file \.\./m\.txt must be a path inside"),
-        ("/m.txt 5 0.5", r"room\.txt:1: mask file /m\.txt must be a path inside"),
+        ("../m.txt 5 0.5", r"room\.txt:1: mask file \.\./m\.txt must be a relative path inside"),
+        ("/m.txt 5 0.5", r"room\.txt:1: mask file /m\.txt must be a relative path inside"),
         ("m.txt 5 0.5\n./m.txt 5 0.5", r"room\.txt:2: mask file \./m\.txt was named by an earlier line"),
     ],
 )
@@ -166,20 +160,11 @@ def test_mask_npz(tmp_path: Path) -> None:
         ("floats", {"mask": mask.astype(np.float32)}, "got float32"),
         ("table", {"mask": mask[None]}, r"got bool \(1, 9\)"),
         ("wide", {"packed": np.packbits(mask).astype(np.int64)}, "got int64"),
-        ("objects", {"mask": np.array([None, {}], object)}, "damaged or foreign"),
+        ("objects", {"mask": np.array([None, {}], object)}, r"objects\.npz: damaged or foreign"),
     ):
         np.savez(tmp_path / f"{name}.npz", **arrays)
         with pytest.raises(ValueError, match=message):
             read_mask(tmp_path / f"{name}.npz", 9)
-    whole = (tmp_path / "packed.npz").read_bytes()
-    for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"1\n0\n"}.items():
-        (tmp_path / f"{name}.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"{name}\.npz: damaged or foreign"):
-            read_mask(tmp_path / f"{name}.npz", 9)
-    np.save(tmp_path / "array.npy", mask)
-    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    with pytest.raises(ValueError, match=r"array\.npz: damaged or foreign"):
-        read_mask(tmp_path / "array.npz", 9)
 
 
 def test_unknown_kind_of_mask(tmp_path: Path) -> None:
@@ -214,10 +199,10 @@ def test_rle_starts_at_one() -> None:
         ({"length": 4, "counts": 7}, "pairs"),
         ({"length": 4, "counts": "1 x"}, "whole numbers"),
         ({"length": 4, "counts": [1, None]}, "whole numbers"),
-        ({"length": 4, "counts": "0 2"}, r"outside 1\.\.4"),
-        ({"length": 4, "counts": "1 -2"}, r"outside 1\.\.4"),
-        ({"length": 4, "counts": "4 2"}, "ends at point 5, the mask has 4"),
-        ({"length": 4, "counts": "9223372036854775807 2"}, "ends at|outside"),
+        ({"length": 4, "counts": "0 2"}, "a run .* outside 1..4"),
+        ({"length": 4, "counts": "1 -2"}, "a run .* outside 1..4"),
+        ({"length": 4, "counts": "4 2"}, "a run .* outside 1..4"),
+        ({"length": 4, "counts": "9223372036854775807 2"}, "a run .* outside 1..4"),
         ({"length": 4, "counts": "99999999999999999999 2"}, "whole numbers"),
     ],
 )

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
+from pcseg.metrics.simulate import simulate_predictions
 from pcseg.synthetic import make_room
 
 Tool = Callable[..., tuple[int, str, str]]
@@ -20,7 +20,7 @@ def _rooms(folder: Path, *names: str) -> Path:
     scores = Scores(S3DIS)
     for index, name in enumerate(names):
         scene = make_room(0, index, num_points=3000).with_(name=name)
-        scores.add(perturbed(scene, S3DIS, np.random.default_rng(index)))
+        scores.add(simulate_predictions(scene, S3DIS, np.random.default_rng(index)))
         save_room(folder, name, scores)
     return folder
 

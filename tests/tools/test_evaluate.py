@@ -46,8 +46,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     for name, labels in (("a", [0, 8]), ("b", [8])):
         masks = semantic[None] == np.array(labels)[:, None]
         found = np.array(labels), np.full(len(labels), 0.9)
-        write_predictions(pred, Prediction(Scene.without_xyz(name, 300), masks, *found, classes=S3DIS))
-        write_ground_truth(gt / f"{name}.txt", semantic, instance, S3DIS)
+        scene = Scene.without_xyz(name, 300, semantic=semantic, instance=instance)
+        write_predictions(pred, Prediction(scene, masks, *found, classes=S3DIS))
+        write_ground_truth(gt, scene, S3DIS)
     return pred, gt
 
 
@@ -146,8 +147,8 @@ def _no_folder(pred: Path, gt: Path) -> None:
     [
         (_cut_mask, "a_000.txt: the mask has 2 points, the ground truth of the scene has 300"),
         (_no_mask, "a.txt:1: there is no mask file"),
-        (_unknown_label, "a.txt:1: label id 14 is not one of s3dis"),
-        (_bad_score, "a.txt:1: the score must be a number, found 'high'"),
+        (_unknown_label, "a.txt:1: label id 14 is not one of"),
+        (_bad_score, "a.txt:1: the score must be a finite number, found 'high'"),
         (_no_truth, "has no ground truth a.txt"),
         (_no_scenes, "expected one SCENE.txt per scene of ground truth, found none"),
         (_no_folder, "there is no such folder of ground truth"),

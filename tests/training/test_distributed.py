@@ -19,8 +19,8 @@ from pcseg.losses.criterion import Criterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.losses.set_criterion import SetCriterion
-from pcseg.metrics.perturb import perturbed
 from pcseg.metrics.scores import Scores
+from pcseg.metrics.simulate import simulate_predictions
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
@@ -39,7 +39,7 @@ def _score(processes: DistributedContext) -> Answer:
     done = ScoredRooms(Scores(S3DIS))
     for index in processes.shard(NUM_ROOMS):
         scene = make_room(0, index, num_points=3000)
-        prediction = perturbed(scene, S3DIS, np.random.default_rng(index))
+        prediction = simulate_predictions(scene, S3DIS, np.random.default_rng(index))
         done.num_points[scene.name] = len(scene)
         if index != 1:  # the second room has no labels
             done.scores.add(prediction)

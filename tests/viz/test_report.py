@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS, ClassSet
-from pcseg.metrics.perturb import Mistakes, perturbed
 from pcseg.metrics.scores import Scores
+from pcseg.metrics.simulate import ErrorRates, simulate_predictions
 from pcseg.structures import Prediction, Scene
 from pcseg.synthetic import make_room
 from pcseg.viz.report import WorstRooms, report_page, worst_rooms, write_report
@@ -49,8 +49,8 @@ def test_page(tmp_path: Path) -> None:
     scores, worst = Scores(S3DIS), WorstRooms(S3DIS, num=2)
     for index, missed in enumerate((0.0, 1.0, 0.5)):
         scene = make_room(0, index, num_points=4000)
-        rates = Mistakes(missed=missed, false=0.0)
-        prediction = perturbed(scene, S3DIS, np.random.default_rng(index), rates)
+        rates = ErrorRates(missed=missed, false=0.0)
+        prediction = simulate_predictions(scene, S3DIS, np.random.default_rng(index), rates)
         scores.add(prediction)
         worst.offer(replace(prediction, semantic=scene.semantic))
     names = worst_rooms(scores, 2)
@@ -72,7 +72,7 @@ def test_page(tmp_path: Path) -> None:
 def test_rooms_without_labels_or_objects_are_no_worst_rooms() -> None:
     worst = WorstRooms(S3DIS)
     scene = make_room(0, 0, num_points=4000)
-    prediction = perturbed(scene, S3DIS, np.random.default_rng(0))
+    prediction = simulate_predictions(scene, S3DIS, np.random.default_rng(0))
     worst.offer(replace(prediction, scene=scene.with_(semantic=None, instance=None)))
     worst.offer(replace(prediction, scene=scene.with_(instance=scene.instance * 0)))
     assert worst.pictures(Scores(S3DIS)) == {}

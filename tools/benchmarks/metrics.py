@@ -7,9 +7,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from pcseg.classes import SCANNET20
-from pcseg.metrics.histogram import find_objects
 from pcseg.metrics.instance_ap import InstanceAP, average_precision
 from pcseg.metrics.matching import match_scene
+from pcseg.metrics.overlaps import SceneOverlaps, find_objects
 from pcseg.metrics.scores import Scores
 from pcseg.structures import Prediction, Scene
 from tools.benchmarks.timing import median_ms
@@ -33,57 +33,54 @@ def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: 
     }
 
 
-def count_one_by_one(
-    masks: np.ndarray, labels: np.ndarray, gt_semantic: np.ndarray, gt_instance: np.ndarray
-) -> np.ndarray:
+def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverlaps:
     """Overlaps the straightforward way of the official script: each mask with void and each object of its class."""
-    objects = find_objects(gt_semantic, gt_instance, np.isin(np.arange(20), SCANNET20.instance_classes))
-    overlaps = np.zeros((len(masks), len(objects) + 1), np.int64)
-    for row, mask in enumerate(masks):
+    scene, labels = prediction.scene, prediction.labels
+    assert scene.semantic is not None
+    assert scene.instance is not None
+    objects = find_objects(scene.semantic, scene.instance, counted)
+    overlaps = np.zeros((len(prediction), len(objects) + 1), np.int64)
+    for row in range(len(prediction)):
+        mask = prediction.point_mask(row)
         for column in [0, *(1 + np.flatnonzero(objects.labels == labels[row])).tolist()]:
             overlaps[row, column] = np.count_nonzero(np.logical_and(objects.of_point == column, mask))
-        # The rest of its points, on whatever object of another class: they count for its size alone.
+        # The rest of its points, on any object of another class: they count for its size alone.
         others = np.flatnonzero(objects.labels != labels[row])
         overlaps[row, 1 + others[:1]] = np.count_nonzero(mask) - overlaps[row].sum()
-    return overlaps
+    return SceneOverlaps(prediction, objects, counted, overlaps)
 
 
 def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dict[str, Any]:
     """Instance AP of 20 scenes of 150k points, 100 predictions and 30 objects each, and all measures together."""
-    scenes = [metric_scene(seed, num_points) for seed in range(num_scenes)]
-    points = [{**s, "masks": np.ascontiguousarray(s["masks"][:, s["superpoint"]]), "superpoint": None} for s in scenes]
-    predictions = []
-    for i, s in enumerate(scenes):
-        scene = Scene.without_xyz(str(i), num_points, semantic=s["gt_semantic"], instance=s["gt_instance"])
-        given = csr_array(s["masks"]), s["labels"], s["scores"], None, SCANNET20, s["superpoint"]
-        predictions.append(Prediction(scene, *given))
+    by_superpoint, by_point = [], []
+    for seed in range(num_scenes):
+        s = metric_scene(seed, num_points)
+        scene = Scene.without_xyz(str(seed), num_points, semantic=s["gt_semantic"], instance=s["gt_instance"])
+        objects = s["labels"], s["scores"], None, SCANNET20
+        by_superpoint.append(Prediction(scene, csr_array(s["masks"]), *objects, s["superpoint"]))
+        by_point.append(Prediction(scene, csr_array(s["masks"][:, s["superpoint"]]), *objects))
     counted = np.isin(np.arange(20), SCANNET20.instance_classes)
-    options = {"counted_classes": SCANNET20.instance_classes}
     found: dict[str, Any] = {}
 
-    def fast(name: str, given: list[Any]) -> None:
-        found[name] = InstanceAP(SCANNET20.names, **options)  # type: ignore[arg-type]
-        for i, scene in enumerate(given):
-            found[name].add(str(i), **scene)
+    def fast(name: str, predictions: list[Prediction]) -> None:
+        found[name] = InstanceAP(SCANNET20)
+        for prediction in predictions:
+            found[name].add(prediction)
         found[name].compute()
 
     def straightforward() -> None:
-        matches = []
-        for s in points:
-            overlaps = count_one_by_one(s["masks"], s["labels"], s["gt_semantic"], s["gt_instance"])
-            objects = find_objects(s["gt_semantic"], s["gt_instance"], counted)
-            matches.append(match_scene(overlaps, s["labels"], s["scores"], objects, counted, 100))
-        found["straightforward"] = average_precision(matches, SCANNET20.names, **options)  # type: ignore[arg-type]
+        matches = [match_scene(count_one_by_one(prediction, counted), 100) for prediction in by_point]
+        found["straightforward"] = average_precision(matches, SCANNET20)
 
     def everything() -> None:
         scores = Scores(SCANNET20)
-        for prediction in predictions:
+        for prediction in by_superpoint:
             scores.add(prediction)
         scores.compute()
 
     steps = {
-        "AP, superpoint masks": lambda: fast("superpoints", scenes),
-        "AP, point masks": lambda: fast("points", points),
+        "AP, superpoint masks": lambda: fast("superpoints", by_superpoint),
+        "AP, point masks": lambda: fast("points", by_point),
         "AP, straightforward": straightforward,
         "every measure, superpoint masks": everything,
     }

@@ -1,4 +1,4 @@
-"""Predictions made from ground truth by the mistakes that models make, to see what a measure says of each."""
+"""Predictions made from ground truth with the errors of models, to test what a measure makes of each."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from pcseg.structures import Prediction, Scene, mask_rows
 
 
 @dataclass(frozen=True)
-class Mistakes:
-    """How often each mistake happens, as a share of the objects.
+class ErrorRates:
+    """How often each error happens, as a share of the objects.
 
     Args:
         missed: no prediction.
         split: two predictions, one on either side of a plane through the middle.
         merged: one prediction for the object and the one nearest to it.
-        wrong_class: a class drawn at random.
+        wrong_class: a random class.
         duplicated: one more prediction with a lower score.
-        false: predictions where nothing is, each a ball of points.
-        border: share of an object's points that its prediction loses, at most.
+        false: a prediction where nothing is, a ball of points.
+        border: largest share of an object's points that its prediction loses.
     """
 
     missed: float = 0.1
@@ -32,16 +32,16 @@ class Mistakes:
     border: float = 0.5
 
 
-def perturbed(
-    scene: Scene, classes: ClassSet, rng: np.random.Generator, mistakes: Mistakes | None = None
+def simulate_predictions(
+    scene: Scene, classes: ClassSet, rng: np.random.Generator, rate: ErrorRates | None = None
 ) -> Prediction:
-    """Predictions for a labeled scene; scores tell good ones from bad ones about as well as a model's do.
+    """Predictions for a labeled scene; scores separate good ones from bad ones about as well as a model's do.
 
     Args:
-        scene: with labels.
-        classes: which of its classes are predicted.
-        rng: what draws the mistakes.
-        mistakes: how often each happens.
+        scene: a labeled scene.
+        classes: classes of the scene; instance classes are predicted.
+        rng: random generator.
+        rate: how often each error happens; as `ErrorRates()` if None.
 
     Returns:
         Objects with masks over points, best first.
@@ -49,7 +49,7 @@ def perturbed(
     Raises:
         ValueError: the scene has no labels.
     """
-    rate = Mistakes() if mistakes is None else mistakes
+    rate = rate or ErrorRates()
     if scene.semantic is None or scene.instance is None:
         raise ValueError(f"scene {scene.name} has no labels to make predictions from")
     objects: list[tuple[Bool[np.ndarray, "P"], int]] = []

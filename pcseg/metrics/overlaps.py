@@ -1,0 +1,104 @@
+"""Exact overlaps of predicted masks with ground-truth objects, in points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int64, Integer
+from scipy.sparse import coo_array, csr_array
+
+from pcseg.classes import ClassSet
+from pcseg.ops.overlap import overlap_table, unique_ids
+from pcseg.structures import Prediction
+
+
+@dataclass(frozen=True)
+class SceneObjects:
+    """The ground-truth objects of one scene, sorted by class, then by instance id.
+
+    Args:
+        of_point: 0 for void points (no object that counts), otherwise 1 + the row of the object.
+        labels: class index of each object.
+        num_points: points of each object.
+    """
+
+    of_point: Int64[np.ndarray, "P"]
+    labels: Int64[np.ndarray, "K"]
+    num_points: Int64[np.ndarray, "K"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class SceneOverlaps:
+    """A prediction compared with the ground truth of its scene.
+
+    Args:
+        prediction: the predicted objects.
+        objects: the ground truth.
+        counted: whether each class counts.
+        points: points that each prediction shares with void (column 0) and with each object (columns 1..K); a row
+            adds up to the points of the prediction.
+    """
+
+    prediction: Prediction
+    objects: SceneObjects
+    counted: Bool[np.ndarray, "C"]
+    points: Int64[np.ndarray, "I objects"]
+
+
+def scene_overlaps(prediction: Prediction, classes: ClassSet) -> SceneOverlaps:
+    """Compares a prediction with the ground truth of its scene.
+
+    Args:
+        prediction: objects with labels, and a scene with ground truth.
+        classes: the classes of both; objects of classes that instance AP does not count are void.
+
+    Raises:
+        ValueError: the scene has no ground truth, or the labels are of other classes.
+    """
+    scene = prediction.scene
+    if scene.semantic is None or scene.instance is None:
+        raise ValueError(f"scene {scene.name}: it has no ground truth to compare with")
+    if prediction.classes is not None and prediction.classes.names != classes.names:
+        raise ValueError(f"scene {scene.name}: its classes are {prediction.classes.name}, expected {classes.name}")
+    counted = np.isin(np.arange(len(classes)), classes.instance_classes)
+    objects = find_objects(scene.semantic, scene.instance, counted)
+    return SceneOverlaps(prediction, objects, counted, count_overlaps(prediction, objects))
+
+
+def find_objects(
+    semantic: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"], counted: Bool[np.ndarray, "C"]
+) -> SceneObjects:
+    """The objects of a labeled scene: one for each pair of class and instance id, as in ScanNet's files.
+
+    Args:
+        semantic: class index of each point, -1 for void.
+        instance: object id of each point, 0 for none (void too).
+        counted: whether each class counts; points of the others are void.
+    """
+    inside = np.append(counted, False)[semantic] & (instance > 0)  # class -1 reads the last entry
+    stride = int(instance.max(initial=0)) + 1
+    keys, rank, num_points = unique_ids(np.where(inside, semantic * np.int64(stride) + instance, 0))
+    first = 1 if len(keys) and keys[0] == 0 else 0
+    return SceneObjects(rank + 1 - first, keys[first:] // stride, num_points[first:])
+
+
+def count_overlaps(prediction: Prediction, objects: SceneObjects) -> Int64[np.ndarray, "I objects"]:
+    """Counts the points that each mask shares with void (column 0) and with each object (columns 1..K).
+
+    Args:
+        prediction: masks over points or over superpoints; masks over points are not made from the latter.
+        objects: the ground truth of the scene.
+    """
+    num_columns = len(objects) + 1
+    if not prediction.has_objects:
+        return np.zeros((0, num_columns), np.int64)
+    if prediction.superpoint is None:
+        num_points = len(objects.of_point)
+        ones = np.ones(num_points, np.int64)
+        table = csr_array((ones, objects.of_point, np.arange(num_points + 1)), shape=(num_points, num_columns))
+    else:
+        pairs = overlap_table(prediction.superpoint, objects.of_point)
+        table = coo_array((pairs.points, (pairs.a, pairs.b)), shape=(prediction.num_columns, num_columns)).tocsr()
+    return csr_array(prediction.masks @ table).toarray()

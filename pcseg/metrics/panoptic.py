@@ -1,0 +1,90 @@
+"""Panoptic quality (PQ) of points: objects and surfaces in one measure."""
+
+import numpy as np
+from jaxtyping import Bool, Float64, Integer
+
+from pcseg.classes import ClassSet
+from pcseg.metrics.overlaps import SceneObjects, find_objects
+from pcseg.metrics.result import Result, nanmean
+from pcseg.ops.overlap import overlap_table
+
+
+def panoptic_quality(counts: Float64[np.ndarray, "C 4"], classes: ClassSet) -> Result:
+    """PQ = SQ x RQ: mean IoU of matched segments times their F1.
+
+    Args:
+        counts: per class the sum of IoU over matches, matches (TP), unmatched predictions (FP), unmatched truths (FN).
+        classes: the dataset's classes; those that are not stuff are things.
+
+    Returns:
+        pq, sq and rq; means over all classes, over things (pq_things) and over stuff (pq_stuff). Classes that neither
+        ground truth nor prediction hold are nan and left out of the means.
+
+    Source:
+        Kirillov et al., Panoptic Segmentation, CVPR 2019.
+    """
+    total, matched, false_pred, missed = counts.T
+    segments = matched + false_pred / 2 + missed / 2
+    nothing = np.full(len(classes), np.nan)
+    values = {
+        "pq": np.divide(total, segments, out=nothing.copy(), where=segments > 0),
+        # Without a match SQ is 0, as in the paper's own program.
+        "sq": np.divide(total, matched, out=np.where(segments > 0, 0.0, np.nan), where=matched > 0),
+        "rq": np.divide(matched, segments, out=nothing.copy(), where=segments > 0),
+    }
+    is_stuff = np.isin(classes.names, list(classes.stuff))
+    subsets = {"": is_stuff | True, "_things": ~is_stuff, "_stuff": is_stuff}
+    return Result(
+        {key + suffix: nanmean(value[rows]) for suffix, rows in subsets.items() for key, value in values.items()},
+        {name: {key: float(value[i]) for key, value in values.items()} for i, name in enumerate(classes.names)},
+    )
+
+
+def count_segments(
+    pred: tuple[Integer[np.ndarray, "P"], Integer[np.ndarray, "P"]],
+    gt: tuple[Integer[np.ndarray, "P"], Integer[np.ndarray, "P"]],
+    is_stuff: Bool[np.ndarray, "C"],
+) -> Float64[np.ndarray, "C 4"]:
+    """Matches the segments of one scene.
+
+    All points of a stuff class are one segment, for any instance id. A thing segment is one instance id of one
+    class. Void are points without class, and points of a thing class without instance. IoU leaves out the void points
+    of a prediction. A match needs IoU > 0.5. An unmatched prediction that is more than half void does not count.
+
+    Args:
+        pred: predicted class index of each point, -1 for none, and instance id, 0 for none.
+        gt: true class index of each point, -1 for void, and instance id, 0 for none.
+        is_stuff: whether each class is stuff.
+
+    Returns:
+        Counts of which `panoptic_quality` takes the sum over scenes.
+
+    Source:
+        Kirillov et al., Panoptic Segmentation, CVPR 2019, and its program panopticapi for void.
+    """
+    found, truth = _segments(*pred, is_stuff), _segments(*gt, is_stuff)
+    table = overlap_table(found.of_point, truth.of_point).dense(len(found) + 1, len(truth) + 1)[1:]
+    on_void, shared = table[:, 0], table[:, 1:] * (found.labels[:, None] == truth.labels[None])
+    # The union of two segments that share points is never empty; elsewhere the IoU is 0 / 1.
+    union = (found.num_points - on_void)[:, None] + truth.num_points[None] - shared
+    iou = shared / np.maximum(union, 1)
+    rows, columns = np.nonzero(iou > 0.5)
+    false_pred = 2 * on_void <= found.num_points
+    false_pred[rows] = False
+    missed = np.ones(len(truth), np.bool_)
+    missed[columns] = False
+    rows_of_counts = (
+        np.bincount(found.labels[rows], iou[rows, columns], len(is_stuff)),
+        *(
+            np.bincount(labels, minlength=len(is_stuff))
+            for labels in (found.labels[rows], found.labels[false_pred], truth.labels[missed])
+        ),
+    )
+    return np.stack(rows_of_counts, axis=1).astype(np.float64)
+
+
+def _segments(
+    semantic: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"], is_stuff: Bool[np.ndarray, "C"]
+) -> SceneObjects:
+    on_stuff = np.append(is_stuff, False)[semantic]  # class -1 reads the last entry
+    return find_objects(semantic, np.where(on_stuff, 1, instance), np.ones_like(is_stuff))

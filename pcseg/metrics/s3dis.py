@@ -1,0 +1,179 @@
+"""Coverage, precision and recall of instances as papers on S3DIS report them, in the three protocols in use.
+
+Coverage and the protocol `partition` give every point to the prediction with the highest score that holds it. A
+prediction is true if its best IoU with an object of its class is 0.5 or more; no object is used up. Coverage is the
+mean over objects of the best IoU with a prediction of the class (mWCov: weighted by points), per room, then averaged
+over the rooms that hold the class. Nothing is too small to count. This is what ASIS (models/ASIS/eval_iou_accuracy.py)
+and ISBNet (isbnet/evaluation/s3dis_eval.py) do. ISBNet also takes the points of no prediction for one more ceiling;
+here they are no prediction.
+
+The protocol `confidence` is the same on predictions that score at least 0.8, as in the paper of Mask3D, whose code
+(benchmark/evaluate_semantic_instance.py) makes the partition too.
+
+The protocol `best_f1` matches as ScanNet's AP does (IoU greater than 0.5, least size, void, duplicates). It reports
+precision and recall where 2 P R / (P + R + 0.0001) is highest along the curve of each class, as OneFormer3D
+(oneformer3d/evaluate_semantic_instance.py).
+
+A class with objects but without predictions has precision 0 in all three; the first two scripts divide by zero there. A
+class without objects is nan and left out of the means.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64, Integer
+
+from pcseg.classes import ClassSet
+from pcseg.metrics.matching import SceneMatches, assign, precision_recall, select_class
+from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
+from pcseg.metrics.result import Result, nanmean
+from pcseg.ops.overlap import overlap_table
+
+COLUMNS = (
+    "mcov",
+    "mwcov",
+    "precision_confidence",
+    "recall_confidence",
+    "precision_best_f1",
+    "recall_best_f1",
+    "precision_partition",
+    "recall_partition",
+)
+# Least score in the protocol `confidence`.
+CONFIDENT = 0.8
+
+
+@dataclass(frozen=True)
+class PartitionCounts:
+    """One scene with one prediction per point, per class.
+
+    Args:
+        num_true, num_pred: number of true predictions, and of all predictions.
+        coverage: mean over objects of the best IoU, nan without objects.
+        weighted_coverage: the same, weighted by the points of the objects.
+    """
+
+    num_true: Int64[np.ndarray, "C"]
+    num_pred: Int64[np.ndarray, "C"]
+    coverage: Float64[np.ndarray, "C"]
+    weighted_coverage: Float64[np.ndarray, "C"]
+
+
+@dataclass(frozen=True)
+class S3DISScene:
+    """What the S3DIS protocols need of one scene besides `SceneMatches`: a few hundred bytes.
+
+    Args:
+        num_gt: number of objects per class.
+        partition: the protocol `partition`.
+        confident: the protocol `confidence`.
+    """
+
+    num_gt: Int64[np.ndarray, "C"]
+    partition: PartitionCounts
+    confident: PartitionCounts
+
+
+def count_partition(
+    ids: Integer[np.ndarray, "P"], labels: Integer[np.ndarray, "I"], objects: SceneObjects, num_classes: int
+) -> PartitionCounts:
+    """Compares a partition of the points with the objects of a scene, class by class.
+
+    Args:
+        ids: 1 + the prediction of each point, 0 for none.
+        labels: class index of each prediction.
+        objects: the ground truth; void points count in the union, as in the scripts.
+        num_classes: C.
+
+    Returns:
+        PartitionCounts; predictions that lost all their points do not count.
+    """
+    table = overlap_table(ids, objects.of_point).dense(len(labels) + 1, len(objects) + 1)[1:]
+    points = table.sum(axis=1)
+    alive = points > 0
+    labels, table, points = labels[alive], table[alive], points[alive]
+    shared = table[:, 1:] * (labels[:, None] == objects.labels[None])
+    iou = shared / (points[:, None] + objects.num_points[None] - shared)
+
+    best_of_object = iou.max(axis=0, initial=0.0)
+    num_gt = np.bincount(objects.labels, minlength=num_classes)
+    gt_points = np.bincount(objects.labels, weights=objects.num_points, minlength=num_classes)
+    covered = np.bincount(objects.labels, weights=best_of_object, minlength=num_classes)
+    weighted = np.bincount(objects.labels, weights=best_of_object * objects.num_points, minlength=num_classes)
+    has_gt = num_gt > 0
+    nothing = np.full(num_classes, np.nan)
+    return PartitionCounts(
+        num_true=np.bincount(labels[iou.max(axis=1, initial=0.0) >= 0.5], minlength=num_classes),
+        num_pred=np.bincount(labels, minlength=num_classes),
+        coverage=np.divide(covered, num_gt, out=nothing.copy(), where=has_gt),
+        weighted_coverage=np.divide(weighted, gt_points, out=nothing.copy(), where=has_gt),
+    )
+
+
+def s3dis_scene(overlaps: SceneOverlaps) -> S3DISScene:
+    """Reduces one scene to what the protocols need."""
+    objects, counted = overlaps.objects, overlaps.counted
+    prediction = overlaps.prediction.select(np.flatnonzero(counted[overlaps.prediction.labels]))
+    partition, confident = (
+        count_partition(prediction.point_ids(least), prediction.labels, objects, len(counted))
+        for least in (-np.inf, CONFIDENT)
+    )
+    return S3DISScene(np.bincount(objects.labels, minlength=len(counted)), partition, confident)
+
+
+def s3dis_protocols(
+    scenes: Sequence[S3DISScene], matches: SceneMatches, classes: ClassSet, *, min_points: int = 100
+) -> Result:
+    """mCov, mWCov, and precision and recall in each protocol: each of COLUMNS.
+
+    Args:
+        scenes: one record per scene.
+        matches: the same scenes, from `gather_scenes`.
+        classes: the dataset's classes; instance classes are reported.
+        min_points: least size in the protocol `best_f1`.
+    """
+    zero = np.zeros((1, len(classes)), np.int64)
+    num_gt = np.concatenate([zero, *(scene.num_gt[None] for scene in scenes)]).sum(axis=0)
+    per_class: dict[str, dict[str, float]] = {}
+    for label in sorted(classes.instance_classes):
+        values = (float("nan"),) * len(COLUMNS)
+        if num_gt[label]:
+            rooms = [scene.partition for scene in scenes if scene.num_gt[label]]
+            values = (
+                float(np.mean([room.coverage[label] for room in rooms])),
+                float(np.mean([room.weighted_coverage[label] for room in rooms])),
+                *_rates([scene.confident for scene in scenes], label, int(num_gt[label])),
+                *best_f1(matches, label, min_points),
+                *_rates([scene.partition for scene in scenes], label, int(num_gt[label])),
+            )
+        per_class[classes.names[label]] = dict(zip(COLUMNS, values))
+    return Result({key: nanmean([row[key] for row in per_class.values()]) for key in COLUMNS}, per_class)
+
+
+def best_f1(matches: SceneMatches, label: int, min_points: int) -> tuple[float, float]:
+    """Precision and recall of one class at IoU 0.5, where F1 is highest.
+
+    Args:
+        matches: all scenes, from `gather_scenes`.
+        label: class index.
+        min_points: objects with fewer points are ignored.
+
+    Returns:
+        Precision and recall; nan if the class has no object that is large enough.
+    """
+    of_class = select_class(matches, label, min_points)
+    if of_class.num_gt == 0:
+        return float("nan"), float("nan")
+    if len(of_class.pred_scores) == 0:
+        return 0.0, 0.0
+    precision, recall = precision_recall(*assign(of_class, 0.5), of_class.num_gt)
+    best = int(np.argmax(2 * precision * recall / (precision + recall + 0.0001)))
+    return float(precision[best]), float(recall[best])
+
+
+def _rates(rooms: list[PartitionCounts], label: int, num_gt: int) -> tuple[float, float]:
+    num_true = sum(int(room.num_true[label]) for room in rooms)
+    num_pred = sum(int(room.num_pred[label]) for room in rooms)
+    # Two halves of an object, at IoU 0.5 each, are both true: recall alone could pass 1.
+    return num_true / num_pred if num_pred else 0.0, min(1.0, num_true / num_gt)

@@ -1,0 +1,57 @@
+"""Small labeled scenes with predictions, for the tests of the measures."""
+
+import numpy as np
+
+from pcseg.classes import ClassSet
+from pcseg.structures import Prediction, Scene
+
+NAMES = ("ceiling", "floor", "chair")
+CLASSES = ClassSet.from_dict({"name": "test", "names": NAMES})
+
+
+def predict(
+    masks: np.ndarray,
+    labels: list[int] | np.ndarray,
+    scores: list[float] | np.ndarray,
+    semantic: np.ndarray,
+    instance: np.ndarray,
+    superpoint: np.ndarray | None = None,
+    *,
+    name: str = "room",
+    classes: ClassSet = CLASSES,
+) -> Prediction:
+    """Predicted objects of a scene with this ground truth."""
+    truth = {"semantic": np.asarray(semantic, np.int32), "instance": np.asarray(instance, np.int32)}
+    scene = Scene.without_xyz(name, len(semantic), **truth)
+    objects = np.asarray(masks, np.bool_), np.asarray(labels, np.int64), np.asarray(scores, np.float64)
+    return Prediction(scene, *objects, classes=classes, superpoint=superpoint)
+
+
+def random_scene(rng: np.random.Generator, num_points: int, num_preds: int) -> dict[str, np.ndarray]:
+    """Arguments of `predict`: objects in runs of superpoints, predictions of them with some superpoints swapped."""
+    num_superpoints = int(rng.integers(1, max(num_points // 5, 1) + 1))
+    superpoint = np.sort(rng.integers(0, num_superpoints, num_points)).astype(np.int32)
+    object_of_superpoint = np.sort(rng.integers(0, 6, num_superpoints))
+    class_of_object = np.append(-1, rng.integers(-1, len(NAMES), 6))
+    # Superpoints do not follow the objects exactly.
+    moved = rng.random(num_points) < 0.1
+    instance = np.where(moved, rng.integers(0, 6, num_points), object_of_superpoint[superpoint]).astype(np.int32)
+    target = rng.integers(0, 6, num_preds)
+    masks = object_of_superpoint[None] == target[:, None]
+    masks ^= rng.random(masks.shape) < rng.choice([0.0, 0.1, 0.3], (num_preds, 1))
+    labels = np.where(rng.random(num_preds) < 0.8, class_of_object[target], rng.integers(0, len(NAMES), num_preds))
+    return {
+        "masks": masks,
+        "labels": np.maximum(labels, 0).astype(np.int64),
+        "scores": rng.choice([0.1, 0.25, 0.5, 0.8, 0.9], num_preds),
+        "semantic": class_of_object[instance].astype(np.int32),
+        "instance": instance,
+        "superpoint": superpoint,
+    }
+
+
+def over_points(scene: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same arguments with masks over points."""
+    return {key: value for key, value in scene.items() if key != "superpoint"} | {
+        "masks": scene["masks"][:, scene["superpoint"]]
+    }

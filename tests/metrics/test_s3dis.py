@@ -1,0 +1,137 @@
+"""The S3DIS measures by hand and against a slow reference."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcseg.classes import ClassSet
+from pcseg.metrics.result import Result
+from pcseg.metrics.s3dis import COLUMNS
+from pcseg.metrics.scores import Scores
+from pcseg.structures import Prediction
+from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
+from tests.reference import average_precision, s3dis_protocols
+
+S3DIS_LIKE = replace(CLASSES, s3dis_protocols=True)
+
+
+def _measure(*rooms: Prediction, min_points: int = 100, classes: ClassSet = S3DIS_LIKE) -> Result:
+    scores = Scores(classes, min_points=min_points)
+    for room in rooms:
+        scores.add(room)
+    result = scores.compute().s3dis
+    assert result is not None
+    return result
+
+
+def _reference(scenes: list, min_points: int) -> dict[str, dict[str, float]]:
+    per_class = {}
+    for label, name in enumerate(NAMES):
+        values = (
+            *s3dis_protocols.coverage(scenes, label),
+            *s3dis_protocols.rates(scenes, label, 0.8),
+            *s3dis_protocols.best_f1(scenes, label, min_points),
+            *s3dis_protocols.rates(scenes, label, -math.inf),
+        )
+        per_class[name] = dict(zip(COLUMNS, values))
+    return per_class
+
+
+def _values(per_class: dict[str, dict[str, float]]) -> np.ndarray:
+    return np.array([[row[column] for column in COLUMNS] for row in per_class.values()])
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.tuples(st.integers(0, 80), st.integers(0, 8)), min_size=1, max_size=3),
+    min_points=st.integers(0, 20),
+)
+def test_equals_slow_reference(seed: int, sizes: list[tuple[int, int]], min_points: int) -> None:
+    rng = np.random.default_rng(seed)
+    scenes = [random_scene(rng, *size) for size in sizes]
+    result, expanded = (
+        _measure(*(predict(**of(scene), name=f"room{i}") for i, scene in enumerate(scenes)), min_points=min_points)
+        for of in (dict, over_points)
+    )
+    np.testing.assert_array_equal(_values(result.per_class), _values(expanded.per_class))
+    slow = [average_precision.scene_of(**over_points(scene), counted=range(len(NAMES))) for scene in scenes]
+    expected = _reference(slow, min_points)
+    np.testing.assert_allclose(_values(result.per_class), _values(expected), rtol=0, atol=1e-9)
+    for column in COLUMNS:
+        mean = s3dis_protocols.mean([row[column] for row in expected.values()])
+        np.testing.assert_allclose(result.mean[column], mean, rtol=0, atol=1e-9)
+
+
+def _two_chairs(masks: list, scores: list) -> dict[str, float]:
+    """A room of 20 points: chairs on 0..9 and 10..19."""
+    points = np.array([np.isin(np.arange(20), points) for points in masks], np.bool_).reshape(len(masks), 20)
+    truth = np.full(20, 2), np.repeat([1, 2], 10)
+    result = _measure(predict(points, [2] * len(masks), scores, *truth), min_points=1)
+    assert result.mean == result.per_class["chair"]
+    assert all(math.isnan(value) for value in result.per_class["ceiling"].values())
+    return result.per_class["chair"]
+
+
+def test_by_hand() -> None:
+    # The first chair whole at 0.9; half of the second at 0.5; a third prediction covers the first again at 0.85.
+    chair = _two_chairs([range(10), range(10, 15), range(10)], [0.9, 0.5, 0.85])
+    assert chair["mcov"] == chair["mwcov"] == pytest.approx((1 + 0.5) / 2)
+    # The partition leaves the third prediction nothing; IoU 0.5 is enough here.
+    assert (chair["precision_partition"], chair["recall_partition"]) == (1.0, 1.0)
+    assert (chair["precision_confidence"], chair["recall_confidence"]) == (1.0, 0.5)
+    # In ScanNet's matching 0.5 is not enough and the third is a duplicate.
+    assert (chair["precision_best_f1"], chair["recall_best_f1"]) == (1.0, 0.5)
+
+
+def test_of_equal_scores_the_later_wins() -> None:
+    assert _two_chairs([range(20), range(10)], [0.9, 0.9])["mcov"] == 1.0
+
+
+def test_no_predictions_and_no_truth() -> None:
+    assert _two_chairs([], []) == dict.fromkeys(COLUMNS, 0.0)
+    nothing = np.zeros(0)
+    for rooms in ([], [predict(np.zeros((0, 0)), nothing, nothing, nothing, nothing)]):
+        assert all(math.isnan(value) for value in _measure(*rooms).mean.values())
+
+
+def test_two_halves_do_not_pass_recall_one() -> None:
+    masks = np.arange(20)[None] // 10 == np.arange(2)[:, None]
+    result = _measure(predict(masks, [0, 0], [1, 1], np.zeros(20), np.ones(20)))
+    assert result.per_class["ceiling"]["recall_partition"] == 1.0
+
+
+def test_weighted_coverage_weighs_points() -> None:
+    instance = np.repeat([1, 2], [30, 10])
+    ceiling = _measure(predict((instance == 1)[None], [0], [1], np.zeros(40), instance)).per_class["ceiling"]
+    assert (ceiling["mcov"], ceiling["mwcov"]) == (0.5, 0.75)
+
+
+def test_coverage_is_averaged_over_rooms() -> None:
+    """One object found in one room and three missed in another: 1/2 over rooms, not 1/4 over objects."""
+    result = _measure(
+        predict(np.ones((1, 9)), [0], [1], np.zeros(9), np.ones(9), name="a"),
+        predict(np.zeros((0, 9)), [], [], np.zeros(9), np.repeat([1, 2, 3], 3), name="b"),
+        predict(np.zeros((0, 9)), [], [], np.full(9, 1), np.ones(9), name="no ceiling here"),
+    )
+    assert result.per_class["ceiling"]["mcov"] == 0.5
+
+
+def test_points_of_no_prediction_are_no_ceiling() -> None:
+    half = np.repeat([0, 1], 200)
+    result = _measure(predict((half == 1)[None], [2], [0.9], half * 2, half + 1))
+    assert result.per_class["ceiling"] == dict.fromkeys(COLUMNS, 0.0)
+    assert result.per_class["chair"] == dict.fromkeys(COLUMNS, 1.0)
+    assert result.mean == dict.fromkeys(COLUMNS, 0.5)
+
+
+def test_counted_classes() -> None:
+    half = np.repeat([0, 2], 200)
+    room = predict(np.stack([half == 0, half == 2]), [0, 2], [0.9, 0.9], half, half + 1)
+    result = _measure(room, classes=replace(S3DIS_LIKE, instance_names=("chair",)))
+    assert list(result.per_class) == ["chair"]
+    assert result.mean == dict.fromkeys(COLUMNS, 1.0)
