@@ -1,17 +1,7 @@
 """Compiled loops of `pcseg.ops.superpoints`."""
 
 import numpy as np
-from numba import get_num_threads, njit
-
-__all__ = [
-    "edge_weights",
-    "get_num_threads",
-    "merge_graph",
-    "mesh_graph",
-    "nearest_in_cells",
-    "neighbor_edges",
-    "plane_normals",
-]
+from numba import njit
 
 
 @njit(cache=True)

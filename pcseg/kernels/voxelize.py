@@ -5,26 +5,20 @@ from numba import njit
 
 
 @njit(cache=True)
-def bounds(xyz):
-    """Smallest and largest coordinates in float64, and the first row that is not finite (-1 if there is none)."""
-    low = np.full(3, np.inf)
-    high = np.full(3, -np.inf)
-    for i in range(len(xyz)):
-        for c in range(3):
-            x = np.float64(xyz[i, c])
-            if not np.isfinite(x):
-                return low, high, i
-            low[c] = min(low[c], x)
-            high[c] = max(high[c], x)
-    return low, high, -1
-
-
-@njit(cache=True)
 def block_voxels(xyz, origin, voxel_size, extent):
-    """Voxels in the order of their first point: coordinates, voxel of each point, points of each voxel.
+    """Voxels in the order of their first point, for rooms whose table of blocks fits into memory.
 
-    A table holds a number for each block of 4 x 4 x 4 cells of the room, a pool 64 cells for each block that is
-    occupied: points near each other look up memory that is near, and nothing is compared. For rooms whose table fits.
+    A table holds a number for each block of 4 x 4 x 4 cells of the room, a pool 64 cells for each occupied block:
+    points near each other look up memory that is near, and nothing is compared.
+
+    Args:
+        xyz: float32 (P, 3).
+        origin: float64 (3,), corner of cell (0, 0, 0).
+        voxel_size: edge length of a cell.
+        extent: int64 (3,), number of cells along x, y and z.
+
+    Returns:
+        cell of each voxel int32 (V, 3), voxel of each point int32 (P,), points of each voxel int32 (V,).
     """
     num_points = len(xyz)
     num_y, num_z = (extent[1] + 3) // 4, (extent[2] + 3) // 4
@@ -36,7 +30,7 @@ def block_voxels(xyz, origin, voxel_size, extent):
     point_to_voxel = np.empty(num_points, np.int32)
     num_blocks = num_voxels = 0
     for i in range(num_points):
-        # Not below 0, so that cutting decimals off is the floor.
+        # Not below 0, so truncation is the floor.
         x = np.int32((np.float64(xyz[i, 0]) - origin[0]) / voxel_size)
         y = np.int32((np.float64(xyz[i, 1]) - origin[1]) / voxel_size)
         z = np.int32((np.float64(xyz[i, 2]) - origin[2]) / voxel_size)
@@ -77,12 +71,12 @@ def slot_of(key, mask):
 
 @njit(cache=True)
 def hash_voxels(xyz, origin, voxel_size, extent):
-    """Voxels in the order of their first point: coordinates, voxel of each point, points of each voxel."""
+    """The same as `block_voxels`, for rooms of any extent."""
     num_points = len(xyz)
     coords = np.empty((num_points, 3), np.int32)
     counts = np.zeros(num_points, np.int32)
     point_to_voxel = np.empty(num_points, np.int32)
-    # The table grows with the voxels, not the points: while it fits the cache a look-up is several times quicker.
+    # The table grows with the voxels, not the points: while it fits the cache a look-up is several times faster.
     mask = (1 << 12) - 1
     keys = np.full(mask + 1, -1, np.int64)
     voxels = np.empty(mask + 1, np.int32)
@@ -102,8 +96,8 @@ def hash_voxels(xyz, origin, voxel_size, extent):
             coords[num_voxels, 1] = y
             coords[num_voxels, 2] = z
             point_to_voxel[i] = num_voxels
+            counts[num_voxels] = 1
             num_voxels += 1
-            counts[num_voxels - 1] = 1
             if 2 * num_voxels > mask:
                 mask = 4 * mask + 3
                 keys, voxels = grown(keys, voxels, mask)
@@ -116,7 +110,7 @@ def hash_voxels(xyz, origin, voxel_size, extent):
 
 @njit(cache=True)
 def grown(keys, voxels, mask):
-    """The same table with room for more."""
+    """The same table with more slots."""
     new_keys = np.full(mask + 1, -1, np.int64)
     new_voxels = np.empty(mask + 1, np.int32)
     for old in range(len(keys)):

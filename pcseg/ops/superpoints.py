@@ -26,88 +26,91 @@ def over_segment(
     block_size: float | None = 0.5,
     max_superpoints: int | None = 2000,
 ) -> Int32[np.ndarray, "P"]:
-    """Superpoints of a point cloud: graph-based merging where normals and colors agree and no step lies between.
+    """Superpoints of a point cloud: pieces with one normal and one color, and no step inside.
 
-    The cloud is thinned to one point per voxel, the mean; each is joined to its nearest neighbors by edges of weight
-    (1 - |cosine between normals|) + color_weight * |difference of colors| + offset_weight * step, colors in 0..1, the
-    step being how many voxels one end lies off the plane of the other. Graph-based merging gives more pieces than are
-    wanted. Of these neighbors are merged, always the pair that are most alike and smallest: in one plane, of one
-    color, with no heavy edges between them. What single points cannot tell under noise, the means of pieces can.
+    The cloud is thinned to the mean point of each voxel. Each is joined to its nearest neighbors by edges of weight
+    (1 - |cosine between normals|) + color_weight * |difference of colors| + offset_weight * step, colors in 0..1. The
+    step is the number of voxels that one end lies off the plane of the other. Graph-based merging gives more pieces
+    than wanted. Of these, the two neighbors that are most alike and smallest are merged again and again: in one plane,
+    of one color, with no heavy edges between them. The means of pieces show what noise hides in single points.
 
     Args:
         xyz: coordinates in meters.
-        rgb: colors, or None where the scan has none.
-        voxel_size: edge of a voxel in meters.
+        rgb: colors, or None if the scan has none.
+        voxel_size: edge length of a voxel in meters.
         threshold: k of the merging criterion; a larger one gives larger superpoints.
-        color_weight: what a difference of color counts against one of normals.
-        offset_weight: what a step of one voxel counts.
-        min_points: a smaller superpoint is merged with a neighbor; counted in voxels.
-        num_neighbors: neighbors of which the normal is taken; two thirds of them become edges.
-        block_size: pieces do not cross the blocks of a grid of this size in meters, unless they are too small alone.
-            It bounds what is lost where a board is flush with its wall; None sets no bound.
-        max_superpoints: pieces are merged until so many are left, or fewer where they are much alike. A scan that fills
-            more blocks than that, of a whole floor say, may have one for each block. None sets no bound.
+        color_weight: weight of a difference of colors against one of normals.
+        offset_weight: weight of a step of one voxel.
+        min_points: least number of voxels in a superpoint, if there is a neighbor to merge with.
+        num_neighbors: number of neighbors that give the normal; two thirds of them become edges.
+        block_size: edge length in meters of blocks that pieces do not cross, unless they are too small alone. This
+            bounds the loss if a board is flush with its wall; None sets no bound.
+        max_superpoints: pieces are merged until so many are left, or fewer if they are much alike. A scan with more
+            blocks than that, e.g. of a whole floor, may have one for each block. None sets no bound.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point. The same input
-        gives the same result, on any number of threads (as many as numba has been told to use).
+        gives the same result, on any number of threads (as many as numba uses).
 
     Raises:
-        ValueError: what `voxelize` refuses, or parameters out of range.
+        ValueError: parameters out of range, or input that `voxelize` refuses.
 
     Source:
         Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004 (the pieces); Garland,
         Willmott and Heckbert, Hierarchical Face Clustering on Polygonal Surfaces, I3D 2001 (merging by planes).
+
+    >>> import numpy as np
+    >>> floor = np.array([[x, y, 0] for x in range(10) for y in range(10)], np.float32) / 20
+    >>> table = floor + np.float32([0, 0, 0.7])
+    >>> np.bincount(over_segment(np.concatenate([floor, table]), block_size=None)).tolist()
+    [100, 100]
     """
     _check_parameters(
         threshold=threshold, color_weight=color_weight, offset_weight=offset_weight, min_points=min_points
     )
-    _check_bounds(num_neighbors, block_size, max_superpoints)
+    if num_neighbors < 4:
+        raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
+    if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
+        raise ValueError(f"block_size must be a positive length in meters or None, got {block_size}")
+    if max_superpoints is not None and max_superpoints < 1:
+        raise ValueError(f"max_superpoints must be at least 1 or None, got {max_superpoints}")
     if rgb is not None and len(rgb) != len(xyz):
         raise ValueError(f"rgb must have one row per point ({len(xyz)}), got {len(rgb)}")
     grid = voxelize(xyz, voxel_size)
     if len(grid) < 2:
         return np.zeros(len(xyz), np.int32)
     # One cell after another: near in memory what is near in space.
-    cell = grid.coords // CELL
-    keys = _keys(cell)
-    order = np.argsort(keys, kind="stable")
-    nodes = voxel_mean(xyz, grid)[order]
-    neighbors = _nearest(nodes, cell[order], grid.origin, CELL * voxel_size, num_neighbors)
-    num_near = max(2 * neighbors.shape[1] // 3, min(2, neighbors.shape[1]))
+    order = np.argsort(_keys(grid.coords // CELL), kind="stable")
+    coords, nodes = grid.coords[order], voxel_mean(xyz, grid)[order]
+    colors = np.zeros((0, 3), np.float32) if rgb is None else voxel_mean(rgb, grid)[order] / np.float32(255)
+    neighbors = _nearest(nodes, coords // CELL, grid.origin, CELL * voxel_size, num_neighbors)
     normals = kernels.plane_normals(nodes, neighbors)
-    if rgb is None:
-        colors, color_weight = np.zeros((0, 3), np.float32), 0.0
-    else:
-        colors = voxel_mean(rgb, grid)[order] / np.float32(255)
+    num_near = max(2 * neighbors.shape[1] // 3, min(2, neighbors.shape[1]))
     tail, head = kernels.neighbor_edges(neighbors, num_near)
-    weight = kernels.edge_weights(
-        nodes, normals, colors, tail, head, float(color_weight), float(offset_weight / voxel_size)
-    )
+    weights = (0.0 if rgb is None else float(color_weight), float(offset_weight / voxel_size))
+    weight = kernels.edge_weights(nodes, normals, colors, tail, head, *weights)
     num_cells = 2**31 - 1 if block_size is None else max(1, round(block_size / voxel_size))
-    block = _keys(grid.coords[order] // num_cells)
-    component = kernels.merge_graph(
-        len(nodes), tail, head, weight, _sorted_edges(weight), block, float(threshold), min_points
-    )
+    block = _keys(coords // num_cells)
+    edges = _sorted_edges(weight)
+    piece = kernels.merge_graph(len(nodes), tail, head, weight, edges, block, float(threshold), min_points)
     limit = len(nodes) if max_superpoints is None else max(max_superpoints, len(np.unique(block)))
-    component = _merge_regions(component, tail, head, weight, nodes, colors, voxel_size, limit)
-    by_voxel = np.empty_like(component)
-    by_voxel[order] = component
+    by_voxel = np.empty_like(piece)
+    by_voxel[order] = _merge_regions(piece, tail, head, weight, nodes, colors, voxel_size, limit)
     return _renumber(by_voxel)[grid.point_to_voxel]
 
 
 def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2) -> Int32[np.ndarray, "P"]:
-    """Coarse voxels as superpoints, for scans where nothing better is to be had.
+    """Coarse voxels as superpoints, the quickest and coarsest choice.
 
     Args:
         xyz: coordinates in meters.
-        voxel_size: edge of a voxel in meters.
+        voxel_size: edge length of a voxel in meters.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point.
 
     Raises:
-        ValueError: what `voxelize` refuses.
+        ValueError: input that `voxelize` refuses.
     """
     return voxelize(xyz, voxel_size).point_to_voxel
 
@@ -119,20 +122,19 @@ def over_segment_mesh(
     threshold: float = 0.01,
     min_points: int = 20,
 ) -> Int32[np.ndarray, "P"]:
-    """Superpoints of a mesh, the same partition as ScanNet's own program gives.
+    """Superpoints of a mesh, the same partition as that of ScanNet's program.
 
     Args:
         xyz: vertices in meters.
         faces: triangles, as indices of vertices; faces without area are left out.
         threshold: k of the merging criterion (ScanNet: 0.01).
-        min_points: smallest segment in vertices, where there is a neighbor to merge with (ScanNet: 20).
+        min_points: least number of vertices, if there is a neighbor to merge with (ScanNet: 20).
 
     Returns:
         Superpoint of each vertex, 0..S-1 without gaps; a vertex without a face is a superpoint of its own.
 
     Raises:
-        ValueError: a vertex that is not finite, a face that names a vertex that is not there, or parameters out of
-            range.
+        ValueError: a vertex that is not finite, a face with a missing vertex, or parameters out of range.
 
     Source:
         ScanNet, Segmentator/segmentator.cpp; Felzenszwalb and Huttenlocher, IJCV 2004.
@@ -149,14 +151,14 @@ def over_segment_mesh(
 
 
 def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> float:
-    """Mean IoU that the superpoints allow: each is given to the instance that holds most of its points.
+    """Mean IoU that the superpoints allow: each goes to the instance with most of its points.
 
     Args:
         superpoint: superpoint of each point, >= 0.
-        instance: true instance of each point, 0 = none, which takes part in the vote and is not in the mean.
+        instance: true instance of each point; 0 = none, which takes part in the vote but not in the mean.
 
     Returns:
-        Mean over the instances, 0..1; NaN where there are none.
+        Mean over the instances, 0..1; NaN if there are none.
     """
     owner = overlap_table(superpoint, instance).majority(int(superpoint.max(initial=-1)) + 1)
     table = overlap_table(owner[superpoint], instance)
@@ -169,15 +171,6 @@ def _check_parameters(**values: float | int) -> None:
     for name, value in values.items():
         if not (np.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number, 0 or more, got {value}")
-
-
-def _check_bounds(num_neighbors: int, block_size: float | None, max_superpoints: int | None) -> None:
-    if num_neighbors < 4:
-        raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
-    if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
-        raise ValueError(f"block_size must be a positive length in meters or None, got {block_size}")
-    if max_superpoints is not None and max_superpoints < 1:
-        raise ValueError(f"max_superpoints must be at least 1 or None, got {max_superpoints}")
 
 
 def _keys(cell: Int32[np.ndarray, "V 3"]) -> Int64[np.ndarray, "V"]:
@@ -200,6 +193,9 @@ def _nearest(
     num_neighbors: int,
 ) -> Int32[np.ndarray, "V k"]:
     """The nearest nodes of each node, itself first; nodes are sorted by the keys of their cells."""
+    # Not at the top: the shape checks of the tests leave out modules that import numba there.
+    from numba import get_num_threads
+
     k = min(num_neighbors, len(nodes))
     neighbors, complete = kernels.nearest_in_cells(
         nodes, cell, _keys(cell), _steps(cell), origin.astype(np.float64), cell_size, k
@@ -207,9 +203,8 @@ def _nearest(
     lonely = np.flatnonzero(~complete)
     if len(lonely):
         tree = KDTree(nodes, balanced_tree=False, compact_nodes=False)
-        # Numba's number, not all cores: a worker of the preprocessing is told its share there.
-        num_threads = kernels.get_num_threads()
-        _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=num_threads)  # type: ignore[arg-type]
+        # Numba's number, not all cores: that is the share of a worker of the preprocessing.
+        _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=get_num_threads())  # type: ignore[arg-type]
         neighbors[lonely] = far
     return neighbors
 
@@ -245,9 +240,9 @@ def _merge_regions(
 
 
 def _sorted_edges(weight: Float32[np.ndarray, "E"]) -> np.ndarray:
-    """Edges from light to heavy, ties by number; as whole numbers, which numpy sorts several times faster."""
-    bits = (weight + np.float32(0)).view(np.uint32)  # + 0 makes -0 and 0 one
-    # The bits of floats >= 0 sort as the floats do, those of floats < 0 the other way round and last.
+    """Edges from light to heavy, ties by number; as integers, which numpy sorts several times faster."""
+    bits = (weight + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0
+    # The bits of floats >= 0 sort as the floats do, those of floats < 0 in reverse and last.
     rank = bits ^ np.where(bits >> np.uint32(31), np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
     keys = rank.astype(np.uint64) << np.uint64(32) | np.arange(len(weight), dtype=np.uint64)
     keys.sort()

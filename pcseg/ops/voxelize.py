@@ -7,18 +7,18 @@ from jaxtyping import Float32, Int32, Integer, Shaped
 
 from pcseg.kernels import voxelize as kernels
 
-# Rooms of more blocks of 4 x 4 x 4 cells than this are hashed, which takes twice the time and no table.
+# Rooms with more blocks of 4 x 4 x 4 cells than this are hashed, which takes up to twice the time and no table.
 _MAX_BLOCKS = 1 << 23
 
 
 @dataclass(frozen=True)
 class VoxelGrid:
-    """Occupied voxels of one room, in the order in which the points first reach them.
+    """Occupied voxels of one room, in the order of their first point.
 
     Args:
-        coords: cell of each voxel, >= 0, no row twice.
+        coords: cell of each voxel, >= 0, unique rows.
         point_to_voxel: row of coords of each point.
-        counts: points in each voxel, >= 1.
+        counts: number of points in each voxel, >= 1.
         origin: corner of cell (0, 0, 0) in meters.
     """
 
@@ -38,15 +38,20 @@ def voxelize(
 
     Args:
         xyz: coordinates in meters.
-        voxel_size: edge of a cell in meters.
-        origin: corner of cell (0, 0, 0), at or below every point; None takes the smallest coordinates.
+        voxel_size: edge length of a cell in meters.
+        origin: corner of cell (0, 0, 0) in meters, at or below every point; None takes the smallest coordinates.
 
     Returns:
         The occupied cells, numbered in the order of their first point.
 
     Raises:
         ValueError: a voxel size that is not positive, a coordinate that is not finite, a point below the origin, or a
-            room of more cells than can be numbered (2^31 along one axis, 2^63 in all).
+            room with too many cells to number (2^31 along one axis, 2^63 in all).
+
+    >>> import numpy as np
+    >>> grid = voxelize(np.array([[0, 0, 0], [0.07, 0, 0], [0.01, 0, 0]], np.float32), 0.05)
+    >>> grid.coords.tolist(), grid.point_to_voxel.tolist()
+    ([[0, 0, 0], [1, 0, 0]], [0, 1, 0])
     """
     if not (np.isfinite(voxel_size) and voxel_size > 0):
         raise ValueError(f"voxel_size must be a positive length in meters, got {voxel_size}")
@@ -54,9 +59,11 @@ def voxelize(
         start = np.zeros(3, np.float32) if origin is None else origin
         return VoxelGrid(np.zeros((0, 3), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32), start)
     xyz = np.ascontiguousarray(xyz)
-    low, high, bad = kernels.bounds(xyz)
-    if bad >= 0:
-        raise ValueError(f"point {bad} has a coordinate that is not finite: {xyz[bad]}; remove such points first")
+    columns = np.ascontiguousarray(xyz.T)  # ten times faster than the minimum along the first axis
+    low, high = (limit(axis=1).astype(np.float64) for limit in (columns.min, columns.max))
+    if not np.isfinite([low, high]).all():
+        row = int(np.isfinite(xyz).all(axis=1).argmin())
+        raise ValueError(f"point {row} has a coordinate that is not finite: {xyz[row]}; remove such points first")
     start = low.astype(np.float32) if origin is None else origin
     if not (start <= low).all():
         raise ValueError(f"origin must be at or below every point, got origin {start} and smallest coordinates {low}")
@@ -68,22 +75,21 @@ def voxelize(
         )
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
     assign = kernels.block_voxels if few else kernels.hash_voxels
-    coords, point_to_voxel, counts = assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64))
-    return VoxelGrid(coords, point_to_voxel, counts, start)
+    return VoxelGrid(*assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)), start)
 
 
 def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np.ndarray, "V C"]:
     """Mean of the point values of each voxel.
 
     Args:
-        values: one row per point, of any real dtype (colors may stay uint8).
+        values: one row per point, of any real dtype, e.g. uint8 colors.
         grid: the voxels of the same points.
 
     Returns:
         One row per voxel.
 
     Raises:
-        ValueError: values and grid are of different points.
+        ValueError: values and grid have different numbers of points.
     """
     if len(values) != len(grid.point_to_voxel):
         raise ValueError(
@@ -95,12 +101,12 @@ def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np
 def pair_superpoints(
     point_to_voxel: Integer[np.ndarray, "P"], superpoint: Integer[np.ndarray, "P"], num_superpoints: int
 ) -> tuple[Int32[np.ndarray, "E"], Int32[np.ndarray, "E"], Int32[np.ndarray, "E"]]:
-    """The pairs of voxel and superpoint that share points.
+    """The pairs of a voxel and a superpoint that share points.
 
     Args:
         point_to_voxel: voxel of each point.
         superpoint: superpoint of each point, 0..num_superpoints-1.
-        num_superpoints: S.
+        num_superpoints: S, number of superpoints.
 
     Returns:
         Voxel, superpoint and number of shared points of each pair, sorted by superpoint, then by voxel.
@@ -114,8 +120,7 @@ def pair_superpoints(
         raise ValueError(
             f"superpoints must be within 0..{num_superpoints - 1}, got {superpoint.min()}..{superpoint.max()}"
         )
-    num_voxels = int(point_to_voxel.max(initial=-1)) + 1
-    keys = superpoint.astype(np.int64) * num_voxels + point_to_voxel
-    pairs, points = np.unique(keys, return_counts=True)
-    voxel, owner = pairs % max(num_voxels, 1), pairs // max(num_voxels, 1)
-    return voxel.astype(np.int32), owner.astype(np.int32), points.astype(np.int32)
+    # Twice as fast as an overlap table, as points in scan order are almost sorted.
+    num_voxels = max(int(point_to_voxel.max(initial=-1)) + 1, 1)
+    pairs, points = np.unique(superpoint.astype(np.int64) * num_voxels + point_to_voxel, return_counts=True)
+    return (pairs % num_voxels).astype(np.int32), (pairs // num_voxels).astype(np.int32), points.astype(np.int32)
