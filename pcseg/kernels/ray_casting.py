@@ -1,4 +1,4 @@
-"""Compiled loops: points on surface patches, depth maps seen from a position, and quick text."""
+"""Compiled loops of synthetic rooms: points on surface patches, and depth maps around a position."""
 
 import numpy as np
 from numba import njit
@@ -156,43 +156,3 @@ def inside_foreign_box(xyz, owner, center, axes, box_owner):
                 inside[i] = True
                 break
     return inside
-
-
-@njit(cache=True)
-def _put_integer(buffer, at, value, min_digits):
-    digits = 1
-    power = 10
-    while value >= power:
-        digits += 1
-        power *= 10
-    digits = max(digits, min_digits)
-    for k in range(digits):
-        buffer[at + digits - 1 - k] = 48 + value % 10
-        value //= 10
-    return at + digits
-
-
-@njit(cache=True)
-def format_rows(millimeters, rgb):
-    """Rows `x y z r g b` as text with three decimals: bytes uint8, and where each row ends, int64 (n,)."""
-    buffer = np.empty(len(rgb) * 64, np.uint8)
-    end = np.empty(len(rgb), np.int64)
-    at = 0
-    for i in range(len(rgb)):
-        for k in range(3):
-            value = millimeters[i, k]
-            if value < 0:
-                buffer[at] = 45
-                at += 1
-                value = -value
-            at = _put_integer(buffer, at, value // 1000, 1)
-            buffer[at] = 46
-            at = _put_integer(buffer, at + 1, value % 1000, 3)
-            buffer[at] = 32
-            at += 1
-        for k in range(3):
-            at = _put_integer(buffer, at, np.int64(rgb[i, k]), 1)
-            buffer[at] = 32 if k < 2 else 10
-            at += 1
-        end[i] = at
-    return buffer[:at], end

@@ -3,7 +3,6 @@
 from pcseg.synthetic.dataset import FORMATS, write_rooms
 from pcseg.synthetic.meshes import make_mesh_room
 from pcseg.synthetic.rooms import make_room, room_name
-from pcseg.synthetic.s3dis_writer import write_s3dis
-from pcseg.synthetic.scannet_writer import write_scannet
+from pcseg.synthetic.writers import write_s3dis, write_scannet
 
 __all__ = ["FORMATS", "make_mesh_room", "make_room", "room_name", "write_rooms", "write_s3dis", "write_scannet"]

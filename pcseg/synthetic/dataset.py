@@ -12,12 +12,11 @@ from pcseg.files import atomic_write
 from pcseg.parallel import map_rooms
 from pcseg.synthetic.meshes import make_mesh_room
 from pcseg.synthetic.rooms import check_arguments, make_room, room_name
-from pcseg.synthetic.s3dis_writer import s3dis_folder, write_s3dis
-from pcseg.synthetic.scannet_writer import write_scannet, write_scannet_lists
+from pcseg.synthetic.writers import s3dis_folder, write_s3dis, write_scannet, write_scannet_lists
 
 FORMATS = ("s3dis", "scannet")
 MARKER = "synthetic.json"
-# Counts up whenever the same seed gives other rooms than before.
+# Goes up if the same seed gives other rooms than before.
 VERSION = 1
 
 
@@ -31,22 +30,22 @@ def write_rooms(
     num_workers: int = 1,
     cluster: str | None = None,
 ) -> Iterator[str]:
-    """Makes rooms 0..num_rooms-1 and writes them in a dataset's raw layout; rooms that are there already stay.
+    """Makes rooms 0..num_rooms-1 and writes them in a dataset's raw layout; existing rooms stay.
 
     Args:
-        out: folder to write to: a new or empty one, or one that holds rooms of the same arguments.
+        out: a new or empty folder, or one with rooms of the same arguments.
         format: s3dis or scannet.
-        num_rooms: how many.
-        seed: chooses the world of rooms; room i depends on (seed, i) alone.
-        num_points: points of a room of middling size (of the mesh, vertices).
+        num_rooms: number of rooms.
+        seed: random seed; room i depends on (seed, i) alone.
+        num_points: number of points (of the mesh, vertices) in a room of average size.
         num_workers: number of processes.
         cluster: address of a Dask scheduler, whose workers replace `num_workers`; see `map_rooms`.
 
     Yields:
-        Name of each room, when it is written.
+        Name of each room after it is written.
 
     Raises:
-        ValueError: an argument is out of range, or the folder holds something else.
+        ValueError: an argument is out of range, or the folder has other content.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
@@ -67,7 +66,7 @@ def write_rooms(
 
 
 def _claim(out: Path, settings: dict[str, object]) -> None:
-    """Sees to it that rooms of other settings, or real ones, are never mixed with those to be written."""
+    """Makes sure that rooms of other settings, or real ones, are never mixed with the new ones."""
     marker = out / MARKER
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder to write rooms to")
@@ -98,7 +97,7 @@ def _write_scan(out: Path, seed: int, num_points: int, index: int) -> str:
 
 
 def _alignment(rng: np.random.Generator) -> Float64[np.ndarray, "4 4"]:
-    """A turn about z and a shift, as they take a raw scan to its aligned frame; with the six decimals of the file."""
+    """A rotation about z and a shift from the raw scan to its aligned frame, with the six decimals of the file."""
     angle = rng.uniform(-np.pi, np.pi)
     alignment = np.eye(4)
     alignment[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

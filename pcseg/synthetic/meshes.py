@@ -1,4 +1,4 @@
-"""Rooms as reconstructed meshes: every surface patch as a grid of triangles, unseen vertices left out."""
+"""Rooms as reconstructed meshes: each surface patch is a grid of triangles without the unseen vertices."""
 
 from typing import NamedTuple
 
@@ -11,19 +11,8 @@ from scipy.spatial import KDTree
 from pcseg.classes import SCANNET20
 from pcseg.kernels.ray_casting import evaluate_points
 from pcseg.structures import Scene
-from pcseg.synthetic.arrange import KINDS, furnished_room
-from pcseg.synthetic.rooms import check_arguments, num_wanted
-from pcseg.synthetic.scanner import (
-    RESOLUTION,
-    add_range_noise,
-    colors_of,
-    facing_weight,
-    hidden,
-    map_of,
-    occluders,
-    stand_points,
-    visibility,
-)
+from pcseg.synthetic.rooms import num_wanted, start_scan
+from pcseg.synthetic.scanner import add_range_noise, colors_of, facing_weight, hidden, visibility
 from pcseg.synthetic.scannet_classes import CATEGORIES
 from pcseg.synthetic.shapes import Patches
 
@@ -48,10 +37,10 @@ def make_mesh_room(
     """A furnished room, scanned and reconstructed as a mesh; the same arguments give the same room.
 
     Args:
-        seed: chooses the world of rooms; room `index` is furnished like the one of `make_room`.
-        index: which room of it.
-        num_points: about how many vertices a room of middling size has.
-        min_instance_points: instances of which fewer vertices were seen are left out.
+        seed: random seed of a series of rooms; `make_room` furnishes them in the same way.
+        index: number of the room in it, which decides the kind of room.
+        num_points: approximate number of vertices in a room of average size.
+        min_instance_points: least number of visible vertices; instances with fewer are left out.
 
     Returns:
         Scene with colors, faces, classes of `pcseg.classes.SCANNET20` (-1 for others), instances 1..K and segments (as
@@ -60,20 +49,14 @@ def make_mesh_room(
     Raises:
         ValueError: a number that is out of range.
     """
-    check_arguments(seed, index, num_points)
-    rng = np.random.default_rng([seed, index])
-    room = furnished_room(KINDS[index % len(KINDS)], index, rng)
-    surfaces, plan = room.surfaces(), room.plan
+    rng, surfaces, plan, eyes, blocking = start_scan(seed, index, num_points)
     patches = surfaces.patches
-    eyes = stand_points(plan, rng)
-    blocking = occluders(surfaces, walls=plan.notch is not None)
     seen = np.flatnonzero(facing_weight(patches, eyes) > 0)
     spacing = np.sqrt(patches.areas()[seen].sum() / num_wanted(plan, num_points))
     grid = _grid(patches, seen, float(spacing))
     xyz, normal = evaluate_points(patches.kind, patches.frame, patches.extra, grid.patch, grid.u, grid.v)
     owner = surfaces.instance[grid.patch]
-    maps = [map_of(blocking, eye, RESOLUTION) for eye in eyes]
-    weights = visibility(xyz, normal, patches.two_sided[grid.patch], eyes, maps)
+    weights = visibility(xyz, normal, patches.two_sided[grid.patch], eyes, blocking)
     keep = (weights.max(axis=0) > 0) & ~hidden(surfaces, xyz, owner)
     keep, faces = _whole_triangles(keep, grid.faces)
     count = np.bincount(owner[keep], minlength=len(surfaces.labels) + 1)

@@ -9,7 +9,7 @@ from pcseg.classes import S3DIS
 from pcseg.synthetic.colors import CEILINGS, FLOORS, WALLS, darker, pick
 from pcseg.synthetic.furniture import Item
 from pcseg.synthetic.layout import Plan, Rect, Wall, find_along_wall
-from pcseg.synthetic.shapes import BRIGHT, CARPET, PLAIN, TILES, WOOD, Patches, Shape, Vector, concatenate
+from pcseg.synthetic.shapes import BRIGHT, CARPET, PLAIN, TILES, WOOD, Patches, Shape, Vector
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Room:
         axes[:, 1, 0], axes[:, 1, 1] = -np.sin(yaw), np.cos(yaw)
         axes[:, 2, 2] = 1
         return Surfaces(
-            concatenate(self._parts),
+            Patches.concatenate(self._parts),
             np.repeat(np.array(self._owners, np.int64), counts),
             list(self._labels),
             list(self._categories),

@@ -1,27 +1,27 @@
-"""Whole rooms, as scanners deliver them."""
+"""Whole rooms, as point clouds of a scanner."""
 
 import numpy as np
 
 from pcseg.structures import Scene
 from pcseg.synthetic.arrange import KINDS, furnished_room
 from pcseg.synthetic.layout import Plan
+from pcseg.synthetic.room import Surfaces
 from pcseg.synthetic.scanner import (
-    RESOLUTION,
     add_range_noise,
     candidates,
     colors_of,
     hidden,
-    map_of,
     occluders,
     stand_points,
     visibility,
 )
+from pcseg.synthetic.shapes import Patches
 
 NUM_AREAS = 6
 
 
 def room_name(index: int) -> str:
-    """Name of room `index` in the manner of S3DIS: area, kind, and a number within both."""
+    """Name of room `index` in the form of S3DIS: area, kind, and a number within both."""
     kind = KINDS[index % len(KINDS)]
     earlier = sum(KINDS[i % len(KINDS)] == kind for i in range(index % NUM_AREAS, index, NUM_AREAS))
     return f"Area_{index % NUM_AREAS + 1}_{kind}_{earlier + 1}"
@@ -31,28 +31,26 @@ def make_room(seed: int, index: int = 0, *, num_points: int = 60_000, min_instan
     """A furnished room, scanned; the same arguments give the same room.
 
     Args:
-        seed: chooses the world of rooms.
-        index: which room of it; the kind of room follows from it.
-        num_points: points of a room of middling size; small rooms have half as many, big ones 1.6 times.
-        min_instance_points: instances of which fewer points were seen are left out.
+        seed: random seed of a series of rooms.
+        index: number of the room in it, which decides the kind of room.
+        num_points: number of points in a room of average size; small rooms have half as many, big ones 1.6 times.
+        min_instance_points: least number of visible points; instances with fewer are left out.
 
     Returns:
         Scene with colors, classes of `pcseg.classes.S3DIS` and instances 1..K, sorted by instance.
 
     Raises:
         ValueError: a number that is out of range.
+
+    >>> room = make_room(seed=0, index=3, num_points=1000)
+    >>> room.name, room.rgb.dtype, room.instance.min()
+    ('Area_4_lounge_1', dtype('uint8'), np.int32(1))
     """
-    check_arguments(seed, index, num_points)
-    rng = np.random.default_rng([seed, index])
-    room = furnished_room(KINDS[index % len(KINDS)], index, rng)
-    surfaces, plan = room.surfaces(), room.plan
-    eyes = stand_points(plan, rng)
-    blocking = occluders(surfaces, walls=plan.notch is not None)
+    rng, surfaces, plan, eyes, blocking = start_scan(seed, index, num_points)
     wanted = num_wanted(plan, num_points)
     patch, xyz, normal, density = candidates(surfaces, eyes, int(2.6 * wanted), rng)
     owner = surfaces.instance[patch]
-    maps = [map_of(blocking, eye, RESOLUTION) for eye in eyes]
-    weights = visibility(xyz, normal, surfaces.patches.two_sided[patch], eyes, maps)
+    weights = visibility(xyz, normal, surfaces.patches.two_sided[patch], eyes, blocking)
     weights[:, hidden(surfaces, xyz, owner)] = 0
     total = weights.sum(axis=0)
     keep = np.flatnonzero(total > 0)
@@ -66,7 +64,8 @@ def make_room(seed: int, index: int = 0, *, num_points: int = 60_000, min_instan
     patch, xyz, normal, owner = patch[keep], xyz[keep], normal[keep], owner[keep]
     scan = weights[:, keep].argmax(axis=0)
     rgb = colors_of(surfaces, patch, xyz, normal, scan, blocking, rng)
-    xyz = add_range_noise(xyz, eyes[scan], rng) + _origin(rng)
+    xyz = add_range_noise(xyz, eyes[scan], rng)
+    xyz += [*rng.uniform(-25, 25, 2), rng.normal(0, 0.05)]  # its place in the building
     order = np.argsort(owner, kind="stable")
     ids, instance = np.unique(owner[order], return_inverse=True)
     labels = np.array(surfaces.labels, np.int32)[ids - 1]
@@ -80,14 +79,27 @@ def make_room(seed: int, index: int = 0, *, num_points: int = 60_000, min_instan
     )
 
 
+def start_scan(
+    seed: int, index: int, num_points: int
+) -> tuple[np.random.Generator, Surfaces, Plan, np.ndarray, Patches]:
+    """Furnishes a room: the generator, what a scanner can see, the plan, scanner positions, and what blocks the view.
+
+    Args:
+        seed: random seed of a series of rooms.
+        index: number of the room in it.
+        num_points: number of points in a room of average size, only checked.
+    """
+    check_arguments(seed, index, num_points)
+    rng = np.random.default_rng([seed, index])
+    room = furnished_room(KINDS[index % len(KINDS)], index, rng)
+    surfaces = room.surfaces()
+    eyes = stand_points(room.plan, rng)
+    return rng, surfaces, room.plan, eyes, occluders(surfaces, walls=room.plan.notch is not None)
+
+
 def num_wanted(plan: Plan, num_points: int) -> int:
-    """Points of a room with the area of this one."""
+    """Number of points in a room of this area."""
     return round(num_points * float(np.clip(0.3 + 0.034 * plan.area, 0.5, 1.6)))
-
-
-def _origin(rng: np.random.Generator) -> np.ndarray:
-    """Where the room lies in its building."""
-    return np.array([*rng.uniform(-25, 25, 2), rng.normal(0, 0.05)])
 
 
 def check_arguments(seed: int, index: int, num_points: int) -> None:

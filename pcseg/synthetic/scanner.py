@@ -1,4 +1,4 @@
-"""A scanner stands in the room: what it sees, how densely, with what light and noise."""
+"""A scanner in the room: what it sees, at which density, with which light and noise."""
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
@@ -42,13 +42,7 @@ def occluders(surfaces: Surfaces, *, walls: bool) -> Patches:
     """Patches that can hide others: never floor and ceiling, the walls only where the room is not convex."""
     label = np.array(surfaces.labels)[surfaces.instance - 1]
     shell = _SHELL[:2] if walls else _SHELL
-    return select(surfaces.patches, ~np.isin(label, shell))
-
-
-def select(patches: Patches, rows: Bool[np.ndarray, "n"] | Int64[np.ndarray, "k"]) -> Patches:
-    """Some of the patches."""
-    names = ("kind", "frame", "extra", "rgb", "texture", "two_sided")
-    return Patches(**{name: getattr(patches, name)[rows] for name in names})
+    return surfaces.patches[~np.isin(label, shell)]
 
 
 def map_of(patches: Patches, eye: Float64[np.ndarray, "3"], resolution: int) -> Float32[np.ndarray, "pixels"]:
@@ -62,11 +56,12 @@ def visibility(
     normal: Float64[np.ndarray, "n 3"],
     two_sided: Bool[np.ndarray, "n"],
     eyes: Float64[np.ndarray, "eyes 3"],
-    maps: list[Float32[np.ndarray, "pixels"]],
+    blocking: Patches,
 ) -> Float64[np.ndarray, "eyes n"]:
-    """How densely each scanner samples the surface at each point; 0 where it cannot see it."""
+    """Sampling density of each scanner at points on surfaces; 0 where it cannot see them."""
     weights = np.zeros((len(eyes), len(xyz)))
-    for row, (eye, depth) in enumerate(zip(eyes, maps)):
+    for row, eye in enumerate(eyes):
+        depth = map_of(blocking, eye, RESOLUTION)
         ray = xyz - eye
         distance = np.sqrt(np.einsum("nk,nk->n", ray, ray)) + 1e-9
         cos = -np.einsum("nk,nk->n", ray, normal) / distance
@@ -102,7 +97,7 @@ def candidates(
 
 
 def facing_weight(patches: Patches, eyes: Float64[np.ndarray, "eyes 3"]) -> Float64[np.ndarray, "n"]:
-    """How densely the scanners would sample the best of five places of each patch; 0 where it faces none of them."""
+    """Sampling density at the best of five places of each patch; 0 where it faces no scanner."""
     n = len(patches)
     rows = np.tile(np.arange(n), 5)
     u = np.repeat([0.5, 0.02, 0.98, 0.02, 0.98], n)
@@ -193,5 +188,5 @@ def add_range_noise(
 
 
 def hidden(surfaces: Surfaces, xyz: Float64[np.ndarray, "n 3"], owner: Int64[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-    """True for points that something thin lies on, as papers on a table or a board on a wall."""
+    """True for points under something thin, such as papers on a table or a board on a wall."""
     return inside_foreign_box(xyz, owner, surfaces.hidden_center, surfaces.hidden_axes, surfaces.hidden_owner)

@@ -1,6 +1,6 @@
-"""Surface patches, and the primitives (boxes, tubes, ellipsoids, sheets) that furniture is put together from."""
+"""Surface patches, and the primitives (boxes, tubes, ellipsoids, sheets) that furniture consists of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -23,13 +23,13 @@ class Patches:
     """Parametric surface patches (n of them), each the image of the unit square.
 
     Args:
-        kind: QUAD, TUBE or ELLIPSOID of `kernels`.
-        frame: origin and three vectors of each patch, meters.
+        kind: QUAD, TUBE or ELLIPSOID.
+        frame: origin and three vectors of each patch in meters.
         extra: numbers that do not rotate: bulge and bend of a quad; taper, start and part of the circle of a tube;
             lowest and highest height (-1..1) of an ellipsoid.
         rgb: base color, 0..255.
         texture: one of the textures above.
-        two_sided: True for sheets that are seen from both sides.
+        two_sided: True for sheets that both sides show.
     """
 
     kind: Int64[np.ndarray, "n"]
@@ -42,12 +42,25 @@ class Patches:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def __getitem__(self, rows: Bool[np.ndarray, "n"] | Int64[np.ndarray, "k"]) -> "Patches":
+        return Patches(**{name: array[rows] for name, array in vars(self).items()})
+
+    @staticmethod
+    def concatenate(parts: "list[Patches]") -> "Patches":
+        """All patches of `parts`, in order."""
+        return Patches(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
     def moved(self, position: Vector, yaw: float = 0.0) -> "Patches":
-        """A copy turned by `yaw` (radians, about z) and then shifted."""
+        """A copy rotated about z and then shifted.
+
+        Args:
+            position: shift in meters.
+            yaw: angle in radians.
+        """
         cos, sin = np.cos(yaw), np.sin(yaw)
         frame = self.frame @ np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
         frame[:, 0] += position
-        return Patches(self.kind, frame, self.extra, self.rgb, self.texture, self.two_sided)
+        return replace(self, frame=frame)
 
     def sizes(self) -> Float64[np.ndarray, "n 2"]:
         """Length of each patch along u and v in meters (the longest, where it varies)."""
@@ -78,12 +91,6 @@ class Patches:
         return area
 
 
-def concatenate(parts: list[Patches]) -> Patches:
-    """All patches of `parts`, in order."""
-    names = ("kind", "frame", "extra", "rgb", "texture", "two_sided")
-    return Patches(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
 class Shape:
     """A list of primitives in the frame of one object: footprint around the origin, z up from 0, front towards +y."""
 
@@ -102,7 +109,17 @@ class Shape:
         bulge: float = 0.0,
         texture: int = PLAIN,
     ) -> "Shape":
-        """A box; `tilt` leans its upper end backwards (-y), `yaw` then turns it, `bulge` (meters) makes a cushion."""
+        """A box.
+
+        Args:
+            center: in meters.
+            size: edge lengths in meters.
+            rgb: color, 0..255.
+            tilt: angle in radians that leans its upper end backwards (-y).
+            yaw: angle about z in radians, applied after the tilt.
+            bulge: height of a cushion in meters.
+            texture: one of the textures above.
+        """
         self._boxes.append((*center, *size, tilt, yaw, *rgb, bulge, texture))
         return self
 
@@ -119,7 +136,19 @@ class Shape:
         texture: int = PLAIN,
         two_sided: bool = True,
     ) -> "Shape":
-        """A patch corner + u first + v second + uv skew, bent along the first edge or bulged in its middle."""
+        """A patch corner + u first + v second + uv skew.
+
+        Args:
+            corner: in meters.
+            first: first edge in meters.
+            second: second edge in meters.
+            rgb: color, 0..255.
+            skew: shift of the opposite corner in meters.
+            bulge: height of its middle in meters.
+            bend: height of a bend along the first edge in meters.
+            texture: one of the textures above.
+            two_sided: whether both sides show.
+        """
         self._others.append((QUAD, corner, first, second, skew, (bulge, bend, 0.0), rgb, texture, two_sided))
         return self
 
@@ -137,9 +166,19 @@ class Shape:
         hollow: bool = False,
         texture: int = PLAIN,
     ) -> "Shape":
-        """A cylinder or cone from `base` to `top`; `part` of the circle from `start` on (both in turns).
+        """A cylinder or cone; hollow ones and parts of a circle also show their inside.
 
-        One with both `caps` closed is a solid; `hollow` ones and parts of a circle are seen from inside, too.
+        Args:
+            base: center of its lower end in meters.
+            top: center of its upper end in meters.
+            radius: of the base in meters.
+            rgb: color, 0..255.
+            top_radius: radius of the upper end in meters; None takes `radius`.
+            start: first angle in turns.
+            part: part of the circle in turns.
+            caps: whether both ends are closed.
+            hollow: whether both ends are open.
+            texture: one of the textures above.
         """
         top_radius = radius if top_radius is None else top_radius
         axis = np.subtract(top, base).astype(float)
@@ -163,7 +202,16 @@ class Shape:
     def ellipsoid(
         self, center: Vector, radii: Vector, rgb: Vector, *, low: float = -1.0, high: float = 1.0, texture: int = PLAIN
     ) -> "Shape":
-        """An ellipsoid, or the zone of it between the heights `low` and `high` (of -1..1)."""
+        """An ellipsoid, or a zone of it.
+
+        Args:
+            center: in meters.
+            radii: in meters.
+            rgb: color, 0..255.
+            low: lower end of the zone, -1..1.
+            high: upper end of the zone, -1..1.
+            texture: one of the textures above.
+        """
         a, b, c = np.diag(radii)
         self._others.append((ELLIPSOID, center, a, b, c, (low, high, 0.0), rgb, texture, low > -1 or high < 1))
         return self
@@ -175,18 +223,10 @@ class Shape:
             parts.append(_faces_of_boxes(np.array(self._boxes, float)))
         if self._others:
             kind, *vectors, extra, rgb, texture, two_sided = zip(*self._others)
-            frame = np.stack([np.array(vector, float) for vector in vectors], axis=1)
-            parts.append(
-                Patches(
-                    np.array(kind, np.int64),
-                    frame,
-                    np.array(extra, float),
-                    np.array(rgb, float),
-                    np.array(texture, np.int64),
-                    np.array(two_sided, bool),
-                )
-            )
-        return concatenate(parts)
+            frame, extra, rgb = np.stack([np.array(v, float) for v in vectors], axis=1), np.array(extra), np.array(rgb)
+            kind, texture, two_sided = np.array(kind, np.int64), np.array(texture, np.int64), np.array(two_sided)
+            parts.append(Patches(kind, frame, extra.astype(float), rgb.astype(float), texture, two_sided))
+        return Patches.concatenate(parts)
 
 
 def _faces_of_boxes(rows: Float64[np.ndarray, "n 13"]) -> Patches:

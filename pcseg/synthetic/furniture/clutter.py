@@ -1,4 +1,4 @@
-"""Clutter: what stands on tables and floors or hangs on walls and belongs to no class of its own."""
+"""Clutter: things on tables, floors and walls that belong to no class of their own."""
 
 import numpy as np
 
@@ -12,19 +12,30 @@ def _item(shape: Shape, size: Vector, category: str, *, thin: bool = False) -> I
 
 
 def desk_item(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """Something that stands on a table; a random thing where `kind` is None."""
-    if kind is None:
-        names, weights = zip(*_ON_DESKS.items())
-        kind = str(rng.choice(names, p=np.array([w for _, w in weights]) / sum(w for _, w in weights)))
-    return _ON_DESKS[kind][0](rng)
+    """Something that stands on a table.
+
+    Args:
+        rng: random numbers.
+        kind: name of the thing; None takes a random one.
+    """
+    return _one_of(_ON_DESKS, rng, kind)
 
 
 def floor_item(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """Something that stands on the floor; a random thing where `kind` is None."""
+    """Something that stands on the floor.
+
+    Args:
+        rng: random numbers.
+        kind: name of the thing; None takes a random one.
+    """
+    return _one_of(_ON_FLOORS, rng, kind)
+
+
+def _one_of(makers: dict, rng: np.random.Generator, kind: str | None) -> Item:
     if kind is None:
-        names, weights = zip(*_ON_FLOORS.items())
-        kind = str(rng.choice(names, p=np.array([w for _, w in weights]) / sum(w for _, w in weights)))
-    return _ON_FLOORS[kind][0](rng)
+        weights = np.array([weight for _, weight in makers.values()])
+        kind = str(rng.choice(list(makers), p=weights / sum(weights.tolist())))
+    return makers[kind][0](rng)
 
 
 def _monitor(rng: np.random.Generator) -> Item:
@@ -198,14 +209,6 @@ def _copier(rng: np.random.Generator) -> Item:
     return _item(shape, (1.16, 0.68, 1.1), "copier")
 
 
-def _big_plant(rng: np.random.Generator) -> Item:
-    return _plant(rng, float(rng.uniform(1.7, 2.6)))
-
-
-def _big_box(rng: np.random.Generator) -> Item:
-    return _box(rng, 1.3)
-
-
 def wall_item(rng: np.random.Generator, kind: str) -> Item:
     """Something on a wall, in the frame of the wall from z = 0: picture, clock, radiator, screen or vent."""
     shape = Shape()
@@ -252,10 +255,10 @@ _ON_DESKS = {
 }
 
 _ON_FLOORS = {
-    "box": (_big_box, 2.5),
+    "box": (lambda rng: _box(rng, 1.3), 2.5),
     "bin": (_bin, 2.5),
     "bag": (_bag, 1.5),
-    "plant": (_big_plant, 1.2),
+    "plant": (lambda rng: _plant(rng, float(rng.uniform(1.7, 2.6))), 1.2),
     "lamp": (_floor_lamp, 0.8),
     "computer": (_computer, 1.5),
     "copier": (_copier, 0.15),

@@ -7,7 +7,7 @@ import numpy as np
 
 from pcseg.synthetic.colors import DARK, DOORS, METALS, WOODS, darker, pick
 from pcseg.synthetic.furniture.item import Item
-from pcseg.synthetic.shapes import BRIGHT, PLAIN, PRINT, WOOD, Shape, Vector, concatenate
+from pcseg.synthetic.shapes import BRIGHT, PLAIN, PRINT, WOOD, Patches, Shape, Vector
 
 STEEL: Vector = (160.0, 160.0, 164.0)
 
@@ -44,7 +44,7 @@ def door(rng: np.random.Generator, width: float, height: float) -> Item:
         part.box((lever, y * 0.6, 1.0), (0.045, 0.03, 0.2), STEEL)
     hinge = (side * panel / 2, -0.03 if ajar else -depth * 0.4, 0.0)
     patches = part.patches().moved(hinge, -side * ajar)
-    return Item(concatenate([shape.patches(), patches]), (width + 0.1, depth, height + 0.05), "door", "door")
+    return Item(Patches.concatenate([shape.patches(), patches]), (width + 0.1, depth, height + 0.05), "door", "door")
 
 
 def window(rng: np.random.Generator, width: float, height: float) -> Item:

@@ -1,13 +1,15 @@
-"""What a furniture factory gives."""
+"""Pieces of furniture."""
 
 from dataclasses import dataclass
 
 from pcseg.synthetic.shapes import Patches
 
+CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))  # signs of x and y
+
 
 @dataclass(frozen=True)
 class Top:
-    """A level surface that things can stand on: a rectangle in the frame of its item, and the free height above."""
+    """A level surface for things: a rectangle in the frame of its item, its height and the free height above."""
 
     x0: float
     y0: float
@@ -23,11 +25,11 @@ class Item:
 
     Args:
         patches: its surfaces.
-        size: width (x), depth (y) and height of the box around it, meters.
-        label: its class of S3DIS.
-        category: what ScanNet's annotators would call it.
-        tops: where things can stand on it.
-        thin: it lies so close on another surface that the surface has to be cut out beneath it.
+        size: width (x), depth (y) and height of the box around it in meters.
+        label: class of S3DIS.
+        category: raw category of ScanNet.
+        tops: surfaces for things on it.
+        thin: whether it is so flat that the surface under it has to be cut out.
     """
 
     patches: Patches

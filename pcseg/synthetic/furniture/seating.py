@@ -3,7 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.colors import FABRICS, METALS, PLASTICS, WOODS, pick
-from pcseg.synthetic.furniture.item import Item
+from pcseg.synthetic.furniture.item import CORNERS, Item
 from pcseg.synthetic.shapes import FABRIC, PLAIN, WOOD, Shape, Vector
 
 
@@ -92,15 +92,14 @@ def _four_leg(rng: np.random.Generator) -> Item:
     texture = WOOD if wooden else PLAIN
     shape = Shape()
     half, splay, radius = width / 2 - 0.025, rng.uniform(0, 0.04), rng.uniform(0.013, 0.022)
-    for sx in (-1, 1):
-        for sy in (-1, 1):
-            foot, head = half + splay, half
-            ends = (sx * foot, sy * foot, 0.0), (sx * head, sy * head, seat)
-            if wooden:
-                x, y = sx * half, sy * half
-                shape.box((x, y, seat / 2), (2 * radius, 2 * radius, seat), frame, texture=WOOD)
-            else:
-                shape.tube(*ends, radius, frame, caps=False)
+    for sx, sy in CORNERS:
+        foot, head = half + splay, half
+        ends = (sx * foot, sy * foot, 0.0), (sx * head, sy * head, seat)
+        if wooden:
+            x, y = sx * half, sy * half
+            shape.box((x, y, seat / 2), (2 * radius, 2 * radius, seat), frame, texture=WOOD)
+        else:
+            shape.tube(*ends, radius, frame, caps=False)
     thick = rng.uniform(0.03, 0.06)
     soft = cover != frame
     shape.box(
@@ -129,9 +128,8 @@ def _shell(rng: np.random.Generator) -> Item:
     if rng.random() < 0.4:
         for side in (-1, 1):
             shape.sheet((side * width / 2, -0.18, seat), (0, 0.34, 0.0), (side * 0.05, 0, 0.2), rgb, skew=(0, 0, -0.12))
-    for sx in (-1, 1):
-        for sy in (-1, 1):
-            shape.tube((sx * 0.24, sy * 0.23, 0), (sx * 0.13, sy * 0.12, seat), 0.014, frame, caps=False)
+    for sx, sy in CORNERS:
+        shape.tube((sx * 0.24, sy * 0.23, 0), (sx * 0.13, sy * 0.12, seat), 0.014, frame, caps=False)
     return Item(shape.patches(), (0.6, 0.68, seat + height), "chair", "chair")
 
 
@@ -182,9 +180,8 @@ def _armchair(rng: np.random.Generator) -> Item:
     fabric, frame = pick(rng, FABRICS), pick(rng, WOODS)
     width, seat = rng.uniform(0.62, 0.72), rng.uniform(0.38, 0.43)
     shape = Shape()
-    for sx in (-1, 1):
-        for sy in (-1, 1):
-            shape.tube((sx * (width / 2 - 0.05), sy * 0.26, 0), (sx * (width / 2 - 0.06), sy * 0.24, 0.2), 0.02, frame)
+    for sx, sy in CORNERS:
+        shape.tube((sx * (width / 2 - 0.05), sy * 0.26, 0), (sx * (width / 2 - 0.06), sy * 0.24, 0.2), 0.02, frame)
     shape.box((0, 0.02, seat - 0.1), (width - 0.16, 0.58, 0.2), fabric, bulge=0.02, texture=FABRIC)
     shape.box((0, -0.26, seat + 0.16), (width - 0.1, 0.12, 0.56), fabric, tilt=0.2, bulge=0.02, texture=FABRIC)
     for x in (-width / 2 + 0.05, width / 2 - 0.05):
@@ -204,10 +201,9 @@ def sofa(rng: np.random.Generator, kind: str | None = None) -> Item:
     legs = rng.uniform(0.03, 0.14)
     back = 0.2
     shape = Shape()
-    for sx in (-1, 1):
-        for sy in (-1, 1):
-            x, y = sx * (width / 2 - 0.07), sy * (depth / 2 - 0.07)
-            shape.tube((x, y, 0), (x, y, legs), 0.025, (50.0, 40.0, 34.0), caps=False)
+    for sx, sy in CORNERS:
+        x, y = sx * (width / 2 - 0.07), sy * (depth / 2 - 0.07)
+        shape.tube((x, y, 0), (x, y, legs), 0.025, (50.0, 40.0, 34.0), caps=False)
     base = seat - 0.14
     shape.box((0, 0, (legs + base) / 2), (width, depth, base - legs), fabric, texture=FABRIC)
     shape.box((0, -depth / 2 + 0.09, (base + top) / 2), (width, 0.18, top - base), fabric, bulge=0.01, texture=FABRIC)

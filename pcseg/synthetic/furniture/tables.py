@@ -3,7 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.colors import DESK_TOPS, METALS, WOODS, darker, pick
-from pcseg.synthetic.furniture.item import Item, Top
+from pcseg.synthetic.furniture.item import CORNERS, Item, Top
 from pcseg.synthetic.shapes import PLAIN, WOOD, Shape, Vector
 
 
@@ -26,15 +26,12 @@ def _legs(shape: Shape, rng: np.random.Generator, width: float, depth: float, he
     x, y = width / 2 - 0.06, depth / 2 - 0.06
     if kind == 0:
         radius = rng.uniform(0.02, 0.035)
-        for sx in (-1, 1):
-            for sy in (-1, 1):
-                ends = (sx * x, sy * y, 0.0), (sx * x, sy * y, height)
-                if rng.random() < 0.5:
-                    shape.tube(*ends, radius, rgb, caps=False)
-                else:
-                    shape.box(
-                        (sx * x, sy * y, height / 2), (2 * radius, 2 * radius, height), rgb, texture=_texture(rgb)
-                    )
+        for sx, sy in CORNERS:
+            ends = (sx * x, sy * y, 0.0), (sx * x, sy * y, height)
+            if rng.random() < 0.5:
+                shape.tube(*ends, radius, rgb, caps=False)
+            else:
+                shape.box((sx * x, sy * y, height / 2), (2 * radius, 2 * radius, height), rgb, texture=_texture(rgb))
         for sy in (-1, 1):
             shape.box((0, sy * y, height - 0.04), (width - 0.14, 0.02, 0.07), rgb, texture=_texture(rgb))
     elif kind == 1:
@@ -155,10 +152,9 @@ def low_table(rng: np.random.Generator) -> Item:
     else:
         width, depth = rng.uniform(0.8, 1.2), rng.uniform(0.5, 0.65)
         shape.box((0, 0, height - 0.02), (width, depth, 0.04), rgb, texture=_texture(rgb))
-        for sx in (-1, 1):
-            for sy in (-1, 1):
-                center = (sx * (width / 2 - 0.04), sy * (depth / 2 - 0.04), height / 2 - 0.02)
-                shape.box(center, (0.06, 0.06, height - 0.04), rgb, texture=_texture(rgb))
+        for sx, sy in CORNERS:
+            center = (sx * (width / 2 - 0.04), sy * (depth / 2 - 0.04), height / 2 - 0.02)
+            shape.box(center, (0.06, 0.06, height - 0.04), rgb, texture=_texture(rgb))
         if rng.random() < 0.5:
             shape.box((0, 0, 0.14), (width - 0.1, depth - 0.1, 0.02), rgb, texture=_texture(rgb))
         half_x, half_y = width / 2 - 0.03, depth / 2 - 0.03
