@@ -26,6 +26,7 @@ else:
 
 Records = Sequence[Mapping[str, Any]]  # a training step or an evaluation each, by rising "step"
 Series = tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]
+NOISY = ("gradient norm",)
 MEASURED = {"ap": "AP of held-out rooms, %", "ap50": "AP50 of held-out rooms, %", "ap25": "AP25 of held-out rooms, %"}
 CURVE_STYLES: dict[float, dict[str, Any]] = {  # by IoU threshold
     0.25: {"color": "#6aa7cf", "linestyle": "--"},
@@ -100,18 +101,19 @@ def training_curves(runs: Mapping[str, tuple[Records, Records]], *, smoothing: f
     last = max(steps[-1]["step"] for steps, _ in runs.values())
     for axes, title in zip(all_axes, titles):
         axes.set(xlabel="step", xlim=(0, 1.02 * last))
+        shown: list[np.ndarray] = []  # what the vertical axis must cover
         for number, run in enumerate(runs):
             x, y = charts[title].get(run, (np.empty(0), np.empty(0)))
-            if title in MEASURED.values():
-                axes.plot(x, y, f"C{number}o-", label=run)
-                axes.set_ylim(-2, 102)
-            elif title in ("learning rate", "rooms per second"):
-                axes.plot(x, y, f"C{number}", label=run, marker="o" if len(x) == 1 else "")
-                axes.set_ylim(bottom=0)
-            else:
+            if title in NOISY or title.startswith("loss"):
                 axes.plot(x, y, f"C{number}", alpha=0.25, linewidth=0.8)
-                axes.plot(x, smooth(y, smoothing), f"C{number}", label=run, marker="o" if len(x) == 1 else "")
-                _frame(axes, y[np.isfinite(y)])
+                known = y[np.isfinite(y)]
+                shown.append(np.quantile(known, [0.01, 0.99]) if len(known) else known)  # without outliers
+                y = smooth(y, smoothing)
+            axes.plot(x, y, f"C{number}", label=run, marker="o" if title in MEASURED.values() or len(x) == 1 else "")
+            shown.append(y[np.isfinite(y)])
+        values = np.array([0.0, 100.0]) if title in MEASURED.values() else np.concatenate(shown)
+        margin = 0.03 * np.ptp(values) or abs(values[0]) / 2 or 1.0
+        axes.set_ylim(values.min() - margin, values.max() + margin)
     _legend(figure, all_axes[0])
     return figure
 
@@ -203,12 +205,11 @@ def smooth(values: Float64[np.ndarray, "N"], share: float) -> Float64[np.ndarray
     >>> smooth(np.array([1.0, 4.0, np.nan]), 0.5)
     array([ 1.,  3., nan])
     """
-    from scipy.signal import lfilter  # takes most of a second to import
-
-    known = np.isfinite(values)
-    total = lfilter([1.0], [1.0, -share], np.where(known, values, 0.0))
-    weight = lfilter([1.0], [1.0, -share], known.astype(np.float64))
-    return np.divide(total, weight, out=np.full(len(values), np.nan), where=known)
+    means, mean, weight = np.full(len(values), np.nan), 0.0, 0.0
+    for i in np.flatnonzero(np.isfinite(values)):
+        mean, weight = share * mean + (1 - share) * values[i], share * weight + 1 - share
+        means[i] = mean / weight
+    return means
 
 
 def _panels(
@@ -234,17 +235,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower left", ncols=4)
-
-
-def _frame(axes: Axes, values: np.ndarray) -> None:
-    """Outliers of the pale lines may leave the chart; strong lines may not."""
-    strong = [line.get_ydata() for line in axes.lines if line.get_alpha() is None]
-    inside = [np.quantile(values, [0.01, 0.99])] if len(values) else []
-    shown = np.concatenate([*inside, *(np.asarray(y)[np.isfinite(y)] for y in strong)])
-    if len(shown):
-        low, high = shown.min(), shown.max()
-        margin = 0.05 * (high - low) or abs(high) / 2 or 1.0
-        axes.set_ylim(low - margin, high + margin)
 
 
 def _curves(steps: Records, evaluations: Records) -> dict[str, Series]:

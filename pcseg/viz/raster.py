@@ -8,9 +8,10 @@ from jaxtyping import Float32, Int32, UInt8
 from pcseg.kernels.render import fill_holes, paint, splat
 from pcseg.kernels.shade import eye_dome, light, smooth_depth
 from pcseg.viz.splats import Splats
-from pcseg.viz.view import View
+from pcseg.viz.view import View, bounding_box, look
 
 BACKGROUND = (250, 250, 251)
+_MARGIN = 0.03  # fraction of the image that stays free on each side
 CEILING_CUT = 0.3  # meters below the top of the room
 
 
@@ -83,19 +84,41 @@ def room_view(
     if cut is None:
         bottom, top = np.quantile(xyz[:, 2], [0.001, 0.999])
         cut = float(max(top - CEILING_CUT, bottom + 0.6 * (top - bottom)))
-    options = {"width": width, "height": height, "elevation": elevation, "cut": cut, "open_front": open_front}
-    if azimuth is not None:
-        return View.frame(xyz, azimuth=azimuth, **options)
-    sample = np.ascontiguousarray(xyz[:: max(1, len(xyz) // 8_000)])
-    splats = Splats.of_points(sample)
-    views = [View.frame(sample, azimuth=float(angle), **options) for angle in range(30, 390, 45)]
-    shown = []
-    for view in views:
-        _, index = _splat(sample, splats, 1.5, view, 240, 180)
-        # Both the number of visible points and the filled share of the image count.
-        shown.append(len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean()))
-    best = views[int(np.argmax(shown))]
-    return View.frame(xyz, azimuth=best.azimuth, **options)
+
+    def aim(points: np.ndarray, azimuth: float) -> View:
+        rotation = look(azimuth, elevation)
+        return View(_nearest_eye(points, rotation, width / height), rotation, cut=cut, open_front=open_front)
+
+    below = xyz[xyz[:, 2] <= cut]
+    if len(below) == 0:
+        raise ValueError(f"no point lies below the cut at {cut:.2f} m")
+    if azimuth is None:
+        sample = np.ascontiguousarray(below[:: max(1, len(below) // 8_000)])
+        splats, most = Splats.of_points(sample), -1.0
+        for angle in range(30, 390, 45):
+            _, index = _splat(sample, splats, 1.5, aim(sample, float(angle)), 240, 180)
+            # Both the number of visible points and the filled share of the image count.
+            visible = len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean())
+            if visible > most:
+                most, azimuth = visible, float(angle)
+    return aim(below, azimuth or 0.0)
+
+
+def _nearest_eye(xyz: np.ndarray, rotation: np.ndarray, aspect: float) -> np.ndarray:
+    """The nearest position of a camera with this rotation that sees all but one in 2000 points."""
+    shown = xyz[:: max(1, len(xyz) // 50_000)].astype(np.float64)
+    middle = np.mean(bounding_box(shown), axis=0)
+    local = (shown - middle) @ rotation.T
+    upwards = (1 - 2 * _MARGIN) * np.tan(np.deg2rad(View.fov) / 2)
+    offset, distance = np.zeros(3), 0.0
+    for axis, tangent in ((0, upwards * aspect), (1, upwards)):
+        # A point is in the image where |q - offset| <= (distance - q_z) * tangent.
+        high = np.quantile(local[:, axis] + local[:, 2] * tangent, 0.9995)
+        low = np.quantile(-local[:, axis] + local[:, 2] * tangent, 0.9995)
+        offset[axis] = (high - low) / 2
+        distance = max(distance, (high + low) / (2 * tangent))
+    offset[2] = max(distance, local[:, 2].max() + 0.3)
+    return middle + offset @ rotation
 
 
 def rasterize(

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from PIL import Image
 
 from pcseg.structures import Prediction
@@ -26,11 +25,8 @@ def room_picture(
     width: int = 880,
     height: int = 660,
     azimuth: float | None = None,
-    elevation: float = 50.0,
     cut: float | None = None,
-    open_front: bool = True,
     labels: bool = True,
-    semantic_row: bool | None = None,
     views: int = 1,
 ) -> Image.Image:
     """One figure about a room: input, true objects, predicted objects; below them errors and classes.
@@ -45,11 +41,8 @@ def room_picture(
         width: width of a cell in pixels.
         height: height of a cell in pixels.
         azimuth: direction of the camera in degrees; None takes the direction that shows most.
-        elevation: degrees above the horizon.
         cut: height above which points are hidden; None is 0.3 m below the top.
-        open_front: hides the walls between the camera and the room.
         labels: writes class names on the objects.
-        semantic_row: adds the row of errors and classes; None adds it if classes or objects were predicted.
         views: 1 for one camera; 2 adds a row from the other side, 3 also one from above.
 
     Returns:
@@ -63,8 +56,7 @@ def room_picture(
     scene, classes = prediction.scene, prediction.classes
     by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
     objects = [by_key[key] for key in OBJECT_LAYERS if key in by_key]
-    camera = {"width": width, "height": height, "cut": cut, "open_front": open_front}
-    rasters = _rasters(scene.xyz, views, azimuth, elevation, camera)
+    rasters = _rasters(scene.xyz, views, azimuth, {"width": width, "height": height, "cut": cut})
     unlabeled = {UNNAMED, *(() if classes is None else classes.stuff)}
 
     def object_row(raster: Raster) -> list[Cell]:
@@ -78,10 +70,7 @@ def room_picture(
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         first, *others = pool.map(object_row, rasters)
     rows, legend = [first], []
-    has_labels = len(first) > 1 or prediction.semantic is not None
-    if semantic_row is None:
-        semantic_row = prediction.semantic is not None or "errors" in by_key
-    if semantic_row and has_labels:
+    if prediction.semantic is not None or "errors" in by_key:
         keys = ("errors", "semantic_truth", "semantic_prediction")
         shown = [by_key[key] for key in keys if key in by_key]
         rows.append([Cell(layer.title, rasters[0].paint(layer.point_colors())) for layer in shown])
@@ -98,15 +87,13 @@ def room_picture(
     return image_grid(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
 
 
-def _rasters(
-    xyz: Float32[np.ndarray, "P 3"], views: int, azimuth: float | None, elevation: float, camera: dict[str, Any]
-) -> list[Raster]:
+def _rasters(xyz: np.ndarray, views: int, azimuth: float | None, camera: dict[str, Any]) -> list[Raster]:
     """What the camera sees; of more views, also from the other side and from above."""
-    view = room_view(xyz, azimuth=azimuth, elevation=elevation, **camera)
+    view = room_view(xyz, azimuth=azimuth, **camera)
     camera = {**camera, "cut": view.cut}
-    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0, "elevation": elevation}
+    behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0}
     above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
-    cameras = [view, *(room_view(xyz, **{**camera, **other}) for other in (behind, above)[: views - 1])]
+    cameras = [view, *(room_view(xyz, **camera, **other) for other in (behind, above)[: views - 1])]
     splats, size = Splats.of_points(xyz), {"width": camera["width"], "height": camera["height"]}
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         return list(pool.map(lambda view: rasterize(xyz, view, splats=splats, **size), cameras))

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-_MARGIN = 0.03  # fraction of the image that stays free on each side
-
 
 @dataclass(frozen=True)
 class View:
@@ -43,70 +41,21 @@ class View:
             above[shown] = near_walls(xyz[shown], self.rotation[2, :2])
         return above
 
-    @staticmethod
-    def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
-        """Rotation of a camera that looks at its target from a direction.
 
-        Args:
-            azimuth: direction of the camera in degrees from the x axis towards y.
-            elevation: degrees above the horizon.
+def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
+    """Rotation of a camera that looks at its target from a direction.
 
-        Returns:
-            The right, up and backward axes as rows.
-        """
-        a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
-        back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
-        right = np.array([-np.sin(a), np.cos(a), 0.0])
-        return np.stack([right, np.cross(back, right), back])
+    Args:
+        azimuth: direction of the camera in degrees from the x axis towards y.
+        elevation: degrees above the horizon.
 
-    @staticmethod
-    def frame(
-        xyz: Float32[np.ndarray, "P 3"],
-        *,
-        width: int,
-        height: int,
-        azimuth: float,
-        elevation: float,
-        fov: float = 32.0,
-        cut: float | None = None,
-        open_front: bool = False,
-    ) -> "View":
-        """The nearest camera in a direction that sees all but one in 2000 points.
-
-        Args:
-            xyz: coordinates in meters.
-            width: width of the image in pixels.
-            height: height of the image in pixels.
-            azimuth: see `look`.
-            elevation: see `look`.
-            fov: vertical opening angle in degrees.
-            cut: height above which points are neither framed nor drawn.
-            open_front: hides the walls between the camera and the room.
-
-        Returns:
-            The view.
-
-        Raises:
-            ValueError: there are no points below the cut.
-        """
-        shown = xyz if cut is None else xyz[xyz[:, 2] <= cut]
-        if len(shown) == 0:
-            raise ValueError(f"no point lies below the cut at {cut:.2f} m" if len(xyz) else "no points to frame")
-        shown = shown[:: max(1, len(shown) // 50_000)].astype(np.float64)
-        rotation = View.look(azimuth, elevation)
-        middle = np.mean(bounding_box(shown), axis=0)
-        local = (shown - middle) @ rotation.T
-        tangent_y = np.tan(np.deg2rad(fov) / 2)
-        offset, distance = np.zeros(3), 0.0
-        for axis, tangent in ((0, tangent_y * width / height), (1, tangent_y)):
-            tangent *= 1 - 2 * _MARGIN
-            # A point is in the image where |q - offset| <= (distance - q_z) * tangent.
-            high = np.quantile(local[:, axis] + local[:, 2] * tangent, 0.9995)
-            low = np.quantile(-local[:, axis] + local[:, 2] * tangent, 0.9995)
-            offset[axis] = (high - low) / 2
-            distance = max(distance, (high + low) / (2 * tangent))
-        offset[2] = max(distance, local[:, 2].max() + 0.3)
-        return View(middle + offset @ rotation, rotation, fov, cut, open_front)
+    Returns:
+        The right, up and backward axes as rows.
+    """
+    a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
+    back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
+    right = np.array([-np.sin(a), np.cos(a), 0.0])
+    return np.stack([right, np.cross(back, right), back])
 
 
 def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:

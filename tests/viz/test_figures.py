@@ -50,7 +50,7 @@ def test_training_curves() -> None:
     ap = charts["AP of held-out rooms, %"]
     assert _points(ap, "a").tolist() == [[20, 30]]
     assert ap.lines[0].get_marker() == "o", "a single evaluation is visible"
-    assert ap.get_ylim() == (-2, 102)
+    assert ap.get_ylim() == (-3, 103)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
@@ -115,7 +115,7 @@ def test_smoothing() -> None:
     values = np.array([1.0, np.nan, 4.0, 4.0])
     np.testing.assert_allclose(smooth(values, 0.0), values)
     half = smooth(values, 0.5)
-    np.testing.assert_allclose(half, [1.0, np.nan, (0.25 * 1 + 4) / 1.25, (0.125 * 1 + 0.5 * 4 + 4) / 1.625])
+    np.testing.assert_allclose(half, [1.0, np.nan, (0.5 * 1 + 4) / 1.5, (0.25 * 1 + 0.5 * 4 + 4) / 1.75])
     assert smooth(np.empty(0), 0.5).shape == (0,)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pcseg.kernels import picking, render, shade, splats
-from pcseg.viz.view import View
+from pcseg.viz.raster import room_view
 from tests.reference import picking as slow_picking
 from tests.reference import render as slow_render
 from tests.reference import shade as slow_shade
@@ -24,11 +24,9 @@ def depth(rng: np.random.Generator) -> np.ndarray:
 def test_splat(rng: np.random.Generator) -> None:
     xyz = rng.uniform(-1, 1, (60, 3)).astype(np.float32)
     radius = rng.uniform(0.02, 0.2, 60).astype(np.float32)
-    view = View.frame(xyz, width=40, height=30, azimuth=33.0, elevation=41.0, cut=0.7)
-    focal = 15 / np.tan(np.radians(view.fov) / 2)
-    arguments = (
-        xyz, np.zeros((60, 3), np.float32), view.hidden(xyz), radius, view.rotation, view.eye, focal, 2.0, 40, 30
-    )  # fmt: skip
+    view = room_view(xyz, width=40, height=30, azimuth=33.0, elevation=41.0, cut=0.7, open_front=False)
+    normal, camera = np.zeros((60, 3), np.float32), (view.rotation, view.eye, view.focal(30))
+    arguments = (xyz, normal, view.hidden(xyz), radius, *camera, 2.0, 40, 30)
     depth, index = render.splat(*arguments)
     slow_depth, slow_index = slow_render.splat(*arguments)
     same = index == slow_index

@@ -10,9 +10,9 @@ from pcseg.kernels.render import splat
 from pcseg.structures import Scene
 from pcseg.viz.raster import BACKGROUND, rasterize, room_view
 from pcseg.viz.splats import Splats
-from pcseg.viz.view import View, near_walls
+from pcseg.viz.view import View, look, near_walls
 
-FRONT = View(np.array([0.0, -5.0, 0.0]), View.look(-90.0, 0.0))  # looks along y
+FRONT = View(np.array([0.0, -5.0, 0.0]), look(-90.0, 0.0))  # looks along y
 
 
 def test_tilted_discs_join_into_a_plane() -> None:
@@ -20,7 +20,7 @@ def test_tilted_discs_join_into_a_plane() -> None:
     x, z = (g.ravel() for g in np.meshgrid(side, side))
     xyz = np.stack([x, 0.8 * z, z], axis=1).astype(np.float32)
     normal = np.tile(np.array([0, 1, -0.8]) / np.hypot(1, 0.8), (len(xyz), 1)).astype(np.float32)
-    focal = 45 / np.tan(np.radians(FRONT.fov) / 2)
+    focal = FRONT.focal(90)
     radius = np.full(len(xyz), 0.06, np.float32)
     hidden = np.zeros(len(xyz), np.bool_)
     depth, _ = splat(xyz, normal, hidden, radius, FRONT.rotation, FRONT.eye, focal, 9.0, 90, 90)

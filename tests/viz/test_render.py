@@ -28,7 +28,6 @@ def test_cells(room: Scene, predicted: Prediction, whole: Prediction) -> None:
     assert _cells(room_picture(replace(predicted, scene=bare), **SMALL)) == (2, 1)
     assert _cells(room_picture(predicted, **SMALL)) == (3, 2)
     assert _cells(room_picture(whole, **SMALL)) == (3, 2)
-    assert _cells(room_picture(whole, semantic_row=False, **SMALL)) == (3, 1)
     assert _cells(room_picture(Prediction(bare, semantic=room.semantic, classes=S3DIS), **SMALL)) == (1, 2)
 
 
