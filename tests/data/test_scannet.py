@@ -9,7 +9,7 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pcseg.classes import SCANNET20, SCANNET200
-from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_axis_alignment, read_label_table, read_room, room_files
+from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_label_table, read_room, room_files
 
 ALIGNMENT = np.array([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]])
 NAME = "scene0000_00"
@@ -32,13 +32,7 @@ def write_scan(
 ) -> Path:
     """A scan of eight vertices; aggregation "" leaves it out, segments None as well."""
     raw.mkdir(exist_ok=True)
-    lines = [
-        "id\traw_category\tcategory\tnyu40id",
-        "2\toffice chair\tchair\t5",
-        "1\twall\twall\t1",
-        "7\tceiling fan\tfan\t40",
-    ]
-    (raw / LABEL_TABLE).write_text("\n".join(lines) + "\n")
+    (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n2\toffice chair\t5\n1\twall\t1\n7\tceiling fan\t40\n")
     folder = raw / "scans" / name
     folder.mkdir(parents=True)
     vertex = np.zeros(8, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
@@ -96,18 +90,11 @@ def test_test_scan_without_anything(tmp_path: Path) -> None:
 def test_segments_of_two_objects_and_of_none(tmp_path: Path) -> None:
     groups = [*GROUPS, {"objectId": 3, "label": "wall", "segments": [9, 77]}]
     room = read_room(write_scan(tmp_path, groups=groups), label_table=tmp_path / LABEL_TABLE)
-    scene, notes = room.scene, room.notes
-    np.testing.assert_array_equal(scene.instance, [3, 3, 3, 4, 4, 2, 2, 0])
-    assert scene.semantic is not None
-    assert scene.semantic[3] == SCANNET20.index("wall")
-    assert "1 segments belong to two objects" in notes[0]
-    assert "1 segments of its objects are not in the mesh" in notes[1]
-
-
-def test_no_objects(tmp_path: Path) -> None:
-    scene = read_room(write_scan(tmp_path, groups=[]), label_table=tmp_path / LABEL_TABLE).scene
-    np.testing.assert_array_equal(scene.instance, np.zeros(8))
-    np.testing.assert_array_equal(scene.semantic, np.full(8, -1))
+    np.testing.assert_array_equal(room.scene.instance, [3, 3, 3, 4, 4, 2, 2, 0])
+    assert room.scene.semantic is not None
+    assert room.scene.semantic[3] == SCANNET20.index("wall")
+    assert "1 segments belong to two objects" in room.notes[0]
+    assert "1 segments of its objects are not in the mesh" in room.notes[1]
 
 
 @pytest.mark.parametrize(
@@ -131,19 +118,18 @@ def test_damaged(tmp_path: Path, options: dict, message: str) -> None:
 
 def test_damaged_files(tmp_path: Path) -> None:
     folder = write_scan(tmp_path)
-    table = tmp_path / LABEL_TABLE
-    with pytest.raises(ValueError, match=r"absent\.tsv: no such file"):
-        read_room(folder, label_table=tmp_path / "absent.tsv")
     (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(ValueError, match="no column raw_category, found a, b"):
-        read_room(folder, label_table=tmp_path / "other.tsv")
-    with pytest.raises(ValueError, match="not one of ScanNet"):
-        read_room(folder, label_table=table, class_set="s3dis")
-    segments = folder / f"{NAME}_vh_clean_2.0.010000.segs.json"
+    for table, class_set, message in (
+        ("absent.tsv", "scannet20", r"absent\.tsv: no such file"),
+        ("other.tsv", "scannet20", "no column raw_category, found a, b"),
+        (LABEL_TABLE, "s3dis", "not one of ScanNet"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_room(folder, label_table=tmp_path / table, class_set=class_set)
     for content in ("{", "[]", "{}"):
-        segments.write_text(content)
+        (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(content)
         with pytest.raises(ValueError, match=r"segs\.json: (damaged|no segIndices)"):
-            read_room(folder, label_table=table)
+            read_room(folder, label_table=tmp_path / LABEL_TABLE)
     (folder / f"{NAME}_vh_clean_2.ply").unlink()
     with pytest.raises(ValueError, match=r"no scene0000_00_vh_clean_2\.ply"):
         room_files(folder)
@@ -161,12 +147,6 @@ def test_find_rooms(tmp_path: Path) -> None:
     (tmp_path / "scans" / "notes").mkdir()
     assert [room.name for room in find_rooms(tmp_path)] == ["scene0001_00", "scene0002_00", "scene0707_00"]
     assert find_rooms(folder.parent)[0] == folder
-
-
-def test_no_alignment(tmp_path: Path) -> None:
-    assert read_axis_alignment(tmp_path / "absent.txt") is None
-    (tmp_path / "a.txt").write_text("numColorFrames = 9\n")
-    assert read_axis_alignment(tmp_path / "a.txt") is None
 
 
 def _official_v2(groups: list[dict], label_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Processed rooms: what is written is what is read, and damage is told with the file's name."""
+"""Processed rooms: what is written is what is read, and damage is reported with the file's name."""
 
 import json
 from pathlib import Path
@@ -61,23 +61,18 @@ def test_round_trip(tmp_path: Path, rng: np.random.Generator) -> None:
     assert sum(manifest["instances_per_class"].values()) == 2
     assert manifest["source"] == {"path": "raw/room", "fingerprint": "abc"}
     assert manifest["notes"] == ["a note"]
-    verify_room(folder)
 
 
-def test_points_alone_and_one_point(tmp_path: Path) -> None:
-    folder = write_room(tmp_path, Scene("dot", np.zeros((1, 3), np.float32)), "scannet20", SOURCE)
+def test_one_point_without_anything(tmp_path: Path) -> None:
+    dot = Scene("dot", np.zeros((1, 3), np.float32), faces=np.zeros((0, 3), np.int32))
+    folder = write_room(tmp_path, dot, "scannet20", SOURCE)
     read = read_room(folder)
     assert len(read) == 1
     assert read.semantic is None
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "xyz.npy"]
-
-
-def test_mesh_without_faces(tmp_path: Path, rng: np.random.Generator) -> None:
-    folder = write_room(tmp_path, make_scene(rng).with_(faces=np.zeros((0, 3), np.int32)), "s3dis", SOURCE)
-    faces = read_room(folder).faces
-    assert faces is not None
-    assert faces.shape == (0, 3)
+    assert read.faces is not None
+    assert read.faces.shape == (0, 3)
     verify_room(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["faces.npy", "manifest.json", "xyz.npy"]
 
 
 def test_written_again_in_place(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -126,46 +121,48 @@ def test_no_points_is_refused(tmp_path: Path) -> None:
         write_room(tmp_path, Scene("dot", np.zeros((1, 3), np.float32)), "kitti", SOURCE)
 
 
-def test_damage_is_told_with_the_file(tmp_path: Path, rng: np.random.Generator) -> None:
-    def fresh() -> Path:
-        return write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rgb.npy", None, r"rgb\.npy: missing; run tools/preprocess"),
+        ("semantic.npy", b"", r"semantic\.npy: damaged"),
+        ("semantic.npy", b"\x93NUMPY", r"semantic\.npy: damaged"),
+        ("semantic.npy", -1, r"semantic\.npy: damaged"),
+        ("semantic.npy", np.zeros(49, np.int32), r"semantic\.npy: expected int32 \[50\], found int32 \[49\]"),
+        ("xyz.npy", np.full((50, 3), np.nan, np.float32), "not finite"),
+        ("manifest.json", b"{", r"manifest\.json: damaged"),
+        ("manifest.json", None, r"no manifest\.json"),
+    ],
+)
+def test_damage_names_the_file(tmp_path: Path, rng: np.random.Generator, name: str, content, message: str) -> None:
+    path = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE) / name
+    if content is None:
+        path.unlink()
+    elif isinstance(content, np.ndarray):
+        np.save(path, content)
+    else:
+        path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
+    with pytest.raises(ValueError, match=message):
+        read_room(path.parent)
+    assert not is_current(tmp_path, "room", "s3dis", SOURCE) or name == "xyz.npy"
 
-    folder = fresh()
-    (folder / "rgb.npy").unlink()
-    with pytest.raises(ValueError, match=r"rgb\.npy: missing; run tools/preprocess"):
-        read_room(folder)
-    folder = fresh()
-    content = (folder / "semantic.npy").read_bytes()
-    for size in (0, 5, 100, len(content) - 1):
-        (folder / "semantic.npy").write_bytes(content[:size])
-        with pytest.raises(ValueError, match=r"semantic\.npy: damaged"):
-            read_room(folder)
-    np.save(folder / "semantic.npy", np.zeros(49, np.int32))
-    with pytest.raises(ValueError, match=r"semantic\.npy: expected int32 \[50\], found int32 \[49\]"):
-        read_room(folder)
-    folder = fresh()
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"manifest\.json: damaged"):
-        read_room(folder)
-    (folder / "manifest.json").unlink()
-    with pytest.raises(ValueError, match=r"no manifest\.json"):
-        read_room(folder)
-    folder = fresh()
-    np.save(folder / "xyz.npy", np.full((50, 3), np.nan, np.float32))
-    with pytest.raises(ValueError, match="not finite"):
-        read_room(folder)
-    folder = fresh()
+
+def test_other_arrays_are_found_by_their_checksum(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+    verify_room(folder)
     np.save(folder / "xyz.npy", np.zeros((50, 3), np.float32))
     read_room(folder)
     with pytest.raises(ValueError, match="not those that were written"):
         verify_room(folder)
 
 
-def test_another_format_version(tmp_path: Path, rng: np.random.Generator) -> None:
-    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE)
+@pytest.mark.parametrize("command", ["", "python tools/preprocess_s3dis.py in out"])
+def test_another_format_version_names_the_command(tmp_path: Path, rng: np.random.Generator, command: str) -> None:
+    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE, command=command)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(ValueError, match=r"format version 99, .* convert it with: tools/preprocess_.* --force"):
+    expected = command or r"tools/preprocess_\*\.py RAW OUT"
+    with pytest.raises(ValueError, match=f"format version 99, .* convert it with: {expected} --force"):
         read_room(folder)
     assert not is_current(tmp_path, "room", "s3dis", SOURCE)
 
@@ -220,15 +217,7 @@ def test_list_rooms(tmp_path: Path) -> None:
         names("absent.txt")
 
 
-def test_other_format_names_the_command_that_made_the_room(tmp_path: Path, rng: np.random.Generator) -> None:
-    folder = write_room(tmp_path, make_scene(rng), "s3dis", SOURCE, command="python tools/preprocess_s3dis.py in out")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 0}))
-    with pytest.raises(ValueError, match=r"convert it with: python tools/preprocess_s3dis\.py in out --force"):
-        read_room(folder)
-
-
-def test_classes_of_ones_own_stay_with_the_room(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_custom_classes_stay_with_the_room(tmp_path: Path, rng: np.random.Generator) -> None:
     own = tmp_path / "mine.yaml"
     own.write_text("names: [floor, wall, chair, lamp, a, b, c, d, e, f, g, h, i]\nstuff: [floor]\n")
     folder = write_room(tmp_path / "rooms", make_scene(rng), own, SOURCE, instance_sources=["floor_1.txt"])
