@@ -12,7 +12,6 @@ from pcseg import config as cfg
 from pcseg.classes import ClassSet, class_set
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
-from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import check_classes, list_rooms
 from pcseg.inference.segmenter import Segmenter
 from pcseg.losses.criterion import Criterion
@@ -24,6 +23,7 @@ from pcseg.models.embedding_heads import EmbeddingHeads, EmbeddingHeadsOptions
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder
 from pcseg.models.sparse_unet import SparseUNet
+from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
 
 # Options that the configs of earlier checkpoints contain; what obeyed them is gone.
@@ -98,21 +98,11 @@ def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassS
     """The model with all that it needs to predict scenes.
 
     Args:
-        config: options of data, decoder and inference.
+        config: options of data and inference.
         model: trained network.
         classes: classes that it predicts.
     """
-    decoder = config.model.decoder
-    of_embeddings = isinstance(decoder, EmbeddingHeadsOptions)
-    return Segmenter(
-        model,
-        classes,
-        voxel_size=config.data.voxel_size,
-        features=config.data.features,
-        mask_activation="sigmoid" if of_embeddings else decoder.mask_activation,
-        cluster_radius=decoder.radius if of_embeddings else None,
-        **vars(config.inference),
-    )
+    return Segmenter(model, classes, config.data.voxel_size, config.data.features, config.inference)
 
 
 def load_model(

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from pcseg import config_reader
 from pcseg.config_reader import ConfigError as ConfigError
 from pcseg.config_reader import differences as differences
 from pcseg.data.augment import AugmentStep
 from pcseg.data.dataset import DataOptions
+from pcseg.inference.segmenter import SegmenterOptions
 from pcseg.losses.competitive import CompetitiveOptions
 from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions
 from pcseg.losses.mask_influencer import FirstPassOptions
@@ -32,24 +32,6 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class InferenceConfig:
-    """From queries to instances."""
-
-    num_queries: int = 0  # of a room, where queries start at superpoints; 0 for as many as in training
-    top_k: int = 200
-    min_points: int = 100
-    score_threshold: float = 0.0
-    iou_power: float = 5.0  # of the IoU that a mask's probabilities lead one to expect, in the score
-    mask_threshold: float = 0.5  # a mask is where its probability is higher; 0.15 suits softmax masks
-    tile_above: float = 10.0  # meters; a longer scan goes room by room, longer rooms in tiles; .inf: all in one
-    tile_size: float = 5.0
-    tile_overlap: float = 2.0
-    views: Literal["one", "flips", "flips_rotations"] = "one"  # test-time augmentation: 1, 4 or 8 predictions
-    matrix_nms: bool = True  # scores of objects that overlap better ones of their class fall
-    non_overlapping: bool = False  # each superpoint to the best of its objects only
-
-
-@dataclass(frozen=True)
 class Config:
     """All options of a run; each section is the options of one part of pcseg."""
 
@@ -59,7 +41,7 @@ class Config:
     augment: tuple[AugmentStep, ...] = ()
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
-    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    inference: SegmenterOptions = field(default_factory=SegmenterOptions)
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:

@@ -112,7 +112,6 @@ class DecoderOutput(TypedDict):
 
     pred_logits: class logits, the last column is "no object".
     pred_masks: mask logits, one array per room.
-    pred_scores: predicted IoU of each mask, 0..1; only clusters of embeddings have it.
     pred_semantic: class logits of each superpoint, one array per room.
     pred_centers: where each superpoint sees the center of its object, in meters, one array per room.
     query_tokens: superpoint that each query started from, counted from 0 in its room; absent for learned queries.
@@ -121,7 +120,6 @@ class DecoderOutput(TypedDict):
 
     pred_logits: "Float[Tensor, 'B M C+1']"
     pred_masks: list["Float[Tensor, 'S M']"]
-    pred_scores: NotRequired["Float[Tensor, 'B M']"]
     pred_semantic: NotRequired[list["Float[Tensor, 'S C']"]]
     pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]
     query_tokens: NotRequired["Int64[Tensor, 'B M']"]

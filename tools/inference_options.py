@@ -7,7 +7,6 @@ ROOMS is a folder of processed, labeled rooms. The same options are keys of a re
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +70,10 @@ def main() -> None:
     for name, changes in OPTIONS.items():
         if name != "base" and args.only not in name:
             continue
-        if "num_queries" in changes and not segmenter.model.takes_num_queries:
+        if "num_queries" in changes and getattr(segmenter.model.decoder.options, "queries", None) != "superpoint":
             print(f"{name:<43} only where queries start at superpoints")
             continue
-        changed = replace(segmenter, **{**BASE, **changes})
+        changed = segmenter.with_options(**{**BASE, **changes})
         start = time.perf_counter()
         found = evaluate(changed, (read_room(room) for room in rooms)).to_json()
         seconds = (time.perf_counter() - start) / len(rooms)

@@ -23,7 +23,6 @@ than --threshold are left out (the page has a slider). A scan that cannot be rea
 import argparse
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -38,8 +37,8 @@ from pcseg.data.scan_files import read_scan
 from pcseg.inference.prediction_files import prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter
 from pcseg.inference.views import ViewSet
+from pcseg.ops.precision import DTYPES, autocast
 from pcseg.training.distributed import pick_device
-from pcseg.training.stepper import DTYPES
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 
@@ -53,7 +52,7 @@ def main() -> None:
         given["tile_above"] = math.inf
     elif args.tile is not None:
         given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
-    segmenter = replace(segmenter, **{key: value for key, value in given.items() if value is not None})
+    segmenter = segmenter.with_options(**{key: value for key, value in given.items() if value is not None})
     failed = []
     with tqdm(total=len(args.scans), unit="scan") as bar:
         for path, target in zip(args.scans, targets):
@@ -126,9 +125,8 @@ def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Name
     for advice in scan_warnings(scene):
         bar.write(f"{path}: {advice}")
     stage("superpoints and network")
-    device, dtype = next(segmenter.model.parameters()).device, DTYPES[args.precision]
     try:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(next(segmenter.model.parameters()).device, args.precision):
             prediction = segmenter.predict(scene)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: too large for the memory of the GPU; use a smaller --tile or --device cpu") from None

@@ -43,7 +43,7 @@ def main() -> None:
     processes = join_processes()
     segmenter = build.load_model(args.checkpoint, pick_device(args.device, processes), config)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
-    worst = WorstRooms(segmenter.classes, min_points=segmenter.min_points)
+    worst = WorstRooms(segmenter.classes, min_points=segmenter.options.min_points)
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
 

@@ -7,9 +7,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
 from tqdm import tqdm
@@ -25,9 +24,8 @@ from pcseg.data.preprocess_report import (
 )
 from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
 from pcseg.files import atomic_write
-from pcseg.ops.superpoints import over_segment, over_segment_mesh, over_segment_voxels
+from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
 from pcseg.parallel import add_parallel_options, map_rooms
-from pcseg.structures import Scene
 
 # Another worker process pays only for this much more raw data.
 _BYTES_PER_WORKER = 16 * 2**20
@@ -54,61 +52,6 @@ class RoomReader:
     read: Callable[[Path], RawRoom]
     settings: str = ""
     group_of: Callable[[str], str] | None = None
-
-
-@dataclass(frozen=True)
-class SuperpointOptions:
-    """How superpoints are made.
-
-    Args:
-        method: "graph" keeps those that a scan brings, otherwise merges its mesh or its points; "voxel" takes coarse
-            voxels for every scan.
-        voxel_size: of the merging of points, in meters.
-        max_superpoints: of a room of a cloud, see `over_segment`.
-        coarse_voxel_size: edge of the coarse voxels in meters.
-    """
-
-    method: str = "graph"
-    voxel_size: float = 0.02
-    max_superpoints: int = 2000
-    coarse_voxel_size: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.method not in ("graph", "voxel"):
-            raise ValueError(f"expected superpoints graph or voxel, got {self.method!r}")
-        for size in (self.voxel_size, self.coarse_voxel_size):
-            if not size > 0:
-                raise ValueError(f"expected a voxel size above 0, got {size}")
-        if self.max_superpoints < 1:
-            raise ValueError(f"expected at least 1 superpoint, got {self.max_superpoints}")
-
-    def apply(self, scene: Scene) -> Scene:
-        """The scene with superpoints."""
-        if self.method == "voxel":
-            return scene.with_(superpoint=over_segment_voxels(scene.xyz, self.coarse_voxel_size))
-        if scene.superpoint is not None:
-            return scene
-        if scene.faces is not None and len(scene.faces):
-            return scene.with_(superpoint=over_segment_mesh(scene.xyz, scene.faces))
-        superpoint = over_segment(
-            scene.xyz, scene.rgb, voxel_size=self.voxel_size, max_superpoints=self.max_superpoints
-        )
-        return scene.with_(superpoint=superpoint)
-
-    @staticmethod
-    def from_dict(content: Any, where: str) -> "SuperpointOptions":
-        """The settings that `dataclasses.asdict` gave, as manifests and checkpoints hold them.
-
-        Args:
-            content: the mapping.
-            where: what the message calls it, e.g. the file.
-
-        Raises:
-            ValueError: a setting that this version does not know, or one out of range.
-        """
-        if not isinstance(content, dict) or not set(content) <= {f.name for f in fields(SuperpointOptions)}:
-            raise ValueError(f"{where}: superpoint settings {content!r} are not of this version of pcseg; update it")
-        return SuperpointOptions(**content)
 
 
 def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:

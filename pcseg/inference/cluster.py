@@ -1,13 +1,12 @@
-"""From two embeddings to queries: influencers, the most influential first, gather the followers near them."""
+"""From two embeddings to clusters: influencers, the most influential first, gather the followers near them."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
-from pcseg.structures import DecoderOutput, EmbeddingOutput
+from pcseg.structures import EmbeddingOutput
 
-# Of a follower at the place of its influencer; falls to 0 at the radius.
+# Logit of the probability that a follower at the place of its influencer belongs to it.
 _CLOSEST_LOGIT = 6.0
 
 
@@ -19,14 +18,14 @@ def greedy_clusters(
     radius: float,
     max_clusters: int,
 ) -> tuple[Int64[Tensor, "M"], Bool[Tensor, "S M"]]:
-    """The most influential token that is in no cluster gathers the free followers within the radius, and so on.
+    """The most influential superpoint that is in no cluster gathers the free followers within the radius, and so on.
 
     Args:
-        followers: embedding of each token as a follower.
-        influencers: embedding of each token as an influencer.
-        influence: the order in which influencers come; equal ones in the order of tokens.
-        radius: of attraction.
-        max_clusters: stop after so many.
+        followers: embedding of each superpoint as a follower.
+        influencers: embedding of each superpoint as an influencer.
+        influence: order of the influencers, the highest first; ties in the order of superpoints.
+        radius: distance up to which an influencer attracts followers.
+        max_clusters: most clusters.
 
     Returns:
         The influencer of each cluster, and its members; clusters do not overlap, and none is empty.
@@ -47,50 +46,25 @@ def greedy_clusters(
     return rows, torch.stack(members, 1) if members else free[:, None][:, :0]
 
 
-@torch.no_grad()
-def cluster(outputs: EmbeddingOutput, *, radius: float, max_clusters: int = 200) -> DecoderOutput:
-    """Greedy clusters of every room, as queries with class, mask and score.
-
-    Mask logits are those of sigmoid masks: positive inside the cluster, the higher the nearer to its influencer. Class
-    probabilities are the mean over the cluster; the score is the predicted IoU of the influencer.
+def cluster(
+    outputs: EmbeddingOutput, *, radius: float, max_clusters: int
+) -> tuple[Float[Tensor, "M C"], Float[Tensor, "S M"]]:
+    """Clusters of the first room of a batch.
 
     Args:
-        outputs: of the model.
-        radius: of attraction.
-        max_clusters: the most a room gets.
+        outputs: the two embeddings, influence and class of each superpoint.
+        radius: distance up to which an influencer attracts followers.
+        max_clusters: most clusters.
 
     Returns:
-        Rooms of a batch get the same number of queries; those beyond its clusters are empty and of no class.
+        Probability of each class for each cluster: the mean of its members, times the predicted IoU of its influencer.
+        Probability of each superpoint to be in each cluster: 0 for superpoints that are not members, otherwise it falls
+        with the squared distance from the influencer, from nearly 1 to 0.5 at the radius.
     """
-    rooms = [
-        _one_room(*room, radius=radius, max_clusters=max_clusters)
-        for room in zip(
-            outputs["pred_followers"],
-            outputs["pred_influencers"],
-            outputs["pred_influence"],
-            outputs["pred_semantic"],
-        )
-    ]
-    most = max(len(scores) for _, _, scores in rooms)
-    no_object = F.one_hot(torch.tensor(rooms[0][0].shape[1] - 1), rooms[0][0].shape[1]).log().to(rooms[0][0])
-    return {
-        "pred_logits": torch.stack(
-            [torch.cat([logits, no_object.expand(most - len(logits), -1)]) for logits, _, _ in rooms]
-        ),
-        "pred_masks": [F.pad(masks, (0, most - masks.shape[1]), value=-torch.inf) for _, masks, _ in rooms],
-        "pred_scores": torch.stack([F.pad(scores, (0, most - len(scores))) for _, _, scores in rooms]),
-        "pred_semantic": outputs["pred_semantic"],
-    }
-
-
-def _one_room(
-    followers: Tensor, influencers: Tensor, influence: Tensor, semantic: Tensor, *, radius: float, max_clusters: int
-) -> tuple[Float[Tensor, "M classes"], Float[Tensor, "S M"], Float[Tensor, "M"]]:
-    """Class logits with no-object last, mask logits and scores of the clusters."""
+    followers, influencers = outputs["pred_followers"][0].float(), outputs["pred_influencers"][0].float()
+    influence, semantic = outputs["pred_influence"][0].float(), outputs["pred_semantic"][0].float().softmax(1)
     rows, members = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=max_clusters)
-    share = torch.cdist(followers, influencers[rows], compute_mode="donot_use_mm_for_euclid_dist").square() / radius**2
-    masks = torch.where(members, _CLOSEST_LOGIT * (1 - share), -torch.inf)
-    weight = members.to(semantic.dtype) / members.sum(0)
-    probability = weight.T @ semantic.softmax(1)
-    logits = F.pad(probability, (0, 1)).log()
-    return logits, masks, influence[rows].sigmoid()
+    distance = torch.cdist(followers, influencers[rows], compute_mode="donot_use_mm_for_euclid_dist")
+    probability = members * (_CLOSEST_LOGIT * (1 - distance.square() / radius**2)).sigmoid()
+    of_classes = (members.to(semantic.dtype) / members.sum(0)).T @ semantic
+    return of_classes * influence[rows].sigmoid()[:, None], probability

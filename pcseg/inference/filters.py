@@ -1,4 +1,4 @@
-"""What may be done to the objects of a scan after they are found."""
+"""Post-processing of predicted objects: suppression, overlap removal, and least size and score."""
 
 from dataclasses import replace
 
@@ -6,19 +6,19 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.sparse import csr_array, triu
 
-from pcseg.inference.tiles import group_rows
+from pcseg.ops.segment import group_rows
 from pcseg.structures import Prediction, mask_rows
 
 
 def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:
-    """Scores of objects that overlap better ones of their class fall, by a Gaussian of their IoU over points.
+    """Lowers the scores of objects that overlap better ones of their class, by a Gaussian of their IoU over points.
 
     Args:
-        prediction: best first.
+        prediction: objects, best first.
         sigma: width of the Gaussian; a smaller one lowers scores further.
 
     Returns:
-        The same objects with their new scores, best first.
+        The same objects with new scores, best first.
 
     Source:
         Wang et al., SOLOv2: Dynamic and Fast Instance Segmentation, NeurIPS 2020, section 3.3.
@@ -29,7 +29,7 @@ def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:
     for rows in group_rows(prediction.labels):
         mine = points[rows]
         inside = csr_array((np.ones_like(mine.data), mine.indices, mine.indptr), shape=mine.shape)
-        # Of each object with the better ones, which come before; those that share no point with it change nothing.
+        # Only pairs of an object and a better one, which comes before it; those that share no point change nothing.
         shared = triu(mine @ inside.T, k=1, format="coo")
         better, own = rows[shared.row], rows[shared.col]
         iou = shared.data / np.maximum(size[better] + size[own] - shared.data, 1)
@@ -41,11 +41,7 @@ def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:
 
 
 def without_overlap(prediction: Prediction) -> Prediction:
-    """Each superpoint, or point, is left to the best of its objects; objects that lose all are dropped.
-
-    Args:
-        prediction: best first.
-    """
+    """Leaves each superpoint, or point, to the best of its objects; objects that lose all of them are dropped."""
     free = np.ones(prediction.num_columns, np.bool_)
     columns = []
     for row in range(len(prediction)):
@@ -56,20 +52,26 @@ def without_overlap(prediction: Prediction) -> Prediction:
     return replace(prediction, masks=masks).select(np.flatnonzero([len(left) > 0 for left in columns]))
 
 
-def column_points(prediction: Prediction) -> Float64[np.ndarray, "S"]:
-    """Points of each column of the masks."""
+def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float = 0.0) -> Prediction:
+    """Drops objects.
+
+    Args:
+        prediction: objects.
+        min_points: least number of points of an object.
+        score_threshold: least score of an object.
+    """
+    large = mask_points(prediction).sum(axis=1) >= min_points
+    return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))
+
+
+def column_points(prediction: Prediction) -> Float64[np.ndarray, "columns"]:
+    """Number of points of each column of the masks."""
     if prediction.superpoint is None:
         return np.ones(prediction.num_columns)
     return np.bincount(prediction.superpoint, minlength=prediction.num_columns).astype(np.float64)
 
 
 def mask_points(prediction: Prediction) -> csr_array:
-    """Points of each column that is in a mask, float64, a row for each object."""
+    """Number of points of each column inside a mask, float64, a row for each object."""
     masks = prediction.masks
     return csr_array((column_points(prediction)[masks.indices], masks.indices, masks.indptr), shape=masks.shape)
-
-
-def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float = 0.0) -> Prediction:
-    """Objects of at least so many points that score at least so much."""
-    large = mask_points(prediction).sum(axis=1) >= min_points
-    return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))

@@ -1,4 +1,4 @@
-"""Objects of several looks at one scan, its tiles or its views, to the objects of the scan."""
+"""Merges the objects of several looks at one scan, its tiles or its views, to the objects of the scan."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,26 +9,14 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from pcseg.classes import ClassSet
-from pcseg.inference.tiles import group_rows
+from pcseg.inference.tiles import Tile
+from pcseg.ops.segment import group_rows
 from pcseg.structures import Prediction, Scene, mask_rows
 
-
-@dataclass(frozen=True)
-class Part:
-    """What one look at a scan gave.
-
-    Args:
-        columns: superpoints of the scan that were seen, ascending.
-        owned: which of them this part sees best.
-        prediction: objects with masks over these columns.
-    """
-
-    columns: Int64[np.ndarray, "n"]
-    owned: Bool[np.ndarray, "n"]
-    prediction: Prediction
+Part = tuple[Tile, Prediction]  # what one look saw, and its objects, with masks over the superpoints of the tile
 
 
-def merge_parts(
+def merge(
     parts: Sequence[Part],
     scene: Scene,
     classes: ClassSet,
@@ -38,40 +26,39 @@ def merge_parts(
     min_owned: float = 0.2,
     score_threshold: float = 0.0,
 ) -> Prediction:
-    """Objects of one class that agree where both of their parts look become one, over any number of parts.
+    """Merges objects of one class that agree where both of their parts look, over any number of parts.
 
-    Who sees more of an object decides. A superpoint is in a merged mask if most of the members whose part sees it have
-    it, each counted by its points. The score is the mean over points and over the parts that see them, 0 where a part
-    has no such object, each part weighed by how many points of the object it sees. An object at the rim of a tile that
-    the neighbor, who sees it whole, does not confirm is left out.
+    Votes are weighted by how much of the object each part sees. A superpoint is in a merged mask if the objects with it
+    have at least half of the points of all those whose part sees it. The score is the mean over points and over the
+    parts that see them, 0 for a part without such an object; a part counts by the points of the object that it sees.
+    An object at the edge of a tile is dropped if the neighbor, which sees all of it, does not confirm it.
 
     Args:
         parts: tiles or views.
         scene: the scan, with superpoints.
-        classes: the classes that labels of objects index.
-        min_iou: of two objects, over what both parts see, to be one; more than this.
-        min_shared: share of the smaller object that both must have in common.
-        min_owned: share of an object that must lie where one of its parts owns the superpoints.
-        score_threshold: merged objects that score less are dropped.
+        classes: classes that the labels of objects index.
+        min_iou: two objects merge if their IoU, over what both parts see, is greater.
+        min_shared: least share of the smaller object that two objects must have in common.
+        min_owned: least share of an object in superpoints that one of its parts owns.
+        score_threshold: least score of a merged object.
 
     Returns:
         Objects with masks over the superpoints of the scan, best first.
     """
     assert scene.superpoint is not None
     counts = np.bincount(scene.superpoint).astype(np.float64)
-    num_superpoints = len(counts)
     objects = _Objects.of(parts, counts)
     first, second = _links(objects, min_iou, min_shared)
     num = len(objects.labels)
     graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(num, num))
     groups = group_rows(connected_components(graph, directed=False)[1]) if num else []
     seen = objects.seen.tocsc()
-    votes = _Votes(num_superpoints)
+    votes = _Votes(len(counts))
     masks, labels, scores = [], [], []
     for group in groups:
         members = group.tolist()
         mask, owned = votes.decide(
-            [(objects.columns(i), parts[int(objects.part[i])], float(objects.size[i])) for i in members]
+            [(objects.columns(i), parts[int(objects.part[i])][0], float(objects.size[i])) for i in members]
         )
         points = counts[mask]
         if not len(mask) or points[owned].sum() < min_owned * points.sum():
@@ -87,7 +74,7 @@ def merge_parts(
     best = np.argsort(-np.array(scores), kind="stable")
     return Prediction(
         scene,
-        mask_rows([masks[i] for i in best], num_superpoints),
+        mask_rows([masks[i] for i in best], len(counts)),
         np.array(labels, np.int64)[best],
         np.array(scores, np.float32)[best],
         classes=classes,
@@ -99,7 +86,7 @@ def merge_parts(
 class _Objects:
     """Objects of all parts, one after another.
 
-    masks: (I, S), the points of each superpoint that is in the mask.
+    masks: (I, S), the number of points of each superpoint in the mask.
     seen: (parts, S), 1 where a part sees a superpoint.
     """
 
@@ -112,22 +99,23 @@ class _Objects:
 
     @classmethod
     def of(cls, parts: Sequence[Part], counts: Float64[np.ndarray, "S"]) -> "_Objects":
-        inside = np.concatenate([part.columns[part.prediction.masks.indices] for part in parts])
-        sizes = np.concatenate([np.diff(part.prediction.masks.indptr) for part in parts])
+        found = [prediction for _, prediction in parts]
+        inside = np.concatenate([tile.columns[prediction.masks.indices] for tile, prediction in parts])
+        sizes = np.concatenate([np.diff(prediction.masks.indptr) for prediction in found])
         masks = csr_array((counts[inside], inside, np.cumsum([0, *sizes])), shape=(len(sizes), len(counts)))
-        sees = np.repeat(np.arange(len(parts)), [len(part.columns) for part in parts])
-        seen = np.concatenate([part.columns for part in parts])
+        sees = np.repeat(np.arange(len(parts)), [len(tile.columns) for tile, _ in parts])
+        seen = np.concatenate([tile.columns for tile, _ in parts])
         return cls(
             masks,
             csr_array((np.ones(len(seen)), (sees, seen)), shape=(len(parts), len(counts))),
-            np.repeat(np.arange(len(parts)), [len(part.prediction) for part in parts]),
-            np.concatenate([part.prediction.labels for part in parts]),
-            np.concatenate([part.prediction.scores for part in parts]).astype(np.float64),
+            np.repeat(np.arange(len(parts)), [len(prediction) for prediction in found]),
+            np.concatenate([prediction.labels for prediction in found]),
+            np.concatenate([prediction.scores for prediction in found]).astype(np.float64),
             masks @ np.ones(len(counts)),
         )
 
     def in_sight(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Points of an object that a part sees, for pairs of which there are some."""
+        """A function that gives the points of objects that parts see, for pairs with at least one such point."""
         table = (self.masks @ self.seen.T).tocoo()
         num_parts = len(self.seen.indptr) - 1
         keys = table.row * np.int64(num_parts) + table.col
@@ -143,7 +131,7 @@ class _Objects:
 def _links(
     objects: _Objects, min_iou: float, min_shared: float
 ) -> tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]:
-    """Pairs of objects of two parts that are one; each has one partner in the other part at most."""
+    """Pairs of objects of two parts that are the same; each has at most one partner in the other part."""
     pairs = []
     for rows in group_rows(objects.labels):
         masks = objects.masks[rows]
@@ -156,8 +144,7 @@ def _links(
     apart = objects.part[first] != objects.part[second]
     first, second, shared = first[apart], second[apart], shared[apart]
     sight = objects.in_sight()
-    union = sight(first, objects.part[second]) + sight(second, objects.part[first]) - shared
-    iou = shared / union
+    iou = shared / (sight(first, objects.part[second]) + sight(second, objects.part[first]) - shared)
     agree = (iou > min_iou) & (shared >= min_shared * np.minimum(objects.size[first], objects.size[second]))
     first, second, iou = first[agree], second[agree], iou[agree]
     best = _best(first, objects.part[second], iou) & _best(second, objects.part[first], iou)
@@ -167,7 +154,7 @@ def _links(
 def _best(
     owner: Int64[np.ndarray, "L"], part: Int64[np.ndarray, "L"], iou: Float64[np.ndarray, "L"]
 ) -> Bool[np.ndarray, "L"]:
-    """Whether a pair has the largest IoU that its owner has in the part, the first among equals."""
+    """Whether a pair has the largest IoU of its owner with objects of the part, the first of equal ones."""
     order = np.lexsort((-iou, part, owner))
     is_first = np.ones(len(order), bool)
     is_first[1:] = (np.diff(owner[order]) != 0) | (np.diff(part[order]) != 0)
@@ -177,7 +164,7 @@ def _best(
 
 
 class _Votes:
-    """Weighted votes for superpoints; the arrays are as long as the scan, only what a group sees is touched."""
+    """Weighted votes for superpoints; the arrays are as long as the scan, but only what a group sees is touched."""
 
     def __init__(self, num_superpoints: int) -> None:
         self.yes = np.zeros(num_superpoints)
@@ -185,12 +172,11 @@ class _Votes:
         self.owned = np.zeros(num_superpoints, bool)
 
     def decide(
-        self, members: Sequence[tuple[np.ndarray, Part, float]]
+        self, members: Sequence[tuple[np.ndarray, Tile, float]]
     ) -> tuple[Integer[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
-        """Superpoints that have at least half of the votes, and whether one of the parts owns them.
+        """Superpoints with at least half of the votes, and whether one of the parts owns them.
 
-        Args:
-            members: of each object the superpoints, the part and the weight.
+        `members`: superpoints, part and weight of each object.
         """
         for columns, part, weight in members:
             self.yes[columns] += weight

@@ -1,7 +1,8 @@
-"""A trained model with what it needs to read any scan."""
+"""A trained model with what it needs to predict any scan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,74 +11,69 @@ from tqdm import tqdm
 
 from pcseg.classes import ClassSet
 from pcseg.data.dataset import make_batch
-from pcseg.data.preprocess import SuperpointOptions
-from pcseg.inference.cluster import cluster
+from pcseg.inference.decode import decode
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
-from pcseg.inference.merge import Part, merge_parts
+from pcseg.inference.merge import merge
 from pcseg.inference.rooms import split_rooms
-from pcseg.inference.tiles import Tile, TileGrid, group_rows, tile_grid
-from pcseg.inference.to_instances import semantic_probabilities, to_instances
+from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.inference.views import VIEWS, ViewSet, transformed
 from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.ops.segment import group_rows
+from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import Prediction, Scene
 
-# Of objects of two views to be one. Views see all of an object and agree better than tiles, whose sight is cut.
+# Least IoU of two objects to merge them from two views. Higher than for tiles, which may truncate objects.
 _VIEW_IOU = 0.65
+
+Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class probabilities of superpoints
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """Options of `Segmenter`; also the ``inference`` section of a config."""
+
+    num_queries: int = 0  # most queries of a room or tile, only for superpoint queries; 0 for as many as in training
+    top_k: int = 200  # most objects of a room, or of each tile of a large room
+    min_points: int = 100  # least number of points of an object
+    score_threshold: float = 0.0  # least score of an object
+    iou_power: float = 5.0  # power of the expected IoU in the scores
+    mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
+    tile_above: float = 10.0  # meters; a longer scan is predicted room by room, longer rooms in tiles; .inf: never
+    tile_size: float = 5.0  # edge of a tile in meters; best about the size of the rooms in training
+    tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
+    views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
+    matrix_nms: bool = True  # lower the scores of objects that overlap better ones of their class
+    non_overlapping: bool = False  # leave each superpoint to the best of its objects
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Scenes in, objects out.
+    """Scenes in, predictions out.
 
     Args:
         model: the network.
-        classes: what its class indices mean.
-        voxel_size: meters.
-        features: names of the point features the model takes.
-        mask_activation: what the model was trained with.
-        cluster_radius: of the model's embeddings; None for a model of queries.
-        superpoints: how they are made where a scene has none.
-        num_queries: of a room or tile; 0 for as many as the model was trained with. Others need superpoint queries.
-        top_k: how many objects a room, or each tile of a large room, gives at most.
-        min_points: smaller objects are dropped.
-        score_threshold: objects that score less are dropped.
-        iou_power: of the expected IoU in the scores.
-        mask_threshold: a mask is where its probability is higher.
-        tile_above: a scan that is longer than this along any axis, in meters, is predicted room by room, and those of
-            its rooms that are longer in tiles.
-        tile_size: edge of a tile in meters; about that of the rooms the model was trained on is best.
-        tile_overlap: what neighboring tiles share at least, in meters.
-        views: test-time augmentation: "one" predicts the scan as it is, "flips" also its three mirror images,
-            "flips_rotations" also each of the four turned by 90 degrees.
-        matrix_nms: scores of objects that overlap better ones of their class fall.
-        non_overlapping: each superpoint belongs to the best of its objects only.
+        classes: classes that the model predicts.
+        voxel_size: edge of a voxel in meters.
+        features: names of the point features that the model takes.
+        options: options of prediction.
+        superpoints: options for the superpoints of scenes that have none.
     """
 
     model: InfluencerFormer
     classes: ClassSet
     voxel_size: float
     features: Sequence[str]
-    mask_activation: str = "sigmoid"
-    cluster_radius: float | None = None
+    options: SegmenterOptions = field(default_factory=SegmenterOptions)
     superpoints: SuperpointOptions = field(default_factory=SuperpointOptions)
-    num_queries: int = 0
-    top_k: int = 200
-    min_points: int = 100
-    score_threshold: float = 0.0
-    iou_power: float = 5.0
-    mask_threshold: float = 0.5
-    tile_above: float = 10.0
-    tile_size: float = 5.0
-    tile_overlap: float = 2.0
-    views: ViewSet = "one"
-    matrix_nms: bool = True
-    non_overlapping: bool = False
+
+    def with_options(self, **changes: Any) -> "Segmenter":
+        """A copy with some of the `SegmenterOptions` replaced, such as ``views="flips"``."""
+        return replace(self, options=replace(self.options, **changes))
 
     def predict(self, scene: Scene) -> Prediction:
-        """Objects, best first, and the class of every point; superpoints are made if the scene has none.
+        """Predicts the objects, best first, and the class of every point.
 
-        A scan larger than a tile never is in memory as voxels or features; what grows with the scan are its points,
-        with some 50 bytes each, and the superpoints of the masks.
+        Memory is used for the points, about 50 bytes each, and for the voxels and features of one tile at a time.
 
         Args:
             scene: a scan or room, with the features that the model takes.
@@ -90,93 +86,89 @@ class Segmenter:
         """
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
-        grid = tile_grid(scene.xyz, self.tile_size, self.tile_overlap)
-        if len(grid) == 1 or (grid.extent <= self.tile_above).all():
+        options = self.options
+        grid = tile_grid(scene.xyz, options.tile_size, options.tile_overlap)
+        if len(grid) == 1 or (grid.extent <= options.tile_above).all():
             scene = self.superpoints.apply(scene)
-            prediction, semantic = self._predict_piece(scene)
+            prediction, semantic = self._predict_views(scene)
         else:
-            # Rooms are told apart on the plan of a storey.
-            room = split_rooms(scene.xyz) if grid.extent[2] <= self.tile_size else np.zeros(len(scene), np.int32)
+            # The plan of one storey shows its rooms.
+            one_storey = grid.extent[2] <= options.tile_size
+            room = split_rooms(scene.xyz) if one_storey else np.zeros(len(scene), np.int32)
             scene = self._with_superpoints(scene, room)
             prediction, semantic = self._predict_tiles(scene, room)
-        if self.matrix_nms:
+        if options.matrix_nms:
             prediction = matrix_nms(prediction)
-        if self.non_overlapping:
+        if options.non_overlapping:
             prediction = without_overlap(prediction)
-        prediction = keep(prediction, min_points=self.min_points, score_threshold=self.score_threshold)
+        prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)
         assert scene.superpoint is not None
         return replace(prediction, semantic=semantic.argmax(1).astype(np.int32)[scene.superpoint])
 
     @torch.no_grad()
-    def _predict_view(self, scene: Scene) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
-        """The one place where outputs of the model become objects."""
+    def _predict_one(self, scene: Scene) -> Found:
+        """One pass of the model over a room or tile."""
+        classes, options = self.classes, self.options
         batch = make_batch(
             [scene.with_(semantic=None, instance=None)],
             voxel_size=self.voxel_size,
             features=self.features,
-            instance_classes=self.classes.instance_classes,
+            instance_classes=classes.instance_classes,
         )
-        device = next(self.model.parameters()).device
         self.model.eval()
-        outputs = self.model(batch.to(device), self.num_queries or None)
-        if self.cluster_radius is not None:
-            outputs = cluster(outputs, radius=self.cluster_radius, max_clusters=self.top_k)
-        prediction = to_instances(
+        outputs = self.model(batch.to(next(self.model.parameters()).device), options.num_queries or None)
+        return decode(
             outputs,
             scene,
-            self.classes,
-            mask_activation=self.mask_activation,
-            top_k=self.top_k,
-            min_points=self.min_points,
-            iou_power=self.iou_power,
-            mask_threshold=self.mask_threshold,
+            classes,
+            self.model.decoder.options,
+            mask_threshold=options.mask_threshold,
+            top_k=options.top_k,
+            min_points=options.min_points,
+            iou_power=options.iou_power,
         )
-        return prediction, semantic_probabilities(outputs)
 
-    def _predict_piece(self, scene: Scene) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
-        """Objects and classes of superpoints of a room or tile, from all views of it."""
-        found = [self._predict_view(transformed(scene, matrix)) for matrix in VIEWS[self.views]]
+    def _predict_views(self, scene: Scene) -> Found:
+        """A room or tile, from all of its views."""
+        found = [self._predict_one(transformed(scene, matrix)) for matrix in VIEWS[self.options.views]]
         if len(found) == 1:
             return found[0]
-        assert scene.superpoint is not None
         columns = np.arange(scene.num_superpoints)
-        parts = [Part(columns, np.ones(len(columns), bool), prediction) for prediction, _ in found]
+        whole = Tile(columns, np.ones(len(columns), bool))
+        parts = [(whole, prediction) for prediction, _ in found]
         semantic = np.mean([probability for _, probability in found], axis=0)
-        return merge_parts(parts, scene, self.classes, min_iou=_VIEW_IOU), semantic
+        return merge(parts, scene, self.classes, min_iou=_VIEW_IOU), semantic
 
-    def _predict_tiles(
-        self, scene: Scene, room: Int32[np.ndarray, "P"]
-    ) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
-        """Objects and classes of superpoints of a large scan, room by room and tile by tile."""
+    def _predict_tiles(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> Found:
+        """A large scan, room by room and tile by tile."""
         assert scene.superpoint is not None
-        num = scene.num_superpoints
         points = group_rows(scene.superpoint)
-        semantic = np.zeros((num, len(self.classes)), np.float32)
+        semantic = np.zeros((len(points), len(self.classes)), np.float32)
         parts = []
         tiles = self._tiles(scene, room[[rows[0] for rows in points]])
         for tile in tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=None):
-            prediction, probability = self._predict_piece(_cut(scene, tile, points))
+            prediction, probability = self._predict_views(_cut(scene, tile, points))
             semantic[tile.columns[tile.owned]] = probability[tile.owned]
-            parts.append(Part(tile.columns, tile.owned, prediction))
-        return merge_parts(parts, scene, self.classes, score_threshold=self.score_threshold), semantic
+            parts.append((tile, prediction))
+        return merge(parts, scene, self.classes, score_threshold=self.options.score_threshold), semantic
 
     def _tiles(self, scene: Scene, room: Int32[np.ndarray, "S"]) -> list[Tile]:
-        """The tiles of every room; `room`: that in which a superpoint has its first point."""
+        """The tiles of every room; a superpoint belongs to the room of its first point."""
         centers = _centers(scene)
         tiles = []
         for columns in group_rows(room):
-            grid = self._grid(centers[columns], self.tile_overlap)
+            grid = self._grid(centers[columns], self.options.tile_overlap)
             tiles += [Tile(columns[tile.columns], tile.owned) for tile in grid.tiles(centers[columns])]
         return tiles
 
     def _grid(self, xyz: Float32[np.ndarray, "N 3"], overlap: float) -> TileGrid:
-        """One tile for a room that is small enough, otherwise as many as it takes."""
-        grid = tile_grid(xyz, self.tile_size, overlap)
-        whole = len(grid) > 1 and (grid.extent <= self.tile_above).all()
-        return tile_grid(xyz, self.tile_above, 0.0) if whole else grid
+        """The tiles of a room: one if it is small enough."""
+        grid = tile_grid(xyz, self.options.tile_size, overlap)
+        above = self.options.tile_above
+        return tile_grid(xyz, above, 0.0) if len(grid) > 1 and (grid.extent <= above).all() else grid
 
     def _with_superpoints(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> Scene:
-        """The scan with superpoints; those of points are made room by room, or tile by tile, each with as many."""
+        """A large scan with superpoints; points are merged tile by tile, at most `max_superpoints` in each."""
         if scene.superpoint is not None or scene.faces is not None:
             return self.superpoints.apply(scene)
         superpoint = np.empty(len(scene), np.int32)

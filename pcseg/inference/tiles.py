@@ -1,19 +1,21 @@
-"""Tiles of a scan that is too large for one piece: boxes that overlap, each a set of whole superpoints."""
+"""Tiles of a scan that is too large for one piece: overlapping boxes, each a set of whole superpoints."""
 
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, Integer
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from pcseg.ops.segment import group_rows
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile.
+    """Superpoints that are predicted together.
 
     Args:
-        columns: superpoints whose center lies in the tile, ascending.
-        owned: which of them have no other tile whose middle is nearer.
+        columns: superpoints of the scan whose center is in the tile, ascending.
+        owned: which of them are nearer to the middle of this tile than to that of any other.
     """
 
     columns: Int64[np.ndarray, "n"]
@@ -22,14 +24,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Boxes of one size along x, y and z, spread evenly so that the first and the last end where the scan ends.
+    """Boxes of one size, spread evenly along x, y and z so that the first and the last end where the scan ends.
 
     Args:
         low: smallest coordinates of the scan.
-        extent: of the scan along each axis, in meters.
+        extent: length of the scan along each axis in meters.
         size: edge of a tile in meters.
-        stride: from one tile to the next along each axis, in meters.
-        shape: how many tiles stand along each axis.
+        stride: distance between neighboring tiles along each axis in meters.
+        shape: number of tiles along each axis.
     """
 
     low: Float64[np.ndarray, "3"]
@@ -42,18 +44,18 @@ class TileGrid:
         return int(self.shape.prod())
 
     def cells(self, xyz: Float32[np.ndarray, "N 3"]) -> list[Int64[np.ndarray, "_"]]:
-        """Rows of the points to which each tile is the nearest: a partition, empty tiles left out."""
-        # Column by column: a floor has many points, and three numbers each would be most of the memory.
+        """Rows of the points that are nearest to each tile: a partition without empty parts."""
+        # One column at a time: three numbers for each point of a floor would be most of the memory.
         key = np.zeros(len(xyz), np.int64)
         for axis in range(3):
             key = key * self.shape[axis] + self._nearest(xyz[:, axis], axis)
         return group_rows(key)
 
     def tiles(self, centers: Float32[np.ndarray, "S 3"]) -> list[Tile]:
-        """The tiles of superpoints with these centers; those that own none are left out."""
+        """The tiles of superpoints with these centers; tiles that own none are left out."""
         nearest = np.stack([self._nearest(centers[:, axis], axis) for axis in range(3)], axis=1)
         place = centers - self.low
-        # A superpoint is in its nearest tile whatever rounding says.
+        # The clip keeps a superpoint in its nearest tile despite rounding.
         first = np.clip(np.ceil((place - self.size) / self.stride).astype(np.int64), 0, nearest)
         last = np.clip(np.floor(place / self.stride).astype(np.int64), nearest, self.shape - 1)
         rows, keys, owned = [], [], []
@@ -77,12 +79,12 @@ class TileGrid:
 
 
 def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> TileGrid:
-    """As few tiles as cover the points.
+    """The fewest tiles that cover the points.
 
     Args:
         xyz: coordinates in meters, at least one row.
         size: edge of a tile in meters.
-        overlap: how much neighbors share at least, in meters.
+        overlap: least overlap of neighboring tiles in meters.
 
     Raises:
         ValueError: sizes out of range, or a scan too large for its tiles to be numbered.
@@ -102,10 +104,3 @@ def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> T
         )
     stride = np.where(several, (extent - size) / np.maximum(counts - 1, 1), size)
     return TileGrid(low, extent, size, stride, counts.astype(np.int64))
-
-
-def group_rows(keys: Integer[np.ndarray, "N"]) -> list[Int64[np.ndarray, "_"]]:
-    """Rows of each key that occurs, ascending, in the order of the keys."""
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order])) + 1
-    return np.split(order, starts) if len(keys) else []

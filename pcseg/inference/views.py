@@ -1,4 +1,4 @@
-"""Views of a scan for test-time augmentation: the same points mirrored and turned by right angles."""
+"""Views of a scan for test-time augmentation: the same points mirrored and rotated by right angles."""
 
 from typing import Literal
 
@@ -22,7 +22,5 @@ VIEWS: dict[str, tuple[np.ndarray, ...]] = {
 
 def transformed(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:
     """The scan after a rotation or reflection; points keep their order, colors and superpoints."""
-    return scene.with_(
-        xyz=scene.xyz @ matrix.T,
-        normal=None if scene.normal is None else scene.normal @ matrix.T,
-    )
+    normal = None if scene.normal is None else scene.normal @ matrix.T
+    return scene.with_(xyz=scene.xyz @ matrix.T, normal=normal)

@@ -38,7 +38,7 @@ class EmbeddingHeads(nn.Module):
         width, dimensions = options.width, options.dimensions
         if dimensions < 3:
             raise ValueError(f"embeddings start from places and need at least 3 dimensions, got {dimensions}")
-        self.dimensions = dimensions
+        self.options = options
         self.input = nn.Sequential(nn.Linear(in_channels, width), nn.LayerNorm(width))
         self.position = FourierPosition(width)
         self.follower_head = mlp(width, dimensions)
@@ -63,7 +63,7 @@ class EmbeddingHeads(nn.Module):
         places = xyz if votes is None else votes.detach()
         placed = memory + self.position(places)
         # Embeddings start as places in meters, where objects are already apart.
-        start = F.pad(places, (0, self.dimensions - 3))
+        start = F.pad(places, (0, self.options.dimensions - 3))
         output: EmbeddingOutput = {
             "pred_followers": list((start + self.follower_head(placed)).split(sizes)),
             "pred_influencers": list((start + self.influencer_head(placed)).split(sizes)),

@@ -5,8 +5,9 @@ torch-scatter computes them where it is installed, torch alone otherwise; both g
 
 from importlib.util import find_spec
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 
 USE_TORCH_SCATTER = find_spec("torch_scatter") is not None
@@ -66,3 +67,14 @@ def segment_mean(
     # A safe divisor instead of a masked quotient: the gradient of 0 / 0 would be NaN even where it is not used.
     divisor = torch.where(total == 0, torch.ones_like(total), total)
     return (weighted / divisor.view(column)).to(values.dtype)
+
+
+def group_rows(keys: Integer[np.ndarray, "N"]) -> list[Int64[np.ndarray, "_"]]:
+    """Rows of each key that occurs, ascending, in the order of the keys.
+
+    >>> [rows.tolist() for rows in group_rows(np.array([7, 2, 7, 2, 9]))]
+    [[1, 3], [0, 2], [4]]
+    """
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order])) + 1
+    return np.split(order, starts) if len(keys) else []

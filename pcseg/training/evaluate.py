@@ -86,7 +86,7 @@ def score_rooms(
     Raises:
         ValueError: a room without labels.
     """
-    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.min_points))
+    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
     for scene in tqdm(rooms, desc="evaluate", unit="room", disable=not show_progress):
         labeled = scene.semantic is not None and scene.instance is not None
         if not labeled and not allow_unlabeled:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from pcseg.data.dataset import split
 from pcseg.losses.criterion import Criterion
 from pcseg.models.voxel_batch_norm import synchronize
+from pcseg.ops.precision import Precision, autocast
 from pcseg.structures import SceneBatch, Targets
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 
-Precision = Literal["float32", "bf16", "fp16"]
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 logger = logging.getLogger(__name__)
 
 
@@ -190,8 +189,7 @@ class Stepper:
 
     def _differentiate_part(self, part: SceneBatch, weight: float) -> dict[str, Float[Tensor, ""]]:
         batch = part.to(self.device)
-        dtype = DTYPES[self.precision]
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(self.device, self.precision):
             outputs = self.model(batch)
         losses = self.criterion(outputs, batch.targets, self.progress)
         total = self.criterion.total(losses)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.data.preprocess import RoomReader, SuperpointOptions, preprocess, superpoints_of
+from pcseg.data.preprocess import RoomReader, preprocess, superpoints_of
 from pcseg.data.scan_files import read_labeled_scan
 from pcseg.data.store import MANIFEST, Source, read_manifest, write_room
+from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import Scene
 
 Writer = Callable[[str, SuperpointOptions | None], Path]

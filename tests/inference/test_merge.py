@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.inference.merge import Part, merge_parts
+from pcseg.inference.merge import Part, merge
+from pcseg.inference.tiles import Tile
 from pcseg.structures import Prediction, Scene
 
 POINTS = 10  # of each superpoint
@@ -17,7 +18,7 @@ def _part(columns: range, masks: Sequence[Sequence[int]], labels: list[int], sco
         dense[row, np.array(mask, int) - columns.start] = True
     number = np.array(columns, np.int64)
     owned = np.isin(number, core)
-    return Part(number, owned, _prediction(dense, np.array(labels, int), np.array(scores, np.float32)))
+    return Tile(number, owned), _prediction(dense, np.array(labels, int), np.array(scores, np.float32))
 
 
 def _prediction(masks: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Prediction:
@@ -26,7 +27,7 @@ def _prediction(masks: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Pr
 
 def _merge(parts: list[Part], num: int, **options: float) -> Prediction:
     superpoint = np.repeat(np.arange(num), POINTS).astype(np.int32)
-    return merge_parts(parts, Scene.without_xyz("scan", len(superpoint), superpoint=superpoint), S3DIS, **options)
+    return merge(parts, Scene.without_xyz("scan", len(superpoint), superpoint=superpoint), S3DIS, **options)
 
 
 def _found(prediction: Prediction) -> list[list[int]]:
@@ -103,7 +104,7 @@ def test_one_part_keeps_its_objects(rng: np.random.Generator) -> None:
     masks[:, 0] = True
     scores = np.sort(rng.random(5))[::-1].astype(np.float32)
     given = _prediction(masks, np.array([0, 0, 1, 1, 2]), scores)
-    found = _merge([Part(np.arange(12), np.ones(12, bool), given)], 12)
+    found = _merge([(Tile(np.arange(12), np.ones(12, bool)), given)], 12)
     np.testing.assert_array_equal(found.masks.toarray(), masks)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
     np.testing.assert_array_equal(found.labels, given.labels)

@@ -1,6 +1,7 @@
 """Tiles, views and filters in the way of a scan, mostly with a model that finds whatever is red."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import torch
 from torch import nn
 
 from pcseg.classes import S3DIS
-from pcseg.data.preprocess import SuperpointOptions
-from pcseg.inference.segmenter import Segmenter
+from pcseg.inference.segmenter import Segmenter, SegmenterOptions
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
+from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import DecoderOutput, Scene, SceneBatch
 from pcseg.synthetic import make_room
 
@@ -26,6 +27,7 @@ class FindsRed(InfluencerFormer):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.weight = nn.Parameter(torch.zeros(1))
+        self.decoder = SimpleNamespace(options=QueryDecoderOptions())
         self.sizes: list[int] = []
 
     def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput:
@@ -55,8 +57,7 @@ def _hall(*tables: tuple[float, float], length: float = 14.0) -> Scene:
 
 
 def _segmenter(model: InfluencerFormer | None = None, **options: Any) -> Segmenter:
-    base = Segmenter(model or FindsRed(), S3DIS, voxel_size=0.1, features=("rgb", "xyz"), score_threshold=0.5)
-    return replace(base, **options)
+    return Segmenter(model or FindsRed(), S3DIS, 0.1, ("rgb", "xyz"), SegmenterOptions(score_threshold=0.5, **options))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer
     assert first.rgb is not None
     assert second.rgb is not None
     floor = Scene("floor", np.concatenate([first.xyz, moved]), np.concatenate([first.rgb, second.rgb]))
-    segmenter = _segmenter(real_model, score_threshold=0.0, superpoints=SuperpointOptions(max_superpoints=300))
+    segmenter = _segmenter(real_model).with_options(score_threshold=0.0)
+    segmenter = replace(segmenter, superpoints=SuperpointOptions(max_superpoints=300))
     found = segmenter.predict(floor)
     assert found.superpoint is not None
     for rows, room in ((slice(None, len(first)), first), (slice(len(first), None), second.with_(xyz=moved))):
@@ -118,9 +120,9 @@ def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any])
 
 def test_views_are_predicted_and_merged(real_model: InfluencerFormer) -> None:
     room = make_room(0, 0, num_points=3000)
-    segmenter = _segmenter(real_model, score_threshold=0.0, min_points=20, mask_activation="sigmoid")
+    segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20)
     plain = segmenter.predict(room)
-    merged = replace(segmenter, views="flips_rotations").predict(plain.scene)
+    merged = segmenter.with_options(views="flips_rotations").predict(plain.scene)
     assert len(plain)
     assert len(merged)
     assert merged.masks.shape[1] == plain.masks.shape[1]
@@ -130,9 +132,9 @@ def test_views_are_predicted_and_merged(real_model: InfluencerFormer) -> None:
 
 def test_a_scan_smaller_than_a_tile_is_that_of_one_piece_to_the_bit(real_model: InfluencerFormer) -> None:
     room = make_room(0, 0, num_points=3000)
-    segmenter = _segmenter(real_model, score_threshold=0.0, min_points=1, mask_activation="sigmoid")
+    segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=1)
     whole = segmenter.predict(room)
-    tiled = replace(segmenter, tile_above=0.0, tile_size=20.0).predict(room)
+    tiled = segmenter.with_options(tile_above=0.0, tile_size=20.0).predict(room)
     assert len(whole)
     np.testing.assert_array_equal(tiled.masks.toarray(), whole.masks.toarray())
     for key in ("scores", "labels", "semantic"):
@@ -142,7 +144,7 @@ def test_a_scan_smaller_than_a_tile_is_that_of_one_piece_to_the_bit(real_model: 
 def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
     hall = _hall((4, 6)).with_(superpoint=None)
     options = SuperpointOptions(voxel_size=0.1, max_superpoints=20)
-    instances = _segmenter(superpoints=options).predict(hall)
+    instances = replace(_segmenter(), superpoints=options).predict(hall)
     scene = instances.scene
     assert scene.superpoint is not None
     assert scene.num_superpoints > 3 * 20, "as many in each of three tiles"

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pcseg.inference.tiles import group_rows, tile_grid
+from pcseg.inference.tiles import tile_grid
 
 
 def _points(rng: np.random.Generator, *extent: float, num: int = 2000) -> np.ndarray:
@@ -78,8 +78,3 @@ def test_bad_sizes_are_told() -> None:
         tile_grid(xyz, 4.0, 3.0)
     with pytest.raises(ValueError, match="remove far outliers"):
         tile_grid(xyz * np.float32(1e9), 1.0, 0.5)
-
-
-def test_rows_of_keys() -> None:
-    assert [rows.tolist() for rows in group_rows(np.array([7, 2, 7, 2, 9]))] == [[1, 3], [0, 2], [4]]
-    assert group_rows(np.zeros(0, np.int64)) == []

@@ -12,8 +12,8 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pcseg import load_model
-from pcseg.data.preprocess import SuperpointOptions
 from pcseg.inference.prediction_files import SUFFIXES
+from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.ops.voxelize import voxelize
 from pcseg.structures import Prediction, Scene
 from pcseg.synthetic import make_room

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pcseg import load_model
-from pcseg.data.preprocess import SuperpointOptions
 from pcseg.data.store import Source, write_room
 from pcseg.inference.prediction_files import SUFFIXES
+from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.synthetic import make_room
 from tests.tools.small_model import SMALL
 

@@ -52,7 +52,7 @@ def make_segmenter() -> Segmenter:
     unet = SparseUNet(6, SparseUNetOptions((16, 32, 48, 64), blocks_per_level=1))
     options = QueryDecoderOptions(width=64, num_heads=4, num_layers=3, ffn_width=256, num_queries=60)
     model = InfluencerFormer(unet, QueryDecoder(unet.out_channels, len(S3DIS), options))
-    return Segmenter(model, S3DIS, voxel_size=0.1, features=("rgb", "xyz"), mask_activation="sigmoid")
+    return Segmenter(model, S3DIS, voxel_size=0.1, features=("rgb", "xyz"))
 
 
 def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:

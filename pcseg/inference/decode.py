@@ -1,0 +1,90 @@
+"""From the outputs of a model to objects with class, score and mask."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from pcseg.classes import ClassSet
+from pcseg.inference.cluster import cluster
+from pcseg.models.embedding_heads import EmbeddingHeadsOptions
+from pcseg.models.query_decoder import QueryDecoderOptions
+from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Prediction, Scene, mask_rows
+
+
+def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
+    """Probability of every superpoint under every query; softmax adds one empty choice with logit 0."""
+    if activation == "sigmoid":
+        return logits.sigmoid()
+    return torch.cat([logits, logits.new_zeros(len(logits), 1)], dim=1).softmax(1)[:, :-1]
+
+
+@torch.no_grad()
+def decode(
+    outputs: DecoderOutput | EmbeddingOutput,
+    scene: Scene,
+    classes: ClassSet,
+    decoder: QueryDecoderOptions | EmbeddingHeadsOptions,
+    *,
+    mask_threshold: float = 0.5,
+    top_k: int = 200,
+    min_points: int = 100,
+    iou_power: float = 5.0,
+) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
+    """Objects of one room: the best pairs of query and class.
+
+    Args:
+        outputs: outputs of the model for a batch of this room alone.
+        scene: the room, with superpoints.
+        classes: classes of the model; only those that instance AP counts get objects.
+        decoder: options of the decoder that gave the outputs.
+        mask_threshold: least probability of a superpoint inside a mask.
+        top_k: most objects.
+        min_points: least number of points of an object.
+        iou_power: power of the expected IoU in the scores.
+
+    Returns:
+        Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
+    """
+    # Each query, or cluster of embeddings, gives a probability to every class and to every superpoint.
+    if isinstance(decoder, EmbeddingHeadsOptions):
+        embeddings = cast(EmbeddingOutput, outputs)
+        class_probability, probability = cluster(embeddings, radius=decoder.radius, max_clusters=top_k)
+    else:
+        queries = cast(DecoderOutput, outputs)
+        class_probability = queries["pred_logits"][0].float().softmax(-1)[:, :-1]  # the last one is "no object"
+        probability = mask_probabilities(queries["pred_masks"][0].float(), decoder.mask_activation)
+    num_superpoints, num_classes = len(probability), class_probability.shape[1]
+
+    # The mask, and the IoU it can be expected to have with its object, both counted in points: were each point of the
+    # object with its probability, they share the points expected inside; their union adds those expected outside.
+    assert scene.superpoint is not None
+    counts = torch.from_numpy(np.bincount(scene.superpoint)).to(probability.device).float()
+    inside = probability > mask_threshold
+    size = counts @ inside.float()
+    expected = probability * counts[:, None]
+    shared = (expected * inside).sum(0)
+    expected_iou = shared / (size + expected.sum(0) - shared).clamp(min=1)
+
+    # The score; masks are surer of themselves than they should be, therefore the power.
+    scores = class_probability * expected_iou[:, None] ** iou_power
+
+    # The best pairs, without small masks and classes that do not count.
+    allowed = torch.zeros_like(scores, dtype=torch.bool)
+    allowed[:, list(classes.instance_classes)] = True
+    allowed &= (size >= min_points)[:, None]
+    pairs = allowed.flatten().nonzero()[:, 0]
+    pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[:top_k]]
+    masks = inside[:, pairs // num_classes].T.contiguous().cpu().numpy()
+    prediction = Prediction(
+        scene,
+        masks=mask_rows([np.flatnonzero(mask) for mask in masks], num_superpoints),
+        labels=(pairs % num_classes).cpu().numpy(),
+        scores=scores.flatten()[pairs].cpu().numpy(),
+        classes=classes,
+        superpoint=scene.superpoint,
+    )
+    assert "pred_semantic" in outputs
+    return prediction, outputs["pred_semantic"][0].float().softmax(1).cpu().numpy()

@@ -1,0 +1,13 @@
+"""Number formats of the network's products, by the names that configs and command lines use."""
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bf16", "fp16"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which a network computes in a number format; float32 is that of its weights."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")

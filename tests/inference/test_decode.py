@@ -1,0 +1,107 @@
+"""From outputs to objects: scores, masks, what is left out; and clusters of embeddings on the same way."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcseg.classes import ClassSet
+from pcseg.inference.decode import decode, mask_probabilities
+from pcseg.models.embedding_heads import EmbeddingHeadsOptions
+from pcseg.models.query_decoder import QueryDecoderOptions
+from pcseg.structures import DecoderOutput, EmbeddingOutput, Prediction, Scene
+
+AB, ABC = (ClassSet.from_dict({"names": list(names)}, "test", names) for names in ("ab", "abc"))
+SIGMOID, SOFTMAX = QueryDecoderOptions(mask_activation="sigmoid"), QueryDecoderOptions(mask_activation="softmax")
+# Superpoints of 3, 2, 1 and 4 points, and two queries for them.
+SCENE = Scene.without_xyz("room", 10, superpoint=np.repeat(np.arange(4), [3, 2, 1, 4]).astype(np.int32))
+MASKS, LOGITS = [[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.0, 0.0], [0.0, 3.0, 0.0]]
+
+
+def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutput:
+    return {
+        "pred_logits": torch.tensor([logits]),
+        "pred_masks": [torch.tensor(masks)],
+        "pred_semantic": [torch.eye(4)[:, :3]],
+    }
+
+
+def _decode(classes: ClassSet = AB, **options: Any) -> Prediction:
+    return decode(_outputs(MASKS, LOGITS), SCENE, classes, SIGMOID, **options)[0]
+
+
+@pytest.mark.parametrize("power", [5.0, 3.0])
+def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: float) -> None:
+    found = _decode(min_points=1, top_k=2, iou_power=power)
+    class_probability = torch.tensor(LOGITS).softmax(1)
+    p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
+    # Points shared, over the mask's and those expected outside it.
+    expected = [
+        class_probability[0, 0] * ((3 * p4 + 2 * p2) / (5 + 5 * p_off)) ** power,
+        class_probability[1, 1] * (p4 / (1 + 9 * p_off)) ** power,
+    ]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
+    assert found.labels.tolist() == [0, 1]
+    assert found.masks.toarray().tolist() == [[True, True, False, False], [False, False, True, False]]
+    assert found.point_mask(0).sum() == 5
+
+
+@pytest.mark.parametrize("threshold", [0.15, 0.5, 0.7])
+def test_a_mask_is_where_its_probability_is_above_the_threshold(threshold: float) -> None:
+    outputs = _outputs([[2.0, 1.0], [0.5, 1.0], [-3.0, 1.0], [-9.0, -9.0]], [[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
+    only_a = replace(AB, instance_names=("a",))
+    found, _ = decode(outputs, SCENE, only_a, SOFTMAX, mask_threshold=threshold, min_points=1)
+    probability = mask_probabilities(outputs["pred_masks"][0], "softmax")
+    expected = {tuple(mask) for mask in (probability > threshold).T.tolist() if any(mask)}
+    assert {tuple(mask) for mask in found.masks.toarray().tolist()} == expected
+
+
+def test_small_masks_and_classes_that_do_not_count_are_left_out() -> None:
+    assert not _decode(min_points=2).masks.toarray()[:, 2].any()
+    assert set(_decode(replace(AB, instance_names=("b",)), min_points=1).labels.tolist()) == {1}
+
+
+def test_softmax_masks_do_not_overlap() -> None:
+    logits = torch.randn(50, 8) * 3
+    probability = mask_probabilities(logits, "softmax")
+    assert ((probability > 0.5).sum(1) <= 1).all()
+    np.testing.assert_allclose(probability.sum(1) + 1 / (1 + logits.exp().sum(1)), torch.ones(50), rtol=1e-5)
+
+
+def test_class_of_superpoints() -> None:
+    _, found = decode(_outputs(MASKS, LOGITS), SCENE, AB, SIGMOID)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+    assert found.argmax(1).tolist() == [0, 1, 2, 0]
+
+
+PLACES = torch.tensor([[0.0, 0, 0], [0.2, 0, 0], [5, 0, 0], [5, 0.3, 0]])
+
+
+def _embeddings(shift: float = 0.0) -> EmbeddingOutput:
+    """Two objects of two superpoints each."""
+    return {
+        "pred_followers": [PLACES + shift],
+        "pred_influencers": [PLACES],
+        "pred_influence": [torch.tensor([1.0, 0, 3, 2])],
+        "pred_semantic": [torch.tensor([[4.0, 0, 0], [2, 0, 0], [0, 0, 3], [0, 0, 3]])],
+    }
+
+
+def test_clusters_become_objects() -> None:
+    outputs, options = _embeddings(), EmbeddingHeadsOptions(radius=0.5)
+    scene = Scene.without_xyz("room", 8, superpoint=np.repeat(np.arange(4), 2).astype(np.int32))
+    found, _ = decode(outputs, scene, ABC, options, min_points=1, top_k=2)
+    assert found.masks.toarray().tolist() == [[False, False, True, True], [True, True, False, False]]
+    assert found.labels.tolist() == [2, 0]
+    classes = outputs["pred_semantic"][0].softmax(1)
+    closeness = [(6 * (1 - torch.tensor([0, d]) ** 2 / 0.25)).sigmoid().mean() for d in (0.3, 0.2)]
+    influence = torch.tensor([3.0, 1.0]).sigmoid()
+    expected = [
+        classes[2, 2] * closeness[0] ** 5 * influence[0],
+        classes[:2, 0].mean() * closeness[1] ** 5 * influence[1],
+    ]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+    nothing, _ = decode(_embeddings(shift=100.0), scene, ABC, options, min_points=1)
+    assert len(nothing) == 0, "no influencer attracts a follower"
