@@ -15,6 +15,7 @@ import yaml
 from jaxtyping import Int32, Int64, UInt8
 
 CLASS_SETS = ("s3dis", "scannet20", "scannet200")
+_ALIASES = {"scannet": "scannet20"}
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,15 @@ def class_set(name: str | Path) -> ClassSet:
     """Finds a built-in class set, or reads one from a YAML file.
 
     Args:
-        name: one of `CLASS_SETS`, or the path of a .yaml file with the keys of `ClassSet.from_dict`.
+        name: one of `CLASS_SETS`, scannet for scannet20, or the path of a .yaml file with the keys of
+            `ClassSet.from_dict`.
 
     Raises:
         ValueError: there is no such set or file, or the file does not describe one.
     """
-    if str(name) in CLASS_SETS:
-        return _built_in(str(name))
+    known = _ALIASES.get(str(name), str(name))
+    if known in CLASS_SETS:
+        return _built_in(known)
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"no class set {str(name)!r}; known: {', '.join(CLASS_SETS)}; or the path of a .yaml file")

@@ -1,4 +1,4 @@
-"""Check a zip against the rules of ScanNet's benchmark before it is uploaded.
+"""Check a zip file against the rules of ScanNet's benchmark before the upload.
 
 tools/check_submission.py ZIP --dataset scannet [--scenes FILE] [--json FILE]
 """
@@ -17,14 +17,12 @@ def main() -> None:
     parser.add_argument("zip", type=Path)
     parser.add_argument("--dataset", required=True, help=f"scannet, {', '.join(CLASS_SETS)}, or a .yaml of classes")
     parser.add_argument("--scenes", type=Path, help="names of the scenes to submit, one per line (data/splits)")
-    parser.add_argument("--json", type=Path, help="write the counts here as well")
+    parser.add_argument("--json", type=Path, help="also write the counts as JSON")
     args = parser.parse_args()
 
     scenes = dict.fromkeys(args.scenes.read_text().split()) if args.scenes else None
-    dataset: str = args.dataset
-    classes = class_set({"scannet": "scannet20"}.get(dataset, dataset))
-    counts = check_submission(args.zip, classes, scenes)
-    print(f"{args.zip}: keeps the rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
+    counts = check_submission(args.zip, class_set(args.dataset), scenes)
+    print(f"{args.zip}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
     if args.json:
         write_json(args.json, asdict(counts))
 

@@ -1,9 +1,9 @@
-"""Score the same predictions under every reading of each measure that scripts and papers have.
+"""Score the same predictions under each definition of a measure that scripts and papers use.
 
 tools/compare_metrics.py [--rooms N] [--points P] [--seed S] [--export DIR] [--json FILE] [--csv FILE] [--report FILE]
 
-The rooms are synthetic, the predictions their ground truth with the mistakes of models: missed, split, merged, of the
-wrong class, duplicated, false. The table in docs/metrics.md is made with this tool. --export writes ground truth and
+The rooms are synthetic. The predictions are their ground truth with the errors of models: missed, split, merged, of the
+wrong class, duplicated, false. The table in docs/metrics.md comes from this tool. --export writes ground truth and
 predictions in the benchmark's own format (DIR/gt, DIR/pred), for other people's scripts.
 """
 
@@ -26,14 +26,14 @@ from pcseg.viz.report import WorstRooms, write_report
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What difference the readings of a measure make.")
+    parser = argparse.ArgumentParser(description="How much the definitions of a measure differ.")
     parser.add_argument("--rooms", type=int, default=24, help="number of synthetic rooms")
-    parser.add_argument("--points", type=int, default=20_000, help="points of a room of middling size")
-    parser.add_argument("--seed", type=int, default=0, help="of rooms and mistakes")
+    parser.add_argument("--points", type=int, default=20_000, help="points of an average room")
+    parser.add_argument("--seed", type=int, default=0, help="seed of rooms and errors")
     parser.add_argument("--export", type=Path, help="write ground truth and predictions into this folder")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    parser.add_argument("--csv", type=Path, help="write the readings here as well")
-    parser.add_argument("--report", type=Path, help="write the page about the predictions here as well")
+    parser.add_argument("--json", type=Path, help="also write the readings as JSON")
+    parser.add_argument("--csv", type=Path, help="also write the readings as CSV")
+    parser.add_argument("--report", type=Path, help="also write a report of the predictions as one HTML page")
     args = parser.parse_args()
     if args.rooms < 1:
         raise ValueError(f"--rooms must be at least 1, got {args.rooms}")
@@ -61,7 +61,7 @@ def main() -> None:
         rows = [f'{r.measure},"{r.name}",{r.value!r}' for r in readings]
         atomic_write(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
-        write_report(args.report, scores, title="Synthetic mistakes", pictures=worst.pictures(scores))
+        write_report(args.report, scores, title="Simulated errors", pictures=worst.pictures(scores))
 
 
 def _line(reading: Reading, readings: list[Reading]) -> str:

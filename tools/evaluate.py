@@ -1,11 +1,11 @@
-"""Score predictions without a model, in the benchmark's own format.
+"""Score predictions on disk, in the benchmark's own format, without a model.
 
 tools/evaluate.py PRED GT --dataset scannet|scannet200|s3dis [--allow-missing] [--json FILE] [--csv FILE]
-                  [--report FILE] [--rooms DIR]
+                  [--report FILE] [--rooms DIR] [--workers N | --cluster ADDRESS]
 
 PRED/SCENE.txt: one line "MASK_FILE LABEL_ID SCORE" per object, MASK_FILE relative to PRED; masks as .txt (one 0 or 1
 per line), .npz (key mask, or packed) or .json (run lengths). GT/SCENE.txt: one number per point, label id * 1000 +
-instance, 0 where nothing is annotated; the label ids of S3DIS are 1 (ceiling) to 13 (clutter). tools/make_gt.py
+instance, 0 for points without annotation; the label ids of S3DIS are 1 (ceiling) to 13 (clutter). tools/make_gt.py
 writes GT from processed rooms.
 """
 
@@ -18,29 +18,35 @@ from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_evaluation import evaluate_folders
 from pcseg.metrics.room_results import save_room
+from pcseg.parallel import add_parallel_options
 from pcseg.viz.report import write_report
-
-SHORT_NAMES = {"scannet": "scannet20"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Every measure of predictions on disk; for S3DIS its protocols too.")
+    parser = argparse.ArgumentParser(description="All measures of predictions on disk.")
     parser.add_argument("pred", type=Path, help="folder of predictions")
     parser.add_argument("gt", type=Path, help="folder of ground truth")
     parser.add_argument("--dataset", required=True, help=f"scannet, {', '.join(CLASS_SETS)}, or a .yaml of classes")
-    parser.add_argument("--allow-missing", action="store_true", help="leave out scenes without a file of predictions")
+    parser.add_argument("--allow-missing", action="store_true", help="skip scenes without a file of predictions")
     parser.add_argument(
-        "--min-score", type=float, default=0.3, help="of objects in mIoU, PQ and counts of mistakes; AP takes all"
+        "--min-score", type=float, default=0.3, help="least score of objects in mIoU, PQ and error counts; AP uses all"
     )
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    parser.add_argument("--csv", type=Path, help="write the numbers of each class here as well")
-    parser.add_argument("--report", type=Path, help="write one HTML page about them here as well")
-    parser.add_argument("--rooms", type=Path, help="write the results of each room here, for tools/aggregate.py")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
+    parser.add_argument("--csv", type=Path, help="also write the results of each class as CSV")
+    parser.add_argument("--report", type=Path, help="also write a report as one HTML page")
+    parser.add_argument("--rooms", type=Path, help="also write the results of each room, for tools/aggregate.py")
+    add_parallel_options(parser)
     args = parser.parse_args()
 
-    dataset: str = args.dataset
-    classes = class_set(SHORT_NAMES.get(dataset, dataset))
-    done = evaluate_folders(args.pred, args.gt, classes, allow_missing=args.allow_missing, min_score=args.min_score)
+    done = evaluate_folders(
+        args.pred,
+        args.gt,
+        class_set(args.dataset),
+        allow_missing=args.allow_missing,
+        min_score=args.min_score,
+        workers=args.workers,
+        cluster=args.cluster,
+    )
     scores = done.scores
     if done.missing:
         total = len(scores) + len(done.missing)

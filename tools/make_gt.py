@@ -3,7 +3,7 @@
 tools/make_gt.py ROOMS OUT [PATTERN...] [--json FILE]
 
 ROOMS: folder of processed rooms (tools/preprocess_*.py). OUT/ROOM.txt: one number per point, label id * 1000 +
-instance, 0 where nothing is annotated. Rooms without labels are named and left out.
+instance, 0 for points without annotation. Rooms without labels are listed and left out.
 """
 
 import argparse
@@ -19,8 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ground truth of processed rooms in the benchmark's own format.")
     parser.add_argument("rooms", type=Path, help="folder of processed rooms")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("patterns", nargs="*", default=["*"], help="globs on room names, as Area_5_*; all without one")
-    parser.add_argument("--json", type=Path, help="write the names of the rooms here as well")
+    parser.add_argument("patterns", nargs="*", default=["*"], help="globs of room names, e.g. Area_5_*; default: all")
+    parser.add_argument("--json", type=Path, help="also write the names of the rooms as JSON")
     args = parser.parse_args()
 
     written: list[str] = []
@@ -36,7 +36,7 @@ def main() -> None:
     if unlabeled:
         print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)
     if not written:
-        raise ValueError(f"{args.rooms}: none of the rooms is labeled, so there is no ground truth to write")
+        raise ValueError(f"{args.rooms}: no room has labels, so there is no ground truth to write")
     print(f"{args.out}: {len(written)} rooms")
     if args.json:
         write_json(args.json, {"written": written, "unlabeled": unlabeled})

@@ -1,11 +1,13 @@
 """Scores folders of predictions and ground truth in the benchmark's own format, without a model."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pcseg.classes import ClassSet
 from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions
-from pcseg.metrics.scores import Scores
+from pcseg.metrics.scores import SceneRecord, Scores
+from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
 
 
@@ -23,9 +25,16 @@ class FolderScores:
 
 
 def evaluate_folders(
-    pred: Path, gt: Path, classes: ClassSet, *, allow_missing: bool = False, min_score: float = 0.3
+    pred: Path,
+    gt: Path,
+    classes: ClassSet,
+    *,
+    allow_missing: bool = False,
+    min_score: float = 0.3,
+    workers: int = 1,
+    cluster: str | None = None,
 ) -> FolderScores:
-    """Scores all scenes of two folders, with one scene in memory at a time.
+    """Scores all scenes of two folders, with one scene in memory per worker.
 
     The format has only objects, so semantic and panoptic measures are those of the objects: a point has the class
     of its best object, and points of classes that instance AP does not count are void.
@@ -36,6 +45,8 @@ def evaluate_folders(
         classes: the dataset's classes.
         allow_missing: leave out scenes without predictions, as ScanNet's script does, instead of an error.
         min_score: objects that score less count for AP and the S3DIS protocols only.
+        workers: number of processes.
+        cluster: address of a Dask scheduler, whose workers share the scenes instead.
 
     Raises:
         ValueError: a folder without scenes, scenes that only one of the folders has, or an invalid file.
@@ -50,11 +61,20 @@ def evaluate_folders(
             "an empty file stands for no objects, --allow-missing leaves such scenes out"
         )
     scores = Scores(classes, min_score=min_score)
-    for name in sorted(pred_names):
-        semantic, instance = read_ground_truth(gt / f"{name}.txt", classes)
-        scene = Scene.without_xyz(name, len(semantic), semantic=semantic, instance=instance)
-        scores.add(read_predictions(pred / f"{name}.txt", scene, classes))
+    score = partial(_score_scene, pred, gt, scores)
+    for _, result in map_rooms(score, sorted(pred_names), workers=workers, cluster=cluster):
+        if isinstance(result, Exception):
+            raise result
+        scores.merge([result])
     return FolderScores(scores, tuple(missing))
+
+
+def _score_scene(pred: Path, gt: Path, settings: Scores, name: str) -> dict[str, SceneRecord]:
+    semantic, instance = read_ground_truth(gt / f"{name}.txt", settings.classes)
+    scene = Scene.without_xyz(name, len(semantic), semantic=semantic, instance=instance)
+    scores = settings.subset([])
+    scores.add(read_predictions(pred / f"{name}.txt", scene, settings.classes))
+    return scores.state()
 
 
 def _scene_names(folder: Path, what: str) -> set[str]:

@@ -82,8 +82,9 @@ def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: st
     assert f"{100 * content['ap']:.1f}" in mean
 
 
-def test_s3dis(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path) -> None:
-    done = evaluate(*folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_s3dis(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
+    done = evaluate(*folders, "--dataset", "s3dis", "--workers", workers, "--json", tmp_path / "out.json")
     assert (done.returncode, done.stderr) == (0, "")
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["classes"]["ceiling"]["ap50"] == 0.5
