@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pcseg.losses.criterion import LossWeights
@@ -93,19 +93,6 @@ def matching(score: Float[Tensor, "L K M"]) -> Float[Tensor, "L K M"]:
     return claims
 
 
-def instances_of_origin(
-    segment: Int64[Tensor, "N"], num_instances: int, query_tokens: Int64[Tensor, "M"]
-) -> Bool[Tensor, "K M"]:
-    """Whether query m started from a token of instance k.
-
-    Args:
-        segment: instance 0..K-1 of each token; any other number for the rest.
-        num_instances: number of instances K.
-        query_tokens: token that each query started from.
-    """
-    return segment[query_tokens] == torch.arange(num_instances, device=segment.device)[:, None]
-
-
 class CompetitiveInfluencerLoss(nn.Module):
     """Pulls masks towards instances by claims that both sides compete for.
 
@@ -162,23 +149,24 @@ class CompetitiveInfluencerLoss(nn.Module):
         layers = [mask_logits] if isinstance(mask_logits, Tensor) and mask_logits.ndim == 2 else list(mask_logits)
         segment, ids = compact_instances(instance_labels)
         sums = mask_sums(layers, segment, len(ids), token_weights, self.mask_activation)
-        origin = None if query_tokens is None else instances_of_origin(segment, len(ids), query_tokens)
-        return self.from_sums(sums, class_probability, self.temperature_at(progress), origin)
+        return self.from_sums(sums, segment, class_probability, progress, query_tokens)
 
     def from_sums(
         self,
         sums: MaskSums,
+        segment: Int64[Tensor, "N"],
         class_probability: Float[Tensor, "L K M"] | None,
-        temperature: float,
-        origin: Bool[Tensor, "K M"] | None = None,
+        progress: float,
+        query_tokens: Int64[Tensor, "M"] | None,
     ) -> CompetitiveResult:
-        """The loss of one scene from its segment sums.
+        """The loss of one scene from its segment sums; see `forward`.
 
         Args:
             sums: sums of all layers.
-            class_probability: P(class of instance k | query m); None where masks alone are trained.
-            temperature: T of the claims.
-            origin: whether query m started in instance k; None for learned queries.
+            segment: instance 0..K-1 of each token; any other number for the rest.
+            class_probability: P(class of instance k | query m).
+            progress: fraction of training that is done.
+            query_tokens: token that each query started from.
         """
         options = self.options
         disagreement = sums.bce() if options.mean == "geometric" else sums.arithmetic()
@@ -188,10 +176,12 @@ class CompetitiveInfluencerLoss(nn.Module):
         if cost.shape[1] == 0:
             # Nothing to claim; the empty sum keeps the graph connected.
             return CompetitiveResult(cost.sum((1, 2)), cost.detach(), cost.detach())
+        temperature = self.temperature_at(progress)
         with torch.no_grad():
             bonus = 0.0 if class_probability is None else options.class_weight * class_probability
-            if origin is not None:
-                bonus = bonus + options.origin_weight * origin
+            if query_tokens is not None:
+                instances = torch.arange(cost.shape[1], device=segment.device)
+                bonus = bonus + options.origin_weight * (segment[query_tokens] == instances[:, None])
             score = bonus - cost
             if options.claims == "matching":
                 claims = responsibilities = matching(score)

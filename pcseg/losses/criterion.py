@@ -52,12 +52,20 @@ class Criterion(nn.Module):
     def forward(
         self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
     ) -> dict[str, Float[Tensor, ""]]:
-        """Unweighted losses of a batch.
+        """All losses of a batch.
 
         Args:
-            outputs: predictions of the model.
-            targets: ground truth of each scene.
+            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); optional are ``pred_logits`` (B, M, C+1),
+                ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
+                token that each query started from, and ``aux_outputs``, the same of intermediate layers.
+            targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
             progress: fraction of training that is done, 0..1.
+
+        Returns:
+            Unweighted scalars; keys of intermediate layer i end in ``_i``.
+
+        Raises:
+            ValueError: shapes that do not fit, target masks that overlap, or values that are not finite.
         """
         raise NotImplementedError
 

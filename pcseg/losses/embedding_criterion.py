@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.criterion import Criterion, SumCounts
+from pcseg.losses.criterion import Criterion
 from pcseg.losses.embedding_influencer import EXACT, EmbeddingCriterionOptions, EmbeddingInfluencerLoss, pairs_within
-from pcseg.losses.inputs import compact_instances, instance_labels_of, scene_name
+from pcseg.losses.inputs import SceneTarget, compact_instances
 from pcseg.losses.terms import check_finite, scene_mean
 
 
@@ -21,20 +21,12 @@ class EmbeddingCriterion(Criterion):
     Args:
         options: weights and margins.
         radius: how far an influencer attracts followers at inference.
-        check_values: see `Criterion`.
-        sum_counts: see `Criterion`.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
     """
 
-    def __init__(
-        self,
-        options: EmbeddingCriterionOptions,
-        radius: float,
-        *,
-        check_values: bool = True,
-        sum_counts: SumCounts | None = None,
-    ) -> None:
+    def __init__(self, options: EmbeddingCriterionOptions, radius: float, **settings: Any) -> None:
         weights = {f"loss_{name}": weight for name, weight in asdict(options.weights).items()}
-        super().__init__(weights, check_values=check_values, sum_counts=sum_counts)
+        super().__init__(weights, **settings)
         if radius <= 0:
             raise ValueError(f"radius must be positive, got {radius}")
         self.options = options
@@ -66,11 +58,11 @@ class EmbeddingCriterion(Criterion):
             raise ValueError(f"pred_followers holds {len(followers)} scenes, targets {len(targets)}; give one for each")
         terms = []
         for index, target in enumerate(targets):
-            name = scene_name(target, index)
-            labels = instance_labels_of(target, len(followers[index]), name, self.check_values)
+            scene = SceneTarget(target, index, len(followers[index]), self.check_values)
+            labels = scene.instance_labels()
             if self.check_values:
                 for key in ("pred_followers", "pred_influencers"):
-                    check_finite(outputs[key][index][None], key, name)
+                    check_finite(outputs[key][index][None], key, scene.name)
             terms.append(self._scene(followers[index], influencers[index], influence[index], labels))
         means = {key: scene_mean([scene[key][None] for scene in terms]) for key in terms[0]}
         return self.named_losses(means, [outputs], targets)

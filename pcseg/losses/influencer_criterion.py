@@ -7,14 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pcseg.losses.competitive import (
-    CompetitiveInfluencerLoss,
-    CompetitiveOptions,
-    instances_of_origin,
-    unbalanced_sinkhorn,
-)
-from pcseg.losses.criterion import Criterion, SumCounts
-from pcseg.losses.inputs import SceneTargets, decoder_layers, scene_targets, split_masks, stacked
+from pcseg.losses.competitive import CompetitiveInfluencerLoss, CompetitiveOptions, unbalanced_sinkhorn
+from pcseg.losses.criterion import Criterion
+from pcseg.losses.inputs import SceneTarget, Segmentation, decoder_layers, masks_of_scenes, stacked_logits
 from pcseg.losses.mask_influencer import FirstPassOptions, MaskInfluencerLoss
 from pcseg.losses.mask_sums import MaskSums, mask_sums
 from pcseg.losses.terms import check_finite, class_loss, class_probability, class_weights_of, scene_mean
@@ -28,8 +23,7 @@ class InfluencerCriterion(Criterion):
         num_classes: number of classes C, without no-object.
         options: which form of the loss, and its weights; the competitive one by default.
         mask_activation: how mask logits become probabilities in the competitive form; the first form has sigmoids.
-        check_values: see `Criterion`.
-        sum_counts: see `Criterion`.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
     """
 
     def __init__(
@@ -37,9 +31,7 @@ class InfluencerCriterion(Criterion):
         num_classes: int,
         options: CompetitiveOptions | FirstPassOptions | None = None,
         mask_activation: MaskActivation = "sigmoid",
-        *,
-        check_values: bool = True,
-        sum_counts: SumCounts | None = None,
+        **settings: Any,
     ) -> None:
         options = options or CompetitiveOptions()
         if isinstance(options, CompetitiveOptions):
@@ -50,7 +42,7 @@ class InfluencerCriterion(Criterion):
                 loss_repulsive=options.rep_weight,
                 loss_background=options.bg_weight,
             )
-        super().__init__(weights, check_values=check_values, sum_counts=sum_counts)
+        super().__init__(weights, **settings)
         self.num_classes = num_classes
         self.options = options
         if isinstance(options, CompetitiveOptions):
@@ -61,90 +53,56 @@ class InfluencerCriterion(Criterion):
     def forward(
         self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
     ) -> dict[str, Float[Tensor, ""]]:
-        """All losses of a batch.
-
-        Args:
-            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); optional are ``pred_logits`` (B, M, C+1),
-                ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
-                token that each query started from, and ``aux_outputs``, the same of intermediate layers.
-            targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
-            progress: fraction of training that is done, for the temperature.
-
-        Returns:
-            Unweighted scalars; keys of intermediate layer i end in ``_i``.
-
-        Raises:
-            ValueError: shapes that do not fit, overlapping target masks, or values that are not finite.
-        """
+        """All losses of a batch; see `Criterion.forward`."""
         layers = decoder_layers(outputs, self.options.weights.aux_layers)
-        logits = stacked(layers, "pred_logits")
-        of_layers = [split_masks(layer["pred_masks"], len(targets)) for layer in layers]
-        of_scenes = [list(masks) for masks in zip(*of_layers, strict=True)]
-        weight_tokens = isinstance(self.options, CompetitiveOptions) and self.options.weight_tokens
+        logits = stacked_logits(layers)
+        all_masks = masks_of_scenes(layers, len(targets))
         scenes = [
-            scene_targets(target, len(masks[0]), index, weight_tokens, self.check_values)
-            for index, (target, masks) in enumerate(zip(targets, of_scenes, strict=True))
+            SceneTarget(target, index, len(masks[0]), self.check_values)
+            for index, (target, masks) in enumerate(zip(targets, all_masks, strict=True))
         ]
+        weight_tokens = isinstance(self.options, CompetitiveOptions) and self.options.weight_tokens
+        truths = [scene.segmentation(weight_tokens) for scene in scenes]
         # The sums of all scenes in a row, forward and so backward: torch's threads spin between its operations.
-        all_sums = [self._sums(masks, scene) for masks, scene in zip(of_scenes, scenes, strict=True)]
-        mask_losses: list[dict[str, Tensor]] = []
-        class_weights = []
-        for index, scene in enumerate(scenes):
-            probability = None
-            if logits is not None:
-                probability = class_probability(logits[:, index], scene.labels, scene.name, self.check_values)
-            sums = all_sums[index]
-            if sums is None:
-                losses, responsibilities = self._first_pass(of_scenes[index], scene, probability)
+        all_sums = [self._sums(masks, truth) for masks, truth in zip(all_masks, truths, strict=True)]
+        mask_losses, class_weights = [], []
+        for index, (scene, truth, sums) in enumerate(zip(scenes, truths, all_sums, strict=True)):
+            probability = None if logits is None else class_probability(logits[:, index], truth.labels, scene)
+            if isinstance(self.influencer, MaskInfluencerLoss):
+                losses, responsibilities = self._first_pass(self.influencer, all_masks[index], truth, probability)
+                values = torch.stack(list(losses.values()), 1)
             else:
+                assert sums is not None
                 tokens = None if outputs.get("query_tokens") is None else outputs["query_tokens"][index]
-                losses, responsibilities = self._competitive(sums, scene, probability, progress, tokens)
+                result = self.influencer.from_sums(sums, truth.segment, probability, progress, tokens)
+                losses, responsibilities = {"loss_influencer": result.loss}, result.responsibilities
+                values = torch.cat([sums.total_log_off[:, None], sums.log_odds], 1)
+            if self.check_values:
+                check_finite(values, "pred_masks", scene.name)
             mask_losses.append(losses)
-            no_object = self.options.weights.no_object
-            class_weights.append(class_weights_of(responsibilities, scene.labels, self.num_classes, no_object))
+            if logits is not None:
+                no_object = self.options.weights.no_object
+                class_weights.append(class_weights_of(responsibilities, truth.labels, self.num_classes, no_object))
         terms = {key: scene_mean([losses[key] for losses in mask_losses]) for key in mask_losses[0]}
         if logits is not None:
             terms["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
         return self.named_losses(terms, layers, targets)
 
-    def _sums(self, masks: list[Tensor], scene: SceneTargets) -> MaskSums | None:
+    def _sums(self, masks: list[Tensor], truth: Segmentation) -> MaskSums | None:
         if isinstance(self.influencer, MaskInfluencerLoss):
             return None
-        return mask_sums(masks, scene.segment, len(scene.labels), scene.weights, self.influencer.mask_activation)
+        return mask_sums(masks, truth.segment, len(truth.labels), truth.weights, self.influencer.mask_activation)
 
-    def _competitive(
-        self,
-        sums: MaskSums,
-        scene: SceneTargets,
-        probability: Tensor | None,
-        progress: float,
-        query_tokens: Tensor | None,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Mask losses (L,) and responsibilities (L, K, M) of one scene."""
-        loss = self.influencer
-        assert isinstance(loss, CompetitiveInfluencerLoss)
-        if self.check_values:
-            check_finite(sums.total_log_off, "pred_masks", scene.name)
-            check_finite(sums.log_odds, "pred_masks", scene.name)
-        origin = None
-        if query_tokens is not None:
-            origin = instances_of_origin(scene.segment, len(scene.labels), query_tokens)
-        result = loss.from_sums(sums, probability, loss.temperature_at(progress), origin)
-        return {"loss_influencer": result.loss}, result.responsibilities
-
+    @staticmethod
     def _first_pass(
-        self, masks: list[Tensor], scene: SceneTargets, probability: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The same, with the class weights of the competitive form's defaults."""
-        loss = self.influencer
-        assert isinstance(loss, MaskInfluencerLoss)
-        labels = torch.where(scene.segment == len(scene.labels), 0, scene.segment + 1)
-        labels = labels.masked_fill(scene.segment < 0, -1)
+        loss: MaskInfluencerLoss, masks: list[Tensor], truth: Segmentation, probability: Tensor | None
+    ) -> tuple[dict[str, Float[Tensor, "L"]], Float[Tensor, "L K M"]]:
+        """Mask losses and responsibilities of one scene, these as in the competitive form by default."""
+        labels = torch.where(truth.segment == len(truth.labels), 0, truth.segment + 1)
+        labels = labels.masked_fill(truth.segment < 0, -1)
         pairs = [loss.with_profiles(mask, labels) for mask in masks]
         keys = ("attractive", "repulsive", "background")
         losses = {f"loss_{key}": torch.stack([terms[key] for terms, _ in pairs]) for key in keys}
-        if self.check_values:
-            check_finite(torch.stack(list(losses.values()), 1), "pred_masks", scene.name)
         defaults = CompetitiveOptions()
         with torch.no_grad():
             score = torch.stack([log_geomean for _, log_geomean in pairs])

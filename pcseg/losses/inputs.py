@@ -1,8 +1,7 @@
 """What every criterion takes: outputs and targets in the calling convention of Mask2Former's SetCriterion."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -10,7 +9,11 @@ from torch import Tensor
 
 
 def decoder_layers(outputs: Mapping[str, Any], aux_layers: bool = True) -> list[Mapping[str, Any]]:
-    """The last layer and, after it, the intermediate ones where they are trained.
+    """The last layer and, after it, the intermediate ones.
+
+    Args:
+        outputs: predictions of the model.
+        aux_layers: whether intermediate layers count.
 
     Raises:
         ValueError: no masks, or layers that do not predict the same things.
@@ -23,54 +26,150 @@ def decoder_layers(outputs: Mapping[str, Any], aux_layers: bool = True) -> list[
     return layers
 
 
-def stacked(layers: Sequence[Mapping[str, Any]], key: str) -> Tensor | None:
-    """Predictions of all layers in one tensor, None if the model has none."""
-    return None if layers[0].get(key) is None else torch.stack([layer[key] for layer in layers])
+def stacked_logits(layers: Sequence[Mapping[str, Any]]) -> Float[Tensor, "L B M classes"] | None:
+    """Class logits of all layers, None if the model has none."""
+    return None if layers[0].get("pred_logits") is None else torch.stack([layer["pred_logits"] for layer in layers])
 
 
-def split_masks(pred_masks: Tensor | Sequence[Tensor], num_scenes: int) -> list[Float[Tensor, "_ M"]]:
-    """Mask logits of each scene, tokens first.
+def masks_of_scenes(layers: Sequence[Mapping[str, Any]], num_scenes: int) -> list[list[Float[Tensor, "_ M"]]]:
+    """Mask logits of each scene, one matrix for each layer, tokens first.
 
     Args:
-        pred_masks: (N, M) for one scene, a list of (N_b, M), or (B, M, H, W) for images, whose pixels are tokens.
+        layers: their ``pred_masks`` are (N, M) for one scene, a list of (N_b, M), or (B, M, H, W) for images, whose
+            pixels are tokens.
         num_scenes: number of targets B.
 
     Raises:
         ValueError: another shape, or another number of scenes than targets.
     """
-    if isinstance(pred_masks, Tensor) and pred_masks.ndim == 4:
-        pred_masks = list(pred_masks.flatten(2).transpose(1, 2))
-    masks = [pred_masks] if isinstance(pred_masks, Tensor) else list(pred_masks)
-    for index, mask in enumerate(masks):
-        if mask.ndim != 2:
-            raise ValueError(
-                f"scene {index}: pred_masks must be (N, M), a list of (N_b, M) or (B, M, H, W), got {tuple(mask.shape)}"
-            )
-    if len(masks) != num_scenes:
-        raise ValueError(f"pred_masks holds {len(masks)} scenes, targets {num_scenes}; give one target for each scene")
-    return masks
+    all_masks = []
+    for layer in layers:
+        masks = layer["pred_masks"]
+        if isinstance(masks, Tensor):
+            masks = list(masks.flatten(2).transpose(1, 2)) if masks.ndim == 4 else [masks]
+        for index, mask in enumerate(masks):
+            if mask.ndim != 2:
+                raise ValueError(
+                    f"scene {index}: pred_masks must be (N, M), a list of (N_b, M) or (B, M, H, W), got "
+                    f"{tuple(mask.shape)}"
+                )
+        if len(masks) != num_scenes:
+            raise ValueError(f"pred_masks holds {len(masks)} scenes, targets {num_scenes}; give one target for each")
+        all_masks.append(masks)
+    return [list(of_scene) for of_scene in zip(*all_masks, strict=True)]
 
 
-def scene_name(target: Mapping[str, Any], index: int) -> str:
-    """Name of a scene in messages: its index, and its name if the target has one."""
-    return f"scene {index} ({target['name']})" if "name" in target else f"scene {index}"
-
-
-@dataclass(frozen=True)
-class SceneTargets:
-    """Ground truth of one scene, without instances that have no tokens.
+class Segmentation(NamedTuple):
+    """Instances of one scene that do not overlap and have tokens.
 
     Args:
-        name: name in messages.
         labels: class of each instance.
         segment: instance 0..K-1 of each token, K for background, -1 for ignored.
         weights: weight of each token; None where all weigh 1.
     """
 
-    name: str
     labels: Int64[Tensor, "K"]
     segment: Int64[Tensor, "N"]
     weights: Float[Tensor, "N"] | None
+
+
+class SceneTarget:
+    """Ground truth of one scene; errors name the scene.
+
+    Args:
+        target: ``labels`` (K,) with ``instance_labels`` (N,) or ``masks`` (K, N) or (K, H, W).
+        index: index of the scene in the batch.
+        num_tokens: number of tokens N of the predictions.
+        check_values: whether labels out of range raise an error, which waits for the device.
+    """
+
+    def __init__(self, target: Mapping[str, Any], index: int, num_tokens: int, check_values: bool = True) -> None:
+        self.target, self.num_tokens, self.check_values = target, num_tokens, check_values
+        self.name = f"scene {index} ({target['name']})" if "name" in target else f"scene {index}"
+        self.has_masks = "instance_labels" not in target
+
+    def of_tokens(self, key: str) -> Tensor:
+        """A target with one value for each token.
+
+        Raises:
+            ValueError: there is none, or it has another length.
+        """
+        if key not in self.target:
+            raise ValueError(f"{self.name}: the target needs {key}, it has only {sorted(self.target)}")
+        values = self.target[key]
+        if values.shape != (self.num_tokens,):
+            expected = f"must have shape ({self.num_tokens},), one for each token"
+            raise ValueError(f"{self.name}: {key} {expected}, got {tuple(values.shape)}")
+        return values
+
+    def check_range(self, key: str, values: Tensor, low: int, high: int) -> None:
+        """Check that labels are in a range, if values are checked at all.
+
+        Args:
+            key: name of the labels.
+            values: labels.
+            low: smallest valid label.
+            high: largest valid label.
+
+        Raises:
+            ValueError: a label below `low` or above `high`.
+        """
+        if self.check_values and len(values) and (int(values.min()) < low or int(values.max()) > high):
+            found = f"{int(values.min())}..{int(values.max())}"
+            raise ValueError(f"{self.name}: {key} must be in {low}..{high}, got {found}")
+
+    def masks(self) -> Bool[Tensor, "K N"]:
+        """Target masks with tokens (or pixels) flattened.
+
+        Raises:
+            ValueError: no masks, or masks of another size than the predictions.
+        """
+        if "masks" not in self.target:
+            found = f"the target has neither instance_labels nor masks, only {sorted(self.target)}"
+            raise ValueError(f"{self.name}: {found}; add one")
+        masks, num_labels = self.target["masks"].flatten(1), len(self.target["labels"])
+        if len(masks) != num_labels:
+            raise ValueError(f"{self.name}: the target has {num_labels} labels for {len(masks)} masks")
+        if masks.shape[1] != self.num_tokens:
+            found = f"target masks have {masks.shape[1]} tokens, pred_masks {self.num_tokens}"
+            raise ValueError(f"{self.name}: {found}; resize one to the other")
+        return masks > 0.5 if masks.is_floating_point() else masks != 0
+
+    def instance_labels(self) -> Int64[Tensor, "N"]:
+        """Instance of each token: 1..K, 0 for background, -1 for ignored; from masks if necessary.
+
+        Raises:
+            ValueError: wrong shapes, ids beyond the labels, or masks that overlap.
+        """
+        if self.has_masks:
+            masks = self.masks()
+            if (overlaps := int((masks.sum(0) > 1).sum())) > 0:
+                raise ValueError(
+                    f"{self.name}: target masks overlap at {overlaps} of {self.num_tokens} tokens; the Influencer Loss "
+                    "needs instances that do not overlap: give each token to one of them, or train with SetCriterion"
+                )
+            return torch.einsum("kn,k->n", masks.long(), torch.arange(1, len(masks) + 1, device=masks.device))
+        ids = self.of_tokens("instance_labels")
+        self.check_range("instance_labels", ids, -1, len(self.target["labels"]))
+        return ids.long()
+
+    def segmentation(self, weight_tokens: bool) -> Segmentation:
+        """The instances that have tokens.
+
+        If values are not checked, every instance of ``instance_labels`` must have a token.
+
+        Args:
+            weight_tokens: weigh tokens by ``point_counts``.
+        """
+        instance_labels = self.instance_labels()
+        labels = self.target["labels"].long()
+        if self.check_values or self.has_masks:
+            segment, ids = compact_instances(instance_labels)
+            labels = labels[ids - 1]
+        else:
+            segment = torch.where(instance_labels == 0, len(labels), instance_labels - 1)
+            segment = segment.masked_fill(instance_labels < 0, -1)
+        return Segmentation(labels, segment, self.of_tokens("point_counts") if weight_tokens else None)
 
 
 def compact_instances(instance_labels: Int64[Tensor, "N"]) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "K"]]:
@@ -89,117 +188,3 @@ def compact_instances(instance_labels: Int64[Tensor, "N"]) -> tuple[Int64[Tensor
     num_others = int((ids <= 0).sum())
     segment = torch.where(instance_labels == 0, len(ids) - num_others, inverse - num_others)
     return segment.masked_fill(instance_labels < 0, -1), ids[num_others:]
-
-
-def target_masks(target: Mapping[str, Any], num_tokens: int, name: str) -> Bool[Tensor, "K N"]:
-    """Target masks with tokens (or pixels) flattened.
-
-    Args:
-        target: ground truth of one scene.
-        num_tokens: number of tokens N of pred_masks.
-        name: name of the scene in messages.
-
-    Raises:
-        ValueError: no masks, or masks of another size than the predictions.
-    """
-    if "masks" not in target:
-        raise ValueError(f"{name}: the target has neither instance_labels nor masks, only {sorted(target)}; add one")
-    masks = target["masks"].flatten(1)
-    if len(masks) != len(target["labels"]):
-        raise ValueError(f"{name}: the target has {len(target['labels'])} labels for {len(masks)} masks")
-    if masks.shape[1] != num_tokens:
-        raise ValueError(
-            f"{name}: target masks have {masks.shape[1]} tokens, pred_masks {num_tokens}; resize one to the other"
-        )
-    return masks > 0.5 if masks.is_floating_point() else masks != 0
-
-
-def instance_labels_of(
-    target: Mapping[str, Any], num_tokens: int, name: str, check_values: bool = True
-) -> Int64[Tensor, "N"]:
-    """Instance of each token: 1..K, 0 for background, -1 for ignored; from masks if necessary.
-
-    Args:
-        target: ground truth of one scene.
-        num_tokens: number of tokens N of pred_masks.
-        name: name of the scene in messages.
-        check_values: refuse ids beyond the labels, which waits for the device.
-
-    Raises:
-        ValueError: wrong shapes, ids beyond the labels, or masks that overlap.
-    """
-    if "instance_labels" not in target:
-        masks = target_masks(target, num_tokens, name)
-        if (overlaps := int((masks.sum(0) > 1).sum())) > 0:
-            raise ValueError(
-                f"{name}: target masks overlap at {overlaps} of {num_tokens} tokens; the Influencer Loss needs "
-                "instances that do not overlap: give each token to one of them, or train with SetCriterion"
-            )
-        return torch.einsum("kn,k->n", masks.long(), torch.arange(1, len(masks) + 1, device=masks.device))
-    ids = of_tokens(target, "instance_labels", num_tokens, name)
-    if check_values:
-        check_range(ids, -1, len(target["labels"]), "instance_labels", name)
-    return ids.long()
-
-
-def of_tokens(target: Mapping[str, Any], key: str, num_tokens: int, name: str) -> Tensor:
-    """A target with one value for each token.
-
-    Args:
-        target: ground truth of one scene.
-        key: which value.
-        num_tokens: number of tokens of the predictions.
-        name: name of the scene in messages.
-
-    Raises:
-        ValueError: the target has none, or another number of them.
-    """
-    if key not in target:
-        raise ValueError(f"{name}: the target needs {key}, it has only {sorted(target)}")
-    if target[key].shape != (num_tokens,):
-        shape = tuple(target[key].shape)
-        raise ValueError(f"{name}: {key} must have shape ({num_tokens},), one for each token, got {shape}")
-    return target[key]
-
-
-def check_range(values: Tensor, low: int, high: int, key: str, name: str) -> None:
-    """Refuse labels out of range, which waits for the device.
-
-    Args:
-        values: labels.
-        low: smallest one.
-        high: largest one.
-        key: name of the labels in messages.
-        name: name of the scene in messages.
-
-    Raises:
-        ValueError: a label below `low` or above `high`.
-    """
-    if len(values) and (int(values.min()) < low or int(values.max()) > high):
-        found = f"{int(values.min())}..{int(values.max())}"
-        raise ValueError(f"{name}: {key} must be in {low}..{high}, got {found}")
-
-
-def scene_targets(
-    target: Mapping[str, Any], num_tokens: int, index: int, weight_tokens: bool = False, check_values: bool = True
-) -> SceneTargets:
-    """Read one target for a criterion whose instances do not overlap.
-
-    Args:
-        target: ``labels`` (K,) with ``instance_labels`` (N,) or ``masks`` (K, N) or (K, H, W).
-        num_tokens: number of tokens N of pred_masks.
-        index: index of the scene in the batch, for messages.
-        weight_tokens: weigh tokens by ``point_counts``.
-        check_values: see `instance_labels_of`; if False, every instance of ``instance_labels`` must have a token.
-    """
-    name = scene_name(target, index)
-    instance_labels = instance_labels_of(target, num_tokens, name, check_values)
-    labels = target["labels"].long()
-    if check_values or "instance_labels" not in target:
-        segment, ids = compact_instances(instance_labels)
-        labels = labels[ids - 1]
-    else:
-        segment = torch.where(instance_labels == 0, len(labels), instance_labels - 1)
-        segment = segment.masked_fill(instance_labels < 0, -1)
-    weights = of_tokens(target, "point_counts", num_tokens, name) if weight_tokens else None
-    return SceneTargets(name, labels, segment, weights)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.inputs import check_range, of_tokens, scene_name
+from pcseg.losses.inputs import SceneTarget
 
 
 class LossTerm(NamedTuple):
@@ -32,23 +32,22 @@ def scene_mean(values: Sequence[Float[Tensor, "L"]]) -> LossTerm:
 
 
 def class_probability(
-    class_logits: Float[Tensor, "L M classes"], labels: Int64[Tensor, "K"], name: str, check_values: bool = True
+    class_logits: Float[Tensor, "L M classes"], labels: Int64[Tensor, "K"], scene: SceneTarget
 ) -> Float[Tensor, "L K M"]:
     """P(class of instance k | query m), without gradient.
 
     Args:
         class_logits: logits of one scene; the last column is no-object.
         labels: class of each instance.
-        name: name of the scene in messages.
-        check_values: whether to raise the errors below.
+        scene: target that the labels are from.
 
     Raises:
-        ValueError: labels out of range, or logits that are not finite.
+        ValueError: labels out of range, or logits that are not finite, where values are checked.
     """
     logits = class_logits.detach()
-    if check_values:
-        check_finite(logits, "pred_logits", name)
-        check_range(labels, 0, logits.shape[2] - 2, "labels", name)
+    if scene.check_values:
+        check_finite(logits, "pred_logits", scene.name)
+    scene.check_range("labels", labels, 0, logits.shape[2] - 2)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return logits.to(dtype).softmax(2).transpose(1, 2).index_select(1, labels)
 
@@ -122,10 +121,9 @@ def semantic_loss(
         raise ValueError(f"pred_semantic holds {len(pred_semantic)} scenes, targets {len(targets)}; give one for each")
     labels = []
     for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
-        name = scene_name(target, index)
-        labels.append(of_tokens(target, "semantic_labels", len(logits), name).long())
-        if check_values:
-            check_range(labels[-1], -1, logits.shape[1] - 1, "semantic_labels", name)
+        scene = SceneTarget(target, index, len(logits), check_values)
+        labels.append(scene.of_tokens("semantic_labels").long())
+        scene.check_range("semantic_labels", labels[-1], -1, logits.shape[1] - 1)
     classes = torch.cat(labels)
     logits = torch.cat(list(pred_semantic)).to(torch.promote_types(pred_semantic[0].dtype, torch.float32))
     total = F.cross_entropy(logits, classes, ignore_index=-1, reduction="sum")
@@ -147,10 +145,10 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
     """
     distances = []
     for index, (votes, target) in enumerate(zip(pred_centers, targets, strict=True)):
-        name = scene_name(target, index)
-        labels = of_tokens(target, "instance_labels", len(votes), name)
+        scene = SceneTarget(target, index, len(votes))
+        labels = scene.of_tokens("instance_labels")
         if "centers" not in target:
-            raise ValueError(f"{name}: pred_centers needs centers in the target, it has {sorted(target)}")
+            raise ValueError(f"{scene.name}: pred_centers needs centers in the target, it has {sorted(target)}")
         inside = (labels > 0).nonzero().squeeze(1)  # once: on a GPU the host waits for it
         centers = target["centers"].to(votes.dtype)[labels[inside] - 1]
         # The small constant keeps the gradient finite where a vote hits its center.

@@ -8,7 +8,7 @@ import torch
 from pcseg.losses import InfluencerCriterion, MaskInfluencerLoss, SetCriterion
 from pcseg.losses.competitive import CompetitiveOptions
 from pcseg.losses.criterion import LossWeights
-from pcseg.losses.inputs import scene_targets
+from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_influencer import FirstPassOptions
 from tests.reference import competitive as slow
 
@@ -140,7 +140,7 @@ def test_ignored_tokens_are_as_if_absent(kind):
 @pytest.mark.parametrize("ids", [[2, 1, -1, 0, 2, 3], [0, 0, -1], [-1], [1]])
 def test_trusted_targets_are_read_as_checked_ones(ids):
     target = {"labels": torch.arange(5, 5 + max(0, *ids)), "instance_labels": torch.tensor(ids)}
-    checked, trusted = (scene_targets(target, len(ids), 0, check_values=check) for check in (True, False))
+    checked, trusted = (SceneTarget(target, 0, len(ids), check).segmentation(False) for check in (True, False))
     assert trusted.labels.tolist() == checked.labels.tolist()
     assert trusted.segment.tolist() == checked.segment.tolist()
 
