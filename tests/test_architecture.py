@@ -1,6 +1,7 @@
-"""Who may import whom: every import goes to a lower layer, siblings never meet, only build and tools read config."""
+"""Who may import whom: every import goes to a lower layer, siblings never meet, and a few things have one place."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,8 +18,8 @@ LAYERS = [
     {"build"},
     {"build_training"},
     {"run"},
-    {"synthetic"},
     {"sweep"},
+    {"synthetic"},
     {"cli"},
 ]
 # The report still shares the drawing among the processes of training.
@@ -26,9 +27,20 @@ EXCEPTIONS = {("pcseg/viz/report.py", "training")}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
-def _imports(path: Path) -> set[str]:
+def _sources() -> dict[str, str]:
+    paths = sorted((ROOT / "pcseg").rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): path.read_text() for path in paths}
+
+
+def _package(path: str) -> str:
+    """Part of pcseg that a file belongs to."""
+    return path.split("/")[1].removesuffix(".py")
+
+
+def _imports(path: str, text: str) -> set[str]:
+    """Parts of pcseg that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide who imports whom"
             if (node.module or "") == "pcseg":
@@ -37,7 +49,12 @@ def _imports(path: Path) -> set[str]:
                 found.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("pcseg.")}
-    return found
+    return found - {_package(path)}
+
+
+def _importers(*names: str) -> set[str]:
+    """Parts of pcseg that import one of the given parts."""
+    return {_package(path) for path, text in _sources().items() if _imports(path, text) & set(names)}
 
 
 def test_every_module_has_a_layer() -> None:
@@ -47,22 +64,33 @@ def test_every_module_has_a_layer() -> None:
 
 def test_imports_go_down() -> None:
     wrong = []
-    for path in sorted((ROOT / "pcseg").rglob("*.py")):
-        me = path.relative_to(ROOT / "pcseg").parts[0].removesuffix(".py")
-        if me == "__init__":
-            continue
-        for other in _imports(path) - {me}:
+    for path, text in _sources().items():
+        me = _package(path)
+        for other in _imports(path, text) if me != "__init__" else ():
             same = RANK[other] == RANK[me] and me not in LAYERS[0]
-            relative = path.relative_to(ROOT).as_posix()
-            if (RANK[other] > RANK[me] or same) and (relative, other) not in EXCEPTIONS:
-                wrong.append(f"{relative} may not import pcseg.{other}")
+            if (RANK[other] > RANK[me] or same) and (path, other) not in EXCEPTIONS:
+                wrong.append(f"{path} may not import pcseg.{other}")
     assert not wrong, "\n".join(wrong)
 
 
+def test_only_build_run_and_sweep_read_config() -> None:
+    assert _importers("config") <= {"build", "build_training", "run", "sweep", "cli"}
+
+
+def test_only_the_command_line_imports_synthetic_rooms() -> None:
+    assert _importers("synthetic") <= {"cli"}
+
+
 def test_only_sparse_conv_imports_spconv() -> None:
-    users = [
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "pcseg").rglob("*.py")
-        if "import spconv" in path.read_text() or "from spconv" in path.read_text()
-    ]
+    users = [path for path, text in _sources().items() if "import spconv" in text or "from spconv" in text]
     assert users == ["pcseg/ops/sparse_conv.py"]
+
+
+def test_kernels_stand_alone_and_have_slow_twins() -> None:
+    twins = {path.name for path in (ROOT / "tests" / "reference").glob("*.py")}
+    for path, text in _sources().items():
+        if _package(path) != "kernels":
+            assert not re.search(r"\bnjit\b|^(import|from) numba", text, re.MULTILINE), f"{path}: belongs to kernels"
+        elif Path(path).name != "__init__.py":
+            assert not _imports(path, text), f"{path}: kernels import nothing of pcseg"
+            assert Path(path).name in twins, f"{path} has no slow twin in tests/reference"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pcseg.losses.mask_sums import mask_sums
-from tests.reference import competitive as slow
+from tests.reference import mask_sums as slow
 
 
 def _problem(num_instances, scale, num_tokens=41, num_queries=9, num_layers=2):

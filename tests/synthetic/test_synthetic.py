@@ -380,7 +380,7 @@ def test_scannet_files_agree(mesh: tuple[Scene, list[str]], tmp_path: Path) -> N
 
 
 def test_every_category_of_many_rooms_is_in_the_table() -> None:
-    for index in range(60):
+    for index in range(22):
         room = furnished_room(KINDS[index % len(KINDS)], index, np.random.default_rng(index))
         assert set(room.surfaces().categories) <= set(CATEGORIES)
 
