@@ -14,7 +14,7 @@ import torch
 
 from pcseg.cli import run_tool, write_json
 
-# Benchmark: the module of tools/benchmarks whose function of that name measures it.
+# Module of tools/benchmarks with the function of each name.
 BENCHMARKS = {
     "criterion": "criterion",
     "metrics": "metrics",
@@ -29,17 +29,19 @@ BENCHMARKS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how fast pcseg is.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without one")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--rounds", type=int, default=15, help="over which the median is taken")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    parser.add_argument("--plots", type=Path, help="draw NAME.png into this folder, of benchmarks that have a plot")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(BENCHMARKS)}; default: all"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each measurement (default: 15)")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--plots", type=Path, help="folder for NAME.png, for benchmarks with a plot")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in BENCHMARKS]
     if unknown:
         raise ValueError(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
-    sys.path.append(str(Path(__file__).resolve().parent.parent))  # where tools.benchmarks lies
-    from tools.benchmarks.timing import keep_freed_memory
+    sys.path.append(str(Path(__file__).resolve().parent.parent))  # so that tools.benchmarks is found
+    from tools.benchmarks.measure import keep_freed_memory
 
     torch.set_num_threads(args.threads)
     keep_freed_memory()

@@ -9,10 +9,9 @@ import torch
 
 from tools.benchmarks.conv import conv
 from tools.benchmarks.criterion import CRITERIA, criterion_step
-from tools.benchmarks.device import count_waits
+from tools.benchmarks.measure import count_waits, median_ms
 from tools.benchmarks.metrics import metrics
 from tools.benchmarks.recipes import recipes
-from tools.benchmarks.timing import median_ms
 from tools.benchmarks.train import PHASES, train
 
 ROOT = Path(__file__).resolve().parent.parent.parent

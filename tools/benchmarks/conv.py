@@ -10,14 +10,14 @@ from pcseg.ops.neighbors import SparseGrid, submanifold_map, voxel_order
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.voxelize import voxelize
 from pcseg.synthetic import make_room
-from tools.benchmarks.timing import Step, median_times
+from tools.benchmarks.measure import Step, median_times
 
 VOXEL_SIZE = 0.02
 CHANNELS = (32, 96)
 
 
 def room_coords(num_points: int) -> torch.Tensor:
-    """Voxels of a room in the order in which the U-Net takes them, int32 (V, 4); 300,000 points make about 150,000."""
+    """Voxels of a room in the order of the U-Net, int32 (V, 4); 300,000 points make about 150,000."""
     cells = voxelize(make_room(1, 2, num_points=num_points).xyz, VOXEL_SIZE).coords
     coords = torch.from_numpy(np.pad(cells, ((0, 0), (1, 0))))
     order = voxel_order(coords, 1)
@@ -89,7 +89,7 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
 
 
 def _steps(channels: int, kernel_map: Any, spconv: Spconv | None) -> dict[str, dict[str, Step]]:
-    """Forward and backward of both, once they have been found to give the same."""
+    """Forward and backward of both, after a check that they give the same."""
     generator = torch.Generator().manual_seed(0)
     x, grad = (torch.randn(kernel_map.num_in, channels, generator=generator) for _ in range(2))
     weight = torch.randn(channels, 3, 3, 3, channels, generator=generator) / (27 * channels) ** 0.5

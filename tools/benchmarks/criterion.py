@@ -9,8 +9,7 @@ import torch
 from pcseg.losses.criterion import Criterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.set_criterion import SetCriterion
-from tools.benchmarks.device import count_waits, devices, wait_for
-from tools.benchmarks.timing import Step, median_ms, peak_memory_mb
+from tools.benchmarks.measure import Step, count_waits, devices, median_ms, peak_memory_mb, wait_for
 
 # Values are not checked, as in training.
 CRITERIA: dict[str, Callable[[], Criterion]] = {
@@ -25,7 +24,7 @@ SIZES = ((100, 20, 2000), (100, 60, 2000), (400, 20, 2000), (400, 60, 2000), (40
 
 
 class _EndOfGraph(torch.autograd.Function):
-    """Lets gradients go once they are computed, as the product behind mask logits does in a model."""
+    """Drops gradients after they are computed, as the product behind mask logits does in a model."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -77,11 +76,9 @@ def criterion_step(
     criterion = CRITERIA[name]()
 
     def step() -> None:
+        end = _EndOfGraph.apply
         ends: list[dict[str, Any]] = [
-            {
-                k: [_EndOfGraph.apply(m) for m in v] if isinstance(v, list) else _EndOfGraph.apply(v)
-                for k, v in x.items()
-            }
+            {"pred_logits": end(x["pred_logits"]), "pred_masks": [end(masks) for masks in x["pred_masks"]]}
             for x in layers
         ]
         criterion.total(criterion({**ends[-1], "aux_outputs": ends[:-1]}, targets)).backward()
@@ -91,7 +88,7 @@ def criterion_step(
 
 
 def criterion(rounds: int) -> dict[str, Any]:
-    """The criteria, forward and backward, float32: batch 4, 7 layers; on the CPU and, where there is one, on a GPU."""
+    """The criteria, forward and backward, float32: batch 4, 7 layers; on the CPU and, if there is one, on a GPU."""
     result: dict[str, Any] = {}
     for device in devices():
         title = f"{device.type}: ms (MB at the peak; waits for the device)"

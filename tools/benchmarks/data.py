@@ -1,4 +1,4 @@
-"""Speed of the data pipeline: voxelizers side by side, and rooms a second that the loader gives."""
+"""Speed of the data pipeline: voxelizers side by side, and rooms per second of the loader."""
 
 import multiprocessing
 import os
@@ -16,16 +16,13 @@ from torch.utils.data import DataLoader
 from pcseg.data.augment import AUGMENTATIONS, compose
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.data.sampler import ResumableSampler
-from pcseg.data.store import Source, write_room
 from pcseg.ops import voxelize as voxelizer
-from pcseg.ops.superpoints import over_segment
-from pcseg.structures import Scene
 from pcseg.synthetic import make_room
-from tools.benchmarks.timing import median_ms
+from tools.benchmarks.measure import median_ms, segmented_room, write_segmented_rooms
 
 VOXEL_SIZE = 0.02
 STEP = 0.15  # seconds of computing beside which rooms are loaded: a short training step
-# What ScanNet's recipe does to a room.
+# Augmentations of ScanNet's config.
 STEPS = [
     ("crop_points", {"max_points": 250_000}),
     ("flip", {}),
@@ -38,31 +35,27 @@ STEPS = [
 
 
 def voxelizers(xyz: np.ndarray) -> tuple[dict[str, Callable[[], int]], dict[str, str]]:
-    """Candidates that give coordinates, inverse and counts, each returning its number of voxels; and those left out."""
-    low = xyz.min(0)
+    """Candidates that give coordinates, inverse and counts and return the number of voxels; and the missing ones."""
     points = torch.from_numpy(xyz)
+    every: Any = {"return_inverse": True, "return_counts": True}
 
     def cells() -> np.ndarray:
-        return np.floor((xyz - low) / VOXEL_SIZE).astype(np.int64)
-
-    def by_rows() -> int:
-        return len(np.unique(cells(), axis=0, return_inverse=True, return_counts=True)[0])
+        return np.floor((xyz - xyz.min(0)) / VOXEL_SIZE).astype(np.int64)
 
     def by_keys() -> int:
         grid = cells()
         extent = grid.max(0) + 1
-        keys = (grid[:, 0] * extent[1] + grid[:, 1]) * extent[2] + grid[:, 2]
-        unique, _, _ = np.unique(keys, return_inverse=True, return_counts=True)
+        unique, _, _ = np.unique((grid[:, 0] * extent[1] + grid[:, 1]) * extent[2] + grid[:, 2], **every)
         rest, z = np.divmod(unique, extent[2])
         return len(np.stack([*np.divmod(rest, extent[1]), z], axis=1))
 
     def by_torch() -> int:
         grid = torch.floor((points - points.amin(0)) / VOXEL_SIZE).long()
-        return len(torch.unique(grid, dim=0, return_inverse=True, return_counts=True)[0])
+        return len(torch.unique(grid, dim=0, **every)[0])
 
     found = {
         "pcseg": lambda: len(voxelizer.voxelize(xyz, VOXEL_SIZE)),
-        "np.unique(axis=0)": by_rows,
+        "np.unique(axis=0)": lambda: len(np.unique(cells(), axis=0, **every)[0]),
         "np.unique of int64 keys": by_keys,
         "torch.unique(dim=0)": by_torch,
     }
@@ -82,7 +75,7 @@ def _spconv(xyz: np.ndarray) -> Callable[[], int]:
     extent = [*xyz.min(0).tolist(), *(xyz.max(0) + VOXEL_SIZE).tolist()]
 
     def step() -> int:
-        # Made anew for every room, as its size is that of the room. One point a voxel is kept: the least work.
+        # Every room needs its own, because of its size. It holds one point of each voxel: the least work.
         voxelizer = PointToVoxel([VOXEL_SIZE] * 3, extent, 3, len(xyz), 1)
         _, coords, counts, inverse = voxelizer.generate_voxel_with_id(points)
         return len(coords) if len(counts) == len(coords) and len(inverse) == len(xyz) else -1
@@ -125,15 +118,14 @@ def voxelize(rounds: int, num_points: int = 1_000_000) -> dict[str, Any]:
 
 
 def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
-    """Rooms a second that come out of the loader, against its workers, and where the time of one room goes."""
-    rooms = [_room(seed, num_points) for seed in range(4)]
-    scene = rooms[0]
+    """Rooms per second of the loader by its number of workers, and where the time of one room goes."""
+    scene = segmented_room(0, num_points)
     steps: dict[str, Callable[[], Any]] = {}
     for name, options in (*STEPS, ("jitter", {}), ("drop_points", {}), ("crop_cuboid", {})):
         step = AUGMENTATIONS[name]
         steps[name] = lambda step=step, options=options: step(scene, np.random.default_rng(0), **options)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [write_room(Path(folder), room, "s3dis", Source("", "")) for room in rooms]
+        paths = write_segmented_rooms(Path(folder), [num_points] * 4)
         options = {"voxel_size": VOXEL_SIZE, "features": ("rgb", "xyz"), "instance_classes": tuple(range(13))}
         plain = RoomDataset(paths, **options)
         steps["read, voxelize, targets"] = lambda: plain[(0,), 0]
@@ -155,22 +147,17 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
     return {"points": len(scene), "ms": times, "elastic_share": elastic, "loader": speed}
 
 
-def _room(seed: int, num_points: int) -> Scene:
-    room = make_room(1, seed, num_points=num_points)
-    return room.with_(superpoint=over_segment(room.xyz, room.rgb))
-
-
 def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int, step: float = 0.0) -> dict[str, float]:
-    """Rooms a second, CPU time a room of all processes, and the wait for a room, while the loader is in full swing.
+    """Rooms per second, CPU time per room of all processes, and the wait for a room, in a steady state.
 
     Args:
-        dataset: gives the rooms.
+        dataset: rooms to load.
         workers: processes of the loader, each with one thread; 0 loads in this process.
-        num_rooms: over which is measured, after a first round in which workers start and compile.
-        step: seconds that this thread computes after each room; they count as CPU time, too.
+        num_rooms: number of measured rooms, after a first round in which workers start and compile.
+        step: seconds that this thread computes after each room; they are part of the CPU time.
     """
     warm = 4 + 4 * workers
-    # More rooms than are taken: at the end workers still have others to prepare, as they had at the start.
+    # More rooms than needed: at the end workers still prepare others, as they do at the start.
     sampler = ResumableSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
     batches = iter(loader)
@@ -191,7 +178,7 @@ def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int, step: float
 
 
 def _compute(seconds: float) -> None:
-    """Keep this thread at work for so long."""
+    """Computes for so long."""
     matrix = torch.ones(256, 256)
     end = time.thread_time() + seconds
     while time.thread_time() < end:
@@ -199,7 +186,7 @@ def _compute(seconds: float) -> None:
 
 
 def _cpu_seconds() -> float:
-    """User and system time of this process and its children; of itself alone where there is no /proc."""
+    """User and system time of this process and its children; without /proc, of itself alone."""
     ticks = 0
     for child in multiprocessing.active_children():
         stat = Path(f"/proc/{child.pid}/stat")

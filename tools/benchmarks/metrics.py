@@ -12,7 +12,7 @@ from pcseg.metrics.matching import match_scene
 from pcseg.metrics.overlaps import SceneOverlaps, find_objects
 from pcseg.metrics.scores import Scores
 from pcseg.structures import Prediction, Scene
-from tools.benchmarks.timing import median_ms
+from tools.benchmarks.measure import median_ms
 
 
 def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: int = 30) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What the recipes of the large datasets need: memory and processor time of a step on one room, on the CPU."""
+"""Memory and processor time of a training step on one room, for the configs of the large datasets, on the CPU."""
 
 import tempfile
 import time
@@ -9,16 +9,12 @@ from typing import Any
 import torch
 
 from pcseg import config as cfg
-from pcseg.data.store import Source, write_room
 from pcseg.models.influencerformer import count_parameters
-from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
-from pcseg.synthetic import make_room
-from tools.benchmarks.timing import forget_peak, in_own_process, resident_mb
+from tools.benchmarks.measure import forget_peak, in_own_process, resident_mb, write_segmented_rooms
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
-# Points of a room as scanned: an average room of S3DIS; the most that the recipe of ScanNet takes, about twice its
-# average.
+# Points of an average room of S3DIS; the most that the config of ScanNet takes, about twice its average.
 POINTS = {"s3dis": 1_000_000, "scannet": 250_000}
 
 
@@ -26,17 +22,14 @@ def recipes(rounds: int, points: Mapping[str, int] = POINTS, overrides: Sequence
     """One step of configs/s3dis.yaml and configs/scannet.yaml on a synthetic room, float32, one thread.
 
     Args:
-        rounds: not used, as one step says all.
-        points: of the room, for each recipe.
-        overrides: changes of the recipes.
+        rounds: not used, one step is enough.
+        points: number of points of the room by config.
+        overrides: changes of the configs.
     """
     result = {}
     for name, num_points in points.items():
         with tempfile.TemporaryDirectory() as folder:
-            for seed, size in enumerate((3000, num_points)):
-                room = make_room(1, seed, num_points=size).with_(name=f"room_{seed}")
-                segmented = room.with_(superpoint=over_segment(room.xyz, room.rgb))
-                write_room(Path(folder), segmented, "s3dis", Source("", ""))
+            write_segmented_rooms(Path(folder), (3000, num_points))
             own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", "data.classes=s3dis"]
             result[name] = in_own_process(_measure, CONFIGS / f"{name}.yaml", [*own, *overrides])
         found = result[name]

@@ -17,7 +17,7 @@ from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.viz.figures import scaling_chart, to_image
 from pcseg.viz.grid import save_png
-from tools.benchmarks.timing import in_own_process
+from tools.benchmarks.measure import in_own_process
 
 ROOM_POINTS = 100_000
 NUM_MODELS = 10
@@ -25,9 +25,12 @@ _SPACING = 8.0  # meters from one room to the next
 
 
 def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) -> Scene:
-    """Rooms of so many points in rows and columns, as many as make a floor of num_points.
+    """Synthetic rooms in rows and columns: NUM_MODELS different ones, repeated.
 
-    There are NUM_MODELS different rooms, which are repeated; `first`: the one to begin with.
+    Args:
+        num_points: number of points of the floor.
+        room_points: number of points of a room.
+        first: index of the first room.
     """
     count = max(1, round(num_points / room_points))
     per_row = int(np.ceil(np.sqrt(count)))
@@ -47,7 +50,7 @@ def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) 
 
 
 def make_segmenter() -> Segmenter:
-    """The network of configs/demo.yaml with fresh weights; its masks decide alone, so that there is much to merge."""
+    """The network of configs/demo.yaml with fresh weights; its masks alone decide, so there is much to merge."""
     torch.manual_seed(0)
     unet = SparseUNet(6, SparseUNetOptions((16, 32, 48, 64), blocks_per_level=1))
     options = QueryDecoderOptions(width=64, num_heads=4, num_layers=3, ffn_width=256, num_queries=60)
@@ -58,7 +61,7 @@ def make_segmenter() -> Segmenter:
 def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:
     """CPU seconds and peak memory of this process for a floor; call it in a process of its own.
 
-    Rooms differ in what they cost: floors of a few of them are as many as show each room once, and the mean counts.
+    Rooms differ in their cost: the mean counts, over as many floors as show each room once.
     """
     torch.set_num_threads(1)
     segmenter = make_segmenter()
@@ -66,7 +69,7 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
     before, found = _peak_mb(), []
     for first in range(0, NUM_MODELS, max(1, round(num_points / room_points))):
         scene = make_floor(num_points, room_points, first)
-        start = time.process_time()  # what other programs take of the machine does not count
+        start = time.process_time()  # leaves out other programs
         prediction = segmenter.predict(scene)
         found.append((time.process_time() - start, prediction.num_columns, len(prediction)))
     seconds, superpoints, objects = np.mean(found, axis=0).tolist()

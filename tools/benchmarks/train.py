@@ -11,14 +11,11 @@ import torch
 
 from pcseg import config as cfg
 from pcseg.data.sampler import ResumableSampler
-from pcseg.data.store import Source, write_room
-from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
-from pcseg.synthetic import make_room
 from pcseg.training.loading import load_batches
 from pcseg.training.stepper import Stepper
-from tools.benchmarks.device import count_waits, devices, wait_for
+from tools.benchmarks.measure import count_waits, devices, wait_for, write_segmented_rooms
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"
 PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optimizer")
@@ -32,12 +29,10 @@ def train(
     workers: Sequence[int] = (0, 1, 2),
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The recipe of configs/synthetic.yaml on rooms made on the spot, on the CPU and, where there is one, on a GPU."""
+    """Training by configs/synthetic.yaml on synthetic rooms, on the CPU and, if there is one, on a GPU."""
     result: dict[str, Any] = {"points": num_points, "steps": 4 * rounds}
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(num_rooms):
-            room = make_room(1, seed, num_points=num_points)
-            write_room(Path(folder), room.with_(superpoint=over_segment(room.xyz, room.rgb)), "s3dis", Source("", ""))
+        write_segmented_rooms(Path(folder), [num_points] * num_rooms)
         for device in devices():
             for num in workers:
                 own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}"]
@@ -83,7 +78,7 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
 
 
 def _phases(stepper: Stepper, loader: Iterator[SceneBatch], device: torch.device) -> dict[str, float]:
-    """Share of each phase in the time of a step, when the device is done with one before the next begins."""
+    """Share of each phase in the time of a step, if the device finishes one before the next begins."""
     spent = dict.fromkeys(PHASES, 0.0)
     last = time.perf_counter()
 
