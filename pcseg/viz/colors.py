@@ -37,31 +37,22 @@ def instance_colors(
         center: middle of each object in meters.
         is_surface: True for walls, floors and ceilings, which get pale colors.
         taken: colors and centers of objects of the same room that have their colors already.
-
-    Returns:
-        Colors 0..255.
     """
-    colors = class_colors(is_surface)
-    used, places = ([*map(tuple, taken[0].tolist())], [*taken[1]]) if taken else ([], [])
+    colors, strong = class_colors(is_surface), np.flatnonzero(~is_surface)
+    before = (np.zeros((0, 3), np.uint8), np.zeros((0, 3))) if taken is None else taken
+    used, places = np.vstack([before[0], colors[strong]]), np.vstack([before[1], center[strong]])
     table = [*map(tuple, OBJECT_COLORS.tolist())]
-    for row in np.flatnonzero(~is_surface):
-        distance = np.linalg.norm(np.array(places).reshape(-1, 3) - center[row], axis=1)
-        near = {used[other] for other in np.argsort(distance, kind="stable")[: len(table) - 1]}
-        colors[row] = next(color for color in table if color not in near)
-        used.append(tuple(colors[row].tolist()))
-        places.append(center[row])
+    for row in range(len(before[0]), len(used)):
+        distance = np.linalg.norm(places[:row] - places[row], axis=1)
+        near = np.argsort(distance, kind="stable")[: len(table) - 1]
+        avoided = {*map(tuple, used[near].tolist())}
+        used[row] = next(color for color in table if color not in avoided)
+    colors[strong] = used[len(before[0]) :]
     return colors
 
 
 def class_colors(is_surface: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
-    """Colors of classes that people with any kind of color vision can tell apart, up to about twenty.
-
-    Args:
-        is_surface: True for classes that are surfaces, which get pale colors.
-
-    Returns:
-        Colors 0..255.
-    """
+    """Colors of classes that people with any kind of color vision can tell apart, up to about twenty."""
     colors = np.empty((len(is_surface), 3), np.uint8)
     for mask, table in ((is_surface, SURFACE_COLORS), (~is_surface, OBJECT_COLORS)):
         colors[mask] = table[np.arange(mask.sum()) % len(table)]
@@ -69,28 +60,14 @@ def class_colors(is_surface: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
 
 
 def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
-    """Soft colors for thousands of superpoints; consecutive ids differ.
-
-    Args:
-        count: number of superpoints.
-
-    Returns:
-        Colors 0..255.
-    """
+    """Soft colors for thousands of superpoints; consecutive ids differ."""
     index = np.arange(count)
     white = np.array([0.2, 0.35, 0.5])[index // len(OBJECT_COLORS) % 3, None]
     return ((1 - white) * OBJECT_COLORS[index % len(OBJECT_COLORS)] + white * 255).astype(np.uint8)
 
 
 def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
-    """Colors by height for scans without color: slate blue at the bottom, sand at the top.
-
-    Args:
-        xyz: coordinates in meters, z up.
-
-    Returns:
-        Colors 0..255.
-    """
+    """Colors by height for scans without color: slate blue at the bottom, sand at the top."""
     if len(xyz) == 0:
         return np.zeros((0, 3), np.uint8)
     bottom, top = np.percentile(xyz[:, 2], [0.5, 99.5])

@@ -46,14 +46,7 @@ def _style() -> Iterator[None]:
 
 @_style()
 def to_image(figure: Figure) -> Image.Image:
-    """The pixels of a chart.
-
-    Args:
-        figure: chart of one of the functions below.
-
-    Returns:
-        RGB image.
-    """
+    """The RGB pixels of a chart of one of the functions below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -63,11 +56,7 @@ def to_image(figure: Figure) -> Image.Image:
 
 @_style()
 def to_svg(figure: Figure) -> str:
-    """The `<svg>` element of a chart, for a web page that sets its width.
-
-    Args:
-        figure: chart of one of the functions below.
-    """
+    """The `<svg>` element of a chart, for a web page that sets its width."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True)
     svg = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)

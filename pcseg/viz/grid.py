@@ -81,9 +81,6 @@ def image_grid(
         note: small text after the title.
         legend: names and colors, shown below the grid.
 
-    Returns:
-        RGB image.
-
     Raises:
         ValueError: there is no cell.
     """

@@ -24,14 +24,7 @@ class Splats:
 
     @staticmethod
     def of_points(xyz: Float32[np.ndarray, "P 3"]) -> "Splats":
-        """Estimates spacing and normals from the points that share a cell of a grid.
-
-        Args:
-            xyz: coordinates in meters.
-
-        Returns:
-            Discs with a spacing between a third of the median and twice the median.
-        """
+        """Estimates spacing, a third of its median to twice its median, and normals from points in cells of a grid."""
         if len(xyz) == 0:
             return Splats(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))
         low, high = bounding_box(xyz)

@@ -61,9 +61,6 @@ def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
 def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
     """Smallest and largest coordinates.
 
-    Args:
-        xyz: coordinates.
-
     >>> bounding_box(np.array([[1.0, 2.0, 3.0], [0.0, 5.0, 1.0]]))
     (array([0., 2., 1.]), array([1., 5., 3.]))
     """

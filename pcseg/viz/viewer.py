@@ -22,7 +22,7 @@ HELP = (
     "s screenshot   h this help   q quit   drag turns, Ctrl drag moves, wheel zooms\n"
     "hover over a point to read about it; click to select its object, again to deselect it"
 )
-SYSTEM_PACKAGES = "libgl1 libegl1 libusb-1.0-0 libgomp1 libvulkan1 mesa-vulkan-drivers"  # Debian and Ubuntu
+PACKAGES = "on Debian and Ubuntu, apt-get install libgl1 libegl1 libusb-1.0-0 libgomp1 libvulkan1 mesa-vulkan-drivers"
 INSTEAD = "write a page with --html or a picture with --png"
 _MAX_POINT_SIZE = 20.0
 _CLOSING = 2.0  # points this many times as wide as their spacing close the surfaces
@@ -61,8 +61,7 @@ def import_open3d() -> Any:
         import open3d.visualization.gui  # the part that needs the system libraries
     except (ImportError, OSError) as error:
         raise ValueError(
-            f"the window needs Open3D ({error}): run pip install 'pcseg[viz]' and, on Debian and Ubuntu, "
-            f"apt-get install {SYSTEM_PACKAGES}, or {INSTEAD}"
+            f"the window needs Open3D ({error}): run pip install 'pcseg[viz]' and, {PACKAGES}, or {INSTEAD}"
         ) from error
     return open3d
 
@@ -103,8 +102,9 @@ class _Window:
         self.pressed: tuple[int, int] | None = None  # where the mouse button went down
         self.actions: dict[str, Callable[[], None]] = {digit: partial(self._switch, digit) for digit in DIGITS.values()}
         self.actions |= {"n": partial(self._go, 1), "p": partial(self._go, -1), "c": self._toggle_cut, "r": self._look}
-        self.actions |= {"s": self._screenshot, "h": self._toggle_help, "q": self._quit}
-        self.actions |= {"-": partial(self._resize, 0.8)} | dict.fromkeys("+=", partial(self._resize, 1.25))
+        self.actions |= {"s": self._screenshot, "h": self._toggle_help, "-": partial(self._resize, 0.8)}
+        self.actions |= dict.fromkeys("+=", partial(self._resize, 1.25))
+        self.actions["q"] = lambda: self.gui.Application.instance.quit()
 
     # ---- the window
 
@@ -117,8 +117,7 @@ class _Window:
             self.window = application.create_window("pcseg", 1280, 860)
         except RuntimeError as error:
             raise ValueError(
-                f"no window could be opened ({error}): it needs a display and, on Debian and Ubuntu, apt-get install "
-                f"{SYSTEM_PACKAGES}, or {INSTEAD}"
+                f"no window could be opened ({error}): it needs a display and, {PACKAGES}, or {INSTEAD}"
             ) from error
         self.widget = self.gui.SceneWidget()
         self.widget.scene = rendering.Open3DScene(self.window.renderer)
@@ -136,9 +135,6 @@ class _Window:
         self._look()
         self._report()
         application.run()
-
-    def _quit(self) -> None:
-        self.gui.Application.instance.quit()
 
     def _label(self, text: str) -> Any:
         label = self.gui.Label(text)

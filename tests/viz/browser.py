@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over its debugging pipe: real keys, mouse and touch, pictures, network requests."""
+"""Headless Chromium, driven over its DevTools pipe: real keys, mouse and touch, screenshots, network requests."""
 
 import base64
 import io
@@ -19,34 +19,17 @@ _FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --use-angle=swiftshader --enable-unsafe-swiftshader --hide-scrollbars "
     "--no-first-run --disable-extensions --disable-background-networking --remote-debugging-pipe"
 )
-_KEYS = {
-    "Home": 36,
-    "Tab": 9,
-    "Enter": 13,
-    "Escape": 27,
-    " ": 32,
-    "ArrowLeft": 37,
-    "ArrowUp": 38,
-    "ArrowRight": 39,
-    "ArrowDown": 40,
-}
+_KEYS = {"Home": 36, "Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
 
 
 class Browser:
-    """One tab; close it, or use it in a with statement.
-
-    Args:
-        folder: for the profile.
-        width: of the window, CSS pixels.
-        height: of the window.
-        phone: a screen that is touched, of two pixels per CSS pixel.
-    """
+    """One tab, for a `with` statement; a phone has a touch screen with two pixels per CSS pixel."""
 
     def __init__(self, folder: Path, width: int = 1200, height: int = 800, *, phone: bool = False) -> None:
         assert CHROMIUM is not None
         mine_in, its_out = os.pipe()
         its_in, mine_out = os.pipe()
-        # Chromium reads commands from file 3 and answers on file 4; the shell puts our pipes there.
+        # Chromium reads commands from file 3 and answers on file 4; the shell connects them to the pipes.
         command = f'exec "$@" 3<&{its_in} 4>&{its_out}'
         arguments = [CHROMIUM, *_FLAGS.split(), f"--user-data-dir={folder}", "about:blank"]
         self._process = subprocess.Popen(
@@ -68,7 +51,7 @@ class Browser:
             self.call(f"{domain}.enable")
         screen = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
         self.call("Emulation.setDeviceMetricsOverride", **screen)
-        # Flights of the camera end at once: each of their frames is slow without a graphics card.
+        # Camera flights end immediately: each frame is slow without a graphics card.
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
         if phone:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)
@@ -115,13 +98,13 @@ class Browser:
         elif method == "Log.entryAdded" and content["entry"]["level"] == "error":
             self.faults.append(content["entry"]["text"])
 
-    def open(self, page: Path, *, timeout: float = 90.0) -> float:
-        """Loads a page of ours; gives the seconds until it shows the room."""
+    def open(self, page: Path, *, timeout: float = 90.0) -> None:
+        """Loads a page and waits until it shows the room."""
         start = time.perf_counter()
         self.call("Page.navigate", url=page.as_uri())
         while time.perf_counter() - start < timeout:
             if self.run("document.documentElement?.dataset.ready === '1'"):
-                return time.perf_counter() - start
+                return
             time.sleep(0.02)
         raise TimeoutError(self.run("document.body.innerText.slice(0, 300)"))
 
@@ -131,10 +114,9 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def press(self, key: str, *, shift: bool = False) -> None:
+    def press(self, key: str) -> None:
         """A real key press; one letter, or a name such as Tab."""
-        code = _KEYS.get(key) or ord(key.upper())
-        event = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        event = {"key": key, "windowsVirtualKeyCode": _KEYS.get(key) or ord(key.upper())}
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
@@ -160,12 +142,12 @@ class Browser:
         self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y} for x, y in fingers])
 
     def settle(self) -> None:
-        """Waits until flights have ended and two frames were drawn."""
+        """Waits for the end of camera flights and for two frames."""
         frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         while self.run(f"{frames}.then(() => window.pcseg.state().flying)"):
             time.sleep(0.02)
 
     def picture(self) -> np.ndarray:
-        """The window as it is, uint8 (H, W, 3)."""
+        """Screenshot, uint8 (H, W, 3)."""
         content = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

@@ -1,5 +1,6 @@
 """The page in headless Chromium, with real keys, mouse and touch: no network, the right object under a known pixel."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -50,11 +51,11 @@ def _pixel(browser: Browser, scene: Scene, place: tuple[float, float, float]) ->
 
 def _tip(browser: Browser) -> str:
     """The text beside the pointer, once it is there."""
-    shown = "getComputedStyle(tip).display === 'block'"
-    wait = (
-        f"new Promise(done => {{ const look = () => {shown} ? done(tip.innerText) : setTimeout(look, 30); look(); }})"
-    )
-    return browser.run(f"Promise.race([{wait}, new Promise(done => setTimeout(done, 20000, 'nothing'))])")
+    for _ in range(400):
+        if browser.run("getComputedStyle(tip).display") == "block":
+            return browser.run("tip.innerText")
+        time.sleep(0.05)
+    return "nothing"
 
 
 TABLE = (1.4, 1.2, 0.75)

@@ -26,7 +26,8 @@ def test_cells(room: Scene, predicted: Prediction, whole: Prediction) -> None:
     assert _cells(room_picture(Prediction(bare.with_(rgb=None)), **SMALL)) == (1, 1)
     assert _cells(room_picture(Prediction(room, classes=S3DIS), **SMALL)) == (2, 1)
     assert _cells(room_picture(replace(predicted, scene=bare), **SMALL)) == (2, 1)
-    assert _cells(room_picture(predicted, **SMALL)) == (3, 2)
+    for rows in ([0, 1, 2], [2], []):  # all objects, one below the threshold, none
+        assert _cells(room_picture(predicted.select(np.array(rows, np.int64)), **SMALL)) == (3, 2)
     assert _cells(room_picture(whole, **SMALL)) == (3, 2)
     assert _cells(room_picture(Prediction(bare, semantic=room.semantic, classes=S3DIS), **SMALL)) == (1, 2)
 
@@ -52,14 +53,6 @@ def test_pictures_show_the_room(predicted: Prediction) -> None:
     assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
     text = np.asarray(room_picture(predicted, labels=True, **SMALL)).astype(int)
     assert (text != image).any(), "names are on the objects"
-
-
-def test_no_predictions(room: Scene) -> None:
-    none = Prediction(room, np.zeros((0, len(room)), np.bool_), classes=S3DIS)
-    mask = np.ones((1, len(room)), np.bool_)
-    weak = Prediction(room, mask, np.zeros(1, np.int64), np.full(1, 0.1, np.float32), classes=S3DIS)
-    for prediction in (none, weak):
-        assert _cells(room_picture(prediction, **SMALL)) == (3, 2)
 
 
 def test_one_point() -> None:
