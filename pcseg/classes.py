@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from jaxtyping import Int32, Int64, UInt8
 
-CLASS_SETS = ("s3dis", "scannet20", "scannet200")
+CLASS_SETS = ("s3dis", "scannet20", "scannet200", "indoor")
 _ALIASES = {"scannet": "scannet20"}
 
 

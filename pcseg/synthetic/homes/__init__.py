@@ -1,0 +1,1 @@
+"""Furnished homes and offices of real furniture models, scanned by simulated sensors."""

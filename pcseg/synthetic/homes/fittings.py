@@ -1,0 +1,422 @@
+"""What is built in, hangs on walls, or lies about: doors, windows, curtains, pictures, wardrobes, counters, heaps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pcseg.synthetic.homes import paint
+from pcseg.synthetic.homes.models import Model
+from pcseg.synthetic.homes.room import Room, Wall, half_extents
+
+COUNTER_DEPTH = 0.62  # meters
+SIDE = 0.03  # least distance of a wardrobe from a corner in meters
+
+
+def add_openings(room: Room, num_doors: int, num_windows: int) -> None:
+    """Doors with free floor before them, and windows, some with curtains."""
+    rng = room.rng
+    for _ in range(num_doors):
+        model = room.pick("door")
+        scale = np.array([rng.uniform(0.9, 1.05), rng.uniform(0.4, 0.7), rng.uniform(0.96, 1.02)])
+        found = room.find_on_wall(model.size[0], model.size[2], 0.06)
+        if found:
+            wall, s = found
+            room.put(model, wall.point(s, 0.02), wall.yaw, scale=scale)
+            half = half_extents((model.size[0], 0.85), wall.yaw)
+            cells = room.cells(wall.point(s, 0.45), half)
+            room.is_free[cells] = room.takes_chair[cells] = False
+    for _ in range(num_windows):
+        model = room.pick("window")
+        scale = np.array([rng.uniform(0.85, 1.5), 0.1 / model.size[1], rng.uniform(0.8, 1.0)])
+        width, _, height = model.size * scale
+        found = room.find_on_wall(width, height, max(model.elevation, 0.06))
+        if found:
+            wall, s = found
+            room.put(model, wall.point(s, 0.035), wall.yaw, model.elevation, scale=scale)
+            room.lights.append(room.world(wall.point(s, 0.6), 1.6))
+            if rng.random() < 0.5:
+                whole_wall = rng.random() < 0.25
+                add_curtain(room, wall, s, wall.length * 0.9 if whole_wall else width, model.elevation + height + 0.1)
+
+
+def add_curtain(
+    room: Room, wall: Wall, s: float, width: float, top: float, *, off: float = 0.0, single: bool = False
+) -> None:
+    """Cloth in waves, in one piece or two.
+
+    Args:
+        room: gets the curtain.
+        wall: behind it.
+        s: its middle along the wall in meters.
+        width: of what it covers, in meters.
+        top: height of its upper edge in meters.
+        off: distance from the wall in meters.
+        single: whether it is one piece.
+    """
+    rng = room.rng
+    low = 0.02 if rng.random() < 0.6 else top - rng.uniform(1.0, 1.6)
+    top = min(max(top, low + 0.8), room.height - 0.05)
+    share = rng.uniform(0.15, 0.45)
+    pieces = [(s - width * 0.6, s - width * (0.5 - share)), (s + width * (0.5 - share), s + width * 0.6)]
+    if single or rng.random() < 0.3:
+        pieces = [(s - width * 0.55, s + width * rng.uniform(0.2, 0.55))]
+    color, phase, wave = paint.palette(rng), rng.uniform(0, 6), rng.uniform(35, 70)
+    instance = room.surfaces.instance("curtain")
+    for left, right in pieces:
+        left, right = max(left, 0.02), min(right, wall.length - 0.02)
+        if right - left < 0.1:
+            continue
+        t = np.linspace(left, right, max(int((right - left) / 0.025), 8))
+        distance = off + 0.12 + 0.035 * np.sin(t * wave + phase) + 0.01 * np.sin(t * 9)
+        plan = wall.start + wall.along * t[:, None] + wall.inward * distance[:, None]
+        lower = np.column_stack([plan, np.full(len(t), low)]) + room.origin
+        upper = np.column_stack([plan, np.full(len(t), top)]) + room.origin
+        room.surfaces.add_sheet(lower, upper, instance, color)
+    wall.used.append((s - width * 0.6, s + width * 0.6, low, top))
+
+
+def add_pictures(room: Room, count: int) -> None:
+    """Framed pictures on free parts of the walls."""
+    rng = room.rng
+    for _ in range(count):
+        width, height, z = rng.uniform(0.25, 1.1), rng.uniform(0.25, 0.9), rng.uniform(1.1, 1.6)
+        found = room.find_on_wall(width, height, z) if z + height < room.height - 0.1 else None
+        if found:
+            wall, s = found
+            instance = room.add_panel(wall, s, z, (width, 0.03, height), "picture", paint.palette(rng))
+            corner = room.world(wall.point(s - width * 0.45, 0.037), z + height * 0.05)
+            side = (*(wall.along * width * 0.9), 0)
+            white = (255, 255, 255)
+            room.surfaces.add_quad(corner, side, (0, 0, height * 0.9), instance, white, paint.painting(rng), period=0)
+
+
+def add_board(room: Room) -> None:
+    """A whiteboard or blackboard."""
+    rng = room.rng
+    width, height = rng.uniform(1.0, 2.8), rng.uniform(0.8, 1.3)
+    found = room.find_on_wall(width, height, 0.9)
+    if found:
+        dark = rng.random() < 0.2
+        color = (30, 50, 40) if dark else np.full(3, rng.uniform(200, 250))
+        room.add_panel(*found, 0.9, (width, 0.04, height), "board", np.array(color, float))
+
+
+def add_mirror(room: Room) -> None:
+    """A mirror, of which a sensor sees little."""
+    rng = room.rng
+    width, height = rng.uniform(0.4, 1.0), rng.uniform(0.5, 0.9)
+    found = room.find_on_wall(width, height, 1.1)
+    if found:
+        wall, s = found
+        instance = room.surfaces.instance("other object")
+        corner, dropout = room.world(wall.point(s - width / 2, 0.02), 1.1), 1.0 if rng.random() < 0.5 else 0.2
+        side = (*(wall.along * width), 0)
+        room.surfaces.add_quad(corner, side, (0, 0, height), instance, paint.palette(rng), dropout=dropout)
+
+
+def add_wardrobe_wall(room: Room) -> None:
+    """Wardrobes or shelves from floor to ceiling along most of a wall, with a front of doors or of open compartments."""
+    rng, add_box = room.rng, room.surfaces.add_box
+    wall = room.walls[int(np.argmax([wall.length * rng.uniform(0.5, 1) for wall in room.walls]))]
+    length, depth = wall.length * rng.uniform(0.5, 0.98), rng.uniform(0.3, 0.62)
+    height = room.height * rng.uniform(0.85, 0.99)
+    left = rng.uniform(SIDE, max(wall.length - length - SIDE, SIDE + 0.001))
+    middle, half = wall.point(left + length / 2, depth / 2 + 0.02), half_extents((length, depth), wall.yaw)
+    part = (left, left + length, 0.0, height)
+    if not room.fits(middle, half) or not wall.is_free(*part):
+        return
+    is_open = rng.random() < 0.35
+    instance = room.surfaces.instance("bookshelf" if is_open else "cabinet")
+    color, texture = paint.palette(rng), paint.speckle(rng) if rng.random() < 0.5 else paint.planks(rng)
+    num = max(int(length / rng.uniform(0.4, 0.9)), 1)
+    cell = length / num
+    if is_open:  # a back, uprights and boards; books on them
+        add_box(
+            room.world(wall.point(left + length / 2, 0.03), height / 2),
+            (length, 0.02, height),
+            instance,
+            color,
+            yaw=wall.yaw,
+        )
+        for k in range(num + 1):
+            place = wall.point(left + k * cell, depth / 2 + 0.02)
+            add_box(room.world(place, height / 2), (0.03, depth, height), instance, color, yaw=wall.yaw)
+        for z in np.arange(0.05, height, rng.uniform(0.28, 0.42)):
+            place = wall.point(left + length / 2, depth / 2 + 0.02)
+            add_box(room.world(place, z), (length, depth, 0.03), instance, color, yaw=wall.yaw)
+            for k in range(num):
+                if rng.random() < 0.75:
+                    _add_books(room, wall, left + k * cell + 0.03, cell - 0.06, depth, z + 0.015, instance)
+    else:
+        for k in range(num):
+            gap, off = 0.006, depth / 2 + 0.02 + rng.normal(0, 0.004)
+            place = wall.point(left + (k + 0.5) * cell, off)
+            size = (cell - gap, depth, height)
+            add_box(room.world(place, height / 2), size, instance, color, texture, yaw=wall.yaw, period=1.0)
+    room.occupy(middle, half)
+    wall.used.append(part)
+
+
+def _add_books(room: Room, wall: Wall, left: float, width: float, depth: float, z: float, instance: int) -> None:
+    """A row of books as part of the shelf."""
+    rng, s = room.rng, left
+    end = left + width * rng.uniform(0.3, 1.0)
+    while s < end:
+        thick, tall, deep = rng.uniform(0.02, 0.08), rng.uniform(0.16, 0.28), depth * rng.uniform(0.5, 0.9)
+        place = wall.point(s + thick / 2, deep / 2 + 0.04)
+        room.surfaces.add_box(
+            room.world(place, z + tall / 2), (thick, deep, tall), instance, paint.palette(rng), yaw=wall.yaw
+        )
+        s += thick
+
+
+def add_column(room: Room) -> None:
+    """A column at a wall, and sometimes a beam below the ceiling."""
+    rng = room.rng
+    wall = room.walls[rng.integers(len(room.walls))]
+    width, depth = rng.uniform(0.25, 0.7), rng.uniform(0.1, 0.5)
+    if wall.length > width + 0.2:
+        s = rng.uniform(width / 2 + 0.05, wall.length - width / 2 - 0.05)
+        place, half = wall.point(s, depth / 2), half_extents((width, depth), wall.yaw)
+        if wall.is_free(s - width / 2, s + width / 2, 0, room.height) and room.fits(
+            wall.point(s, depth / 2 + 0.02), half
+        ):
+            color = np.full(3, rng.uniform(150, 240))
+            instance = room.surfaces.instance("column")
+            size = (width, depth, room.height)
+            room.surfaces.add_box(
+                room.world(place, room.height / 2), size, instance, color, paint.speckle(rng), yaw=wall.yaw
+            )
+            room.occupy(place, half)
+            wall.used.append((s - width / 2, s + width / 2, 0.0, room.height))
+    if rng.random() < 0.5:
+        across, high, wide = rng.random() < 0.5, rng.uniform(0.15, 0.4), rng.uniform(0.2, 0.5)
+        extent = np.array([room.width, room.depth - room.notch[1]])
+        middle = np.where([across, not across], extent / 2, extent * rng.uniform(0.1, 0.9))
+        size = (*np.where([across, not across], extent, wide), high)
+        instance = room.surfaces.instance("beam")
+        color = np.full(3, rng.uniform(170, 240))
+        room.surfaces.add_box(room.world(middle, room.height - high / 2), size, instance, color)
+
+
+def add_clutter(room: Room, num_on_floor: int, share: float) -> None:
+    """Small things on tops and on the floor.
+
+    Args:
+        room: gets the things.
+        num_on_floor: how many to try on the floor.
+        share: how full the tops are, 0 to 1.
+    """
+    rng = room.rng
+    for top in room.tops:
+        taken: list[tuple[np.ndarray, float]] = []
+        for _ in range(rng.integers(0, top.most + 1)):
+            model = room.pick(rng.choice(["small", "small", "small", "plant", "lamp"]))
+            radius = max(model.size[:2]) / 2
+            if radius > 0.35 or model.size[2] > 0.7 or rng.random() > share:
+                continue
+            if (top.high - top.low < 1.2 * radius).any():
+                continue
+            place = rng.uniform(top.low + radius * 0.5, top.high - radius * 0.5)
+            if all(np.linalg.norm(place - other) > radius + reach for other, reach in taken):
+                room.put(model, place, rng.uniform(-np.pi, np.pi), top.z)
+                taken.append((place, radius))
+        if rng.random() < 0.25 * share:
+            add_heap(room, (top.low + top.high) / 2, top.z, (top.high - top.low) / 2)
+    for _ in range(num_on_floor):
+        kind = rng.random()
+        if kind < 0.25:
+            room.put_anywhere(room.pick("small"), margin=0.02, tries=6, yaw=rng.uniform(-np.pi, np.pi))
+        elif kind < 0.45:
+            add_carton(room)
+        elif kind < 0.55:
+            add_bag(room)
+        elif kind < 0.7:
+            room.put_against_wall(room.pick("floor"), tries=5)
+        elif kind < 0.85:
+            room.put_anywhere(room.pick("trash can"), margin=0.02, tries=6)
+        else:
+            room.put_against_wall(room.pick("plant"), tries=5)
+
+
+def add_heap(room: Room, middle: np.ndarray, z: float, spread: np.ndarray) -> None:
+    """Paper, books and cloth piled on a top, one object that melts into what is below it."""
+    rng, instance = room.rng, room.surfaces.instance("other object")
+    for _ in range(rng.integers(4, 14)):
+        size = rng.uniform((0.12, 0.1, 0.005), (0.34, 0.26, 0.09))
+        place = middle + rng.normal(0, 0.3, 2) * spread
+        height = z + rng.uniform(0, 0.12)
+        room.surfaces.add_box(
+            room.world(place, height + size[2] / 2 - 0.005), size, instance, paint.palette(rng), yaw=rng.uniform(0, 3)
+        )
+
+
+def add_carton(room: Room) -> None:
+    """A cardboard box, or two on top of each other."""
+    rng = room.rng
+    size = rng.uniform((0.2, 0.2, 0.1), (0.6, 0.5, 0.5))
+    radius = float(np.hypot(*size[:2]) / 2)
+    for _ in range(6):
+        place = rng.uniform(0.3, (room.width - 0.3, room.depth - 0.3))
+        if room.fits(place, (radius, radius)):
+            z = 0.0
+            for _ in range(1 + (rng.random() < 0.25)):
+                instance, yaw = room.surfaces.instance("box"), rng.uniform(0, 3)
+                color = np.array((190, 150, 105)) * rng.uniform(0.7, 1.2) if rng.random() < 0.6 else paint.palette(rng)
+                room.surfaces.add_box(
+                    room.world(place, z + size[2] / 2), size, instance, color, paint.speckle(rng), yaw=yaw
+                )
+                z, size = z + size[2], size * rng.uniform(0.7, 1.0, 3)
+            room.occupy(place, (radius, radius), high=False)
+            return
+
+
+def add_bag(room: Room) -> None:
+    """A bag: a lumpy body of a few boxes."""
+    rng = room.rng
+    size = rng.uniform((0.25, 0.12, 0.25), (0.5, 0.3, 0.55))
+    radius = float(np.hypot(*size[:2]) / 2)
+    for _ in range(6):
+        place = rng.uniform(0.2, (room.width - 0.2, room.depth - 0.2))
+        if room.fits(place, (radius, radius)):
+            instance, color, yaw = room.surfaces.instance("bag"), paint.palette(rng), rng.uniform(0, 3)
+            for wide, high in ((1.0, 0.6), (0.85, 0.85), (0.6, 1.0)):
+                part = size * (wide, wide, high)
+                room.surfaces.add_box(
+                    room.world(place, part[2] / 2), part, instance, color, yaw=yaw + rng.normal(0, 0.1)
+                )
+            room.occupy(place, (radius, radius), high=False)
+            return
+
+
+def add_pillows(room: Room, place: np.ndarray, z: float, spread: float, count: int) -> None:
+    """Pillows and folded cloth on a bed or sofa.
+
+    Args:
+        room: gets the pillows.
+        place: about where they lie.
+        z: height of what they lie on, in meters.
+        spread: standard deviation of their places in meters.
+        count: how many.
+    """
+    rng = room.rng
+    for _ in range(count):
+        size = np.array([rng.uniform(0.3, 0.6), rng.uniform(0.25, 0.4), rng.uniform(0.08, 0.18)])
+        middle = room.world(place + rng.normal(0, spread, 2), z + size[2] / 2 - 0.02)
+        instance, color, yaw = room.surfaces.instance("pillow"), paint.palette(rng), rng.uniform(0, 3)
+        for wide, high in ((1.0, 0.5), (0.8, 1.0)):  # a flat edge and a thicker middle
+            room.surfaces.add_box(middle, size * (wide, wide, high), instance, color, yaw=yaw)
+
+
+def add_chairs_around(
+    room: Room,
+    place: np.ndarray,
+    size: Sequence[float] | np.ndarray,
+    yaw: float,
+    count: int,
+    *,
+    pattern: str = "",
+    out: float = 0.12,
+) -> None:
+    """Chairs of one model around a table, turned to it.
+
+    Args:
+        room: gets the chairs.
+        place: middle of the table.
+        size: its width and depth in meters.
+        yaw: its turn in radians.
+        count: how many chairs to try.
+        pattern: part of the names of models to prefer.
+        out: distance of the chairs' middles from its edge in meters.
+    """
+    rng = room.rng
+    chair = room.pick("chair", pattern)
+    width, depth = size[:2]
+    along = np.linspace(-1, 1, 2 * max(int(width / 0.65), 1) + 1)[1::2] * width / 2
+    seats = [(x, side * (depth / 2 + out), np.pi if side < 0 else 0.0) for side in (-1, 1) for x in along]
+    seats += [(width / 2 + out, 0.0, -np.pi / 2), (-width / 2 - out, 0.0, np.pi / 2)]
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    for k in rng.permutation(len(seats))[:count]:
+        x, y, turn = seats[k]
+        turn += yaw + rng.normal(0, 0.25)
+        for _ in range(4):
+            if room.put_at(chair, place + (x * cos - y * sin, x * sin + y * cos) + rng.normal(0, 0.08, 2), turn):
+                break
+
+
+def add_counter_row(room: Room, wall: Wall) -> int:
+    """Kitchen cabinets in a row with a worktop, sink, stove and upper cabinets; gives how many found room."""
+    rng = room.rng
+    length = rng.uniform(0.55, 0.95) * wall.length
+    start = rng.uniform(0.05, max(wall.length - length - 0.05, 0.06))
+    height = rng.uniform(0.82, 0.92)
+    appliances = [room.pick("kitchen sink"), room.pick("appliance", "ooker"), room.pick("appliance", "dishwasher")]
+    waiting = [model for model in appliances if rng.random() < 0.7]
+    lower = room.pick("kitchen cabinet", rng.choice(["lowerCabinet", "kitchenLower", "kitchenCabinet", "drawers"]))
+    row: list[Model] = []
+    while sum(model.size[0] for model in row) < length - 0.6:
+        row.append(waiting.pop() if waiting and rng.random() < 0.5 else lower)
+    cabinet, s = None, start
+    under_top: list[tuple[float, float]] = []
+    for model in row:
+        left, right = s, s + model.size[0]
+        s = right
+        middle = wall.point((left + right) / 2, COUNTER_DEPTH / 2 + 0.02)
+        half = half_extents((right - left, COUNTER_DEPTH), wall.yaw)
+        if right > wall.length - 0.02 or not room.fits(middle, half) or not wall.is_free(left, right, 0.1, 0.9):
+            continue
+        scale = np.array([1.0, COUNTER_DEPTH / model.size[1], height / model.size[2]])
+        if model.kind == "appliance":
+            room.put(model, middle, wall.yaw, scale=scale)
+        else:
+            if cabinet is None or rng.random() < 0.3:
+                cabinet = room.surfaces.instance("cabinet")
+            if model.kind == "kitchen sink":
+                scale[2] = height / (model.size[2] - rng.uniform(0.12, 0.2))  # its tap stands above the worktop
+                _add_basin(room, wall, left, right, height)
+            else:
+                under_top.append((left, right))
+            room.put(model, middle, wall.yaw, scale=scale, instance=cabinet)
+        room.occupy(middle, half, high=False)
+    if under_top:
+        _add_worktop(room, wall, under_top, height)
+    if len(under_top) > 1 and rng.random() < 0.8:
+        upper, instance = room.pick("upper cabinet"), room.surfaces.instance("cabinet")
+        for left in np.arange(start, min(start + length, wall.length) - upper.size[0], upper.size[0]):
+            right = left + upper.size[0]
+            if wall.is_free(left, right, 1.4, 2.2) and rng.random() < 0.8:
+                place = wall.point((left + right) / 2, upper.size[1] / 2 + 0.01)
+                room.put(upper, place, wall.yaw, 1.42, instance=instance, scale=np.ones(3))
+                wall.used.append((left, right, 1.4, 2.2))
+    return len(under_top)
+
+
+def _add_worktop(room: Room, wall: Wall, parts: Sequence[tuple[float, float]], height: float) -> None:
+    rng = room.rng
+    counter, color, texture = room.surfaces.instance("counter"), paint.palette(rng), paint.speckle(rng)
+    for left, right in parts:
+        middle = room.world(wall.point((left + right) / 2, 0.33), height + 0.02)
+        size = (right - left, 0.66, 0.05)
+        room.surfaces.add_box(middle, size, counter, color, texture, yaw=wall.yaw, period=0.5)
+        half = np.array(half_extents(((right - left) * 0.9, 0.5), wall.yaw))
+        place = wall.point((left + right) / 2, 0.3)
+        room.add_top(place - half, place + half, height + 0.045, 3)
+    left, right = parts[0][0], parts[-1][1]
+    if rng.random() < 0.5:  # a splashback
+        corner = room.world(wall.point(left, 0.015), height)
+        room.surfaces.add_quad(corner, (*(wall.along * (right - left)), 0), (0, 0, 0.12), counter, color)
+    wall.used.append((left, right, 0.0, 1.2))
+
+
+def _add_basin(room: Room, wall: Wall, left: float, right: float, height: float) -> None:
+    """A sink let into the worktop: a bottom and four rims."""
+    rng = room.rng
+    instance, color = room.surfaces.instance("sink"), np.full(3, rng.uniform(140, 230))
+    deep, wide = rng.uniform(0.15, 0.24), min((right - left) * 0.4, 0.4)
+    s, off = (left + right) / 2, COUNTER_DEPTH / 2
+    parts = [((0.0, 0.0), (2 * wide, 2 * deep, 0.01), -0.005)]
+    parts += [((0.0, side * (deep - 0.01)), (2 * wide, 0.02, 0.03), 0.015) for side in (-1, 1)]
+    parts += [((side * (wide - 0.01), 0.0), (0.02, 2 * deep, 0.03), 0.015) for side in (-1, 1)]
+    for (along, inward), size, z in parts:
+        middle = room.world(wall.point(s + along, off + inward), height + 0.03 + z)
+        room.surfaces.add_box(middle, size, instance, color, yaw=wall.yaw)

@@ -1,0 +1,264 @@
+"""Simulated sensors that turn surfaces into scans: a handheld depth camera, a phone, a laser scanner on a tripod."""
+
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Float64, Int32
+from scipy.ndimage import zoom
+from scipy.sparse import coo_array, csr_array, diags_array, eye_array
+
+from pcseg.classes import class_set
+from pcseg.structures import Scene
+from pcseg.synthetic.homes.room import CELL, Room
+from pcseg.synthetic.homes.surfaces import RayCaster, Surfaces
+
+Sensor = Literal["rgbd", "phone", "tripod"]
+WIDTH, HEIGHT, FOCAL = 192, 144, 173.0  # a depth camera at 3/10 of its resolution, in pixels
+MIN_DEPTH, MAX_DEPTH = 0.4, 6.0  # meters
+MIN_INSTANCE_POINTS = 20
+MIN_PIECE_TRIANGLES = 60  # smaller loose pieces of a mesh are noise
+
+
+def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, rng: np.random.Generator) -> Scene:
+    """Scans a home.
+
+    Args:
+        surfaces: all of its surfaces.
+        rooms: its rooms, which the sensor walks through.
+        name: of the scene.
+        sensor: "rgbd" and "phone" give a fused mesh, "phone" a coarser one without faces; "tripod" gives points.
+        rng: random numbers of noise, path and light.
+
+    Returns:
+        Scene with colors, classes of the set `indoor` and instances, 0 for none; rooms keep to the axes up to 2 degrees.
+
+    Raises:
+        ValueError: the sensor saw nothing.
+    """
+    caster = RayCaster(surfaces)
+    if sensor == "tripod":
+        xyz, normal, albedo, instance, faces = _laser_scan(caster, rooms, rng)
+    else:
+        xyz, normal, albedo, instance, faces = _fused_scan(caster, rooms, sensor, rng)
+    lights = [light for room in rooms for light in room.lights]
+    shade = _light(caster, xyz, normal, lights, rng)
+    if faces is not None:
+        shade = _smooth_over_mesh(shade, faces, steps=6)
+    rgb = _develop(albedo, shade, rng)
+    names = class_set("indoor").names
+    labels = np.array([-1, *(names.index(label) for label in surfaces.labels)])
+    count = np.bincount(instance, minlength=len(labels))
+    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.1 else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.03)
+    cos, sin = np.cos(turn), np.sin(turn)
+    xyz = (xyz - (xyz.min(axis=0) + xyz.max(axis=0)) / 2 * (1, 1, 0)) @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    return Scene(
+        name,
+        xyz.astype(np.float32),
+        rgb,
+        semantic=labels[instance].astype(np.int32),
+        instance=np.where(count[instance] >= MIN_INSTANCE_POINTS, instance, 0).astype(np.int32),
+        faces=faces if sensor == "rgbd" else None,
+    )
+
+
+# A camera that is carried around.
+
+
+def camera_path(room: Room, num_frames: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float, float]]:
+    """Position, yaw and pitch of each frame: from one free place to the next, turning all the time.
+
+    Args:
+        room: the room to walk through.
+        num_frames: frames of the path.
+        rng: random numbers of the path.
+    """
+    extent = np.array([room.width, room.depth])
+    free = np.argwhere(room.is_walkable) * CELL
+    inner = free[(free > 0.35).all(axis=1) & (free < extent - 0.35).all(axis=1)]
+    free = inner if len(inner) > 4 else free if len(free) else extent[None] / 2
+    stops = free[rng.integers(len(free), size=rng.integers(5, 10))]
+    t = np.linspace(0, len(stops) - 1, num_frames)
+    plan = np.stack([np.interp(t, np.arange(len(stops)), stops[:, axis]) for axis in range(2)], axis=1)
+    turns = rng.uniform(2.0, 4.0) * rng.choice([-1, 1])
+    yaw = rng.uniform(0, 6.28) + np.linspace(0, 2 * np.pi * turns, num_frames) + _wander(num_frames, 5, 0.5, rng)
+    # Near a wall one turns to the other side of the room.
+    to_middle = extent / 2 - plan
+    inward = np.arctan2(to_middle[:, 1], to_middle[:, 0])
+    yaw += 0.6 * np.linalg.norm(to_middle / (extent / 2), axis=1) * np.sin(inward - yaw)
+    pitch = rng.uniform(-0.65, -0.4) + _wander(num_frames, 8, 0.25, rng)
+    if rng.random() < 0.3:  # some look up as well
+        pitch += 0.45
+    height = rng.uniform(1.3, 1.65) + _wander(num_frames, 6, 0.12, rng)
+    return [(room.world(place, z), turn, tilt) for place, z, turn, tilt in zip(plan, height, yaw, pitch)]
+
+
+def camera_pose(position: np.ndarray, yaw: float, pitch: float) -> Float64[np.ndarray, "4 4"]:
+    """Camera to world; the camera looks along z, y points down."""
+    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+    right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    pose[:3, 3] = position
+    return pose
+
+
+def _wander(count: int, num_knots: int, size: float, rng: np.random.Generator) -> np.ndarray:
+    return np.interp(np.linspace(0, num_knots - 1, count), np.arange(num_knots), rng.normal(0, size, num_knots))
+
+
+def _depth_image(
+    caster: RayCaster, pose: np.ndarray, pixels: np.ndarray, reach: float, noise: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth along the camera's axis in meters, 0 for none, and color as the camera measures them."""
+    direction = pixels @ pose[:3, :3].T
+    hits = caster.cast(pose[:3, 3], direction)
+    depth = np.where(hits.triangle >= 0, hits.depth, 0.0)  # pixels have z = 1
+    cosine = np.abs((hits.normal * direction).sum(axis=-1)) / np.linalg.norm(direction, axis=-1)
+    lost = (depth < MIN_DEPTH) | (depth > reach * rng.uniform(0.9, 1.1, depth.shape))
+    lost |= cosine < rng.uniform(0.08, 0.28, depth.shape)
+    lost |= rng.random(depth.shape) < caster.dropout[caster.material[hits.triangle]]
+    lost[:, 2:] |= depth[:, 2:] - depth[:, :-2] > 0.08 * depth[:, :-2]  # in the shadow of the projector
+    coarse = rng.normal(0, 1, (HEIGHT // 12 + 2, WIDTH // 12 + 2))
+    smooth = zoom(coarse, 12, order=1)[:HEIGHT, :WIDTH]
+    sigma = noise * (0.0012 + 0.0019 * (depth - 0.4) ** 2)
+    depth = depth + sigma * (3.0 * smooth + rng.normal(0, 0.7, depth.shape))
+    return np.where(lost, 0, depth).astype(np.float32), hits.rgb
+
+
+def _fused_scan(
+    caster: RayCaster, rooms: list[Room], sensor: Sensor, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Int32[np.ndarray, "F 3"]]:
+    """Points, normals, colors, instances and faces of frames that are fused into one mesh."""
+    import open3d as o3d
+
+    tensor = o3d.core.Tensor
+    area = sum(room.width * room.depth for room in rooms)
+    voxel = float(rng.uniform(0.03, 0.045)) if sensor == "phone" else 0.02 if area < 14 else 0.026
+    # The volume of Open3D 0.20's pipelines.integration gives empty meshes; this one works.
+    volume: Any = o3d.t.geometry.VoxelBlockGrid(
+        ("tsdf", "weight", "color"), (o3d.core.float32,) * 3, ((1), (1), (3)), voxel, 16, 6000
+    )
+    camera = tensor(np.array([[FOCAL, 0, WIDTH / 2 - 0.5], [0, FOCAL, HEIGHT / 2 - 0.5], [0, 0, 1]]))
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    pixels = np.stack([(u - WIDTH / 2 + 0.5) / FOCAL, (v - HEIGHT / 2 + 0.5) / FOCAL, np.ones(u.shape)], axis=-1)
+    reach, noise = rng.uniform(3.2, 4.6), rng.uniform(0.7, 1.8)
+    white = rng.uniform((0.95, 0.9, 0.72), (1.05, 1.0, 1.0))
+    for room in rooms:
+        num_frames = int(np.clip(rng.uniform(4, 7) * room.width * room.depth, 50, 110))
+        exposure = np.exp(_wander(num_frames, 8, 0.1, rng))
+        shift = np.stack([_wander(num_frames, 8, 0.006, rng) for _ in range(3)], axis=1)
+        twist = np.stack([_wander(num_frames, 8, 0.002, rng) for _ in range(3)], axis=1)
+        for k, view in enumerate(camera_path(room, num_frames, rng)):
+            pose = camera_pose(*view)
+            depth, rgb = _depth_image(caster, pose, pixels, reach, noise, rng)
+            if (depth > 0).mean() < 0.05:  # Open3D raises on a frame without depth
+                continue
+            rgb = np.clip(rgb * exposure[k] * white + rng.normal(0, 5, rgb.shape), 0, 255)
+            pose[:3, 3] += shift[k]
+            pose[:3, :3] = o3d.geometry.get_rotation_matrix_from_xyz(twist[k]) @ pose[:3, :3]
+            image = o3d.t.geometry.Image(tensor(depth))
+            color = o3d.t.geometry.Image(tensor(rgb.astype(np.float32) / 255))
+            inverse = tensor(np.linalg.inv(pose))
+            blocks = volume.compute_unique_block_coordinates(image, camera, inverse, 1.0, MAX_DEPTH, 3.0)
+            volume.integrate(blocks, image, color, camera, camera, inverse, 1.0, MAX_DEPTH, 3.0)
+    mesh = volume.extract_triangle_mesh(weight_threshold=1.5).to_legacy()
+    piece, size, _ = mesh.cluster_connected_triangles()
+    mesh.remove_triangles_by_mask(np.asarray(size)[np.asarray(piece)] < MIN_PIECE_TRIANGLES)
+    mesh.remove_unreferenced_vertices()
+    if not len(mesh.vertices):
+        raise ValueError("the camera saw nothing")
+    mesh.compute_vertex_normals()
+    xyz, normal = np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals)
+    rgb, faces = np.asarray(mesh.vertex_colors) * 255, np.asarray(mesh.triangles).astype(np.int32)
+    if sensor == "phone":
+        xyz, normal, rgb, faces = _resample(xyz, normal, rgb, faces, rng)
+    return xyz, normal, rgb, caster.nearest_instance(xyz), faces
+
+
+def _resample(
+    xyz: np.ndarray, normal: np.ndarray, rgb: np.ndarray, faces: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Int32[np.ndarray, "F 3"]]:
+    """Random points of a mesh, about one per 4 square centimeters; the faces that come back are empty."""
+    corners = xyz[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    spacing = rng.uniform(0.015, 0.03)
+    num = int(np.clip(area.sum() / spacing**2, 10_000, 400_000))
+    face = faces[np.searchsorted(np.cumsum(area / area.sum())[:-1], rng.random(num))]
+    a, b = np.sort(rng.random((2, num)), axis=0)
+    weights = np.stack([a, b - a, 1 - b], axis=1)[..., None]
+    found = [(value[face] * weights).sum(axis=1) for value in (xyz, normal, rgb)]
+    return *found, np.zeros((0, 3), np.int32)  # type: ignore[return-value]
+
+
+# A laser that turns on a tripod.
+
+
+def _laser_scan(
+    caster: RayCaster, rooms: list[Room], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, None]:
+    """Points, normals, colors and instances from a few places; near surfaces are thinned."""
+    found = []
+    step = np.deg2rad(rng.uniform(0.25, 0.4))
+    range_noise = rng.uniform(0.001, 0.004)
+    for room in rooms:
+        free = np.argwhere(room.is_walkable & room.is_free) * CELL
+        num_stops = int(np.clip(rng.integers(1, 4) + room.width * room.depth / 20, 1, 6))
+        for place in free[rng.integers(len(free), size=num_stops)] if len(free) else [(room.width / 2, room.depth / 2)]:
+            eye = room.world(place, rng.uniform(1.2, 1.8))
+            azimuth = np.arange(rng.uniform(0, step), 2 * np.pi, step)
+            elevation = np.arange(np.deg2rad(-60), np.pi / 2, step)
+            around, up = np.meshgrid(azimuth, elevation)
+            direction = np.stack([np.cos(around) * np.cos(up), np.sin(around) * np.cos(up), np.sin(up)], axis=-1)
+            hits = caster.cast(eye, direction)
+            cosine = np.abs((hits.normal * direction).sum(axis=-1))
+            seen = (hits.triangle >= 0) & (hits.depth > 0.3) & (cosine > 0.05)
+            seen &= rng.random(seen.shape) >= caster.dropout[caster.material[hits.triangle]]
+            distance = hits.depth[seen] + rng.normal(0, range_noise, seen.sum())
+            xyz = eye + direction[seen] * distance[:, None]
+            found.append((xyz, hits.normal[seen], hits.rgb[seen], caster.instance[hits.triangle[seen]]))
+    xyz, normal, rgb, instance = (np.concatenate(values) for values in zip(*found))
+    if not len(xyz):
+        raise ValueError("the laser saw nothing")
+    cells = np.floor(xyz / rng.uniform(0.01, 0.02)).astype(np.int64)
+    keep = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    rgb = rgb[keep] * rng.uniform((0.95, 0.9, 0.8), (1.05, 1.0, 1.0)) + rng.normal(0, 4, (len(keep), 3))
+    return xyz[keep], normal[keep], rgb, instance[keep], None
+
+
+# Light and color.
+
+
+def _light(
+    caster: RayCaster, xyz: np.ndarray, normal: np.ndarray, lights: list[np.ndarray], rng: np.random.Generator
+) -> Float[np.ndarray, "P"]:
+    """Brightness of points under the lights, with shadows, and less in corners."""
+    start = xyz + normal * 0.05
+    total = np.zeros(len(xyz))
+    for light in lights:
+        ray = light + rng.normal(0, 0.25, xyz.shape) - start
+        distance = np.linalg.norm(ray, axis=1)
+        facing = np.maximum((normal * ray).sum(axis=1) / distance, 0) * 0.8 + 0.2
+        total += np.where(caster.is_blocked(start, ray, 0.97), 0.15, facing) / (0.8 + 0.2 * distance**2)
+    openness = np.zeros(len(xyz))
+    for _ in range(3):
+        openness += ~caster.is_blocked(start, normal + rng.normal(0, 0.6, xyz.shape), 0.5)
+    return 0.3 + 0.1 * openness + total * rng.uniform(0.5, 0.9) / max(len(lights) * 0.5, 1)
+
+
+def _smooth_over_mesh(values: np.ndarray, faces: np.ndarray, steps: int) -> np.ndarray:
+    """Means over neighbors: few rays a point give salt and pepper."""
+    num = len(values)
+    pairs = (faces.ravel(), faces[:, [1, 2, 0]].ravel())
+    links = csr_array(coo_array((np.ones(faces.size), pairs), (num, num)))
+    links = links + links.T + eye_array(num, format="csr")
+    links = diags_array(1 / links.sum(axis=1)) @ links
+    for _ in range(steps):
+        values = links @ values
+    return values
+
+
+def _develop(albedo: np.ndarray, shade: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Colors as a camera stores them: paler than paint, lit, with its own exposure and contrast."""
+    gray = albedo.mean(axis=1, keepdims=True)
+    rgb = (gray + (albedo - gray) * rng.uniform(0.45, 0.9)) * shade[:, None] * rng.uniform(0.7, 1.0)
+    return (255 * (np.clip(rgb, 0, 255) / 255) ** rng.uniform(0.9, 1.25)).astype(np.uint8)
