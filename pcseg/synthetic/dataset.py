@@ -53,7 +53,7 @@ def write_rooms(
         raise ValueError(f"rooms and workers must be 1 or more, got {num_rooms} rooms and {num_workers} workers")
     check_arguments(seed, 0, num_points)
     out = Path(out)
-    _claim(out, {"format": format, "seed": seed, "points": num_points, "version": VERSION})
+    claim_folder(out, {"format": format, "seed": seed, "points": num_points, "version": VERSION})
     write_one = _write_room if format == "s3dis" else _write_scan
     make_room(0, 0, num_points=100, min_instance_points=1)  # compiles once, before several processes would
     work = partial(write_one, out, seed, num_points)
@@ -65,7 +65,7 @@ def write_rooms(
         write_scannet_lists(out, num_rooms)
 
 
-def _claim(out: Path, settings: dict[str, object]) -> None:
+def claim_folder(out: Path, settings: dict[str, object]) -> None:
     """Makes sure that rooms of other settings, or real ones, are never mixed with the new ones."""
     marker = out / MARKER
     if out.exists() and not out.is_dir():

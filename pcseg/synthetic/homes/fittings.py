@@ -6,7 +6,7 @@ import numpy as np
 
 from pcseg.synthetic.homes import paint
 from pcseg.synthetic.homes.models import Model
-from pcseg.synthetic.homes.room import Room, Wall, half_extents
+from pcseg.synthetic.homes.room import Place, Room, Wall, half_extents
 
 COUNTER_DEPTH = 0.62  # meters
 SIDE = 0.03  # least distance of a wardrobe from a corner in meters
@@ -32,7 +32,7 @@ def add_openings(room: Room, num_doors: int, num_windows: int) -> None:
         found = room.find_on_wall(width, height, max(model.elevation, 0.06))
         if found:
             wall, s = found
-            room.put(model, wall.point(s, 0.035), wall.yaw, model.elevation, scale=scale)
+            room.put(model, wall.point(s, 0.055), wall.yaw, model.elevation, scale=scale)
             room.lights.append(room.world(wall.point(s, 0.6), 1.6))
             if rng.random() < 0.5:
                 whole_wall = rng.random() < 0.25
@@ -87,7 +87,7 @@ def add_pictures(room: Room, count: int) -> None:
             corner = room.world(wall.point(s - width * 0.45, 0.037), z + height * 0.05)
             side = (*(wall.along * width * 0.9), 0)
             white = (255, 255, 255)
-            room.surfaces.add_quad(corner, side, (0, 0, height * 0.9), instance, white, paint.painting(rng), period=0)
+            room.surfaces.add_quad(corner, side, (0, 0, height * 0.9), instance, white, paint.painting(rng), period=0.0)
 
 
 def add_board(room: Room) -> None:
@@ -115,7 +115,7 @@ def add_mirror(room: Room) -> None:
 
 
 def add_wardrobe_wall(room: Room) -> None:
-    """Wardrobes or shelves from floor to ceiling along most of a wall, with a front of doors or of open compartments."""
+    """Wardrobes or open shelves from floor to ceiling along most of a wall."""
     rng, add_box = room.rng, room.surfaces.add_box
     wall = room.walls[int(np.argmax([wall.length * rng.uniform(0.5, 1) for wall in room.walls]))]
     length, depth = wall.length * rng.uniform(0.5, 0.98), rng.uniform(0.3, 0.62)
@@ -178,7 +178,7 @@ def add_column(room: Room) -> None:
     if wall.length > width + 0.2:
         s = rng.uniform(width / 2 + 0.05, wall.length - width / 2 - 0.05)
         place, half = wall.point(s, depth / 2), half_extents((width, depth), wall.yaw)
-        if wall.is_free(s - width / 2, s + width / 2, 0, room.height) and room.fits(
+        if wall.is_free(s - width / 2, s + width / 2, 0.0, room.height) and room.fits(
             wall.point(s, depth / 2 + 0.02), half
         ):
             color = np.full(3, rng.uniform(150, 240))
@@ -311,7 +311,7 @@ def add_pillows(room: Room, place: np.ndarray, z: float, spread: float, count: i
 def add_chairs_around(
     room: Room,
     place: np.ndarray,
-    size: Sequence[float] | np.ndarray,
+    size: Place,
     yaw: float,
     count: int,
     *,
@@ -340,7 +340,8 @@ def add_chairs_around(
         x, y, turn = seats[k]
         turn += yaw + rng.normal(0, 0.25)
         for _ in range(4):
-            if room.put_at(chair, place + (x * cos - y * sin, x * sin + y * cos) + rng.normal(0, 0.08, 2), turn):
+            seat = np.array([x * cos - y * sin, x * sin + y * cos]) + rng.normal(0, 0.08, 2)
+            if room.put_at(chair, place + seat, turn):
                 break
 
 

@@ -21,10 +21,8 @@ def bedroom(room: Room) -> None:
         found = room.put_against_wall(bed, tries=60)
         if found:
             top = max(bed.top, 0.45)
-            fittings.add_pillows(
-                room, found.place - found.wall.inward * found.depth * 0.3, top, 0.15, rng.integers(0, 4)
-            )
-            fittings.add_pillows(room, found.place, top, 0.4, rng.integers(0, 3))
+            fittings.add_pillows(room, found.place - found.wall.inward * found.depth * 0.3, top, 0.15, room.count(0, 4))
+            fittings.add_pillows(room, found.place, top, 0.4, room.count(0, 3))
             table = room.pick("cabinet", "edside")
             for side in (-1, 1):
                 s = found.s + side * (found.half + table.size[0] / 2 + 0.05)
@@ -32,7 +30,7 @@ def bedroom(room: Room) -> None:
                     room.put_at(table, found.wall.point(s, 0.3), found.wall.yaw, things=3)
     if rng.random() < 0.5:
         fittings.add_wardrobe_wall(room)
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(room.count(1, 5)):
         room.put_against_wall(room.pick("cabinet"), things=4)
     if rng.random() < 0.6:
         add_desk(room)
@@ -44,16 +42,16 @@ def bedroom(room: Room) -> None:
 
 def living(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.5), rng.integers(1, 4))
-    for _ in range(rng.integers(1, 3)):
+    fittings.add_openings(room, 1 + (rng.random() < 0.5), room.count(1, 4))
+    for _ in range(room.count(1, 3)):
         sofa = room.pick("sofa")
-        found = room.put_against_wall(sofa, gap=(0, 0.4), tries=60)
+        found = room.put_against_wall(sofa, gap=(0.0, 0.4), tries=60)
         if found:
-            fittings.add_pillows(room, found.place, max(sofa.top, 0.4), 0.35, rng.integers(0, 5))
+            fittings.add_pillows(room, found.place, max(sofa.top, 0.4), 0.35, room.count(0, 5))
             table = room.pick("table", rng.choice(["offee", "saloon", "living", "rattan", "iron"]))
             off = found.depth / 2 + table.size[1] / 2 + rng.uniform(0.3, 0.5)
             room.put_at(table, found.place + found.wall.inward * off, found.wall.yaw, things=4)
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(room.count(0, 3)):
         room.put_anywhere(room.pick("chair", rng.choice(["rmchair", "rmChair", "fotel", "mid-century"])), margin=0.1)
     stand = room.pick("cabinet", rng.choice(["tv", "dresser", "chest", "televisionCabinet"]))
     found = room.put_against_wall(stand, things=2)
@@ -63,28 +61,28 @@ def living(room: Room) -> None:
         add_dining(room, 6)
     if rng.random() < 0.35:
         fittings.add_wardrobe_wall(room)
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(room.count(1, 6)):
         kind = rng.choice(["bookshelf", "cabinet", "desk", "appliance", "chair"])
         room.put_against_wall(room.pick(kind), things=4)
 
 
 def bathroom(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1, rng.integers(0, 2))
+    fittings.add_openings(room, 1, room.count(0, 2))
     if rng.random() < 0.75:
-        found = room.put_against_wall(room.pick("bathtub"), gap=(0, 0.01), tries=60)
+        found = room.put_against_wall(room.pick("bathtub"), gap=(0.0, 0.01), tries=60)
         if found and rng.random() < 0.6:
             fittings.add_curtain(room, found.wall, found.s, 2 * found.half, 2.0, off=found.depth - 0.1, single=True)
     if rng.random() < 0.5:
         add_shower(room)
     for kind, count in (("toilet", 1), ("sink", 1 + (rng.random() < 0.2))):
         for _ in range(count):
-            room.put_against_wall(room.pick(kind), gap=(0, 0.02), tries=60)
+            room.put_against_wall(room.pick(kind), gap=(0.0, 0.02), tries=60)
     if rng.random() < 0.5:
         room.put_against_wall(room.pick("cabinet", rng.choice(["edside", "chest", "filing"])), things=4)
     if rng.random() < 0.4:
         room.put_against_wall(room.pick("appliance", rng.choice(["wash", "Washer", "adiator", "bidet"])), things=2)
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(room.count(0, 4)):
         model = room.pick("wall")
         z = max(model.elevation, 0.8)
         found = room.find_on_wall(model.size[0], model.size[2], z) if model.size[0] < 0.8 else None
@@ -96,31 +94,31 @@ def bathroom(room: Room) -> None:
 
 def kitchen(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.3), rng.integers(0, 2))
+    fittings.add_openings(room, 1 + (rng.random() < 0.3), room.count(0, 2))
     room.put_against_wall(room.pick("refrigerator"), things=2, tries=40)
     num_rows = 0
     for k in np.argsort([-wall.length * rng.uniform(0.5, 1) for wall in room.walls]):
         num_rows += fittings.add_counter_row(room, room.walls[k]) > 1
-        if num_rows > rng.integers(0, 3):
+        if num_rows > room.count(0, 3):
             break
     if rng.random() < 0.7:
         add_dining(room, 4)
-    for _ in range(rng.integers(0, 2)):
+    for _ in range(room.count(0, 2)):
         room.put_against_wall(room.pick(rng.choice(["cabinet", "kitchen cabinet"])), things=3)
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(room.count(0, 3)):
         room.put_anywhere(room.pick("stool"))
 
 
 def office(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1, rng.integers(0, 3))
+    fittings.add_openings(room, 1, room.count(0, 3))
     if rng.random() < 0.3:
         fittings.add_column(room)
-    for _ in range(rng.integers(1, 3 + int(room.width * room.depth / 6))):
+    for _ in range(room.count(1, 3 + int(room.width * room.depth / 6))):
         add_desk(room)
     if rng.random() < 0.3:
         fittings.add_wardrobe_wall(room)
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(room.count(1, 5)):
         room.put_against_wall(room.pick(rng.choice(["bookshelf", "cabinet", "cabinet"])), things=4)
     if rng.random() < 0.3:
         room.put_against_wall(room.pick("appliance", rng.choice(["adiator", "water_cooler"])))
@@ -132,18 +130,20 @@ def office(room: Room) -> None:
 
 def meeting(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.3), rng.integers(0, 3))
+    fittings.add_openings(room, 1 + (rng.random() < 0.3), room.count(0, 3))
     table = room.pick("table", rng.choice(["black_table", "BlendSwap-CC-0_table", "table4", "round"]))
-    for _ in range(rng.integers(1, 3)):
-        found = room.put_anywhere(table, margin=0.25, tries=60, yaw=rng.choice([0, np.pi / 2]), things=4, central=True)
+    for _ in range(room.count(1, 3)):
+        found = room.put_anywhere(
+            table, margin=0.25, tries=60, yaw=float(rng.choice([0, np.pi / 2])), things=4, central=True
+        )
         if found:
             place, yaw = found
             pattern, out = rng.choice(["", "office", "chair"]), rng.uniform(0.0, 0.35)
-            fittings.add_chairs_around(room, place, table.size, yaw, rng.integers(4, 10), pattern=pattern, out=out)
+            fittings.add_chairs_around(room, place, table.size, yaw, room.count(4, 10), pattern=pattern, out=out)
     chair = room.pick("chair")
-    for _ in range(rng.integers(0, 8)):
+    for _ in range(room.count(0, 8)):
         room.put_against_wall(chair)
-    for _ in range(rng.integers(0, 2)):
+    for _ in range(room.count(0, 2)):
         room.put_against_wall(room.pick(rng.choice(["cabinet", "bookshelf"])), things=3)
     if rng.random() < 0.8:
         fittings.add_board(room)
@@ -152,13 +152,13 @@ def meeting(room: Room) -> None:
 def classroom(room: Room) -> None:
     """Rows of equal tables with a chair each, all turned to a board."""
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.4), rng.integers(1, 4))
+    fittings.add_openings(room, 1 + (rng.random() < 0.4), room.count(1, 4))
     fittings.add_board(room)
     if rng.random() < 0.5:
         fittings.add_column(room)
     table = room.pick(rng.choice(["desk", "table"]), rng.choice(["", "office", "kids"]))
     chair = room.pick("chair", rng.choice(["office", "chair", ""]))
-    pitch = table.size[:2] + (rng.uniform(0.05, 0.5), rng.uniform(0.6, 0.9))
+    pitch = table.size[:2] + np.array([rng.uniform(0.05, 0.5), rng.uniform(0.6, 0.9)])
     for x in np.arange(0.5 + pitch[0] / 2, room.width - 0.5, pitch[0]):
         for y in np.arange(1.6, room.depth - 0.5, pitch[1]):
             place = np.array([x, y]) + rng.normal(0, 0.03, 2)
@@ -167,16 +167,16 @@ def classroom(room: Room) -> None:
                     seat = place - (rng.normal(0, 0.1), table.size[1] / 2 + rng.uniform(0.1, 0.35))
                     if room.put_at(chair, seat, np.pi + rng.normal(0, 0.3)):
                         break
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(room.count(0, 3)):
         room.put_against_wall(room.pick(rng.choice(["cabinet", "bookshelf"])), things=3)
 
 
 def corridor(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, int(rng.integers(3, 8)), int(rng.integers(0, 2)))
+    fittings.add_openings(room, room.count(3, 8), room.count(0, 2))
     if rng.random() < 0.5:
         fittings.add_column(room)
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(room.count(0, 5)):
         room.put_against_wall(room.pick(rng.choice(["cabinet", "chair", "bookshelf", "plant", "appliance"])), things=3)
     if rng.random() < 0.4:
         fittings.add_board(room)
@@ -184,11 +184,11 @@ def corridor(room: Room) -> None:
 
 def study(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1, rng.integers(1, 3))
+    fittings.add_openings(room, 1, room.count(1, 3))
     add_desk(room)
     if rng.random() < 0.4:
         fittings.add_wardrobe_wall(room)
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(room.count(1, 4)):
         room.put_against_wall(room.pick("bookshelf"), things=4)
     found = room.put_against_wall(room.pick("sofa"), tries=30)
     if rng.random() < 0.4:
@@ -202,17 +202,17 @@ def study(room: Room) -> None:
 def shop(room: Room) -> None:
     """Shelves along the walls and in rows, and a counter."""
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.5), rng.integers(0, 3))
-    for _ in range(rng.integers(1, 3)):
+    fittings.add_openings(room, 1 + (rng.random() < 0.5), room.count(0, 3))
+    for _ in range(room.count(1, 3)):
         fittings.add_wardrobe_wall(room)
     shelf = room.pick("bookshelf")
-    for _ in range(rng.integers(2, 8)):
-        room.put_anywhere(shelf, margin=0.3, yaw=rng.choice([0, np.pi / 2]), things=5)
+    for _ in range(room.count(2, 8)):
+        room.put_anywhere(shelf, margin=0.3, yaw=float(rng.choice([0, np.pi / 2])), things=5)
     desk = room.pick("desk")
     found = room.put_anywhere(desk, things=5)
     if found:
         add_workplace(room, *found, desk)
-    for _ in range(rng.integers(2, 8)):
+    for _ in range(room.count(2, 8)):
         fittings.add_carton(room)
 
 
@@ -239,7 +239,7 @@ def add_workplace(room: Room, place: np.ndarray, yaw: float, desk: Model) -> Non
         if room.put_at(chair, seat, yaw + np.pi + rng.normal(0, 0.4)):
             break
     top = desk.top if desk.top > 0 else 0.74
-    for k in range(rng.integers(0, 3)):
+    for k in range(room.count(0, 3)):
         side = np.array([-front[1], front[0]]) * (k - 0.5) * 0.5
         screen = room.pick("television")
         scale = np.full(3, rng.uniform(0.4, 0.6) / screen.size[0])
@@ -253,10 +253,10 @@ def add_dining(room: Room, most: int) -> None:
     rng = room.rng
     tables = [model for model in room.models["table"] if model.size[2] > 0.6 and model.size[0] < 1.9]
     table = tables[rng.integers(len(tables))]
-    found = room.put_anywhere(table, margin=0.25, tries=60, yaw=rng.choice([0, np.pi / 2]), things=5)
+    found = room.put_anywhere(table, margin=0.25, tries=60, yaw=float(rng.choice([0, np.pi / 2])), things=5)
     if found:
         place, yaw = found
-        fittings.add_chairs_around(room, place, table.size, yaw, rng.integers(2, most + 1), out=rng.uniform(0.0, 0.35))
+        fittings.add_chairs_around(room, place, table.size, yaw, room.count(2, most + 1), out=rng.uniform(0.0, 0.35))
 
 
 def add_shower(room: Room) -> None:
@@ -266,13 +266,13 @@ def add_shower(room: Room) -> None:
     if wall.length < size + 0.1:
         return
     middle = wall.point(size / 2 + 0.01, size / 2 + 0.01)
-    if room.fits(middle, (size / 2 - 0.01, size / 2 - 0.01)) and wall.is_free(0.03, size, 0, 2):
+    if room.fits(middle, (size / 2 - 0.01, size / 2 - 0.01)) and wall.is_free(0.03, size, 0.0, 2.0):
         instance = room.surfaces.instance("shower")
         white = np.full(3, rng.uniform(200, 250))
         room.surfaces.add_box(room.world(middle, 0.05), (size, size, 0.1), instance, white, yaw=wall.yaw)
         along, inward, up = (*(wall.along * size), 0), (*(wall.inward * size), 0), (0, 0, 1.9)
         dropout = rng.uniform(0.3, 1.0)
-        for corner, side in ((wall.point(0, size), along), (wall.point(size, 0), inward)):
+        for corner, side in ((wall.point(0.0, size), along), (wall.point(size, 0.0), inward)):
             room.surfaces.add_quad(room.world(corner, 0.1), side, up, instance, (200, 220, 220), dropout=dropout)
         room.occupy(middle, (size / 2, size / 2))
         wall.used.append((0.0, size, 0.0, 2.0))
@@ -338,7 +338,7 @@ def fill(room: Room) -> None:
         elif kind in ("chair", "table") and rng.random() < 0.6:
             room.put_anywhere(room.pick(kind), things=3 * (kind == "table"))
         else:
-            room.put_against_wall(room.pick(kind), gap=(0, 0.1), things=4)
+            room.put_against_wall(room.pick(kind), gap=(0.0, 0.1), things=4)
 
 
 def furnish_home(models: dict[str, list[Model]], seed: int, index: int) -> tuple[Surfaces, list[Room], str]:
@@ -364,7 +364,7 @@ def furnish_home(models: dict[str, list[Model]], seed: int, index: int) -> tuple
         x += width + PARTITION
         program.furnish(room)
         fill(room)
-        fittings.add_pictures(room, rng.integers(0, 6))
-        fittings.add_clutter(room, int(rng.integers(1, 13)), rng.uniform(0.4, 1.0))
+        fittings.add_pictures(room, room.count(0, 6))
+        fittings.add_clutter(room, room.count(1, 13), rng.uniform(0.4, 1.0))
         rooms.append(room)
     return surfaces, rooms, kind

@@ -74,7 +74,9 @@ class KindTable:
 @cache
 def kind_table() -> KindTable:
     """Reads kinds.yaml once."""
-    return KindTable(**yaml.safe_load(resources.files(__package__).joinpath("kinds.yaml").read_text("utf-8")))
+    path = resources.files("pcseg.synthetic.homes").joinpath("kinds.yaml")
+    content = yaml.safe_load(path.read_text("utf-8"))
+    return KindTable(**{**content, "rules": [(kind, pattern) for kind, pattern in content["rules"]]})
 
 
 def class_of(kind: str) -> str:

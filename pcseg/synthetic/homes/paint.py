@@ -1,5 +1,7 @@
 """Colors and textures that furniture, walls and floors have."""
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float64, UInt8
 
@@ -40,9 +42,9 @@ def planks(rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     image = np.zeros((n, n, 3))
     wood = np.array((rng.uniform(150, 220), rng.uniform(100, 165), rng.uniform(60, 120)))
     edges = np.linspace(0, n, rows + 1).astype(int)
-    for low, high in zip(edges[:-1], edges[1:]):
+    for low, high in pairwise(edges):
         cuts = [0, *np.sort(rng.integers(8, n - 8, int(rng.integers(1, 3)))), n]
-        for left, right in zip(cuts[:-1], cuts[1:]):
+        for left, right in pairwise(cuts):
             grain = np.repeat(rng.normal(0, 6, (high - low, 1)), right - left, axis=1)
             image[low:high, left:right] = wood * rng.uniform(0.82, 1.12) + grain[..., None]
             image[low:high, right - 1] *= 0.7

@@ -1,8 +1,7 @@
 """One room: its shell, and where things can go on its floor, walls and tops."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from pcseg.synthetic.homes import paint
 from pcseg.synthetic.homes.models import Model, class_of
 from pcseg.synthetic.homes.surfaces import Surfaces
 
+Place = Any  # anything that numpy takes as two numbers: meters in the plan of a room
 CELL = 0.05  # edge of a cell of the floor plan in meters
 MARGIN = 0.02  # least distance of things on a wall from its ends in meters
 WET_ROOMS = ("bathroom", "kitchen")
@@ -109,9 +109,9 @@ class Room:
         shares = rng.uniform(0.2, 0.8, (2, 2))
         self.lights = [self.world((width * u, depth * v), self.height - 0.3) for u, v in shares]
 
-    def world(self, place: Sequence[float] | np.ndarray, z: float = 0.0) -> np.ndarray:
+    def world(self, place: Place, z: float = 0.0) -> np.ndarray:
         """Point of the building from a place in the room's plan and a height."""
-        return self.origin + (place[0], place[1], z)
+        return self.origin + np.array([place[0], place[1], z])
 
     def _build_shell(self) -> list[Wall]:
         rng, add, (nx, ny) = self.rng, self.surfaces.add_quad, self.notch
@@ -146,26 +146,30 @@ class Room:
                 )
             if rng.random() < 0.7:
                 skirting = (0, 0, rng.uniform(0.06, 0.12))
-                add(self.world(wall.point(0, 0.012)), side, skirting, instance, paint.palette(rng))
+                add(self.world(wall.point(0.0, 0.012)), side, skirting, instance, paint.palette(rng))
             walls.append(wall)
         return walls
 
     # Where things can go.
 
+    def count(self, low: int, high: int) -> int:
+        """A random number of things, `high` excluded."""
+        return int(self.rng.integers(low, high))
+
     def pick(self, kind: str, pattern: str = "") -> Model:
-        """A random model of a kind; one whose name has the pattern, if there is one."""
-        found = [model for model in self.models[kind] if pattern in model.name] or self.models[kind]
+        """A random model of a kind, mostly one whose name has the pattern."""
+        found = [model for model in self.models[kind] if pattern in model.name]
+        if not found or self.rng.random() < 0.25:
+            found = self.models[kind]
         return found[self.rng.integers(len(found))]
 
-    def cells(self, place: Sequence[float] | np.ndarray, half: Sequence[float] | np.ndarray) -> tuple[slice, slice]:
+    def cells(self, place: Place, half: Place) -> tuple[slice, slice]:
         """Cells of the plan that a rectangle touches, from its middle and its half extents."""
         low = np.maximum(((np.asarray(place) - half) / CELL).astype(int), 0)
         high = np.ceil((np.asarray(place) + half) / CELL).astype(int)
         return slice(low[0], max(high[0], 0)), slice(low[1], max(high[1], 0))
 
-    def fits(
-        self, place: Sequence[float] | np.ndarray, half: Sequence[float] | np.ndarray, *, chair: bool = False
-    ) -> bool:
+    def fits(self, place: Place, half: Place, *, chair: bool = False) -> bool:
         """Whether a rectangle is inside the room and nothing stands in it."""
         low, high = np.asarray(place) - half, np.asarray(place) + half
         if (low < 0.01).any() or high[0] > self.width - 0.01 or high[1] > self.depth - 0.01:
@@ -174,8 +178,8 @@ class Room:
 
     def occupy(
         self,
-        place: Sequence[float] | np.ndarray,
-        half: Sequence[float] | np.ndarray,
+        place: Place,
+        half: Place,
         *,
         high: bool = True,
         legroom: float = 0.0,
@@ -200,7 +204,7 @@ class Room:
     def put(
         self,
         model: Model,
-        place: Sequence[float] | np.ndarray,
+        place: Place,
         yaw: float,
         z: float = 0.0,
         *,
@@ -264,7 +268,7 @@ class Room:
                 continue
             place = wall.point(s, off)
             self.put(model, place, wall.yaw + rng.normal(0, 0.01), model.elevation, scale=scale, things=things)
-            self.occupy(place, half_extents((w, d), wall.yaw), high=h + model.elevation > 1.2, legroom=legroom(model))
+            self.occupy(place, half_extents((w, d), wall.yaw), high=bool(h + model.elevation > 1.2), legroom=legroom(model))
             wall.used.append(part)
             return Placed(wall, s, w / 2, d, place)
         return None
@@ -296,18 +300,18 @@ class Room:
             half = np.array(half_extents(model.size * scale, turn))
             if self.fits(place, half + margin):
                 self.put(model, place, turn, scale=scale, things=things)
-                self.occupy(place, half, high=model.size[2] > 1.2, legroom=legroom(model))
+                self.occupy(place, half, high=bool(model.size[2] > 1.2), legroom=legroom(model))
                 return place, float(turn)
         return None
 
-    def put_at(self, model: Model, place: Sequence[float] | np.ndarray, yaw: float, *, things: int = 0) -> bool:
+    def put_at(self, model: Model, place: Place, yaw: float, *, things: int = 0) -> bool:
         """Adds a model at one place if that is free; says whether it was."""
         scale = self.random_scale()
         half = np.array(half_extents(model.size * scale, yaw)) * 0.9
         if not self.fits(place, half, chair=model.kind == "chair"):
             return False
         self.put(model, np.asarray(place), yaw, scale=scale, things=things)
-        self.occupy(place, half, high=model.size[2] > 1.3)
+        self.occupy(place, half, high=bool(model.size[2] > 1.3))
         return True
 
     def find_on_wall(
@@ -357,7 +361,7 @@ def legroom(model: Model) -> float:
     return 0.22 if model.kind in ("table", "desk") and model.size[2] > 0.6 else 0.0
 
 
-def half_extents(size: Sequence[float] | np.ndarray, yaw: float) -> tuple[float, float]:
+def half_extents(size: Place, yaw: float) -> tuple[float, float]:
     """Half extents of the upright rectangle around one that is turned.
 
     >>> [round(value, 2) for value in half_extents((2.0, 1.0), np.pi / 2)]

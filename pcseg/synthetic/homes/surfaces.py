@@ -163,8 +163,9 @@ class RayCaster:
     """
 
     def __init__(self, surfaces: Surfaces) -> None:
-        import open3d as o3d
+        import open3d
 
+        o3d: Any = open3d  # without types
         self._tensor, self._threads = o3d.core.Tensor, {"nthreads": 1}
         self.triangles = np.concatenate([part[0] for part in surfaces.parts]).astype(np.float32)
         self._uv = np.concatenate([part[1] for part in surfaces.parts])

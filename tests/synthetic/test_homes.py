@@ -1,0 +1,178 @@
+"""Simulated homes: reproducible, labeled with classes of `indoor`, and clear about missing assets."""
+
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.classes import class_set
+from pcseg.structures import Scene
+from pcseg.synthetic.homes.assets import LIST, fetch_assets, load_models
+from pcseg.synthetic.homes.catalog import read_catalogs
+from pcseg.synthetic.homes.dataset import SENSORS, make_home, write_homes
+from pcseg.synthetic.homes.furnish import PROGRAMS, SEQUENCE, furnish_home
+from pcseg.synthetic.homes.models import Model, class_of, kind_table
+from pcseg.synthetic.homes.procedural import add_procedural
+
+pytest.importorskip("open3d", reason="no open3d: pip install 'pcseg[viz]'")
+INDOOR = class_set("indoor")
+OBJ = """mtllib part.mtl
+v 0 0 0
+v 200 0 0
+v 200 100 0
+v 0 100 0
+v 0 0 80
+v 200 0 80
+usemtl wood
+f 1 2 3 4
+f 1 2 6 5
+f 4 3 6 5
+usemtl pane
+f 1 4 5
+"""
+MTL = "newmtl wood\nKd 0.5 0.25 0.1\nnewmtl pane\nKd 0.8 0.9 1.0\nd 0.2\n"
+CATALOG = """id#1=Test#square
+name#1=Square table
+category#1=Living room
+model#1=/parts/part.obj
+width#1=120
+depth#1=60
+height#1=75
+creator#1=Somebody
+id#2=Test#truck
+name#2=Truck
+category#2=Vehicles
+model#2=/parts/part.obj
+width#2=500
+depth#2=200
+height#2=300
+"""
+
+
+@pytest.fixture(scope="module")
+def bathrooms() -> dict[str, Scene]:
+    """The same small bathroom by every sensor."""
+    return {sensor: make_home(0, SEQUENCE.index("bathroom"), sensor=sensor) for sensor in SENSORS}
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A Debian package with a catalog of two models, of which one is furniture."""
+    folder = tmp_path / "package/usr/share/sweethome3d/furniture"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "Tiny.sh3f", "w") as file:
+        file.writestr("PluginFurnitureCatalog.properties", CATALOG)
+        file.writestr("parts/part.obj", OBJ)
+        file.writestr("parts/part.mtl", MTL)
+    control = tmp_path / "package/DEBIAN/control"
+    control.parent.mkdir()
+    control.write_text("Package: tiny\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b.c>\nDescription: tiny\n")
+    path = tmp_path / "tiny_1_all.deb"
+    subprocess.run(["dpkg-deb", "-b", str(tmp_path / "package"), str(path)], check=True, capture_output=True)
+    return path
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_scans_are_labeled_rooms(bathrooms: dict[str, Scene], sensor: str) -> None:
+    scene = bathrooms[sensor]
+    assert scene.rgb is not None and scene.semantic is not None and scene.instance is not None
+    assert 10_000 < len(scene) < 1_500_000
+    assert (scene.faces is not None) == (sensor == "rgbd")
+    names = {INDOOR.names[label] for label in np.unique(scene.semantic[scene.semantic >= 0])}
+    assert {"wall", "floor", "toilet"} <= names
+    for row in np.unique(scene.instance[scene.instance > 0]):
+        assert len(np.unique(scene.semantic[scene.instance == row])) == 1
+    extent = np.ptp(scene.xyz, axis=0)
+    assert 1.0 < extent.min() and extent.max() < 6.0
+    assert 5 < np.percentile(scene.rgb.mean(axis=1), 50) < 250
+
+
+def test_only_the_tripod_sees_the_whole_ceiling(bathrooms: dict[str, Scene]) -> None:
+    ceiling = INDOOR.index("ceiling")
+    share = {sensor: float((scene.semantic == ceiling).mean()) for sensor, scene in bathrooms.items()}
+    assert share["tripod"] > 0.03 and share["tripod"] > share["rgbd"]
+
+
+def test_the_same_arguments_give_the_same_scan(bathrooms: dict[str, Scene]) -> None:
+    again = make_home(0, SEQUENCE.index("bathroom"), sensor="tripod")
+    for key in ("xyz", "rgb", "semantic", "instance"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(bathrooms["tripod"], key))
+
+
+@pytest.mark.parametrize("index", range(len(SEQUENCE)))
+def test_every_kind_of_room_is_furnished(index: int) -> None:
+    models = add_procedural({}, np.random.default_rng(0), 1)
+    surfaces, rooms, kind = furnish_home(models, 3, index)
+    assert kind == SEQUENCE[index]
+    assert set(surfaces.labels) <= set(INDOOR.names)
+    objects = [label for label in surfaces.labels if label not in INDOOR.stuff]
+    assert len(objects) >= 3
+    for triangles, _, material, instance in surfaces.parts:
+        assert np.isfinite(triangles).all()
+        assert 0 <= material.min() and material.max() < len(surfaces.materials)
+        assert 1 <= instance <= len(surfaces.labels)
+    assert all(room.kind in PROGRAMS for room in rooms)
+
+
+def test_every_kind_of_model_has_a_class() -> None:
+    kinds = {kind for kind, _ in kind_table().rules if kind} | {"small", "floor"}
+    assert {class_of(kind) for kind in kinds} <= set(INDOOR.names)
+
+
+def test_assets_from_a_package(package: Path, tmp_path: Path) -> None:
+    kinds = fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None)
+    assert kinds == {"table": 1}
+    (table,) = load_models(tmp_path / "assets")["table"]
+    assert isinstance(table, Model) and table.name == "Tiny_square"
+    np.testing.assert_allclose(table.size, [1.2, 0.6, 0.75])
+    points = table.triangles.reshape(-1, 3)
+    np.testing.assert_allclose(points.min(axis=0), [-0.6, -0.3, 0.0], atol=1e-6)
+    np.testing.assert_allclose(points.max(axis=0), [0.6, 0.3, 0.75], atol=1e-6)
+    assert table.glass.any() and not table.glass.all()
+    assert "Square table (Somebody)" in (tmp_path / "assets/ATTRIBUTION.md").read_text()
+
+
+def test_bad_assets_are_named(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no furniture models"):
+        load_models(tmp_path)
+    with pytest.raises(ValueError, match="SHA-256"):
+        fetch_assets(tmp_path / "assets", [package], note=lambda text: None)
+    with pytest.raises(ValueError, match="no such file"):
+        fetch_assets(tmp_path / "assets", [tmp_path / "absent.deb"], note=lambda text: None)
+    broken = tmp_path / "broken.deb"
+    broken.write_bytes(package.read_bytes()[:100])
+    with pytest.raises(ValueError, match="damaged"):
+        fetch_assets(tmp_path / "assets", [broken], any_version=True, note=lambda text: None)
+    fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None)
+    next((tmp_path / "assets/models").glob("*.npz")).unlink()
+    with pytest.raises(ValueError, match="Tiny_square is missing"):
+        load_models(tmp_path / "assets")
+
+
+def test_a_catalog_row_is_read(tmp_path: Path) -> None:
+    library = tmp_path / "Tiny"
+    library.mkdir()
+    (library / "PluginFurnitureCatalog.properties").write_text(CATALOG)
+    table, truck = read_catalogs(tmp_path)
+    assert (table.id, table.kind, table.size) == ("square", "table", (1.2, 0.6, 0.75))
+    assert truck.kind is None
+
+
+def test_scans_are_written_once_and_never_mixed(tmp_path: Path) -> None:
+    options = {"num_homes": 1, "seed": 0, "sensor": "tripod"}
+    (name,) = write_homes(tmp_path / "homes", **options)
+    path = tmp_path / f"homes/{name}.npz"
+    written = path.stat().st_mtime_ns
+    assert list(write_homes(tmp_path / "homes", **options)) == [name]
+    assert path.stat().st_mtime_ns == written
+    with np.load(path) as file:
+        assert {"xyz", "rgb", "semantic", "instance"} == set(file.files)
+    with pytest.raises(ValueError, match="made with"):
+        list(write_homes(tmp_path / "homes", num_homes=1, seed=1, sensor="tripod"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / LIST).write_text(json.dumps({"models": {"gone": "chair"}}))
+    with pytest.raises(ValueError, match="gone is missing"):
+        list(write_homes(tmp_path / "others", num_homes=1, seed=0, assets=tmp_path / "empty"))
