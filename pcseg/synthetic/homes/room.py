@@ -268,7 +268,9 @@ class Room:
                 continue
             place = wall.point(s, off)
             self.put(model, place, wall.yaw + rng.normal(0, 0.01), model.elevation, scale=scale, things=things)
-            self.occupy(place, half_extents((w, d), wall.yaw), high=bool(h + model.elevation > 1.2), legroom=legroom(model))
+            self.occupy(
+                place, half_extents((w, d), wall.yaw), high=bool(h + model.elevation > 1.2), legroom=legroom(model)
+            )
             wall.used.append(part)
             return Placed(wall, s, w / 2, d, place)
         return None
@@ -296,7 +298,8 @@ class Room:
         rng, scale, extent = self.rng, self.random_scale(), np.array([self.width, self.depth])
         for k in range(tries):
             turn = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.15) if yaw is None else yaw
-            place = extent * rng.uniform(0.35, 0.65, 2) if central and k < tries / 2 else rng.uniform(0.2, extent - 0.2)
+            inner = central and k < tries / 2
+            place = extent * rng.uniform(0.35, 0.65, 2) if inner else rng.uniform(0.2, extent - 0.2)
             half = np.array(half_extents(model.size * scale, turn))
             if self.fits(place, half + margin):
                 self.put(model, place, turn, scale=scale, things=things)
