@@ -28,6 +28,8 @@ def _modules_to_check() -> list[str]:
     return modules
 
 
+collect_ignore = ["sweep/fake_train.py"]  # a script, which --doctest-modules would import
+
 install_import_hook(_modules_to_check(), "beartype.beartype")
 
 

@@ -12,8 +12,10 @@ def nearest_on_screen(xyz, shown, matrix, x, y, width, height, reach, slack):
         xyz: float32 (P, 3), meters.
         shown: bool (P,), False for points that cannot be picked.
         matrix: float64 (4, 4), projection times view of OpenGL.
-        x, y: pixel, to the right and down from the upper left corner.
-        width, height: size of the image, pixels.
+        x: pixel, to the right from the left edge.
+        y: pixel, down from the upper edge.
+        width: width of the image, pixels.
+        height: height of the image, pixels.
         reach: largest distance from the pixel, pixels.
         slack: points this fraction of the depth behind the frontmost one are on the same surface.
 

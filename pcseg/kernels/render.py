@@ -21,7 +21,8 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
         eye: float64 (3,), position of the camera, meters.
         focal: pixels per unit of tan(angle); the optical axis goes through the center of the image.
         max_pixels: largest radius in the image, pixels.
-        width, height: size of the image, pixels.
+        width: width of the image, pixels.
+        height: height of the image, pixels.
 
     Returns:
         depth: float32 (H, W), meters along the optical axis without the bulge, infinity for none.
@@ -97,7 +98,8 @@ def draw(discs, steps, places, width, height):
         discs: first result of `project`.
         steps: steps of depth per meter.
         places: integer above the number of discs.
-        width, height: size of the image, pixels.
+        width: width of the image, pixels.
+        height: height of the image, pixels.
 
     Returns:
         float64 (H, W), integers, infinity where no disc is.

@@ -55,7 +55,8 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
         depth: float32 (H, W), infinity where nothing is.
         near_pixels: distance to the neighbors that give outlines, pixels.
         far_pixels: distance to the neighbors that give shape, pixels.
-        near_strength, far_strength: weights of the two scales.
+        near_strength: weight of the outlines.
+        far_strength: weight of the shape.
 
     Returns:
         float32 (H, W), from 0 (dark) to 1 (bright).
@@ -97,7 +98,8 @@ def light(depth, focal, center_x, center_y, directions, weights, ambient):
     Args:
         depth: float32 (H, W), smooth.
         focal: pixels per unit of tan(angle).
-        center_x, center_y: pixel of the optical axis.
+        center_x: column of the optical axis, pixels.
+        center_y: row of the optical axis, pixels.
         directions: float64 (L, 3), unit vectors to the lights in camera axes.
         weights: float64 (L,), brightness of the lights.
         ambient: brightness without lights.
