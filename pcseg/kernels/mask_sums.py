@@ -1,7 +1,10 @@
-"""Compiled CPU loops behind `mask_sums`, float32: one pass over a mask matrix, nothing of its size is stored.
+"""Compiled CPU loops behind `pcseg.losses.mask_sums`, float32: one pass over a mask matrix, without arrays of its size.
 
-Loops are short and write one array each, so that the compiler turns every one into vector instructions; exp and log are
-polynomials because the library functions would not be.
+Loops are short and write one array each, so that the compiler vectorizes them. exp and log are polynomials, because the
+library functions would not be vectorized.
+
+Letters: x logits, w weight, k row (instance, the background last), p probability, a first query of a token, r log of
+the sum of its other queries and the empty choice, z log of the whole sum, e = exp(-|x|).
 """
 
 import math
@@ -12,7 +15,7 @@ import numpy as np
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 # Below this exp is smaller than any normal float32.
 _LOWEST = np.float32(-87.0)
-# Where the other queries of a token sum to less, next to its first, they are summed by themselves.
+# If the other queries of a token sum to less, relative to its first, they are summed separately.
 _TINY = 1e-20
 _LOG2_E = np.float32(1 / math.log(2))
 # ln 2 in two parts, the first exact in few bits: t - n * ln 2 loses nothing.
@@ -73,9 +76,9 @@ def _add(target, weight, values):
 
 @_plain
 def _argmax(bits):
-    """Where the maximum stands, of float32 numbers given as int32; NaN counts as the largest.
+    """Index of the maximum of float32 numbers given as int32; NaN counts as the largest.
 
-    As integers they keep their order once the lower bits of negative ones are turned round; the place rides along.
+    With the lower bits of negative ones inverted, integers have the order of floats; the index is in the low bits.
     """
     top = np.int64(-(2**63))
     for j in range(bits.shape[0]):
@@ -116,9 +119,10 @@ def _add_log_odds(target, weight, x, z, log_off):
 
 @_plain
 def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
-    """Adds up one layer; the last row of each sum is the background, which has no log_odds.
+    """Add up one layer; the last row of each sum is the background, which has no log_odds.
 
-    first, rest, whole: for each token its first query, the log of the sum of the others, the log of the whole sum.
+    At most one query of a token has p > 0.5, the first one a. 1 - p would cancel there: log(1 - p) = r - z.
+    first, rest, whole: a, r and z of each token, for the backward pass.
     """
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
@@ -178,7 +182,12 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 @_plain
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer from those of its sums; see `SoftmaxSums.backward` for the formulas."""
+    """Write the gradient of one layer from those of its sums.
+
+    All terms but log(1 - p) of the first query a are h_m * (delta_mj - p_j), with h = d_odds + p * d_inside
+    - (d_off - d_odds) * p / (1 - p). That one gives c * (share_j - delta_aj), with c = (d_off - d_odds) * p_a and share
+    the probabilities among the other queries.
+    """
     num_tokens, num_queries = x.shape
     share = np.empty(num_queries, np.float32)
     h = np.empty(num_queries, np.float32)
@@ -208,21 +217,21 @@ def _exp_minus_abs(x, out):
 
 @_contract
 def _add_log_off(target, weight, x, e):
-    """Adds log(1 - p), minus the softplus of x, from e = exp(-|x|)."""
+    """Add log(1 - p), minus the softplus of x."""
     for j in range(target.shape[0]):
         target[j] -= weight * ((x[j] if x[j] > _ZERO else _ZERO) + _twice_atanh(e[j] / (_TWO + e[j])))
 
 
 @_contract
 def _add_sigmoid(target, weight, x, e):
-    """Adds p, the sigmoid of x, from e = exp(-|x|)."""
+    """Add p, the sigmoid of x."""
     for j in range(target.shape[0]):
         target[j] += weight * ((_ONE if x[j] > _ZERO else e[j]) / (_ONE + e[j]))
 
 
 @_plain
 def sigmoid_forward(x, row, weights, log_odds, log_off, inside):
-    """Adds up one layer; the last row of each sum is the background, which has no log_odds."""
+    """Add up one layer; the last row of each sum is the background, which has no log_odds."""
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
     e = np.empty(num_queries, np.float32)
@@ -240,7 +249,7 @@ def sigmoid_forward(x, row, weights, log_odds, log_off, inside):
 
 @_contract
 def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
-    """Gradient of x from e = exp(-|x|)."""
+    """Gradient of x."""
     for j in range(x.shape[0]):
         larger = _ONE / (_ONE + e[j])
         smaller = e[j] * larger
@@ -250,7 +259,7 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
 
 @_plain
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer from those of its sums."""
+    """Write the gradient of one layer from those of its sums."""
     e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:

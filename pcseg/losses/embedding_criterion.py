@@ -1,4 +1,4 @@
-"""Trains two embeddings of each superpoint with the original Influencer Loss, called as the other criteria are."""
+"""Trains two embeddings of each superpoint with the original Influencer Loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pcseg.losses.criterion import Criterion
-from pcseg.losses.embedding_influencer import EXACT, EmbeddingCriterionOptions, EmbeddingInfluencerLoss, pairs_within
+from pcseg.losses.embedding_influencer import EXACT, EmbeddingCriterionOptions, EmbeddingInfluencerLoss
 from pcseg.losses.inputs import SceneTarget, compact_instances
 from pcseg.losses.terms import check_finite, scene_mean
 
@@ -36,20 +36,13 @@ class EmbeddingCriterion(Criterion):
     def forward(
         self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
     ) -> dict[str, Float[Tensor, ""]]:
-        """All losses of a batch.
+        """All losses of a batch; see `Criterion.forward`. They do not depend on the progress.
 
         Args:
-            outputs: ``pred_followers`` and ``pred_influencers``, lists of (N_b, D), ``pred_influence`` list of (N_b,);
-                where the model has them ``pred_semantic`` list of (N_b, C) and ``pred_centers`` list of (N_b, 3).
-            targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,); background is one more group, which
-                nothing attracts.
+            outputs: ``pred_followers`` and ``pred_influencers``, lists of (N_b, D), ``pred_influence``, list of (N_b,);
+                optional are ``pred_semantic``, list of (N_b, C), and ``pred_centers``, list of (N_b, 3).
+            targets: background is one more group, which nothing attracts.
             progress: not used.
-
-        Returns:
-            Unweighted scalars.
-
-        Raises:
-            ValueError: shapes that do not fit, or numbers that are not finite.
         """
         followers, influencers, influence = (
             outputs[key] for key in ("pred_followers", "pred_influencers", "pred_influence")
@@ -74,20 +67,14 @@ class EmbeddingCriterion(Criterion):
         influence: Float[Tensor, "N"],
         labels: Int64[Tensor, "N"],
     ) -> dict[str, Float[Tensor, ""]]:
-        loss, near = self.embedding, (None, None)
-        if self.options.pairs == "radius":
-            near = (
-                pairs_within(followers, influencers, self.options.follower_margin),
-                pairs_within(influencers, influencers, self.options.influencer_margin),
-            )
-        found = loss(followers, influencers, labels, *near)
-        kept = labels >= 0
+        embedded = self.embedding(followers, influencers, labels)
+        counted = labels >= 0
         iou = reached_iou(followers, influencers, labels, self.radius)
+        total = F.binary_cross_entropy_with_logits(influence[counted], iou[counted], reduction="sum")
         return {
-            "loss_followers": found["follower_influencer_loss"],
-            "loss_influencers": found["influencer_influencer_loss"],
-            "loss_influence": F.binary_cross_entropy_with_logits(influence[kept], iou[kept], reduction="sum")
-            / kept.sum().clamp(min=1),
+            "loss_followers": embedded["follower_influencer_loss"],
+            "loss_influencers": embedded["influencer_influencer_loss"],
+            "loss_influence": total / counted.sum().clamp(min=1),
         }
 
 
@@ -95,16 +82,16 @@ class EmbeddingCriterion(Criterion):
 def reached_iou(
     followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], labels: Int64[Tensor, "N"], radius: float
 ) -> Float[Tensor, "N"]:
-    """IoU between the followers within the radius of each influencer and its instance.
+    """IoU of the followers within the radius of each influencer with its instance.
 
     Args:
         followers: embedding of each token as a follower.
         influencers: embedding of each token as an influencer.
-        labels: instance ids from 1, 0 for background, -1 for tokens that count nowhere.
-        radius: of attraction.
+        labels: instance ids from 1, 0 for background, -1 for ignored tokens.
+        radius: radius of attraction.
 
     Returns:
-        0 for influencers that are of no instance.
+        IoU of each influencer; 0 for those of no instance.
     """
     segment, ids = compact_instances(labels)
     near = (torch.cdist(influencers, followers, compute_mode=EXACT) < radius).to(influencers.dtype)

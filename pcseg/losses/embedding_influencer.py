@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from pcseg.losses.inputs import compact_instances
 from pcseg.ops.segment import segment_mean
 
-# Under the square root, so that the gradient of a distance of 0 is finite.
+# Added under the square root, so that the gradient of a distance of 0 is finite.
 _EPSILON = 1e-12
-# By differences: the way through products rounds otherwise from run to run, and pairs at a radius come and go.
+# Distances from differences: those from products differ in the last bits from run to run, and so do pairs at a radius.
 EXACT = "donot_use_mm_for_euclid_dist"
 
 
@@ -42,12 +42,12 @@ class EmbeddingCriterionOptions:
 
 
 class EmbeddingInfluencerLoss(nn.Module):
-    """Followers of an instance gather round one of its influencers; influencers of different instances keep apart.
+    """Followers of an instance gather around its influencers; influencers of different instances repel each other.
 
     Positive: mean over instances of the geometric mean over influencers of the mean over followers of the same instance
     of d^2 / follower_margin^2. Negative: mean over pairs of a follower and an influencer of different instances of
     max(0, follower_margin - d)^2. Influencers: mean over pairs of influencers of different instances of
-    max(0, influencer_margin - d). d is the Euclidean distance.
+    max(0, influencer_margin - d). d is the Euclidean distance. The pairs are those within the margin, or all of them.
 
     Args:
         options: margins and weights.
@@ -68,18 +68,13 @@ class EmbeddingInfluencerLoss(nn.Module):
         followers: Float[Tensor, "N D"],
         influencers: Float[Tensor, "N D"],
         instance_labels: Int64[Tensor, "N"],
-        follower_pairs: Int64[Tensor, "2 E"] | None = None,
-        influencer_pairs: Int64[Tensor, "2 R"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The loss of one scene.
 
         Args:
             followers: embedding of each token as a follower.
             influencers: embedding of each token as an influencer.
-            instance_labels: every id is an instance, 0 as well; -1 for tokens to leave out.
-            follower_pairs: rows (follower, influencer) among which the negative term looks for pairs of different
-                instances, e.g. those within a radius; None for all.
-            influencer_pairs: the same for pairs of influencers.
+            instance_labels: every id is an instance, including 0; -1 for ignored tokens.
 
         Returns:
             ``loss`` and its two parts ``follower_influencer_loss`` (positive and negative) and
@@ -87,9 +82,9 @@ class EmbeddingInfluencerLoss(nn.Module):
         """
         options = self.options
         positive = self._positive(followers, influencers, instance_labels)
-        distance = _distances(followers, influencers, instance_labels, follower_pairs)
+        distance = self._distances(followers, influencers, instance_labels, options.follower_margin)
         negative = _mean(F.relu(options.follower_margin - distance) ** 2)
-        distance = _distances(influencers, influencers, instance_labels, influencer_pairs)
+        distance = self._distances(influencers, influencers, instance_labels, options.influencer_margin)
         apart = _mean(F.relu(options.influencer_margin - distance))
         follower_influencer = positive + options.neg_ratio * negative
         return {
@@ -112,27 +107,20 @@ class EmbeddingInfluencerLoss(nn.Module):
         square = ((influencers - own_center) ** 2).sum(1) + variance.index_select(0, segment) + _EPSILON
         return _mean(segment_mean((square / self.options.follower_margin**2).log(), segment, len(ids)).exp())
 
-
-@torch.no_grad()
-def pairs_within(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], radius: float) -> Int64[Tensor, "2 E"]:
-    """Pairs (row of a, row of b) at most `radius` apart, beyond which a margin of that size has no gradient."""
-    return (torch.cdist(a, b, compute_mode=EXACT) <= radius).nonzero().T
-
-
-def _distances(
-    a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], labels: Int64[Tensor, "N"], pairs: Int64[Tensor, "2 E"] | None
-) -> Float[Tensor, "R"]:
-    """Distances of the pairs of different instances."""
-    if pairs is None:
-        kept = labels >= 0
-        different = (labels[:, None] != labels) & kept[:, None] & kept
-        distance = torch.cdist(a, b, compute_mode=EXACT)[different]
-        return (distance**2 + _EPSILON).sqrt()
-    first, second = pairs
-    different = (labels[first] != labels[second]) & (labels[first] >= 0) & (labels[second] >= 0)
-    first, second = first[different], second[different]
-    # index_select: its gradient adds up in one order, that of a[first] in any order of the threads.
-    return (((a.index_select(0, first) - b.index_select(0, second)) ** 2).sum(1) + _EPSILON).sqrt()
+    def _distances(
+        self, first: Float[Tensor, "N D"], second: Float[Tensor, "N D"], labels: Int64[Tensor, "N"], margin: float
+    ) -> Float[Tensor, "pairs"]:
+        """Distances of the pairs of different instances; beyond the margin they have no gradient."""
+        counted = labels >= 0
+        if self.options.pairs == "all":
+            different = (labels[:, None] != labels) & counted[:, None] & counted
+            return (torch.cdist(first, second, compute_mode=EXACT)[different] ** 2 + _EPSILON).sqrt()
+        with torch.no_grad():
+            rows, columns = (torch.cdist(first, second, compute_mode=EXACT) <= margin).nonzero().T
+            different = (labels[rows] != labels[columns]) & counted[rows] & counted[columns]
+            rows, columns = rows[different], columns[different]
+        # index_select: its gradient adds up in one order, that of first[rows] in any order of the threads.
+        return (((first.index_select(0, rows) - second.index_select(0, columns)) ** 2).sum(1) + _EPSILON).sqrt()
 
 
 def _mean(values: Float[Tensor, "R"]) -> Float[Tensor, ""]:

@@ -41,7 +41,7 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Masked cross-attention to superpoints, self-attention among queries, feed-forward; each normed after the sum."""
+    """Masked cross-attention to superpoints, self-attention among queries, feed-forward; each with a norm after it."""
 
     def __init__(self, width: int, num_heads: int, ffn_width: int, dropout: float) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class DecoderLayer(nn.Module):
 
 
 class AnchorHead(nn.Module):
-    """Where a query stands and how far it reaches: masks fall off with the squared distance from its anchor.
+    """Position and reach of a query: masks fall off with the squared distance from its anchor.
 
     Source: Liu et al. 2022 (DAB-DETR) and Lai et al. 2023 (MAFT) for query positions that are refined layer by layer.
     """
@@ -82,13 +82,24 @@ class AnchorHead(nn.Module):
         nn.init.zeros_(self.shift.bias)
 
     def move(self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M 3"]:
-        """Anchors after this layer, in meters."""
+        """Anchors after this layer, in meters.
+
+        Args:
+            x: queries.
+            anchors: anchors before it, in meters.
+        """
         return anchors + self.shift(x)
 
     def distance(
         self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"], places: Float[Tensor, "B S 3"]
     ) -> Float[Tensor, "B S M"]:
-        """Squared distance of each superpoint from each anchor, times the query's own sharpness."""
+        """Squared distance of each superpoint from each anchor, times the sharpness of the query.
+
+        Args:
+            x: queries.
+            anchors: their anchors in meters.
+            places: places of superpoints in meters.
+        """
         square = (places[:, :, None] - anchors[:, None]).square().sum(-1)
         return square * F.softplus(self.sharpness(x)).transpose(1, 2)
 
@@ -167,7 +178,10 @@ class QueryDecoder(nn.Module):
                 take another number.
 
         Returns:
-            The last layer's output; ``aux_outputs`` holds the initial queries' and the earlier layers'.
+            The output of the last layer; ``aux_outputs`` are those of the initial queries and the earlier layers.
+
+        Raises:
+            ValueError: an empty room, or another number of queries than a decoder has learned.
         """
         sizes = offsets.diff().tolist()
         if min(sizes) == 0:
@@ -176,8 +190,7 @@ class QueryDecoder(nn.Module):
         semantic = list(self.semantic_head(memory_flat).split(sizes))
         votes = None if self.vote_head is None else xyz + self.vote_head(memory_flat)
         memory, real = pad_rooms(memory_flat, sizes)
-        # Objects of one class differ by where they are, so masks see positions as well; the loss of the masks does not
-        # move the votes.
+        # Objects of one class differ by their places, so masks see these. The loss of masks does not move votes.
         places, _ = pad_rooms(xyz if votes is None else votes.detach(), sizes)
         memory_position = self.position(places)
         mask_features = self.mask_features(memory + memory_position)
@@ -236,14 +249,19 @@ class QueryDecoder(nn.Module):
 
     @torch.no_grad()
     def _visible(self, masks: list[Tensor], real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B M S"]:
-        """Where each query may look: inside its own mask, or everywhere when that is empty."""
+        """Superpoints that each query attends to: those of its mask, or all if that is empty."""
         inside = [mask_is_on(mask, self.options.mask_activation).T for mask in masks]
         padded = torch.stack([F.pad(room, (0, real.shape[1] - room.shape[1])) for room in inside])
         return torch.where(padded.any(-1, keepdim=True), padded, real[:, None])
 
 
 def mask_is_on(logits: Float[Tensor, "N M"], activation: MaskActivation) -> Bool[Tensor, "N M"]:
-    """Where a mask is strongest: over 0 alone (sigmoid), or the largest of the row as well (softmax)."""
+    """Where a mask is on: logits over 0 (sigmoid) that are also the largest of their row (softmax).
+
+    Args:
+        logits: mask logits.
+        activation: how they become probabilities.
+    """
     on = logits > 0
     if activation == "softmax" and logits.shape[1]:
         on &= logits == logits.amax(1, keepdim=True)
@@ -251,7 +269,15 @@ def mask_is_on(logits: Float[Tensor, "N M"], activation: MaskActivation) -> Bool
 
 
 def pad_rooms(values: Float[Tensor, "S channels"], sizes: list[int]) -> tuple[Tensor, Bool[Tensor, "B longest"]]:
-    """Rooms one after another to one padded array (B, longest, channels), and which rows are real."""
+    """Pad rooms to one array (B, longest, channels).
+
+    Args:
+        values: rows of all rooms, room after room.
+        sizes: number of rows of each room.
+
+    Returns:
+        The array, and which of its rows are real.
+    """
     padded = nn.utils.rnn.pad_sequence(list(values.split(sizes)), batch_first=True)
     rows = torch.arange(padded.shape[1], device=values.device)
     return padded, rows < torch.tensor(sizes, device=values.device)[:, None]
@@ -259,7 +285,15 @@ def pad_rooms(values: Float[Tensor, "S channels"], sizes: list[int]) -> tuple[Te
 
 @torch.no_grad()
 def choose_spread(points: Float[Tensor, "S dimensions"], count: int) -> Int64[Tensor, "count"]:
-    """Rows of `count` points far from each other (farthest point sampling from the first row), or all in order."""
+    """Rows of points far from each other, by farthest point sampling from the first row, in order.
+
+    Args:
+        points: coordinates in any space.
+        count: number of rows; all rows if there are fewer.
+
+    >>> choose_spread(torch.tensor([[0.0], [0.1], [5.0], [0.2]]), 3).tolist()
+    [0, 2, 3]
+    """
     if count >= len(points):
         return torch.arange(len(points), device=points.device)
     rows = torch.zeros(count, dtype=torch.int64, device=points.device)

@@ -45,7 +45,7 @@ def _targets():
 def test_losses_are_those_of_the_scenes():
     outputs, targets = _outputs(), _targets()
     found = _criterion(1.5, pairs="all", neg_ratio=2.0)(outputs, targets)
-    loss = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(neg_ratio=2.0))
+    loss = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(pairs="all", neg_ratio=2.0))
     parts = []
     for b, target in enumerate(targets):
         ids = target["instance_labels"]

@@ -24,7 +24,7 @@ def test_reference_values_and_gradients(case):
     labels = torch.tensor(data[f"{name}_pid"])
     followers = torch.tensor(data[f"{name}_followers"], requires_grad=True)
     influencers = torch.tensor(data[f"{name}_influencers"], requires_grad=True)
-    terms = _loss(**case["kwargs"])(followers, influencers, labels)
+    terms = _loss(pairs="all", **case["kwargs"])(followers, influencers, labels)
     for key, value in terms.items():
         # The reference rounded its positive and negative terms to float32.
         assert value.item() == pytest.approx(case[key], rel=5e-8)
@@ -38,37 +38,20 @@ def _scene(num_tokens=30):
     return followers, influencers, torch.randint(0, 4, (num_tokens,))
 
 
-def test_all_pairs_given_by_index_are_all_pairs():
-    followers, influencers, labels = _scene()
-    pairs = torch.cartesian_prod(torch.arange(30), torch.arange(30)).T
-    loss = _loss()
-    dense = loss(followers, influencers, labels)
-    indexed = loss(followers, influencers, labels, pairs, pairs)
-    for key in dense:
-        torch.testing.assert_close(indexed[key], dense[key])
-    for a, b in zip(
-        torch.autograd.grad(dense["loss"], (followers, influencers)),
-        torch.autograd.grad(indexed["loss"], (followers, influencers)),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
-
-
 def test_pairs_within_the_margin_hold_the_whole_gradient():
+    """The means over near pairs and over all pairs are of the same sums."""
     followers, influencers, labels = _scene()
-    loss = _loss()
-    near = (torch.cdist(followers, influencers) < 1).nonzero().T
-    different = labels[near[0]] != labels[near[1]]
-    number = int((labels[:, None] != labels).sum())
-    found = loss(followers, influencers, labels, near)["follower_influencer_loss"]
-    positive = found - _negative(followers, influencers, near[:, different]).mean()
-    expected = positive + _negative(followers, influencers, near[:, different]).sum() / number
-    torch.testing.assert_close(loss(followers, influencers, labels)["follower_influencer_loss"], expected)
-
-
-def _negative(followers, influencers, pairs):
-    distance = (followers[pairs[0]] - influencers[pairs[1]]).norm(dim=1)
-    return (1 - distance).clamp(min=0) ** 2
+    different = labels[:, None] != labels
+    sums = {}
+    for pairs in ("radius", "all"):
+        attracted, both = (_loss(pairs=pairs, neg_ratio=ratio)(followers, influencers, labels) for ratio in (0.0, 1.0))
+        negative = both["follower_influencer_loss"] - attracted["follower_influencer_loss"]
+        far = 1.0 if pairs == "radius" else torch.inf
+        counts = [(different & (torch.cdist(first, influencers) <= far)).sum() for first in (followers, influencers)]
+        total = counts[0] * negative + counts[1] * both["influencer_influencer_loss"]
+        sums[pairs] = (total, *torch.autograd.grad(total, (followers, influencers)))
+    for near, every in zip(sums["radius"], sums["all"], strict=True):
+        torch.testing.assert_close(near, every)
 
 
 def test_ignored_tokens_are_left_out():

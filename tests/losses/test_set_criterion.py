@@ -98,21 +98,6 @@ def test_agrees_with_loops(activation, weighted):
         torch.testing.assert_close(grad, each)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-def test_masks_and_instance_labels_are_two_forms_of_one_target(activation):
-    outputs, targets = _batch()
-    for target in targets:
-        target["instance_labels"] = target["instance_labels"].clamp(min=0)
-    masks = [
-        {"labels": t["labels"], "masks": t["instance_labels"] == torch.arange(1, len(t["labels"]) + 1)[:, None]}
-        for t in targets
-    ]
-    criterion = SetCriterion(5, mask_activation=activation)
-    found, expected = criterion(outputs, masks), criterion(outputs, targets)
-    for key in expected:
-        torch.testing.assert_close(found[key], expected[key])
-
-
 def test_overlapping_masks_are_allowed():
     masks = torch.ones(2, 9, dtype=torch.bool)
     criterion = SetCriterion(3)
