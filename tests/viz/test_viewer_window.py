@@ -1,4 +1,4 @@
-"""The window itself: Open3D on a virtual display, real key presses and mouse clicks, pictures compared with our own."""
+"""The Open3D window on a virtual display: real keys and clicks, screenshots compared with pictures of `render`."""
 
 import ctypes.util
 import importlib.util
@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -51,30 +50,17 @@ def display() -> Iterator[str]:
 
 
 class _Viewer:
-    """tools/visualize.py in a process of its own, and somebody who presses keys."""
+    """tools/visualize.py in its own process, with real key presses."""
 
     def __init__(self, display: str, folder: Path, results: list[Path]) -> None:
-        self.folder, self.environment = (
-            folder,
-            {**os.environ, "DISPLAY": display, "PYTHONPATH": str(TOOL.parent.parent)},
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(TOOL), *map(str, results)],
-            cwd=folder,
-            env=self.environment,
-            text=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        self.lines: list[str] = []
-        self.heard = 0  # lines that `says` is done with
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
+        self.folder, self.log = folder, folder / "stderr.txt"
+        self.environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(TOOL.parent.parent)}
+        command = [sys.executable, "-W", "ignore", str(TOOL), *map(str, results)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=self.environment, stdout=subprocess.DEVNULL, stderr=log
+            )
+        self.heard = 0  # lines that `says` has passed
 
     def __enter__(self) -> "_Viewer":
         return self
@@ -82,24 +68,23 @@ class _Viewer:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        self._thread.join()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
 
     def wait(self, what: str, happened: Callable[[], bool], seconds: float = 90.0) -> None:
         end = time.monotonic() + seconds
         while not happened():
-            assert time.monotonic() < end, f"waited in vain for: {what}; the window said {self.lines}"
+            assert time.monotonic() < end, f"waited in vain for: {what}; the window said {self.log.read_text()}"
             time.sleep(0.1)
 
     def says(self, text: str) -> None:
-        """Waits until a line after those heard before holds the text."""
+        """Waits until a line after those heard before contains the text."""
 
         def said() -> bool:
-            return any(text in line for line in self.lines[self.heard :])
+            lines = self.log.read_text().splitlines()
+            found = [number for number, line in enumerate(lines) if number >= self.heard and text in line]
+            self.heard = found[0] + 1 if found else self.heard
+            return bool(found)
 
         self.wait(text, said)
-        self.heard += 1 + next(k for k, line in enumerate(self.lines[self.heard :]) if text in line)
 
     def xdotool(self, *arguments: object) -> str:
         done = subprocess.run(
