@@ -38,7 +38,7 @@ def main() -> None:
     add_parallel_options(parser)
     args = parser.parse_args()
 
-    done = evaluate_folders(
+    scores, missing = evaluate_folders(
         args.pred,
         args.gt,
         class_set(args.dataset),
@@ -47,9 +47,8 @@ def main() -> None:
         workers=args.workers,
         cluster=args.cluster,
     )
-    scores = done.scores
-    if done.missing:
-        total = len(scores) + len(done.missing)
+    if missing:
+        total = len(scores) + len(missing)
         print(f"scored {len(scores)} of {total} scenes, the others have no predictions", file=sys.stderr)
     result = scores.compute()
     print(result.to_text())

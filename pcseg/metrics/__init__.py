@@ -8,9 +8,9 @@ _MODULES = {
     "Scores": "scores",
     "average_precision": "instance_ap",
     "evaluate_folders": "benchmark_evaluation",
-    "panoptic_quality": "panoptic",
+    "panoptic_quality": "points",
     "s3dis_protocols": "s3dis",
-    "semantic_iou": "semantic",
+    "semantic_iou": "points",
 }
 
 

@@ -1,6 +1,5 @@
 """Scores folders of predictions and ground truth in the benchmark's own format, without a model."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -9,19 +8,6 @@ from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions
 from pcseg.metrics.scores import SceneRecord, Scores
 from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
-
-
-@dataclass(frozen=True)
-class FolderScores:
-    """Scores of a folder.
-
-    Args:
-        scores: the scenes that were scored.
-        missing: names of the scenes without predictions, left out.
-    """
-
-    scores: Scores
-    missing: tuple[str, ...]
 
 
 def evaluate_folders(
@@ -33,7 +19,7 @@ def evaluate_folders(
     min_score: float = 0.3,
     workers: int = 1,
     cluster: str | None = None,
-) -> FolderScores:
+) -> tuple[Scores, list[str]]:
     """Scores all scenes of two folders, with one scene in memory per worker.
 
     The format has only objects, so semantic and panoptic measures are those of the objects: a point has the class
@@ -47,6 +33,9 @@ def evaluate_folders(
         min_score: objects that score less count for AP and the S3DIS protocols only.
         workers: number of processes.
         cluster: address of a Dask scheduler, whose workers share the scenes instead.
+
+    Returns:
+        Scores, and the names of the scenes without predictions, which are left out.
 
     Raises:
         ValueError: a folder without scenes, scenes that only one of the folders has, or an invalid file.
@@ -66,7 +55,7 @@ def evaluate_folders(
         if isinstance(result, Exception):
             raise result
         scores.merge([result])
-    return FolderScores(scores, tuple(missing))
+    return scores, missing
 
 
 def _score_scene(pred: Path, gt: Path, settings: Scores, name: str) -> dict[str, SceneRecord]:

@@ -16,7 +16,7 @@ from jaxtyping import Int32
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
-from pcseg.metrics.mask_files import MaskFormat, mask_bytes, read_integers, read_mask, read_text
+from pcseg.metrics.mask_files import MaskFormat, decode, mask_bytes, read_integers, read_mask
 from pcseg.structures import Prediction, Scene, mask_rows
 
 MASK_FOLDER = "predicted_masks"
@@ -66,7 +66,7 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     """
     path = Path(path)
     masks, labels, scores = [], [], []
-    for line in object_lines(read_text(path), str(path), classes.ids):
+    for line in object_lines(decode(path.read_bytes(), str(path)), str(path), classes.ids):
         if not (path.parent / line.mask_file).is_file():
             raise ValueError(f"{line.where}: there is no mask file {path.parent / line.mask_file}")
         masks.append(np.flatnonzero(read_mask(path.parent / line.mask_file, len(scene))))
@@ -77,7 +77,7 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
 
 
 class ObjectLine(NamedTuple):
-    """One line of SCENE.txt, and `where` it is."""
+    """One line of SCENE.txt, with `where` it is."""
 
     where: str
     mask_file: str
@@ -160,7 +160,7 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
     Raises:
         ValueError: names file and line of what is not a whole number.
     """
-    values = read_integers(read_text(Path(path)), str(path))
+    values = read_integers(decode(path.read_bytes(), str(path)), str(path))
     semantic = classes.index_of_ids(values // 1000)
     numbers, rank = np.unique(np.where(semantic < 0, 0, values), return_inverse=True)
     first = 0 if len(numbers) and numbers[0] == 0 else 1

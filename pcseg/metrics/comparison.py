@@ -12,14 +12,7 @@ from pcseg.metrics.scores import Evaluation, Scores
 
 @dataclass(frozen=True)
 class Reading:
-    """One definition of a measure and its value.
-
-    Args:
-        measure: name of the measure, such as AP.
-        name: the definition.
-        value: result, a fraction.
-        is_base: whether the other readings of the measure are compared with this one, which pcseg reports.
-    """
+    """One definition (`name`) of a measure, and its value as a fraction; pcseg reports the base."""
 
     measure: str
     name: str
@@ -86,7 +79,7 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
 def _s3dis_readings(scores: Scores, result: Evaluation, folds: list[Evaluation]) -> dict[str, dict[str, float]]:
     assert result.s3dis is not None
     mean = result.s3dis.mean
-    of_folds = [fold.s3dis.mean for fold in folds if fold.s3dis is not None]
+    of_folds = [fold.ap.mean | fold.s3dis.mean for fold in folds if fold.s3dis is not None]
     table = {
         measure: {
             "best F1 of the curve (OneFormer3D)": mean[f"{key}_best_f1"],
@@ -100,16 +93,9 @@ def _s3dis_readings(scores: Scores, result: Evaluation, folds: list[Evaluation])
         "mean over all objects of a class, then classes": _pooled_coverage(scores),
     }
     table["mWCov"] = {"weighted by points within a room (ASIS)": mean["mwcov"]}
-    six_folds = {
-        "AP50": (result.ap.ap50, [fold.ap.ap50 for fold in folds]),
-        "mPrec": (mean["precision_best_f1"], [fold["precision_best_f1"] for fold in of_folds]),
-        "mCov": (mean["mcov"], [fold["mcov"] for fold in of_folds]),
-    }
-    for name, (together, values) in six_folds.items():
-        table[f"six folds, {name}"] = {
-            "all rooms together": together,
-            "mean of the areas": float(np.mean(values)) if values else float("nan"),
-        }
+    for name, key in (("AP50", "ap50"), ("mPrec", "precision_best_f1"), ("mCov", "mcov")):
+        together, *values = (row[key] for row in [result.ap.mean | mean, *of_folds])
+        table[f"six folds, {name}"] = {"all rooms together": together, "mean of the areas": nanmean(values)}
     return table
 
 

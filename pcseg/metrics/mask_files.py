@@ -34,7 +34,7 @@ def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
         mask = _read_mask_npz(path, num_points)
     elif path.suffix == ".json":
         try:
-            mask = rle_decode(json.loads(read_text(path)))
+            mask = rle_decode(json.loads(path.read_bytes()))
         except ValueError as error:
             raise ValueError(f"{path}: not a run-length mask: {error}") from error
     else:
@@ -104,13 +104,11 @@ def rle_decode(rle: Any) -> Bool[np.ndarray, "P"]:
     length, counts = rle["length"], rle["counts"]
     if type(length) is not int or not 0 <= length < 2**31:
         raise ValueError(f"length is {length!r}, expected a whole number of points")
-    runs = counts.split() if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or len(runs) % 2:
-        raise ValueError("counts must hold pairs of a start and a length")
     try:
+        runs = counts.split() if isinstance(counts, str) else counts
         starts, lengths = np.array([int(run) for run in runs], np.int64).reshape(-1, 2).T
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"counts must hold whole numbers ({error})") from error
+        raise ValueError(f"counts must be pairs of whole numbers, a start and a length ({error})") from error
     wrong = (starts < 1) | (lengths < 0) | (starts > length) | (lengths > length - starts + 1)
     if wrong.any():
         first = int(wrong.argmax())
@@ -132,10 +130,9 @@ def _read_mask_npz(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
         raise ValueError(f"{path}: expected an array 'mask' or 'packed', found neither")
     packed = arrays["packed"]
     count = int(arrays.get("num_points", np.int64(8 * packed.size if num_points is None else num_points)))
-    if packed.dtype != np.uint8 or packed.ndim != 1 or len(packed) != (count + 7) // 8:
-        raise ValueError(
-            f"{path}: packed must hold {(count + 7) // 8} bytes for {count} points, got {packed.dtype} {packed.shape}"
-        )
+    size = (count + 7) // 8
+    if packed.dtype != np.uint8 or packed.shape != (size,):
+        raise ValueError(f"{path}: packed must hold {size} bytes for {count} points, got {packed.dtype} {packed.shape}")
     return np.unpackbits(packed, count=count).astype(np.bool_)
 
 
@@ -164,13 +161,8 @@ def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None)
     return values
 
 
-def read_text(path: Path) -> str:
-    """Reads a text file; ValueError if it is not UTF-8."""
-    return decode(path.read_bytes(), str(path))
-
-
 def decode(raw: bytes, where: str) -> str:
-    """Text of UTF-8 bytes; ValueError with the name `where` if they are not."""
+    """Text of UTF-8 bytes; ValueError with the name `where` if they are no text."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -17,8 +17,7 @@ class SceneMatches:
 
     Args:
         gt_labels, gt_points: class index and number of points of each ground-truth object.
-        pred_labels, pred_scores, pred_points: class index, score and number of points of each prediction, in their
-            order.
+        pred_labels, pred_scores, pred_points: class index, score and number of points of each prediction.
         pred_void: points of each prediction on void.
         pair_pred, pair_gt, pair_points: prediction and object of the same class that share points, and how many.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
@@ -51,27 +52,27 @@ class OutcomeResult:
     predictions: Int64[np.ndarray, "C 4"]
     confusion: Int64[np.ndarray, "C+1 C+1"]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Counts by name, of all objects and of each class that has any."""
-        rows = {
-            name: {**_named(OBJECT_OUTCOMES, self.objects[i]), **_extra(self.predictions[i])}
-            for i, name in enumerate(self.class_names)
-            if self.objects[i].any() or self.predictions[i].any()
-        }
-        return {
-            **_named(OBJECT_OUTCOMES, self.objects.sum(axis=0)),
-            **_extra(self.predictions.sum(axis=0)),
-            "classes": rows,
-        }
+
+        def counts(rows: Any) -> dict[str, int]:
+            objects, predictions = self.objects[rows].sum(axis=0), self.predictions[rows].sum(axis=0)
+            return {
+                **{name.replace(" ", "_"): int(count) for name, count in zip(OBJECT_OUTCOMES, objects)},
+                "duplicate_predictions": int(predictions[DUPLICATE]),
+                "predictions_without_object": int(predictions[NO_OBJECT]),
+            }
+
+        used = np.flatnonzero(self.objects.any(axis=1) | self.predictions.any(axis=1))
+        return {**counts(slice(None)), "classes": {self.class_names[i]: counts([i]) for i in used}}
 
     def to_text(self) -> str:
         """One line."""
-        objects = _named(OBJECT_OUTCOMES, self.objects.sum(axis=0))
-        more = _extra(self.predictions.sum(axis=0))
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in objects.items())
+        counts = self.to_json()
+        objects = ", ".join(f"{counts[name.replace(' ', '_')]} {name}" for name in OBJECT_OUTCOMES)
         return (
-            f"objects: {counts}; predictions beyond them: "
-            f"{more['duplicate_predictions']} duplicates, {more['predictions_without_object']} without object"
+            f"objects: {objects}; predictions beyond them: "
+            f"{counts['duplicate_predictions']} duplicates, {counts['predictions_without_object']} without object"
         )
 
 
@@ -167,14 +168,3 @@ def _merged_and_split(
     inside = (2 * shared > points[:, None]) & (shared > 0)
     split = (inside.sum(axis=0) > 1) & (2 * np.where(inside, shared, 0).sum(axis=0) > objects.num_points)
     return merged, split
-
-
-def _named(names: Sequence[str], counts: Int64[np.ndarray, "outcomes"]) -> dict[str, int]:
-    return {name.replace(" ", "_"): int(count) for name, count in zip(names, counts)}
-
-
-def _extra(predictions: Int64[np.ndarray, "4"]) -> dict[str, int]:
-    return {
-        "duplicate_predictions": int(predictions[DUPLICATE]),
-        "predictions_without_object": int(predictions[NO_OBJECT]),
-    }

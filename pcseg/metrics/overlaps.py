@@ -64,7 +64,7 @@ def scene_overlaps(prediction: Prediction, classes: ClassSet) -> SceneOverlaps:
         raise ValueError(f"scene {scene.name}: its classes are {prediction.classes.name}, expected {classes.name}")
     counted = np.isin(np.arange(len(classes)), classes.instance_classes)
     objects = find_objects(scene.semantic, scene.instance, counted)
-    return SceneOverlaps(prediction, objects, counted, count_overlaps(prediction, objects))
+    return SceneOverlaps(prediction, objects, counted, _count_overlaps(prediction, objects))
 
 
 def find_objects(
@@ -84,13 +84,8 @@ def find_objects(
     return SceneObjects(rank + 1 - first, keys[first:] // stride, num_points[first:])
 
 
-def count_overlaps(prediction: Prediction, objects: SceneObjects) -> Int64[np.ndarray, "I objects"]:
-    """Counts the points that each mask shares with void (column 0) and with each object (columns 1..K).
-
-    Args:
-        prediction: masks over points or over superpoints; masks over points are not made from the latter.
-        objects: the ground truth of the scene.
-    """
+def _count_overlaps(prediction: Prediction, objects: SceneObjects) -> Int64[np.ndarray, "I objects"]:
+    """Counts the points that each mask shares with void (column 0) and with each object (columns 1..K)."""
     num_columns = len(objects) + 1
     if not prediction.has_objects:
         return np.zeros((0, num_columns), np.int64)

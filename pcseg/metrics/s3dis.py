@@ -22,13 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Float64, Int64
 
 from pcseg.classes import ClassSet
 from pcseg.metrics.matching import SceneMatches, assign, precision_recall, select_class
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
 from pcseg.metrics.result import Result, nanmean
 from pcseg.ops.overlap import overlap_table
+from pcseg.structures import Prediction
 
 COLUMNS = (
     "mcov",
@@ -46,13 +47,7 @@ CONFIDENT = 0.8
 
 @dataclass(frozen=True)
 class PartitionCounts:
-    """One scene with one prediction per point, per class.
-
-    Args:
-        num_true, num_pred: number of true predictions, and of all predictions.
-        coverage: mean over objects of the best IoU, nan without objects.
-        weighted_coverage: the same, weighted by the points of the objects.
-    """
+    """One scene with one prediction per point: true predictions, all predictions and coverages of each class."""
 
     num_true: Int64[np.ndarray, "C"]
     num_pred: Int64[np.ndarray, "C"]
@@ -62,53 +57,11 @@ class PartitionCounts:
 
 @dataclass(frozen=True)
 class S3DISScene:
-    """What the S3DIS protocols need of one scene besides `SceneMatches`: a few hundred bytes.
-
-    Args:
-        num_gt: number of objects per class.
-        partition: the protocol `partition`.
-        confident: the protocol `confidence`.
-    """
+    """Number of objects per class, and counts of the protocols `partition` and `confidence`, of one scene."""
 
     num_gt: Int64[np.ndarray, "C"]
     partition: PartitionCounts
     confident: PartitionCounts
-
-
-def count_partition(
-    ids: Integer[np.ndarray, "P"], labels: Integer[np.ndarray, "I"], objects: SceneObjects, num_classes: int
-) -> PartitionCounts:
-    """Compares a partition of the points with the objects of a scene, class by class.
-
-    Args:
-        ids: 1 + the prediction of each point, 0 for none.
-        labels: class index of each prediction.
-        objects: the ground truth; void points count in the union, as in the scripts.
-        num_classes: C.
-
-    Returns:
-        PartitionCounts; predictions that lost all their points do not count.
-    """
-    table = overlap_table(ids, objects.of_point).dense(len(labels) + 1, len(objects) + 1)[1:]
-    points = table.sum(axis=1)
-    alive = points > 0
-    labels, table, points = labels[alive], table[alive], points[alive]
-    shared = table[:, 1:] * (labels[:, None] == objects.labels[None])
-    iou = shared / (points[:, None] + objects.num_points[None] - shared)
-
-    best_of_object = iou.max(axis=0, initial=0.0)
-    num_gt = np.bincount(objects.labels, minlength=num_classes)
-    gt_points = np.bincount(objects.labels, weights=objects.num_points, minlength=num_classes)
-    covered = np.bincount(objects.labels, weights=best_of_object, minlength=num_classes)
-    weighted = np.bincount(objects.labels, weights=best_of_object * objects.num_points, minlength=num_classes)
-    has_gt = num_gt > 0
-    nothing = np.full(num_classes, np.nan)
-    return PartitionCounts(
-        num_true=np.bincount(labels[iou.max(axis=1, initial=0.0) >= 0.5], minlength=num_classes),
-        num_pred=np.bincount(labels, minlength=num_classes),
-        coverage=np.divide(covered, num_gt, out=nothing.copy(), where=has_gt),
-        weighted_coverage=np.divide(weighted, gt_points, out=nothing.copy(), where=has_gt),
-    )
 
 
 def s3dis_scene(overlaps: SceneOverlaps) -> S3DISScene:
@@ -116,8 +69,7 @@ def s3dis_scene(overlaps: SceneOverlaps) -> S3DISScene:
     objects, counted = overlaps.objects, overlaps.counted
     prediction = overlaps.prediction.select(np.flatnonzero(counted[overlaps.prediction.labels]))
     partition, confident = (
-        count_partition(prediction.point_ids(least), prediction.labels, objects, len(counted))
-        for least in (-np.inf, CONFIDENT)
+        _count_partition(prediction, least, objects, len(counted)) for least in (-np.inf, CONFIDENT)
     )
     return S3DISScene(np.bincount(objects.labels, minlength=len(counted)), partition, confident)
 
@@ -144,32 +96,50 @@ def s3dis_protocols(
                 float(np.mean([room.coverage[label] for room in rooms])),
                 float(np.mean([room.weighted_coverage[label] for room in rooms])),
                 *_rates([scene.confident for scene in scenes], label, int(num_gt[label])),
-                *best_f1(matches, label, min_points),
+                *_best_f1(matches, label, min_points),
                 *_rates([scene.partition for scene in scenes], label, int(num_gt[label])),
             )
         per_class[classes.names[label]] = dict(zip(COLUMNS, values))
     return Result({key: nanmean([row[key] for row in per_class.values()]) for key in COLUMNS}, per_class)
 
 
-def best_f1(matches: SceneMatches, label: int, min_points: int) -> tuple[float, float]:
-    """Precision and recall of one class at IoU 0.5, where F1 is highest.
-
-    Args:
-        matches: all scenes, from `gather_scenes`.
-        label: class index.
-        min_points: objects with fewer points are ignored.
-
-    Returns:
-        Precision and recall; nan if the class has no object that is large enough.
-    """
+def _best_f1(matches: SceneMatches, label: int, min_points: int) -> tuple[float, float]:
+    """Precision and recall of one class at IoU 0.5, where F1 is highest."""
     of_class = select_class(matches, label, min_points)
-    if of_class.num_gt == 0:
+    if of_class.num_gt == 0:  # no object is large enough
         return float("nan"), float("nan")
     if len(of_class.pred_scores) == 0:
         return 0.0, 0.0
     precision, recall = precision_recall(*assign(of_class, 0.5), of_class.num_gt)
     best = int(np.argmax(2 * precision * recall / (precision + recall + 0.0001)))
     return float(precision[best]), float(recall[best])
+
+
+def _count_partition(
+    prediction: Prediction, min_score: float, objects: SceneObjects, num_classes: int
+) -> PartitionCounts:
+    """Compares one prediction per point with the objects; void points count in the union, as in the scripts."""
+    ids, labels = prediction.point_ids(min_score), prediction.labels
+    table = overlap_table(ids, objects.of_point).dense(len(labels) + 1, len(objects) + 1)[1:]
+    points = table.sum(axis=1)
+    alive = points > 0  # a prediction that lost all its points does not count
+    labels, table, points = labels[alive], table[alive], points[alive]
+    shared = table[:, 1:] * (labels[:, None] == objects.labels[None])
+    iou = shared / (points[:, None] + objects.num_points[None] - shared)
+
+    best_of_object = iou.max(axis=0, initial=0.0)
+    num_gt = np.bincount(objects.labels, minlength=num_classes)
+    gt_points = np.bincount(objects.labels, weights=objects.num_points, minlength=num_classes)
+    covered = np.bincount(objects.labels, weights=best_of_object, minlength=num_classes)
+    weighted = np.bincount(objects.labels, weights=best_of_object * objects.num_points, minlength=num_classes)
+    has_gt = num_gt > 0
+    nothing = np.full(num_classes, np.nan)
+    return PartitionCounts(
+        num_true=np.bincount(labels[iou.max(axis=1, initial=0.0) >= 0.5], minlength=num_classes),
+        num_pred=np.bincount(labels, minlength=num_classes),
+        coverage=np.divide(covered, num_gt, out=nothing.copy(), where=has_gt),
+        weighted_coverage=np.divide(weighted, gt_points, out=nothing.copy(), where=has_gt),
+    )
 
 
 def _rates(rooms: list[PartitionCounts], label: int, num_gt: int) -> tuple[float, float]:

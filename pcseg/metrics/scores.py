@@ -23,10 +23,9 @@ from pcseg.metrics.instance_ap import (
 from pcseg.metrics.matching import SceneMatches, gather_scenes, match_scene
 from pcseg.metrics.outcomes import OutcomeResult, SceneOutcomes, count_outcomes, object_outcomes
 from pcseg.metrics.overlaps import scene_overlaps
-from pcseg.metrics.panoptic import count_segments, panoptic_quality
+from pcseg.metrics.points import count_classes, count_segments, panoptic_quality, semantic_iou
 from pcseg.metrics.result import COLUMN_OF_MEAN, Result, percent
 from pcseg.metrics.s3dis import S3DISScene, s3dis_protocols, s3dis_scene
-from pcseg.metrics.semantic import count_classes, semantic_iou
 from pcseg.metrics.state import PerScene
 from pcseg.structures import Prediction
 

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcseg.classes import ClassSet
-from pcseg.metrics.panoptic import count_segments, panoptic_quality
+from pcseg.metrics.points import count_classes, count_segments, panoptic_quality, semantic_iou
 from pcseg.metrics.result import Result
-from pcseg.metrics.semantic import count_classes, semantic_iou
 
 NAMES = ("floor", "chair", "table")
 CLASSES = ClassSet.from_dict({"name": "test", "names": NAMES, "stuff": ["floor"]})
