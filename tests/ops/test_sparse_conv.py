@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,16 +14,11 @@ from pcseg.ops import sparse_conv
 from pcseg.ops.neighbors import SparseGrid
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
+from tests.ops.conftest import random_coords
 from tests.reference import conv as slow
 
 SIZE = 10
 HAS_SPCONV = sparse_conv._import_spconv() is not None
-
-
-def random_coords(rng: np.random.Generator, num_voxels: int, batch_size: int = 2) -> Tensor:
-    cells = rng.choice(batch_size * SIZE**3, num_voxels, replace=False)
-    parts = np.unravel_index(cells, (batch_size, SIZE, SIZE, SIZE))
-    return torch.from_numpy(np.stack(parts, axis=1).astype(np.int32))
 
 
 def gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
@@ -37,8 +33,8 @@ def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("channels", "out_channels"), [(1, 1), (3, 5), (16, 16), (6, 33), (20, 48), (7, 70)])
-@pytest.mark.parametrize("num_voxels", [1, 3, 400, 1900])  # the last fills several spans of blocks
+@pytest.mark.parametrize(("channels", "out_channels"), [(1, 1), (3, 5), (6, 33), (20, 48), (7, 70)])
+@pytest.mark.parametrize("num_voxels", [1, 400, 1900])  # the last fills several spans of blocks
 def test_submanifold_is_a_dense_convolution(
     rng: np.random.Generator, channels: int, out_channels: int, num_voxels: int
 ) -> None:
@@ -64,7 +60,7 @@ def test_submanifold_is_the_loop(rng: np.random.Generator, kernel_size: int) -> 
     assert_same([out, *gradients(out, *inputs)], [expected, *gradients(expected, *inputs)])
 
 
-@pytest.mark.parametrize("num_voxels", [1, 2, 500, 1900])
+@pytest.mark.parametrize("num_voxels", [1, 500, 1900])
 def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels: int) -> None:
     coords = random_coords(rng, num_voxels)
     down, up = DownsampleConv3d(5, 18).double(), UpsampleConv3d(18, 7).double()
@@ -73,14 +69,11 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     coarse = down(x)
     assert (coarse.grid.stride, coarse.grid.batch_size) == (2, 2)
     expected_coarse = slow.dense_downsample(coords, features, down.weight, 2, SIZE, coarse.coords)
-    cells = slow.naive_downsample(coords, features, down.weight)
     assert_same([coarse.features], [expected_coarse])
-    assert_same([coarse.features], [torch.stack([cells[tuple(c)] for c in coarse.coords.tolist()])])
     fine = up(coarse)
     assert fine.grid is x.grid
     expected = slow.dense_upsample(coords, expected_coarse, up.weight, 2, SIZE, coarse.coords)
     assert_same([fine.features], [expected])
-    assert_same([fine.features], [slow.naive_upsample(coords, coarse.coords, coarse.features, up.weight)])
     inputs = (features, down.weight, up.weight)
     assert_same(gradients(fine.features, *inputs), gradients(expected, *inputs))
 
@@ -156,20 +149,15 @@ def test_autocast_does_not_break_it(rng: np.random.Generator) -> None:
     assert linear.weight.grad is not None
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_bit_identical_when_repeated(rng: np.random.Generator, num_threads: int) -> None:
+def test_bit_identical_on_any_number_of_threads(rng: np.random.Generator, set_threads: Callable[[int], None]) -> None:
     coords = random_coords(rng, 1900)
     features = torch.randn(1900, 32, requires_grad=True)
     layer = SubmanifoldConv3d(32, 32)
-    before = torch.get_num_threads()
     results = []
-    try:
-        for threads in (1, num_threads, num_threads):
-            torch.set_num_threads(threads)
-            out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
-            results.append([out, *gradients(out, features, layer.weight)])
-    finally:
-        torch.set_num_threads(before)
+    for num_threads in (1, 2, 2):
+        set_threads(num_threads)
+        out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
+        results.append([out, *gradients(out, features, layer.weight)])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
@@ -284,14 +272,23 @@ def test_spconv_says_what_it_cannot_do(rng: np.random.Generator) -> None:
         UpsampleConv3d(6, 6, backend="torch")(DownsampleConv3d(6, 6, backend="spconv")(x))
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("backend", ["torch", "spconv"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_on_cuda(rng: np.random.Generator, backend: sparse_conv.Backend, dtype: torch.dtype) -> None:
-    if backend == "spconv" and not HAS_SPCONV:
+@pytest.fixture(params=["torch", "spconv"])
+def on_gpu(request: pytest.FixtureRequest) -> tuple[_Network, _Network]:
+    """The same network on the CPU and on CUDA with each backend."""
+    if request.param == "spconv" and not HAS_SPCONV:
         pytest.skip("spconv is not installed")
+    on_cpu, on_cuda = _Network("torch"), _Network(request.param)
+    on_cuda.load_state_dict(on_cpu.state_dict())
+    return on_cpu, on_cuda.cuda()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_on_cuda(
+    rng: np.random.Generator, on_gpu: tuple[_Network, _Network], dtype: torch.dtype
+) -> None:
     coords, features = random_coords(rng, 900).cuda(), torch.randn(900, 6).cuda()
-    network = _Network(backend).cuda()
+    _, network = on_gpu
     expected = network(SparseTensor(features, SparseGrid(coords, 2))).features
     with torch.autocast("cuda", dtype=dtype):
         found = network(SparseTensor(features, SparseGrid(coords, 2))).features
@@ -301,15 +298,10 @@ def test_half_precision_on_cuda(rng: np.random.Generator, backend: sparse_conv.B
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backend", ["torch", "spconv"])
-def test_cuda_gives_the_same(rng: np.random.Generator, backend: sparse_conv.Backend) -> None:
-    if backend == "spconv" and not HAS_SPCONV:
-        pytest.skip("spconv is not installed")
+def test_cuda_gives_the_same(rng: np.random.Generator, on_gpu: tuple[_Network, _Network]) -> None:
     coords = random_coords(rng, 900)
     features = torch.randn(900, 6, requires_grad=True)
-    on_cpu, on_cuda = _Network("torch"), _Network(backend)
-    on_cuda.load_state_dict(on_cpu.state_dict())
-    on_cuda.cuda()
+    on_cpu, on_cuda = on_gpu
     expected = on_cpu(SparseTensor(features, SparseGrid(coords, 2))).features
     moved = features.detach().cuda().requires_grad_()
     found = on_cuda(SparseTensor(moved, SparseGrid(coords.cuda(), 2))).features

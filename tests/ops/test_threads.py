@@ -1,21 +1,18 @@
-"""Work shared out among threads."""
+"""Work shared among threads."""
 
 import multiprocessing
 import threading
 from collections import Counter
 
 import pytest
-import torch
 
 from pcseg.ops.threads import for_each
 
 
 @pytest.fixture(params=[1, 2, 5])
-def num_threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+def num_threads(request, set_threads):
+    set_threads(request.param)
+    return request.param
 
 
 def test_every_item_comes_once(num_threads):

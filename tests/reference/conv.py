@@ -24,23 +24,6 @@ def naive_submanifold(coords: Tensor, features: Tensor, weight: Tensor) -> Tenso
     return torch.stack(out)
 
 
-def naive_downsample(coords: Tensor, features: Tensor, weight: Tensor) -> dict[Position, Tensor]:
-    """Each voxel adds to the cell of 2 x 2 x 2 voxels that it lies in."""
-    out: dict[Position, Tensor] = {}
-    for row, (b, x, y, z) in enumerate(coords.tolist()):
-        cell = (b, x // 2, y // 2, z // 2)
-        out[cell] = out.get(cell, 0) + weight[:, x % 2, y % 2, z % 2] @ features[row]
-    return out
-
-
-def naive_upsample(coords: Tensor, coarse_coords: Tensor, features: Tensor, weight: Tensor) -> Tensor:
-    """Each fine voxel takes the features of its cell through the weight of its place in the cell."""
-    rows: dict[Position, int] = {tuple(c): i for i, c in enumerate(coarse_coords.tolist())}
-    return torch.stack(
-        [weight[:, x % 2, y % 2, z % 2] @ features[rows[(b, x // 2, y // 2, z // 2)]] for b, x, y, z in coords.tolist()]
-    )
-
-
 def to_dense(coords: Tensor, features: Tensor, batch_size: int, size: int) -> Tensor:
     """(batch, channels, size, size, size) with zeros where there is no voxel."""
     b, x, y, z = coords.long().unbind(dim=1)

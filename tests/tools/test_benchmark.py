@@ -1,20 +1,20 @@
 """The benchmark tool: every candidate runs, and unknown names are bad usage."""
 
-import subprocess
-import sys
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from tools.benchmarks import recipes
 from tools.benchmarks.conv import conv
 from tools.benchmarks.criterion import CRITERIA, criterion_step
-from tools.benchmarks.measure import count_waits, median_ms
+from tools.benchmarks.measure import count_waits, in_own_process, median_ms
 from tools.benchmarks.metrics import metrics
-from tools.benchmarks.recipes import recipes
 from tools.benchmarks.train import PHASES, train
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+SMALL = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -29,11 +29,14 @@ def test_medians_leave_out_the_first_round() -> None:
     assert set(times) == {"a", "b"}
 
 
-def test_unknown_name_is_bad_usage() -> None:
-    command = [sys.executable, "tools/benchmark.py", "criterium"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: no benchmark is called 'criterium'; there are criterion")
+def test_unknown_name_is_bad_usage(tool: Callable[..., tuple[int, str, str]]) -> None:
+    status, _, errors = tool("benchmark", "criterium")
+    assert status == 2
+    assert errors.startswith("error: no benchmark is called 'criterium'; there are criterion")
+
+
+def test_a_process_of_its_own() -> None:
+    assert in_own_process(os.getpid) != os.getpid()
 
 
 def test_metrics_agree_with_the_straightforward_way() -> None:
@@ -67,9 +70,7 @@ def test_reads_are_counted_outside_the_optimizer() -> None:
 
 
 def test_phases_of_training_add_up() -> None:
-    # A small network: the figures of a busy machine do not matter here, its time does.
-    small = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
-    result = train(rounds=1, num_points=3000, num_rooms=1, workers=(0,), overrides=small)
+    result = train(rounds=1, num_points=3000, num_rooms=1, workers=(0,), overrides=SMALL)
     found = result["cpu, 0 loader processes"]
     assert set(found["shares"]) == set(PHASES)
     assert sum(found["shares"].values()) == pytest.approx(1)
@@ -81,9 +82,9 @@ def test_phases_of_training_add_up() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is Linux' own")
-def test_needs_of_recipes() -> None:
-    small = ["model.unet.channels=[8]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
-    found = recipes(1, {"scannet": 4000}, small)["scannet"]
+def test_needs_of_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "in_own_process", lambda function, *arguments: function(*arguments))
+    found = recipes.recipes(1, {"scannet": 4000}, SMALL)["scannet"]
     assert found["voxels"] > found["superpoints"] > 1
     assert found["cpu_seconds"] > 0
     assert found["peak_mb"] >= 0

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pcseg.data.store import Source, write_room
 from pcseg.ops.superpoints import over_segment
 from pcseg.synthetic import make_room
 from tests.tools.small_model import fresh_checkpoint
+from tools.benchmarks import tiles
 from tools.benchmarks.tiles import make_floor, plot_tiles, predict_floor
 
 
@@ -22,7 +24,8 @@ def test_a_floor_grows_in_area_and_not_in_density() -> None:
     np.testing.assert_array_equal(two.xyz[:1500], one.xyz)
 
 
-def test_a_small_floor_is_measured_and_drawn(tmp_path: Path) -> None:
+def test_a_small_floor_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "NUM_MODELS", 2)
     found = {str(size): predict_floor(size, 1500) for size in (1500, 3000)}
     for row in found.values():
         assert row["seconds"] > 0
