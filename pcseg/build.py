@@ -8,21 +8,15 @@ from typing import Any
 
 import torch
 
-from pcseg import config as cfg
 from pcseg.classes import ClassSet, class_set
+from pcseg.config import Config, loads
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.data.store import check_classes, list_rooms
 from pcseg.inference.segmenter import Segmenter
+from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
 from pcseg.losses.criterion import Criterion
-from pcseg.losses.embedding_criterion import EmbeddingCriterion
-from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions
-from pcseg.losses.influencer_criterion import InfluencerCriterion
-from pcseg.losses.set_criterion import HungarianOptions, SetCriterion
-from pcseg.models.embedding_heads import EmbeddingHeads, EmbeddingHeadsOptions
-from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.models.query_decoder import QueryDecoder
-from pcseg.models.sparse_unet import SparseUNet
+from pcseg.models import EmbeddingHeads, InfluencerFormer, QueryDecoder, SparseUNet
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
 
@@ -30,48 +24,33 @@ from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_
 REMOVED_OPTIONS = ("criterion.weights.score", "criterion.differentiable_claims", "inference.use_iou_head")
 
 
-def build_model(config: cfg.Config, classes: ClassSet) -> InfluencerFormer:
+def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
     """The network for these classes, with fresh weights from torch's global generator.
 
     Args:
         config: features and sizes.
         classes: classes to predict.
-
-    Raises:
-        ValueError: an unknown input feature, or a number of queries at inference for a model whose queries do not
-            start at superpoints.
     """
-    decoder = config.model.decoder
-    if config.inference.num_queries and getattr(decoder, "queries", None) != "superpoint":
-        raise cfg.ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
-    unet = SparseUNet(num_channels(config.data.features), config.model.unet)
-    heads = EmbeddingHeads if isinstance(decoder, EmbeddingHeadsOptions) else QueryDecoder
-    return InfluencerFormer(unet, heads(unet.out_channels, len(classes), decoder))  # type: ignore[arg-type]
+    unet, options = SparseUNet(num_channels(config.data.features), config.model.unet), config.model.decoder
+    decoder = EmbeddingHeads if options.kind == "embedding" else QueryDecoder
+    return InfluencerFormer(unet, decoder(unet.out_channels, len(classes), options))  # type: ignore[arg-type]
 
 
-def build_criterion(config: cfg.Config, **settings: Any) -> Criterion:
+def build_criterion(config: Config, **settings: Any) -> Criterion:
     """The criterion that ``criterion.kind`` names.
 
     Args:
         config: options of criterion and decoder.
         **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
-
-    Raises:
-        ConfigError: a criterion of embeddings for a decoder of queries, or the reverse.
     """
-    criterion, decoder = config.criterion, config.model.decoder
-    if isinstance(criterion, EmbeddingCriterionOptions) and isinstance(decoder, EmbeddingHeadsOptions):
-        return EmbeddingCriterion(criterion, decoder.radius, **settings)
-    if isinstance(criterion, EmbeddingCriterionOptions) or isinstance(decoder, EmbeddingHeadsOptions):
-        kinds = f"criterion.kind {criterion.kind} does not train model.decoder.kind {decoder.kind}"
-        raise cfg.ConfigError(f"{kinds}; set both to embedding or neither")
-    num_classes = len(class_set(config.data.classes))
-    if isinstance(criterion, HungarianOptions):
-        return SetCriterion(num_classes, criterion, decoder.mask_activation, **settings)
-    return InfluencerCriterion(num_classes, criterion, decoder.mask_activation, **settings)
+    num_classes, options, decoder = len(class_set(config.data.classes)), config.criterion, config.model.decoder
+    if options.kind == "embedding" or decoder.kind == "embedding":
+        return EmbeddingCriterion(options, decoder.radius, **settings)  # type: ignore[arg-type]
+    criterion = SetCriterion if options.kind == "hungarian" else InfluencerCriterion
+    return criterion(num_classes, options, decoder.mask_activation, **settings)  # type: ignore[arg-type]
 
 
-def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
+def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
     """Rooms of the store that match the patterns.
 
     Args:
@@ -94,7 +73,7 @@ def build_dataset(config: cfg.Config, patterns: Sequence[str], *, augmented: boo
     )
 
 
-def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
+def build_segmenter(config: Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
     """The model with all that it needs to predict scenes.
 
     Args:
@@ -105,9 +84,7 @@ def build_segmenter(config: cfg.Config, model: InfluencerFormer, classes: ClassS
     return Segmenter(model, classes, config.data.voxel_size, config.data.features, config.inference)
 
 
-def load_model(
-    checkpoint: Path | str, device: str | torch.device = "cpu", config: cfg.Config | None = None
-) -> Segmenter:
+def load_model(checkpoint: Path | str, device: str | torch.device = "cpu", config: Config | None = None) -> Segmenter:
     """Load a trained model from its checkpoint; it makes superpoints with the settings of its training rooms.
 
     Args:
@@ -120,14 +97,14 @@ def load_model(
     """
     path = Path(checkpoint)
     content = load_checkpoint(path)
-    config = config or cfg.loads(content["config"], ignore=REMOVED_OPTIONS)
+    config = config or loads(content["config"], ignore=REMOVED_OPTIONS)
     # The config may name a file of classes that is not on this machine; the checkpoint contains the classes.
     classes = ClassSet.from_dict(content["classes"], str(path))
     model = build_model(config, classes)
     load_weights(model, prediction_weights(content), path)
     segmenter = build_segmenter(config, model.to(device), classes)
-    if content.get("superpoints") is None:
-        note = f"note: {path} does not record the superpoint settings of its training rooms; scans use the defaults"
-        print(note, file=sys.stderr)
-        return segmenter
-    return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
+    if content.get("superpoints") is not None:
+        return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
+    note = f"note: {path} does not record the superpoint settings of its training rooms; scans use the defaults"
+    print(note, file=sys.stderr)
+    return segmenter

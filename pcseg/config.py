@@ -33,7 +33,11 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class Config:
-    """All options of a run; each section is the options of one part of pcseg."""
+    """All options of a run; each section is the options of one part of pcseg.
+
+    Raises:
+        ConfigError: sections that do not fit together.
+    """
 
     data: DataOptions
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -42,6 +46,14 @@ class Config:
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     inference: SegmenterOptions = field(default_factory=SegmenterOptions)
+
+    def __post_init__(self) -> None:
+        criterion, decoder = self.criterion, self.model.decoder
+        if isinstance(criterion, EmbeddingCriterionOptions) != isinstance(decoder, EmbeddingHeadsOptions):
+            kinds = f"criterion.kind {criterion.kind} does not train model.decoder.kind {decoder.kind}"
+            raise ConfigError(f"{kinds}; set both to embedding or neither")
+        if self.inference.num_queries and getattr(decoder, "queries", None) != "superpoint":
+            raise ConfigError("inference.num_queries goes with model.decoder.queries superpoint; leave it at 0")
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:

@@ -63,6 +63,12 @@ def test_base_is_read_and_changed(config_path: Path) -> None:
         ("train: {steps: 3}", "data is missing"),
         ("data: {root: a, train: all}", "data.train must be a list, got 'all'"),
         ("- 1", "a config is a mapping"),
+        ("data: {root: a}\ncriterion: {kind: embedding}", "criterion.kind embedding does not train model.decoder.kind"),
+        ("data: {root: a}\nmodel: {decoder: {kind: embedding}}", "kind embedding; set both to embedding or neither"),
+        (
+            "data: {root: a}\nmodel: {decoder: {queries: learned}}\ninference: {num_queries: 9}",
+            "inference.num_queries goes with model.decoder.queries superpoint",
+        ),
         ("a: [", "not YAML"),
     ],
 )

@@ -1,1 +1,8 @@
-"""The sparse U-Net, the query decoder, and the two put together."""
+"""The network: sparse U-Net, then a query decoder or two embeddings."""
+
+from pcseg.models.embedding_heads import EmbeddingHeads
+from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.models.query_decoder import QueryDecoder
+from pcseg.models.sparse_unet import SparseUNet
+
+__all__ = ["EmbeddingHeads", "InfluencerFormer", "QueryDecoder", "SparseUNet"]

@@ -1,4 +1,4 @@
-"""The recipe of two embeddings on small rooms: train, resume, score, load, predict; and recipes that do not fit."""
+"""The config of two embeddings on small rooms: train, resume, score, load, predict."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg import build, load_model
 from pcseg import config as cfg
-from pcseg.classes import class_set
+from pcseg import load_model
 from pcseg.data.store import Source, write_room
 from pcseg.ops.superpoints import over_segment
 from pcseg.run import Run
@@ -66,21 +65,9 @@ def test_resumed_run_equals_an_uninterrupted_one(run: Run, rooms: Path) -> None:
     assert all(torch.equal(whole[name], weights) for name, weights in resumed.model.state_dict().items())
 
 
-def test_checkpoint_predicts_without_its_recipe(run: Run) -> None:
+def test_checkpoint_predicts_without_its_config(run: Run) -> None:
     segmenter = load_model(run.folder / "last.pt")
     scene = make_room(5, 1, num_points=6000)
     first, second = segmenter.predict(scene), segmenter.predict(scene)
     np.testing.assert_array_equal(first.masks.toarray(), second.masks.toarray())
     assert (first.masks.sum(0) <= len(segmenter.classes)).all()  # clusters do not overlap, classes of one do
-
-
-def test_number_of_queries_at_inference_needs_queries_that_start_at_superpoints(tmp_path: Path) -> None:
-    with pytest.raises(cfg.ConfigError, match=r"inference\.num_queries goes with model\.decoder\.queries superpoint"):
-        build.build_model(_config(tmp_path, "inference.num_queries=100"), class_set("s3dis"))
-
-
-@pytest.mark.parametrize("change", ["criterion.kind=competitive", "model.decoder.kind=queries"])
-def test_criterion_and_decoder_of_different_kinds(tmp_path: Path, change: str) -> None:
-    overrides = [change] if change.startswith("criterion") else [change, "model.decoder.width=32"]
-    with pytest.raises(cfg.ConfigError, match=r"does not train model\.decoder\.kind .*; set both"):
-        build.build_criterion(_config(tmp_path, *overrides))
