@@ -1,15 +1,18 @@
-"""What was found, for other programs: a point cloud with scalar fields, and a table of objects."""
+"""Predictions for other programs: point clouds with scalar fields, tables of objects, and COCO's JSON."""
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, UInt8
 from plyfile import PlyData, PlyElement
 
+from pcseg.classes import ClassSet
 from pcseg.files import atomic_open, atomic_write
+from pcseg.ops.segment import group_rows
 from pcseg.structures import Prediction
 
 COLUMNS = (
@@ -18,104 +21,63 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class ObjectTable:
-    """Objects without overlap, measured on the points that bear their ids.
+def object_rows(prediction: Prediction, threshold: float = 0.0) -> list[dict[str, Any]]:
+    """Measures the objects on the points that have their ids; objects that better ones cover are left out.
 
     Args:
-        ids: as `Prediction.point_ids` gives them; an object that better ones cover altogether has no row.
-        labels: class index.
-        scores: 0..1.
-        num_points: how many bear the id.
-        centers: mean of these points, meters.
-        low: least corner of their axis-aligned box, meters.
-        high: greatest corner.
-    """
-
-    ids: Int64[np.ndarray, "K"]
-    labels: Int64[np.ndarray, "K"]
-    scores: Float64[np.ndarray, "K"]
-    num_points: Int64[np.ndarray, "K"]
-    centers: Float64[np.ndarray, "K 3"]
-    low: Float64[np.ndarray, "K 3"]
-    high: Float64[np.ndarray, "K 3"]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def volumes(self) -> Float64[np.ndarray, "K"]:
-        """Of the boxes, cubic meters: what an object takes up, not what it is made of."""
-        return (self.high - self.low).prod(axis=1)
-
-
-def object_table(prediction: Prediction, threshold: float = 0.0) -> ObjectTable:
-    """Measures every object that is visible: some point has its id.
-
-    Args:
-        prediction: the objects of a scene.
+        prediction: objects of a scene.
         threshold: objects that score less are left out.
 
     Returns:
-        A row per object in the order of ids, which is that of scores.
+        One row per object, in the order of ids, with the keys of COLUMNS: id of `Prediction.point_ids`, class name,
+        score, number of points, their mean, the corners of their axis-aligned box (meters) and its volume (m^3).
+
+    Raises:
+        ValueError: no objects were predicted.
     """
-    by_point = prediction.point_ids(threshold)
-    order = np.argsort(by_point, kind="stable")
-    order = order[by_point[order] > 0]
-    ids, starts, counts = np.unique(by_point[order], return_index=True, return_counts=True)
-    xyz = prediction.scene.xyz[order].astype(np.float64)
-    if len(ids) == 0:
-        low = high = sums = np.zeros((0, 3))
-    else:
-        low, high, sums = (f.reduceat(xyz, starts) for f in (np.minimum, np.maximum, np.add))
-    return ObjectTable(
-        ids=ids.astype(np.int64),
-        labels=np.asarray(prediction.labels, np.int64)[ids - 1],
-        scores=np.asarray(prediction.scores, np.float64)[ids - 1],
-        num_points=counts.astype(np.int64),
-        centers=sums / counts[:, None],
-        low=low,
-        high=high,
-    )
+    classes, ids = _classes(prediction), prediction.point_ids(threshold)
+    rows = []
+    for inside in group_rows(ids):
+        number = int(ids[inside[0]])
+        if number > 0:
+            xyz = prediction.scene.xyz[inside].astype(np.float64)
+            low, high = xyz.min(axis=0), xyz.max(axis=0)
+            name, score = classes.names[prediction.labels[number - 1]], float(prediction.scores[number - 1])
+            lengths = *xyz.mean(axis=0), *low, *high, (high - low).prod()
+            rows.append(dict(zip(COLUMNS, (number, name, score, len(inside), *lengths))))
+    return rows
 
 
 def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
-    """Writes one line per object: its id, class and score, how many points, their mean, their box and its volume.
+    """Writes the rows of `object_rows` as a table.
 
     Args:
-        path: the file; it is replaced only when the new one is whole.
-        prediction: the objects of a scene.
+        path: the file; it is replaced only when the new one is complete.
+        prediction: objects of a scene.
         threshold: objects that score less are left out.
 
     Raises:
         ValueError: no objects were predicted.
         OSError: the file cannot be written.
     """
-    if not prediction.has_objects:
-        raise ValueError(f"{prediction.scene.name}: no objects were predicted for it, only classes")
-    table = object_table(prediction, threshold)
-    names = prediction.classes.names if prediction.classes is not None else ()
-    lengths = np.concatenate([table.centers, table.low, table.high, table.volumes[:, None]], axis=1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in range(len(table)):
-        score = f"{table.scores[row]:.4f}"
-        name = names[table.labels[row]]
-        writer.writerow([table.ids[row], name, score, table.num_points[row], *(f"{v:.4f}" for v in lengths[row])])
+    for row in object_rows(prediction, threshold):
+        writer.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in row.values()])
     atomic_write(path, text.getvalue())
 
 
 def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
-    """Writes the points in their order, painted, with what was found as scalar fields; a mesh keeps its faces.
+    """Writes the painted points in their order, with predictions as scalar fields; a mesh keeps its faces.
 
-    Properties of a vertex: x y z, nx ny nz where the room has normals, red green blue, then scalar_instance (id of
-    `Prediction.point_ids`), scalar_score (of that object, 0 for none), scalar_semantic (class index, -1 for none), and
-    quality, the id once more. CloudCompare takes for a scalar field what has "scal" in its name; MeshLab has one scalar
-    a vertex, called quality.
+    A vertex has x y z, nx ny nz if the scene has normals, red green blue, scalar_instance (id of
+    `Prediction.point_ids`), scalar_score (score of that object, 0 for none), scalar_semantic (class index, -1 for
+    none), and quality, which repeats the id. CloudCompare reads properties with "scal" in their name as scalar fields;
+    MeshLab has one scalar per vertex, called quality.
 
     Args:
-        path: the file; it is replaced only when the new one is whole.
+        path: the file; it is replaced only when the new one is complete.
         prediction: a scene with its objects and the classes of its points; absent parts get no scalar fields.
         colors: color of each point.
         threshold: objects that score less are left out.
@@ -127,10 +89,10 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
         CloudCompare, libs/qCC_io/src/PlyFilter.cpp; MeshLab, issue 107.
     """
     scene = prediction.scene
-    columns = _vectors("xyz", scene.xyz)
+    columns = dict(zip("xyz", scene.xyz.T))
     if scene.normal is not None:
-        columns |= _vectors(("nx", "ny", "nz"), scene.normal)
-    columns |= _vectors(("red", "green", "blue"), colors)
+        columns |= zip(("nx", "ny", "nz"), scene.normal.T)
+    columns |= zip(("red", "green", "blue"), colors.T)
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
         ids = prediction.point_ids(threshold)
@@ -150,5 +112,80 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
         PlyData(elements, byte_order="<").write(file)
 
 
-def _vectors(names: str | tuple[str, ...], rows: Float32[np.ndarray, "P 3"] | UInt8[np.ndarray, "P 3"]) -> dict:
-    return {name: rows[:, axis] for axis, name in enumerate(names)}
+def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) -> dict[str, Any]:
+    """Rooms and their objects as COCO writes images and annotations, with run-length encoded masks over points.
+
+    A room is an image of P rows and 1 column, so that pycocotools reads the masks. Masks may overlap. `bbox` is the
+    axis-aligned box as x, y, z of its least corner and its three edges, in meters; `area` counts points.
+
+    Args:
+        predictions: rooms of one class set; each is taken when the previous one is done.
+        threshold: objects that score less are left out.
+
+    Returns:
+        images (id, file_name, height, width, num_points), categories (id of the class in its dataset's own files, name,
+        isthing, color) and annotations (id, image_id, category_id, segmentation, area, bbox, score, iscrowd); only
+        lists, numbers and strings.
+
+    Raises:
+        ValueError: different class sets, or a prediction without objects.
+
+    Source:
+        COCO's data format, cocodataset.org, with a third dimension to the boxes.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    categories: list[dict[str, Any]] = []
+    previous: ClassSet | None = None
+    for image_id, prediction in enumerate(predictions, 1):
+        name, num_points, classes = prediction.scene.name, prediction.num_points, _classes(prediction)
+        if previous is not None and classes != previous:
+            raise ValueError(
+                f"{name} has the classes of {classes.name}, those before it the classes of {previous.name}; "
+                "write a file for each class set"
+            )
+        previous = classes
+        categories = [
+            {"id": number, "name": name, "isthing": int(name not in classes.stuff), "color": list(color)}
+            for number, name, color in zip(classes.ids, classes.names, classes.colors)
+        ]
+        size = {"height": num_points, "width": 1, "num_points": num_points}
+        images.append({"id": image_id, "file_name": name, **size})
+        shown = prediction.select(np.flatnonzero(prediction.scores >= threshold))
+        for label, found in zip(shown.labels, shown):
+            low, high = found.box.astype(np.float64)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": classes.ids[label],
+                    "segmentation": {"size": [num_points, 1], "counts": rle_counts(found.mask)},
+                    "area": found.num_points,
+                    "bbox": [round(float(value), 4) for value in (*low, *(high - low))],
+                    "score": round(found.score, 6),
+                    "iscrowd": 0,
+                }
+            )
+    return {"images": images, "categories": categories, "annotations": annotations}
+
+
+def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:
+    """Lengths of the runs of a mask; the first counts points outside, 0 if the mask begins with a point inside.
+
+    Source:
+        The uncompressed RLE of COCO (cocoapi, PythonAPI/pycocotools/mask.py), for an image P high and 1 wide.
+
+    >>> rle_counts(np.array([True, False, False, True]))
+    [0, 1, 2, 1]
+    """
+    if len(mask) == 0:
+        return []
+    borders = np.flatnonzero(np.diff(mask)) + 1
+    counts = np.diff(np.concatenate([[0], borders, [len(mask)]])).tolist()
+    return [0, *counts] if mask[0] else counts
+
+
+def _classes(prediction: Prediction) -> ClassSet:
+    if not prediction.has_objects:
+        raise ValueError(f"{prediction.scene.name}: no objects were predicted for it, only classes")
+    return prediction.classes or ClassSet("", (), (), (), frozenset(), ())

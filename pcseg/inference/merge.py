@@ -1,7 +1,6 @@
 """Merges the objects of several looks at one scan, its tiles or its views, to the objects of the scan."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Integer
@@ -9,11 +8,13 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from pcseg.classes import ClassSet
+from pcseg.inference.filters import column_points, mask_points
 from pcseg.inference.tiles import Tile
 from pcseg.ops.segment import group_rows
 from pcseg.structures import Prediction, Scene, mask_rows
 
 Part = tuple[Tile, Prediction]  # what one look saw, and its objects, with masks over the superpoints of the tile
+Pairs = tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]
 
 
 def merge(
@@ -45,31 +46,37 @@ def merge(
     Returns:
         Objects with masks over the superpoints of the scan, best first.
     """
-    assert scene.superpoint is not None
-    counts = np.bincount(scene.superpoint).astype(np.float64)
-    objects = _Objects.of(parts, counts)
-    first, second = _links(objects, min_iou, min_shared)
-    num = len(objects.labels)
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(num, num))
-    groups = group_rows(connected_components(graph, directed=False)[1]) if num else []
-    seen = objects.seen.tocsc()
+    # All objects, one after another, with masks over the superpoints of the scan.
+    columns = [tile.columns[found.columns(row)] for tile, found in parts for row in range(len(found))]
+    every = Prediction(
+        scene,
+        mask_rows(columns, scene.num_superpoints),
+        np.concatenate([found.labels for _, found in parts]),
+        np.concatenate([found.scores for _, found in parts]).astype(np.float64),
+        classes=classes,
+        superpoint=scene.superpoint,
+    )
+    part = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
+    seen = csr_array(mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints), dtype=np.float64)
+    links = _links(every, part, seen, min_iou, min_shared)
+    graph = coo_array((np.ones(len(links[0]), bool), links), shape=(len(every), len(every)))
+    groups = group_rows(connected_components(graph, directed=False)[1]) if len(every) else []
+
+    counts, size, seen_by = column_points(every), mask_points(every).sum(axis=1), seen.tocsc()
     votes = _Votes(len(counts))
     masks, labels, scores = [], [], []
     for group in groups:
-        members = group.tolist()
-        mask, owned = votes.decide(
-            [(objects.columns(i), parts[int(objects.part[i])][0], float(objects.size[i])) for i in members]
-        )
+        mask, owned = votes.decide([(columns[i], parts[int(part[i])][0], float(size[i])) for i in group])
         points = counts[mask]
         if not len(mask) or points[owned].sum() < min_owned * points.sum():
             continue
-        sight = seen[:, mask] @ points
-        agreed = [points[np.isin(mask, objects.columns(i), assume_unique=True)].sum() for i in members]
-        score = objects.scores[group] @ (agreed * sight[objects.part[group]]) / (sight @ sight)
-        score = float(min(score, objects.scores[group].max()))
+        sight = seen_by[:, mask] @ points
+        agreed = [points[np.isin(mask, columns[i], assume_unique=True)].sum() for i in group]
+        score = every.scores[group] @ (agreed * sight[part[group]]) / (sight @ sight)
+        score = float(min(score, every.scores[group].max()))
         if score >= score_threshold:
             masks.append(mask)
-            labels.append(int(objects.labels[group[0]]))
+            labels.append(int(every.labels[group[0]]))
             scores.append(score)
     best = np.argsort(-np.array(scores), kind="stable")
     return Prediction(
@@ -82,72 +89,32 @@ def merge(
     )
 
 
-@dataclass(frozen=True)
-class _Objects:
-    """Objects of all parts, one after another.
-
-    masks: (I, S), the number of points of each superpoint in the mask.
-    seen: (parts, S), 1 where a part sees a superpoint.
-    """
-
-    masks: csr_array
-    seen: csr_array
-    part: Int64[np.ndarray, "I"]
-    labels: Integer[np.ndarray, "I"]
-    scores: Float64[np.ndarray, "I"]
-    size: Float64[np.ndarray, "I"]
-
-    @classmethod
-    def of(cls, parts: Sequence[Part], counts: Float64[np.ndarray, "S"]) -> "_Objects":
-        found = [prediction for _, prediction in parts]
-        inside = np.concatenate([tile.columns[prediction.masks.indices] for tile, prediction in parts])
-        sizes = np.concatenate([np.diff(prediction.masks.indptr) for prediction in found])
-        masks = csr_array((counts[inside], inside, np.cumsum([0, *sizes])), shape=(len(sizes), len(counts)))
-        sees = np.repeat(np.arange(len(parts)), [len(tile.columns) for tile, _ in parts])
-        seen = np.concatenate([tile.columns for tile, _ in parts])
-        return cls(
-            masks,
-            csr_array((np.ones(len(seen)), (sees, seen)), shape=(len(parts), len(counts))),
-            np.repeat(np.arange(len(parts)), [len(prediction) for prediction in found]),
-            np.concatenate([prediction.labels for prediction in found]),
-            np.concatenate([prediction.scores for prediction in found]).astype(np.float64),
-            masks @ np.ones(len(counts)),
-        )
-
-    def in_sight(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """A function that gives the points of objects that parts see, for pairs with at least one such point."""
-        table = (self.masks @ self.seen.T).tocoo()
-        num_parts = len(self.seen.indptr) - 1
-        keys = table.row * np.int64(num_parts) + table.col
-        order = np.argsort(keys)
-        keys, points = keys[order], table.data[order]
-        return lambda index, part: points[np.searchsorted(keys, index * num_parts + part)]
-
-    def columns(self, index: int) -> np.ndarray:
-        """Superpoints of one object, ascending."""
-        return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
-
-
 def _links(
-    objects: _Objects, min_iou: float, min_shared: float
-) -> tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]:
-    """Pairs of objects of two parts that are the same; each has at most one partner in the other part."""
-    pairs = []
+    objects: Prediction, part: Int64[np.ndarray, "I"], seen: csr_array, min_iou: float, min_shared: float
+) -> Pairs:
+    """Pairs of objects of two parts that are the same; each has at most one partner in the other part.
+
+    `part`: part of each object; `seen`: (parts, S), 1 where a part sees a superpoint.
+    """
+    points = mask_points(objects)
+    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for rows in group_rows(objects.labels):
-        masks = objects.masks[rows]
-        inside = csr_array((np.ones_like(masks.data), masks.indices, masks.indptr), shape=masks.shape)
-        shared = (masks @ inside.T).tocoo()
+        shared = (points[rows] @ objects.masks[rows].T.astype(np.float64)).tocoo()
         pairs.append((rows[shared.row], rows[shared.col], shared.data))
-    if not pairs:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     first, second, shared = (np.concatenate(column) for column in zip(*pairs))
-    apart = objects.part[first] != objects.part[second]
+    apart = part[first] != part[second]
     first, second, shared = first[apart], second[apart], shared[apart]
-    sight = objects.in_sight()
-    iou = shared / (sight(first, objects.part[second]) + sight(second, objects.part[first]) - shared)
-    agree = (iou > min_iou) & (shared >= min_shared * np.minimum(objects.size[first], objects.size[second]))
+    # Points of an object that a part sees, for pairs that share some; the IoU is over what both parts see.
+    table, size, num_parts = (points @ seen.T).tocoo(), points.sum(axis=1), np.int64(len(seen.indptr) - 1)
+    keys = table.row * num_parts + table.col
+    order = np.argsort(keys)
+    keys, sight = keys[order], table.data[order]
+    of_first = sight[np.searchsorted(keys, first * num_parts + part[second])]
+    of_second = sight[np.searchsorted(keys, second * num_parts + part[first])]
+    iou = shared / (of_first + of_second - shared)
+    agree = (iou > min_iou) & (shared >= min_shared * np.minimum(size[first], size[second]))
     first, second, iou = first[agree], second[agree], iou[agree]
-    best = _best(first, objects.part[second], iou) & _best(second, objects.part[first], iou)
+    best = _best(first, part[second], iou) & _best(second, part[first], iou)
     return first[best], second[best]
 
 
@@ -167,8 +134,7 @@ class _Votes:
     """Weighted votes for superpoints; the arrays are as long as the scan, but only what a group sees is touched."""
 
     def __init__(self, num_superpoints: int) -> None:
-        self.yes = np.zeros(num_superpoints)
-        self.all = np.zeros(num_superpoints)
+        self.yes, self.all = np.zeros(num_superpoints), np.zeros(num_superpoints)
         self.owned = np.zeros(num_superpoints, bool)
 
     def decide(
@@ -178,15 +144,14 @@ class _Votes:
 
         `members`: superpoints, part and weight of each object.
         """
-        for columns, part, weight in members:
+        for columns, tile, weight in members:
             self.yes[columns] += weight
-            self.all[part.columns] += weight
-            self.owned[part.columns[part.owned]] = True
+            self.all[tile.columns] += weight
+            self.owned[tile.columns[tile.owned]] = True
         touched = np.unique(np.concatenate([columns for columns, _, _ in members]))
         mask = touched[2 * self.yes[touched] >= self.all[touched]]
         owned = self.owned[mask]
-        for columns, part, _ in members:
-            self.yes[columns] = 0
-            self.all[part.columns] = 0
-            self.owned[part.columns] = False
+        for _, tile, _ in members:
+            self.yes[tile.columns] = self.all[tile.columns] = 0
+            self.owned[tile.columns] = False
         return mask, owned

@@ -1,4 +1,4 @@
-"""What a prediction leaves on disk: a result, points for other programs, a table, ids, a picture and a page."""
+"""The files of a prediction: a result, points for other programs, a table, ids, a picture and a page."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,38 +17,41 @@ SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """Where the files of each scan go: the folder and the scan's name, to which suffixes are added.
+    """Where the files of each scan go: the folder and the name of the scan, without a suffix.
 
     Args:
         scans: files, or folders of processed rooms.
-        out: folder.
-        suffixes: of the files that will be written.
+        out: folder of the results.
+        suffixes: suffixes of the files that will be written.
 
     Returns:
         One path per scan, all of them different.
 
     Raises:
-        ValueError: two scans have one name, or a file would take the place of a scan.
+        ValueError: two scans have one name, or a file would overwrite a scan.
     """
     owner: dict[Path, Path] = {}
     given = {scan.resolve() for scan in scans}
     for scan in scans:
-        name = scan.resolve().name if scan.is_dir() else scan.stem
-        target = out / name
+        target = out / (scan.resolve().name if scan.is_dir() else scan.stem)
         if target in owner:
             raise ValueError(
-                f"{scan}: its results would take the place of those of {owner[target]}, which has the same name; "
-                f"rename one, or give each a folder of its own"
+                f"{scan}: its results would overwrite those of {owner[target]}, which has the same name; rename one, "
+                "or give each its own folder"
             )
         for path in (add_suffix(target, suffix) for suffix in suffixes):
             if path.resolve() in given:
-                raise ValueError(f"{path}: what is written would take the place of this file; choose another folder")
+                raise ValueError(f"{path}: would overwrite the input file; choose another folder")
         owner[target] = scan
     return list(owner)
 
 
 def add_suffix(target: Path, suffix: str) -> Path:
-    """The path with a suffix after the whole of its name, which may have dots of its own."""
+    """The path with a suffix after its whole name, which may contain dots.
+
+    >>> add_suffix(Path("out/scan.v2"), ".npz").name
+    'scan.v2.npz'
+    """
     return target.with_name(target.name + suffix)
 
 
@@ -59,7 +62,7 @@ def write_prediction(
     threshold: float = DEFAULT_THRESHOLD,
     stage: Callable[[str], None] = lambda text: None,
 ) -> int:
-    """Writes target.npz, .ply, .instances.csv, .ids.npy, .png and .html.
+    """Writes all files of a prediction: the target's name with each of SUFFIXES.
 
     The .npz and the page hold every object; the others hold those from the threshold on, one id per point.
 
@@ -73,6 +76,7 @@ def write_prediction(
         Number of objects that some point belongs to.
 
     Raises:
+        ValueError: no objects were predicted, or the scene has no points.
         OSError: a file cannot be written.
     """
     stage("files")
@@ -90,7 +94,7 @@ def write_prediction(
 
 
 def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
-    """`write_ply` in the colors of the pictures: objects; if none were predicted classes, or else the scan's own.
+    """`write_ply` in the colors of the pictures: objects, or else predicted classes, or else the scan's own.
 
     Args:
         path: the file.
@@ -98,6 +102,7 @@ def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = 
         threshold: objects that score less are left out.
 
     Raises:
+        ValueError: the scene has no points.
         OSError: the file cannot be written.
     """
     by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}

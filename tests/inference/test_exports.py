@@ -1,6 +1,7 @@
-"""Tables and files for other programs say what the instances say."""
+"""Tables and files for other programs hold what the prediction holds."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,23 +9,19 @@ import numpy as np
 import pytest
 from plyfile import PlyData
 
-from pcseg.classes import S3DIS
+from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.data.scan_files import read_scan
-from pcseg.inference.exports import COLUMNS, object_table, write_csv, write_ply
+from pcseg.inference.exports import COLUMNS, coco_document, object_rows, rle_counts, write_csv, write_ply
 from pcseg.structures import Prediction, Scene
 
 SCALARS = {"scalar_instance", "scalar_score", "scalar_semantic", "quality"}
 
 
 @pytest.fixture
-def scene(rng: np.random.Generator) -> Scene:
+def objects(rng: np.random.Generator) -> Prediction:
+    """Five objects that overlap; the fourth is under the first, the last scores little."""
     xyz = rng.uniform(-3, 3, (400, 3)).astype(np.float32)
-    return Scene("room", xyz, superpoint=(np.arange(400) % 23).astype(np.int32))
-
-
-@pytest.fixture
-def objects(scene: Scene, rng: np.random.Generator) -> Prediction:
-    """Five objects that overlap; the fourth hides under the first, the last scores little."""
+    scene = Scene("room", xyz, superpoint=(np.arange(400) % 23).astype(np.int32))
     masks = rng.random((5, 23)) < 0.3
     masks[0, :4] = True
     masks[3] = False
@@ -34,85 +31,69 @@ def objects(scene: Scene, rng: np.random.Generator) -> Prediction:
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_table_is_what_the_ids_measure(scene: Scene, objects: Prediction, threshold: float) -> None:
-    ids = objects.point_ids(threshold)
-    table = object_table(objects, threshold)
-    assert table.ids.tolist() == sorted(set(ids.tolist()) - {0})
-    assert 4 not in table.ids, "nothing is left of the one that lies under a better one"
-    assert (5 in table.ids) == (threshold == 0)
-    for row, number in enumerate(table.ids):
-        points = scene.xyz[ids == number].astype(np.float64)
-        assert table.labels[row] == objects.labels[number - 1]
-        assert table.scores[row] == objects.scores[number - 1]
-        assert table.num_points[row] == len(points)
-        np.testing.assert_allclose(table.centers[row], points.mean(axis=0), rtol=1e-9)
-        np.testing.assert_array_equal(table.low[row], points.min(axis=0))
-        np.testing.assert_array_equal(table.high[row], points.max(axis=0))
-        assert table.volumes[row] == pytest.approx(np.ptp(points, axis=0).prod())
+def test_rows_are_what_the_ids_measure(objects: Prediction, threshold: float) -> None:
+    ids, rows = objects.point_ids(threshold), object_rows(objects, threshold)
+    assert [row["id"] for row in rows] == sorted(set(ids.tolist()) - {0})
+    assert 4 not in ids, "nothing is left of the one under a better one"
+    assert (5 in ids) == (threshold == 0)
+    for row in rows:
+        points = objects.scene.xyz[ids == row["id"]].astype(np.float64)
+        low, high = points.min(axis=0), points.max(axis=0)
+        assert tuple(row) == COLUMNS
+        assert row["class"] == S3DIS.names[objects.labels[row["id"] - 1]]
+        assert row["score"] == objects.scores[row["id"] - 1]
+        assert row["points"] == len(points)
+        expected = *points.mean(axis=0), *low, *high, (high - low).prod()
+        assert [row[key] for key in COLUMNS[4:]] == pytest.approx(expected)
 
 
-def test_table_of_points_that_stand_at_one_place_has_no_volume() -> None:
-    scene = Scene("dot", np.ones((3, 3), np.float32))
-    one = Prediction(scene, np.ones((1, 3), np.bool_), np.array([2]), np.array([0.5]), classes=S3DIS)
-    table = object_table(one)
-    assert (table.volumes.tolist(), table.num_points.tolist()) == ([0.0], [3])
-
-
-def test_no_objects(scene: Scene, tmp_path: Path) -> None:
-    none = Prediction(scene, np.zeros((0, 23), np.bool_), superpoint=scene.superpoint)
-    assert len(object_table(none)) == 0
+def test_no_objects(objects: Prediction, tmp_path: Path) -> None:
+    none = objects.select(np.zeros(0, int))
     write_csv(tmp_path / "a.csv", none)
     assert (tmp_path / "a.csv").read_text() == ",".join(COLUMNS) + "\n"
     write_ply(tmp_path / "a.ply", none, np.zeros((400, 3), np.uint8))
     vertex = PlyData.read(tmp_path / "a.ply")["vertex"].data
     assert not vertex["scalar_instance"].any()
     assert not vertex["scalar_score"].any()
+    assert coco_document([none])["annotations"] == []
+    assert coco_document([]) == {"images": [], "categories": [], "annotations": []}
+    for write in (object_rows, lambda prediction: coco_document([prediction])):
+        with pytest.raises(ValueError, match="room: no objects were predicted"):
+            write(Prediction(objects.scene, classes=S3DIS))
 
 
-def test_csv(scene: Scene, objects: Prediction, tmp_path: Path) -> None:
-    ids = objects.point_ids(0.5)
-    write_csv(tmp_path / "a.csv", objects, 0.5)
+def test_csv(objects: Prediction, tmp_path: Path) -> None:
+    classes = ClassSet.from_dict({"names": [*S3DIS.names[:8], 'a, "chair"', *S3DIS.names[9:]]}, "test", "mine")
+    write_csv(tmp_path / "a.csv", replace(objects, classes=classes), 0.5)
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    table = object_table(objects, 0.5)
-    assert [row["class"] for row in rows] == ["chair", "table", "clutter"]
-    assert [int(row["id"]) for row in rows] == table.ids.tolist()
-    assert sum(int(row["points"]) for row in rows) == np.count_nonzero(ids)
-    for row, low, volume in zip(rows, table.low, table.volumes):
-        assert [float(row[f"min_{axis}"]) for axis in "xyz"] == pytest.approx(low.tolist(), abs=1e-4)
-        assert float(row["volume"]) == pytest.approx(volume, abs=1e-4)
+    assert [row["class"] for row in rows] == ['a, "chair"', "table", "clutter"]
+    for row, expected in zip(rows, object_rows(objects, 0.5)):
+        assert [float(row[key]) for key in COLUMNS[2:]] == pytest.approx([expected[k] for k in COLUMNS[2:]], abs=1e-4)
 
 
-def test_class_names_with_commas_and_quotes(scene: Scene, objects: Prediction, tmp_path: Path) -> None:
-    classes = S3DIS.from_dict({"names": ['a, "b"', *S3DIS.names[1:]]}, "test", "mine")
-    write_csv(tmp_path / "a.csv", replace(objects, classes=classes))
-    with (tmp_path / "a.csv").open(newline="") as file:
-        assert 'a, "b"' in {row["class"] for row in csv.DictReader(file)}
-
-
-def test_ply(scene: Scene, objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
     colors = rng.integers(0, 256, (400, 3)).astype(np.uint8)
     semantic = rng.integers(-1, 13, 400).astype(np.int32)
     ids = objects.point_ids(0.5)
-    write_ply(tmp_path / "a.ply", replace(objects, semantic=semantic, classes=S3DIS), colors, 0.5)
+    write_ply(tmp_path / "a.ply", replace(objects, semantic=semantic), colors, 0.5)
     data = PlyData.read(tmp_path / "a.ply")
     assert (data.text, data.byte_order) == (False, "<")
     vertex = data["vertex"].data
-    np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), scene.xyz)
+    np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), objects.scene.xyz)
     np.testing.assert_array_equal(np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1), colors)
-    np.testing.assert_array_equal(vertex["scalar_instance"], ids)
-    np.testing.assert_array_equal(vertex["quality"], ids)
-    np.testing.assert_array_equal(vertex["scalar_semantic"], semantic)
+    for key, expected in (("scalar_instance", ids), ("quality", ids), ("scalar_semantic", semantic)):
+        np.testing.assert_array_equal(vertex[key], expected)
     np.testing.assert_array_equal(vertex["scalar_score"][ids > 0], objects.scores[ids[ids > 0] - 1])
     assert not vertex["scalar_score"][ids == 0].any()
     assert all(vertex.dtype[name] == np.dtype("<f4") for name in SCALARS)
     assert "face" not in data
 
 
-def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(scene: Scene, tmp_path: Path) -> None:
+def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(objects: Prediction, tmp_path: Path) -> None:
     normal = np.tile(np.array([[0, 0, 1]], np.float32), (400, 1))
     faces = np.array([[0, 1, 2], [7, 399, 3]], np.int32)
-    mesh = scene.with_(normal=normal, faces=faces)
+    mesh = objects.scene.with_(normal=normal, faces=faces)
     write_ply(tmp_path / "a.ply", Prediction(mesh), np.zeros((400, 3), np.uint8))
     assert not SCALARS & set(PlyData.read(tmp_path / "a.ply")["vertex"].data.dtype.names)
     again = read_scan(tmp_path / "a.ply")
@@ -120,12 +101,46 @@ def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(scene
     np.testing.assert_array_equal(again.normal, normal)
 
 
-def test_open3d_reads_points_colors_and_scalars(scene: Scene, objects: Prediction, tmp_path: Path) -> None:
+def test_open3d_reads_points_colors_and_scalars(objects: Prediction, tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d", exc_type=ImportError)
-    colors = np.tile(np.array([[255, 0, 51]], np.uint8), (400, 1))
-    write_ply(tmp_path / "a.ply", objects, colors, 0.5)
+    write_ply(tmp_path / "a.ply", objects, np.tile(np.array([[255, 0, 51]], np.uint8), (400, 1)), 0.5)
     cloud = open3d.io.read_point_cloud(str(tmp_path / "a.ply"))
-    np.testing.assert_array_equal(np.asarray(cloud.points, np.float32), scene.xyz)
+    np.testing.assert_array_equal(np.asarray(cloud.points, np.float32), objects.scene.xyz)
     np.testing.assert_allclose(np.asarray(cloud.colors)[0], [1, 0, 0.2])
     table = open3d.t.io.read_point_cloud(str(tmp_path / "a.ply"))
     np.testing.assert_array_equal(table.point["scalar_instance"].numpy()[:, 0], objects.point_ids(0.5))
+
+
+@pytest.mark.parametrize(
+    ("mask", "counts"),
+    [([], []), ([0], [1]), ([1], [0, 1]), ([1, 1, 1], [0, 3]), ([0, 0, 1], [2, 1]), ([1, 0, 1, 1, 0], [0, 1, 1, 2, 1])],
+)
+def test_rle_counts(mask: list[int], counts: list[int]) -> None:
+    assert rle_counts(np.array(mask, np.bool_)) == counts
+
+
+def test_coco_through_json(objects: Prediction) -> None:
+    other = replace(objects.select(np.array([1, 4])), scene=objects.scene.with_(name="other"))
+    document = json.loads(json.dumps(coco_document(iter([objects, other]), threshold=0.5)))
+    assert [image["file_name"] for image in document["images"]] == ["room", "other"]
+    assert all(image["num_points"] == image["height"] == 400 for image in document["images"])
+    assert [category["name"] for category in document["categories"]] == list(S3DIS.names)
+    assert [category["id"] for category in document["categories"]] == list(S3DIS.ids)
+    assert document["categories"][S3DIS.index("wall")]["isthing"] == 0
+    assert [(entry["id"], entry["image_id"]) for entry in document["annotations"]] == [
+        *[(1, 1), (2, 1), (3, 1), (4, 1)],
+        (5, 2),
+    ]
+    for row, entry in zip([0, 1, 2, 3, 1], document["annotations"]):
+        # What COCO says of uncompressed RLE, word by word: runs of 0 and 1 in turn, from 0 on.
+        counts = entry["segmentation"]["counts"]
+        mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        assert entry["segmentation"]["size"] == [len(mask), 1]
+        np.testing.assert_array_equal(mask, objects.point_mask(row))
+        points = objects.scene.xyz[mask]
+        assert entry["area"] == len(points)
+        assert entry["category_id"] == S3DIS.ids[objects.labels[row]]
+        assert entry["score"] == pytest.approx(float(objects.scores[row]), abs=1e-6)
+        assert entry["bbox"] == pytest.approx([*points.min(axis=0), *np.ptp(points, axis=0)], abs=1e-4)
+    with pytest.raises(ValueError, match="room has the classes of scannet20, those before it the classes of s3dis"):
+        coco_document([other, replace(objects, classes=SCANNET20)])

@@ -26,7 +26,7 @@ def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("x/a.ply", "y/a.npz"), ("a.ply", "a.ply")])
 def test_two_scans_of_one_name(names: tuple[str, str]) -> None:
-    with pytest.raises(ValueError, match="the same name; rename one, or give each a folder of its own"):
+    with pytest.raises(ValueError, match="the same name; rename one, or give each its own folder"):
         prediction_targets([Path(name) for name in names], Path("out"))
 
 
@@ -34,7 +34,7 @@ def test_two_scans_of_one_name(names: tuple[str, str]) -> None:
 def test_a_file_that_is_read_is_not_written(tmp_path: Path, suffix: str) -> None:
     # Another scan's results would replace this one.
     scans = [tmp_path / "a.txt", tmp_path / f"a{suffix}"]
-    with pytest.raises(ValueError, match="take the place of"):
+    with pytest.raises(ValueError, match="would overwrite"):
         prediction_targets(scans, tmp_path / "out" / "..")
     assert prediction_targets(scans[:1], tmp_path) == [tmp_path / "a"]
 

@@ -208,10 +208,10 @@ def test_nothing_takes_the_place_of_another(
     before = other.read_bytes()
     status, _, err = tool("predict", checkpoint, scan, other, "--out", tmp_path / "out")
     assert status == 2
-    assert err.startswith(f"error: {other}: its results would take the place of those of {scan}")
+    assert err.startswith(f"error: {other}: its results would overwrite those of {scan}")
     status, _, err = tool("predict", checkpoint, other, "--out", tmp_path)
     assert status == 2
-    assert err.startswith(f"error: {other}: what is written would take the place of this file")
+    assert err.startswith(f"error: {other}: would overwrite the input file")
     assert not (tmp_path / "out").exists()
     assert other.read_bytes() == before
 
