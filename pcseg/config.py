@@ -17,8 +17,8 @@ from pcseg.losses.set_criterion import HungarianOptions
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNetOptions
+from pcseg.training.loop import TrainOptions
 from pcseg.training.optimizer import OptimizerOptions
-from pcseg.training.trainer import TrainOptions
 
 CriterionOptions = CompetitiveOptions | FirstPassOptions | HungarianOptions | EmbeddingCriterionOptions
 

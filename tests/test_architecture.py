@@ -16,7 +16,6 @@ LAYERS = [
     {"config_reader"},
     {"config"},
     {"build"},
-    {"build_training"},
     {"run"},
     {"sweep"},
     {"synthetic"},

@@ -17,8 +17,8 @@ from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.models.influencerformer import count_parameters
 from pcseg.run import Run
+from pcseg.training.checkpoint import LAST
 from pcseg.training.distributed import join_processes, pick_device
-from pcseg.training.run_folder import LAST
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
 from pcseg.data.augment import Augmentation, Composition
-from pcseg.data.batch_transfer import reduce_batch
 from pcseg.data.store import read_room
 from pcseg.ops.overlap import overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
@@ -23,9 +21,6 @@ _REMEDIES = {
     "rgb": "read it with gray=True (--gray), which finds less,",
     "normal": "take a file of the scan that has nx, ny, nz,",
 }
-
-# Whatever process loads rooms has imported this module.
-ForkingPickler.register(SceneBatch, reduce_batch)
 
 
 def num_channels(features: Sequence[str]) -> int:
@@ -154,30 +149,6 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
         names=[name for p in parts for name in p.names],
         targets=[t for p in parts for t in p.targets or ()] if labeled else None,
     )
-
-
-def split(batch: SceneBatch) -> list[SceneBatch]:
-    """The rooms of a batch as batches of their own; the inverse of `collate`."""
-    rooms = []
-    for index, name in enumerate(batch.names):
-        first, end = batch.superpoint_offsets[index : index + 2].tolist()
-        pairs = (batch.pair_superpoint >= first) & (batch.pair_superpoint < end)
-        voxels = batch.voxel_coords[:, 0] == index
-        coords = batch.voxel_coords[voxels]
-        coords[:, 0] = 0
-        room = SceneBatch(
-            voxel_coords=coords,
-            voxel_features=batch.voxel_features[voxels],
-            pair_voxel=(voxels.cumsum(0) - 1)[batch.pair_voxel[pairs]],
-            pair_superpoint=batch.pair_superpoint[pairs] - first,
-            pair_points=batch.pair_points[pairs],
-            superpoint_xyz=batch.superpoint_xyz[first:end],
-            superpoint_offsets=batch.superpoint_offsets[index : index + 2] - first,
-            names=[name],
-            targets=None if batch.targets is None else [batch.targets[index]],
-        )
-        rooms.append(room)
-    return rooms
 
 
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:

@@ -1,7 +1,6 @@
-"""Checkpoints: one file that holds everything a run or a prediction needs, written whole or not at all."""
+"""Checkpoints: single files that hold everything that a run or a prediction needs, and the checkpoints of a run."""
 
-import hashlib
-from collections.abc import Iterator
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +11,56 @@ from torch import Tensor
 import pcseg
 from pcseg.files import atomic_open
 
-FORMAT = 2  # 1, of pcseg 0.1, had a hash of the weights only
+FORMAT = 2
+LAST = "last.pt"
+BEST = "best.pt"
 
 
 class CheckpointError(ValueError):
-    """A file that is not a checkpoint of ours, is damaged, or belongs to another model."""
+    """A file that is not a pcseg checkpoint, is damaged, or belongs to another model."""
 
 
 def save_checkpoint(
     path: Path, *, config: str, classes: dict[str, Any], model: dict[str, Tensor], **state: Any
 ) -> None:
-    """Write a checkpoint.
+    """Write a checkpoint; an interrupted write leaves the previous file.
 
     Args:
         path: the file.
-        config: the resolved recipe as text.
-        classes: the class set, as its `to_dict` gives it.
-        model: weights.
-        state: what else a run needs to go on; tensors, numbers, texts, lists and dicts of these. `ema`, where there is
-            one, holds averaged `weights`, which prediction takes.
+        config: the resolved config as text.
+        classes: the class set, from `ClassSet.to_dict`.
+        model: weights by name.
+        state: further state of a run: tensors, numbers, strings, lists and dicts of these. `ema`, if present, holds
+            averaged `weights`, which prediction uses.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
     """
-    content = {
-        "pcseg_checkpoint": FORMAT,
-        "config": config,
-        "classes": classes,
-        "model": model,
-        "versions": {"pcseg": pcseg.__version__, "torch": str(torch.__version__), "numpy": str(np.__version__)},
-        **state,
-    }
-    content["digest"] = digest(content)
+    versions = {"pcseg": pcseg.__version__, "torch": str(torch.__version__), "numpy": str(np.__version__)}
+    content = {"config": config, "classes": classes, "model": model, "versions": versions, **state}
     try:
         with atomic_open(path, sync=True) as file:
-            torch.save(content, file)
+            torch.save({"pcseg_checkpoint": FORMAT, **content}, file)
     except (OSError, RuntimeError) as error:
-        # Where the disk refuses, torch complains of its own archive; what the disk said stands behind that.
+        # If the disk refuses, torch raises an error about its archive; the error of the disk is its context.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
         raise OSError(
-            f"{path}: cannot be written: {cause.strerror}; checkpoints written before are whole, make room and "
+            f"{path}: cannot be written: {cause.strerror}; earlier checkpoints are intact, free some space and "
             f"continue with --resume"
         ) from None
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint; no code of the file is run (``weights_only``).
+    """Read a checkpoint, without running code from the file (``weights_only``).
+
+    Args:
+        path: the file.
+        device: where tensors go.
+
+    Returns:
+        The arguments of `save_checkpoint` by name, and `versions`.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a checkpoint of this format.
@@ -65,74 +69,125 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     with path.open("rb") as file:
         try:
+            with zipfile.ZipFile(file) as archive:  # torch.load does not compare checksums
+                if (part := archive.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"checksum mismatch in {part}")
+            file.seek(0)
             content = torch.load(file, map_location=device, weights_only=True)
-        except Exception as error:  # torch.load has no error of its own: torn and foreign files give all kinds
+        except Exception as error:  # truncated and foreign files raise errors of all kinds
             raise CheckpointError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from None
     version = content.get("pcseg_checkpoint") if isinstance(content, dict) else type(content).__name__
-    if version not in (1, FORMAT):
+    if version != FORMAT:
         raise CheckpointError(f"{path}: expected a pcseg checkpoint of format {FORMAT}, found {version}")
-    hashed = content["model"] if version == 1 else {k: v for k, v in content.items() if k != "digest"}
-    if digest(hashed) != content.get("digest"):
-        raise CheckpointError(f"{path}: damaged, what it holds is not what was written (digest differs)")
     return content
 
 
+def read_last_checkpoint(path: Path, device: str) -> dict[str, Any]:
+    """Read the checkpoint from which a run continues.
+
+    Args:
+        path: the file, in the folder of the run.
+        device: where tensors go.
+
+    Returns:
+        As `load_checkpoint`.
+
+    Raises:
+        CheckpointError: missing or damaged; the message names the newest good checkpoint of the folder.
+    """
+    try:
+        return load_checkpoint(path, device)
+    except CheckpointError as error:
+        if (other := _newest_good(path)) is not None:
+            advice = f"{other.name} is intact: continue from it with --resume --from {other.name}"
+        elif path.exists():
+            advice = "no other checkpoint is intact: start again with another --run"
+        else:
+            advice = "nothing to continue from: start without --resume"
+        raise CheckpointError(f"{error}; {advice}") from None
+
+
+def _newest_good(damaged: Path) -> Path | None:
+    for path in sorted(damaged.parent.glob("step_*.pt"), reverse=True):
+        try:
+            if path != damaged:
+                load_checkpoint(path)
+                return path
+        except CheckpointError:
+            continue  # an earlier one may be intact
+    return None
+
+
+def step_name(step: int) -> str:
+    """The file name of the checkpoint of a step, for example step_0000500.pt."""
+    return f"step_{step:07d}.pt"
+
+
+def remove_old_checkpoints(folder: Path, step: int, num_kept: int) -> None:
+    """Remove all but the newest of step_N.pt.
+
+    Args:
+        folder: folder of the run.
+        step: last finished step; files of later steps, from before a resume, are removed too.
+        num_kept: number of files to keep.
+    """
+    files = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.pt")}
+    newest = sorted((number for number in files if number <= step), reverse=True)[:num_kept]
+    for number in files.keys() - set(newest):
+        files[number].unlink()
+
+
+def remove_unfinished_files(folder: Path) -> None:
+    """Remove what a process left that was killed while writing."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
+
+
 def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a checkpoint to predict with: the averaged ones where the run kept an average."""
+    """The weights of a checkpoint to predict with: the averaged ones, if the run kept an average."""
     return content["ema"]["weights"] if "ema" in content else content["model"]
 
 
-def load_matching_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
-    """Start a model from the weights of another, which may have other classes or inputs.
-
-    Returns:
-        Names of the weights that keep their own values because their shapes differ.
-
-    Raises:
-        CheckpointError: the models do not consist of the same parts.
-    """
-    own = model.state_dict()
-    fresh = [name for name, value in own.items() if name in weights and weights[name].shape != value.shape]
-    load_weights(model, {**weights, **{name: own[name] for name in fresh}}, path)
-    return fresh
-
-
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Put weights into a model that must have exactly these parameters.
+    """Load weights into a model that must have exactly these parameters.
+
+    Args:
+        model: changed in place.
+        weights: tensors by name.
+        path: checkpoint of the weights, for messages.
 
     Raises:
-        CheckpointError: names or shapes differ; the first difference is named.
+        CheckpointError: a name or shape differs; the message names the first difference.
     """
     # Query decoders had an IoU head before; nothing reads it.
     weights = {name: value for name, value in weights.items() if not name.startswith("decoder.score_head.")}
     own = model.state_dict()
     for name, value in own.items():
         if name not in weights:
-            raise CheckpointError(f"{path}: of another model: it lacks {name}")
+            raise CheckpointError(f"{path}: incompatible model: the checkpoint has no {name}")
         if weights[name].shape != value.shape:
             found, expected = tuple(weights[name].shape), tuple(value.shape)
-            raise CheckpointError(f"{path}: of another model: {name} has shape {found}, expected {expected}")
+            raise CheckpointError(f"{path}: incompatible model: {name} has shape {found}, expected {expected}")
     if unknown := sorted(set(weights) - set(own)):
-        raise CheckpointError(f"{path}: of another model: it has {unknown[0]} besides")
+        raise CheckpointError(f"{path}: incompatible model: unexpected {unknown[0]} in the checkpoint")
     model.load_state_dict(weights)
 
 
-def digest(content: Any) -> str:
-    """SHA-256 over all that nested dicts and lists hold: names, values, and shapes, types and bytes of tensors."""
-    total = hashlib.sha256()
-    for name, value in _leaves(content, ""):
-        if isinstance(value, Tensor):
-            total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        else:
-            total.update(f"{name} {type(value).__name__} {value!r}\n".encode())
-    return total.hexdigest()
+def load_matching_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
+    """Start a model from the weights of another, which may have other classes or inputs.
 
+    Args:
+        model: changed in place.
+        weights: tensors by name.
+        path: checkpoint of the weights, for messages.
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (dict, list, tuple)) and value:
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, part in sorted(parts, key=lambda item: str(item[0])):
-            yield from _leaves(part, f"{name}/{key}" if name else str(key))
-    else:
-        yield name, value
+    Returns:
+        Names of the parameters that keep their own values because their shapes differ.
+
+    Raises:
+        CheckpointError: the models do not have the same parameters.
+    """
+    own = model.state_dict()
+    fresh = [name for name, value in own.items() if name in weights and weights[name].shape != value.shape]
+    load_weights(model, {**weights, **{name: own[name] for name in fresh}}, path)
+    return fresh

@@ -1,4 +1,4 @@
-"""Several processes, started by torchrun: who takes which scenes, and how results come together."""
+"""Several processes, started by torchrun: how they share rooms and combine results."""
 
 import os
 from dataclasses import dataclass
@@ -13,12 +13,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among all of a job.
+    """This process among all processes of a job.
 
     Args:
-        rank: 0 for the one that prints and writes.
+        rank: index of this process; process 0 prints and writes.
         world: number of processes.
-        local_rank: rank on this machine, which is the GPU to take.
+        local_rank: rank on this machine, which is the index of its GPU.
+
+    >>> list(DistributedContext(rank=1, world=2).shard(5))
+    [1, 3]
     """
 
     rank: int = 0
@@ -31,7 +34,7 @@ class DistributedContext:
         return self.rank == 0
 
     def shard(self, num: int) -> range:
-        """Which of `num` things this process does; every thing is done by exactly one process."""
+        """The indices out of 0..num-1 that this process works on; each index belongs to exactly one process."""
         return range(self.rank, num, self.world)
 
     def gather(self, value: Value) -> list[Value]:
@@ -50,18 +53,12 @@ class DistributedContext:
         dist.all_reduce(total)
         return total
 
-    def any(self, value: bool) -> bool:
-        """Whether it is so in any process; asked from host to host, without waiting for a device."""
-        if self.world == 1:
-            return value
-        return bool(self.sum(torch.tensor(float(value))) > 0)
-
     def wait_for_all(self) -> None:
-        """Returns when every process has come here."""
+        """Return when every process has called this."""
         self.gather(None)
 
     def close(self) -> None:
-        """Leaves the job once all processes are done."""
+        """Leave the job once all processes are done."""
         if self.world > 1:
             self.wait_for_all()
             dist.destroy_process_group()
@@ -71,13 +68,13 @@ SINGLE_PROCESS = DistributedContext()
 
 
 def join_processes() -> DistributedContext:
-    """Joins the job that torchrun started; alone where it did not.
+    """Join the job that torchrun started; without torchrun, a job of one process.
 
-    nccl carries what is on GPUs, gloo what is on the CPU: results of evaluation always are.
+    nccl carries tensors on GPUs and gloo those on the CPU, where evaluation keeps its results.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return DistributedContext()
+        return SINGLE_PROCESS
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=_store_of_torchrun(), rank=int(os.environ["RANK"]), world_size=world)
     return DistributedContext(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
@@ -105,9 +102,9 @@ def pick_device(name: str | None = None, processes: DistributedContext = SINGLE_
 
 
 def _store_of_torchrun() -> dist.Store | None:
-    """Where processes find each other, apart from those of before a restart; None for torch's own choice.
+    """A store with the addresses of the processes since the last restart; None for torch's own choice.
 
-    torchrun's own store outlives the processes, with the addresses of the dead ones (pytorch issue 135712).
+    torchrun's own store outlives its processes, and keeps the addresses of dead ones (pytorch issue 135712).
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None

@@ -1,4 +1,4 @@
-"""Batches from loader processes, whose faults end a run with one sentence."""
+"""Data loading with readable worker errors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +14,15 @@ def load_batches(rooms: RoomDataset, sampler: Sampler, num_workers: int) -> Iter
     """The batches that a sampler asks for, in its order.
 
     Args:
-        rooms: what it asks from.
+        rooms: dataset.
         sampler: gives the keys of each batch.
         num_workers: loader processes; 0 loads in this one.
 
+    Yields:
+        Batches on the CPU.
+
     Raises:
-        ValueError: a room is damaged or does not fit the recipe; the same with and without loader processes.
+        ValueError: a room is damaged or does not fit the config; the same with and without loader processes.
     """
     loader = DataLoader(
         _Rooms(rooms),
@@ -37,24 +40,27 @@ def load_batches(rooms: RoomDataset, sampler: Sampler, num_workers: int) -> Iter
 
 @contextmanager
 def reraise_worker_errors() -> Iterator[None]:
-    """Turns torch's error about a loader process, which may come in the middle of any work, into one sentence.
+    """Turn torch's errors about other processes, which may interrupt any work, into one-line errors.
 
     Raises:
-        ChildProcessError: a loader process was killed or crashed.
+        ChildProcessError: a loader process was killed or crashed, or another process of the job ended.
     """
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise ChildProcessError(
-            f"a loader process died: {str(error).splitlines()[0]} Most often memory has run out: lower "
-            "train.num_workers, and continue with --resume"
-        ) from None
+        first = str(error).partition("\n")[0]
+        if "DataLoader worker" in first:
+            raise ChildProcessError(
+                f"a loader process died: {first} The usual cause is lack of memory: lower train.num_workers, and "
+                "continue with --resume"
+            ) from None
+        if "Connection closed by peer" in first or "Connection reset by peer" in first:
+            raise ChildProcessError("another process of this job ended; its message says why") from None
+        raise
 
 
 class _Rooms(Dataset):
-    """Rooms, or the errors that they gave: torch would bury the sentence of an error under the worker's traceback."""
+    """Rooms, or the errors that they raise: torch would bury an error under the traceback of its worker."""
 
     def __init__(self, rooms: RoomDataset) -> None:
         self.rooms = rooms
@@ -67,9 +73,5 @@ class _Rooms(Dataset):
 
 
 def _collate(parts: Sequence[SceneBatch | ValueError | OSError]) -> SceneBatch | ValueError | OSError:
-    rooms = []
-    for part in parts:
-        if isinstance(part, Exception):
-            return part
-        rooms.append(part)
-    return collate(rooms)
+    rooms = [part for part in parts if not isinstance(part, Exception)]
+    return collate(rooms) if len(rooms) == len(parts) else next(part for part in parts if isinstance(part, Exception))

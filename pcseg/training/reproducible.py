@@ -1,4 +1,4 @@
-"""What makes a run repeatable: random states, deterministic algorithms, and a record of versions and data."""
+"""Reproducible runs: seeds and random states, deterministic algorithms, and a record of versions and data."""
 
 import hashlib
 import json
@@ -21,10 +21,17 @@ from pcseg.files import atomic_write
 logger = logging.getLogger(__name__)
 
 
-def use_deterministic_algorithms() -> None:
-    """Make torch give the same bits twice, at the price of speed; an operation that cannot ends the run with an error.
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries may use the global generator
+    torch.manual_seed(seed)
 
-    Holds for the whole process; to be called before the first work on a GPU.
+
+def use_deterministic_algorithms() -> None:
+    """Make torch repeat its results bit for bit, at the price of speed; an operation that cannot raises an error.
+
+    Call it before the first work on a GPU; it applies to the whole process.
 
     Source:
         https://docs.pytorch.org/docs/stable/notes/randomness.html
@@ -36,12 +43,8 @@ def use_deterministic_algorithms() -> None:
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """States of all global generators, as a checkpoint can hold them.
-
-    Args:
-        device: whose generator is wanted besides those of the CPU.
-    """
-    _, numpy_key, *numpy_rest = np.random.get_state()  # noqa: NPY002 - libraries may use the global generator
+    """The states of all global generators, as a checkpoint can hold them; of CUDA's if the device is a GPU."""
+    _, numpy_key, *numpy_rest = np.random.get_state()  # noqa: NPY002
     states = {
         "python": random.getstate(),
         "numpy": [np.asarray(numpy_key).tolist(), *numpy_rest],
@@ -53,26 +56,23 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
-    """Put back what `random_states` gave; generators that are not among the states stay as they are."""
-    if "python" in states:
-        version, numbers, gauss = states["python"]
-        random.setstate((version, tuple(numbers), gauss))
-    if "numpy" in states:
-        key, *rest = states["numpy"]
-        np.random.set_state(("MT19937", np.array(key, np.uint32), *rest))  # noqa: NPY002
-    if "torch" in states:
-        torch.set_rng_state(states["torch"].cpu())
+    """Restore the states that `random_states` returned, perhaps on another device."""
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    key, *rest = states["numpy"]
+    np.random.set_state(("MT19937", np.array(key, np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"].cpu())
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what computes, the commit of this package where it is a checkout, and the machine's cores."""
+    """Versions of the libraries that compute, the commit if pcseg is a checkout, and the machine's cores."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode == 1
-    except FileNotFoundError:  # no git on this machine
+    except FileNotFoundError:  # git is not installed
         commit, changed = "", False
     return {
         "pcseg": pcseg.__version__,
@@ -86,10 +86,10 @@ def versions() -> dict[str, str | None]:
 
 
 def warn_of_other_versions(path: Path) -> None:
-    """Says so where a run goes on with other versions or threads than it began with: its bits are then not the same.
+    """Log a warning if a run continues with other versions or threads, which may change its bits.
 
     Args:
-        path: versions.json of the run; a run of before there were records has none, and nothing is said.
+        path: versions.json of the run; nothing is compared if it is missing.
 
     Raises:
         ValueError: the file is damaged.
@@ -100,21 +100,21 @@ def warn_of_other_versions(path: Path) -> None:
     names = [name for name in now if name in before and name != "cpus" and before[name] != now[name]]
     if names:
         changed = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in names)
-        logger.warning("%s: %s: the run goes on, but not to the bit as it would have without the change", path, changed)
+        logger.warning("%s: %s: resuming; results may differ bitwise from an uninterrupted run", path, changed)
 
 
 def data_record(train: Sequence[Path], held_out: Sequence[Path]) -> dict[str, Any]:
     """Which rooms a run sees, with the hash of their arrays.
 
     Args:
-        train: folders of processed rooms.
-        held_out: the same, for evaluation.
+        train: folders of processed rooms to train on.
+        held_out: folders of processed rooms for evaluation.
 
     Returns:
         For "train" and "val": num_rooms, one sha256 over all, and the sha256 of each room by name.
 
     Raises:
-        ValueError: a room that is missing or damaged.
+        ValueError: a room is missing or damaged.
     """
     record = {}
     for key, folders in (("train", train), ("val", held_out)):
@@ -125,14 +125,14 @@ def data_record(train: Sequence[Path], held_out: Sequence[Path]) -> dict[str, An
 
 
 def check_data(path: Path, record: dict[str, Any]) -> None:
-    """See to it that the data is what a run began with; a run of before there were records gets one.
+    """Check that a run continues with the data it began with.
 
     Args:
-        path: data.json of the run.
-        record: `data_record` of now.
+        path: data.json of the run; written if it is missing.
+        record: `data_record` of the present data.
 
     Raises:
-        ValueError: a room was added, removed or made anew.
+        ValueError: a room was added, removed or processed again with other results.
     """
     if not path.is_file():
         write_record(path, record)
@@ -140,25 +140,24 @@ def check_data(path: Path, record: dict[str, Any]) -> None:
     before = _read_record(path)
     for key in ("train", "val"):
         old, new = before[key]["rooms"], record[key]["rooms"]
-        if old == new:
-            continue
-        changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-        name = changed[0]
-        what = "was added" if name not in old else "is missing" if name not in new else "is not the same"
-        more = f" and {len(changed) - 1} others differ" if len(changed) > 1 else ""
-        raise ValueError(
-            f"{path}: the {key} rooms are not those that the run began with: {name} {what}{more}; bring the data back, "
-            f"or train anew with another --run"
-        )
+        changed = sorted(name for name in old.keys() | new.keys() if old.get(name, "") != new.get(name, ""))
+        if changed:
+            name = changed[0]
+            what = "was added" if name not in old else "is missing" if name not in new else "has changed"
+            more = f" and {len(changed) - 1} others differ" if len(changed) > 1 else ""
+            raise ValueError(
+                f"{path}: the {key} rooms are not those that the run began with: {name} {what}{more}; restore the "
+                f"data, or start again with another --run"
+            )
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write versions.json or data.json."""
+    atomic_write(path, json.dumps(record, indent=1) + "\n")
 
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it to go on without comparing") from None
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write versions.json or data.json."""
-    atomic_write(path, json.dumps(record, indent=1) + "\n")
+        raise ValueError(f"{path}: damaged ({error}); remove it to continue without comparing") from None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features, split
+from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene, SceneBatch
@@ -132,7 +132,7 @@ def _rooms(sampler: ResumableSampler) -> list[list[int]]:
 def test_processes_and_parts_share_each_step(batch_size: int, world: int, parts: int) -> None:
     """Uneven shards too: together they take what one process takes, and none is without a room."""
     whole = [sorted(rooms) for rooms in _rooms(ResumableSampler(7, batch_size, 9, seed=3))]
-    options = {"seed": 3, "world": world, "parts": parts}
+    options = {"seed": 3, "world": world, "accumulate": parts}
     ranks = [_rooms(ResumableSampler(7, batch_size, 9, rank=rank, **options)) for rank in range(world)]
     sizes = {len(visits) for rank in ranks for visits in rank}
     assert max(sizes) - min(sizes) <= 1
@@ -162,24 +162,11 @@ def test_voxel_budget() -> None:
     assert [room for pair in zip(*halves) for rooms in pair for room in rooms][:40] == in_order
 
 
-def test_split_is_the_inverse_of_collate() -> None:
-    parts = [_batch([_scene(seed=seed)]) for seed in range(3)]
-    for part, room in zip(parts, split(collate(parts)), strict=True):
-        assert room.names == part.names
-        for name in ("voxel_coords", "voxel_features", "pair_voxel", "pair_superpoint", "pair_points"):
-            assert torch.equal(getattr(room, name), getattr(part, name)), name
-        assert torch.equal(room.superpoint_xyz, part.superpoint_xyz)
-        assert torch.equal(room.superpoint_offsets, part.superpoint_offsets)
-        assert room.targets is not None
-        assert part.targets is not None
-        assert all(torch.equal(room.targets[0][key], value) for key, value in part.targets[0].items())
-
-
 def test_sampler_refuses_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="no rooms to train on"):
         ResumableSampler(0, 2, 10, seed=0)
     with pytest.raises(ValueError, match="batch_size 3 must be at least 4: one room for each of 2 processes"):
-        ResumableSampler(5, 3, 10, seed=0, world=2, parts=2)
+        ResumableSampler(5, 3, 10, seed=0, world=2, accumulate=2)
 
 
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:

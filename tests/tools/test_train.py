@@ -128,7 +128,7 @@ def test_misspelt_key(recipe: Path) -> None:
 
 def test_checkpoint_of_another_model(recipe: Path, run: Path) -> None:
     done = _tool("test", recipe, run / "last.pt", "model.decoder.width=32")
-    _refused(done, "last.pt", "of another model", "has shape", "expected")
+    _refused(done, "last.pt", "incompatible model", "has shape", "expected")
 
 
 def test_checkpoint_that_is_none(recipe: Path) -> None:

@@ -16,7 +16,7 @@ from pcseg import build
 from pcseg import config as cfg
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
-from pcseg.training.trainer import NotFiniteError
+from pcseg.training.loop import TooManySkippedError
 from tests.tools.training_process import ROOT, Training, write_recipe
 
 OPTIONS = ("model.decoder.dropout=0", "train.steps=12", "train.evaluate_every=0", "train.keep_checkpoints=12")
@@ -64,7 +64,7 @@ def test_batch_that_is_not_finite_is_kept(recipe: Path) -> None:
     run.start()
     with torch.no_grad():
         run.model.unet.stem.weight.fill_(torch.nan)
-    with pytest.raises(NotFiniteError, match=r"step 2: loss_.* not finite on Area_.*process_0\.pt"):
+    with pytest.raises(TooManySkippedError, match=r"step 2: loss_.* not finite on Area_.*process_0\.pt"):
         run.train()
     (content,) = torch.load(run.folder / "bad_batch" / "process_0.pt", weights_only=True)
     batch = SceneBatch(**content)

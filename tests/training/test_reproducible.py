@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def _draw() -> tuple[float, ...]:
-    normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is what is kept
+    normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is tested
     return random.random(), random.gauss(0, 1), float(normal), float(torch.rand(()))
 
 
@@ -31,14 +31,6 @@ def test_random_states_outlive_a_checkpoint(tmp_path: Path) -> None:
     assert (_draw(), _draw()) == first
 
 
-def test_states_that_are_not_there_stay() -> None:
-    random.seed(3)
-    set_random_states({"torch": torch.get_rng_state(), "cuda": None}, CPU)
-    again = random.random()
-    random.seed(3)
-    assert random.random() == again
-
-
 def test_versions() -> None:
     found = versions()
     assert found["torch"] == torch.__version__
@@ -46,19 +38,19 @@ def test_versions() -> None:
     assert found["commit"] is None or len(found["commit"].split()[0]) == 40
 
 
-def test_other_versions_are_told_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_versions_give_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "versions.json"
-    warn_of_other_versions(path)  # a run of before there were records
+    warn_of_other_versions(path)  # nothing to compare with
     write_record(path, versions() | {"cpus": "1000"})
     warn_of_other_versions(path)
     assert not caplog.records
     before = versions() | {"torch": "1.2.0", "threads": "77"}
-    del before["scipy"]  # an older record
+    del before["scipy"]
     write_record(path, before)
     warn_of_other_versions(path)
     (record,) = caplog.records
     changes = f"torch was 1.2.0, is {torch.__version__}, threads was 77, is {torch.get_num_threads()}"
-    assert record.getMessage().startswith(f"{path}: {changes}: the run goes on, but not")
+    assert record.getMessage().startswith(f"{path}: {changes}: resuming; results may differ bitwise")
     path.write_text("{")
     with pytest.raises(ValueError, match=r"damaged .*; remove it"):
         warn_of_other_versions(path)

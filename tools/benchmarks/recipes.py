@@ -45,12 +45,11 @@ def recipes(rounds: int, points: Mapping[str, int] = POINTS, overrides: Sequence
 def _measure(path: Path, overrides: list[str]) -> dict[str, float]:
     torch.set_num_threads(1)
     run = Run(cfg.load(path, overrides), Path("unused"), torch.device("cpu"))
-    run.stepper.model.train()
     small, batch = (run.rooms[(0,), room] for room in range(2))
-    run.stepper.step([small])  # compiles, and makes the state of the optimizer
+    run.train_on([small])  # compiles, and makes the state of the optimizer
     forget_peak()
     before, start = resident_mb("VmRSS"), time.process_time()
-    run.stepper.step([batch])
+    run.train_on([batch])
     return {
         "voxels": len(batch.voxel_coords),
         "superpoints": len(batch.superpoint_xyz),

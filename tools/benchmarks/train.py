@@ -14,11 +14,11 @@ from pcseg.data.sampler import ResumableSampler
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
 from pcseg.training.loading import load_batches
-from pcseg.training.stepper import Stepper
 from tools.benchmarks.measure import count_waits, devices, wait_for, write_segmented_rooms
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"
 PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optimizer")
+UNREAD = ("train.log_every=1000", "train.checkpoint_every=1000", "train.evaluate_every=0")  # of the losses
 WARM_UP = 3  # steps that are not counted
 
 
@@ -35,7 +35,7 @@ def train(
         write_segmented_rooms(Path(folder), [num_points] * num_rooms)
         for device in devices():
             for num in workers:
-                own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}"]
+                own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}", *UNREAD]
                 title = f"{device.type}, {num} loader processes"
                 result[title] = _measure(cfg.load(CONFIG, [*own, *overrides]), device, 4 * rounds)
                 _print(title, result[title])
@@ -44,40 +44,42 @@ def train(
 
 def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[str, Any]:
     run = Run(config, Path("unused"), device)
-    stepper = run.stepper
-    stepper.model.train()
 
     def batches() -> Iterator[SceneBatch]:
         sampler = ResumableSampler(len(run.rooms), config.train.batch_size, num_steps + WARM_UP, seed=0)
         return load_batches(run.rooms, sampler, config.train.num_workers)
 
     # First without a look at the phases, as each look waits for the device.
-    start, waiting, longest, num_rooms = 0.0, 0.0, 0.0, 0
-    loader = batches()
-    for number in range(-WARM_UP, num_steps):
-        if number == 0:
-            wait_for(device)
-            start = time.perf_counter()
-        asked = time.perf_counter()
-        batch = next(loader)
-        if number >= 0:
-            waiting += (waited := time.perf_counter() - asked)
-            longest, num_rooms = max(longest, waited), num_rooms + len(batch)
-        stepper.step([batch])
+    start, waits, num_rooms = 0.0, [], 0
+
+    def timed(loader: Iterator[SceneBatch]) -> Iterator[SceneBatch]:
+        nonlocal start, num_rooms
+        for number in range(-WARM_UP, num_steps):
+            if number == 0:
+                wait_for(device)
+                start = time.perf_counter()
+            asked = time.perf_counter()
+            batch = next(loader)
+            if number >= 0:
+                waits.append(time.perf_counter() - asked)
+                num_rooms += len(batch)
+            yield batch
+
+    run.train_on(timed(batches()))
     wait_for(device)
     seconds = time.perf_counter() - start
-    shares = _phases(stepper, batches(), device)
+    shares = _phases(run, batches(), device)
     batch = next(batches())
     return {
         "rooms_per_second": num_rooms / seconds,
-        "share_waiting_for_loader": waiting / seconds,
-        "longest_wait_ms": 1000 * longest,
+        "share_waiting_for_loader": sum(waits) / seconds,
+        "longest_wait_ms": 1000 * max(waits),
         "shares": shares,
-        "waits": count_waits(lambda: stepper.step([batch]), device),
+        "waits": count_waits(lambda: run.train_on([batch]), device),
     }
 
 
-def _phases(stepper: Stepper, loader: Iterator[SceneBatch], device: torch.device) -> dict[str, float]:
+def _phases(run: Run, loader: Iterator[SceneBatch], device: torch.device) -> dict[str, float]:
     """Share of each phase in the time of a step, if the device finishes one before the next begins."""
     spent = dict.fromkeys(PHASES, 0.0)
     last = time.perf_counter()
@@ -88,34 +90,37 @@ def _phases(stepper: Stepper, loader: Iterator[SceneBatch], device: torch.device
         spent[phase] += time.perf_counter() - last
         last = time.perf_counter()
 
-    with _marked(stepper, mark):
+    def marked(loader: Iterator[SceneBatch]) -> Iterator[SceneBatch]:
         for number, batch in enumerate(loader):
             mark("loading")
-            stepper.step([batch])
+            yield batch
             mark("optimizer")
             if number == WARM_UP - 1:
-                spent = dict.fromkeys(PHASES, 0.0)
+                spent.update(dict.fromkeys(PHASES, 0.0))
+
+    with _marked_phases(run, mark):
+        run.train_on(marked(loader))
     return {phase: seconds / sum(spent.values()) for phase, seconds in spent.items()}
 
 
 @contextmanager
-def _marked(stepper: Stepper, mark: Callable[[str], None]) -> Iterator[None]:
+def _marked_phases(run: Run, mark: Callable[[str], None]) -> Iterator[None]:
     """Calls mark(phase) at the end of forward, criterion and backward of every step."""
     hooks = [
-        stepper.model.register_forward_hook(lambda *_: mark("forward")),
-        stepper.criterion.register_forward_hook(lambda *_: mark("criterion")),
+        run.model.register_forward_hook(lambda *_: mark("forward")),
+        run.criterion.register_forward_hook(lambda *_: mark("criterion")),
     ]
-    unscale = stepper.scaler.unscale_
+    unscale = run.scaler.unscale_
 
     def after_backward(optimizer: torch.optim.Optimizer) -> None:
         mark("backward")
         unscale(optimizer)
 
-    stepper.scaler.unscale_ = after_backward  # the first thing after backward
+    run.scaler.unscale_ = after_backward  # the first thing after backward
     try:
         yield
     finally:
-        stepper.scaler.unscale_ = unscale
+        run.scaler.unscale_ = unscale
         for hook in hooks:
             hook.remove()
 
