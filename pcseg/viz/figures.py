@@ -143,9 +143,8 @@ def sweep_chart(settings: Sequence[Mapping[str, str]], ap: Sequence[Sequence[flo
         Figure with one chart per key: single runs as pale dots, the mean of each setting as a dark one.
     """
     keys = [*settings[0]] if settings else []
-    figure, all_axes = _panels(
-        [f"AP over {key}" for key in keys] or ["no run is done"], columns=4, width=4.0, height=3.0
-    )
+    titles = [f"AP over {key}" for key in keys] or ["no run is done"]
+    figure, all_axes = _panels(titles, columns=4, width=4.0, height=3.0)
     for axes, key in zip(all_axes, keys):
         texts = [setting[key] for setting in settings]
         places: list[Any] = _numbers(texts) or texts
