@@ -1,4 +1,4 @@
-"""Augmentations: pure functions of a scene and a random generator, and the list of them that a recipe uses."""
+"""Augmentations: pure functions of a scene and a random generator, and their composition by a config."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,38 +13,73 @@ from pcseg.data.scan_fields import keep_points
 from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 
-Augmentation = Callable[[Scene, np.random.Generator], Scene]
 Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Mirror along x and along y, each with probability one half."""
+    """Mirrors along x and along y, each with probability one half.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+    """
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
     return _linear(scene, np.diag(signs))
 
 
 def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
-    """Turn about z by up to `degrees` either way."""
+    """Turns about z.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        degrees: largest angle, either way.
+    """
     return _linear(scene, _rotation(2, rng.uniform(-degrees, degrees)))
 
 
 def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
-    """Turn about x and y by up to `degrees` either way."""
+    """Turns about x and about y.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        degrees: largest angle, either way.
+    """
     return _linear(scene, _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees)))
 
 
 def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
-    """Grow or shrink by a factor between `low` and `high`."""
+    """Scales by a random factor.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        low: smallest factor.
+        high: largest factor.
+    """
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
 def translate(scene: Scene, rng: np.random.Generator, *, distance: float = 0.2) -> Scene:
-    """Move by up to `distance` meters along each axis; for models whose voxels or features do not start at the room."""
+    """Moves along each axis, for models whose voxels or features do not start at the room.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        distance: largest shift in meters, either way.
+    """
     return scene.with_(xyz=scene.xyz + rng.uniform(-distance, distance, 3).astype(np.float32))
 
 
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Gaussian noise of `std` meters on every coordinate."""
+    """Adds Gaussian noise to every coordinate.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation in meters.
+    """
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
 
 
@@ -56,13 +91,20 @@ def elastic(
     magnitude: float = 0.4,
     probability: float = 0.8,
 ) -> Scene:
-    """Bend space by a smooth random field: noise every `granularity` meters, smoothed, times `magnitude` meters.
+    """Bends space by a smooth random field.
 
-    Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are the ones common for ScanNet.
+    Args:
+        scene: the room.
+        rng: random generator.
+        granularity: distance of the nodes of the field, in meters.
+        magnitude: factor from the field, smoothed unit noise, to meters.
+        probability: probability of bending.
+
+    Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are common for ScanNet.
     """
     if len(scene) == 0 or rng.random() >= probability:
         return scene
-    low, high = _bounds(scene)
+    low, high = _corners(scene.xyz)
     # A node before the first point and two beyond the last one.
     cells = ((high - low) / granularity).astype(int) + 4
     field = rng.standard_normal((*cells, 3), np.float32)
@@ -75,12 +117,25 @@ def elastic(
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Add one random color of `std` (of 255) per channel to the whole room; nothing without color."""
+    """Adds one random color to the whole room; without color it does nothing.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation per channel, of 255.
+    """
     return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretch colors about their mean by a factor between `low` and `high`; nothing without color."""
+    """Stretches colors about their mean by a random factor; without color it does nothing.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        low: smallest factor.
+        high: largest factor.
+    """
     if scene.rgb is None or len(scene) == 0:
         return scene
     mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
@@ -88,21 +143,39 @@ def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, 
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Gaussian noise of `std` (of 255) on the color of every point; nothing without color."""
+    """Adds Gaussian noise to the color of every point; without color it does nothing.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation per channel, of 255.
+    """
     if scene.rgb is None:
         return scene
     return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
 
 
 def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Now and then all colors become mid-gray, so that a model also learns shape; nothing without color."""
+    """Sometimes sets all colors to mid-gray, so that a model also learns shape.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        probability: probability of it.
+    """
     if scene.rgb is None or rng.random() >= probability:
         return scene
     return scene.with_(rgb=np.full_like(scene.rgb, 127))
 
 
 def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
-    """Leave out up to `share` of the points, at least one stays."""
+    """Removes a random share of the points; at least one point stays.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        share: largest share, 0..1.
+    """
     keep = rng.random(len(scene)) >= rng.uniform(0, share)
     if len(scene) and not keep.any():
         keep[0] = True
@@ -110,7 +183,13 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) -> Scene:
-    """Keep a vertical box of `size` x `size` meters around a random point; smaller rooms stay whole."""
+    """Keeps a vertical box around a random point.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        size: edges of the box in plan, in meters.
+    """
     if len(scene) == 0:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -118,8 +197,14 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) ->
 
 
 def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
-    """Keep the `max_points` points nearest (in plan) to a random one; smaller rooms stay whole."""
-    max_points = int(max_points)  # recipes give every number as a float
+    """Keeps the points nearest in plan to a random one; smaller rooms stay complete.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        max_points: number of points to keep.
+    """
+    max_points = int(max_points)  # configs give every number as a float
     if len(scene) <= max_points:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -130,16 +215,16 @@ def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | i
 
 
 def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability: float = 0.5) -> Scene:
-    """Now and then put a second room into this one, both on one floor and about one middle; instances stay apart.
+    """Sometimes adds a second room, on the same floor and about the same middle; instances stay apart.
 
     Args:
         scene: the room.
-        rng: random numbers.
-        partner: gives the second room, which must have colors, normals, labels and superpoints where this one has.
-        probability: of mixing.
+        rng: random generator.
+        partner: gives the second room, which needs all the fields of this one.
+        probability: probability of mixing.
 
     Raises:
-        ValueError: one of the two rooms has something that the other lacks.
+        ValueError: one of the rooms has a field that the other lacks.
 
     Source: Nekrasov et al., Mix3D: Out-of-Context Data Augmentation for 3D Scenes, 3DV 2021.
     """
@@ -159,7 +244,7 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
         elif first is not None and key == "superpoint":
             second = second + np.int32(scene.num_superpoints)
         both[key] = None if first is None else np.concatenate([first, second])
-    shift = _middle_of_floor(scene) - _middle_of_floor(other)
+    shift = middle_of_floor(scene.xyz) - middle_of_floor(other.xyz)
     xyz = np.concatenate([scene.xyz, other.xyz + shift])
     return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, **both)
 
@@ -183,7 +268,7 @@ class AugmentStep:
 
 @dataclass(frozen=True)
 class Composition:
-    """Augmentations one after another.
+    """Augmentations applied in order.
 
     Args:
         steps: name and function of each.
@@ -192,7 +277,12 @@ class Composition:
     steps: tuple[tuple[str, Callable[..., Scene]], ...]
 
     def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner | None = None) -> Scene:
-        """Apply them; the second room of a mix goes through the steps before it, with random numbers of its own.
+        """Applies the steps; the second room of a mix first goes through the steps before the mix.
+
+        Args:
+            scene: the room.
+            rng: random generator.
+            partner: gives a second room for a mix.
 
         Raises:
             ValueError: there is a mix and no partner.
@@ -209,10 +299,14 @@ class Composition:
 
 
 def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
-    """One augmentation from a list of (name, keyword arguments), applied in order.
+    """Composes augmentations from pairs of a name and keyword arguments.
 
     Raises:
         ValueError: there is no augmentation of that name, or it takes no such argument.
+
+    >>> room = Scene("room", np.ones((1, 3), np.float32))
+    >>> compose([("scale", {"low": 2.0, "high": 2.0})])(room, np.random.default_rng(0)).xyz
+    array([[2., 2., 2.]], dtype=float32)
     """
     chain = []
     for name, options in steps:
@@ -230,14 +324,15 @@ def _prepared(before: Composition, partner: Partner, rng: np.random.Generator) -
     return before(partner(rng), rng)
 
 
-def _middle_of_floor(scene: Scene) -> Float[np.ndarray, "3"]:
-    low, high = _bounds(scene)
+def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]:
+    """Middle of the bounding box of some points in plan, at the height of the lowest one."""
+    low, high = _corners(xyz)
     return np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
 
 
-def _bounds(scene: Scene) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
+def _corners(xyz: Float32[np.ndarray, "P 3"]) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
     # Column by column: numpy is several times slower at the minimum of rows.
-    columns = [scene.xyz[:, axis] for axis in range(3)]
+    columns = [xyz[:, axis] for axis in range(3)]
     return np.array([c.min() for c in columns], np.float32), np.array([c.max() for c in columns], np.float32)
 
 

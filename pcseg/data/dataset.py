@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
-from pcseg.data.augment import Augmentation, Composition
+from pcseg.data.augment import Composition, middle_of_floor
 from pcseg.data.store import read_room
 from pcseg.ops.overlap import overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
@@ -56,14 +56,14 @@ class DataOptions:
 class RoomDataset(Dataset):
     """Rooms of a store as single-room batches.
 
-    An item is asked for by (seed of the visit, room), so that what augmentation does depends on nothing else.
+    The key of an item is (seed, room), and its augmentation depends on nothing else.
 
     Args:
         rooms: folders of processed rooms.
         voxel_size: edge of a voxel in meters.
         features: names out of `FEATURES`.
         instance_classes: class indices whose instances become targets.
-        augment: applied to each room; None leaves it as it is. One that mixes rooms takes the second one from here.
+        augment: augmentation of each room; a mix takes the second room from here.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RoomDataset(Dataset):
         voxel_size: float,
         features: Sequence[str],
         instance_classes: Sequence[int],
-        augment: Augmentation | None = None,
+        augment: Composition | None = None,
     ) -> None:
         self.rooms = list(rooms)
         self.voxel_size = voxel_size
@@ -99,11 +99,7 @@ class RoomDataset(Dataset):
         seed, room = key
         scene = self.scene(room)
         if self.augment is not None:
-            rng = np.random.default_rng(seed)
-            if isinstance(self.augment, Composition):
-                scene = self.augment(scene, rng, self._any_room)
-            else:
-                scene = self.augment(scene, rng)
+            scene = self.augment(scene, np.random.default_rng(seed), self._any_room)
         return make_batch(
             [scene], voxel_size=self.voxel_size, features=self.features, instance_classes=self.instance_classes
         )
@@ -112,22 +108,22 @@ class RoomDataset(Dataset):
 def make_batch(
     scenes: Sequence[Scene], *, voxel_size: float, features: Sequence[str], instance_classes: Sequence[int]
 ) -> SceneBatch:
-    """Voxelize rooms and put them into one batch, with targets where they are labeled.
+    """Voxelizes rooms and puts them into one batch, with targets if they are labeled.
 
     Args:
-        scenes: with superpoints, each with at least one point.
+        scenes: rooms with superpoints, each with at least one point.
         voxel_size: edge of a voxel in meters.
         features: names out of `FEATURES`.
         instance_classes: class indices whose instances become targets.
 
     Raises:
-        ValueError: a scene without points or superpoints, or without a feature that is asked for.
+        ValueError: a scene without points or superpoints, or without a requested feature.
     """
     return collate([_one_room(s, voxel_size, features, instance_classes) for s in scenes])
 
 
 def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
-    """Batches one after another as one batch."""
+    """Concatenates batches."""
     if len(parts) == 1:
         return parts[0]
     voxels = np.cumsum([0, *(len(p.voxel_coords) for p in parts)])
@@ -152,7 +148,12 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
 
 
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
-    """Input features: rgb and height about -1..1, xyz in meters from the middle of the floor, unit normals.
+    """Input features of each point: rgb and height about -1..1, xyz in meters from `center`, unit normals.
+
+    Args:
+        scene: the room.
+        center: middle of its floor, in meters.
+        names: names out of `FEATURES`.
 
     Raises:
         ValueError: an unknown name, or the scene has no color or normal to give.
@@ -196,23 +197,27 @@ def check_features(scene: Scene, features: Sequence[str]) -> None:
 def make_targets(
     scene: Scene,
     superpoint: Int64[np.ndarray, "P"],
-    num: int,
+    num_superpoints: int,
     instance_classes: Sequence[int],
     center: Float32[np.ndarray, "3"],
 ) -> Targets:
-    """Ground truth over superpoints by majority of points; an instance that wins no superpoint is left out.
+    """Ground truth over superpoints, by the majority of their points.
 
-    Centers of instances are given from `center`, the origin of the batch's coordinates.
+    Superpoints whose majority is not labeled are ignored (-1); those of classes without instances are background. An
+    instance that wins no superpoint is left out.
 
-    Superpoints whose majority is not labeled are ignored (-1); those of classes without instances are background.
+    Args:
+        scene: labeled room.
+        superpoint: superpoint of each point.
+        num_superpoints: number of superpoints.
+        instance_classes: class indices whose instances become targets.
+        center: origin of the batch's coordinates, from which centers of instances are measured, in meters.
     """
     assert scene.semantic is not None
     assert scene.instance is not None
-    counted = np.zeros(max(int(scene.semantic.max(initial=0)), max(instance_classes, default=0)) + 2, bool)
-    counted[list(instance_classes)] = True
-    instance = np.where(counted[scene.semantic], scene.instance, 0)  # -1, not labeled, reads the last, False
-    semantic = overlap_table(superpoint, scene.semantic).majority(num, empty=-1)
-    winner = overlap_table(superpoint, instance).majority(num)
+    instance = np.where(np.isin(scene.semantic, list(instance_classes)), scene.instance, 0)
+    semantic = overlap_table(superpoint, scene.semantic).majority(num_superpoints, empty=-1)
+    winner = overlap_table(superpoint, instance).majority(num_superpoints)
     ids, renumbered = np.unique(winner, return_inverse=True)
     if len(ids) and ids[0] == 0:
         ids = ids[1:]
@@ -226,7 +231,7 @@ def make_targets(
     return {
         "labels": torch.from_numpy(labels),
         "instance_labels": torch.from_numpy(np.where((semantic < 0) & (winner == 0), -1, renumbered)),
-        "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num).astype(np.float32)),
+        "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num_superpoints).astype(np.float32)),
         "semantic_labels": torch.from_numpy(semantic),
         "centers": torch.from_numpy((sums / points[:, None]).astype(np.float32)),
     }
@@ -242,9 +247,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     num_superpoints = int(present.sum())
     superpoint = (np.cumsum(present) - 1)[scene.superpoint]
     grid = voxelize(scene.xyz, voxel_size)
-    # Column by column: numpy is several times slower at the minimum of rows.
-    low, high = grid.origin, [scene.xyz[:, axis].max() for axis in range(3)]
-    center = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
+    center = middle_of_floor(scene.xyz)
     pair_voxel, pair_superpoint, pair_points = pair_superpoints(
         grid.point_to_voxel, superpoint.astype(np.int32), num_superpoints
     )

@@ -15,6 +15,8 @@ from pcseg.data.ply import read_ply
 from pcseg.data.store import RawRoom
 from pcseg.structures import Scene
 
+Object = tuple[int, str, list[int]]  # id from 0, raw category, segments
+
 LABEL_TABLE = "scannetv2-labels.combined.tsv"
 # Which column of the label table holds the ids of a class set.
 LABEL_COLUMNS = {"scannet20": "nyu40id", "scannet200": "id"}
@@ -46,21 +48,21 @@ def room_files(folder: Path, label_table: Path | None = None) -> list[Path]:
 
     Args:
         folder: .../sceneNNNN_NN of the release.
-        label_table: counted in where it is there and the scan has annotations.
+        label_table: scannetv2-labels.combined.tsv; one of the files if it exists and the scan has annotations.
 
     Raises:
         ValueError: no mesh.
     """
-    name = folder.name
-    if not (folder / f"{name}_vh_clean_2.ply").is_file():
-        raise ValueError(f"{folder}: no {name}_vh_clean_2.ply in it; download the scan again")
+    mesh = folder / f"{folder.name}_vh_clean_2.ply"
+    if not mesh.is_file():
+        raise ValueError(f"{folder}: no {mesh.name} in it; download the scan again")
     aggregation = _aggregation(folder)
-    files = [aggregation, _segments(folder), folder / f"{name}.txt", None if aggregation is None else label_table]
-    return [folder / f"{name}_vh_clean_2.ply", *(path for path in files if path is not None and path.is_file())]
+    files = [aggregation, _segments(folder), folder / f"{folder.name}.txt", aggregation and label_table]
+    return [mesh, *(path for path in files if path is not None and path.is_file())]
 
 
 def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") -> RawRoom:
-    """One scan of ScanNet, axes aligned, with its segments as superpoints.
+    """Reads a scan of ScanNet, axes aligned, with its segments as superpoints.
 
     Args:
         folder: .../sceneNNNN_NN of the release.
@@ -68,7 +70,7 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
         class_set: "scannet20" or "scannet200".
 
     Returns:
-        The scan, and one line of text on whatever it lacks. A scan without aggregation (a test scan) has no labels; one
+        The scan, and a note for everything that it lacks. A scan without aggregation (a test scan) has no labels; one
         without segments has no superpoints. Instances are objects of the aggregation; those outside the class set
         have semantic -1.
 
@@ -79,30 +81,30 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
         "scannet20", ScanNet200/preprocess_scannet200.py for "scannet200".
     """
     name, notes = folder.name, []
-    mesh_path = room_files(folder)[0]
-    mesh = read_ply(mesh_path)
+    mesh = read_ply(room_files(folder)[0])
     xyz = mesh["xyz"]
     alignment = read_axis_alignment(folder / f"{name}.txt")
     if alignment is None:
         notes.append(f"{name}: no axisAlignment in {name}.txt, coordinates left as they are")
     else:
         xyz = xyz @ alignment[:3, :3].T + alignment[:3, 3]
-    segments = superpoint = semantic = instance = None
+    superpoint = semantic = instance = None
     segment_path, aggregation_path = _segments(folder), _aggregation(folder)
     if segment_path is None:
         notes.append(f"{name}: no segments, superpoints are made from the mesh")
+        if aggregation_path is not None:
+            missing = f"{name}_vh_clean_2.0.010000.segs.json"
+            raise ValueError(f"{folder}: {aggregation_path.name} without {missing}; download the scan again")
     else:
         segments = read_segments(segment_path, len(xyz))
-        superpoint = np.unique(segments, return_inverse=True)[1].reshape(-1).astype(np.int32)
+        ids, superpoint = np.unique(segments, return_inverse=True)
+        superpoint = superpoint.reshape(-1).astype(np.int32)
+        if aggregation_path is not None:
+            groups = read_aggregation(aggregation_path)
+            labels = _labels(aggregation_path, groups, ids, label_table, class_set, notes)
+            semantic, instance = labels[0][superpoint], labels[1][superpoint]
     if aggregation_path is None:
         notes.append(f"{name}: no aggregation, the scan has no labels")
-    elif segments is None:
-        raise ValueError(
-            f"{folder}: {aggregation_path.name} without {name}_vh_clean_2.0.010000.segs.json; download the scan again"
-        )
-    else:
-        groups = read_aggregation(aggregation_path)
-        semantic, instance = _labels(aggregation_path, groups, segments, label_table, class_set, notes)
     faces = mesh.get("faces")
     scene = Scene(
         name=name,
@@ -117,15 +119,13 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
 
 
 def read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
-    """The matrix of the line ``axisAlignment = ...`` (row by row), or None where there is no such line or file.
+    """The matrix of the line ``axisAlignment = ...`` (row by row); None if there is no such line or file.
 
     Raises:
         ValueError: the line does not hold 16 finite numbers.
     """
-    if not path.is_file():
-        return None
-    for line in path.read_text(errors="replace").splitlines():
-        key, _, value = line.partition("=")
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    for key, _, value in (line.partition("=") for line in lines):
         if key.strip() == "axisAlignment":
             try:
                 numbers = np.array([float(field) for field in value.split()])
@@ -140,6 +140,10 @@ def read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
 def read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
     """Segment id of each vertex.
 
+    Args:
+        path: SCAN_vh_clean_2.0.010000.segs.json.
+        num_points: number of vertices of the mesh.
+
     Raises:
         ValueError: damaged, or not one id per vertex.
     """
@@ -152,8 +156,8 @@ def read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
     return np.array(segments, np.int64)
 
 
-def read_aggregation(path: Path) -> list[tuple[int, str, list[int]]]:
-    """Objects of a scan in the order of the file: id from 0, raw category, segments; an id may be there twice.
+def read_aggregation(path: Path) -> list[Object]:
+    """Objects of a scan in the order of the file; ids may occur twice.
 
     Raises:
         ValueError: damaged.
@@ -163,10 +167,9 @@ def read_aggregation(path: Path) -> list[tuple[int, str, list[int]]]:
         missing = [key for key in ("objectId", "label", "segments") if key not in entry]
         if missing:
             raise ValueError(f"{path}: an object of segGroups has no {missing[0]}")
+        if int(entry["objectId"]) < 0:
+            raise ValueError(f"{path}: expected objectId >= 0 for each object, found {entry['objectId']}")
         groups.append((int(entry["objectId"]), str(entry["label"]), [int(segment) for segment in entry["segments"]]))
-    ids = [object_id for object_id, _, _ in groups]
-    if min(ids, default=0) < 0:
-        raise ValueError(f"{path}: expected objectId >= 0 for each object, found {min(ids)}")
     return groups
 
 
@@ -192,14 +195,9 @@ def read_label_table(path: Path, column: str) -> dict[str, int]:
 
 
 def _labels(
-    path: Path,
-    groups: list[tuple[int, str, list[int]]],
-    segments: Int64[np.ndarray, "P"],
-    label_table: Path,
-    class_set: str,
-    notes: list[str],
-) -> tuple[Int32[np.ndarray, "P"], Int32[np.ndarray, "P"]]:
-    """Class index and instance of each vertex as ScanNet's scripts give them, whatever the aggregation's defects."""
+    path: Path, groups: list[Object], ids: Int64[np.ndarray, "S"], label_table: Path, class_set: str, notes: list[str]
+) -> tuple[Int32[np.ndarray, "S"], Int32[np.ndarray, "S"]]:
+    """Class index and instance of each segment, as ScanNet's scripts assign them in spite of the file's defects."""
     classes = class_set_called(class_set)
     if class_set not in LABEL_COLUMNS:
         raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(LABEL_COLUMNS)}")
@@ -209,35 +207,30 @@ def _labels(
         raise ValueError(f"{path}: label {unknown[0]!r} is not in {label_table}")
     if unknown:
         notes.append(f"{path.name}: labels that are not in {label_table.name}, read as unlabeled: {', '.join(unknown)}")
-    ids, dense = np.unique(segments, return_inverse=True)
     row_of = {segment: row for row, segment in enumerate(ids.tolist())}
     _note_defects(path, groups, row_of, notes)
-    by_label, by_object = _writes(groups, atomic_open=class_set == "scannet200")
-    semantic = np.full(len(ids), -1, np.int32)
+    by_label, by_object = _writes(groups) if class_set == "scannet20" else _writes_200(groups)
+    semantic, instance = np.full(len(ids), -1, np.int32), np.zeros(len(ids), np.int32)
     for label, members in by_label:
         index = int(classes.index_of_ids(np.array([table.get(label, 0)], np.int64))[0])
         semantic[[row_of[segment] for segment in members if segment in row_of]] = index
-    instance = np.zeros(len(ids), np.int32)
     for object_id, members in by_object:
         instance[[row_of[segment] for segment in members if segment in row_of]] = object_id + 1
-    dense = dense.reshape(-1)
-    return semantic[dense], instance[dense]
+    return semantic, instance
 
 
-def _writes(
-    groups: list[tuple[int, str, list[int]]], *, atomic_open: bool
-) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
-    """Segments that each label and each object writes, in the order of writing: a later write covers an earlier one.
+def _writes_200(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
+    """Segments that each label and each object writes, in the order in which the script of ScanNet200 writes them."""
+    return [(label, members) for _, label, members in groups], [(key, members) for key, _, members in groups]
 
-    Args:
-        groups: objects in the order of the file.
-        atomic_open: write one object after another, as the script of ScanNet200 does. Otherwise as that of ScanNet v2:
-            a label writes where it first stands in the file, all its objects at once; of two objects of one id
-            the later one stands in the place of the earlier; and as the script keeps the segments of a label and
-            those of its first object in one list, that object writes all of them, before the others write theirs.
+
+def _writes(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
+    """The same for the script of ScanNet v2; a later write covers an earlier one.
+
+    A label writes at its first place in the file, all its objects at once. Of two objects of one id, the later one
+    replaces the earlier. The script keeps the segments of a label and those of its first object in one list, so that
+    object writes all of them, before the others write theirs.
     """
-    if atomic_open:
-        return [(label, members) for _, label, members in groups], [(key, members) for key, _, members in groups]
     of_label: dict[str, list[int]] = {}
     of_object: dict[int, list[int]] = {}
     for object_id, label, members in groups:
@@ -250,16 +243,11 @@ def _writes(
     return list(of_label.items()), list(of_object.items())
 
 
-def _note_defects(
-    path: Path, groups: list[tuple[int, str, list[int]]], row_of: dict[int, int], notes: list[str]
-) -> None:
-    """Lines of text on what is wrong with an aggregation, if anything."""
+def _note_defects(path: Path, groups: list[Object], row_of: dict[int, int], notes: list[str]) -> None:
     ids = [object_id for object_id, _, _ in groups]
     twice = sorted({object_id for object_id in ids if ids.count(object_id) > 1})
     if twice:
-        notes.append(
-            f"{path.name}: objectId {', '.join(map(str, twice))} there twice, read as ScanNet's script reads it"
-        )
+        notes.append(f"{path.name}: objectId {', '.join(map(str, twice))} there twice, read like ScanNet's script")
     owners: dict[int, int] = {}
     num_shared = num_missing = 0
     for rank, (_, _, members) in enumerate(groups):

@@ -7,7 +7,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -103,28 +103,21 @@ def write_room(
     root.mkdir(parents=True, exist_ok=True)
     folder = root / scene.name
     # The leading dot hides unfinished folders from `list_rooms`.
-    temporary = root / f".{scene.name}.{uuid.uuid4().hex[:8]}"
+    temporary, old = (root / f".{scene.name}.{uuid.uuid4().hex[:8]}" for _ in range(2))
     temporary.mkdir()
     try:
-        digest = hashlib.sha256()
-        arrays = {}
-        for key in ARRAYS:
-            value = getattr(scene, key)
-            if value is not None:
-                value = np.ascontiguousarray(value)
-                np.save(temporary / f"{key}.npy", value)
-                arrays[key] = {"dtype": str(value.dtype), "shape": list(value.shape)}
-                digest.update(key.encode())
-                digest.update(_bytes_of(value))
+        arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
+        for key, value in arrays.items():
+            np.save(temporary / f"{key}.npy", value)
         manifest = {
             "format_version": FORMAT_VERSION,
             "name": scene.name,
             "class_set": classes.name,
             "class_names": list(classes.names),
-            "source": {"path": source.path, "fingerprint": source.fingerprint},
+            "source": asdict(source),
             "command": command,
-            "arrays": arrays,
-            "sha256": digest.hexdigest(),
+            "arrays": {key: _entry(value) for key, value in arrays.items()},
+            "sha256": _checksum(arrays),
             **_counts(scene, classes),
             "notes": list(notes),
         }
@@ -136,14 +129,11 @@ def write_room(
             manifest["superpoints"] = dict(superpoints)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         if folder.exists():
-            old = root / f".{scene.name}.{uuid.uuid4().hex[:8]}"
             folder.rename(old)
-            temporary.rename(folder)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(folder)
+        temporary.rename(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)
     return folder
 
 
@@ -160,12 +150,12 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    manifest = manifest if isinstance(manifest, dict) else {}
+    version = manifest.get("format_version")
     if version != FORMAT_VERSION:
-        command = manifest.get("command") if isinstance(manifest, dict) else None
+        command = manifest.get("command") or "tools/preprocess_*.py RAW OUT"
         raise ValueError(
-            f"{path}: format version {version!r}, this pcseg reads {FORMAT_VERSION}; convert it with: "
-            f"{command or 'tools/preprocess_*.py RAW OUT'} --force"
+            f"{path}: format version {version!r}, this pcseg reads {FORMAT_VERSION}; convert it with: {command} --force"
         )
     missing = [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]
     if missing:
@@ -216,7 +206,7 @@ def read_room(folder: Path) -> Scene:
         ValueError: no such room, another format version, or a damaged room; the message names the file.
     """
     manifest = read_manifest(folder)
-    arrays = {key: _map_array(folder / f"{key}.npy", entry) for key, entry in manifest["arrays"].items()}
+    arrays = _map_arrays(folder, manifest)
     if "xyz" not in arrays:
         raise ValueError(f"{folder / MANIFEST}: damaged (no xyz); {_AGAIN}")
     try:
@@ -232,11 +222,7 @@ def verify_room(folder: Path) -> None:
         ValueError: the arrays are not those that were written.
     """
     manifest = read_manifest(folder)
-    digest = hashlib.sha256()
-    for key, entry in manifest["arrays"].items():
-        digest.update(key.encode())
-        digest.update(_bytes_of(_map_array(folder / f"{key}.npy", entry)))
-    if digest.hexdigest() != manifest["sha256"]:
+    if _checksum(_map_arrays(folder, manifest)) != manifest["sha256"]:
         raise ValueError(f"{folder}: its arrays are not those that were written; {_AGAIN}")
 
 
@@ -254,8 +240,7 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
         return False
     try:
         manifest = read_manifest(folder)
-        for key, entry in manifest["arrays"].items():
-            _map_array(folder / f"{key}.npy", entry)
+        _map_arrays(folder, manifest)
     except ValueError:
         return False
     return manifest["class_set"] == class_set and manifest["source"]["fingerprint"] == source.fingerprint
@@ -353,20 +338,30 @@ def _globs(entry: str) -> list[str]:
     return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
-def _map_array(path: Path, entry: dict) -> np.ndarray:
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; {_AGAIN}")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
-    found = {"dtype": str(array.dtype), "shape": list(array.shape)}
-    if found != entry:
-        raise ValueError(
-            f"{path}: expected {entry['dtype']} {entry['shape']}, found {found['dtype']} {found['shape']}; {_AGAIN}"
-        )
-    return array
+def _map_arrays(folder: Path, manifest: dict) -> dict[str, np.ndarray]:
+    arrays = {}
+    for key, entry in manifest["arrays"].items():
+        path = folder / f"{key}.npy"
+        if not path.is_file():
+            raise ValueError(f"{path}: missing; {_AGAIN}")
+        try:
+            arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
+        found = _entry(arrays[key])
+        if found != entry:
+            expected = f"{entry['dtype']} {entry['shape']}"
+            raise ValueError(f"{path}: expected {expected}, found {found['dtype']} {found['shape']}; {_AGAIN}")
+    return arrays
 
 
-def _bytes_of(array: np.ndarray) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
+def _entry(array: np.ndarray) -> dict[str, object]:
+    return {"dtype": str(array.dtype), "shape": list(array.shape)}
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for key, array in arrays.items():
+        digest.update(key.encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

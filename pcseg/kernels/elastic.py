@@ -6,9 +6,17 @@ from numba import njit
 
 @njit(cache=True)
 def displaced(xyz, low, granularity, field, magnitude):
-    """Points plus `magnitude` times a field (X, Y, Z, 3) on a grid, read between its nodes in a straight line.
+    """Moves points by a field on a grid, interpolated linearly between its nodes.
 
-    Node (1, 1, 1) stands at `low`; every point must lie between nodes.
+    Args:
+        xyz: float32 (P, 3); every point must be between nodes.
+        low: float32 (3,), position of node (1, 1, 1).
+        granularity: float32, distance of the nodes.
+        field: float32 (X, Y, Z, 3).
+        magnitude: float32, factor of the field.
+
+    Returns:
+        float32 (P, 3).
     """
     moved = np.empty_like(xyz)
     for i in range(len(xyz)):

@@ -5,14 +5,14 @@ from numba import njit
 
 @njit(cache=True)
 def unpack_lzf(packed, out):
-    """Unpack LZF.
+    """Unpacks LZF.
 
     Args:
         packed: uint8 (bytes,).
         out: uint8 (bytes,), written.
 
     Returns:
-        bytes written, or -1 where `packed` is damaged or does not fit `out`.
+        Number of bytes written, or -1 if `packed` is damaged or does not fit `out`.
 
     Source: the format of liblzf: a control byte below 32 is followed by that many literals plus one; otherwise its top
     three bits are the length of a copy less two (7: the next byte is added), the rest and the next byte its distance.

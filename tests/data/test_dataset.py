@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pcseg.data.augment import Composition
 from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
@@ -177,7 +178,11 @@ def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
 
     dataset = RoomDataset(
-        sorted(tmp_path.iterdir()), voxel_size=0.3, features=("xyz",), instance_classes=(0,), augment=shake
+        sorted(tmp_path.iterdir()),
+        voxel_size=0.3,
+        features=("xyz",),
+        instance_classes=(0,),
+        augment=Composition((("shake", shake),)),
     )
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)
