@@ -1,6 +1,7 @@
 """One function over many rooms: in this process, in processes of this machine, or on a Dask cluster."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -110,6 +111,8 @@ def _attempt(function: Callable[[Item], Result], item: Item, num_threads: int | 
         import numba  # not at the top: the shape checks of the tests leave out modules that import it there
 
         numba.set_num_threads(num_threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(num_threads)
     try:
         return function(item)
     except (ValueError, OSError) as error:

@@ -1,6 +1,7 @@
 """Objects of any scan.
 
 tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METERS] [--views flips] [--device cuda]
+                                            [--workers N] [--cluster ADDRESS]
 
 SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are not needed and
 not looked at. Of the training nothing is needed but CHECKPOINT. For each scan NAME the folder DIR gets
@@ -23,6 +24,8 @@ than --threshold are left out (the page has a slider). A scan that cannot be rea
 import argparse
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -38,6 +41,7 @@ from pcseg.inference.prediction_files import prediction_targets, write_predictio
 from pcseg.inference.segmenter import Segmenter
 from pcseg.inference.views import ViewSet
 from pcseg.ops.precision import DTYPES, autocast
+from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.training.distributed import pick_device
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 
@@ -55,14 +59,17 @@ def main() -> None:
     segmenter = segmenter.with_options(**{key: value for key, value in given.items() if value is not None})
     failed = []
     with tqdm(total=len(args.scans), unit="scan") as bar:
-        for path, target in zip(args.scans, targets):
-            try:
-                _predict(segmenter, path, target, args, bar)
-            except (ValueError, OSError) as error:
+        alone = args.workers == 1 and args.cluster is None
+        work = partial(_predict, segmenter, args, bar.set_postfix_str if alone else None)
+        done = map_rooms(work, list(zip(args.scans, targets)), workers=args.workers, cluster=args.cluster)
+        for (path, _), lines in done:
+            if isinstance(lines, Exception):
                 if len(args.scans) == 1:
-                    raise
-                bar.write(f"{path}: not predicted: {error}", file=sys.stderr)
+                    raise lines
+                bar.write(f"{path}: not predicted: {lines}", file=sys.stderr)
                 failed.append(str(path))
+            else:
+                bar.write("\n".join(lines))
             bar.update()
     if failed:
         raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
@@ -98,15 +105,22 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, 0.001 for millimeters")
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the file")
     parser.add_argument("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="becomes 0 0 0; for map grids")
+    add_parallel_options(parser)
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     return args
 
 
-def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Namespace, bar: tqdm) -> None:
+def _predict(
+    segmenter: Segmenter, args: argparse.Namespace, progress: Callable[[str], None] | None, item: tuple[Path, Path]
+) -> list[str]:
+    """Predicts a scan and writes its files; returns lines for the user."""
+    path, target = item
+
     def stage(text: str) -> None:
-        bar.set_postfix_str(f"{path.name}: {text}")
+        if progress is not None:
+            progress(f"{path.name}: {text}")
 
     stage("reading")
     scene = read_scan(
@@ -122,8 +136,7 @@ def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Name
     check_features(scene, segmenter.features)
     # Its labels may be of other classes.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
-    for advice in scan_warnings(scene):
-        bar.write(f"{path}: {advice}")
+    lines = [f"{path}: {warning}" for warning in scan_warnings(scene)]
     stage("superpoints and network")
     try:
         with autocast(next(segmenter.model.parameters()).device, args.precision):
@@ -131,7 +144,7 @@ def _predict(segmenter: Segmenter, path: Path, target: Path, args: argparse.Name
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: too large for the memory of the GPU; use a smaller --tile or --device cpu") from None
     shown = write_prediction(target, prediction, threshold=args.threshold, stage=stage)
-    bar.write(f"{path}: {shown} objects from score {args.threshold} on -> {target}.*")
+    return [*lines, f"{path}: {shown} objects from score {args.threshold} on -> {target}.*"]
 
 
 if __name__ == "__main__":

@@ -5,20 +5,28 @@ tools/test.py CONFIG CHECKPOINT [key=value ...] [--json FILE] [--csv FILE] [--re
 
 --export DIR: DIR/ROOM.txt and masks in the benchmark's own format, DIR/submission.zip for ScanNet's benchmark
 (checked), and DIR/rooms, the results of each labeled room for tools/aggregate.py. Rooms without labels are exported
-and not scored. Under torchrun the processes share the rooms; the numbers are those of one process.
+and not scored. Under torchrun, with --workers N, or on a Dask cluster (--cluster ADDRESS), several processes share the
+rooms; the numbers are those of one process.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from pcseg import build
 from pcseg import config as cfg
 from pcseg.classes import ClassSet
 from pcseg.cli import run_tool, write_json
+from pcseg.data.store import read_room
 from pcseg.files import atomic_write
+from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.benchmark_files import write_predictions
 from pcseg.metrics.room_results import save_room
+from pcseg.metrics.scores import Scores
 from pcseg.metrics.submission import check_submission, write_submission
+from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.structures import Prediction
 from pcseg.training.distributed import join_processes, pick_device
 from pcseg.training.evaluate import ScoredRooms, score_rooms
@@ -37,6 +45,7 @@ def main() -> None:
     parser.add_argument("--export", type=Path, help="write predictions in the benchmark's own format into this folder")
     parser.add_argument("--mask-format", choices=("txt", "npz", "json"), default="txt", help="of --export's masks")
     parser.add_argument("--results", type=Path, help="write one result file a room, for tools/visualize.py")
+    add_parallel_options(parser)
     args = parser.parse_intermixed_args()
 
     config = cfg.load(args.config, args.overrides)
@@ -46,22 +55,16 @@ def main() -> None:
     worst = WorstRooms(segmenter.classes, min_points=segmenter.options.min_points)
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
-
-    def on_room(prediction: Prediction) -> None:
-        if args.results:
-            prediction.save(args.results / f"{prediction.scene.name}.npz")
-        if args.export:
-            write_predictions(args.export, prediction, mask_format=args.mask_format)
-        if args.report:
+    mine = [rooms.rooms[index] for index in processes.shard(len(rooms))]
+    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
+    found = map_rooms(partial(_test_room, segmenter, args), mine, workers=args.workers, cluster=args.cluster)
+    for _, result in tqdm(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
+        if isinstance(result, Exception):
+            raise result
+        scored, prediction = result
+        done.merge(scored)
+        if prediction is not None:
             worst.offer(prediction)
-
-    done = score_rooms(
-        segmenter,
-        (rooms.scene(i) for i in processes.shard(len(rooms))),
-        on_room=on_room,
-        allow_unlabeled=bool(args.export or args.results),
-        show_progress=processes.is_first,
-    )
     if args.export:
         for name in done.scores.names:
             save_room(args.export / "rooms", name, done.scores)
@@ -70,6 +73,25 @@ def main() -> None:
     if processes.is_first:
         _finish(args, done, pictures, segmenter.classes)
     processes.close()
+
+
+def _test_room(segmenter: Segmenter, args: argparse.Namespace, folder: Path) -> tuple[ScoredRooms, Prediction | None]:
+    """Predicts, scores and saves a room; the prediction itself comes back only for the report."""
+    predictions: list[Prediction] = []
+    allow_unlabeled = bool(args.export or args.results)
+    done = score_rooms(
+        segmenter,
+        [read_room(folder)],
+        on_room=predictions.append,
+        allow_unlabeled=allow_unlabeled,
+        show_progress=False,
+    )
+    prediction = predictions[0]
+    if args.results:
+        prediction.save(args.results / f"{prediction.scene.name}.npz")
+    if args.export:
+        write_predictions(args.export, prediction, mask_format=args.mask_format)
+    return done, prediction if args.report else None
 
 
 def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, bytes], classes: ClassSet) -> None:

@@ -41,12 +41,19 @@ class ScoredRooms:
         Raises:
             ValueError: two processes scored the same room.
         """
-        parts = processes.gather((self.scores.state(), self.num_points))
         whole = ScoredRooms(self.scores.subset([]))
-        whole.scores.merge([state for state, _ in parts])
-        for _, num_points in parts:
-            whole.num_points |= num_points
+        for part in processes.gather(self):
+            whole.merge(part)
         return whole
+
+    def merge(self, other: "ScoredRooms") -> None:
+        """Adds the rooms of another process.
+
+        Raises:
+            ValueError: both scored the same room.
+        """
+        self.scores.merge([other.scores.state()])
+        self.num_points |= other.num_points
 
 
 def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | None = None) -> Evaluation:

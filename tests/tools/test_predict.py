@@ -187,10 +187,13 @@ def test_color_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, t
     assert tool("predict", blind, tmp_path / "gray.npz", "--out", tmp_path / "out")[0] == 0
 
 
-def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_scan_does_not_stop_the_others(
+    checkpoint: Path, scan: Path, tmp_path: Path, tool: Run, workers: int
+) -> None:
     (tmp_path / "broken.ply").write_bytes(b"ply\nno")
     scans = (tmp_path / "broken.ply", tmp_path / "absent.txt", scan)
-    status, out, err = tool("predict", checkpoint, *scans, "--out", tmp_path / "out")
+    status, out, err = tool("predict", checkpoint, *scans, "--out", tmp_path / "out", "--workers", workers)
     assert status == 2
     assert "broken.ply: not predicted: " in err
     assert "absent.txt: no such file" in err

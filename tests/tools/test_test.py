@@ -104,6 +104,9 @@ def test_several_processes(tool: Tool, trained: tuple[Path, Path], tmp_path: Pat
     finally:
         torch.set_num_threads(num_threads)
     assert status == 0, errors
+    status, _, errors = tool("test", *trained, *options, "--json", tmp_path / "loky.json", "--workers", 2)
+    assert status == 0, errors
+    assert json.loads((tmp_path / "loky.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(ROOT / "tools" / "test.py"), *map(str, [*trained, *options, "--export", tmp_path / "out"])]
     command += ["--json", str(tmp_path / "two.json"), "--report", str(tmp_path / "two.html")]
