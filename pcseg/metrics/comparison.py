@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcseg.metrics.instance_ap import SCANNET_THRESHOLDS, Curve
+from pcseg.metrics.instance_ap import SCANNET_THRESHOLDS
+from pcseg.metrics.matching import Curve
 from pcseg.metrics.result import nanmean
 from pcseg.metrics.scores import Evaluation, Scores
 
@@ -108,8 +109,8 @@ def _pooled_coverage(scores: Scores) -> float:
 
 
 def _coco_area(scores: Scores) -> float:
-    curves = scores.precision_recall_curves(SCANNET_THRESHOLDS[:-1])
-    return float(np.mean([interpolated_area(curve) for lines in curves.values() for curve in lines.values()]))
+    curves = scores.average_precision(SCANNET_THRESHOLDS[:-1]).curves
+    return nanmean([interpolated_area(curve) for lines in curves.values() for curve in lines.values()])
 
 
 def interpolated_area(curve: Curve) -> float:

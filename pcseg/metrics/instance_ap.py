@@ -1,21 +1,13 @@
 """Average precision of instances, equal to ScanNet's evaluator."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
 from pcseg.classes import ClassSet
-from pcseg.metrics.matching import (
-    ClassMatches,
-    SceneMatches,
-    assign,
-    gather_scenes,
-    match_scene,
-    precision_recall,
-    select_class,
-)
+from pcseg.metrics.matching import Curve, SceneMatches, gather_scenes, match_scene, precision_recall, select_class
 from pcseg.metrics.overlaps import scene_overlaps
 from pcseg.metrics.result import Result, nanmean
 from pcseg.metrics.state import PerScene
@@ -39,12 +31,14 @@ class APResult(Result):
         thresholds: IoU thresholds, the columns of `per_threshold`.
         num_gt: number of ground-truth objects that count, per class.
         num_pred: number of predictions that count, per class.
+        curves: precision over recall, by class with ground truth and by threshold; AP is the area under them.
     """
 
     per_threshold: Float64[np.ndarray, "C T"]
     thresholds: tuple[float, ...]
     num_gt: dict[str, int]
     num_pred: dict[str, int]
+    curves: dict[str, dict[float, Curve]]
 
     @property
     def ap(self) -> float:
@@ -90,13 +84,16 @@ def average_precision(
         evaluate_semantic_instance.py of the ScanNet benchmark. The script fails if every prediction of a class is
         ignored; here the class gets 0, as in repaired copies of the script.
     """
-    names = [classes.names[label] for label in sorted(classes.instance_classes)]
-    table = np.full((len(names), len(thresholds)), np.nan)
-    num_gt, num_pred = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-    for row, (name, of_class) in enumerate(_by_class(matches, classes, min_points)):
-        num_gt[name], num_pred[name] = of_class.num_gt, len(of_class.pred_scores)
-        if of_class.num_gt:
-            table[row] = [_area(_curve(of_class, threshold)) for threshold in thresholds]
+    scenes = gather_scenes(matches)
+    found = {classes.names[i]: select_class(scenes, i, min_points) for i in sorted(classes.instance_classes)}
+    curves = {
+        name: {float(threshold): precision_recall(of_class, threshold) for threshold in thresholds}
+        for name, of_class in found.items()
+        if of_class.num_gt
+    }
+    names, nothing = list(found), [np.nan] * len(thresholds)
+    rows = [[*map(_area, curves[name].values())] if name in curves else nothing for name in names]
+    table = np.array(rows, np.float64).reshape(len(names), len(thresholds))
     is25, is50 = np.isclose(thresholds, 0.25), np.isclose(thresholds, 0.5)
 
     def means(rows: list[int]) -> dict[str, float]:
@@ -112,59 +109,10 @@ def average_precision(
         },
         per_threshold=table,
         thresholds=tuple(map(float, thresholds)),
-        num_gt=num_gt,
-        num_pred=num_pred,
+        num_gt={name: of_class.num_gt for name, of_class in found.items()},
+        num_pred={name: len(of_class.pred_scores) for name, of_class in found.items()},
+        curves=curves,
     )
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Precision over recall of one class at one IoU threshold, from the lowest score to none.
-
-    Args:
-        precision: share of the remaining predictions that are right.
-        recall: share of the objects that they find.
-    """
-
-    precision: Float64[np.ndarray, "steps"]
-    recall: Float64[np.ndarray, "steps"]
-
-
-def precision_recall_curves(
-    matches: Iterable[SceneMatches],
-    classes: ClassSet,
-    *,
-    thresholds: Sequence[float] = (0.25, 0.5, 0.75),
-    min_points: int = 100,
-) -> dict[str, dict[float, Curve]]:
-    """The curves whose area `average_precision` measures, for pictures.
-
-    Args:
-        matches: one record per scene, in any order.
-        classes: the dataset's classes; instance classes are reported.
-        thresholds: IoU thresholds.
-        min_points: ground-truth objects with fewer points are ignored.
-
-    Returns:
-        For each class with ground truth, one curve per threshold.
-    """
-    return {
-        name: {threshold: _curve(of_class, threshold) for threshold in thresholds}
-        for name, of_class in _by_class(matches, classes, min_points)
-        if of_class.num_gt
-    }
-
-
-def _by_class(
-    matches: Iterable[SceneMatches], classes: ClassSet, min_points: int
-) -> Iterator[tuple[str, ClassMatches]]:
-    scenes = gather_scenes(matches)
-    for label in sorted(classes.instance_classes):
-        yield classes.names[label], select_class(scenes, label, min_points)
-
-
-def _curve(matches: ClassMatches, threshold: float) -> Curve:
-    return Curve(*precision_recall(*assign(matches, threshold), matches.num_gt))
 
 
 def _area(curve: Curve) -> float:

@@ -129,24 +129,16 @@ def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatc
     )
 
 
-def assign(matches: ClassMatches, threshold: float) -> tuple[Float64[np.ndarray, "true"], Float64[np.ndarray, "false"]]:
-    """Finds the true and the false positives of one class at one IoU threshold.
+def _assign(
+    matches: ClassMatches, threshold: float
+) -> tuple[Float64[np.ndarray, "true"], Float64[np.ndarray, "false"]]:
+    """Scores of the true and of the false positives of one class, after evaluate_semantic_instance.py of ScanNet.
 
     Objects choose in their order among the predictions in theirs. Each takes the first free prediction whose IoU is
     greater than the threshold. Each further free one counts as a false positive with the lower of the two scores, and
     the object keeps the higher; that prediction stays free, so another object may still take it. Predictions without
     any such IoU are false positives, unless more than `threshold` of their points are void or on objects that are too
     small.
-
-    Args:
-        matches: result of `select_class`.
-        threshold: IoU must be strictly greater.
-
-    Returns:
-        Scores of true positives and of false positives. `num_gt` less the former is the number of missed objects.
-
-    Source:
-        evaluate_semantic_instance.py of the ScanNet benchmark.
     """
     true: dict[int, float] = {}
     false: list[float] = []
@@ -167,32 +159,29 @@ def assign(matches: ClassMatches, threshold: float) -> tuple[Float64[np.ndarray,
     return np.array(list(true.values()), np.float64), np.append(duplicates, matches.pred_scores[unmatched])
 
 
-def precision_recall(
-    true: Float64[np.ndarray, "true"], false: Float64[np.ndarray, "false"], num_gt: int
-) -> tuple[Float64[np.ndarray, "steps"], Float64[np.ndarray, "steps"]]:
-    """Precision and recall of the predictions from each score on, for the scores in rising order.
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall of the predictions from each score on, for rising scores; the last point is (1, 0).
 
     Args:
-        true: scores of true positives.
-        false: scores of false positives.
-        num_gt: number of ground-truth objects, more than 0.
-
-    Returns:
-        Precision and recall; both end with the point (1, 0), at which no prediction is left.
-
-    >>> precision_recall(np.array([0.9, 0.5]), np.array([0.7]), num_gt=2)
-    (array([0.66666667, 0.5       , 1.        , 1.        ]), array([1. , 0.5, 0.5, 0. ]))
+        precision: share of these predictions that are right.
+        recall: share of the objects that they find.
     """
-    scores = np.concatenate([true, false])
-    order = np.argsort(scores, kind="stable")
-    hits = np.zeros(len(scores) + 1, np.int64)
-    np.cumsum(order < len(true), out=hits[1:])
-    ranked = scores[order]
-    is_first = np.ones(len(ranked), np.bool_)
-    np.not_equal(ranked[1:], ranked[:-1], out=is_first[1:])
-    first = np.flatnonzero(is_first)
-    num_true = len(true) - hits[first]
-    precision, recall = np.ones(len(first) + 1), np.zeros(len(first) + 1)
-    np.divide(num_true, len(scores) - first, out=precision[:-1])
-    np.divide(num_true, num_gt, out=recall[:-1])
-    return precision, recall
+
+    precision: Float64[np.ndarray, "steps"]
+    recall: Float64[np.ndarray, "steps"]
+
+
+def precision_recall(matches: ClassMatches, threshold: float) -> Curve:
+    """Precision over recall of one class at one IoU threshold.
+
+    Args:
+        matches: result of `select_class`, with at least one object.
+        threshold: IoU must be strictly greater.
+    """
+    true, false = _assign(matches, threshold)
+    scores = np.sort(np.concatenate([true, false]))
+    levels = np.unique(scores)
+    num_true = len(true) - np.searchsorted(np.sort(true), levels)
+    precision = num_true / (len(scores) - np.searchsorted(scores, levels))
+    return Curve(np.append(precision, 1.0), np.append(num_true / matches.num_gt, 0.0))

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from pcseg.classes import ClassSet
-from pcseg.metrics.matching import SceneMatches, assign, precision_recall, select_class
+from pcseg.metrics.matching import SceneMatches, precision_recall, select_class
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
 from pcseg.metrics.result import Result, nanmean
 from pcseg.ops.overlap import overlap_table
@@ -110,9 +110,9 @@ def _best_f1(matches: SceneMatches, label: int, min_points: int) -> tuple[float,
         return float("nan"), float("nan")
     if len(of_class.pred_scores) == 0:
         return 0.0, 0.0
-    precision, recall = precision_recall(*assign(of_class, 0.5), of_class.num_gt)
-    best = int(np.argmax(2 * precision * recall / (precision + recall + 0.0001)))
-    return float(precision[best]), float(recall[best])
+    curve = precision_recall(of_class, 0.5)
+    best = int(np.argmax(2 * curve.precision * curve.recall / (curve.precision + curve.recall + 0.0001)))
+    return float(curve.precision[best]), float(curve.recall[best])
 
 
 def _count_partition(

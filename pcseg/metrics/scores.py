@@ -12,14 +12,7 @@ from jaxtyping import Float64, Int64
 
 from pcseg.classes import ClassSet
 from pcseg.files import none_for_nan
-from pcseg.metrics.instance_ap import (
-    COCO_THRESHOLDS,
-    SCANNET_THRESHOLDS,
-    APResult,
-    Curve,
-    average_precision,
-    precision_recall_curves,
-)
+from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, average_precision
 from pcseg.metrics.matching import SceneMatches, gather_scenes, match_scene
 from pcseg.metrics.outcomes import OutcomeResult, SceneOutcomes, count_outcomes, object_outcomes
 from pcseg.metrics.overlaps import scene_overlaps
@@ -195,11 +188,6 @@ class Scores(PerScene[SceneRecord]):
         """Instance AP alone, at any IoU thresholds."""
         matches = [record.ap for record in self.records()]
         return average_precision(matches, self.classes, thresholds=thresholds, min_points=self.min_points)
-
-    def precision_recall_curves(self, thresholds: Sequence[float]) -> dict[str, dict[float, Curve]]:
-        """For each class with ground truth, one curve of precision over recall per IoU threshold."""
-        matches = [record.ap for record in self.records()]
-        return precision_recall_curves(matches, self.classes, thresholds=thresholds, min_points=self.min_points)
 
 
 def _by_threshold(values: dict[str, float]) -> dict[str, float]:

@@ -118,7 +118,7 @@ def precision_recall_chart(scores: Scores, *, columns: int = 5) -> Figure:
     Returns:
         Figure with one chart per class; both axes are percentages.
     """
-    curves = scores.precision_recall_curves(tuple(CURVE_STYLES))
+    curves = scores.average_precision(tuple(CURVE_STYLES)).curves
     figure, all_axes = _panels([*curves] or ["no objects to find"], columns=columns, width=2.2, height=2.0, share=True)
     for axes, by_threshold in zip(all_axes, curves.values()):
         for threshold, curve in by_threshold.items():

@@ -11,7 +11,8 @@ import pytest
 
 from pcseg.classes import S3DIS, SCANNET20, SCANNET200, ClassSet
 from pcseg.metrics.comparison import compare_readings, interpolated_area
-from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, Curve, InstanceAP
+from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, InstanceAP
+from pcseg.metrics.matching import Curve
 from pcseg.metrics.room_results import read_rooms, save_room, split_areas
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.metrics.simulate import ErrorRates, simulate_predictions
@@ -123,9 +124,8 @@ def test_thresholds_and_csv(rooms: list[Prediction]) -> None:
 
 
 def test_the_area_under_the_curves_is_ap(rooms: list[Prediction]) -> None:
-    scores = _scores(rooms)
-    result = scores.compute().ap
-    for name, lines in scores.precision_recall_curves((0.5,)).items():
+    result = _scores(rooms).average_precision([0.5])
+    for name, lines in result.curves.items():
         precision, recall = lines[0.5].precision, lines[0.5].recall
         padded = np.concatenate([recall[:1], recall, [0.0]])
         assert np.dot(precision, (padded[:-2] - padded[2:]) / 2) == pytest.approx(result.per_class[name]["ap50"])
