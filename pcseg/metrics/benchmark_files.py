@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
@@ -60,32 +59,24 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
         Objects with masks over points, in the order of the file.
 
     Raises:
-        ValueError: names file and line, and what is wrong there: a line without three entries, a mask file outside
-            the folder, missing, named twice or of a wrong length, a label id that the dataset does not have, a score
-            that is not a finite number.
+        ValueError: names file and line, and what is wrong there, such as a mask file that is missing, named twice or of
+            a wrong length, or a label id that the dataset does not have.
     """
     path = Path(path)
     masks, labels, scores = [], [], []
-    for line in object_lines(decode(path.read_bytes(), str(path)), str(path), classes.ids):
-        if not (path.parent / line.mask_file).is_file():
-            raise ValueError(f"{line.where}: there is no mask file {path.parent / line.mask_file}")
-        masks.append(np.flatnonzero(read_mask(path.parent / line.mask_file, len(scene))))
-        labels.append(classes.ids.index(line.label_id))
-        scores.append(line.score)
+    for where, file, label_id, score in object_lines(decode(path.read_bytes(), str(path)), str(path), classes.ids):
+        if not (path.parent / file).is_file():
+            raise ValueError(f"{where}: there is no mask file {path.parent / file}")
+        masks.append(np.flatnonzero(read_mask(path.parent / file, len(scene))))
+        labels.append(classes.ids.index(label_id))
+        scores.append(score)
     rows = mask_rows(masks, len(scene))
     return Prediction(scene, rows, np.array(labels, np.int64), np.array(scores, np.float64), classes=classes)
 
 
-class ObjectLine(NamedTuple):
-    """One line of SCENE.txt, with `where` it is."""
-
-    where: str
-    mask_file: str
-    label_id: int
-    score: float
-
-
-def object_lines(text: str, where: str, ids: Collection[int], *, strict: bool = False) -> Iterator[ObjectLine]:
+def object_lines(
+    text: str, where: str, ids: Collection[int], *, strict: bool = False
+) -> Iterator[tuple[str, str, int, float]]:
     """Reads and checks the lines of SCENE.txt.
 
     Args:
@@ -93,6 +84,9 @@ def object_lines(text: str, where: str, ids: Collection[int], *, strict: bool = 
         where: name of the file in messages.
         ids: label ids that may occur.
         strict: refuse empty lines and label ids like 5.0, which the benchmark's script reads.
+
+    Yields:
+        Place in messages, mask file, label id and score of each line.
 
     Raises:
         ValueError: names file and line, and what is wrong there.
@@ -115,7 +109,7 @@ def object_lines(text: str, where: str, ids: Collection[int], *, strict: bool = 
             raise ValueError(f"{here}: label id {parts[1]} is not one of the class set's ({known})")
         if not math.isfinite(score):
             raise ValueError(f"{here}: the score must be a finite number, found {parts[2]!r}")
-        yield ObjectLine(here, file, int(label), score)
+        yield here, file, int(label), score
 
 
 def write_ground_truth(folder: Path, scene: Scene, classes: ClassSet) -> Path:

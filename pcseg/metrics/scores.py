@@ -84,22 +84,23 @@ class Evaluation:
 
     def to_csv(self) -> str:
         """One line per class and group of classes, and a last line "mean"; a column per measure, empty for none."""
-        further = self._further().values()
-        parts = [
-            {**self.ap.per_class, **self.ap.per_group},
-            {name: {"ap_coco_thresholds": row["ap"]} for name, row in self.coco.per_class.items()},
-            {name: _by_threshold(row) for name, row in self.ap.class_thresholds().items()},
-            *(result.per_class for result in further),
+        coco = {name: {"ap_coco_thresholds": row["ap"]} for name, row in self.coco.per_class.items()}
+        thresholds = {name: _by_threshold(row) for name, row in self.ap.class_thresholds().items()}
+        results = [
+            self.ap,
+            Result({"ap_coco_thresholds": self.coco.ap}, coco),
+            Result(_by_threshold(self.ap.threshold_means()), thresholds),
+            *self._further().values(),
         ]
         rows: dict[str, dict[str, float]] = {}
-        for part in parts:
-            for name, values in part.items():
-                rows.setdefault(name, {}).update(values)
-        mean = {"ap_coco_thresholds": self.coco.ap, **_by_threshold(self.ap.threshold_means()), **self.ap.mean}
-        for result in further:
+        mean: dict[str, float] = {}
+        for result in results:
             mean |= {COLUMN_OF_MEAN.get(key, key): value for key, value in result.mean.items()}
+            for name, values in {**result.per_class, **result.per_group}.items():
+                rows.setdefault(name, {}).update(values)
         # Classes that AP does not count have a line only if another measure does.
-        rows = {name: row for name, row in rows.items() if name in parts[0] or not np.isnan([*row.values()]).all()}
+        of_ap = {*self.ap.per_class, *self.ap.per_group}
+        rows = {name: row for name, row in rows.items() if name in of_ap or not np.isnan([*row.values()]).all()}
         rows["mean"] = mean
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         text = io.StringIO()

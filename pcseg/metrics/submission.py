@@ -97,12 +97,11 @@ def _check_scene(
     """The mask files that one SCENE.txt names."""
     ids = {classes.ids[label] for label in classes.instance_classes}
     where, named, files = f"{path}: {name}.txt", set[str](), set(archive.namelist())
-    for line in object_lines(decode(archive.read(f"{name}.txt"), where), where, ids, strict=True):
-        mask = line.mask_file
+    for here, mask, _, _ in object_lines(decode(archive.read(f"{name}.txt"), where), where, ids, strict=True):
         if "/" not in mask:
-            raise ValueError(f"{line.where}: mask file {mask} must be in a folder of the zip")
+            raise ValueError(f"{here}: mask file {mask} must be in a folder of the zip")
         if mask not in files:
-            raise ValueError(f"{line.where}: there is no mask file {mask} in the zip")
+            raise ValueError(f"{here}: there is no mask file {mask} in the zip")
         length = len(parse_mask(archive.read(mask), f"{path}: {mask}", strict=True))
         if num_points is not None and length != num_points:
             raise ValueError(f"{path}: {mask} has {length} points, the scene has {num_points}")
