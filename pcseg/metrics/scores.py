@@ -86,7 +86,7 @@ class Evaluation:
         """One line per class and group of classes, and a last line "mean"; a column per measure, empty for none."""
         coco = {name: {"ap_coco_thresholds": row["ap"]} for name, row in self.coco.per_class.items()}
         thresholds = {name: _by_threshold(row) for name, row in self.ap.class_thresholds().items()}
-        results = [
+        results: list[Result] = [
             self.ap,
             Result({"ap_coco_thresholds": self.coco.ap}, coco),
             Result(_by_threshold(self.ap.threshold_means()), thresholds),
