@@ -99,15 +99,10 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     Raises:
         OSError: the file cannot be written.
     """
-    return atomic_write(path, report_page(scores, title=title, pictures=pictures or {}))
-
-
-def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) -> str:
-    """The text of the page; arguments are those of `write_report`."""
-    result = scores.compute()
+    result, pictures = scores.compute(), pictures or {}
     outcomes = result.outcomes
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = lambda value: "–" if math.isnan(value) else f"{100 * value:.1f}"
     template = environment.from_string((resources.files("pcseg.viz") / "report.html").read_text("utf-8"))
     named = {
         "Points: IoU and accuracy": result.semantic,
@@ -116,7 +111,7 @@ def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) ->
     }
     everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
     counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
-    return template.render(
+    page = template.render(
         title=title,
         scores=scores,
         result=result,
@@ -131,10 +126,7 @@ def report_page(scores: Scores, *, title: str, pictures: Mapping[str, bytes]) ->
         worst=[_room(scores, name, pictures.get(name)) for name in worst_rooms(scores)],
         further={name: measure for name, measure in named.items() if measure is not None},
     )
-
-
-def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+    return atomic_write(path, page)
 
 
 def _headline(result: Evaluation) -> dict[str, float]:
