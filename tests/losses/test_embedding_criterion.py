@@ -7,14 +7,12 @@ import torch.nn.functional as F
 
 from pcseg.losses.embedding_criterion import EmbeddingCriterion, reached_iou
 from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions, EmbeddingInfluencerLoss, EmbeddingLossWeights
+from tests.losses.scenes import SIZES, assert_close, random_targets, without_ignored
 from tests.reference import greedy_clusters as slow
 
 
 def _criterion(radius=0.9, **options):
     return EmbeddingCriterion(EmbeddingCriterionOptions(**options), radius)
-
-
-SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
 
 
 def _outputs():
@@ -30,20 +28,8 @@ def _outputs():
     }
 
 
-def _targets():
-    return [
-        {
-            "labels": torch.randint(0, 5, (k,)),
-            "instance_labels": torch.cat([torch.arange(1, k + 1), torch.randint(-1, k + 1, (n - k,))]),
-            "semantic_labels": torch.randint(-1, 5, (n,)),
-            "centers": torch.randn(k, 3),
-        }
-        for n, k in zip(SIZES, COUNTS, strict=True)
-    ]
-
-
 def test_losses_are_those_of_the_scenes():
-    outputs, targets = _outputs(), _targets()
+    outputs, targets = _outputs(), random_targets()
     found = _criterion(1.5, pairs="all", neg_ratio=2.0)(outputs, targets)
     loss = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(pairs="all", neg_ratio=2.0))
     parts = []
@@ -61,7 +47,7 @@ def test_losses_are_those_of_the_scenes():
 
 
 def test_pairs_within_the_margins_leave_the_same_terms_with_another_mean():
-    outputs, targets = _outputs(), _targets()
+    outputs, targets = _outputs(), random_targets()
     near = _criterion(pairs="radius")(outputs, targets)
     every = _criterion(pairs="all")(outputs, targets)
     assert near["loss_influencers"] > every["loss_influencers"] > 0
@@ -93,7 +79,7 @@ def test_perfect_embeddings_cost_nothing():
 @pytest.mark.parametrize("pairs", ["radius", "all"])
 def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
     criterion = _criterion(pairs=pairs)
-    outputs, targets = _outputs(), _targets()
+    outputs, targets = _outputs(), random_targets()
     full = criterion(outputs, targets)
     criterion.total(full).backward()
     assert all(room.grad.isfinite().all() for rooms in outputs.values() for room in rooms)
@@ -109,23 +95,13 @@ def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
 
 
 def test_ignored_tokens_are_as_if_absent():
-    outputs, targets = _outputs(), _targets()
-    kept = [t["instance_labels"] >= 0 for t in targets]
-    for target, keep in zip(targets, kept, strict=True):
-        target["semantic_labels"][~keep] = -1
-    less = {key: [room[k] for room, k in zip(rooms, kept, strict=True)] for key, rooms in outputs.items()}
-    fewer = [
-        {k: v[keep] if k.endswith("_labels") else v for k, v in t.items()}
-        for t, keep in zip(targets, kept, strict=True)
-    ]
-    criterion = _criterion()
-    found, expected = criterion(outputs, targets), criterion(less, fewer)
-    for key in expected:
-        torch.testing.assert_close(found[key], expected[key])
+    outputs, targets = _outputs(), random_targets()
+    less, fewer, _ = without_ignored(outputs, targets)
+    assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
 
 
 def test_weights_count():
-    outputs, targets = _outputs(), _targets()
+    outputs, targets = _outputs(), random_targets()
     criterion = _criterion(weights=EmbeddingLossWeights(center=3.0))
     losses = criterion(outputs, targets)
     torch.testing.assert_close(criterion.total(losses), sum(losses.values()) + 2 * losses["loss_center"])
@@ -134,7 +110,7 @@ def test_weights_count():
 
 
 def test_bad_input_is_named():
-    outputs, targets = _outputs(), _targets()
+    outputs, targets = _outputs(), random_targets()
     criterion = _criterion()
     with pytest.raises(ValueError, match="pred_followers holds 3 scenes, targets 2"):
         criterion(outputs, targets[:2])

@@ -10,6 +10,15 @@ from pcseg.losses.competitive import CompetitiveOptions
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_influencer import FirstPassOptions
+from tests.losses.scenes import (
+    SIZES,
+    assert_close,
+    masks_of,
+    random_layer,
+    random_targets,
+    token_weights,
+    without_ignored,
+)
 from tests.reference import competitive as slow
 
 CRITERIA = {
@@ -17,46 +26,12 @@ CRITERIA = {
     "first_pass": lambda num_classes: InfluencerCriterion(num_classes, FirstPassOptions()),
     "hungarian": SetCriterion,
 }
-SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
-
-
-def _layer(dtype=torch.float64, num_queries=7, semantic=False):
-    layer = {
-        "pred_logits": torch.randn(3, num_queries, 6, dtype=dtype, requires_grad=True),
-        "pred_masks": [(3 * torch.randn(n, num_queries, dtype=dtype)).requires_grad_() for n in SIZES],
-    }
-    if semantic:
-        layer["pred_semantic"] = [torch.randn(n, 5, dtype=dtype, requires_grad=True) for n in SIZES]
-    return layer
-
-
-def _targets(ignored=True, dtype=torch.float64):
-    targets = []
-    for n, k in zip(SIZES, COUNTS, strict=True):
-        ids = torch.cat([torch.arange(1, k + 1), torch.randint(-1 if ignored else 0, k + 1, (n - k,))])
-        targets.append(
-            {
-                "labels": torch.randint(0, 5, (k,)),
-                "instance_labels": ids,
-                "point_counts": torch.randint(1, 9, (n,)).to(dtype),
-                "semantic_labels": torch.randint(-1, 5, (n,)),
-            }
-        )
-    return targets
-
-
-def _masks_of(target):
-    return target["instance_labels"] == torch.arange(1, len(target["labels"]) + 1)[:, None]
-
-
-def _leaves(layer):
-    return [layer["pred_logits"], *layer["pred_masks"]]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_agrees_with_loops(activation, weighted):
-    layers, targets = [_layer(), _layer()], _targets()
+    layers, targets = [random_layer(), random_layer()], random_targets()
     criterion = InfluencerCriterion(5, CompetitiveOptions(weight_tokens=weighted), activation)
     losses = criterion({**layers[0], "aux_outputs": layers[1:]}, targets, progress=0.25)
     right = {}
@@ -67,20 +42,22 @@ def test_agrees_with_loops(activation, weighted):
                 values.append(torch.zeros((), dtype=torch.float64))
                 shares.append(torch.zeros(0, 7))
                 continue
-            weights = (target["instance_labels"] >= 0) * (target["point_counts"] if weighted else 1.0)
             probability = layer["pred_logits"][b].softmax(1)[:, target["labels"]].T
             temperature = (0.05 * 0.005) ** 0.5
             value, _, share = slow.competitive(
-                layer["pred_masks"][b], _masks_of(target), weights.double(), probability, activation, temperature
+                layer["pred_masks"][b],
+                masks_of(target),
+                token_weights(target, weighted),
+                probability,
+                activation,
+                temperature,
             )
             values.append(value)
             shares.append(share)
         right[f"loss_ce{suffix}"] = slow.class_loss(layer["pred_logits"], [t["labels"] for t in targets], shares)
         right[f"loss_influencer{suffix}"] = sum(values) / 3
-    assert set(losses) == set(right)
-    for key, value in right.items():
-        torch.testing.assert_close(losses[key], value)
-    leaves = [leaf for layer in layers for leaf in _leaves(layer)]
+    assert_close(losses, right)
+    leaves = [leaf for layer in layers for leaf in (layer["pred_logits"], *layer["pred_masks"])]
     total = sum({"loss_ce": 0.5, "loss_influencer": 1.0}[k.removesuffix("_0")] * v for k, v in right.items())
     expected = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
     for grad, each in zip(torch.autograd.grad(criterion.total(losses), leaves), expected, strict=True):
@@ -88,7 +65,7 @@ def test_agrees_with_loops(activation, weighted):
 
 
 def test_first_pass_is_the_mask_loss_per_scene():
-    layer, targets = _layer(), _targets()
+    layer, targets = random_layer(), random_targets()
     criterion = InfluencerCriterion(5, FirstPassOptions(temperature=0.3, rep_weight=2.0))
     losses = criterion(layer, targets)
     assert set(losses) == {"loss_ce", "loss_attractive", "loss_repulsive", "loss_background"}
@@ -111,30 +88,21 @@ def test_images_lists_and_single_matrices_are_one_thing(kind):
     rows = [image.flatten(1).T for image in images]
     expected = criterion({"pred_logits": logits, "pred_masks": images}, masks)
     for form, targets in ((images, labels), (rows, masks), (rows, labels)):
-        found = criterion({"pred_logits": logits, "pred_masks": form}, targets)
-        assert set(found) == set(expected)
-        for key in expected:
-            torch.testing.assert_close(found[key], expected[key])
+        assert_close(criterion({"pred_logits": logits, "pred_masks": form}, targets), expected)
     one = criterion({"pred_logits": logits[:1], "pred_masks": rows[0]}, labels[:1])
     same = criterion({"pred_logits": logits[:1], "pred_masks": [rows[0]]}, masks[:1])
-    for key in one:
-        torch.testing.assert_close(one[key], same[key])
+    assert_close(one, same)
 
 
 @pytest.mark.parametrize("kind", CRITERIA)
 def test_ignored_tokens_are_as_if_absent(kind):
     criterion = CRITERIA[kind](5)
-    layer, targets = _layer(semantic=True), _targets()
-    kept = [t["instance_labels"] >= 0 for t in targets]
-    for target, keep in zip(targets, kept, strict=True):
-        target["semantic_labels"][~keep] = -1
-    less = {key: [v[k] for v, k in zip(layer[key], kept, strict=True)] for key in ("pred_masks", "pred_semantic")}
-    fewer = [{k: v if k == "labels" else v[keep] for k, v in t.items()} for t, keep in zip(targets, kept, strict=True)]
-    found, expected = criterion(layer, targets), criterion({**layer, **less}, fewer)
-    for key in expected:
-        torch.testing.assert_close(found[key], expected[key])
+    layer, targets = random_layer(semantic=True), random_targets()
+    less, fewer, counted = without_ignored(layer, targets)
+    found = criterion(layer, targets)
+    assert_close(found, criterion(less, fewer))
     criterion.total(found).backward()
-    assert not layer["pred_masks"][0].grad[~kept[0]].any()
+    assert not layer["pred_masks"][0].grad[~counted[0]].any()
 
 
 @pytest.mark.parametrize("ids", [[2, 1, -1, 0, 2, 3], [0, 0, -1], [-1], [1]])
@@ -146,14 +114,12 @@ def test_trusted_targets_are_read_as_checked_ones(ids):
 
 
 def test_instances_without_tokens_are_left_out():
-    layer, targets = _layer(), _targets()
+    layer, targets = random_layer(), random_targets()
     criterion = InfluencerCriterion(5)
     expected = criterion(layer, targets)
     targets[0]["labels"] = torch.cat([targets[0]["labels"][:1], torch.tensor([2]), targets[0]["labels"][1:]])
     targets[0]["instance_labels"] = targets[0]["instance_labels"] + (targets[0]["instance_labels"] > 1)
-    found = criterion(layer, targets)
-    for key in expected:
-        torch.testing.assert_close(found[key], expected[key])
+    assert_close(criterion(layer, targets), expected)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -178,9 +144,9 @@ def test_degenerate_sizes(kind, activation, num_instances, num_tokens, num_queri
 
 def test_keys_do_not_depend_on_the_batch():
     criterion = InfluencerCriterion(5)
-    outputs = {**_layer(semantic=True), "aux_outputs": [_layer(), _layer()]}
-    full = set(criterion(outputs, _targets()))
-    nothing = [{**t, "labels": t["labels"][:0], "instance_labels": t["instance_labels"] * 0} for t in _targets()]
+    outputs = {**random_layer(semantic=True), "aux_outputs": [random_layer(), random_layer()]}
+    full = set(criterion(outputs, random_targets()))
+    nothing = [{**t, "labels": t["labels"][:0], "instance_labels": t["instance_labels"] * 0} for t in random_targets()]
     losses = criterion(outputs, nothing)
     assert set(losses) == full
     assert {"loss_semantic", "loss_ce_1", "loss_influencer_0"} < full
@@ -190,7 +156,7 @@ def test_keys_do_not_depend_on_the_batch():
 
 
 def test_semantic_loss_is_cross_entropy_without_ignored_tokens():
-    layer, targets = _layer(semantic=True), _targets()
+    layer, targets = random_layer(semantic=True), random_targets()
     found = InfluencerCriterion(5)(layer, targets)["loss_semantic"]
     labels = torch.cat([t["semantic_labels"] for t in targets])
     logits = torch.cat(layer["pred_semantic"])
@@ -202,18 +168,12 @@ def test_semantic_loss_is_cross_entropy_without_ignored_tokens():
 
 def test_masks_alone_are_trained_without_classes():
     outputs = {"pred_masks": torch.randn(13, 7, requires_grad=True)}
-    assert set(InfluencerCriterion(5)(outputs, _targets()[1:2])) == {"loss_influencer"}
-
-
-def test_progress_moves_the_temperature():
-    layer, targets = _layer(), _targets()
-    criterion = InfluencerCriterion(5)
-    assert criterion(layer, targets, 1.0)["loss_influencer"] < criterion(layer, targets)["loss_influencer"]
+    assert set(InfluencerCriterion(5)(outputs, random_targets()[1:2])) == {"loss_influencer"}
 
 
 @pytest.mark.parametrize("kind", CRITERIA)
 def test_intermediate_layers_have_the_weight_of_the_last_or_none(kind):
-    outputs, targets = {**_layer(), "aux_outputs": [_layer()]}, _targets()
+    outputs, targets = {**random_layer(), "aux_outputs": [random_layer()]}, random_targets()
     criterion = CRITERIA[kind](5)
     losses = criterion(outputs, targets)
     expected = sum(criterion.weight_dict[key.removesuffix("_0")] * value for key, value in losses.items())
@@ -224,15 +184,14 @@ def test_intermediate_layers_have_the_weight_of_the_last_or_none(kind):
 
 
 def test_counts_of_other_processes_divide_the_sums():
-    layer, targets = _layer(semantic=True), _targets()
+    layer, targets = random_layer(semantic=True), random_targets()
     alone = InfluencerCriterion(5)(layer, targets)
     of_two = InfluencerCriterion(5, sum_counts=lambda counts: 2 * counts)(layer, targets)
-    for key, value in alone.items():
-        torch.testing.assert_close(of_two[key], value / 2)
+    assert_close(of_two, {key: value / 2 for key, value in alone.items()})
 
 
 def _bad(change):
-    outputs, targets = _layer(torch.float32, semantic=True), _targets(dtype=torch.float32)
+    outputs, targets = random_layer(torch.float32, semantic=True), random_targets(dtype=torch.float32)
     change(outputs, targets)
     return outputs, targets
 
