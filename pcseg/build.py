@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pcseg.classes import ClassSet, class_set
-from pcseg.config import Config, loads
+from pcseg.config import REMOVED_OPTIONS, Config, loads
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.data.store import check_classes, list_rooms
@@ -20,9 +20,6 @@ from pcseg.models import EmbeddingHeads, InfluencerFormer, QueryDecoder, SparseU
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
 
-# Options that the configs of earlier checkpoints contain; what obeyed them is gone.
-REMOVED_OPTIONS = ("criterion.weights.score", "criterion.differentiable_claims", "inference.use_iou_head")
-
 
 def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
     """The network for these classes, with fresh weights from torch's global generator.
@@ -31,7 +28,8 @@ def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
         config: features and sizes.
         classes: classes to predict.
     """
-    unet, options = SparseUNet(num_channels(config.data.features), config.model.unet), config.model.decoder
+    unet = SparseUNet(num_channels(config.data.features), config.model.unet)
+    options = config.model.decoder
     decoder = EmbeddingHeads if options.kind == "embedding" else QueryDecoder
     return InfluencerFormer(unet, decoder(unet.out_channels, len(classes), options))  # type: ignore[arg-type]
 
@@ -43,7 +41,8 @@ def build_criterion(config: Config, **settings: Any) -> Criterion:
         config: options of criterion and decoder.
         **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
     """
-    num_classes, options, decoder = len(class_set(config.data.classes)), config.criterion, config.model.decoder
+    options, decoder = config.criterion, config.model.decoder
+    num_classes = len(class_set(config.data.classes))
     if options.kind == "embedding" or decoder.kind == "embedding":
         return EmbeddingCriterion(options, decoder.radius, **settings)  # type: ignore[arg-type]
     criterion = SetCriterion if options.kind == "hungarian" else InfluencerCriterion
@@ -73,17 +72,6 @@ def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -
     )
 
 
-def build_segmenter(config: Config, model: InfluencerFormer, classes: ClassSet) -> Segmenter:
-    """The model with all that it needs to predict scenes.
-
-    Args:
-        config: options of data and inference.
-        model: trained network.
-        classes: classes that it predicts.
-    """
-    return Segmenter(model, classes, config.data.voxel_size, config.data.features, config.inference)
-
-
 def load_model(checkpoint: Path | str, device: str | torch.device = "cpu", config: Config | None = None) -> Segmenter:
     """Load a trained model from its checkpoint; it makes superpoints with the settings of its training rooms.
 
@@ -102,7 +90,7 @@ def load_model(checkpoint: Path | str, device: str | torch.device = "cpu", confi
     classes = ClassSet.from_dict(content["classes"], str(path))
     model = build_model(config, classes)
     load_weights(model, prediction_weights(content), path)
-    segmenter = build_segmenter(config, model.to(device), classes)
+    segmenter = Segmenter(model.to(device), classes, config.data.voxel_size, config.data.features, config.inference)
     if content.get("superpoints") is not None:
         return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
     note = f"note: {path} does not record the superpoint settings of its training rooms; scans use the defaults"

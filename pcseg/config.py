@@ -21,6 +21,8 @@ from pcseg.training.loop import TrainOptions
 from pcseg.training.optimizer import OptimizerOptions
 
 CriterionOptions = CompetitiveOptions | FirstPassOptions | HungarianOptions | EmbeddingCriterionOptions
+# Options that the configs in earlier checkpoints contain; the parts that obeyed them are gone.
+REMOVED_OPTIONS = ("criterion.weights.score", "criterion.differentiable_claims", "inference.use_iou_head")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pcseg.classes import class_set
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.sampler import ResumableSampler
 from pcseg.files import atomic_write, drop_records_after
+from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.scores import Scores
 from pcseg.models.voxel_batch_norm import synchronize
 from pcseg.structures import SceneBatch
@@ -297,7 +298,8 @@ class Run:
         if self.average is not None:
             model = build.build_model(self.config, self.classes).to(self.device)
             model.load_state_dict(self.average.weights)
-        segmenter = build.build_segmenter(self.config, model, self.classes)
+        data = self.config.data
+        segmenter = Segmenter(model, self.classes, data.voxel_size, data.features, self.config.inference)
         return score_and_draw(segmenter, self.held_out, drawn, self.processes)
 
     def _data_record(self) -> dict[str, Any]:
