@@ -1,7 +1,7 @@
 """Compiled loops behind the CPU convolutions of `pcseg.ops.pair_conv`.
 
-Both are small matrix products on rows that lie anywhere. The innermost loop, `add_tile`, is written in LLVM's own
-vectors, because a compiler does not find by itself that a whole tile of sums can stay in registers.
+Both are small matrix products on scattered rows. The innermost loops, `add_tile` and `add_outer_tile`, emit LLVM vector
+code, because a compiler does not find by itself that a whole tile of sums can stay in registers.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# No "nnan" or "ninf": NaN and infinity must come out where they come in.
+# No "nnan" or "ninf": NaN and infinity must pass through.
 FAST = {"contract", "reassoc", "nsz"}
 # A tile of TILE_ROWS rows and up to 3 vectors of sums, with a row of factors: 32 registers with AVX-512, 16 without.
 HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
@@ -24,14 +24,14 @@ PAIRS_AHEAD = 16  # a pair takes about 20 cycles, its rows come from memory in a
 
 
 def tile_vectors(channels: int, itemsize: int) -> tuple[int, int]:
-    """How many vectors wide a tile is that wastes the fewest columns, the widest of those; and its columns."""
+    """Number of vectors, and of columns, of the widest tile that wastes the fewest columns."""
     lanes = VECTOR_BYTES // itemsize
     num = min((3, 2, 1), key=lambda num: -(-channels // (num * lanes)) * num)
     return num, num * lanes
 
 
 def _emit_prefetch(builder: Any, address: Any) -> None:
-    """Has the line at this address fetched into the cache; a wrong address does no harm."""
+    """Fetches the line at this address into the cache; a wrong address does no harm."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
     function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
@@ -40,11 +40,11 @@ def _emit_prefetch(builder: Any, address: Any) -> None:
 
 
 def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable[..., Any]) -> Any:
-    """Writes the loop of a tile: TILE_ROWS rows and num_vectors vectors of sums, added to `out` at its end.
+    """Emits the loop of a tile: TILE_ROWS rows and num_vectors vectors of sums, added to `out` at its end.
 
-    Arguments of the loop begin with a, b, length, num_vectors, out, out_starts; `places`, given the arguments (pointers
-    for arrays) and the step, says where in a the factor of each row is, where the others start in b, and what to fetch
-    into the cache for later: pairs of a pointer and a place.
+    The arguments of the loop begin with a, b, length, num_vectors, out, out_starts. `places` takes them (pointers for
+    arrays) and the step. It returns the places of each row's factor in a, the place of the other factors in b, and what
+    to fetch into the cache for later: pairs of a pointer and a place.
     """
 
     def pointer(kind: Any, arg: Any) -> Any:
@@ -96,7 +96,7 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
 def _add_tile(typingctx, a, b, length, num_vectors, out, out_starts, a_starts, b_start, b_step):
     """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
 
-    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``. Behind TILE_ROWS
+    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``. After TILE_ROWS
     places for this tile, a_starts has those of the next one, which the loop fetches into the cache.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
@@ -164,10 +164,10 @@ add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 def product_kernel(num_vectors: int) -> Callable[..., None]:
     """The kernel that adds ``x[in_index[p]] @ w[k]`` to ``out[out_index[p]]`` for all pairs p of the given blocks.
 
-    Its arguments: x (V, I), w (K, tiles, I, tile), in_index and out_index (pairs,), blocks (num_blocks + 1, K): the
-    pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``; span: how many blocks to take at
-    a time, so that their rows stay in the cache for all offsets; first and last block; out (W + 1, tiles * tile), whose
-    last row takes the sums of tiles that have fewer pairs than rows, and means nothing.
+    Its arguments: x (V, I); w (K, tiles, I, tile); in_index and out_index (pairs,); blocks (num_blocks + 1, K): the
+    pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``; span: number of blocks at a time,
+    whose rows stay in the cache for all offsets; first and last block; out (W + 1, tiles * tile), whose last row takes
+    the unused sums of tiles with fewer pairs than rows.
     """
 
     @njit(nogil=True, cache=True, fastmath=FAST)

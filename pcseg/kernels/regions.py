@@ -5,19 +5,19 @@ import heapq
 import numpy as np
 from numba import njit
 
-# What regions are compared by, per point: the square of a step of one voxel off the common plane counts 1.
+from pcseg.kernels.superpoints import smallest_eigenvalue
+
+# Weights per point, against the squared distance to the common plane in voxels.
 COLOR_WEIGHT = 100.0  # of the squared distance of mean colors, in 0..1
-SPREAD_WEIGHT = 0.003  # of the squared distance of centers, in voxels: regions stay compact where nothing else decides
+SPREAD_WEIGHT = 0.003  # of the squared distance of centers in voxels: regions stay compact if nothing else decides
 BOUNDARY_WEIGHT = 4.0  # of the mean weight of the edges that cross the border
-# How the size of a pair counts: 1 would be Ward's criterion, 0 would ignore it; small objects count as large ones do.
-SIZE_POWER = 0.7
-# Cheaper pairs are merged even where few regions are left: a small scan is cut no finer than a whole room.
-LEAST_COST = 1.0
+SIZE_POWER = 0.7  # of the size of a pair: 1 is Ward's criterion, which would swallow small objects; 0 ignores the size
+LEAST_COST = 1.0  # cheaper pairs are always merged, so that a small scan is cut no finer than a whole room
 
 
 @njit(cache=True)
 def region_sums(region, num_regions, xyz, colors):
-    """For each region: points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of the color channels (0 without)."""
+    """float64 (num_regions, 13): points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0)."""
     sums = np.zeros((num_regions, 13))
     for i in range(len(region)):
         row = sums[region[i]]
@@ -40,10 +40,7 @@ def region_sums(region, num_regions, xyz, colors):
 
 @njit(cache=True)
 def plane_residual(sums, a, b):
-    """Sum of squared distances to their plane of the points of region a, and of b with them where b is another one.
-
-    The smallest eigenvalue of the 3x3 scatter, in closed form.
-    """
+    """Sum of squared distances of the points of regions a and b to their common plane; b may be a."""
     share = 0.0 if a == b else 1.0
     n = sums[a, 0] + share * sums[b, 0]
     x, y, z = sums[a, 1] + share * sums[b, 1], sums[a, 2] + share * sums[b, 2], sums[a, 3] + share * sums[b, 3]
@@ -53,19 +50,12 @@ def plane_residual(sums, a, b):
     xy = sums[a, 7] + share * sums[b, 7] - x * y / n
     xz = sums[a, 8] + share * sums[b, 8] - x * z / n
     yz = sums[a, 9] + share * sums[b, 9] - y * z / n
-    q = (xx + yy + zz) / 3
-    p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
-    if p <= 0:
-        return max(0.0, q)
-    d, e, f = (xx - q) / p, (yy - q) / p, (zz - q) / p
-    g, h, i = xy / p, xz / p, yz / p
-    half_det = (d * (e * f - i * i) - g * (g * f - i * h) + h * (g * i - e * h)) / 2
-    return max(0.0, q + 2 * p * np.cos(np.arccos(min(1.0, max(-1.0, half_det))) / 3 + 2 * np.pi / 3))
+    return max(0.0, smallest_eigenvalue(xx, yy, zz, xy, xz, yz)[0])
 
 
 @njit(cache=True)
 def merging_cost(a, b, sums, residual, boundary):
-    """What merging two regions costs: by how little they are alike, and by their size."""
+    """Cost of merging two regions: their difference times a power of their size."""
     size_a, size_b = sums[a, 0], sums[b, 0]
     size = size_a * size_b / (size_a + size_b)
     color = spread = 0.0
@@ -79,7 +69,7 @@ def merging_cost(a, b, sums, residual, boundary):
 
 @njit(cache=True)
 def cheapest_pair(region, first, following, cost):
-    """The pair of a region that costs least, -1 where it has none; pairs that are no more cost infinitely much."""
+    """The cheapest pair of a region, -1 if there is none; removed pairs have an infinite cost."""
     best = -1
     entry = first[region]
     while entry >= 0:
@@ -91,10 +81,18 @@ def cheapest_pair(region, first, following, cost):
 
 @njit(cache=True)
 def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
-    """Merges the cheapest pair of neighbors while there are more than max_regions, or while it costs little.
+    """Merges the cheapest pair of neighbors while there are more than max_regions, or while its cost is small.
 
-    Regions tail[e] and head[e], no pair twice, meet in num_edges[e] edges of weight_sum[e] in all. The arrays are used
-    up. Gives a number for each region, with gaps: that of a merged one is the number of one of its parts.
+    Args:
+        tail: int64 (E,), one region of each pair of neighbors, unique pairs; overwritten.
+        head: int64 (E,), its other region; overwritten.
+        weight_sum: float64 (E,), sum of the weights of the edges between them; overwritten.
+        num_edges: int64 (E,), number of these edges; overwritten.
+        sums: float64 (R, 13) of `region_sums`; overwritten.
+        max_regions: number of regions to reach.
+
+    Returns:
+        int64 (R,), number of the merged region of each region: that of one of its parts.
     """
     num_regions = len(sums)
     # The pairs of each region as a linked list: entries 2 e and 2 e + 1 stand for pair e at its tail and its head.
@@ -111,8 +109,8 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
     cost = np.empty(len(tail))
     for e in range(len(tail)):
         cost[e] = merging_cost(tail[e], head[e], sums, residual, weight_sum[e] / num_edges[e])
-    # Each region waits with its cheapest pair alone. That may be gone or dearer when its turn comes, and is then looked
-    # up again; a pair that became cheaper waits with the region whose merging made it so.
+    # The heap has only the cheapest pair of each region. If it is gone or more expensive by its turn, it is looked up
+    # again; a pair that became cheaper is in the heap with the region whose merging changed it.
     best = np.empty(num_regions, np.int64)
     version = np.zeros(num_regions, np.int64)
     heap = []
@@ -152,7 +150,7 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
             entry = following[entry]
         following[last[a]] = first[b]
         last[a] = last[b]
-        # A region that both had as a neighbor is one neighbor now: its two pairs become one.
+        # A common neighbor of both is one neighbor now: its two pairs become one.
         previous = -1
         entry = first[a]
         while entry >= 0:

@@ -1,4 +1,4 @@
-"""Compiled loops of `pcseg.ops.superpoints`."""
+"""Compiled loops behind `pcseg.ops.superpoints`."""
 
 import numpy as np
 from numba import njit
@@ -15,9 +15,20 @@ def find(parent, x):
 
 @njit(cache=True)
 def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size):
-    """Felzenszwalb-Huttenlocher: components numbered 0.. in the order of their first node.
+    """Felzenszwalb-Huttenlocher; only components smaller than min_size are merged across the borders of blocks.
 
-    Only what is smaller than min_size is merged across the borders of blocks.
+    Args:
+        num_nodes: number of nodes.
+        tail: int32 (E,), one end of each edge.
+        head: int32 (E,), its other end.
+        weight: float32 (E,).
+        order: uint32 (E,), edges from light to heavy.
+        block: int64 (num_nodes,).
+        threshold: k of the merging criterion.
+        min_size: least number of nodes in a component, if there is a neighbor to merge with.
+
+    Returns:
+        int32 (num_nodes,), components numbered 0.. in the order of their first node.
     """
     parent = np.arange(num_nodes).astype(np.int32)
     size = np.ones(num_nodes, np.int32)
@@ -60,15 +71,24 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
 
 @njit(cache=True)
 def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
-    """The nearest points of each point, itself first, out of the 27 cells around it; and whether all were there.
+    """The nearest points of each point, itself first, among the 27 cells around it.
 
-    Points are sorted by the key of their cell; keys grow by `steps` along x and y and by 1 along z, with free cells
-    between rows. Nearer ones outside of those cells are possible only where the last one found is far.
+    Args:
+        xyz: float32 (P, 3), sorted by `keys`.
+        cell: int32 (P, 3), cell of each point.
+        keys: int64 (P,), number of the cell, with a free one between any two rows of cells.
+        steps: int64 (2,), growth of the number along x and y; it grows by 1 along z.
+        origin: float64 (3,), corner of cell (0, 0, 0).
+        size: edge length of a cell.
+        num_neighbors: k.
+
+    Returns:
+        int32 (P, k), and bool (P,): False if there may be nearer points outside of these cells.
     """
     found = np.empty((len(xyz), num_neighbors), np.int32)
     complete = np.zeros(len(xyz), np.bool_)
     column = np.ascontiguousarray(xyz.T)
-    row = np.empty((9, 2), np.int64)  # where in each of the 9 rows of cells the candidates are
+    row = np.empty((9, 2), np.int64)  # positions of the candidates of the 9 rows of cells
     candidate = np.empty(0, np.int32)
     place = np.empty((3, 0), np.float32)
     square = np.empty(0, np.float32)
@@ -80,7 +100,7 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
             end += 1
         num_candidates = 0
         for r in range(9):
-            # The middle row first: the nearest are mostly there, and later ones are turned away at once.
+            # The middle row first: most of the nearest are there, and later ones are rejected at once.
             middle = keys[start] + (r % 3 - 3 * (r % 3 == 2)) * steps[0] + (r // 3 - 3 * (r // 3 == 2)) * steps[1]
             row[r, 0] = np.searchsorted(keys, middle - 1)
             row[r, 1] = np.searchsorted(keys, middle + 1, side="right")
@@ -112,7 +132,7 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
                     nearest[at] = square[c]
                     found[i, at] = candidate[c]
                     worst = nearest[num_neighbors - 1]
-            border = np.inf  # how far the point lies inside of the 27 cells
+            border = np.inf  # distance to the border of the 27 cells
             for axis in range(3):
                 inside = xyz[i, axis] - (origin[axis] + cell[i, axis] * size)
                 border = min(border, size + min(inside, size - inside))
@@ -122,10 +142,28 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
 
 
 @njit(cache=True, error_model="numpy")
-def plane_normals(xyz, neighbors):
-    """Unit normal of the plane through each point's neighbors; zeros where they lie on a line.
+def smallest_eigenvalue(xx, yy, zz, xy, xz, yz):
+    """Smallest eigenvalue of a symmetric 3x3 matrix in closed form, and the spread of all three."""
+    q = (xx + yy + zz) / 3
+    p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
+    if p <= 0:
+        return q, p
+    a, b, c = (xx - q) / p, (yy - q) / p, (zz - q) / p
+    d, e, f = xy / p, xz / p, yz / p
+    half_det = (a * (b * c - f * f) - d * (d * c - f * e) + e * (d * f - b * e)) / 2
+    return q + 2 * p * np.cos(np.arccos(min(1.0, max(-1.0, half_det))) / 3 + 2 * np.pi / 3), p
 
-    The eigenvector of the smallest eigenvalue of the 3x3 covariance, in closed form.
+
+@njit(cache=True, error_model="numpy")
+def plane_normals(xyz, neighbors):
+    """Unit normal of the plane through each point's neighbors: the eigenvector of the smallest eigenvalue.
+
+    Args:
+        xyz: float32 (P, 3).
+        neighbors: int32 (P, k).
+
+    Returns:
+        float32 (P, 3), zeros if the neighbors are on a line.
     """
     num_points, k = neighbors.shape
     normals = np.zeros((num_points, 3), np.float32)
@@ -153,16 +191,9 @@ def plane_normals(xyz, neighbors):
         xz -= mx * mz / k
         yz -= my * mz / k
         q = (xx + yy + zz) / 3
-        if q <= 0:
+        smallest, spread = smallest_eigenvalue(xx, yy, zz, xy, xz, yz)
+        if q <= 0 or spread <= 1e-9 * q:
             continue
-        p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
-        if p <= 1e-9 * q:
-            continue
-        a, b, c_ = (xx - q) / p, (yy - q) / p, (zz - q) / p
-        d, e, f = xy / p, xz / p, yz / p
-        half_det = (a * (b * c_ - f * f) - d * (d * c_ - f * e) + e * (d * f - b * e)) / 2
-        half_det = min(1.0, max(-1.0, half_det))
-        smallest = q + 2 * p * np.cos(np.arccos(half_det) / 3 + 2 * np.pi / 3)
         xx -= smallest
         yy -= smallest
         zz -= smallest
@@ -187,7 +218,7 @@ def plane_normals(xyz, neighbors):
 
 @njit(cache=True)
 def neighbor_edges(neighbors, k):
-    """Each undirected edge between a point and its k nearest once."""
+    """Ends int32 (E,) and (E,) of the edges between each point and its k nearest, each undirected edge once."""
     num_points = len(neighbors)
     tail = np.empty(num_points * k, np.int32)
     head = np.empty(num_points * k, np.int32)
@@ -208,10 +239,9 @@ def neighbor_edges(neighbors, k):
 
 @njit(cache=True)
 def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
-    """1 - |cosine between the normals| + color_weight * distance of the colors + offset_weight * step.
+    """float32 (E,): 1 - |cosine between normals| + color_weight * distance of colors + offset_weight * step.
 
-    The step is how far either end lies off the plane of the other one: where one surface lies before another, both
-    have the same normal.
+    The step is the distance of one end to the plane of the other: parallel surfaces have the same normal.
     """
     weight = np.empty(len(tail), np.float32)
     for e in range(len(tail)):
@@ -235,8 +265,15 @@ def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
 def mesh_graph(xyz, faces):
     """Edges of the triangles with ScanNet's weights, all in single precision as in its program.
 
-    Vertex normals are running means of the normals of the faces; an edge that is convex gets its weight squared.
-    Faces without area have no normal: they and their edges are left out.
+    Vertex normals are running means of face normals; convex edges have their weight squared. Faces without area have no
+    normal: they and their edges are left out.
+
+    Args:
+        xyz: float32 (P, 3).
+        faces: int32 (F, 3).
+
+    Returns:
+        int32 (E,), int32 (E,) and float32 (E,): both ends and the weight of each edge.
     """
     one = np.float32(1)
     normal = np.zeros((len(xyz), 3), np.float32)
@@ -245,7 +282,7 @@ def mesh_graph(xyz, faces):
     head = np.empty(3 * len(faces), np.int32)
     num_edges = 0
     for f in range(len(faces)):
-        # Scalars, not slices of three: an array for each face costs more than all the arithmetic.
+        # Scalars: an array for each face would cost more than all the arithmetic.
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         ux, uy, uz = xyz[j, 0] - xyz[i, 0], xyz[j, 1] - xyz[i, 1], xyz[j, 2] - xyz[i, 2]
         vx, vy, vz = xyz[k, 0] - xyz[i, 0], xyz[k, 1] - xyz[i, 1], xyz[k, 2] - xyz[i, 2]

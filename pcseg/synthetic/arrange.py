@@ -1,4 +1,4 @@
-"""How rooms of each kind are furnished."""
+"""Furnishes rooms of each kind."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ KINDS = (
 
 
 def furnished_room(kind: str, index: int, rng: np.random.Generator) -> Room:
-    """A room of the given kind with all that is in it; `index` decides whether beams or columns come for sure."""
+    """A furnished room of the given kind; `index` decides whether beams or columns are certain."""
     plan = plan_of(kind, rng)
     room = Room(kind, plan, rng)
     add_openings(room)
@@ -122,7 +122,7 @@ def _hallway(room: Room) -> None:
 
 
 def _openspace(room: Room) -> None:
-    """Rows of desks, face to face, then whatever fits along the walls."""
+    """Rows of desks, face to face, then furniture along the walls."""
     rng, plan = room.rng, room.plan
     width = float(rng.uniform(1.2, 1.5))
     item = make.desk(rng, "plain", width)

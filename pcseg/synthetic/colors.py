@@ -1,4 +1,4 @@
-"""Colors that furniture is painted with, and the patterns on its surfaces."""
+"""Colors of furniture, and patterns on its surfaces."""
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -32,7 +32,7 @@ LEAF = (64, 112, 52)
 
 
 def pick(rng: np.random.Generator, palette: tuple[Vector, ...], spread: float = 9.0) -> Vector:
-    """One color of a palette, made a little lighter or darker and a little different in tint."""
+    """A color of a palette with small random changes of brightness and tint."""
     base = np.array(palette[int(rng.integers(len(palette)))], float)
     color = base * rng.normal(1.0, 0.04) + rng.normal(0.0, spread / 3, 3)
     r, g, b = np.clip(color, 8, 250)
@@ -47,7 +47,7 @@ def darker(rgb: Vector, factor: float) -> Vector:
 def smooth_noise(
     xyz: Float64[np.ndarray, "n 3"], wavelength: float, rng: np.random.Generator, num_waves: int = 4
 ) -> Float64[np.ndarray, "n"]:
-    """A smooth random field: a sum of waves about `wavelength` meters long, of standard deviation near 1."""
+    """A smooth random field of standard deviation near 1: a sum of waves about `wavelength` meters long."""
     directions = rng.normal(size=(3, num_waves))
     directions *= 2 * np.pi / (wavelength * np.linalg.norm(directions, axis=0))
     directions *= rng.uniform(0.6, 1.6, num_waves)
@@ -62,17 +62,17 @@ def paint(
     patch: Int64[np.ndarray, "n"],
     rng: np.random.Generator,
 ) -> Float64[np.ndarray, "n 3"]:
-    """Puts patterns (wood grain, weave, tiles, print, stains) on base colors.
+    """Adds patterns (wood grain, weave, tiles, print, stains) to base colors.
 
     Args:
         rgb: base color of each point, 0..255.
         texture: texture of each point, see `pcseg.synthetic.shapes`.
         xyz: coordinates in meters.
-        patch: which patch a point is on; prints differ from patch to patch.
+        patch: patch of each point; each has its own print.
         rng: random numbers.
 
     Returns:
-        Colors before light falls on them.
+        Colors without light.
     """
     factor = 1 + 0.025 * smooth_noise(xyz, 1.3, rng)
     wood = np.flatnonzero(texture == WOOD)

@@ -1,4 +1,4 @@
-"""The fixed parts of a room: outline, doors, windows, columns, beams, boards, and what decorates it at last."""
+"""The fixed parts of a room: outline, doors, windows, columns, beams, boards, and decoration."""
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def add_openings(room: Room) -> None:
 
 
 def add_columns(room: Room, certain: bool) -> None:
-    """Columns at walls and, in big rooms, free ones; one to three where `certain`, otherwise seldom one."""
+    """Columns at walls and, in big rooms, free ones; one to three if `certain`, otherwise rarely one."""
     rng, plan = room.rng, room.plan
     num = int(rng.integers(1, 4)) if certain else int(rng.random() < 0.2)
     color = room.wall_rgb if rng.random() < 0.6 else (186.0, 184.0, 178.0)
@@ -107,7 +107,7 @@ def add_beams(room: Room) -> None:
 
 
 def add_boards(room: Room) -> None:
-    """One or two boards, as likely as the kind of room suggests."""
+    """One or two boards, with a probability by kind of room."""
     rng = room.rng
     likely = {"conferenceRoom": 1.0, "office": 0.75, "openspace": 1.0, "hallway": 0.6, "copyRoom": 0.4}
     if rng.random() > likely.get(room.kind, 0.4):
@@ -139,7 +139,7 @@ def decorate(room: Room) -> None:
 
 
 def _radiator(room: Room, wall: Wall, along: float) -> None:
-    """Puts a radiator under a window, where nothing else stands."""
+    """Puts a radiator under a window if the place is free."""
     item = make.wall_item(room.rng, "radiator")
     half = item.size[0] / 2
     rect = Rect(*wall.at(along, 0.07), half, 0.06, wall.yaw, 0.1, 0.7)

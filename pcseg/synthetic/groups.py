@@ -9,7 +9,7 @@ from pcseg.synthetic.room import Room
 
 
 def scatter(room: Room, top: Top, x: float, y: float, yaw: float, base: float, num: int, kinds: list | None) -> None:
-    """Puts up to `num` things on a top without overlap; monitors stand at the back and look to the user."""
+    """Puts up to `num` things on a top without overlap; monitors stand at the back and face the user."""
     rng = room.rng
     taken: list[Rect] = []
     cos, sin = np.cos(yaw), np.sin(yaw)
@@ -39,7 +39,7 @@ def scatter(room: Room, top: Top, x: float, y: float, yaw: float, base: float, n
 
 
 def work_place(room: Room, item: Item, x: float, y: float, yaw: float, chair_kind: str | None = None) -> None:
-    """Things on a desk that stands already, and a chair before it, pulled out or pushed under."""
+    """Puts things on a desk, and a chair in front of it, pulled out or pushed under."""
     rng = room.rng
     kinds = ["monitor"] * int(rng.integers(1, 3)) if rng.random() < 0.75 else ["laptop"]
     if kinds[0] == "monitor":
@@ -55,7 +55,7 @@ def work_place(room: Room, item: Item, x: float, y: float, yaw: float, chair_kin
 
 
 def seat_at(room: Room, seat: Item, x: float, y: float, yaw: float, px: float, py: float) -> bool:
-    """Puts a chair at (px, py) in the frame of a table, looking at the table; its table may cover it in part."""
+    """Puts a chair at (px, py) in the frame of a table, facing the table, which may cover it in part."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     wx, wy = x + cos * px - sin * py, y + sin * px + cos * py
     turn = yaw + np.pi + float(np.clip(room.rng.normal(0, 0.3), -0.8, 0.8))
@@ -100,7 +100,7 @@ def free_seat(room: Room, kind: str | None = None) -> None:
 
 
 def bookcases(room: Room, low: int, high: int) -> None:
-    """At least `low` and fewer than `high` bookcases along walls, as far as there is room."""
+    """At least `low` and fewer than `high` bookcases along walls, if there is space."""
     rng = room.rng
     for _ in range(int(rng.integers(low, high))):
         item = make.bookcase(rng)
@@ -110,7 +110,7 @@ def bookcases(room: Room, low: int, high: int) -> None:
 
 
 def desk_along_wall(room: Room, width: float | None = None) -> None:
-    """A desk with its back to a wall and all that belongs to it; a smaller one where there is little room."""
+    """A work place with its desk at a wall; a smaller one if there is little space."""
     rng = room.rng
     item = make.desk(rng, width=width)
     place = room.put_along_wall(item, gap=0.04, front=0.5)

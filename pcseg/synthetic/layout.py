@@ -1,4 +1,4 @@
-"""The plan of a room: its outline, its walls and what is taken already."""
+"""The plan of a room: its outline, its walls and occupied space."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,7 +10,7 @@ from pcseg.synthetic.furniture import Item
 
 @dataclass(frozen=True)
 class Rect:
-    """A turned rectangle on the floor with a range of heights: center, half lengths, yaw in radians, meters."""
+    """A rotated rectangle on the floor with a range of heights, in meters: center, half lengths, yaw in radians."""
 
     x: float
     y: float
@@ -27,7 +27,7 @@ class Rect:
         return [(self.x + a * ux + b * vx, self.y + a * uy + b * vy) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
 
     def meets(self, other: "Rect") -> bool:
-        """True where both overlap in plan and in height (separating axis theorem)."""
+        """Whether both overlap in plan and in height (separating axis theorem)."""
         if self.low >= other.high or other.low >= self.high:
             return False
         reach = np.hypot(self.half_x, self.half_y) + np.hypot(other.half_x, other.half_y)
@@ -53,8 +53,8 @@ class Wall:
         start: x, y of its first corner.
         direction: unit vector along it.
         length: meters.
-        holes: what is cut out of it: (s0, s1, z0, z1), along the wall and up.
-        used: what hangs on it or stands in it, holes included.
+        holes: openings (s0, s1, z0, z1), along the wall and up.
+        used: rectangles that hang on it or open in it, holes included.
     """
 
     start: tuple[float, float]
@@ -65,16 +65,16 @@ class Wall:
 
     @property
     def yaw(self) -> float:
-        """Yaw that turns the front (+y) of an item into the room."""
+        """Yaw that points the front (+y) of an item into the room."""
         return float(np.arctan2(self.direction[1], self.direction[0]))
 
     def at(self, along: float, out: float = 0.0) -> tuple[float, float]:
-        """The point `along` the wall and `out` of it into the room."""
+        """The point at a distance `along` the wall and `out` into the room."""
         dx, dy = self.direction
         return self.start[0] + along * dx - out * dy, self.start[1] + along * dy + out * dx
 
     def is_free(self, s0: float, s1: float, z0: float, z1: float) -> bool:
-        """True where nothing hangs or opens in the given part of the wall."""
+        """Whether nothing hangs or opens in the given part of the wall."""
         return all(s1 <= a or b <= s0 or z1 <= c or d <= z0 for a, b, c, d in self.used)
 
     def pieces(self, height: float) -> list[tuple[float, float, float, float]]:
@@ -93,13 +93,13 @@ class Wall:
 
 
 class Plan:
-    """Outline of a room, from (0, 0) to (width, depth), perhaps with one corner missing (an L), and what is taken.
+    """Outline of a room, from (0, 0) to (width, depth), with an optional missing corner (an L), and occupied space.
 
     Args:
-        width: along x, meters.
-        depth: along y, meters.
-        height: of the ceiling, meters.
-        notch: width and depth of the missing corner, which is the one at (width, depth); None for a rectangle.
+        width: length along x in meters.
+        depth: length along y in meters.
+        height: height of the ceiling in meters.
+        notch: width and depth of the missing corner at (width, depth); None for a rectangle.
     """
 
     def __init__(self, width: float, depth: float, height: float, notch: tuple[float, float] | None = None) -> None:
@@ -129,14 +129,14 @@ class Plan:
         return [(0.0, 0.0, x, self.depth), (x, 0.0, self.width, self.depth - self.notch[1])]
 
     def fits(self, rect: Rect) -> bool:
-        """True where the rectangle lies in the room and meets nothing."""
+        """Whether the rectangle is inside the room and meets nothing."""
         for x, y in rect.corners():
             if not (-1e-6 <= x <= self.width + 1e-6 and -1e-6 <= y <= self.depth + 1e-6):
                 return False
         return not any(rect.meets(other) for other in self.taken)
 
     def rect_of(self, item: Item, x: float, y: float, yaw: float, base: float = 0.0, margin: float = 0.0) -> Rect:
-        """Footprint of an item put at (x, y) with the given yaw."""
+        """Footprint of an item at (x, y) with the given yaw."""
         half_x, half_y = item.size[0] / 2 + margin, item.size[1] / 2 + margin
         return Rect(x, y, half_x, half_y, yaw, base, base + item.size[2])
 
@@ -147,15 +147,15 @@ def find_along_wall(
     """A free place with the back of the item to a wall.
 
     Args:
-        plan: the room.
+        plan: plan of the room.
         rng: random numbers.
-        item: what is to be placed.
-        walls: the walls to try, in random order.
-        gap: free space between wall and item, meters.
-        front: free space that the item needs before it, meters.
+        item: item to place.
+        walls: walls to try, in random order.
+        gap: free space between wall and item in meters.
+        front: free space in front of the item in meters.
 
     Returns:
-        Wall, x, y, yaw; None where no place was found.
+        Wall, x, y, yaw; None if no place was found.
     """
     width, depth, height = item.size
     for _ in range(14):
@@ -163,7 +163,7 @@ def find_along_wall(
         if wall.length < width + 0.04:
             continue
         spare = wall.length - width
-        # Corners are the likeliest places of furniture.
+        # Furniture prefers corners.
         along = spare * float(np.clip(rng.normal(0.5, 0.6), 0.0, 1.0)) + width / 2
         if not wall.is_free(along - width / 2, along + width / 2, 0.08, height):
             continue

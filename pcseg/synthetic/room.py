@@ -14,18 +14,18 @@ from pcseg.synthetic.shapes import BRIGHT, CARPET, PLAIN, TILES, WOOD, Patches, 
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Everything that a scanner can see.
+    """All surfaces that a scanner can see.
 
     Args:
         patches: n surface patches.
         instance: instance of each patch, from 1.
         labels: class index (S3DIS) of instance k + 1.
         categories: raw ScanNet category of instance k + 1.
-        hidden_center: middle of boxes (m of them) in which only their owner's points are kept.
+        hidden_center: centers of m boxes, inside of which only points of the owner are visible.
         hidden_axes: unit axes of these boxes, divided by half their length.
-        hidden_owner: instance that owns the box.
+        hidden_owner: instance that owns each box.
         lights: positions of lamps and windows.
-        light_power: brightness of each.
+        light_power: brightness of each light.
     """
 
     patches: Patches
@@ -40,12 +40,12 @@ class Surfaces:
 
 
 class Room:
-    """Collects instances; every method that puts something says where it is taken from then on.
+    """Collects instances, and marks the space that they occupy.
 
     Args:
-        kind: office, hallway ...
+        kind: kind of room, such as office or hallway.
         plan: outline and walls.
-        rng: random numbers for everything that is put in.
+        rng: random numbers for all items.
     """
 
     def __init__(self, kind: str, plan: Plan, rng: np.random.Generator) -> None:
@@ -68,7 +68,7 @@ class Room:
         return len(self._labels)
 
     def put(self, item: Item, x: float, y: float, yaw: float, base: float = 0.0, *, take: bool = True) -> int:
-        """Puts an item at (x, y) on the height `base`."""
+        """Puts an item at (x, y) at the height `base`; `take` marks its space as occupied."""
         instance = self.add(item.patches.moved((x, y, base), yaw), item.label, item.category)
         if item.thin:
             half = (item.size[0] / 2, item.size[1] / 2, item.size[2] / 2 + 0.01)
@@ -78,7 +78,7 @@ class Room:
         return instance
 
     def _rects_of(self, item: Item, x: float, y: float, yaw: float, base: float) -> list[Rect]:
-        """What an item takes: below a table top only the inner part, so that chairs can be pushed under it."""
+        """Space of an item: below a table top only the inner part, so that chairs can be pushed under it."""
         whole = self.plan.rect_of(item, x, y, yaw, base)
         if item.label != "table" or item.size[2] < 0.6:
             return [whole]
@@ -86,7 +86,7 @@ class Room:
         return [replace(whole, low=0.55), inner]
 
     def put_if_free(self, item: Item, x: float, y: float, yaw: float, base: float = 0.0, margin: float = 0.0) -> bool:
-        """Puts an item where nothing is in its way; says whether it did."""
+        """Puts an item at (x, y) if nothing is in its way; returns whether it did."""
         free = self.plan.fits(self.plan.rect_of(item, x, y, yaw, base, margin))
         if free:
             self.put(item, x, y, yaw, base)
@@ -95,7 +95,7 @@ class Room:
     def put_along_wall(
         self, item: Item, walls: list[Wall] | None = None, gap: float = 0.03, front: float = 0.0
     ) -> tuple[Wall, float, float, float] | None:
-        """Puts an item with its back to a wall; returns the wall, x, y and yaw, or None where there is no room."""
+        """Puts an item with its back to a wall; returns the wall, x, y and yaw, or None without free space."""
         place = find_along_wall(self.plan, self.rng, item, walls or self.plan.walls, gap, front)
         if place is not None:
             self.put(item, *place[1:])
@@ -128,7 +128,7 @@ class Room:
         return None
 
     def hang_at(self, item: Item, wall: Wall, along: float, base: float) -> int:
-        """Hangs an item (y = 0 in its frame is the wall) at a place that is known to be free."""
+        """Hangs an item (y = 0 in its frame is the wall) at a free place."""
         width, depth, height = item.size
         instance = self.put(item, *wall.at(along), wall.yaw, base, take=False)
         wall.used.append((along - width / 2, along + width / 2, base, base + height))
@@ -181,7 +181,7 @@ class Room:
                 self.light_power.append(float(self.rng.uniform(0.7, 1.1)))
 
     def surfaces(self) -> Surfaces:
-        """Everything put in so far, as arrays."""
+        """All surfaces so far, as arrays."""
         counts = [len(part) for part in self._parts]
         center = np.array([c for c, _, _, _ in self._hidden]).reshape(-1, 3)
         half = np.array([h for _, _, h, _ in self._hidden]).reshape(-1, 3)

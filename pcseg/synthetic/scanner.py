@@ -39,14 +39,14 @@ def stand_points(plan: Plan, rng: np.random.Generator) -> Float64[np.ndarray, "e
 
 
 def occluders(surfaces: Surfaces, *, walls: bool) -> Patches:
-    """Patches that can hide others: never floor and ceiling, the walls only where the room is not convex."""
+    """Patches that can hide others: never floor and ceiling, and `walls` only of rooms that are not convex."""
     label = np.array(surfaces.labels)[surfaces.instance - 1]
     shell = _SHELL[:2] if walls else _SHELL
     return surfaces.patches[~np.isin(label, shell)]
 
 
 def map_of(patches: Patches, eye: Float64[np.ndarray, "3"], resolution: int) -> Float32[np.ndarray, "pixels"]:
-    """Depth map around `eye`, see `kernels.depth_map`."""
+    """Depth map around `eye`, see `pcseg.kernels.ray_casting.depth_map`."""
     arrays = (patches.kind, patches.frame, patches.extra, patches.sizes(), patches.two_sided)
     return depth_map(*arrays, eye, resolution)
 
@@ -77,7 +77,7 @@ def visibility(
 def candidates(
     surfaces: Surfaces, eyes: Float64[np.ndarray, "eyes 3"], num: int, rng: np.random.Generator
 ) -> tuple[Int64[np.ndarray, "n"], Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n"]]:
-    """About `num` points on the surfaces that face a scanner: patch, coordinates, normals and density of the patch."""
+    """About `num` points on surfaces that face a scanner: patch, coordinates, normals, density of the patch."""
     patches = surfaces.patches
     label = np.array(surfaces.labels)[surfaces.instance - 1]
     # Big empty surfaces are thinned a little, so that objects have the points.
@@ -89,7 +89,7 @@ def candidates(
     expected *= num / expected.sum()
     count = np.floor(expected + rng.random(n)).astype(np.int64)
     patch = np.repeat(np.arange(n), count)
-    # The R2 sequence (M. Roberts, 2018) from a random start: evener than random numbers, as scans are.
+    # The R2 sequence (M. Roberts, 2018) from a random start: more even than random numbers, as scans are.
     start, turn = rng.random((n, 2)), np.arange(len(patch)) - np.repeat(np.cumsum(count) - count, count)
     u = (start[patch, 0] + turn * 0.7548776662466927) % 1.0
     v = _area_uniform(patches, patch, (start[patch, 1] + turn * 0.5698402909980532) % 1.0)
@@ -115,7 +115,7 @@ def facing_weight(patches: Patches, eyes: Float64[np.ndarray, "eyes 3"]) -> Floa
 def _area_uniform(
     patches: Patches, patch: Int64[np.ndarray, "n"], v: Float64[np.ndarray, "n"]
 ) -> Float64[np.ndarray, "n"]:
-    """Bends v so that discs and cones are sampled evenly over their area."""
+    """Changes v so that discs and cones are sampled evenly over their area."""
     cone = np.flatnonzero((patches.kind[patch] == 1) & (np.abs(patches.extra[patch, 0] - 1) > 1e-3))
     taper = patches.extra[patch[cone], 0]
     scale = np.sqrt(1 + (taper**2 - 1) * v[cone])
@@ -131,7 +131,7 @@ def light_on(
     blocking: Patches,
     rng: np.random.Generator,
 ) -> Float64[np.ndarray, "n"]:
-    """Brightness of the surfaces: light from all around, and from each lamp where no object is in the way."""
+    """Brightness of surfaces: ambient light, and light of each lamp that no object blocks."""
     brightness = 0.5 + 0.08 * normal[:, 2]
     for position, power in zip(surfaces.lights, surfaces.light_power):
         ray = xyz - position
@@ -154,7 +154,7 @@ def colors_of(
     blocking: Patches,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "n 3"]:
-    """What the camera of the scanner records: paint, light, tint of the room, exposure of each scan and noise."""
+    """Colors by the camera of the scanner: paint, light, tint of the room, exposure of each scan and noise."""
     patches = surfaces.patches
     texture = patches.texture[patch]
     color = paint(patches.rgb[patch], texture, xyz, patch, rng)
@@ -175,7 +175,7 @@ def add_range_noise(
     *,
     outliers: float = 0.002,
 ) -> Float64[np.ndarray, "n 3"]:
-    """Moves points along their rays: 2 to 5 mm of noise, slow waves of 2 mm, and a few mixed pixels far off."""
+    """Moves points along their rays: 2 to 5 mm of noise, slow waves of 2 mm, and a few outliers."""
     ray = xyz - eye
     distance = np.linalg.norm(ray, axis=1) + 1e-9
     unit = ray / distance[:, None]

@@ -90,5 +90,5 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
     kilobytes = len(pickle.dumps(found["superpoints"].state())) / num_scenes / 1024
     for name, ms in times.items():
         print(f"{name:<40}{ms:>10.2f} ms a scene")
-    print(f"largest difference of an AP {difference:.0e}; {kilobytes:.1f} KiB kept a scene", flush=True)
+    print(f"largest difference of an AP {difference:.0e}; {kilobytes:.1f} KiB per scene stored", flush=True)
     return {"ms_per_scene": times, "largest_difference": difference, "kib_kept_per_scene": kilobytes}

@@ -12,7 +12,7 @@ def _item(shape: Shape, size: Vector, category: str, *, thin: bool = False) -> I
 
 
 def desk_item(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """Something that stands on a table.
+    """A thing for a table.
 
     Args:
         rng: random numbers.
@@ -22,7 +22,7 @@ def desk_item(rng: np.random.Generator, kind: str | None = None) -> Item:
 
 
 def floor_item(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """Something that stands on the floor.
+    """A thing for the floor.
 
     Args:
         rng: random numbers.

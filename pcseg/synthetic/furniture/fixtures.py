@@ -1,6 +1,6 @@
-"""What is built in: doors, windows, boards, columns and beams.
+"""Built-in parts: doors, windows, boards, columns and beams.
 
-Doors, windows and boards stand in the frame of their wall: x along the wall, y = 0 its surface, y < 0 inside the wall.
+Doors, windows and boards are in the frame of their wall: x along the wall, y = 0 its surface, y < 0 inside the wall.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ STEEL: Vector = (160.0, 160.0, 164.0)
 
 
 def door(rng: np.random.Generator, width: float, height: float) -> Item:
-    """A door with its frame in an opening of width × height; one in three stands ajar, into the room."""
+    """A door with its frame in an opening of width × height; one in three is ajar, into the room."""
     leaf, frame = pick(rng, DOORS), pick(rng, (*DOORS, *METALS, (230, 228, 222)))
     texture = WOOD if leaf[0] > leaf[2] + 25 else PLAIN
     depth, jamb = rng.uniform(0.08, 0.16), 0.06

@@ -8,7 +8,7 @@ from pcseg.synthetic.shapes import FABRIC, PLAIN, WOOD, Shape, Vector
 
 
 def chair(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """A chair: swivel, four_leg, shell, sled, stool or armchair; a random one where `kind` is None."""
+    """A chair: swivel, four_leg, shell, sled, stool or armchair; a random one if `kind` is None."""
     makers = {
         "swivel": _swivel,
         "four_leg": _four_leg,
@@ -190,7 +190,7 @@ def _armchair(rng: np.random.Generator) -> Item:
 
 
 def sofa(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """A sofa: two, three (seats) or corner; a random one where `kind` is None."""
+    """A sofa: two, three (seats) or corner; a random one if `kind` is None."""
     if kind is None:
         kind = str(rng.choice(["two", "three", "corner"], p=[0.45, 0.35, 0.2]))
     num_seats = 2 if kind == "two" else 3

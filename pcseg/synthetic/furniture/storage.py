@@ -1,4 +1,4 @@
-"""Bookcases with what stands on them, and cabinets."""
+"""Bookcases with books, and cabinets."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def _books(shape: Shape, rng: np.random.Generator, x0: float, x1: float, z: floa
 
 
 def bookcase(rng: np.random.Generator, kind: str | None = None, width: float | None = None) -> Item:
-    """A bookcase: tall, half, doors (closed below) or wall (shelves that hang); books belong to it."""
+    """A bookcase with books: tall, half, doors (closed below) or wall (hanging shelves)."""
     if kind is None:
         kind = str(rng.choice(["tall", "half", "doors"], p=[0.5, 0.25, 0.25]))
     metal = rng.random() < 0.2

@@ -47,7 +47,7 @@ def _legs(shape: Shape, rng: np.random.Generator, width: float, depth: float, he
 
 
 def table(rng: np.random.Generator, width: float | None = None) -> Item:
-    """A table on four legs, or a round one on a pedestal (where no `width` is asked for)."""
+    """A table on four legs, or a round one on a pedestal (if `width` is None)."""
     rgb, frame = pick(rng, DESK_TOPS), pick(rng, (*METALS, *WOODS))
     height = rng.uniform(0.7, 0.77)
     shape = Shape()
@@ -73,7 +73,7 @@ def table(rng: np.random.Generator, width: float | None = None) -> Item:
 
 
 def desk(rng: np.random.Generator, kind: str | None = None, width: float | None = None) -> Item:
-    """A desk whose user sits at +y: plain, drawers, or corner (an L); a random one where `kind` is None."""
+    """A desk whose user sits at +y: plain, drawers, or corner (an L); a random one if `kind` is None."""
     if kind is None:
         kind = str(rng.choice(["plain", "drawers", "corner"], p=[0.35, 0.4, 0.25]))
     rgb, frame = pick(rng, DESK_TOPS), pick(rng, (*METALS, *WOODS))
