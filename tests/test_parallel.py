@@ -8,12 +8,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
 
 from pcseg import parallel
+from pcseg.data.preprocess import RoomReader, preprocess
+from pcseg.data.scan_files import read_labeled_scan
 from pcseg.parallel import map_rooms
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +45,10 @@ def _slow(folder: Path) -> int:
     (folder / f"{os.getpid()}.{time.time_ns()}").touch()
     time.sleep(0.3)
     return os.getpid()
+
+
+def _files(path: Path) -> list[Path]:
+    return [path]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -115,3 +124,12 @@ def test_a_cluster_loses_no_room_with_a_killed_worker(cluster, tmp_path: Path) -
     assert min(begun) == 1
     assert max(begun) == 2, "the room of the killed worker was done again"
     assert dict(map_rooms(_num_threads, [0], cluster=address)) == {0: 1}
+    # The remaining worker makes the rooms that this process makes.
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", xyz=np.random.default_rng(0).random((300, 3)))
+    reader = RoomReader("s3dis", attrgetter("stem"), _files, partial(read_labeled_scan, needs_labels=False))
+    scans = sorted(tmp_path.glob("*.npz"))
+    here = preprocess(scans, reader, tmp_path / "here", progress=False)
+    there = preprocess(scans, reader, tmp_path / "there", progress=False, cluster=address)
+    assert there["written"] == 2
+    assert there["sha256"] == here["sha256"]

@@ -1,4 +1,4 @@
-"""One picture of what every augmentation does to a room.
+"""A picture of what every augmentation does to a room.
 
 tools/augmentation_pictures.py [OUT.png]
 """
@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from pcseg.cli import run_tool
-from pcseg.data.augment import AUGMENTATIONS
+from pcseg.data.augment import AUGMENTATIONS, middle_of_floor
+from pcseg.data.scan_fields import keep_points
+from pcseg.files import atomic_open
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.viz.grid import Cell, image_grid
 from pcseg.viz.raster import rasterize, room_view
 
-# Stronger than in recipes, so that it is seen.
+# Stronger than in configs, so that it is visible.
 OPTIONS: dict[str, dict[str, float]] = {
     "rotate": {"degrees": 40.0},
     "tilt": {"degrees": 12.0},
@@ -52,21 +54,16 @@ def main() -> None:
         options = {**OPTIONS.get(name, {}), **({"partner": lambda rng: other} if name == "mix" else {})}
         cells.append(cell(name, step(room, np.random.default_rng(SEEDS.get(name, 5)), **options)))
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
-    picture = image_grid(rows, title="Augmentations", note="stronger than in the recipes, so that they are seen")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_name(f".{args.out.name}")
-    picture.quantize(192).save(temporary, format="PNG", optimize=True)
-    temporary.replace(args.out)
+    picture = image_grid(rows, title="Augmentations", note="stronger than in the configs, so that they are visible")
+    with atomic_open(args.out) as file:
+        picture.quantize(192).save(file, format="PNG", optimize=True)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 
 def _open(scene: Scene) -> Scene:
-    """The room without its ceiling, about its middle, so that a camera that stays sees all of it."""
-    keep = scene.xyz[:, 2] < scene.xyz[:, 2].min() + 2.2
-    low, high = scene.xyz[keep].min(0), scene.xyz[keep].max(0)
-    middle = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
-    assert scene.rgb is not None
-    return Scene(scene.name, scene.xyz[keep] - middle, rgb=scene.rgb[keep])
+    """The room without its ceiling, about its middle, so that a fixed camera sees all of it."""
+    scene = keep_points(scene, scene.xyz[:, 2] < scene.xyz[:, 2].min() + 2.2)
+    return Scene(scene.name, scene.xyz - middle_of_floor(scene.xyz), rgb=scene.rgb)
 
 
 if __name__ == "__main__":

@@ -55,13 +55,13 @@ class RoomReader:
 
 
 def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:
-    """How the superpoints of processed rooms were made, so that those of new scans are made likewise.
+    """The settings that made the superpoints of processed rooms, so that those of new scans are made alike.
 
     Args:
-        rooms: their folders.
+        rooms: folders of processed rooms.
 
     Returns:
-        The settings that stand in their manifests; None where one has none, or where they differ.
+        The settings in their manifests; None if one has none, or if they differ.
 
     Raises:
         ValueError: a damaged room, or settings that this version does not know.

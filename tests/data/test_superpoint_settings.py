@@ -1,7 +1,6 @@
-"""How superpoints were made stands in the rooms, so that models can make those of new scans likewise."""
+"""Rooms hold the settings of their superpoints, so that models can make those of new scans alike."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,52 +9,37 @@ import pytest
 
 from pcseg.data.preprocess import RoomReader, preprocess, superpoints_of
 from pcseg.data.scan_files import read_labeled_scan
-from pcseg.data.store import MANIFEST, Source, read_manifest, write_room
+from pcseg.data.store import MANIFEST
 from pcseg.ops.superpoints import SuperpointOptions
-from pcseg.structures import Scene
 
-Writer = Callable[[str, SuperpointOptions | None], Path]
+GRAPH, VOXEL = SuperpointOptions(voxel_size=0.04, max_superpoints=77), SuperpointOptions(method="voxel")
 
 
 @pytest.fixture
-def write(tmp_path: Path, rng: np.random.Generator) -> Writer:
-    def write_one(name: str, options: SuperpointOptions | None) -> Path:
-        zeros = np.zeros(20, np.int32)
-        scene = Scene(name, rng.random((20, 3), np.float32), semantic=zeros, instance=zeros, superpoint=zeros)
-        settings = None if options is None else asdict(options)
-        return write_room(tmp_path / "rooms", scene, "s3dis", Source("made", "0"), superpoints=settings)
-
-    return write_one
-
-
-def test_preprocessing_leaves_its_settings_in_the_rooms(tmp_path: Path, rng: np.random.Generator) -> None:
-    zeros = np.zeros(50, np.int32)
-    np.savez(tmp_path / "a.npz", xyz=rng.random((50, 3)), semantic=zeros, instance=zeros)
-    options = SuperpointOptions(voxel_size=0.04, max_superpoints=77)
+def rooms(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
+    """Two rooms with superpoints of a graph, one with coarse voxels, one that does not say."""
     reader = RoomReader("s3dis", lambda path: path.stem, lambda path: [path], read_labeled_scan)
-    preprocess([tmp_path / "a.npz"], reader, tmp_path / "rooms", superpoints=options, progress=False)
-    assert read_manifest(tmp_path / "rooms" / "a")["superpoints"] == asdict(options)
-    assert superpoints_of([tmp_path / "rooms" / "a"]) == options
+    zeros = np.zeros(50, np.int32)
+    for name, options in (("a", GRAPH), ("b", GRAPH), ("voxel", VOXEL), ("old", GRAPH)):
+        np.savez(tmp_path / f"{name}.npz", xyz=rng.random((50, 3)), semantic=zeros, instance=zeros)
+        preprocess([tmp_path / f"{name}.npz"], reader, tmp_path / "rooms", superpoints=options, progress=False)
+    change(tmp_path / "rooms" / "old", None)
+    return {path.name: path for path in (tmp_path / "rooms").iterdir() if path.is_dir()}
 
 
-def test_rooms_that_differ_or_do_not_say_give_none(write: Writer) -> None:
-    graph, voxel = SuperpointOptions(), SuperpointOptions(method="voxel")
-    a, b, c, d = write("a", graph), write("b", graph), write("c", voxel), write("d", None)
-    assert superpoints_of([a, b]) == graph
-    assert superpoints_of([c]) == voxel
-    assert superpoints_of([a, c]) is None
-    assert superpoints_of([a, d]) is None
-    assert superpoints_of([d]) is None
-    assert superpoints_of([]) is None
-
-
-def test_settings_of_a_newer_version_are_refused(write: Writer) -> None:
-    room = write("a", SuperpointOptions())
+def change(room: Path, settings: dict | None) -> None:
     manifest = json.loads((room / MANIFEST).read_text())
-    manifest["superpoints"]["snap_to_edges"] = True
-    (room / MANIFEST).write_text(json.dumps(manifest))
+    (room / MANIFEST).write_text(json.dumps({**manifest, "superpoints": settings}))
+
+
+def test_settings_of_rooms(rooms: dict[str, Path]) -> None:
+    assert superpoints_of([rooms["a"], rooms["b"]]) == GRAPH
+    assert superpoints_of([rooms["voxel"]]) == VOXEL
+    for names in ("a voxel", "a old", "old", ""):
+        assert superpoints_of([rooms[name] for name in names.split()]) is None
+    change(rooms["a"], {**asdict(GRAPH), "snap_to_edges": True})
     with pytest.raises(ValueError, match=r"rooms/a: superpoint settings .*snap_to_edges.* update it"):
-        superpoints_of([room])
+        superpoints_of([rooms["a"]])
 
 
 @pytest.mark.parametrize("content", [None, [], "graph", {"method": "other"}, {"max_superpoints": 0}])
