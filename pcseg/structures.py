@@ -1,4 +1,4 @@
-"""The records that travel between the parts of pcseg, and the one legend of their shapes.
+"""The records that carry a scene through pcseg, and the legend of their shapes.
 
 Letters used in every shape of this package:
 
@@ -6,11 +6,12 @@ Letters used in every shape of this package:
     S  superpoints (of one room, or of all rooms of a batch one after another)
     B  rooms in a batch            M  queries                  K  ground-truth instances of one room
     C  classes                     F  faces of a mesh          N  tokens of a mask: superpoints, points or pixels
+    I  predicted objects
 
 Coordinates are meters with z up, colors 0..255. Class labels are indices into a `pcseg.classes.ClassSet`.
 
-Types of tensors stand in quotes: what knows rooms as points alone, preprocessing above all, does without torch, which
-takes longer to import than everything else.
+Types of tensors are in quotes, so that code without tensors, such as preprocessing, need not import torch, which takes
+longer than all other imports.
 """
 
 import zipfile
@@ -37,12 +38,12 @@ class Scene:
     """One room or scan, as points.
 
     Args:
-        name: what the room is called in files and messages, e.g. ``Area_5_office_1``.
+        name: name in files and messages, e.g. ``Area_5_office_1``.
         xyz: coordinates in meters, z up.
-        rgb: color of each point, or None where the scan has none.
-        normal: unit normals, or None.
-        semantic: class index of each point, -1 where it is not labeled; None where the scan has no labels.
-        instance: 0 for no instance, ids from 1; None where the scan has no labels.
+        rgb: color of each point; None if the scan has none.
+        normal: unit normals; None if the scan has none.
+        semantic: class index of each point, -1 for unlabeled points; None if the scan has no labels.
+        instance: instance of each point, 0 for none, ids from 1; None if the scan has no labels.
         superpoint: superpoint of each point, 0..S-1 without gaps; None before over-segmentation.
         faces: triangles of a mesh, as point indices; None for a point cloud.
 
@@ -70,7 +71,13 @@ class Scene:
 
     @classmethod
     def without_xyz(cls, name: str, num_points: int, **labels: np.ndarray) -> "Scene":
-        """A scene of labels alone: its points are all at the origin and take no memory."""
+        """A scene without coordinates: all points are at the origin and take no memory.
+
+        Args:
+            name: name of the scene.
+            num_points: number of points.
+            **labels: other fields, such as ``instance``.
+        """
         return cls(name, np.broadcast_to(np.zeros(3, np.float32), (num_points, 3)), **labels)
 
     def __len__(self) -> int:
@@ -78,7 +85,7 @@ class Scene:
 
     @property
     def num_superpoints(self) -> int:
-        """S, or 0 where the scene has no superpoints yet."""
+        """S, or 0 if the scene has no superpoints yet."""
         return 0 if self.superpoint is None or len(self) == 0 else int(self.superpoint.max()) + 1
 
     def with_(self, **changes: object) -> "Scene":
@@ -86,17 +93,17 @@ class Scene:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-# How mask logits become probabilities: each query alone, or all queries and an empty choice of logit 0 together.
+# Mask logits become probabilities for each query alone, or for all queries and an empty choice of logit 0 together.
 MaskActivation = Literal["sigmoid", "softmax"]
 
 
 class Targets(TypedDict):
-    """Ground truth of one room, as the criteria take it (the calling convention of Mask2Former's SetCriterion).
+    """Ground truth of one room for the criteria (the calling convention of Mask2Former's SetCriterion).
 
     labels: class of each instance.
-    instance_labels: for each superpoint 1..K for the instance it belongs to, 0 for background, -1 for ignored.
-    point_counts: how many points each superpoint stands for.
-    semantic_labels: class of each superpoint, -1 where it is not labeled.
+    instance_labels: instance of each superpoint, 1..K, 0 for background, -1 for ignored.
+    point_counts: number of points of each superpoint.
+    semantic_labels: class of each superpoint, -1 for unlabeled ones.
     centers: mean of the points of each instance in meters, in the frame of the batch's superpoint_xyz.
     """
 
@@ -108,12 +115,12 @@ class Targets(TypedDict):
 
 
 class DecoderOutput(TypedDict):
-    """What a model gives and a criterion takes; masks are point-first (N, M), as the loss is written.
+    """Output of a model of queries; masks are point-first (N, M), as the loss is written.
 
     pred_logits: class logits, the last column is "no object".
     pred_masks: mask logits, one array per room.
     pred_semantic: class logits of each superpoint, one array per room.
-    pred_centers: where each superpoint sees the center of its object, in meters, one array per room.
+    pred_centers: predicted center of the object of each superpoint in meters, one array per room.
     query_tokens: superpoint that each query started from, counted from 0 in its room; absent for learned queries.
     aux_outputs: the same for every intermediate layer (deep supervision).
     """
@@ -127,10 +134,10 @@ class DecoderOutput(TypedDict):
 
 
 class EmbeddingOutput(TypedDict):
-    """What a model with two embeddings gives; one array per room, a row per superpoint, D dimensions.
+    """Output of a model of two embeddings; one array per room, a row per superpoint, D dimensions.
 
-    pred_followers: where each superpoint stands as a follower.
-    pred_influencers: where it stands as an influencer; it attracts the followers near this place.
+    pred_followers: embedding of each superpoint as a follower.
+    pred_influencers: embedding of each superpoint as an influencer; it attracts the followers near this place.
     pred_influence: logit of the IoU between the followers that it attracts and its object.
     pred_semantic, pred_centers: as in `DecoderOutput`.
     """
@@ -175,7 +182,7 @@ class SceneBatch:
         return len(self.names)
 
     def to(self, device: "torch.device | str") -> "SceneBatch":
-        """A copy whose tensors, those of the targets included, are on `device`; the host keeps the offsets."""
+        """A copy with all tensors, also those of the targets, on `device`; only the offsets stay on the CPU."""
         from torch import Tensor
 
         moved = {}
@@ -195,7 +202,7 @@ class PredictedObject:
 
     Args:
         label: name of its class.
-        score: how sure the model is, 0..1.
+        score: its score, 0..1.
         mask: True at the points of the object.
         box: least and greatest corner of the axis-aligned box around its points, in meters; zeros without points.
     """
@@ -215,13 +222,12 @@ class PredictedObject:
 class Prediction:
     """Everything that was predicted for one scene: objects, whose masks may overlap, and the class of every point.
 
-    Iterating gives each object as a `PredictedObject`. Either part may be absent: a prediction of a scene alone has
-    nothing but the scene to show.
+    Iterating gives each object as a `PredictedObject`. Both parts may be absent: then there is only a scene to show.
 
     Args:
         scene: the scan, with its ground truth if it has one.
-        masks: bool (I, S) over superpoints or (I, P) over points, True where the object is. A dense array becomes
-            sparse, because in a large scan an object has few of the columns. Absent: no objects were predicted.
+        masks: bool (I, S) over superpoints or (I, P) over points, True inside the object. A dense array becomes
+            sparse, because an object of a large scan has few of the columns. Without masks no objects were predicted.
         labels: class index of each object.
         scores: score of each object, finite; models of pcseg give 0..1 and the best object first.
         semantic: predicted class index of each point, -1 for none; None if only objects were predicted.
@@ -230,6 +236,14 @@ class Prediction:
 
     Raises:
         ValueError: the parts do not belong together.
+
+    >>> classes = ClassSet.from_dict({"name": "mine", "names": ["chair"]})
+    >>> scene, masks = Scene.without_xyz("room", 3), np.array([[True, True, False], [False, True, True]])
+    >>> prediction = Prediction(scene, masks, np.array([0, 0]), np.array([0.9, 0.5]), classes=classes)
+    >>> [(found.label, found.score, found.num_points) for found in prediction]
+    [('chair', 0.9, 2), ('chair', 0.5, 2)]
+    >>> prediction.point_ids().tolist()
+    [1, 1, 2]
     """
 
     scene: Scene
@@ -415,7 +429,12 @@ class Prediction:
 
 
 def mask_rows(columns: Sequence[Integer[np.ndarray, "n"]], num_columns: int) -> csr_array:
-    """Masks, bool and a row for each object, from the columns that each object has, ascending."""
+    """Masks of objects as a sparse bool array.
+
+    Args:
+        columns: columns of each object, ascending.
+        num_columns: S, or P for masks over points.
+    """
     inside = np.concatenate([np.zeros(0, np.int64), *columns])
     starts = np.cumsum([0, *map(len, columns)])
     return csr_array((np.ones(len(inside), np.bool_), inside, starts), shape=(len(columns), num_columns))

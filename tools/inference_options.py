@@ -1,8 +1,8 @@
-"""What each option of inference does to AP on held-out rooms, one option at a time.
+"""Measure AP on held-out rooms with each option of inference, one at a time.
 
 tools/inference_options.py CHECKPOINT ROOMS [--rooms GLOB...] [--only TEXT] [--json FILE]
 
-ROOMS is a folder of processed, labeled rooms. The same options are keys of a recipe: inference.views=flips and so on.
+ROOMS is a folder of processed, labeled rooms. The same options are keys of a config: inference.views=flips and so on.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pcseg.data.store import check_classes, list_rooms, read_room
 from pcseg.training.distributed import pick_device
 from pcseg.training.evaluate import evaluate
 
-# Every row changes the first one: one view of whole rooms, as many queries as in training, and matrix NMS.
+# Every row changes this one: one view of whole rooms, as many queries as in training, and matrix NMS.
 BASE: dict[str, Any] = {
     "views": "one",
     "matrix_nms": True,
@@ -56,10 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="AP with each option of inference.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("root", type=Path, metavar="ROOMS", help="folder of processed rooms")
-    parser.add_argument("--rooms", nargs="+", default=["Area_5_*"], metavar="GLOB", help="names of rooms (Area_5_*)")
-    parser.add_argument("--only", default="", help="the options whose name has this text, besides the base")
-    parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--rooms", nargs="+", default=["Area_5_*"], metavar="GLOB", help="rooms (default: Area_5_*)")
+    parser.add_argument("--only", default="", help="only the base and the options with this text in their name")
+    parser.add_argument("--device", help="device (default: cuda if available)")
+    parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
     args = parser.parse_args()
 
     segmenter = build.load_model(args.checkpoint, pick_device(args.device))
@@ -71,7 +71,7 @@ def main() -> None:
         if name != "base" and args.only not in name:
             continue
         if "num_queries" in changes and getattr(segmenter.model.decoder.options, "queries", None) != "superpoint":
-            print(f"{name:<43} only where queries start at superpoints")
+            print(f"{name:<43} needs queries that start at superpoints")
             continue
         changed = segmenter.with_options(**{**BASE, **changes})
         start = time.perf_counter()

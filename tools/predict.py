@@ -1,10 +1,10 @@
-"""Objects of any scan.
+"""Predict the objects of any scan.
 
 tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METERS] [--views flips] [--device cuda]
                                             [--workers N] [--cluster ADDRESS]
 
-SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are not needed and
-not looked at. Of the training nothing is needed but CHECKPOINT. For each scan NAME the folder DIR gets
+SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are ignored. Only
+CHECKPOINT is needed from training. For each scan NAME, the folder DIR gets
 
 NAME.npz            the scan and every object with class, score and mask: pcseg.Prediction.load, tools/visualize.py and
                     tools/export.py read it
@@ -14,11 +14,11 @@ NAME.instances.csv  one line per object: id, class, score, points, center (mean 
                     axis-aligned box (meters), volume of that box (cubic meters)
 NAME.ids.npy        int32 (P,): id of the object that each point belongs to, 0 for none; the id in .ply and .csv
 NAME.png            picture of the scan and its objects
-NAME.html           page to look around in, with nothing to install
+NAME.html           page to look around in a browser, without any other file
 
-Objects overlap in the .npz; in the other files each point belongs to the best of its objects, and those that score less
-than --threshold are left out (the page has a slider). A scan that cannot be read does not stop the others; exit status
-2 says that there was one.
+Objects overlap in the .npz. In the other files each point belongs to the best of its objects, and objects that score
+less than --threshold are left out (the page has a slider). A scan that cannot be read does not stop the others; the
+exit code is then 2.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Find the objects of scans: .ply .pcd .las .laz .npz .npy .txt ...")
+    parser = argparse.ArgumentParser(description="Predict the objects of scans: .ply .pcd .las .laz .npz .npy .txt ...")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -84,27 +84,33 @@ def _parse() -> argparse.Namespace:
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
-        help=f"least score of an object that is shown ({DEFAULT_THRESHOLD})",
+        help=f"least score of an object that is shown (default: {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument("--min-points", type=int, help="smaller objects are left out (as the recipe says)")
+    parser.add_argument("--min-points", type=int, help="least number of points of an object (default: from the config)")
     parser.add_argument(
-        "--tile", type=float, metavar="METERS", help="larger scans go in tiles of this size; 0: none do"
+        "--tile", type=float, metavar="METERS", help="split larger scans into tiles of this size; 0: never"
     )
-    parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation: mirrored and turned, too")
-    parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
+    parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation: mirrored and rotated views")
+    parser.add_argument("--device", help="device (default: cuda if available)")
     parser.add_argument(
         "--precision",
         choices=list(DTYPES),
         default="float32",
-        help="of products: fp16 also in convolutions, bf16 not there; for GPUs, a CPU gains nothing (float32)",
+        help="number format on a GPU; convolutions use it for fp16 only (default: float32)",
     )
-    parser.add_argument("--gray", action="store_true", help="points without color become mid-gray")
-    parser.add_argument("--drop-nan", action="store_true", help="leave out points whose coordinates are not finite")
-    parser.add_argument("--drop-duplicates", action="store_true", help="keep one of the points that stand at one place")
+    parser.add_argument("--gray", action="store_true", help="paint points without color mid-gray")
+    parser.add_argument("--drop-nan", action="store_true", help="drop points whose coordinates are not finite")
+    parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
     parser.add_argument("--columns", help="columns of text files that do not name them: 'x y z r g b'")
     parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, 0.001 for millimeters")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="the axis that points up in the file")
-    parser.add_argument("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="becomes 0 0 0; for map grids")
+    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="axis that points up (default: z)")
+    parser.add_argument(
+        "--origin",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="point to use as origin (for georeferenced scans)",
+    )
     add_parallel_options(parser)
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
@@ -134,7 +140,7 @@ def _predict(
         origin=args.origin,
     )
     check_features(scene, segmenter.features)
-    # Its labels may be of other classes.
+    # The labels of a scan may be of other classes.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
     lines = [f"{path}: {warning}" for warning in scan_warnings(scene)]
     stage("superpoints and network")
@@ -144,7 +150,7 @@ def _predict(
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: too large for the memory of the GPU; use a smaller --tile or --device cpu") from None
     shown = write_prediction(target, prediction, threshold=args.threshold, stage=stage)
-    return [*lines, f"{path}: {shown} objects from score {args.threshold} on -> {target}.*"]
+    return [*lines, f"{path}: {shown} objects with a score of at least {args.threshold} -> {target}.*"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How good superpoints are: best possible mean IoU against their number, with and without color.
+"""Measure superpoints: best possible mean IoU for their number, with and without color.
 
 tools/superpoint_quality.py [--real SCAN...] [--rooms N] [--json FILE]
 """
@@ -34,7 +34,7 @@ def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def synthetic_sets(num_rooms: int) -> dict[str, list[Scene]]:
-    """Rooms sparse and dense, noisy, and of uneven density."""
+    """Sparse, dense and noisy rooms, and rooms of uneven density."""
     rng = np.random.default_rng(0)
     sparse = [make_room(1, index, num_points=60_000) for index in range(num_rooms)]
     dense = [make_room(1, index, num_points=600_000) for index in range(num_rooms)]
@@ -66,7 +66,7 @@ def measure(rooms: list[Scene], make: Callable[[Scene], np.ndarray]) -> dict[str
 
 
 def methods(colored: bool) -> dict[str, Callable[[Scene], np.ndarray]]:
-    """What is compared: numbers of superpoints, no color, coarse voxels."""
+    """Methods to compare: numbers of superpoints, no color, coarse voxels."""
     found: dict[str, Callable[[Scene], np.ndarray]] = {}
     for color in (True, False) if colored else (False,):
         for number in NUMBERS:
@@ -80,9 +80,9 @@ def methods(colored: bool) -> dict[str, Callable[[Scene], np.ndarray]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Best possible mean IoU of superpoints, as a Markdown table.")
     parser.add_argument("--real", type=Path, nargs="+", default=[], help="labeled scans, or folders of them")
-    parser.add_argument("--first-instance", type=int, choices=[0, 1], default=1, help="0: instance 0 is an object (1)")
-    parser.add_argument("--rooms", type=int, default=2, help="synthetic rooms of each kind (2)")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--first-instance", type=int, choices=[0, 1], default=1, help="first instance id (default: 1)")
+    parser.add_argument("--rooms", type=int, default=2, help="number of synthetic rooms of each kind (default: 2)")
+    parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
     args = parser.parse_args()
 
     sets = synthetic_sets(args.rooms) if args.rooms else {}
@@ -94,7 +94,7 @@ def main() -> None:
             raise ValueError(f"{lacking[0] if lacking else path}: expected scans with instances")
         sets[f"{path.stem} ({len(rooms)})"] = rooms
     warm = make_room(0, 0, num_points=2000)
-    over_segment(warm.xyz, warm.rgb)  # compiles
+    over_segment(warm.xyz, warm.rgb)  # compiles the kernels
     result: dict[str, Any] = {}
     print("| rooms | superpoints | number | best possible mIoU | CPU s for 1M points |\n|---|---|---|---|---|")
     for name, rooms in sets.items():

@@ -4,9 +4,9 @@ tools/test.py CONFIG CHECKPOINT [key=value ...] [--json FILE] [--csv FILE] [--re
               [--results DIR]
 
 --export DIR: DIR/ROOM.txt and masks in the benchmark's own format, DIR/submission.zip for ScanNet's benchmark
-(checked), and DIR/rooms, the results of each labeled room for tools/aggregate.py. Rooms without labels are exported
-and not scored. Under torchrun, with --workers N, or on a Dask cluster (--cluster ADDRESS), several processes share the
-rooms; the numbers are those of one process.
+(checked), and DIR/rooms, the scores of each labeled room for tools/aggregate.py. Rooms without labels are exported but
+not scored. Under torchrun, with --workers N, or on a Dask cluster (--cluster ADDRESS), several processes share the
+rooms; the numbers are the same as for one process.
 """
 
 import argparse
@@ -38,13 +38,18 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    parser.add_argument("--csv", type=Path, help="write the numbers of each class here as well")
-    parser.add_argument("--report", type=Path, help="write one HTML page with curves, mistakes and the worst rooms")
-    parser.add_argument("--export", type=Path, help="write predictions in the benchmark's own format into this folder")
-    parser.add_argument("--mask-format", choices=("txt", "npz", "json"), default="txt", help="of --export's masks")
-    parser.add_argument("--results", type=Path, help="write one result file a room, for tools/visualize.py")
+    parser.add_argument("--device", help="device (default: cuda if available)")
+    parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
+    parser.add_argument("--csv", type=Path, help="also write the numbers of each class as CSV")
+    parser.add_argument("--report", type=Path, help="write an HTML page with curves, errors and the worst rooms")
+    parser.add_argument("--export", type=Path, help="folder for predictions in the benchmark's own format")
+    parser.add_argument(
+        "--mask-format",
+        choices=("txt", "npz", "json"),
+        default="txt",
+        help="format of the masks of --export (default: txt)",
+    )
+    parser.add_argument("--results", type=Path, help="folder for one result file per room, for tools/visualize.py")
     add_parallel_options(parser)
     args = parser.parse_intermixed_args()
 
@@ -95,7 +100,7 @@ def _test_room(segmenter: Segmenter, args: argparse.Namespace, folder: Path) -> 
 
 
 def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, bytes], classes: ClassSet) -> None:
-    """Prints the numbers and writes the files that are about all rooms."""
+    """Prints the numbers and writes the files about all rooms."""
     if done.unlabeled:
         print(f"{len(done.unlabeled)} of {len(done.num_points)} rooms have no labels: predicted, not scored")
     result = done.scores.compute()
@@ -109,7 +114,7 @@ def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, byt
     if args.export:
         path = write_submission(args.export / "submission.zip", args.export, done.num_points)
         counts = check_submission(path, classes, done.num_points)
-        print(f"{path}: keeps the benchmark's rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
+        print(f"{path}: follows the benchmark's rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
 
 
 if __name__ == "__main__":

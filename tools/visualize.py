@@ -1,11 +1,11 @@
-"""Look at rooms and at what was found in them.
+"""Show rooms and their predictions.
 
 tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--views N] [--threshold X] [--cut METERS]
                    [--classes NAME]
 
 RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
-.laz .npz .npy .txt). Where --html or --png names a folder, as it must for several, each gets a file of its name there.
-With neither a window opens (needs Open3D and a display).
+.laz .npz .npy .txt). --html and --png name a file, or a folder, which several RESULTs need. Without both a window opens
+(needs Open3D and a display).
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.render import room_picture
 from pcseg.viz.viewer import show_scenes
 
-WIDTH, HEIGHT = 720, 540  # pixels of one picture of the sheet
+WIDTH, HEIGHT = 720, 540  # pixels of one cell of the picture
 
 
 def load(path: Path, classes: str | None) -> Prediction:
@@ -36,18 +36,23 @@ def load(path: Path, classes: str | None) -> Prediction:
         return Prediction.load(path)
     scene = read_scan(path, label_ids=classes)
     if scene.semantic is not None and classes is None:
-        raise ValueError(f"{path}: it has class labels; say whose with --classes {'|'.join(CLASS_SETS)}")
+        raise ValueError(f"{path}: it has class labels; name their class set with --classes {'|'.join(CLASS_SETS)}")
     return Prediction(scene, classes=None if classes is None else class_set(classes))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Window, web page or picture of a result, a processed room or a scan.")
+    parser = argparse.ArgumentParser(description="Show a result, a processed room or a scan.")
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; into a folder for several RESULTs")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; into a folder for several RESULTs")
-    parser.add_argument("--views", type=int, default=3, help="cameras of the picture, 1 to 3 (default 3)")
-    parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="least score of shown predictions")
-    parser.add_argument("--cut", type=float, metavar="METERS", help="hide what is higher, in the picture")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; a folder for several RESULTs")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; a folder for several RESULTs")
+    parser.add_argument("--views", type=int, default=3, help="number of views in the picture, 1 to 3 (default: 3)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help=f"least score of an object that is shown (default: {DEFAULT_THRESHOLD})",
+    )
+    parser.add_argument("--cut", type=float, metavar="METERS", help="height above which the picture hides points")
     parser.add_argument("--classes", help="class set of a scan with class labels, or a YAML file of classes")
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
@@ -71,7 +76,7 @@ def main() -> None:
 
 
 def _target(given: Path, result: Path, results: list[Path], suffix: str) -> Path:
-    """The file itself, or a file of the result's name where that is a folder or there are several."""
+    """The given file, or a file with the name of the result in the given folder."""
     if len(results) == 1 and not given.is_dir():
         return given
     given.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Rooms of a floor, told apart by their walls, so that each is predicted as the rooms of training were: alone."""
+"""Splits a floor into rooms along its walls, so that each is predicted alone, as the rooms of training were."""
 
 from typing import cast
 
@@ -6,27 +6,27 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from scipy import ndimage
 
-_CELL = 0.1  # meters, of the plan; larger where points are sparse
-_LARGEST_CELL = 0.3  # with which doors are still seen
-_LAYER = 0.25  # meters, of height
-_WALL_HEIGHT = 1.8  # meters above the floor that a wall reaches at least
-_WALL_FILL = 0.6  # share of the layers under its top in which a wall has points
-_DOOR = 1.1  # meters: what is narrower leads from one room to the next
-_LEAST_CORE = 0.5  # square meters that are left of a room where its rim of half a door is taken away
-_MAX_CELLS = 1 << 24  # of the plan times layers; with outliers that far away a scan is one room
+_CELL = 0.1  # meters: cell of the plan; larger where points are sparse
+_LARGEST_CELL = 0.3  # meters: larger cells do not show doors
+_LAYER = 0.25  # meters: height of a layer
+_WALL_HEIGHT = 1.8  # meters: least height of a wall
+_WALL_FILL = 0.6  # least share of the layers under its top in which a wall has points
+_DOOR = 1.1  # meters: narrower openings connect two rooms, wider ones make them one
+_LEAST_CORE = 0.5  # m^2: least area of a room without its rim of half a door
+_MAX_CELLS = 1 << 24  # cells of the plan times layers; a scan with outliers that need more is one room
 
 
 def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
     """The room of each point, by the plan of one storey.
 
-    The plan is cut into cells; those filled from the floor up are walls. Middles of the space between them, half a
-    door away from any wall, are the seeds, from which the rooms grow until they meet: in doors and within walls.
+    The plan is a grid of cells; cells filled from the floor up are walls. The space between them that is at least half
+    a door away from any wall is the seeds. The rooms grow from the seeds until they meet, in doors and inside walls.
 
     Args:
         xyz: coordinates in meters, z up; at least one point.
 
     Returns:
-        0..R-1, all of them; 0 everywhere where one room was found, or none.
+        0..R-1, each of them at least once; 0 everywhere if at most one room was found.
 
     Source:
         Morphological room segmentation, Bormann et al. 2016, "Room segmentation: survey, implementation, and
@@ -42,7 +42,7 @@ def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
         return np.zeros(len(xyz), np.int32)
     x, y = (((xyz[:, axis] - low[axis]) / size).astype(np.int64) + 1 for axis in range(2))
     cell = x * shape[1] + y
-    del x, y  # of a large scan much
+    del x, y  # large for a large scan
     filled = np.zeros((shape[0] * shape[1], shape[2]), np.bool_)
     filled[cell, np.maximum((xyz[:, 2] - low[2]) / _LAYER, 0).astype(np.int64)] = True
     seen = filled.any(axis=1)

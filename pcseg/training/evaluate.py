@@ -1,4 +1,4 @@
-"""Score a model on labeled rooms, one room in memory at a time."""
+"""Scores a model on labeled rooms, one room in memory at a time."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -13,8 +13,6 @@ from pcseg.structures import Prediction, Scene
 from pcseg.training.distributed import DistributedContext
 from pcseg.viz.render import room_picture
 
-__all__ = ["Evaluation", "ScoredRooms", "evaluate", "score_and_draw", "score_rooms"]
-
 OnRoom = Callable[[Prediction], None]
 
 
@@ -23,8 +21,8 @@ class ScoredRooms:
     """Rooms that were predicted.
 
     Args:
-        scores: the labeled ones.
-        num_points: points of every room that was predicted, by name.
+        scores: scores of the labeled rooms.
+        num_points: number of points of every predicted room, by name.
     """
 
     scores: Scores
@@ -32,11 +30,14 @@ class ScoredRooms:
 
     @property
     def unlabeled(self) -> list[str]:
-        """Rooms that were predicted and could not be scored."""
+        """Predicted rooms without labels, which cannot be scored."""
         return sorted(set(self.num_points) - set(self.scores.names))
 
     def gather(self, processes: DistributedContext) -> "ScoredRooms":
-        """The rooms of all processes together; numbers are those that one process alone would get.
+        """The rooms of all processes together, with the numbers that one process would get.
+
+        Args:
+            processes: processes that share the rooms.
 
         Raises:
             ValueError: two processes scored the same room.
@@ -57,10 +58,10 @@ class ScoredRooms:
 
 
 def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | None = None) -> Evaluation:
-    """Predict every room and measure.
+    """Predicts every room and computes all measures.
 
     Args:
-        segmenter: the model.
+        segmenter: model to score.
         rooms: labeled scenes with superpoints.
         on_room: called with each prediction, to save or draw it.
 
@@ -78,17 +79,17 @@ def score_rooms(
     allow_unlabeled: bool = False,
     show_progress: bool = True,
 ) -> ScoredRooms:
-    """Predict every room and keep what the measures need of it.
+    """Predicts every room and keeps the records that the measures need.
 
     Args:
-        segmenter: the model.
+        segmenter: model to score.
         rooms: scenes with superpoints.
         on_room: called with each prediction after it was scored.
-        allow_unlabeled: rooms without labels are predicted and not scored; otherwise they are refused.
-        show_progress: draws a bar on stderr.
+        allow_unlabeled: predict rooms without labels and do not score them; otherwise they are refused.
+        show_progress: show a progress bar on stderr.
 
     Returns:
-        ScoredRooms, some ten kilobytes a room.
+        About ten kilobytes per room.
 
     Raises:
         ValueError: a room without labels.
@@ -110,13 +111,13 @@ def score_rooms(
 def score_and_draw(
     segmenter: Segmenter, rooms: RoomDataset, drawn: Collection[str], processes: DistributedContext
 ) -> tuple[Scores, dict[str, Image.Image]]:
-    """Score the rooms in all processes together, and draw some of them.
+    """Scores the rooms in all processes together, and draws some of them.
 
     Args:
-        segmenter: the model.
-        rooms: labeled.
-        drawn: names of those to draw.
-        processes: that share the rooms.
+        segmenter: model to score.
+        rooms: labeled rooms.
+        drawn: names of the rooms to draw.
+        processes: processes that share the rooms.
 
     Returns:
         The scores of all rooms, and the pictures by room.
