@@ -17,7 +17,7 @@ from pcseg.classes import S3DIS
 from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
-from pcseg.metrics.comparison import Reading, compare_readings
+from pcseg.metrics.comparison import compare_readings
 from pcseg.metrics.room_results import split_areas
 from pcseg.metrics.scores import Scores
 from pcseg.metrics.simulate import simulate_predictions
@@ -52,22 +52,21 @@ def main() -> None:
             semantic = np.append(-1, prediction.labels)[prediction.point_ids(0.3)].astype(np.int32)
             worst.offer(replace(prediction, semantic=semantic))
     readings = compare_readings(scores, everything_counts, split_areas(scores))
-    lines = [_line(reading, readings) for reading in readings]
     print(f"{args.rooms} rooms, {sum(scores.compute().ap.num_gt.values())} objects")
-    print("\n".join(lines))
+    rows, table = [], []
+    for measure, values in readings.items():
+        base = next(iter(values.values()))
+        for row, (name, value) in enumerate(values.items()):
+            difference = f"{100 * (value - base):+6.1f}" if row else ""
+            print(f"{measure:<17}{name:<66}{100 * value:6.1f} {difference}".rstrip())
+            rows.append(f'{measure},"{name}",{value!r}')
+            table.append({"measure": measure, "name": name, "value": value, "is_base": row == 0})
     if args.json:
-        write_json(args.json, {"readings": [vars(reading) for reading in readings]})
+        write_json(args.json, {"readings": table})
     if args.csv:
-        rows = [f'{r.measure},"{r.name}",{r.value!r}' for r in readings]
         atomic_write(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
         write_report(args.report, scores, title="Simulated errors", pictures=worst.pictures(scores))
-
-
-def _line(reading: Reading, readings: list[Reading]) -> str:
-    ours = next(r for r in readings if r.measure == reading.measure and r.is_base)
-    difference = "" if reading.is_base else f"{100 * (reading.value - ours.value):+6.1f}"
-    return f"{reading.measure:<17}{reading.name:<66}{100 * reading.value:6.1f} {difference}".rstrip()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The same predictions under every definition of a measure that is in use."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,18 +9,10 @@ from pcseg.metrics.matching import Curve
 from pcseg.metrics.result import nanmean
 from pcseg.metrics.scores import Evaluation, Scores
 
-
-@dataclass(frozen=True)
-class Reading:
-    """One definition (`name`) of a measure, and its value as a fraction; pcseg reports the base."""
-
-    measure: str
-    name: str
-    value: float
-    is_base: bool = False
+Readings = dict[str, dict[str, float]]
 
 
-def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str, Scores]) -> list[Reading]:
+def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str, Scores]) -> Readings:
     """Computes each measure under the definitions of scripts and papers.
 
     Args:
@@ -30,7 +21,7 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
         areas: the rooms by area.
 
     Returns:
-        Readings, sorted by measure; the first of each measure is the one that pcseg reports.
+        For each measure, the value of each definition as a fraction. The first is the one that pcseg reports.
     """
     result = scores.compute()
     rooms = [scores.subset([name]).compute() for name in scores.names]
@@ -70,14 +61,10 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
             "classes without a match are left out": nanmean(matched),
         },
     }
-    return [
-        Reading(measure, name, value, is_base=row == 0)
-        for measure, values in table.items()
-        for row, (name, value) in enumerate(values.items())
-    ]
+    return table
 
 
-def _s3dis_readings(scores: Scores, result: Evaluation, folds: list[Evaluation]) -> dict[str, dict[str, float]]:
+def _s3dis_readings(scores: Scores, result: Evaluation, folds: list[Evaluation]) -> Readings:
     assert result.s3dis is not None
     mean = result.s3dis.mean
     of_folds = [fold.ap.mean | fold.s3dis.mean for fold in folds if fold.s3dis is not None]
