@@ -1,4 +1,4 @@
-"""What became of each object: one hand-made case for each word."""
+"""Outcome of each object: one case by hand for each word."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,9 @@ import pytest
 from pcseg.classes import S3DIS
 from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Prediction, Scene
+from tests.metrics.scenes import predict
 
 CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
-
-
-def _prediction(instance: np.ndarray, masks: np.ndarray, labels: list[int], scores: list[float]) -> Prediction:
-    """All points are of chairs."""
-    semantic = np.full(len(instance), CHAIR, np.int32)
-    scene = Scene.without_xyz("room", len(instance), semantic=semantic, instance=instance)
-    return Prediction(scene, masks, np.array(labels, np.int64), np.array(scores, np.float64), classes=S3DIS)
 
 
 def _outcomes(
@@ -27,7 +20,8 @@ def _outcomes(
     masks = np.array([(points >= a) & (points < b) for a, b, _, _ in predictions], np.bool_)
     labels, scores = [p[2] for p in predictions], [p[3] for p in predictions]
     metric = Scores(S3DIS, min_score=min_score)
-    metric.add(_prediction(instance, masks.reshape(len(predictions), len(points)), labels, scores))
+    masks = masks.reshape(len(predictions), len(points))
+    metric.add(predict(masks, labels, scores, np.full(len(points), CHAIR), instance, classes=S3DIS))
     record = metric.records()[0].outcomes
     return (
         [OBJECT_OUTCOMES[i] for i in record.object_outcome],
@@ -71,22 +65,21 @@ def test_confusion() -> None:
     assert confusion[CHAIR, -1] == 2
 
 
-def test_small_objects_and_void_are_no_mistakes() -> None:
+def test_small_objects_and_void_are_no_errors() -> None:
     objects, found, _ = _outcomes([(200, 400, CHAIR, 0.9), (0, 200, CHAIR, 0.8)], sizes=(99, 99, 202))
     assert objects == ["found"]
     assert found == ["right"]
-    instance = np.repeat([0, 1], 200).astype(np.int32)
+    instance = np.repeat([0, 1], 200)
     metric = Scores(S3DIS)
-    masks = (instance == 0)[None]
-    metric.add(_prediction(instance, masks, [CHAIR], [0.9]))
+    metric.add(predict((instance == 0)[None], [CHAIR], [0.9], np.full(400, CHAIR), instance, classes=S3DIS))
     assert len(metric.records()[0].outcomes.pred_outcome) == 0
 
 
 def test_text_and_json_agree() -> None:
     metric = Scores(S3DIS)
-    instance = np.repeat([1, 2], 200).astype(np.int32)
-    masks = np.stack([instance == 1, instance == 1])
-    metric.add(_prediction(instance, masks, [CHAIR, CHAIR], [0.9, 0.8]))
+    instance = np.repeat([1, 2], 200)
+    masks, semantic = np.stack([instance == 1, instance == 1]), np.full(400, CHAIR)
+    metric.add(predict(masks, [CHAIR, CHAIR], [0.9, 0.8], semantic, instance, classes=S3DIS))
     outcomes = metric.compute().outcomes
     content = outcomes.to_json()
     assert content["found"] == content["missed"] == content["duplicate_predictions"] == 1

@@ -16,8 +16,9 @@ from pcseg.metrics.matching import Curve
 from pcseg.metrics.room_results import read_rooms, save_room, split_areas
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.metrics.simulate import ErrorRates, simulate_predictions
-from pcseg.structures import Prediction, Scene
+from pcseg.structures import Prediction
 from pcseg.synthetic import make_room
+from tests.metrics.scenes import predict
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +161,12 @@ def test_perfect_predictions_are_perfect_in_every_reading() -> None:
 def test_degenerate(num_points: int) -> None:
     """Nothing predicted, nothing labeled, hardly any points: numbers or nothing to measure, never a failure."""
     for classes in (S3DIS, SCANNET20, SCANNET200):
-        for labeled in (False, True):
-            scores = Scores(classes)
-            semantic = np.full(num_points, 5 if labeled else -1, np.int32)
-            labels = {"semantic": semantic, "instance": np.ones(num_points, np.int32)}
-            scene = Scene.without_xyz("Area_1_empty", num_points, **labels)
-            scores.add(Prediction(scene, np.zeros((0, num_points), np.bool_), classes=classes))
+        for label in (-1, 5):
+            scores, truth = Scores(classes), (np.full(num_points, label), np.ones(num_points))
+            scores.add(predict(np.zeros((0, num_points)), [], [], *truth, name="Area_1_empty", classes=classes))
             result = scores.compute()
-            if labeled and num_points > 100:
-                assert result.ap.ap == 0.0
-            else:
-                assert math.isnan(result.ap.ap)
+            expected = 0.0 if label == 5 and num_points > 100 else math.nan
+            assert result.ap.ap == pytest.approx(expected, nan_ok=True)
             assert result.to_text()
             assert result.to_csv()
     nothing = Scores(S3DIS).compute()
@@ -181,13 +177,11 @@ def test_degenerate(num_points: int) -> None:
 def test_panoptic_of_objects_over_classes() -> None:
     """A point has the class of its best object, elsewhere its own; surfaces have no ids, weak objects no points."""
     chair, wall, table = (S3DIS.index(name) for name in ("chair", "wall", "table"))
-    masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]], bool)
-    semantic = np.full(6, table, np.int32)
-    truth = np.array([chair, chair, wall, wall, table, table], np.int32)
-    scene = Scene.without_xyz("room", 6, semantic=truth, instance=np.array([1, 1, 0, 0, 0, 0], np.int32))
-    found = np.array([chair, wall, table]), np.array([0.9, 0.8, 0.1])
+    masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]])
+    truth = np.array([chair, chair, wall, wall, table, table]), np.array([1, 1, 0, 0, 0, 0])
+    prediction = predict(masks, [chair, wall, table], [0.9, 0.8, 0.1], *truth, classes=S3DIS)
     scores = Scores(S3DIS)
-    scores.add(Prediction(scene, masks, *found, semantic, S3DIS))
+    scores.add(replace(prediction, semantic=np.full(6, table, np.int32)))
     panoptic = scores.compute().panoptic.per_class
     assert [panoptic[name]["pq"] for name in ("chair", "wall")] == [1.0, 1.0]
     assert scores.compute().semantic.per_class["table"]["iou"] == 2 / 6
@@ -197,12 +191,10 @@ def test_records_are_small() -> None:
     """Memory does not grow with points; a record keeps scores and overlaps, no masks."""
     sizes = []
     for num_points in (2_000, 200_000):
-        instance = np.repeat(np.arange(1, 11), num_points // 10).astype(np.int32)
-        masks = instance[None] == np.arange(1, 11)[:, None]
+        instance = np.repeat(np.arange(1, 11), num_points // 10)
+        masks, semantic = instance[None] == np.arange(1, 11)[:, None], np.full(num_points, 8)
         scores = Scores(S3DIS)
-        labels = {"semantic": np.full(num_points, 8, np.int32), "instance": instance}
-        scene = Scene.without_xyz("Area_1_room", num_points, **labels)
-        scores.add(Prediction(scene, masks, np.full(10, 8), np.linspace(0.4, 0.9, 10), classes=S3DIS))
+        scores.add(predict(masks, np.full(10, 8), np.linspace(0.4, 0.9, 10), semantic, instance, classes=S3DIS))
         sizes.append(len(pickle.dumps(scores.state())))
     assert abs(sizes[0] - sizes[1]) < 64
     assert sizes[0] < 8192
@@ -212,11 +204,10 @@ def test_scannet200_has_its_groups(tmp_path: Path) -> None:
     """And records of a class set survive their files, groups included."""
     scores = Scores(SCANNET200)
     members = [SCANNET200.index(names[-1]) for names in SCANNET200.groups.values()]
-    instance = np.repeat([1, 2, 3], 200).astype(np.int32)
-    masks = instance[None] == np.array([1, 3])[:, None]
-    labels = {"semantic": np.array(members, np.int32)[instance - 1], "instance": instance}
-    scene, found = Scene.without_xyz("scene0000_00", 600, **labels), np.array([members[0], members[2]])
-    scores.add(Prediction(scene, masks, found, np.array([0.9, 0.8]), classes=SCANNET200))
+    instance = np.repeat([1, 2, 3], 200)
+    masks, semantic = instance[None] == np.array([1, 3])[:, None], np.array(members)[instance - 1]
+    truth = {"semantic": semantic, "instance": instance, "name": "scene0000_00", "classes": SCANNET200}
+    scores.add(predict(masks, [members[0], members[2]], [0.9, 0.8], **truth))
     save_room(tmp_path, "scene0000_00", scores)
     again = read_rooms([tmp_path])
     assert again.classes == SCANNET200
