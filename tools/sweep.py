@@ -1,11 +1,11 @@
-"""Train many settings of a recipe: a grid, or a search.
+"""Train many settings of a config: a grid, or a search.
 
 tools/sweep.py CONFIG [key=value ...] --grid key=v1,v2 [key2=v1,v2 ...]
 tools/sweep.py CONFIG [key=value ...] --search key=low..high[:log] [key2=v1,v2 ...] --trials N
                [--seeds 0,1,2] [--processes P] [--out DIR] [--json FILE] [--command COMMAND]
 
-The folder keeps every run (runs/), Optuna's study (study.db), table.md, table.json and plot.png. The same command again
-goes on where it was interrupted; runs that are done are not run again. --trials may grow.
+The folder holds every run (runs/), Optuna's study (study.db), table.md, table.json and plot.png. The same command
+continues an interrupted sweep; finished runs are not run again. --trials may grow.
 """
 
 import argparse
@@ -18,8 +18,7 @@ from pathlib import Path
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
-from pcseg.sweep.runner import run_sweep
-from pcseg.sweep.space import Sweep, parse_space
+from pcseg.sweep.runner import Sweep, parse_space, run_sweep
 from pcseg.sweep.table import Row, best_first, to_json, to_markdown
 from pcseg.viz.figures import sweep_chart, to_image
 from pcseg.viz.grid import save_png
@@ -28,26 +27,26 @@ TRAIN = shlex.join([sys.executable, str(Path(__file__).with_name("train.py"))])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train many settings of a recipe and compare them.")
-    parser.add_argument("config", type=Path, help="recipe, as configs/synthetic.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of every run, as train.steps=100")
+    parser = argparse.ArgumentParser(description="Train many settings of a config and compare them.")
+    parser.add_argument("config", type=Path, help="config file, such as configs/synthetic.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of every run")
     varied = parser.add_mutually_exclusive_group(required=True)
     varied.add_argument("--grid", nargs="+", metavar="key=v1,v2", help="run every combination of these values")
     varied.add_argument("--search", nargs="+", metavar="key=low..high[:log]", help="let Optuna look for high AP")
-    parser.add_argument("--trials", type=int, help="settings that a search tries")
-    parser.add_argument("--seeds", help="train every setting with each of these, as 0,1,2; the recipe's without it")
-    parser.add_argument("--processes", type=int, default=1, help="runs at a time")
-    parser.add_argument("--out", type=Path, help="folder of the sweep; sweeps/NAME-OF-CONFIG without it")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    parser.add_argument("--command", default=TRAIN, help="what trains a recipe, called as tools/train.py is")
+    parser.add_argument("--trials", type=int, help="number of settings that a search tries")
+    parser.add_argument("--seeds", help="seeds of every setting, such as 0,1,2 (default: the config's)")
+    parser.add_argument("--processes", type=int, default=1, help="number of runs at a time")
+    parser.add_argument("--out", type=Path, help="folder of the sweep (default: sweeps/NAME-OF-CONFIG)")
+    parser.add_argument("--json", type=Path, help="also write results as JSON")
+    parser.add_argument("--command", default=TRAIN, help="command that trains, with the arguments of tools/train.py")
     args = parser.parse_intermixed_args()
     if (args.trials is None) != (args.search is None):
         parser.error("--search needs --trials N, and --grid takes none")
     if args.seeds and not re.fullmatch(r"\d+(,\d+)*", args.seeds):
-        parser.error(f"--seeds must be whole numbers as 0,1,2, got {args.seeds!r}")
+        parser.error(f"--seeds must be integers such as 0,1,2, got {args.seeds!r}")
 
-    recipe = cfg.load(args.config, args.overrides)
-    seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (recipe.train.seed,)
+    config = cfg.load(args.config, args.overrides)
+    seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (config.train.seed,)
     space = parse_space(args.grid or args.search)
     out = args.out or Path("sweeps") / args.config.stem
     command = tuple(shlex.split(args.command))
@@ -62,7 +61,7 @@ def main() -> None:
         done = [row for row in ordered if not row.failure]
         chart = sweep_chart([row.setting for row in done], [row.values("ap") for row in done])
         save_png(out / "plot.png", to_image(chart))
-        print(f"{len(rows)} settings done, {out / 'table.md'}", flush=True)
+        print(f"{len(rows)} settings finished, {out / 'table.md'}", flush=True)
 
     rows = run_sweep(sweep, processes=args.processes, on_trial=write)
     write(rows)

@@ -1,4 +1,4 @@
-"""Train a recipe.
+"""Train a config.
 
 tools/train.py CONFIG [key=value ...] [--run DIR] [--resume [--from NAME] | --auto-resume] [--device cpu|cuda]
                [--json FILE]
@@ -7,7 +7,7 @@ Under torchrun the processes share the rooms of each step, and train as one proc
 
     torchrun --nproc-per-node 8 --max-restarts 3 -- tools/train.py CONFIG --auto-resume
 
-(Without the --, torchrun takes our --run for an option of its own.)
+(Without the --, torchrun reads --run as an option of its own.)
 """
 
 import argparse
@@ -22,19 +22,19 @@ from pcseg.training.distributed import join_processes, pick_device
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a recipe and evaluate it on its held-out rooms.")
-    parser.add_argument("config", type=Path, help="recipe, as configs/synthetic.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, as train.steps=100")
-    parser.add_argument("--run", type=Path, help="folder of the run; runs/NAME-OF-CONFIG without it")
+    parser = argparse.ArgumentParser(description="Train a config and evaluate the model on its held-out rooms.")
+    parser.add_argument("config", type=Path, help="config file, such as configs/synthetic.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as train.steps=100")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME-OF-CONFIG)")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument(
         "--auto-resume",
         action="store_true",
         help="continue the run in that folder if it has a checkpoint, otherwise start it: for jobs that are restarted",
     )
-    parser.add_argument("--from", dest="name", metavar="NAME", help="checkpoint to resume from, as step_0000500.pt")
-    parser.add_argument("--device", help="cuda where there is one, otherwise cpu")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--from", dest="name", metavar="NAME", help="checkpoint to resume from, for example last.pt")
+    parser.add_argument("--device", help="device (default: cuda if available)")
+    parser.add_argument("--json", type=Path, help="also write results as JSON")
     args = parser.parse_intermixed_args()
     if args.name and not args.resume:
         parser.error("--from names the checkpoint that --resume continues from; give both")

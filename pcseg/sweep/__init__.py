@@ -1,1 +1,1 @@
-"""Many runs of one recipe: what varies, the runs, the table and the picture of what came out."""
+"""Sweeps: many runs of one config, and a table and a chart of their results."""

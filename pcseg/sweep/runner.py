@@ -1,47 +1,158 @@
-"""Runs the settings of a grid or a search in processes of their own; what is done is never run again."""
+"""Runs of many settings, a grid or a search by Optuna, each in a process of its own; finished runs never run again."""
 
 import fcntl
+import hashlib
+import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from pcseg.sweep.space import Choices, Range, Setting, Sweep
-from pcseg.sweep.table import Row
+from pcseg import config as cfg
+from pcseg.sweep.table import Row, Setting
+
+
+def parse_space(items: Sequence[str]) -> dict[str, Any]:
+    """What a sweep varies.
+
+    Args:
+        items: ``key=v1,v2``, ``key=low..high`` or ``key=low..high:log``; commas inside brackets separate no values,
+            and bounds without a point or exponent give integers.
+
+    Returns:
+        Optuna's distribution of each key.
+
+    Raises:
+        ValueError: an item of another form, a key that comes twice, or a wrong interval.
+    """
+    from_optuna = _optuna().distributions
+    space: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not (key and equals and text):
+            raise ValueError(
+                f"{item!r} must look like key=v1,v2 or key=low..high[:log], as optimizer.lr=1e-4..1e-2:log"
+            )
+        if key in space:
+            raise ValueError(f"{key} comes twice; give all its values at once")
+        if ".." not in text:  # a value once: the same setting twice would be one run
+            space[key] = from_optuna.CategoricalDistribution(tuple(dict.fromkeys(re.split(r",(?![^\[{]*[\]}])", text))))
+            continue
+        bounds, _, scale = text.partition(":")
+        low, _, high = bounds.partition("..")
+        try:
+            if scale not in ("", "log") or not -math.inf < float(low) < float(high) < math.inf:
+                raise ValueError("low must be a number below high")
+            number, kind = (
+                (float, from_optuna.FloatDistribution)
+                if re.search(r"[.eE]", low + high)
+                else (int, from_optuna.IntDistribution)
+            )
+            space[key] = kind(number(low), number(high), log=scale == "log")
+        except ValueError as error:
+            raise ValueError(f"{item!r}: expected low..high or low..high:log: {error}") from None
+    return space
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is run.
+
+    Args:
+        config: config file.
+        fixed: overrides of every run.
+        space: distribution of each varied key, from `parse_space`.
+        trials: number of settings that a search tries; None runs every setting of a grid.
+        seeds: seeds of each setting.
+        out: folder of the sweep.
+        command: command that trains a config, with the arguments of tools/train.py.
+    """
+
+    config: Path
+    fixed: tuple[str, ...]
+    space: Mapping[str, Any]
+    trials: int | None
+    seeds: tuple[int, ...]
+    out: Path
+    command: tuple[str, ...]
+
+    def folder(self, setting: Setting, seed: int) -> Path:
+        """The folder of a run: a readable name with a hash of the setting."""
+        text = ",".join(f"{key}={value}" for key, value in setting.items())
+        name = re.sub(r"[^\w.=,+-]", "_", text)[:100]
+        return self.out / "runs" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}" / f"seed_{seed}"
+
+    def numbers(self, setting: Setting, seed: int) -> Path:
+        """The file that a finished run leaves."""
+        return self.folder(setting, seed) / "ap.json"
+
+    def setting(self, params: Mapping[str, float | int | str]) -> Setting:
+        """The overrides of a trial's parameters."""
+        return {key: f"{params[key]:.6g}" if isinstance(params[key], float) else str(params[key]) for key in self.space}
+
+    def grid(self) -> list[Setting]:
+        """All settings of a grid; the last key varies fastest."""
+        rows = itertools.product(*(values.choices for values in self.space.values()))
+        return [dict(zip(self.space, row)) for row in rows]
+
+    def check(self) -> str:
+        """Try the config with every value, one key at a time.
+
+        Returns:
+            What two calls of the same sweep have in common, except for the number of trials.
+
+        Raises:
+            ValueError: a key or value that the config refuses, no held-out rooms, or an interval in a grid.
+        """
+        for key, values in self.space.items():
+            choices = getattr(values, "choices", None)
+            if choices is None and self.trials is None:
+                raise ValueError(f"{key}: a grid takes values as v1,v2; an interval is for a search")
+            for value in choices or (values.low, values.high):
+                cfg.load(self.config, [*self.fixed, f"{key}={value}"])
+        config = cfg.load(self.config, self.fixed)
+        if not config.data.val:
+            raise ValueError(f"{self.config}: data.val names no rooms, so runs cannot be compared; name some")
+        return f"{cfg.dumps(config)}\nspace: {self.space}\nseeds: {self.seeds}\ngrid: {self.trials is None}\n"
 
 
 def run_sweep(
     sweep: Sweep, *, processes: int = 1, on_trial: Callable[[list[Row]], None] = lambda rows: None
 ) -> list[Row]:
-    """Run what is not done yet.
+    """Run what is not finished yet.
 
     Args:
-        sweep: what is run; its folder may hold an interrupted sweep, or one of fewer trials. A run that was
-            interrupted goes on from its last checkpoint, a setting of a grid that failed is tried again.
-        processes: runs at a time, each with its share of the cores (OMP_NUM_THREADS, where that is not set).
+        sweep: what is run. Its folder may hold the same sweep, interrupted or with fewer trials: interrupted runs
+            continue from their checkpoints, and failed settings of a grid are tried again.
+        processes: number of runs at a time, each with its share of the cores unless OMP_NUM_THREADS is set.
         on_trial: called with all rows after each setting.
 
     Returns:
-        All settings that are done or failed, those of earlier calls included.
+        All settings that are finished or failed, including those of earlier calls.
 
     Raises:
-        ValueError: optuna is not installed, the recipe is wrong, or the folder holds another sweep.
+        ValueError: optuna is not installed, the config is wrong, or the folder holds another sweep.
     """
     identity = sweep.check()
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
     sweep.out.mkdir(parents=True, exist_ok=True)
-    with _only_one(sweep.out / "lock") as lock:
-        runner = _Runner(sweep, _open_study(sweep, identity), lock, processes)
+    with (sweep.out / "lock").open("w") as lock:
         try:
-            while runner.fill():
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{sweep.out}: another sweep is running in this folder; end it or wait") from None
+        runner = _Runner(sweep, _open_study(sweep, identity), processes)
+        try:
+            while runner.start_runs():
                 if runner.wait():
                     on_trial(runner.rows())
         finally:
@@ -49,36 +160,24 @@ def run_sweep(
         return runner.rows()
 
 
-@contextmanager
-def _only_one(path: Path) -> Iterator[int]:
-    """A lock that lasts as long as this process or a run that it started, should it be killed, lives."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{path.parent}: another sweep, or a run that one left, is at work here; end it or wait"
-            ) from None
-        yield file.fileno()
-
-
-def _open_study(sweep: Sweep, identity: str) -> Any:
-    """Optuna's study in its SQLite file, in which what was interrupted waits to be run again."""
+def _optuna() -> ModuleType:
     try:
         import optuna
     except ImportError:
         raise ValueError("a sweep needs optuna; pip install -e '.[sweep]'") from None
+    return optuna
+
+
+def _open_study(sweep: Sweep, identity: str) -> Any:
+    """Optuna's study in its SQLite file, in which interrupted settings wait to be run again."""
+    optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name="sweep",
-        storage=f"sqlite:///{sweep.out / 'study.db'}",
-        direction="maximize",
-        load_if_exists=True,
-    )
+    storage = f"sqlite:///{sweep.out / 'study.db'}"
+    study = optuna.create_study(study_name="sweep", storage=storage, direction="maximize", load_if_exists=True)
     if study.user_attrs.get("identity", identity) != identity:
-        raise ValueError(f"{sweep.out} holds a sweep of another recipe, space or seeds; choose another folder")
+        raise ValueError(f"{sweep.out} holds a sweep of another config, space or seeds; choose another folder")
     study.set_user_attr("identity", identity)
-    # A sampler that began anew would try the same settings again.
+    # With the same seed again, a sampler would try the same settings again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials), constant_liar=True)
     states = optuna.trial.TrialState
     again = []
@@ -95,38 +194,29 @@ def _open_study(sweep: Sweep, identity: str) -> Any:
     return study
 
 
-def _distribution(values: Choices | Range) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(values, Choices):
-        return CategoricalDistribution(values.values)
-    if values.whole:
-        return IntDistribution(int(values.low), int(values.high), log=values.log)
-    return FloatDistribution(values.low, values.high, log=values.log)
-
-
 @dataclass
 class _Open:
     """A setting that is being run, for all trials that asked for it."""
 
     setting: Setting
     trials: list[Any]
-    left: int  # runs that are not done
+    left: int  # unfinished runs
     failure: str | None = None
 
 
 class _Runner:
     """Runs of a sweep, `processes` at a time."""
 
-    def __init__(self, sweep: Sweep, study: Any, lock: int, processes: int) -> None:
-        self.sweep, self.study, self.lock, self.processes = sweep, study, lock, processes
+    def __init__(self, sweep: Sweep, study: Any, processes: int) -> None:
+        self.sweep, self.study, self.processes = sweep, study, processes
+        self.states = _optuna().trial.TrialState
         self.environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
         self.jobs: deque[tuple[_Open, int]] = deque()
         self.running: dict[subprocess.Popen[bytes], tuple[_Open, int]] = {}
         self.open: list[_Open] = []
 
-    def fill(self) -> bool:
-        """Start runs where there is room; False when there is nothing left to wait for."""
+    def start_runs(self) -> bool:
+        """Start runs up to `processes`; False if none is running."""
         while len(self.running) < self.processes and (self.jobs or self._ask()):
             if self.jobs:
                 one, seed = self.jobs.popleft()
@@ -134,34 +224,32 @@ class _Runner:
         return bool(self.running)
 
     def wait(self) -> bool:
-        """Wait until a run ends; True if its setting is done with it."""
-        while True:
-            for process in self.running:
-                if process.poll() is not None:
-                    one, seed = self.running.pop(process)
-                    one.left -= 1
-                    if process.returncode:
-                        one.failure = self._last_words(self.sweep.folder(one.setting, seed), process.returncode)
-                    if not one.left:
-                        self._finish(one)
-                    return not one.left
+        """Wait until a run ends; True if its setting is finished."""
+        while not (ended := [process for process in self.running if process.poll() is not None]):
             time.sleep(0.05)
+        one, seed = self.running.pop(ended[0])
+        one.left -= 1
+        if status := ended[0].returncode:
+            log = self.sweep.folder(one.setting, seed) / "log.txt"
+            lines = [line for line in log.read_text(errors="replace").split("\n") if line.strip()]
+            one.failure = f"exit status {status}, {lines[-1] if lines else 'no output'} ({log})"
+        if not one.left:
+            self._finish(one)
+        return not one.left
 
     def stop(self) -> None:
-        """End what still runs; it goes on from its checkpoints another time."""
+        """End the running processes; another call continues them from their checkpoints."""
         for process in self.running:
             process.terminate()
         for process in self.running:
             process.wait()
 
     def rows(self) -> list[Row]:
-        """All settings that are done or failed, in the order of the grid or of their first trial."""
-        from optuna.trial import TrialState
-
+        """All settings that are finished or failed, in the order of the grid or of their first trial."""
         rows: dict[tuple[str, ...], Row] = {}
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)):
+        for trial in self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE, self.states.FAIL)):
             failure = trial.user_attrs.get("failure")
-            if trial.state == TrialState.COMPLETE or failure is not None:
+            if trial.state == self.states.COMPLETE or failure is not None:
                 setting = self.sweep.setting(trial.params)
                 rows[tuple(setting.values())] = Row(setting, self._numbers(setting), failure)
         if self.sweep.trials is None:
@@ -170,16 +258,14 @@ class _Runner:
         return list(rows.values())
 
     def _ask(self) -> bool:
-        """Take the next trial, if there is one; its runs that are not done become jobs."""
-        from optuna.trial import TrialState
-
-        if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trials = self.study.get_trials(deepcopy=False)
-            # A trial that was interrupted failed without a reason; another one has its setting.
-            num = sum(trial.state != TrialState.FAIL or "failure" in trial.user_attrs for trial in trials)
+        """Take the next trial, if there is one; its unfinished runs become jobs."""
+        trials = self.study.get_trials(deepcopy=False)
+        if not any(trial.state == self.states.WAITING for trial in trials):
+            # An interrupted trial failed without a reason; another one has its setting.
+            num = sum(trial.state != self.states.FAIL or "failure" in trial.user_attrs for trial in trials)
             if self.sweep.trials is None or num >= self.sweep.trials:
                 return False
-        trial = self.study.ask({key: _distribution(values) for key, values in self.sweep.space.items()})
+        trial = self.study.ask(dict(self.sweep.space))
         setting = self.sweep.setting(trial.params)
         for one in self.open:
             if one.setting == setting:
@@ -200,26 +286,18 @@ class _Runner:
         files = ["--run", str(folder), "--json", str(sweep.numbers(setting, seed))]
         command = [*sweep.command, str(sweep.config), *overrides, *files, "--auto-resume"]
         with (folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=self.environment, pass_fds=(self.lock,))
+            return subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
 
     def _finish(self, one: _Open) -> None:
-        from optuna.trial import TrialState
-
         self.open.remove(one)
         value = math.nan if one.failure else Row(one.setting, self._numbers(one.setting)).mean("ap")
         for trial in one.trials:
             if math.isnan(value):
                 trial.set_user_attr("failure", one.failure or "AP is not a number: the held-out rooms have no objects")
-                self.study.tell(trial, state=TrialState.FAIL)
+                self.study.tell(trial, state=self.states.FAIL)
             else:
                 self.study.tell(trial, value)
 
     def _numbers(self, setting: Setting) -> dict[int, dict[str, Any]]:
         files = {seed: self.sweep.numbers(setting, seed) for seed in self.sweep.seeds}
         return {seed: json.loads(path.read_text()) for seed, path in files.items() if path.exists()}
-
-    @staticmethod
-    def _last_words(folder: Path, status: int) -> str:
-        lines = (folder / "log.txt").read_text(errors="replace").split("\n")
-        said = [line for line in lines if line.strip()]
-        return f"exit status {status}, {said[-1] if said else 'no output'} ({folder / 'log.txt'})"

@@ -1,23 +1,22 @@
-"""What came out of a sweep, as numbers and as a table."""
+"""The results of a sweep, as numbers and as a table."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pcseg.sweep.space import Setting
-
 METRICS = ("ap", "ap50", "ap25")
+Setting = dict[str, str]  # value of each varied key, as in an override
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting and what came of it.
+    """A setting and its results.
 
     Args:
         setting: value of each varied key.
-        runs: the numbers of each seed that is done, as tools/train.py writes them.
-        failure: why it has none, where a run failed.
+        runs: numbers of each finished seed, as tools/train.py writes them.
+        failure: reason if a run failed.
     """
 
     setting: Setting
@@ -25,22 +24,22 @@ class Row:
     failure: str | None = None
 
     def values(self, metric: str) -> list[float]:
-        """Of all seeds, as fractions; NaN where a run has none."""
+        """A metric of each seed as a fraction; NaN if a run has none."""
         return [math.nan if run[metric] is None else float(run[metric]) for run in self.runs.values()]
 
     def mean(self, metric: str) -> float:
-        """Over seeds; NaN for a setting that failed."""
+        """The mean of a metric over seeds; NaN for a setting that failed."""
         values = self.values(metric)
         return math.nan if self.failure or not values else sum(values) / len(values)
 
 
 def best_first(rows: Sequence[Row]) -> list[Row]:
-    """Rows by their mean AP, those that failed last."""
+    """Rows by their mean AP, failed ones last."""
     return sorted(rows, key=lambda row: -math.inf if row.failure else row.mean("ap"), reverse=True)
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """Mean over seeds and range of each metric, in per cent."""
+    """A table with the mean over seeds and the range of each metric, in percent; then the reasons of failures."""
     if not rows:
         return "no run is done\n"
     keys = list(rows[0].setting)
@@ -59,7 +58,7 @@ def _span(row: Row, metric: str) -> str:
 
 
 def to_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """The same as fractions: for each setting mean, lowest and highest of each metric, and its runs."""
+    """The same as fractions: mean, lowest and highest of each metric for each setting, and its runs."""
     return {"settings": [_row_json(row) for row in rows]}
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pcseg.sweep.runner import run_sweep
-from pcseg.sweep.space import Sweep, parse_space
+from pcseg.sweep.runner import Sweep, parse_space, run_sweep
 
 pytest.importorskip("optuna")
 
@@ -18,10 +17,10 @@ FAKE = (sys.executable, "-S", str(Path(__file__).with_name("fake_train.py")))
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("data: {root: rooms, val: [a]}\n")
-    space = parse_space(["optimizer.lr=0.01,0.02", "criterion.claims=dual,none"])
-    return Sweep(recipe, ("train.steps=5",), space, None, (0, 1), tmp_path / "out", FAKE)
+    config = tmp_path / "config.yaml"
+    config.write_text("data: {root: rooms, val: [a]}\n")
+    space = parse_space(["optimizer.lr=0.01,0.02", "criterion.claims=dual,sinkhorn"])
+    return Sweep(config, ("train.steps=5",), space, None, (0, 1), tmp_path / "out", FAKE)
 
 
 def _calls(sweep: Sweep) -> list[str]:
@@ -58,7 +57,7 @@ def _interrupt(rows: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_failures_are_told_and_tried_again(sweep: Sweep) -> None:
+def test_failures_are_reported_and_tried_again(sweep: Sweep) -> None:
     sweep = replace(sweep, space=parse_space(["optimizer.lr=0.01,7,8"]), seeds=(0,))
     good, bad, empty = run_sweep(sweep)
     assert good.failure is None
@@ -83,7 +82,7 @@ def test_search_finds_the_hill_and_may_go_on(sweep: Sweep) -> None:
 
 
 def test_search_over_few_values_runs_each_once(sweep: Sweep) -> None:
-    sweep = replace(sweep, trials=6, seeds=(0,), space=parse_space(["criterion.claims=dual,none"]))
+    sweep = replace(sweep, trials=6, seeds=(0,), space=parse_space(["criterion.claims=dual,sinkhorn"]))
     rows = run_sweep(sweep, processes=3)
     assert len(_calls(sweep)) == len(rows) <= 2
 
@@ -100,7 +99,7 @@ def test_processes_share_the_cores(sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 def test_folder_of_another_sweep(sweep: Sweep) -> None:
     run_sweep(replace(sweep, seeds=(0,)))
     for other in (sweep, replace(sweep, seeds=(0,), fixed=()), replace(sweep, seeds=(0,), trials=3)):
-        with pytest.raises(ValueError, match="holds a sweep of another recipe, space or seeds"):
+        with pytest.raises(ValueError, match="holds a sweep of another config, space or seeds"):
             run_sweep(other)
 
 
