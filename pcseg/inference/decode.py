@@ -15,7 +15,12 @@ from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Pre
 
 
 def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
-    """Probability of every superpoint under every query; softmax adds one empty choice with logit 0."""
+    """Probability of every superpoint under every query.
+
+    Args:
+        logits: mask logits.
+        activation: "softmax" lets the queries and one empty choice with logit 0 compete for each superpoint.
+    """
     if activation == "sigmoid":
         return logits.sigmoid()
     return torch.cat([logits, logits.new_zeros(len(logits), 1)], dim=1).softmax(1)[:, :-1]

@@ -49,6 +49,10 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
 def add_suffix(target: Path, suffix: str) -> Path:
     """The path with a suffix after its whole name, which may contain dots.
 
+    Args:
+        target: folder and name.
+        suffix: suffix with its dot.
+
     >>> add_suffix(Path("out/scan.v2"), ".npz").name
     'scan.v2.npz'
     """

@@ -21,6 +21,11 @@ VIEWS: dict[str, tuple[np.ndarray, ...]] = {
 
 
 def transformed(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:
-    """The scan after a rotation or reflection; points keep their order, colors and superpoints."""
+    """The scan after a rotation or reflection; points keep their order, colors and superpoints.
+
+    Args:
+        scene: the scan.
+        matrix: orthogonal matrix that maps its coordinates.
+    """
     normal = None if scene.normal is None else scene.normal @ matrix.T
     return scene.with_(xyz=scene.xyz @ matrix.T, normal=normal)
