@@ -162,7 +162,15 @@ def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None)
 
 
 def decode(raw: bytes, where: str) -> str:
-    """Text of UTF-8 bytes; ValueError with the name `where` if they are no text."""
+    """Decodes UTF-8.
+
+    Args:
+        raw: content of a file.
+        where: name of the file in messages.
+
+    Raises:
+        ValueError: the bytes are no UTF-8 text.
+    """
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
