@@ -96,9 +96,9 @@ class EmbeddingInfluencerLoss(nn.Module):
     def _positive(
         self, followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], instance_labels: Int64[Tensor, "N"]
     ) -> Float[Tensor, ""]:
-        kept = instance_labels >= 0
-        followers, influencers = followers[kept], influencers[kept]
-        segment, ids = compact_instances(instance_labels[kept] + 1)
+        counted = instance_labels >= 0
+        followers, influencers = followers[counted], influencers[counted]
+        segment, ids = compact_instances(instance_labels[counted] + 1)
         # Mean square distance to all followers = their variance + square distance to their center: no pairs are needed.
         center = segment_mean(followers, segment, len(ids))
         own_center = center.index_select(0, segment)

@@ -145,7 +145,7 @@ def test_temperature_falls_exponentially_over_the_first_half():
 
 
 def test_claims_do_not_share_a_query_that_two_instances_want():
-    # Query 0 suits both, query 1 almost as well: what tells is who suits it better.
+    # Query 0 suits both, query 1 nearly so; the claims depend on which instance it suits better.
     score = torch.tensor([[[0.9, 0.88, 0.0], [0.95, 0.6, 0.0]]])
     assert dual_softmax(score, 0.01).argmax(2).tolist() == [[1, 0]]
     assert (score / 0.01).softmax(2).argmax(2).tolist() == [[0, 0]]

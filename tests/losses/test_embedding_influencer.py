@@ -57,10 +57,10 @@ def test_pairs_within_the_margin_hold_the_whole_gradient():
 def test_ignored_tokens_are_left_out():
     followers, influencers, labels = _scene()
     labels[::5] = -1
-    kept = labels >= 0
+    counted = labels >= 0
     loss = _loss()
     whole = loss(followers, influencers, labels)["loss"]
-    torch.testing.assert_close(whole, loss(followers[kept], influencers[kept], labels[kept])["loss"])
+    torch.testing.assert_close(whole, loss(followers[counted], influencers[counted], labels[counted])["loss"])
 
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 2])

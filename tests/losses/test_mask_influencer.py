@@ -66,11 +66,11 @@ def test_gradient_is_finite_where_profiles_coincide():
 def test_ignored_tokens_are_left_out():
     logits = torch.randn(20, 5, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(-1, 4, (20,))
-    kept = labels >= 0
+    counted = labels >= 0
     with_ignored = MaskInfluencerLoss()(logits, labels)["loss"]
-    torch.testing.assert_close(with_ignored, MaskInfluencerLoss()(logits[kept], labels[kept])["loss"])
+    torch.testing.assert_close(with_ignored, MaskInfluencerLoss()(logits[counted], labels[counted])["loss"])
     (grad,) = torch.autograd.grad(with_ignored, logits)
-    assert not grad[~kept].any()
+    assert not grad[~counted].any()
 
 
 def test_large_logits_stay_finite():

@@ -109,7 +109,7 @@ def test_checkpointing_changes_nothing(rng: np.random.Generator) -> None:
 
 
 def test_learns_a_tiny_task(rng: np.random.Generator) -> None:
-    """Which of the three planes a voxel lies on: features are constant, so only the neighborhood tells."""
+    """Which of the three planes a voxel is on: features are constant, so only its neighborhood differs."""
     voxels = room_voxels(rng)
     coords, target = in_batch(voxels), (voxels == 0).int().argmax(dim=1)
     model, head = _unet(1, (16, 16), blocks_per_level=1), torch.nn.Linear(16, 3)
