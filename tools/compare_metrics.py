@@ -20,8 +20,8 @@ from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.comparison import compare_readings
 from pcseg.metrics.room_results import split_areas
 from pcseg.metrics.scores import Scores
-from pcseg.metrics.simulate import simulate_predictions
 from pcseg.synthetic import make_room
+from pcseg.synthetic.predictions import simulate_predictions
 from pcseg.viz.report import WorstRooms, write_report
 
 

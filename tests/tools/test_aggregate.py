@@ -10,8 +10,8 @@ import pytest
 from pcseg.classes import S3DIS
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
-from pcseg.metrics.simulate import simulate_predictions
 from pcseg.synthetic import make_room
+from pcseg.synthetic.predictions import simulate_predictions
 
 Tool = Callable[..., tuple[int, str, str]]
 

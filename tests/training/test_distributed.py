@@ -19,7 +19,6 @@ from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.losses.set_criterion import SetCriterion
 from pcseg.metrics.scores import Scores
-from pcseg.metrics.simulate import simulate_predictions
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
@@ -27,6 +26,7 @@ from pcseg.models.voxel_batch_norm import synchronize
 from pcseg.ops.superpoints import over_segment
 from pcseg.structures import SceneBatch
 from pcseg.synthetic import make_room
+from pcseg.synthetic.predictions import simulate_predictions
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext, join_processes
 from pcseg.training.evaluate import ScoredRooms
 from pcseg.training.loop import TrainOptions, TrainState, grad_scaler, train
