@@ -1,36 +1,25 @@
 """Reads point clouds from PCD files, the format of the Point Cloud Library."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from pcseg.data.scan_fields import LABEL_COLUMNS, color_to_uint8
-from pcseg.data.text_points import read_rows
+from pcseg.data.scan_fields import fields_of_columns
+from pcseg.data.text import read_rows
 from pcseg.kernels.lzf import unpack_lzf
 
 _KINDS = {"F": "f", "U": "u", "I": "i"}
 
 
-@dataclass(frozen=True)
-class PcdHeader:
-    """Header of a PCD file.
-
-    Args:
-        dtype: of one point, little endian; names that start with "_" are padding.
-        num_points: number of points.
-        data: "ascii", "binary" or "binary_compressed".
-        offset: byte where the points start.
-        num_lines: number of lines of the header.
-    """
-
-    dtype: np.dtype
+class _Header(NamedTuple):
+    dtype: np.dtype  # of one point, little endian; names that start with "_" are padding
     num_points: int
-    data: str
-    offset: int
-    num_lines: int
+    data: str  # "ascii", "binary" or "binary_compressed"
+    offset: int  # byte where the points start
+    num_lines: int  # of the header
 
 
 def read_pcd(path: Path) -> dict[str, np.ndarray]:
@@ -40,21 +29,15 @@ def read_pcd(path: Path) -> dict[str, np.ndarray]:
         path: the file.
 
     Returns:
-        xyz float64 (P, 3), NaN where the scanner saw nothing. If the file has them: rgb uint8 (P, 3), normal float64
-        (P, 3), and the columns of LABEL_COLUMNS (P,).
+        See `fields_of_columns`; xyz is NaN where the scanner saw nothing.
 
     Raises:
-        ValueError: no such file, a damaged header or body, or no fields x, y, z.
+        ValueError: a damaged header or body, or no fields x, y, z.
 
     Source: the PCD v0.7 page of the Point Cloud Library.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
     content = np.fromfile(path, np.uint8)
-    header = read_header(path, content[:65536].tobytes())
-    names = header.dtype.names or ()
-    if not {"x", "y", "z"} <= set(names):
-        raise ValueError(f"{path}: expected FIELDS x y z, found {' '.join(names)}")
+    header = _read_header(path, content[:65536].tobytes())
     body = content[header.offset :]
     if header.data == "ascii":
         columns = _read_ascii(path, header)
@@ -63,30 +46,15 @@ def read_pcd(path: Path) -> dict[str, np.ndarray]:
         if len(body) < size:
             raise ValueError(f"{path}: expected {size} bytes of points, found {len(body)}; it is cut short")
         records = np.frombuffer(body[:size].tobytes(), header.dtype)
-        columns = {name: records[name] for name in names}
+        columns = {name: records[name] for name in header.dtype.names or ()}
     else:
         columns = _read_compressed(path, body, header)
-    fields = {"xyz": np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)}
-    if {"normal_x", "normal_y", "normal_z"} <= set(names):
-        fields["normal"] = np.stack([columns[f"normal_{axis}"].astype(np.float64) for axis in "xyz"], axis=1)
-    packed = next((columns[name] for name in ("rgb", "rgba") if name in names), None)
-    if packed is not None:
-        fields["rgb"] = unpack_rgb(packed)
-    elif {"r", "g", "b"} <= set(names):
-        fields["rgb"] = color_to_uint8(path, np.stack([columns[channel] for channel in "rgb"], axis=1))
-    return fields | {name: columns[name].copy() for name in LABEL_COLUMNS if name in names}
+    fields = fields_of_columns(path, columns)
+    packed = columns.get("rgb", columns.get("rgba"))
+    return fields if packed is None else {**fields, "rgb": unpack_rgb(packed)}
 
 
-def read_header(path: Path, head: bytes) -> PcdHeader:
-    """Parses the header of a PCD file.
-
-    Args:
-        path: file, for messages.
-        head: its first bytes, with all of the header.
-
-    Raises:
-        ValueError: a line is missing or makes no sense.
-    """
+def _read_header(path: Path, head: bytes) -> _Header:
     entries: dict[str, list[str]] = {}
     start = num_lines = 0
     while "DATA" not in entries:
@@ -114,7 +82,7 @@ def read_header(path: Path, head: bytes) -> PcdHeader:
         for index, (name, size, kind, count) in enumerate(zip(names, entries["SIZE"], kinds, counts, strict=True)):
             name = name if name != "_" and name not in names[:index] else f"_{index}"
             fields.append((name, f"<{_KINDS[kind]}{size}", (count,) if count > 1 else ()))
-        return PcdHeader(np.dtype(fields), num_points, data, start, num_lines)
+        return _Header(np.dtype(fields), num_points, data, start, num_lines)
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged header, FIELDS, SIZE, TYPE and COUNT do not fit ({error})") from error
 
@@ -140,7 +108,7 @@ def unpack_rgb(packed: np.ndarray) -> np.ndarray:
     return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
 
 
-def _read_ascii(path: Path, header: PcdHeader) -> dict[str, np.ndarray]:
+def _read_ascii(path: Path, header: _Header) -> dict[str, np.ndarray]:
     names = header.dtype.names or ()
     starts = np.cumsum([0, *(math.prod(header.dtype[name].shape) for name in names)])
     rows = read_rows(path, int(starts[-1]), first_line=header.num_lines + 1)
@@ -149,7 +117,7 @@ def _read_ascii(path: Path, header: PcdHeader) -> dict[str, np.ndarray]:
     return {name: rows[:, start] for name, start in zip(names, starts)}
 
 
-def _read_compressed(path: Path, body: UInt8[np.ndarray, "bytes"], header: PcdHeader) -> dict[str, np.ndarray]:
+def _read_compressed(path: Path, body: UInt8[np.ndarray, "bytes"], header: _Header) -> dict[str, np.ndarray]:
     """Fields one after another, all points of a field together, compressed as one block."""
     size = header.dtype.itemsize * header.num_points
     if len(body) < 8:

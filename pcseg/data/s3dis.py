@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from pcseg.classes import S3DIS
 from pcseg.data.store import RawRoom
-from pcseg.data.text_points import load_rows, numbers_of_line, show, text_lines
+from pcseg.data.text import load_rows, numbers_of_line, show, text_lines
 from pcseg.structures import Scene
 
 _Instance = tuple[Path, int, np.ndarray, np.ndarray]  # file, class, coordinates (P, 3), colors (P, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float32, UInt64
 
-from pcseg.data.scan_fields import keep_points
+from pcseg.data.scan_fields import keep_points, without_gaps
 from pcseg.structures import Scene
 
 # Beyond this distance in meters, single precision is coarser than half a millimeter.
@@ -69,9 +69,7 @@ def without_duplicates(scene: Scene) -> Scene:
     if len(rows) == len(scene):
         return scene
     scene = keep_points(scene, rows)
-    if scene.superpoint is None:
-        return scene
-    return scene.with_(superpoint=np.unique(scene.superpoint, return_inverse=True)[1].reshape(-1).astype(np.int32))
+    return scene if scene.superpoint is None else scene.with_(superpoint=without_gaps(scene.superpoint))
 
 
 def _place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:

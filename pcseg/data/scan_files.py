@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.classes import SCANNET20, class_set
+from pcseg.classes import class_set
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
 from pcseg.data.scan_checks import scan_warnings, without_duplicates
-from pcseg.data.scan_fields import LABEL_COLUMNS, color_to_uint8
+from pcseg.data.scan_fields import LABEL_COLUMNS, check_faces, color_to_uint8, fields_of_columns, without_gaps
 from pcseg.data.store import RawRoom, read_room
-from pcseg.data.text_scans import fields_of_columns, read_text
+from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import read_npz
 from pcseg.structures import Scene
 
 # Axes and signs of the rotations that turn an axis up; they keep handedness.
 _UP = {"z": ((0, 1, 2), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "x": ((1, 2, 0), (1, 1, 1))}
+_LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 # Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
 
@@ -70,22 +71,16 @@ def read_scan(
     if origin is not None:
         xyz = xyz - np.asarray(origin, np.float64)
     _check_distance(path, xyz)
-    normal = fields.get("normal")
-    if normal is not None:
-        normal = _unit(normal[:, axes] * np.array(signs, np.float64))
-    faces = fields.get("faces")
-    rgb = fields.get("rgb")
+    rgb, normal, faces = (fields.get(key) for key in ("rgb", "normal", "faces"))
     if rgb is None and gray:
         rgb = np.full((len(xyz), 3), 127, np.uint8)
     scene = Scene(
         name=path.stem,
         xyz=np.ascontiguousarray(xyz, np.float32),
         rgb=rgb,
-        normal=normal,
-        semantic=_semantic(path, fields, label_ids),
-        instance=_instance(path, fields, first_instance),
-        superpoint=_superpoint(path, fields),
+        normal=None if normal is None else _unit(normal[:, axes] * np.array(signs, np.float64)),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
+        **_labels(path, fields, label_ids, first_instance),
     )
     return without_duplicates(scene) if drop_duplicates else scene
 
@@ -147,19 +142,16 @@ def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
     if "xyz" not in fields:
         with np.load(path) as archive:
             raise ValueError(f"{path}: expected an array xyz, found {', '.join(archive.files) or 'none'}")
-    color = [fields.pop(key) for key in colors if key in fields][:1]
-    if color:
-        fields["rgb"] = color[0]
+    color = next((fields.pop(key) for key in colors if key in fields), None)
+    fields |= {} if color is None else {"rgb": color}
     for key, value in fields.items():
-        wide = key not in LABEL_COLUMNS
-        if value.dtype.kind not in "fiu" or value.ndim != 1 + wide or (wide and value.shape[1] != 3):
-            raise ValueError(f"{path}: expected {key} as numbers {'(P, 3)' if wide else '(P,)'}, found {value.dtype} "
-                             f"{value.shape}")  # fmt: skip
-    if color:
-        fields["rgb"] = color_to_uint8(path, color[0])
-    faces = fields.get("faces")
-    if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(fields["xyz"])):
-        raise ValueError(f"{path}: faces name points {faces.min()}..{faces.max()}, there are {len(fields['xyz'])}")
+        shape = "(P,)" if key in LABEL_COLUMNS else "(P, 3)"
+        fits = value.ndim == 1 if key in LABEL_COLUMNS else value.ndim == 2 and value.shape[1] == 3
+        if value.dtype.kind not in "fiu" or not fits:
+            raise ValueError(f"{path}: expected {key} as numbers {shape}, found {value.dtype} {value.shape}")
+    if color is not None:
+        fields["rgb"] = color_to_uint8(path, color)
+    check_faces(path, fields.get("faces"), len(fields["xyz"]))
     return fields | {key: fields[key].astype(np.float64) for key in ("xyz", "normal") if key in fields}
 
 
@@ -175,7 +167,7 @@ def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
         raise ValueError(
             f"{path}: expected (P, 3) or (P, 6), found {table.shape}; name its columns: columns='x y z r g b label'"
         )
-    return fields_of_columns(path, table.astype(np.float64), columns)
+    return fields_of_table(path, table.astype(np.float64), columns)
 
 
 def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
@@ -187,11 +179,8 @@ def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
         las = laspy.read(path)
     except (laspy.errors.LaspyException, ValueError, EOFError) as error:
         raise ValueError(f"{path}: not a LAS file, or damaged, or compressed without lazrs ({error})") from error
-    names = set(las.point_format.dimension_names)
-    fields = {"xyz": np.stack([np.asarray(las.x), np.asarray(las.y), np.asarray(las.z)], axis=1).astype(np.float64)}
-    if {"red", "green", "blue"} <= names:
-        fields["rgb"] = color_to_uint8(path, np.stack([np.asarray(las[c]) for c in ("red", "green", "blue")], axis=1))
-    return fields | {name: np.asarray(las[name]) for name in LABEL_COLUMNS if name in names}
+    names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyz")]
+    return fields_of_columns(path, {name: np.asarray(las[name]) for name in names if name in _LAS_COLUMNS})
 
 
 _READERS: dict[str, Callable[[Path, tuple[str, ...] | None], dict[str, np.ndarray]]] = {
@@ -234,10 +223,8 @@ def _without_nan(path: Path, fields: dict[str, np.ndarray], drop_nan: bool) -> d
     if num_bad == len(finite):
         raise ValueError(f"{path}: none of its {num_bad} points has finite coordinates")
     kept = {key: value[finite] for key, value in fields.items() if key != "faces"}
-    if "faces" in fields:
-        faces = fields["faces"]
-        new_index = np.cumsum(finite) - 1
-        kept["faces"] = new_index[faces[finite[faces].all(axis=1)]]
+    if (faces := fields.get("faces")) is not None:
+        kept["faces"] = (np.cumsum(finite) - 1)[faces[finite[faces].all(axis=1)]]
     return kept
 
 
@@ -265,29 +252,22 @@ def _whole(path: Path, key: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _semantic(path: Path, fields: dict[str, np.ndarray], label_ids: str | None) -> np.ndarray | None:
-    if "semantic" in fields:
-        return _whole(path, "semantic", fields["semantic"]).astype(np.int32)
-    if label_ids is not None and "label" in fields:
-        return class_set(label_ids).index_of_ids(_whole(path, "label", fields["label"]))
-    if "semantic_nyu40" in fields:
-        return SCANNET20.index_of_ids(_whole(path, "semantic_nyu40", fields["semantic_nyu40"]))
-    return None
-
-
-def _instance(path: Path, fields: dict[str, np.ndarray], first_instance: int) -> np.ndarray | None:
-    if "instance" not in fields:
-        return None
-    instance = _whole(path, "instance", fields["instance"])
-    if first_instance == 0:
-        instance = np.maximum(instance, -1) + 1
-    elif len(instance) and instance.min() < 0:
-        raise ValueError(f"{path}: expected instance ids from 0 (none), found {instance.min()}; see first_instance")
-    return instance.astype(np.int32)
-
-
-def _superpoint(path: Path, fields: dict[str, np.ndarray]) -> np.ndarray | None:
-    if "superpoint" not in fields:
-        return None
-    superpoint = _whole(path, "superpoint", fields["superpoint"])
-    return np.unique(superpoint, return_inverse=True)[1].reshape(-1).astype(np.int32)
+def _labels(
+    path: Path, fields: dict[str, np.ndarray], label_ids: str | None, first_instance: int
+) -> dict[str, np.ndarray]:
+    """semantic, instance and superpoint of a scan, where it has them."""
+    labels: dict[str, np.ndarray] = {}
+    for key, classes in (("semantic", None), ("label", label_ids), ("semantic_nyu40", "scannet20")):
+        if key in fields and "semantic" not in labels and (key != "label" or label_ids is not None):
+            ids = _whole(path, key, fields[key])
+            labels["semantic"] = ids.astype(np.int32) if classes is None else class_set(classes).index_of_ids(ids)
+    if "instance" in fields:
+        instance = _whole(path, "instance", fields["instance"])
+        if first_instance == 0:
+            instance = np.maximum(instance, -1) + 1
+        elif len(instance) and instance.min() < 0:
+            raise ValueError(f"{path}: expected instance ids from 0 (none), found {instance.min()}; see first_instance")
+        labels["instance"] = instance.astype(np.int32)
+    if "superpoint" in fields:
+        labels["superpoint"] = without_gaps(_whole(path, "superpoint", fields["superpoint"]))
+    return labels

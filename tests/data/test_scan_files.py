@@ -217,13 +217,17 @@ COMPRESSED = pcd_header("binary_compressed", *XYZ_PCD)
 BAD_FILES = [
     ("a.ply", "", "not a PLY file"),
     ("a.ply", "ply\nformat ascii 1.0\nend_header\n", "expected an element vertex"),
-    ("a.ply", "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "properties x, y, z"),
+    (
+        "a.ply",
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n",
+        "expected columns x y z, found x",
+    ),
     ("a.ply", SHORT_PLY, "damaged"),
-    ("a.ply", PLY.format(1) + FACE + "0 0 0\n3 0 0 1\n", "faces name vertices"),
+    ("a.ply", PLY.format(1) + FACE + "0 0 0\n3 0 0 1\n", "faces name points 0..1, there are 1"),
     ("a.ply", PLY.format(0) + "end_header\n", "no points"),
     ("a.pcd", "nothing\n", "no line DATA"),
     ("a.pcd", "FIELDS x y z\nDATA ascii\n", "no line SIZE"),
-    ("a.pcd", pcd_header("ascii", "x y", "4 4", "F F") + b"1 2\n" * 4, "expected FIELDS x y z"),
+    ("a.pcd", pcd_header("ascii", "x y", "4 4", "F F") + b"1 2\n" * 4, "expected columns x y z, found x y"),
     ("a.pcd", pcd_header("ascii", *XYZ_PCD) + b"1 2 3\n" * 3, "expected 4 points, found 3"),
     ("a.pcd", pcd_header("ascii", *XYZ_PCD) + b"1 2 3\n" * 3 + b"1 2\n", r"a\.pcd:15: expected 3 numbers"),
     ("a.pcd", pcd_header("binary", *XYZ_PCD) + b"\0" * 47, "expected 48 bytes of points, found 47"),
@@ -251,7 +255,7 @@ BAD_FILES = [
     ("a.txt", "".join(f"1 2 3 100 9 9 {i % 256}\n" for i in range(300)), "column 7 holds more"),
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
     ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: expected numbers or names of columns"),
-    ("a.csv", "x,y,z\n1,2,3,4\n", "do not name x y z among the 4"),
+    ("a.csv", "x,y,z\n1,2,3,4\n", "expected names of its 4 columns, found x y z"),
     ("a.obj", "v 0 0 0", r"unknown extension '\.obj'; expected one of \.ply \.pcd \.npz"),
 ]
 

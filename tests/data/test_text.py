@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.data.text_points import load_rows, numbers_of_line, read_rows, show, text_lines
+from pcseg.data.text import load_rows, numbers_of_line, read_rows, show, text_lines
 
 
 @pytest.fixture

@@ -1,0 +1,213 @@
+"""Numbers in text files, and point clouds as plain text: .txt, .xyz, .pts and .csv, with or without column names."""
+
+import re
+import warnings
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from pcseg.data.scan_fields import fields_of_columns
+
+# Columns of files that do not name them, by their number.
+_UNNAMED = {3: "x y z", 6: "x y z r g b", 7: "x y z r g b semantic"}
+_UNNAMED_PTS = {**_UNNAMED, 4: "x y z intensity", 7: "x y z intensity r g b"}
+_ALIASES = {"class": "semantic", "x [m]": "x", "y [m]": "y", "z [m]": "z"}
+# A column of labels holds fewer values than this; one with more is a color or an intensity.
+_MAX_CLASSES = 201
+
+
+def read_text(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """Reads a text file of points.
+
+    Columns are named by the argument or by the file's first line. Otherwise their number decides: 3 x y z;
+    6 x y z r g b; 7 x y z r g b semantic, in .pts x y z intensity r g b; in .pts also 4 x y z intensity. Blanks, commas
+    or semicolons separate them. Lines that start with # or // are comments; a .pts file may start with its number of
+    points.
+
+    Args:
+        path: the file.
+        columns: names of the columns; unknown names are ignored.
+
+    Returns:
+        See `fields_of_columns`.
+
+    Raises:
+        ValueError: a line that is not numbers, or columns that do not fit.
+    """
+    names, first_line, separator, count = _header(path)
+    with path.open("rb") as file:
+        sample = file.read(1 << 17).split(b"\n", first_line)[first_line - 1].strip().decode("latin-1")
+    rows = read_rows(path, len(sample.split(separator)), separator=separator, first_line=first_line)
+    if count is not None and count != len(rows):
+        raise ValueError(f"{path}: its first line counts {count} points, found {len(rows)}")
+    return fields_of_table(path, rows, columns or names, is_pts=path.suffix.lower() == ".pts")
+
+
+def fields_of_table(
+    path: Path, values: Float64[np.ndarray, "P columns"], names: tuple[str, ...] | None, *, is_pts: bool = False
+) -> dict[str, np.ndarray]:
+    """Splits a table of points into fields.
+
+    Args:
+        path: file, for messages.
+        values: the table.
+        names: names of its columns; None takes them from their number.
+        is_pts: the columns are those of a .pts file.
+
+    Returns:
+        See `fields_of_columns`.
+
+    Raises:
+        ValueError: the names do not fit the columns, or the values do not fit the names.
+
+    >>> fields_of_table(Path("a.txt"), np.array([[1.0, 2.0, 3.0, 7.0]]), ("x", "y", "z", "label"))["label"]
+    array([7.])
+    """
+    num_columns, table = values.shape[1], _UNNAMED_PTS if is_pts else _UNNAMED
+    if names is not None:
+        names = tuple(_ALIASES.get(name.lower(), name.lower()) for name in names)
+        if len(names) != num_columns:
+            raise ValueError(f"{path}: expected names of its {num_columns} columns, found {' '.join(names)}")
+        return fields_of_columns(path, dict(zip(names, values.T)))
+    if num_columns not in table:
+        raise ValueError(
+            f"{path}: expected {', '.join(map(str, sorted(table)))} columns, found {num_columns}; "
+            f"name them, for example columns='x y z intensity r g b'"
+        )
+    try:
+        fields = fields_of_columns(path, dict(zip(table[num_columns].split(), values.T)))
+    except ValueError as error:
+        hint = "name the columns if they are others, for example columns='x y z nx ny nz'"
+        raise ValueError(f"{error}; {hint}") from error
+    if "semantic" in fields and len(np.unique(fields["semantic"])) > _MAX_CLASSES:
+        raise ValueError(
+            f"{path}: column 7 holds more values than there are classes; name the columns, for example "
+            f"columns='x y z intensity r g b'"
+        )
+    return fields
+
+
+def read_rows(
+    path: Path, num_columns: int, *, separator: str | None = None, first_line: int = 1
+) -> Float64[np.ndarray, "R columns"]:
+    """Reads rows of numbers; blank lines and lines that start with # or // are skipped.
+
+    Args:
+        path: the file.
+        num_columns: numbers of a row.
+        separator: character between columns; None for blanks and tabs.
+        first_line: line number of the first row; the lines before it are a header.
+
+    Raises:
+        ValueError: a line does not hold that many numbers; the message names the first.
+    """
+    rows = load_rows(path, num_columns, separator=separator, first_line=first_line)
+    if rows is not None:
+        return rows
+    found = array("d")
+    for line, content in text_lines(path, first_line):
+        if not _is_comment(content):
+            numbers = numbers_of_line(content, separator)
+            if numbers is None or len(numbers) != num_columns:
+                raise ValueError(f"{path}:{line}: expected {num_columns} numbers, found {show(content)}")
+            found.extend(numbers)
+    return np.array(found, np.float64).reshape(-1, num_columns)
+
+
+def load_rows(
+    path: Path, num_columns: int, *, separator: str | None = None, first_line: int = 1
+) -> Float64[np.ndarray, "R columns"] | None:
+    """As `read_rows`, by numpy's fast reader; None if any line is neither blank nor `num_columns` numbers.
+
+    Args:
+        path: the file.
+        num_columns: numbers of a row.
+        separator: character between columns; None for blanks and tabs.
+        first_line: line number of the first row.
+    """
+    options = {"comments": None, "delimiter": separator, "skiprows": first_line - 1, "ndmin": 2, "encoding": "latin-1"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        try:
+            rows = np.loadtxt(path, **options)  # type: ignore[call-overload]
+        except ValueError:
+            return None
+    if rows.size == 0:
+        return np.empty((0, num_columns))
+    return rows if rows.shape[1] == num_columns else None
+
+
+def text_lines(path: Path, first_line: int = 1) -> Iterator[tuple[int, bytes]]:
+    """Line number, from 1, and bytes of every line that is not blank.
+
+    Args:
+        path: the file.
+        first_line: line number of the first line wanted.
+    """
+    for line, content in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line >= first_line and content.strip():
+            yield line, content
+
+
+def numbers_of_line(line: bytes, separator: str | None = None) -> list[float] | None:
+    """The numbers of a line, including nan and inf; None if any part of it is not a number.
+
+    Args:
+        line: without its line break.
+        separator: character between columns; None for blanks and tabs.
+
+    >>> numbers_of_line(b"1 -2.5 3e2"), numbers_of_line(b"1 two")
+    ([1.0, -2.5, 300.0], None)
+    """
+    fields = line.split(None if separator is None else separator.encode())
+    try:
+        return None if b"_" in line else [float(field) for field in fields]
+    except ValueError:
+        return None
+
+
+def show(line: bytes, width: int = 60) -> str:
+    r"""A line as a message can quote it: control bytes escaped, long lines cut.
+
+    Args:
+        line: its bytes.
+        width: most characters.
+
+    >>> print(show(b"1 \x102"))
+    '1 \x102'
+    """
+    text = line.strip().decode("latin-1").encode("unicode_escape").decode()
+    return f"'{text if len(text) <= width else text[: width - 3] + '...'}'"
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip().startswith((b"#", b"//"))
+
+
+def _header(path: Path) -> tuple[tuple[str, ...] | None, int, str | None, int | None]:
+    """Names of the columns, line number of the first point, the separator, and the count of a .pts file."""
+    names = count = None
+    with path.open("rb") as file:
+        head = file.read(1 << 16).split(b"\n")
+    for number, line in enumerate(head, start=1):
+        text = line.strip().removeprefix(b"\xef\xbb\xbf")
+        comment = _is_comment(text)
+        text = text.lstrip(b"#/").strip() if comment else text
+        separator = next((mark for mark in ",;" if mark.encode() in text), None)
+        if not text:
+            continue
+        numbers = numbers_of_line(text.rstrip(separator.encode()) if separator else text, separator)
+        if not comment and numbers is not None:
+            if len(numbers) == 1 and count is None and path.suffix.lower() == ".pts" and numbers[0] == int(numbers[0]):
+                count = int(numbers[0])
+                continue
+            return names, number, separator, count
+        words = [word.strip(" \t\"'").lower() for word in text.decode("latin-1").split(separator)]
+        if {"x", "y", "z"} <= {re.sub(r" \[m\]$", "", word) for word in words}:
+            names = tuple(words)
+        elif not comment:
+            raise ValueError(f"{path}:{number}: expected numbers or names of columns, found {show(line)}")
+    raise ValueError(f"{path}: no points in it")
