@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from pcseg.build import load_model
     from pcseg.data.scan_files import read_scan
     from pcseg.inference.segmenter import Segmenter
-    from pcseg.structures import Prediction, Scene
+    from pcseg.prediction import Prediction
+    from pcseg.structures import Scene
 
 __version__ = "0.1.0"
 
@@ -16,7 +17,7 @@ _PUBLIC = {
     "read_scan": "pcseg.data.scan_files",
     "load_model": "pcseg.build",
     "Scene": "pcseg.structures",
-    "Prediction": "pcseg.structures",
+    "Prediction": "pcseg.prediction",
     "Segmenter": "pcseg.inference.segmenter",
 }
 

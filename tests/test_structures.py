@@ -6,7 +6,8 @@ import torch
 from scipy.sparse import csr_array
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Prediction, Scene, SceneBatch, mask_rows
+from pcseg.prediction import Prediction, mask_rows
+from pcseg.structures import Scene, SceneBatch
 
 
 def _scene(num_points: int = 4, **fields: np.ndarray) -> Scene:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pcseg.cli import run_tool, write_json
 from pcseg.inference.exports import coco_document, write_csv
 from pcseg.inference.prediction_files import add_suffix, prediction_targets, write_painted_ply
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 

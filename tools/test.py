@@ -27,7 +27,7 @@ from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
 from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.parallel import add_parallel_options, map_rooms
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.training.distributed import join_processes, pick_device
 from pcseg.training.evaluate import ScoredRooms, score_rooms
 from pcseg.viz.report import WorstRooms, write_report

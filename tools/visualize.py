@@ -16,7 +16,7 @@ from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import classes_of, read_manifest, read_room
-from pcseg.structures import Prediction, is_result
+from pcseg.prediction import Prediction, is_result
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD

@@ -11,7 +11,8 @@ from pcseg.classes import ClassSet
 from pcseg.inference.cluster import cluster
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
-from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Prediction, Scene, mask_rows
+from pcseg.prediction import Prediction, mask_rows
+from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Scene
 
 
 def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:

@@ -13,7 +13,7 @@ from plyfile import PlyData, PlyElement
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_open, atomic_write
 from pcseg.ops.segment import group_rows
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 
 COLUMNS = (
     *("id", "class", "score", "points", "center_x", "center_y", "center_z"),

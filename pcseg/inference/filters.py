@@ -7,7 +7,7 @@ from jaxtyping import Float64
 from scipy.sparse import csr_array, triu
 
 from pcseg.ops.segment import group_rows
-from pcseg.structures import Prediction, mask_rows
+from pcseg.prediction import Prediction, mask_rows
 
 
 def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:

@@ -11,7 +11,8 @@ from pcseg.classes import ClassSet
 from pcseg.inference.filters import column_points, mask_points
 from pcseg.inference.tiles import Tile
 from pcseg.ops.segment import group_rows
-from pcseg.structures import Prediction, Scene, mask_rows
+from pcseg.prediction import Prediction, mask_rows
+from pcseg.structures import Scene
 
 Part = tuple[Tile, Prediction]  # what one look saw, and its objects, with masks over the superpoints of the tile
 Pairs = tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]

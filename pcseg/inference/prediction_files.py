@@ -7,7 +7,7 @@ import numpy as np
 
 from pcseg.files import atomic_open
 from pcseg.inference.exports import write_csv, write_ply
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers

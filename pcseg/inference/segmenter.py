@@ -20,7 +20,8 @@ from pcseg.inference.views import VIEWS, ViewSet, transformed
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 # Least IoU of two objects to merge them from two views. Higher than for tiles, which may truncate objects.
 _VIEW_IOU = 0.65

@@ -16,7 +16,8 @@ from jaxtyping import Int32
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
 from pcseg.metrics.mask_files import MaskFormat, decode, mask_bytes, read_integers, read_mask
-from pcseg.structures import Prediction, Scene, mask_rows
+from pcseg.prediction import Prediction, mask_rows
+from pcseg.structures import Scene
 
 MASK_FOLDER = "predicted_masks"
 

@@ -11,7 +11,7 @@ from pcseg.metrics.matching import Curve, SceneMatches, gather_scenes, match_sce
 from pcseg.metrics.overlaps import scene_overlaps
 from pcseg.metrics.result import Result, nanmean
 from pcseg.metrics.state import PerScene
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 
 # The script has nine thresholds, 0.50 to 0.90: its arange stops before 0.95, although the documentation says 0.95.
 SCANNET_THRESHOLDS: tuple[float, ...] = (*np.arange(0.5, 0.95, 0.05).tolist(), 0.25)
@@ -130,7 +130,8 @@ class InstanceAP(PerScene[SceneMatches]):
         thresholds: IoU thresholds, SCANNET_THRESHOLDS or COCO_THRESHOLDS.
         min_points: smaller predictions are dropped, smaller objects are ignored.
 
-    >>> from pcseg.structures import Prediction, Scene
+    >>> from pcseg.prediction import Prediction
+    >>> from pcseg.structures import Scene
     >>> classes = ClassSet.from_dict({"name": "mine", "names": ["chair", "lamp"]})
     >>> truth = np.repeat([1, 2], 200).astype(np.int32)  # a chair and a lamp of 200 points each
     >>> scene = Scene("room", np.zeros((400, 3), np.float32), semantic=truth - 1, instance=truth)

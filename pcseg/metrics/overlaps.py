@@ -8,7 +8,7 @@ from scipy.sparse import coo_array, csr_array
 
 from pcseg.classes import ClassSet
 from pcseg.ops.overlap import overlap_table, unique_ids
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 
 
 @dataclass(frozen=True)

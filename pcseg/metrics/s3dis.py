@@ -29,7 +29,7 @@ from pcseg.metrics.matching import SceneMatches, precision_recall, select_class
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
 from pcseg.metrics.result import Result, nanmean
 from pcseg.ops.overlap import overlap_table
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 
 COLUMNS = (
     "mcov",

@@ -20,7 +20,7 @@ from pcseg.metrics.points import count_classes, count_segments, panoptic_quality
 from pcseg.metrics.result import COLUMN_OF_MEAN, Result, percent
 from pcseg.metrics.s3dis import S3DISScene, s3dis_protocols, s3dis_scene
 from pcseg.metrics.state import PerScene
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from pcseg.classes import ClassSet
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 
 Record = TypeVar("Record")
 

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from pcseg.classes import ClassSet
-from pcseg.structures import Prediction, Scene, mask_rows
+from pcseg.prediction import Prediction, mask_rows
+from pcseg.structures import Scene
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from pcseg.data.dataset import RoomDataset
 from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.scores import Evaluation, Scores
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.training.distributed import DistributedContext
 from pcseg.viz.render import room_picture
 

@@ -7,7 +7,8 @@ from jaxtyping import Int32, Int64, Integer
 
 from pcseg.classes import ClassSet
 from pcseg.ops.overlap import overlap_table, unique_ids
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 MATCH_IOU = 0.25  # the lowest threshold of the ScanNet benchmark
 # Name, color and hint. Colors after Okabe and Ito (2008), except that what is right stays pale.

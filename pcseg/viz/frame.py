@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from pcseg.kernels.picking import nearest_on_screen
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.layers import OBJECT_LAYERS, Layer, input_colors, scene_layers
 from pcseg.viz.raster import room_view
 from pcseg.viz.splats import Splats

@@ -14,7 +14,7 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.viz.colors import class_colors
 from pcseg.viz.frame import DIGITS
 from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers

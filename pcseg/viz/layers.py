@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.colors import NO_OBJECT, height_colors, instance_colors, superpoint_colors
 from pcseg.viz.errors import ERRORS, Objects, compact_ids, match_objects, point_errors
 

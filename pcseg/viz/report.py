@@ -16,7 +16,7 @@ from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
 from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Evaluation, Scores
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
 

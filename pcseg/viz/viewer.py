@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.viz.frame import DIGITS, Frame
 from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD

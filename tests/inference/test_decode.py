@@ -11,7 +11,8 @@ from pcseg.classes import ClassSet
 from pcseg.inference.decode import decode, mask_probabilities
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
-from pcseg.structures import DecoderOutput, EmbeddingOutput, Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import DecoderOutput, EmbeddingOutput, Scene
 
 AB, ABC = (ClassSet.from_dict({"names": list(names)}, "test", names) for names in ("ab", "abc"))
 SIGMOID, SOFTMAX = QueryDecoderOptions(mask_activation="sigmoid"), QueryDecoderOptions(mask_activation="softmax")

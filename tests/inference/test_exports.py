@@ -12,7 +12,8 @@ from plyfile import PlyData
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.exports import COLUMNS, coco_document, object_rows, rle_counts, write_csv, write_ply
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 SCALARS = {"scalar_instance", "scalar_score", "scalar_semantic", "quality"}
 

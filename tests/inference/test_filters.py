@@ -3,7 +3,8 @@ import pytest
 
 from pcseg.classes import S3DIS
 from pcseg.inference.filters import column_points, keep, matrix_nms, without_overlap
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from tests.reference.dense_filters import dense_matrix_nms, dense_without_overlap
 from tests.reference.matrix_nms_slow import slow_matrix_nms
 

@@ -6,7 +6,8 @@ import pytest
 from pcseg.classes import S3DIS
 from pcseg.inference.merge import Part, merge
 from pcseg.inference.tiles import Tile
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 POINTS = 10  # of each superpoint
 

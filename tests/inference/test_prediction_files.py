@@ -14,7 +14,8 @@ from pcseg.inference.prediction_files import (
     write_painted_ply,
     write_prediction,
 )
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 
 def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from scipy.sparse import issparse
 
 from pcseg.classes import S3DIS, ClassSet
-from pcseg.structures import Prediction, Scene, is_result
+from pcseg.prediction import Prediction, is_result
+from pcseg.structures import Scene
 
 
 def _room(rng: np.random.Generator, num_points: int = 50, num_superpoints: int = 7) -> Scene:
@@ -67,6 +68,20 @@ def test_parts_that_are_absent_stay_absent(tmp_path: Path, rng: np.random.Genera
     result = Prediction.load(tmp_path / "a.npz")
     assert not result.has_objects
     _same(result, prediction)
+
+
+def test_class_set_comes_back_equal_and_old_files_load(tmp_path: Path) -> None:
+    classes = ClassSet.from_dict(
+        {
+            **{"name": "mine", "names": ["chair", "wall", "lamp"], "ids": [4, 2, 9], "stuff": ["wall"]},
+            **{"instance_names": ["lamp", "chair"], "groups": {"small": ["lamp"], "none": []}, "s3dis_protocols": True},
+        }
+    )
+    path = tmp_path / "a.npz"
+    Prediction(Scene.without_xyz("room", 1), classes=classes).save(path)
+    assert Prediction.load(path).classes == classes
+    _rewrite(path, class_groups=None, class_s3dis_protocols=None)
+    assert Prediction.load(path).classes == replace(classes, groups={}, s3dis_protocols=False)
 
 
 def test_empty_room(tmp_path: Path) -> None:

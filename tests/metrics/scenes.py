@@ -3,7 +3,8 @@
 import numpy as np
 
 from pcseg.classes import ClassSet
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 NAMES = ("ceiling", "floor", "chair")
 CLASSES = ClassSet.from_dict({"name": "test", "names": NAMES})

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions, write_ground_truth, write_predictions
 from pcseg.metrics.mask_files import read_mask, rle_decode, rle_encode
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 
 def _prediction(rng: np.random.Generator, num_points: int = 37, num_objects: int = 4) -> Prediction:

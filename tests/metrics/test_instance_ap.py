@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics import InstanceAP
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
 from tests.reference import average_precision as slow
 

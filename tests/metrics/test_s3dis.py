@@ -12,7 +12,7 @@ from pcseg.classes import ClassSet
 from pcseg.metrics.result import Result
 from pcseg.metrics.s3dis import COLUMNS
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
 from tests.reference import average_precision, s3dis_protocols
 

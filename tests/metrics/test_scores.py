@@ -15,7 +15,7 @@ from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, Insta
 from pcseg.metrics.matching import Curve
 from pcseg.metrics.room_results import read_rooms, save_room, split_areas
 from pcseg.metrics.scores import Evaluation, Scores
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
 from tests.metrics.scenes import predict

@@ -11,7 +11,8 @@ import pytest
 from pcseg.classes import SCANNET20
 from pcseg.metrics.benchmark_files import read_predictions, write_predictions
 from pcseg.metrics.submission import check_submission, write_submission
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 CHAIR = SCANNET20.index("chair")
 Files = dict[str, bytes]

@@ -14,7 +14,8 @@ import pytest
 
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOL = ROOT / "tools" / "evaluate.py"

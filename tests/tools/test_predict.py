@@ -14,7 +14,8 @@ from pcseg import load_model
 from pcseg.inference.prediction_files import SUFFIXES
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.ops.voxelize import voxelize
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from tests.tools.small_model import fresh_checkpoint
 

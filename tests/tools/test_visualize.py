@@ -10,7 +10,8 @@ from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.data.store import source_of, write_room
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.training.run_logger import RunLogger, used_memory
 from pcseg.training.writers import TensorBoardWriter, WandbWriter
 from pcseg.viz.figures import precision_recall_chart, to_image

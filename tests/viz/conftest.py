@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 
 PARTS = [
     ((0, 0, 0), (4, 3, 0), "floor"),

@@ -9,7 +9,8 @@ import pytest
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.figures import (
     precision_recall_chart,
     scaling_chart,

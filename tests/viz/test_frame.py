@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.frame import Frame
 from pcseg.viz.view import View
 

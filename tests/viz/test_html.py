@@ -15,7 +15,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import scene_layers
 

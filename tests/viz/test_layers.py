@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS, SCANNET20
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.errors import ERRORS, Objects, compact_ids, match_objects
 from pcseg.viz.layers import Layer, input_colors, scene_layers
 

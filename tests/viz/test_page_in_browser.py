@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.html import write_page
 from tests.viz.browser import CHROMIUM, Browser
 

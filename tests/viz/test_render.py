@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pcseg.classes import S3DIS, SCANNET20
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz.grid import Cell, Label, image_grid, save_png
 from pcseg.viz.render import room_picture
 

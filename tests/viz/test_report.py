@@ -9,7 +9,8 @@ import pytest
 
 from pcseg.classes import S3DIS, ClassSet
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
 from pcseg.viz.report import WorstRooms, worst_rooms, write_report

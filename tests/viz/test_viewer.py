@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.viz import viewer
 from pcseg.viz.viewer import HELP, import_open3d, show_scenes
 

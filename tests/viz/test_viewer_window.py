@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcseg.structures import Prediction
+from pcseg.prediction import Prediction
 from pcseg.viz.frame import Frame
 from pcseg.viz.raster import rasterize
 

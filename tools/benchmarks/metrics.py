@@ -11,7 +11,8 @@ from pcseg.metrics.instance_ap import InstanceAP, average_precision
 from pcseg.metrics.matching import match_scene
 from pcseg.metrics.overlaps import SceneOverlaps, find_objects
 from pcseg.metrics.scores import Scores
-from pcseg.structures import Prediction, Scene
+from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from tools.benchmarks.measure import median_ms
 
 

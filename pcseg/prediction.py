@@ -1,0 +1,326 @@
+"""The prediction for one scene: objects and the class of each point, saved in one file.
+
+The letters of the shapes are those of `pcseg.structures`.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int32, Integer
+from scipy.sparse import csr_array
+
+from pcseg.classes import ClassSet
+from pcseg.files import atomic_write, npz_bytes, read_npz
+from pcseg.structures import Scene
+
+
+@dataclass(frozen=True)
+class PredictedObject:
+    """One object of a `Prediction`.
+
+    Args:
+        label: name of its class.
+        score: its score, 0..1.
+        mask: True at the points of the object.
+        box: least and greatest corner of the axis-aligned box around its points, in meters; zeros without points.
+    """
+
+    label: str
+    score: float
+    mask: Bool[np.ndarray, "P"]
+    box: Float32[np.ndarray, "2 3"]
+
+    @property
+    def num_points(self) -> int:
+        """Number of points of the object."""
+        return int(np.count_nonzero(self.mask))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """Everything that was predicted for one scene: objects, whose masks may overlap, and the class of every point.
+
+    Iterating gives each object as a `PredictedObject`. Both parts may be absent: then there is only a scene to show.
+
+    Args:
+        scene: the scan, with its ground truth if it has one.
+        masks: bool (I, S) over superpoints or (I, P) over points, True inside the object. A dense array becomes
+            sparse, because an object of a large scan has few of the columns. Without masks no objects were predicted.
+        labels: class index of each object.
+        scores: score of each object, finite; models of pcseg give 0..1 and the best object first.
+        semantic: predicted class index of each point, -1 for none; None if only objects were predicted.
+        classes: the classes that all labels index; None if nothing has a label.
+        superpoint: column of `masks` that each point belongs to; None for masks over points.
+
+    Raises:
+        ValueError: the parts do not belong together.
+
+    >>> classes = ClassSet.from_dict({"name": "mine", "names": ["chair"]})
+    >>> scene, masks = Scene.without_xyz("room", 3), np.array([[True, True, False], [False, True, True]])
+    >>> prediction = Prediction(scene, masks, np.array([0, 0]), np.array([0.9, 0.5]), classes=classes)
+    >>> [(found.label, found.score, found.num_points) for found in prediction]
+    [('chair', 0.9, 2), ('chair', 0.5, 2)]
+    >>> prediction.point_ids().tolist()
+    [1, 1, 2]
+    """
+
+    scene: Scene
+    masks: csr_array = field(default_factory=lambda: mask_rows([], 0))
+    labels: Integer[np.ndarray, "I"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    scores: Float[np.ndarray, "I"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    semantic: Int32[np.ndarray, "P"] | None = None
+    classes: ClassSet | None = None
+    superpoint: Int32[np.ndarray, "P"] | None = None
+
+    def __post_init__(self) -> None:
+        name, num_points = f"scene {self.scene.name}", len(self.scene)
+        if self.masks.ndim != 2 or self.masks.dtype != np.bool_:
+            raise ValueError(f"{name}: masks must be bool of two dimensions, got {self.masks.dtype} {self.masks.shape}")
+        if isinstance(self.masks, np.ndarray):
+            rows = [np.flatnonzero(mask) for mask in np.asarray(self.masks)]
+            object.__setattr__(self, "masks", mask_rows(rows, self.num_columns))
+        if not (self.masks.has_canonical_format and np.all(self.masks.data)):
+            raise ValueError(f"{name}: sparse masks must hold each column once, ascending, and only True")
+        num_masks = len(self.masks.indptr) - 1
+        if not num_masks == len(self.labels) == len(self.scores):
+            raise ValueError(
+                f"{name}: masks, labels and scores must have one row per object, got {num_masks}, "
+                f"{len(self.labels)} and {len(self.scores)}"
+            )
+        num_covered = self.num_columns if self.superpoint is None else len(self.superpoint)
+        if self.has_objects and num_covered != num_points:
+            raise ValueError(f"{name}: masks are for {num_covered} points, the scene has {num_points}")
+        owner = self.superpoint
+        if owner is not None and len(owner) and not 0 <= owner.min() <= owner.max() < self.num_columns:
+            raise ValueError(
+                f"{name}: superpoints run from {owner.min()} to {owner.max()}, "
+                f"the masks have columns for 0 to {self.num_columns - 1}"
+            )
+        if not np.isfinite(self.scores).all():
+            row = int(np.flatnonzero(~np.isfinite(self.scores))[0])
+            raise ValueError(f"{name}: the score of object {row} is {self.scores[row]}, not a finite number")
+        if self.semantic is not None and self.semantic.shape != (num_points,):
+            raise ValueError(f"{name}: predicted semantic must have shape ({num_points},), got {self.semantic.shape}")
+        if self.scene.instance is not None and self.scene.instance.min(initial=0) < 0:
+            raise ValueError(f"{name}: instance must be 0 for none or an id from 1, got {self.scene.instance.min()}")
+        self._check_classes("semantic", self.scene.semantic, -1)
+        self._check_classes("predicted semantic", self.semantic, -1)
+        self._check_classes("labels of objects", self.labels, 0)
+
+    def _check_classes(self, key: str, indices: np.ndarray | None, least: int) -> None:
+        if indices is None or len(indices) == 0:
+            return
+        if self.classes is None:
+            raise ValueError(f"scene {self.scene.name}: it has class labels ({key}), so the class set must be given")
+        if not least <= indices.min() <= indices.max() < len(self.classes):
+            raise ValueError(
+                f"scene {self.scene.name}: {key} must be class indices from {least} to {len(self.classes) - 1} of "
+                f"{self.classes.name}, got {indices.min()} to {indices.max()}"
+            )
+
+    def __repr__(self) -> str:
+        objects = f"{len(self)} objects" if self.has_objects else "no objects predicted"
+        return f"Prediction({self.scene.name!r}, {self.num_points:,} points, {objects})"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[PredictedObject]:
+        for row in range(len(self)):
+            mask = self.point_mask(row)
+            xyz = self.scene.xyz[mask] if mask.any() else np.zeros((1, 3), np.float32)
+            box = np.stack([xyz.min(axis=0), xyz.max(axis=0)])
+            assert self.classes is not None  # objects have labels
+            yield PredictedObject(self.classes.names[self.labels[row]], float(self.scores[row]), mask, box)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether objects were predicted, even if none was found."""
+        return self.masks.shape != (0, 0)
+
+    @property
+    def num_columns(self) -> int:
+        """Number of columns of the masks: S, or P for masks over points."""
+        return cast("tuple[int, int]", self.masks.shape)[1]
+
+    @property
+    def num_points(self) -> int:
+        """P, the number of points of the scene."""
+        return len(self.scene)
+
+    def columns(self, index: int) -> Integer[np.ndarray, "n"]:
+        """Columns in the mask of one object, ascending."""
+        return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
+
+    def column_mask(self, index: int) -> Bool[np.ndarray, "columns"]:
+        """Mask of one object over the columns."""
+        mask = np.zeros(self.num_columns, np.bool_)
+        mask[self.columns(index)] = True
+        return mask
+
+    def point_mask(self, index: int) -> Bool[np.ndarray, "P"]:
+        """Mask of one object over the points."""
+        mask = self.column_mask(index)
+        return mask if self.superpoint is None else mask[self.superpoint]
+
+    def point_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
+        """One id per point: where masks overlap, the higher score wins, and of equal scores the later object.
+
+        Args:
+            threshold: objects that score less are left out.
+
+        Returns:
+            0 where there is no object, otherwise 1 + the row of the object.
+        """
+        if not self.has_objects:
+            return np.zeros(self.num_points, np.int32)
+        columns = np.zeros(self.num_columns, np.int32)
+        for row in np.argsort(self.scores, kind="stable"):
+            if self.scores[row] >= threshold:
+                columns[self.columns(row)] = row + 1
+        return columns if self.superpoint is None else columns[self.superpoint]
+
+    def select(self, rows: Integer[np.ndarray, "n"]) -> "Prediction":
+        """A prediction with some of the objects, in the order of `rows`."""
+        return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
+
+    def save(self, path: Path | str) -> None:
+        """Write the scene and its prediction to one compressed .npz that `load` reads without any other file.
+
+        Args:
+            path: the file; it is replaced only when the new one is complete.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        classes = self.classes or ClassSet("", (), (), (), frozenset(), ())
+        arrays: dict[str, np.ndarray] = {
+            "format": np.array(RESULT_FORMAT),
+            "version": np.array(RESULT_VERSION),
+            "name": np.array(self.scene.name),
+            "class_set": np.array(classes.name),
+            "class_names": np.array(classes.names, np.str_),
+            "class_ids": np.array(classes.ids, np.int64),
+            "class_colors": np.array(classes.colors, np.uint8),
+            "class_stuff": np.array([name in classes.stuff for name in classes.names], np.bool_),
+            "class_instances": np.array(classes.instance_classes, np.int64),
+            "class_groups": np.array(json.dumps(classes.to_dict()["groups"])),
+            "class_s3dis_protocols": np.array(classes.s3dis_protocols),
+        }
+        arrays |= {key: value for key in _SCENE_ARRAYS if (value := getattr(self.scene, key)) is not None}
+        if self.has_objects:
+            bits = np.zeros((len(self), (self.num_columns + 7) // 8), np.uint8)  # eight columns a byte
+            for row in range(len(self)):
+                bits[row] = np.packbits(self.column_mask(row))
+            arrays["mask_shape"] = np.array([len(self), self.num_columns], np.int64)
+            arrays["mask_bits"] = bits
+            arrays["labels"] = np.asarray(self.labels, np.int64)
+            arrays["scores"] = np.asarray(self.scores)
+            if self.superpoint is not None:
+                arrays["mask_superpoint"] = self.superpoint
+        if self.semantic is not None:
+            arrays["predicted_semantic"] = self.semantic
+        atomic_write(Path(path), npz_bytes(arrays))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Prediction":
+        """Read what `save` wrote.
+
+        Args:
+            path: a result file, of `save`, tools/predict.py or tools/test.py.
+
+        Raises:
+            ValueError: the file is not a result, is damaged, or was written by a newer version.
+            OSError: the file cannot be opened.
+        """
+        arrays = read_npz(Path(path))
+        kind, version = arrays.get("format"), arrays.get("version", np.array(-1))
+        if kind is None or kind.ndim != 0 or str(kind) != RESULT_FORMAT:
+            raise ValueError(f"{path}: not a pcseg result (no entry 'format' with {RESULT_FORMAT!r})")
+        if int(version) != RESULT_VERSION:
+            raise ValueError(f"{path}: result version {version}, expected {RESULT_VERSION}; read it with a newer pcseg")
+        try:
+            present = {key: dtype for key, dtype in _SCENE_ARRAYS.items() if key in arrays or key == "xyz"}
+            scene = Scene(str(_entry(arrays, "name")), **{key: _entry(arrays, key, present[key]) for key in present})
+            semantic = _entry(arrays, "predicted_semantic", np.int32) if "predicted_semantic" in arrays else None
+            return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays))
+        except (TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{path}: damaged result file: {error}") from error
+
+
+def mask_rows(columns: Sequence[Integer[np.ndarray, "n"]], num_columns: int) -> csr_array:
+    """Masks of objects as a sparse bool array.
+
+    Args:
+        columns: columns of each object, ascending.
+        num_columns: S, or P for masks over points.
+    """
+    inside = np.concatenate([np.zeros(0, np.int64), *columns])
+    starts = np.cumsum([0, *map(len, columns)])
+    return csr_array((np.ones(len(inside), np.bool_), inside, starts), shape=(len(columns), num_columns))
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is an .npz archive with the entries of `Prediction.save`; scans may be .npz files too."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {"format.npy", "version.npy", "class_names.npy"} <= set(archive.namelist())
+
+
+RESULT_FORMAT, RESULT_VERSION = "pcseg-result", 1
+_SCENE_ARRAYS = {
+    **{"xyz": np.float32, "rgb": np.uint8, "normal": np.float32},
+    **dict.fromkeys(("semantic", "instance", "superpoint", "faces"), np.int32),
+}
+
+
+def _entry(arrays: dict[str, np.ndarray], key: str, dtype: type | None = None) -> np.ndarray:
+    if key not in arrays:
+        raise ValueError(f"no entry {key!r}")
+    value = arrays[key]
+    if dtype is not None and value.dtype != dtype:
+        raise ValueError(f"entry {key!r} must be {np.dtype(dtype).name}, found {value.dtype}")
+    return value
+
+
+def _classes_of(arrays: dict[str, np.ndarray]) -> ClassSet | None:
+    names = [str(name) for name in _entry(arrays, "class_names")]
+    if not names:
+        return None
+    content = {
+        "name": str(_entry(arrays, "class_set")),
+        "names": names,
+        "ids": _entry(arrays, "class_ids", np.int64).tolist(),
+        "colors": _entry(arrays, "class_colors", np.uint8).tolist(),
+        "stuff": [name for name, is_stuff in zip(names, _entry(arrays, "class_stuff", np.bool_)) if is_stuff],
+        "instance_names": [names[i] for i in _entry(arrays, "class_instances", np.int64)],
+    }
+    if "class_groups" in arrays:  # files of earlier versions lack these two
+        content["groups"] = json.loads(str(arrays["class_groups"]))
+        content["s3dis_protocols"] = bool(_entry(arrays, "class_s3dis_protocols", np.bool_))
+    return ClassSet.from_dict(content, "classes")
+
+
+def _objects_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Fields of a `Prediction` for its objects; empty if none were predicted."""
+    if "mask_bits" not in arrays:
+        return {}
+    rows, columns = (int(size) for size in _entry(arrays, "mask_shape", np.int64))
+    bits = _entry(arrays, "mask_bits", np.uint8)
+    if rows < 0 or columns < 0 or bits.shape != (rows, (columns + 7) // 8):
+        raise ValueError(f"masks of shape {(rows, columns)} do not fit the packed bits of shape {bits.shape}")
+    scores = _entry(arrays, "scores")
+    if scores.dtype not in (np.float32, np.float64):
+        raise ValueError(f"entry 'scores' must be float32 or float64, found {scores.dtype}")
+    return {
+        "masks": mask_rows([np.flatnonzero(np.unpackbits(row, count=columns)) for row in bits], columns),
+        "labels": _entry(arrays, "labels", np.int64),
+        "scores": scores,
+        "superpoint": _entry(arrays, "mask_superpoint", np.int32) if "mask_superpoint" in arrays else None,
+    }
