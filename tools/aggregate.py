@@ -1,10 +1,10 @@
-"""Combine the results of rooms: several runs, Area 5 of S3DIS, or its six folds.
+"""Combine saved room results: several runs, Area 5 of S3DIS, or its six folds.
 
 tools/aggregate.py ROOMS... [--json FILE] [--csv FILE] [--report FILE]
 
-ROOMS: folders "rooms" that tools/test.py --export and tools/evaluate.py --rooms write. The first table is over all
-rooms together; with the rooms of all six areas, the literature calls this 6-fold. The other thing of this name, the
-mean over the areas, follows if all rooms have names like those of S3DIS, Area_5_office_1.
+ROOMS: folders written by tools/test.py --export (DIR/rooms) and tools/evaluate.py --rooms. The first table covers all
+rooms together; for the rooms of all six areas, papers call this 6-fold. If room names follow S3DIS (Area_5_office_1),
+a second table gives each area and the mean over areas, which other papers call 6-fold.
 """
 
 import argparse
@@ -22,11 +22,11 @@ COLUMNS = ("ap", "ap50", "ap25", "mcov", "mwcov", "precision_best_f1", "recall_b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One evaluation of the saved results of many rooms.")
-    parser.add_argument("rooms", type=Path, nargs="+", help="folders with results of rooms")
+    parser = argparse.ArgumentParser(description="Evaluate the saved results of many rooms together.")
+    parser.add_argument("rooms", type=Path, nargs="+", help="folders with saved room results")
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
-    parser.add_argument("--csv", type=Path, help="also write the results of each class as CSV")
-    parser.add_argument("--report", type=Path, help="also write a report as one HTML page")
+    parser.add_argument("--csv", type=Path, help="also write per-class results as CSV")
+    parser.add_argument("--report", type=Path, help="also write an HTML report")
     args = parser.parse_args()
 
     scores = read_rooms(args.rooms)

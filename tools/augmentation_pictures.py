@@ -1,4 +1,4 @@
-"""A picture of what every augmentation does to a room.
+"""Draw the effect of every augmentation on one synthetic room.
 
 tools/augmentation_pictures.py [OUT.png]
 """
@@ -17,7 +17,7 @@ from pcseg.synthetic import make_room
 from pcseg.viz.grid import Cell, image_grid
 from pcseg.viz.raster import rasterize, room_view
 
-# Stronger than in configs, so that it is visible.
+# Stronger than in the configs, to be visible.
 OPTIONS: dict[str, dict[str, float]] = {
     "rotate": {"degrees": 40.0},
     "tilt": {"degrees": 12.0},
@@ -34,13 +34,14 @@ OPTIONS: dict[str, dict[str, float]] = {
     "crop_points": {"max_points": 20000},
     "mix": {"probability": 1.0},
 }
-SEEDS = {"flip": 1}  # one that does flip
+SEEDS = {"flip": 1}  # a seed that flips
 WIDTH, HEIGHT, COLUMNS = 300, 210, 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw what every augmentation does to one synthetic room.")
-    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/augmentations.png"))
+    parser = argparse.ArgumentParser(description="Draw the effect of every augmentation on one synthetic room.")
+    default = Path("docs/augmentations.png")
+    parser.add_argument("out", type=Path, nargs="?", default=default, help=f"PNG file to write (default: {default})")
     args = parser.parse_args()
     room, other = (_open(make_room(4, index, num_points=60_000)) for index in (0, 2))
     view = room_view(room.xyz, width=WIDTH, height=HEIGHT)
@@ -54,14 +55,14 @@ def main() -> None:
         options = {**OPTIONS.get(name, {}), **({"partner": lambda rng: other} if name == "mix" else {})}
         cells.append(cell(name, step(room, np.random.default_rng(SEEDS.get(name, 5)), **options)))
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
-    picture = image_grid(rows, title="Augmentations", note="stronger than in the configs, so that they are visible")
+    picture = image_grid(rows, title="Augmentations", note="stronger than in the configs, to be visible")
     with atomic_open(args.out) as file:
         picture.quantize(192).save(file, format="PNG", optimize=True)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 
 def _open(scene: Scene) -> Scene:
-    """The room without its ceiling, about its middle, so that a fixed camera sees all of it."""
+    """Removes the ceiling and centers the room for a fixed camera."""
     scene = keep_points(scene, scene.xyz[:, 2] < scene.xyz[:, 2].min() + 2.2)
     return Scene(scene.name, scene.xyz - middle_of_floor(scene.xyz), rgb=scene.rgb)
 

@@ -1,8 +1,8 @@
-"""Speed figures, each measured side by side in one process.
+"""Benchmarks that time competing implementations side by side in one process.
 
 tools/benchmark.py [NAME...] [--threads N] [--rounds N] [--json FILE] [--plots DIR]
 
-Without a NAME all benchmarks run. Times are medians over rounds in which the candidates take turns.
+Runs all benchmarks if no NAME is given. Times are medians over rounds; the candidates take turns in each round.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 
 from pcseg.cli import run_tool, write_json
 
-# Module of tools/benchmarks with the function of each name.
+# Module of tools/benchmarks that defines the function of each name.
 BENCHMARKS = {
     "criterion": "criterion",
     "metrics": "metrics",
@@ -30,17 +30,17 @@ BENCHMARKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how fast pcseg is.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(BENCHMARKS)}; default: all"
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run: {', '.join(BENCHMARKS)} (default: all)"
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each measurement (default: 15)")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    parser.add_argument("--plots", type=Path, help="folder for NAME.png, for benchmarks with a plot")
+    parser.add_argument("--threads", type=int, default=1, help="number of torch threads (default: 1)")
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds of each measurement (default: 15)")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
+    parser.add_argument("--plots", type=Path, help="folder for plots (NAME.png) of the benchmarks that have one")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in BENCHMARKS]
     if unknown:
-        raise ValueError(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
-    sys.path.append(str(Path(__file__).resolve().parent.parent))  # so that tools.benchmarks is found
+        raise ValueError(f"unknown benchmark {unknown[0]!r}; expected one of {', '.join(BENCHMARKS)}")
+    sys.path.append(str(Path(__file__).resolve().parent.parent))  # makes tools.benchmarks importable
     from tools.benchmarks.measure import keep_freed_memory
 
     torch.set_num_threads(args.threads)

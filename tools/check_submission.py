@@ -1,4 +1,4 @@
-"""Check a zip file against the rules of ScanNet's benchmark before the upload.
+"""Check a zip file against the rules of the ScanNet benchmark before uploading it.
 
 tools/check_submission.py ZIP --dataset scannet [--scenes FILE] [--json FILE]
 """
@@ -13,10 +13,12 @@ from pcseg.metrics.submission import check_submission
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Check a submission to ScanNet's instance benchmark.")
-    parser.add_argument("zip", type=Path)
-    parser.add_argument("--dataset", required=True, help=f"scannet, {', '.join(CLASS_SETS)}, or a .yaml of classes")
-    parser.add_argument("--scenes", type=Path, help="names of the scenes to submit, one per line (data/splits)")
+    parser = argparse.ArgumentParser(description="Check a submission to the ScanNet instance segmentation benchmark.")
+    parser.add_argument("zip", type=Path, help="submission file")
+    parser.add_argument("--dataset", required=True, help=f"class set: scannet, {', '.join(CLASS_SETS)}, or a YAML file")
+    parser.add_argument(
+        "--scenes", type=Path, help="file with the required scene names, one per line (see data/splits)"
+    )
     parser.add_argument("--json", type=Path, help="also write the counts as JSON")
     args = parser.parse_args()
 

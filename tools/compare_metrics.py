@@ -1,10 +1,10 @@
-"""Score the same predictions under each definition of a measure that scripts and papers use.
+"""Score the same predictions under every definition of a metric that scripts and papers use.
 
 tools/compare_metrics.py [--rooms N] [--points P] [--seed S] [--export DIR] [--json FILE] [--csv FILE] [--report FILE]
 
-The rooms are synthetic. The predictions are their ground truth with the errors of models: missed, split, merged, of the
-wrong class, duplicated, false. The table in docs/metrics.md comes from this tool. --export writes ground truth and
-predictions in the benchmark's own format (DIR/gt, DIR/pred), for other people's scripts.
+The rooms are synthetic. The predictions are their ground truth with simulated errors: missed, split, merged,
+misclassified, duplicate and false objects. The table in docs/metrics.md comes from this tool. --export writes ground
+truth and predictions in ScanNet benchmark format (DIR/gt, DIR/pred), for use with other scripts.
 """
 
 import argparse
@@ -26,14 +26,16 @@ from pcseg.viz.report import WorstRooms, write_report
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How much the definitions of a measure differ.")
-    parser.add_argument("--rooms", type=int, default=24, help="number of synthetic rooms")
-    parser.add_argument("--points", type=int, default=20_000, help="points of an average room")
-    parser.add_argument("--seed", type=int, default=0, help="seed of rooms and errors")
-    parser.add_argument("--export", type=Path, help="write ground truth and predictions into this folder")
-    parser.add_argument("--json", type=Path, help="also write the readings as JSON")
-    parser.add_argument("--csv", type=Path, help="also write the readings as CSV")
-    parser.add_argument("--report", type=Path, help="also write a report of the predictions as one HTML page")
+    parser = argparse.ArgumentParser(description="Measure how much definitions of a metric differ.")
+    parser.add_argument("--rooms", type=int, default=24, help="number of synthetic rooms (default: 24)")
+    parser.add_argument(
+        "--points", type=int, default=20_000, help="number of points of an average room (default: 20000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of rooms and errors (default: 0)")
+    parser.add_argument("--export", type=Path, help="folder for ground truth and predictions")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
+    parser.add_argument("--csv", type=Path, help="also write the results as CSV")
+    parser.add_argument("--report", type=Path, help="also write an HTML report of the predictions")
     args = parser.parse_args()
     if args.rooms < 1:
         raise ValueError(f"--rooms must be at least 1, got {args.rooms}")

@@ -1,12 +1,12 @@
-"""Score predictions on disk, in the benchmark's own format, without a model.
+"""Evaluate predictions on disk in ScanNet benchmark format; no model needed.
 
 tools/evaluate.py PRED GT --dataset scannet|scannet200|s3dis [--allow-missing] [--json FILE] [--csv FILE]
                   [--report FILE] [--rooms DIR] [--workers N | --cluster ADDRESS]
 
-PRED/SCENE.txt: one line "MASK_FILE LABEL_ID SCORE" per object, MASK_FILE relative to PRED; masks as .txt (one 0 or 1
-per line), .npz (key mask, or packed) or .json (run lengths). GT/SCENE.txt: one number per point, label id * 1000 +
-instance, 0 for points without annotation; the label ids of S3DIS are 1 (ceiling) to 13 (clutter). tools/make_gt.py
-writes GT from processed rooms.
+PRED/SCENE.txt: one line "MASK_FILE LABEL_ID SCORE" per object, with MASK_FILE relative to PRED. Masks are .txt (one 0
+or 1 per line), .npz (key mask, or packed) or .json (run lengths).
+GT/SCENE.txt: one number per point, label id * 1000 + instance, or 0 for unannotated points. The label ids of S3DIS are
+1 (ceiling) to 13 (clutter). tools/make_gt.py writes GT from processed rooms.
 """
 
 import argparse
@@ -23,18 +23,21 @@ from pcseg.viz.report import write_report
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="All measures of predictions on disk.")
+    parser = argparse.ArgumentParser(description="Evaluate predictions on disk with every metric.")
     parser.add_argument("pred", type=Path, help="folder of predictions")
     parser.add_argument("gt", type=Path, help="folder of ground truth")
-    parser.add_argument("--dataset", required=True, help=f"scannet, {', '.join(CLASS_SETS)}, or a .yaml of classes")
-    parser.add_argument("--allow-missing", action="store_true", help="skip scenes without a file of predictions")
+    parser.add_argument("--dataset", required=True, help=f"class set: scannet, {', '.join(CLASS_SETS)}, or a YAML file")
+    parser.add_argument("--allow-missing", action="store_true", help="skip scenes without a prediction file")
     parser.add_argument(
-        "--min-score", type=float, default=0.3, help="least score of objects in mIoU, PQ and error counts; AP uses all"
+        "--min-score",
+        type=float,
+        default=0.3,
+        help="minimum object score for mIoU, PQ and error counts; AP uses all objects (default: 0.3)",
     )
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
-    parser.add_argument("--csv", type=Path, help="also write the results of each class as CSV")
-    parser.add_argument("--report", type=Path, help="also write a report as one HTML page")
-    parser.add_argument("--rooms", type=Path, help="also write the results of each room, for tools/aggregate.py")
+    parser.add_argument("--csv", type=Path, help="also write per-class results as CSV")
+    parser.add_argument("--report", type=Path, help="also write an HTML report")
+    parser.add_argument("--rooms", type=Path, help="folder for per-room results, for tools/aggregate.py")
     add_parallel_options(parser)
     args = parser.parse_args()
 
@@ -49,7 +52,7 @@ def main() -> None:
     )
     if missing:
         total = len(scores) + len(missing)
-        print(f"scored {len(scores)} of {total} scenes, the others have no predictions", file=sys.stderr)
+        print(f"evaluated {len(scores)} of {total} scenes; the others have no predictions", file=sys.stderr)
     result = scores.compute()
     print(result.to_text())
     if args.json:

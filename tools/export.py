@@ -1,11 +1,11 @@
-"""Convert saved results for other programs.
+"""Export saved predictions to other programs.
 
 tools/export.py RESULT... [--ply DIR] [--csv DIR] [--coco FILE] [--threshold T]
 
-RESULT: an .npz of tools/predict.py or tools/test.py --results.
---ply   NAME.ply: painted points, with the scalar fields instance, score and semantic; for CloudCompare and MeshLab
---csv   NAME.instances.csv: id, class, score, points, center, box and volume of each object
---coco  one JSON for all results: images, categories, annotations with RLE masks over points
+RESULT: .npz file written by tools/predict.py or tools/test.py --results.
+--ply   NAME.ply: colored points with scalar fields instance, score and semantic, for CloudCompare and MeshLab
+--csv   NAME.instances.csv: id, class, score, number of points, center, box and box volume of each object
+--coco  one JSON file for all results: images, categories, and annotations with RLE masks over points
 """
 
 import argparse
@@ -19,16 +19,18 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Convert saved results to .ply, .csv or COCO-like JSON.")
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
-    parser.add_argument("--ply", type=Path, metavar="DIR", help="painted points with scalar fields, NAME.ply")
-    parser.add_argument("--csv", type=Path, metavar="DIR", help="one line per object, NAME.instances.csv")
-    parser.add_argument("--coco", type=Path, metavar="FILE", help="one JSON for all results")
+    parser = argparse.ArgumentParser(description="Export saved predictions as .ply, .csv or COCO-style JSON.")
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="saved predictions (.npz)")
+    parser.add_argument(
+        "--ply", type=Path, metavar="DIR", help="folder for NAME.ply: colored points with scalar fields"
+    )
+    parser.add_argument("--csv", type=Path, metavar="DIR", help="folder for NAME.instances.csv: one line per object")
+    parser.add_argument("--coco", type=Path, metavar="FILE", help="JSON file for all results")
     parser.add_argument(
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
-        help=f"least score of an object; 0 keeps all, as evaluations need (default: {DEFAULT_THRESHOLD})",
+        help=f"minimum object score; use 0 to keep all objects for an evaluation (default: {DEFAULT_THRESHOLD})",
     )
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:

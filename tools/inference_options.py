@@ -1,8 +1,8 @@
-"""Measure AP on held-out rooms with each option of inference, one at a time.
+"""Effect of each inference option on AP of held-out rooms, one option at a time.
 
 tools/inference_options.py CHECKPOINT ROOMS [--rooms GLOB...] [--only TEXT] [--json FILE]
 
-ROOMS is a folder of processed, labeled rooms. The same options are keys of a config: inference.views=flips and so on.
+ROOMS is a folder of processed, labeled rooms. In a config, these options are keys such as inference.views.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pcseg.data.store import check_classes, list_rooms, read_room
 from pcseg.training.distributed import pick_device
 from pcseg.training.evaluate import evaluate
 
-# Every row changes this one: one view of whole rooms, as many queries as in training, and matrix NMS.
+# Every row changes this base: one view of whole rooms, the number of queries used in training, and matrix NMS.
 BASE: dict[str, Any] = {
     "views": "one",
     "matrix_nms": True,
@@ -53,13 +53,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="AP with each option of inference.")
-    parser.add_argument("checkpoint", type=Path)
+    parser = argparse.ArgumentParser(description="Measure AP with each inference option.")
+    parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
     parser.add_argument("root", type=Path, metavar="ROOMS", help="folder of processed rooms")
-    parser.add_argument("--rooms", nargs="+", default=["Area_5_*"], metavar="GLOB", help="rooms (default: Area_5_*)")
-    parser.add_argument("--only", default="", help="only the base and the options with this text in their name")
-    parser.add_argument("--device", help="device (default: cuda if available)")
-    parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
+    parser.add_argument(
+        "--rooms", nargs="+", default=["Area_5_*"], metavar="GLOB", help="room names (default: Area_5_*)"
+    )
+    parser.add_argument("--only", default="", help="run the base and the options whose names contain this text")
+    parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
     segmenter = build.load_model(args.checkpoint, pick_device(args.device))
@@ -71,7 +73,7 @@ def main() -> None:
         if name != "base" and args.only not in name:
             continue
         if "num_queries" in changes and getattr(segmenter.model.decoder.options, "queries", None) != "superpoint":
-            print(f"{name:<43} needs queries that start at superpoints")
+            print(f"{name:<43} skipped: needs superpoint queries")
             continue
         changed = segmenter.with_options(**{**BASE, **changes})
         start = time.perf_counter()

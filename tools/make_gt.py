@@ -1,9 +1,9 @@
-"""Write ground truth in the benchmark's own format, for tools/evaluate.py.
+"""Write ground truth in ScanNet benchmark format, for tools/evaluate.py.
 
 tools/make_gt.py ROOMS OUT [PATTERN...] [--json FILE]
 
 ROOMS: folder of processed rooms (tools/preprocess_*.py). OUT/ROOM.txt: one number per point, label id * 1000 +
-instance, 0 for points without annotation. Rooms without labels are listed and left out.
+instance, or 0 for unannotated points. Rooms without labels are listed and skipped.
 """
 
 import argparse
@@ -16,11 +16,13 @@ from pcseg.metrics.benchmark_files import write_ground_truth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Ground truth of processed rooms in the benchmark's own format.")
+    parser = argparse.ArgumentParser(description="Write ground truth of processed rooms in ScanNet benchmark format.")
     parser.add_argument("rooms", type=Path, help="folder of processed rooms")
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("patterns", nargs="*", default=["*"], help="globs of room names, e.g. Area_5_*; default: all")
-    parser.add_argument("--json", type=Path, help="also write the names of the rooms as JSON")
+    parser.add_argument("out", type=Path, help="output folder")
+    parser.add_argument(
+        "patterns", nargs="*", default=["*"], help="globs of room names such as Area_5_* (default: all)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the room names as JSON")
     args = parser.parse_args()
 
     written: list[str] = []
@@ -36,7 +38,7 @@ def main() -> None:
     if unlabeled:
         print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)
     if not written:
-        raise ValueError(f"{args.rooms}: no room has labels, so there is no ground truth to write")
+        raise ValueError(f"{args.rooms}: no room has labels; there is no ground truth to write")
     print(f"{args.out}: {len(written)} rooms")
     if args.json:
         write_json(args.json, {"written": written, "unlabeled": unlabeled})

@@ -1,4 +1,4 @@
-"""Makes synthetic rooms in the raw layout of S3DIS or ScanNet, or simulated scans of homes."""
+"""Generate synthetic rooms in the raw layout of S3DIS or ScanNet, or simulated scans of homes."""
 
 import argparse
 from collections.abc import Iterator
@@ -16,18 +16,26 @@ from pcseg.synthetic.homes.dataset import SENSORS, write_homes
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Command line of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to; it is created")
-    parser.add_argument("--kind", choices=["rooms", "homes"], default="rooms", help="what to make (default: rooms)")
-    parser.add_argument("--format", choices=FORMATS, help="raw layout of rooms; required for them")
-    parser.add_argument("--sensor", choices=SENSORS, default="rgbd", help="scanner of homes (default: rgbd)")
-    parser.add_argument("--assets", type=Path, metavar="DIR", help="furniture of homes, see tools/fetch_assets.py")
+    parser.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
+    parser.add_argument("--kind", choices=["rooms", "homes"], default="rooms", help="type of scenes (default: rooms)")
+    parser.add_argument("--format", choices=FORMATS, help="raw layout; required for rooms")
+    parser.add_argument(
+        "--sensor", choices=SENSORS, default="rgbd", help="simulated scanner, for homes (default: rgbd)"
+    )
+    parser.add_argument(
+        "--assets", type=Path, metavar="DIR", help="furniture models for homes, see tools/fetch_assets.py"
+    )
     parser.add_argument("--rooms", type=int, default=12, metavar="N", help="number of rooms or homes (default: 12)")
-    parser.add_argument("--seed", type=int, default=0, help="room i depends on the seed and i alone (default: 0)")
-    parser.add_argument("--points", type=int, default=60_000, help="points of a room of average size (default: 60000)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed; room i depends only on the seed and i (default: 0)"
+    )
+    parser.add_argument(
+        "--points", type=int, default=60_000, help="number of points of an average room (default: 60000)"
+    )
     add_parallel_options(parser, default=joblib.cpu_count(), note="default: one per core")
     args = parser.parse_args(arguments)
     if (args.format is None) == (args.kind == "rooms"):
-        parser.error("--format goes with --kind rooms, and rooms need it")
+        parser.error("--format is required with --kind rooms and invalid otherwise")
     return args
 
 
@@ -41,7 +49,7 @@ def _write(args: argparse.Namespace) -> Iterator[str]:
     parallel = {"num_workers": args.workers, "cluster": args.cluster}
     if args.kind == "homes":
         if args.assets is None:
-            print("note: no --assets, all furniture is procedural; tools/fetch_assets.py DIR fetches real models")
+            print("note: no --assets, so all furniture is procedural; tools/fetch_assets.py downloads real models")
         return write_homes(
             args.out, num_homes=args.rooms, seed=args.seed, sensor=args.sensor, assets=args.assets, **parallel
         )

@@ -1,4 +1,4 @@
-"""Draw the curves of training runs.
+"""Plot the curves of training runs.
 
 tools/plot_run.py RUN... --out FILE.png [--smoothing 0.95]
 """
@@ -14,10 +14,12 @@ from pcseg.viz.grid import save_png
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Losses, learning rate, speed and AP of one or several runs, as PNG.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, as tools/train.py makes it")
-    parser.add_argument("--out", type=Path, required=True, help="picture to write, .png")
-    parser.add_argument("--smoothing", type=float, default=0.95, help="0 for none; below 1")
+    parser = argparse.ArgumentParser(description="Plot losses, learning rate, speed and AP of training runs as PNG.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder written by tools/train.py")
+    parser.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    parser.add_argument(
+        "--smoothing", type=float, default=0.95, help="smoothing of losses, from 0 (none) to below 1 (default: 0.95)"
+    )
     args = parser.parse_args()
     names = [folder.name for folder in args.runs]
     if len(set(names)) < len(names):
@@ -31,7 +33,7 @@ def _read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     """Training steps and evaluations of a run."""
     steps, evaluations = folder / "metrics.jsonl", folder / "evaluations.jsonl"
     if not steps.is_file():
-        raise ValueError(f"{folder}: no metrics.jsonl in it; expected the folder of a run")
+        raise ValueError(f"{folder}: no metrics.jsonl found; expected a run folder")
     return read_records(steps), read_records(evaluations) if evaluations.is_file() else []
 
 

@@ -1,24 +1,24 @@
-"""Predict the objects of any scan.
+"""Find the objects of scans.
 
 tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METERS] [--views flips] [--device cuda]
                                             [--workers N] [--cluster ADDRESS]
 
-SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room; labels are ignored. Only
-CHECKPOINT is needed from training. For each scan NAME, the folder DIR gets
+SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room. Labels are ignored.
+CHECKPOINT is the only file needed from training. Writes these files to DIR for each scan NAME:
 
-NAME.npz            the scan and every object with class, score and mask: pcseg.Prediction.load, tools/visualize.py and
-                    tools/export.py read it
-NAME.ply            the points in their order, painted by object, with scalar fields instance, score and semantic;
-                    CloudCompare, MeshLab and Open3D read it
-NAME.instances.csv  one line per object: id, class, score, points, center (mean of its points), corners of its
-                    axis-aligned box (meters), volume of that box (cubic meters)
-NAME.ids.npy        int32 (P,): id of the object that each point belongs to, 0 for none; the id in .ply and .csv
+NAME.npz            the scan and every object with class, score and mask; read by pcseg.Prediction.load,
+                    tools/visualize.py and tools/export.py
+NAME.ply            points in their original order, colored by object, with scalar fields instance, score and semantic;
+                    for CloudCompare, MeshLab and Open3D
+NAME.instances.csv  one line per object: id, class, score, number of points, center (mean of its points), corners of its
+                    axis-aligned box (meters), box volume (cubic meters)
+NAME.ids.npy        int32 (P,): object id of each point, 0 for none; same ids as in .ply and .csv
 NAME.png            picture of the scan and its objects
-NAME.html           page to look around in a browser, without any other file
+NAME.html           interactive page that needs no installation
 
-Objects overlap in the .npz. In the other files each point belongs to the best of its objects, and objects that score
-less than --threshold are left out (the page has a slider). A scan that cannot be read does not stop the others; the
-exit code is then 2.
+Objects may overlap in the .npz. In the other files each point belongs to its best-scoring object, and objects below
+--threshold are omitted (the page has a slider). If a scan cannot be read, the others are still processed and the exit
+code is 2.
 """
 
 import argparse
@@ -76,40 +76,34 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Predict the objects of scans: .ply .pcd .las .laz .npz .npy .txt ...")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser = argparse.ArgumentParser(description="Find the objects of scans (.ply .pcd .las .laz .npz .npy .txt ...).")
+    parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan or folder of a processed room")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument(
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
-        help=f"least score of an object that is shown (default: {DEFAULT_THRESHOLD})",
+        help=f"minimum score of objects to show (default: {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument("--min-points", type=int, help="least number of points of an object (default: from the config)")
-    parser.add_argument(
-        "--tile", type=float, metavar="METERS", help="split larger scans into tiles of this size; 0: never"
-    )
-    parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation: mirrored and rotated views")
-    parser.add_argument("--device", help="device (default: cuda if available)")
+    parser.add_argument("--min-points", type=int, help="minimum object size in points (default: from the config)")
+    parser.add_argument("--tile", type=float, metavar="METERS", help="tile size for larger scans; 0 disables tiling")
+    parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation by flips and rotations")
+    parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
     parser.add_argument(
         "--precision",
         choices=list(DTYPES),
         default="float32",
-        help="number format on a GPU; convolutions use it for fp16 only (default: float32)",
+        help="GPU precision: fp16 includes convolutions, bf16 excludes them; no faster on a CPU (default: float32)",
     )
-    parser.add_argument("--gray", action="store_true", help="paint points without color mid-gray")
-    parser.add_argument("--drop-nan", action="store_true", help="drop points whose coordinates are not finite")
+    parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
+    parser.add_argument("--drop-nan", action="store_true", help="remove points with non-finite coordinates")
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
-    parser.add_argument("--columns", help="columns of text files that do not name them: 'x y z r g b'")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, 0.001 for millimeters")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="axis that points up (default: z)")
+    parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b'")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, such as 0.001 for millimeters")
+    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="up axis of the file (default: z)")
     parser.add_argument(
-        "--origin",
-        type=float,
-        nargs=3,
-        metavar=("X", "Y", "Z"),
-        help="point to use as origin (for georeferenced scans)",
+        "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
     )
     add_parallel_options(parser)
     args = parser.parse_args()
@@ -140,7 +134,7 @@ def _predict(
         origin=args.origin,
     )
     check_features(scene, segmenter.features)
-    # The labels of a scan may be of other classes.
+    # The labels may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
     lines = [f"{path}: {warning}" for warning in scan_warnings(scene)]
     stage("superpoints and network")
@@ -148,9 +142,9 @@ def _predict(
         with autocast(next(segmenter.model.parameters()).device, args.precision):
             prediction = segmenter.predict(scene)
     except torch.cuda.OutOfMemoryError:
-        raise ValueError(f"{path}: too large for the memory of the GPU; use a smaller --tile or --device cpu") from None
+        raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
     shown = write_prediction(target, prediction, threshold=args.threshold, stage=stage)
-    return [*lines, f"{path}: {shown} objects with a score of at least {args.threshold} -> {target}.*"]
+    return [*lines, f"{path}: {shown} objects with score >= {args.threshold} -> {target}.*"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Raw S3DIS to processed rooms.
+"""Convert raw S3DIS to processed rooms.
 
 tools/preprocess_s3dis.py RAW OUT [--workers N] [--areas 5 6] [--force] [--json FILE]
 """
@@ -12,8 +12,10 @@ from pcseg.data.preprocess import RoomReader, add_options, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Raw S3DIS (Area_N/ROOM/Annotations/CLASS_I.txt) to processed rooms.")
-    parser.add_argument("raw", type=Path, help="folder that holds Area_1 .. Area_6")
+    parser = argparse.ArgumentParser(
+        description="Convert raw S3DIS (Area_N/ROOM/Annotations/CLASS_I.txt) to processed rooms."
+    )
+    parser.add_argument("raw", type=Path, help="folder with Area_1 to Area_6")
     parser.add_argument("out", type=Path, help="folder for the processed rooms")
     parser.add_argument("--areas", type=int, nargs="+", help="numbers of the areas to process (default: all)")
     add_options(parser)

@@ -1,4 +1,4 @@
-"""Raw ScanNet to processed rooms.
+"""Convert raw ScanNet to processed rooms.
 
 tools/preprocess_scannet.py RAW OUT [--workers N] [--classes scannet20] [--labels FILE] [--force] [--json FILE]
 """
@@ -13,11 +13,12 @@ from pcseg.data.preprocess import RoomReader, add_options, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Raw ScanNet (scans/sceneNNNN_NN/...) to processed rooms.")
-    parser.add_argument("raw", type=Path, help="folder that holds scans/ and scannetv2-labels.combined.tsv")
+    parser = argparse.ArgumentParser(description="Convert raw ScanNet (scans/sceneNNNN_NN/...) to processed rooms.")
+    parser.add_argument("raw", type=Path, help=f"folder with scans/ and {scannet.LABEL_TABLE}")
     parser.add_argument("out", type=Path, help="folder for the processed rooms")
-    parser.add_argument("--classes", choices=sorted(scannet.LABEL_COLUMNS), default="scannet20")
-    parser.add_argument("--labels", type=Path, help=f"the label table (default: RAW/{scannet.LABEL_TABLE})")
+    classes = sorted(scannet.LABEL_COLUMNS)
+    parser.add_argument("--classes", choices=classes, default="scannet20", help="class set (default: scannet20)")
+    parser.add_argument("--labels", type=Path, help=f"label table (default: RAW/{scannet.LABEL_TABLE})")
     add_options(parser)
     args = parser.parse_args()
     table = args.labels or args.raw / scannet.LABEL_TABLE

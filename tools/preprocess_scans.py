@@ -1,4 +1,4 @@
-"""A folder of labeled scans of any format to processed rooms.
+"""Convert a folder of labeled scans to processed rooms.
 
 tools/preprocess_scans.py RAW OUT --classes s3dis|scannet20|scannet200|FILE.yaml [--first-instance 0] [--workers N]
 """
@@ -16,29 +16,29 @@ from pcseg.data.scan_files import find_scans, read_labeled_scan
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Labeled scans (.ply .pcd .npz .npy .txt .las ...) to processed rooms."
+        description="Convert labeled scans (.ply .pcd .npz .npy .txt .las ...) to processed rooms."
     )
     parser.add_argument("raw", type=Path, help="folder of scans, or one scan")
     parser.add_argument("out", type=Path, help="folder for the processed rooms")
     parser.add_argument(
         "--classes",
         required=True,
-        help=f"classes of `semantic`: {', '.join(CLASS_SETS)}, or a YAML file with `names: [floor, chair, ...]`",
+        help=f"class set of the rooms: {', '.join(CLASS_SETS)}, or a YAML file with `names: [floor, chair, ...]`",
     )
     parser.add_argument(
         "--first-instance", type=int, choices=[0, 1], default=1, help="first valid instance id (default: 1)"
     )
-    parser.add_argument("--label-ids", help="class set (a name or a YAML file) whose ids the column `label` holds")
-    parser.add_argument("--columns", help="columns of text files without names: 'x y z r g b semantic instance'")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, 0.001 for millimeters")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="axis that points up in the files")
+    parser.add_argument("--label-ids", help="class set (a name or a YAML file) of the ids in the column `label`")
+    parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b semantic instance'")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, such as 0.001 for millimeters")
+    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="up axis of the files (default: z)")
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
-    parser.add_argument("--gray", action="store_true", help="color points without color mid-gray")
-    parser.add_argument("--drop-nan", action="store_true", help="remove points with coordinates that are not finite")
-    parser.add_argument("--unlabeled", action="store_true", help="also take scans without labels")
+    parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
+    parser.add_argument("--drop-nan", action="store_true", help="remove points with non-finite coordinates")
+    parser.add_argument("--unlabeled", action="store_true", help="also convert scans without labels")
     add_options(parser)
     args = parser.parse_args()
-    class_set(args.classes)  # a mistake in it is reported before any scan is read
+    class_set(args.classes)  # reports a mistake before any scan is read
     options = {
         "drop_nan": args.drop_nan,
         "drop_duplicates": args.drop_duplicates,

@@ -1,4 +1,4 @@
-"""Measure superpoints: best possible mean IoU for their number, with and without color.
+"""Quality of superpoints: best possible mean IoU by number of superpoints, with and without color.
 
 tools/superpoint_quality.py [--real SCAN...] [--rooms N] [--json FILE]
 """
@@ -26,7 +26,7 @@ def _with_noise(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Ten times denser at one end of the room than at the other."""
+    """Thins one end of the room to a tenth of its density."""
     x = scene.xyz[:, 0]
     keep = rng.random(len(scene)) < 0.1 + 0.9 * (x - x.min()) / np.ptp(x)
     fields = ("xyz", "rgb", "instance")
@@ -34,7 +34,7 @@ def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def synthetic_sets(num_rooms: int) -> dict[str, list[Scene]]:
-    """Sparse, dense and noisy rooms, and rooms of uneven density."""
+    """Sparse, dense, noisy and unevenly dense rooms."""
     rng = np.random.default_rng(0)
     sparse = [make_room(1, index, num_points=60_000) for index in range(num_rooms)]
     dense = [make_room(1, index, num_points=600_000) for index in range(num_rooms)]
@@ -48,7 +48,12 @@ def synthetic_sets(num_rooms: int) -> dict[str, list[Scene]]:
 
 
 def measure(rooms: list[Scene], make: Callable[[Scene], np.ndarray]) -> dict[str, float]:
-    """Means over rooms: best possible mean IoU, superpoints, CPU seconds for a million points."""
+    """Means over rooms: best possible mean IoU, number of superpoints, CPU seconds per million points.
+
+    Args:
+        rooms: rooms with instances.
+        make: function from a room to superpoint ids, int (P,).
+    """
     scores, numbers, seconds = [], [], 0.0
     for room in rooms:
         start = time.process_time()
@@ -66,7 +71,7 @@ def measure(rooms: list[Scene], make: Callable[[Scene], np.ndarray]) -> dict[str
 
 
 def methods(colored: bool) -> dict[str, Callable[[Scene], np.ndarray]]:
-    """Methods to compare: numbers of superpoints, no color, coarse voxels."""
+    """Compared methods: several numbers of superpoints, with and without color, and coarse voxels."""
     found: dict[str, Callable[[Scene], np.ndarray]] = {}
     for color in (True, False) if colored else (False,):
         for number in NUMBERS:
@@ -78,11 +83,13 @@ def methods(colored: bool) -> dict[str, Callable[[Scene], np.ndarray]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Best possible mean IoU of superpoints, as a Markdown table.")
-    parser.add_argument("--real", type=Path, nargs="+", default=[], help="labeled scans, or folders of them")
-    parser.add_argument("--first-instance", type=int, choices=[0, 1], default=1, help="first instance id (default: 1)")
+    parser = argparse.ArgumentParser(description="Print the best possible mean IoU of superpoints as a Markdown table.")
+    parser.add_argument("--real", type=Path, nargs="+", default=[], help="labeled scans, or folders of scans")
+    parser.add_argument(
+        "--first-instance", type=int, choices=[0, 1], default=1, help="first valid instance id (default: 1)"
+    )
     parser.add_argument("--rooms", type=int, default=2, help="number of synthetic rooms of each kind (default: 2)")
-    parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
     sets = synthetic_sets(args.rooms) if args.rooms else {}

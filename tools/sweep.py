@@ -1,11 +1,11 @@
-"""Train many settings of a config: a grid, or a search.
+"""Train a config with many settings: a grid or a search.
 
 tools/sweep.py CONFIG [key=value ...] --grid key=v1,v2 [key2=v1,v2 ...]
 tools/sweep.py CONFIG [key=value ...] --search key=low..high[:log] [key2=v1,v2 ...] --trials N
                [--seeds 0,1,2] [--processes P] [--out DIR] [--json FILE] [--command COMMAND]
 
-The folder holds every run (runs/), Optuna's study (study.db), table.md, table.json and plot.png. The same command
-continues an interrupted sweep; finished runs are not run again. --trials may grow.
+DIR gets every run (runs/), the Optuna study (study.db), table.md, table.json and plot.png. To continue an interrupted
+sweep, run the same command again, with more --trials if needed; finished runs are not repeated.
 """
 
 import argparse
@@ -27,18 +27,24 @@ TRAIN = shlex.join([sys.executable, str(Path(__file__).with_name("train.py"))])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train many settings of a config and compare them.")
-    parser.add_argument("config", type=Path, help="config file, such as configs/synthetic.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of every run")
+    parser = argparse.ArgumentParser(description="Train a config with many settings and compare them.")
+    parser.add_argument("config", type=Path, help="config file such as configs/synthetic.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="config overrides for every run, such as train.steps=100"
+    )
     varied = parser.add_mutually_exclusive_group(required=True)
-    varied.add_argument("--grid", nargs="+", metavar="key=v1,v2", help="run every combination of these values")
-    varied.add_argument("--search", nargs="+", metavar="key=low..high[:log]", help="let Optuna look for high AP")
-    parser.add_argument("--trials", type=int, help="number of settings that a search tries")
-    parser.add_argument("--seeds", help="seeds of every setting, such as 0,1,2 (default: the config's)")
-    parser.add_argument("--processes", type=int, default=1, help="number of runs at a time")
-    parser.add_argument("--out", type=Path, help="folder of the sweep (default: sweeps/NAME-OF-CONFIG)")
-    parser.add_argument("--json", type=Path, help="also write results as JSON")
-    parser.add_argument("--command", default=TRAIN, help="command that trains, with the arguments of tools/train.py")
+    varied.add_argument("--grid", nargs="+", metavar="key=v1,v2", help="train every combination of these values")
+    varied.add_argument("--search", nargs="+", metavar="key=low..high[:log]", help="search for high AP with Optuna")
+    parser.add_argument("--trials", type=int, help="number of settings that --search tries")
+    parser.add_argument("--seeds", help="seeds for every setting, such as 0,1,2 (default: the seed of the config)")
+    parser.add_argument("--processes", type=int, default=1, help="number of concurrent runs (default: 1)")
+    parser.add_argument("--out", type=Path, help="sweep folder (default: sweeps/NAME-OF-CONFIG)")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
+    parser.add_argument(
+        "--command",
+        default=TRAIN,
+        help="training command with the interface of tools/train.py (default: tools/train.py)",
+    )
     args = parser.parse_intermixed_args()
     if (args.trials is None) != (args.search is None):
         parser.error("--search needs --trials N, and --grid takes none")
@@ -70,7 +76,7 @@ def main() -> None:
         write_json(args.json, to_json(rows))
     failed = sum(row.failure is not None for row in rows)
     if failed:
-        raise ValueError(f"{failed} of {len(rows)} settings failed; {out / 'table.md'} says why")
+        raise ValueError(f"{failed} of {len(rows)} settings failed; see {out / 'table.md'}")
 
 
 if __name__ == "__main__":

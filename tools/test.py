@@ -3,10 +3,9 @@
 tools/test.py CONFIG CHECKPOINT [key=value ...] [--json FILE] [--csv FILE] [--report FILE] [--export DIR]
               [--results DIR]
 
---export DIR: DIR/ROOM.txt and masks in the benchmark's own format, DIR/submission.zip for ScanNet's benchmark
-(checked), and DIR/rooms, the scores of each labeled room for tools/aggregate.py. Rooms without labels are exported but
-not scored. Under torchrun, with --workers N, or on a Dask cluster (--cluster ADDRESS), several processes share the
-rooms; the numbers are the same as for one process.
+--export writes DIR/ROOM.txt and masks in ScanNet benchmark format, DIR/submission.zip (already checked), and DIR/rooms,
+the per-room results for tools/aggregate.py. Rooms without labels are exported but not evaluated. Several processes
+share the rooms under torchrun, with --workers N, or on a Dask cluster (--cluster ADDRESS); results do not change.
 """
 
 import argparse
@@ -34,22 +33,23 @@ from pcseg.viz.report import WorstRooms, write_report
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Every measure on the held-out rooms: AP, S3DIS protocols, mIoU, PQ.")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--device", help="device (default: cuda if available)")
-    parser.add_argument("--json", type=Path, help="also write the numbers as JSON")
-    parser.add_argument("--csv", type=Path, help="also write the numbers of each class as CSV")
-    parser.add_argument("--report", type=Path, help="write an HTML page with curves, errors and the worst rooms")
-    parser.add_argument("--export", type=Path, help="folder for predictions in the benchmark's own format")
-    parser.add_argument(
-        "--mask-format",
-        choices=("txt", "npz", "json"),
-        default="txt",
-        help="format of the masks of --export (default: txt)",
+    parser = argparse.ArgumentParser(
+        description="Evaluate a trained model on held-out rooms: AP, S3DIS protocols, mIoU, PQ."
     )
-    parser.add_argument("--results", type=Path, help="folder for one result file per room, for tools/visualize.py")
+    parser.add_argument("config", type=Path, help="config file such as configs/synthetic.yaml")
+    parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="config overrides such as inference.views=flips"
+    )
+    parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
+    parser.add_argument("--csv", type=Path, help="also write per-class results as CSV")
+    parser.add_argument("--report", type=Path, help="also write an HTML report with curves, errors and the worst rooms")
+    parser.add_argument("--export", type=Path, help="folder for predictions in ScanNet benchmark format")
+    parser.add_argument(
+        "--mask-format", choices=("txt", "npz", "json"), default="txt", help="mask format of --export (default: txt)"
+    )
+    parser.add_argument("--results", type=Path, help="folder for one prediction file per room, for tools/visualize.py")
     add_parallel_options(parser)
     args = parser.parse_intermixed_args()
 
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _test_room(segmenter: Segmenter, args: argparse.Namespace, folder: Path) -> tuple[ScoredRooms, Prediction | None]:
-    """Predicts, scores and saves a room; the prediction itself comes back only for the report."""
+    """Predicts, scores and saves a room; returns the prediction only if the report needs it."""
     predictions: list[Prediction] = []
     allow_unlabeled = bool(args.export or args.results)
     done = score_rooms(
@@ -100,7 +100,7 @@ def _test_room(segmenter: Segmenter, args: argparse.Namespace, folder: Path) -> 
 
 
 def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, bytes], classes: ClassSet) -> None:
-    """Prints the numbers and writes the files about all rooms."""
+    """Prints the results and writes the files that cover all rooms."""
     if done.unlabeled:
         print(f"{len(done.unlabeled)} of {len(done.num_points)} rooms have no labels: predicted, not scored")
     result = done.scores.compute()
@@ -114,7 +114,7 @@ def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, byt
     if args.export:
         path = write_submission(args.export / "submission.zip", args.export, done.num_points)
         counts = check_submission(path, classes, done.num_points)
-        print(f"{path}: follows the benchmark's rules; {counts.num_scenes} scenes, {counts.num_objects} objects")
+        print(f"{path}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
 
 
 if __name__ == "__main__":

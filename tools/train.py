@@ -3,11 +3,11 @@
 tools/train.py CONFIG [key=value ...] [--run DIR] [--resume [--from NAME] | --auto-resume] [--device cpu|cuda]
                [--json FILE]
 
-Under torchrun the processes share the rooms of each step, and train as one process with all of them would:
+Under torchrun, several processes share the rooms of each step and train the same model as one process would:
 
     torchrun --nproc-per-node 8 --max-restarts 3 -- tools/train.py CONFIG --auto-resume
 
-(Without the --, torchrun reads --run as an option of its own.)
+The -- keeps torchrun from parsing --run itself.
 """
 
 import argparse
@@ -22,22 +22,24 @@ from pcseg.training.distributed import join_processes, pick_device
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a config and evaluate the model on its held-out rooms.")
-    parser.add_argument("config", type=Path, help="config file, such as configs/synthetic.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as train.steps=100")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME-OF-CONFIG)")
-    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser = argparse.ArgumentParser(description="Train a config and evaluate the model on held-out rooms.")
+    parser.add_argument("config", type=Path, help="config file such as configs/synthetic.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="config overrides such as train.steps=100")
+    parser.add_argument("--run", type=Path, help="run folder (default: runs/NAME-OF-CONFIG)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")
     parser.add_argument(
         "--auto-resume",
         action="store_true",
-        help="continue the run in that folder if it has a checkpoint, otherwise start it: for jobs that are restarted",
+        help="continue if the run folder has a checkpoint, otherwise start; for jobs that restart",
     )
-    parser.add_argument("--from", dest="name", metavar="NAME", help="checkpoint to resume from, for example last.pt")
-    parser.add_argument("--device", help="device (default: cuda if available)")
-    parser.add_argument("--json", type=Path, help="also write results as JSON")
+    parser.add_argument(
+        "--from", dest="name", metavar="NAME", help="checkpoint to resume from, such as step_0000500.pt"
+    )
+    parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_intermixed_args()
     if args.name and not args.resume:
-        parser.error("--from names the checkpoint that --resume continues from; give both")
+        parser.error("--from requires --resume")
 
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()

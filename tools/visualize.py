@@ -1,11 +1,11 @@
-"""Show rooms and their predictions.
+"""Show rooms, scans and predictions in a window, web page or picture.
 
 tools/visualize.py RESULT... [--html FILE|DIR] [--png FILE|DIR] [--views N] [--threshold X] [--cut METERS]
                    [--classes NAME]
 
-RESULT: a result of tools/predict.py or tools/test.py (.npz), a folder of a processed room, or a scan (.ply .pcd .las
-.laz .npz .npy .txt). --html and --png name a file, or a folder, which several RESULTs need. Without both a window opens
-(needs Open3D and a display).
+RESULT: a result of tools/predict.py or tools/test.py (.npz), the folder of a processed room, or a scan (.ply .pcd .las
+.laz .npz .npy .txt). If --html or --png is a folder, as required for several RESULTs, it gets one file per RESULT.
+Without either option a window opens (needs Open3D and a display).
 """
 
 import argparse
@@ -23,11 +23,16 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.render import room_picture
 from pcseg.viz.viewer import show_scenes
 
-WIDTH, HEIGHT = 720, 540  # pixels of one cell of the picture
+WIDTH, HEIGHT = 720, 540  # pixels of one view
 
 
 def load(path: Path, classes: str | None) -> Prediction:
-    """A result, a processed room or a scan; `classes` names the class set of a scan with class labels."""
+    """Loads a result, a processed room or a scan.
+
+    Args:
+        path: file or folder.
+        classes: name or YAML file of the class set of a scan with class labels.
+    """
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder; expected a result, a processed room or a scan")
     if path.is_dir():
@@ -36,24 +41,26 @@ def load(path: Path, classes: str | None) -> Prediction:
         return Prediction.load(path)
     scene = read_scan(path, label_ids=classes)
     if scene.semantic is not None and classes is None:
-        raise ValueError(f"{path}: it has class labels; name their class set with --classes {'|'.join(CLASS_SETS)}")
+        raise ValueError(f"{path}: scan with class labels; name the class set with --classes {'|'.join(CLASS_SETS)}")
     return Prediction(scene, classes=None if classes is None else class_set(classes))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Show a result, a processed room or a scan.")
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page; a folder for several RESULTs")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture; a folder for several RESULTs")
+    parser = argparse.ArgumentParser(
+        description="Show a result, a processed room or a scan in a window, web page or picture."
+    )
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="result, processed room or scan")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="web page to write, or folder for several RESULTs")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="picture to write, or folder for several RESULTs")
     parser.add_argument("--views", type=int, default=3, help="number of views in the picture, 1 to 3 (default: 3)")
     parser.add_argument(
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
-        help=f"least score of an object that is shown (default: {DEFAULT_THRESHOLD})",
+        help=f"minimum score of objects to show (default: {DEFAULT_THRESHOLD})",
     )
-    parser.add_argument("--cut", type=float, metavar="METERS", help="height above which the picture hides points")
-    parser.add_argument("--classes", help="class set of a scan with class labels, or a YAML file of classes")
+    parser.add_argument("--cut", type=float, metavar="METERS", help="hide points above this height in the picture")
+    parser.add_argument("--classes", help="class set of a scan with class labels: a name or a YAML file")
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
@@ -76,7 +83,7 @@ def main() -> None:
 
 
 def _target(given: Path, result: Path, results: list[Path], suffix: str) -> Path:
-    """The given file, or a file with the name of the result in the given folder."""
+    """The given file, or a file named after the result in the given folder."""
     if len(results) == 1 and not given.is_dir():
         return given
     given.mkdir(parents=True, exist_ok=True)

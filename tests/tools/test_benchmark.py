@@ -32,7 +32,7 @@ def test_medians_leave_out_the_first_round() -> None:
 def test_unknown_name_is_bad_usage(tool: Callable[..., tuple[int, str, str]]) -> None:
     status, _, errors = tool("benchmark", "criterium")
     assert status == 2
-    assert errors.startswith("error: no benchmark is called 'criterium'; there are criterion")
+    assert errors.startswith("error: unknown benchmark 'criterium'; expected one of criterion")
 
 
 def test_a_process_of_its_own() -> None:

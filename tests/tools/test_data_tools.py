@@ -36,7 +36,7 @@ def test_benchmarks_are_registered(capsys: pytest.CaptureFixture, monkeypatch: p
     assert 0 < result["loader"]["1"]["cpu_ms_per_room"] < 1000
     assert all(row["ms_waited"] > 0 for row in result["loader"].values())
     assert 0 < result["elastic_share"] < 1
-    assert "rooms a second" in capsys.readouterr().out
+    assert "rooms per second" in capsys.readouterr().out
 
 
 def test_quality_of_superpoints() -> None:

@@ -106,7 +106,7 @@ def test_missing_scenes(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path
     assert "has no predictions b.txt" in done.stderr
     done = evaluate(pred, gt, "--dataset", "s3dis", "--allow-missing", "--json", tmp_path / "out.json")
     assert done.returncode == 0
-    assert done.stderr == "scored 1 of 2 scenes, the others have no predictions\n"
+    assert done.stderr == "evaluated 1 of 2 scenes; the others have no predictions\n"
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 1.0
     # An empty file is no missing scene: its objects were not found.
     (pred / "b.txt").write_text("")

@@ -50,7 +50,7 @@ def test_faults(plot: Plot, tmp_path: Path) -> None:
     empty.mkdir()
     out = tmp_path / "a.png"
     for arguments, message in (
-        ([empty, "--out", out], f"{empty}: no metrics.jsonl in it; expected the folder of a run"),
+        ([empty, "--out", out], f"{empty}: no metrics.jsonl found; expected a run folder"),
         ([run, "--out", tmp_path / "a.jpg"], "pictures are written as .png"),
         ([run, "--out", out, "--smoothing", 1], "smoothing must be at least 0 and less than 1, got 1.0"),
     ):

@@ -79,7 +79,7 @@ def test_files_of_any_format_give_the_same(checkpoint: Path, scene: Scene, tmp_p
         WRITERS[path.suffix[1:]](path, scene)
     status, out, err = tool("predict", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
     assert status == 0, err
-    assert out.count("objects with a score of at least 0.0 -> ") == len(scans)
+    assert out.count("objects with score >= 0.0 -> ") == len(scans)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"as_{s}{end}" for s in WRITERS for end in SUFFIXES}
     first = _arrays(tmp_path / "out" / "as_npz.npz")
     assert len(first["labels"]) > 0
@@ -155,7 +155,7 @@ def test_a_broken_scan_does_not_stop_the_others(
     assert "absent.txt: no such file" in err
     assert err.splitlines()[-1].startswith("error: 2 of 3 scans not predicted, reasons above: ")
     assert "Traceback" not in err
-    assert out.count(" objects with a score") == 1
+    assert out.count(" objects with score") == 1
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"room.v2{end}" for end in SUFFIXES}
 
 

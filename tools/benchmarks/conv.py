@@ -1,4 +1,4 @@
-"""Speed of sparse convolution on the CPU, against spconv's own native code."""
+"""Speed of sparse convolution on the CPU, compared with the native code of spconv."""
 
 import warnings
 from typing import Any
@@ -17,7 +17,7 @@ CHANNELS = (32, 96)
 
 
 def room_coords(num_points: int) -> torch.Tensor:
-    """Voxels of a room in the order of the U-Net, int32 (V, 4); 300,000 points make about 150,000."""
+    """Voxels of a room in U-Net order, int32 (V, 4); 300,000 points give about 150,000 voxels."""
     cells = voxelize(make_room(1, 2, num_points=num_points).xyz, VOXEL_SIZE).coords
     coords = torch.from_numpy(np.pad(cells, ((0, 0), (1, 0))))
     order = voxel_order(coords, 1)
@@ -25,7 +25,7 @@ def room_coords(num_points: int) -> torch.Tensor:
 
 
 class Spconv:
-    """spconv's native algorithm, called below its layers: their backward asks for CUDA before it looks at the device.
+    """The native algorithm of spconv, without its layers, whose backward requires CUDA even for CPU tensors.
 
     Raises:
         ImportError: spconv is not installed.
@@ -33,7 +33,7 @@ class Spconv:
 
     def __init__(self, coords: torch.Tensor) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it uses names that torch has deprecated
+            warnings.simplefilter("ignore")  # spconv uses deprecated torch names
             import spconv.pytorch as spconv
             from spconv.pytorch import ops
 
@@ -56,7 +56,12 @@ class Spconv:
 
 
 def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
-    """A submanifold convolution 3x3x3 on the voxels of a room at 2 cm, float32: pairs, forward, backward."""
+    """Times a 3x3x3 submanifold convolution on the 2 cm voxels of a room, float32: pairs, forward, backward.
+
+    Args:
+        rounds: number of measured rounds.
+        num_points: number of points of the room.
+    """
     coords = room_coords(num_points)
     kernel_map = SparseGrid(coords, 1).submanifold(3)
     num_pairs = len(kernel_map.in_index)
@@ -69,7 +74,7 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
         print(f"spconv is not installed ({error})")
     before = torch.get_num_threads()
     threads = sorted({1, torch.multiprocessing.cpu_count()})
-    print(f"{'ms by the clock (of the processor)':<40}{'pcseg':>20}{'spconv':>20}{'times as fast':>20}")
+    print(f"{'wall ms (CPU ms)':<40}{'pcseg':>20}{'spconv':>20}{'speedup':>20}")
     try:
         for num_threads in threads:
             torch.set_num_threads(num_threads)
@@ -89,7 +94,7 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
 
 
 def _steps(channels: int, kernel_map: Any, spconv: Spconv | None) -> dict[str, dict[str, Step]]:
-    """Forward and backward of both, after a check that they give the same."""
+    """Forward and backward steps of both libraries, after a check that their results agree."""
     generator = torch.Generator().manual_seed(0)
     x, grad = (torch.randn(kernel_map.num_in, channels, generator=generator) for _ in range(2))
     weight = torch.randn(channels, 3, 3, 3, channels, generator=generator) / (27 * channels) ** 0.5

@@ -11,7 +11,7 @@ from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.set_criterion import SetCriterion
 from tools.benchmarks.measure import Step, count_waits, devices, median_ms, peak_memory_mb, wait_for
 
-# Values are not checked, as in training.
+# Value checks are off, as in training.
 CRITERIA: dict[str, Callable[[], Criterion]] = {
     "competitive (sigmoid)": lambda: InfluencerCriterion(18, check_values=False),
     "Hungarian (sigmoid)": lambda: SetCriterion(18, check_values=False),
@@ -19,12 +19,12 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
     "Hungarian (softmax)": lambda: SetCriterion(18, mask_activation="softmax", check_values=False),
 }
 CPU = torch.device("cpu")
-# Queries, instances, tokens of a mask.
+# Number of queries, instances and mask tokens.
 SIZES = ((100, 20, 2000), (100, 60, 2000), (400, 20, 2000), (400, 60, 2000), (400, 60, 20_000))
 
 
 class _EndOfGraph(torch.autograd.Function):
-    """Drops gradients after they are computed, as the product behind mask logits does in a model."""
+    """Discards the computed gradients, as the mask product of a model does."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,7 @@ class _EndOfGraph(torch.autograd.Function):
 def _predictions(
     num_queries: int, num_instances: int, num_tokens: int, device: torch.device
 ) -> tuple[list[dict[str, Any]], list[dict[str, torch.Tensor]]]:
-    """Layers and targets: batch 4, 7 layers; the candidates share them, as large ones fill the memory."""
+    """Layers and targets for batch size 4 and 7 layers. The candidates share them to save memory."""
     batch_size, num_layers, num_classes = 4, 7, 18
     generator = torch.Generator().manual_seed(0)
 
@@ -71,7 +71,16 @@ def criterion_step(
     device: torch.device = CPU,
     warm_up: bool = False,
 ) -> Step:
-    """Forward and backward of a criterion on random predictions."""
+    """Makes a step that runs a criterion forward and backward on random predictions.
+
+    Args:
+        name: key of CRITERIA.
+        num_queries: number of queries.
+        num_instances: number of instances per room.
+        num_tokens: number of tokens per mask.
+        device: device of the tensors.
+        warm_up: whether to use 20 tokens instead of `num_tokens`.
+    """
     layers, targets = _predictions(num_queries, num_instances, 20 if warm_up else num_tokens, device)
     criterion = CRITERIA[name]()
 
@@ -88,14 +97,14 @@ def criterion_step(
 
 
 def criterion(rounds: int) -> dict[str, Any]:
-    """The criteria, forward and backward, float32: batch 4, 7 layers; on the CPU and, if there is one, on a GPU."""
+    """Times the criteria forward and backward in float32, with batch size 4 and 7 layers, on every device."""
     result: dict[str, Any] = {}
     for device in devices():
-        title = f"{device.type}: ms (MB at the peak; waits for the device)"
+        title = f"{device.type}: ms (peak MB; host waits)"
         print(f"{title:<50}" + "".join(f"{name:>24}" for name in CRITERIA))
         for num_queries, num_instances, num_tokens in SIZES:
             size = (num_queries, num_instances, num_tokens, device)
-            # Seconds a round: a few are enough.
+            # Rounds of several seconds: two are enough.
             few = rounds if num_tokens <= 2000 or device.type == "cuda" else min(rounds, 2)
             times = median_ms({name: criterion_step(name, *size) for name in CRITERIA}, few)
             row = {

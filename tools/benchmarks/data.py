@@ -1,4 +1,4 @@
-"""Speed of the data pipeline: voxelizers side by side, and rooms per second of the loader."""
+"""Speed of the data pipeline: several voxelizers, and the loader in rooms per second."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ from pcseg.synthetic import make_room
 from tools.benchmarks.measure import median_ms, segmented_room, write_segmented_rooms
 
 VOXEL_SIZE = 0.02
-STEP = 0.15  # seconds of computing beside which rooms are loaded: a short training step
+STEP = 0.15  # seconds of computation per room, like a short training step
 # Augmentations of ScanNet's config.
 STEPS = [
     ("crop_points", {"max_points": 250_000}),
@@ -35,7 +35,7 @@ STEPS = [
 
 
 def voxelizers(xyz: np.ndarray) -> tuple[dict[str, Callable[[], int]], dict[str, str]]:
-    """Candidates that give coordinates, inverse and counts and return the number of voxels; and the missing ones."""
+    """Voxelizers to compare, each returning its number of voxels, and the reason for each missing one."""
     points = torch.from_numpy(xyz)
     every: Any = {"return_inverse": True, "return_counts": True}
 
@@ -75,7 +75,7 @@ def _spconv(xyz: np.ndarray) -> Callable[[], int]:
     extent = [*xyz.min(0).tolist(), *(xyz.max(0) + VOXEL_SIZE).tolist()]
 
     def step() -> int:
-        # Every room needs its own, because of its size. It holds one point of each voxel: the least work.
+        # Depends on the room size, so each room needs its own. One point per voxel is the least work.
         voxelizer = PointToVoxel([VOXEL_SIZE] * 3, extent, 3, len(xyz), 1)
         _, coords, counts, inverse = voxelizer.generate_voxel_with_id(points)
         return len(coords) if len(counts) == len(coords) and len(inverse) == len(xyz) else -1
@@ -100,7 +100,12 @@ def _open3d(xyz: np.ndarray) -> Callable[[], int]:
 
 
 def voxelize(rounds: int, num_points: int = 1_000_000) -> dict[str, Any]:
-    """A room of a million points to 2 cm: coordinates, inverse and counts."""
+    """Times the voxelization of a room to 2 cm: coordinates, inverse and counts.
+
+    Args:
+        rounds: number of measured rounds, at most 5.
+        num_points: number of points of the room.
+    """
     room = make_room(1, 0, num_points=num_points)
     xyz = np.ascontiguousarray(room.xyz[np.random.default_rng(0).permutation(len(room))])
     in_order = np.ascontiguousarray(room.xyz)
@@ -118,7 +123,12 @@ def voxelize(rounds: int, num_points: int = 1_000_000) -> dict[str, Any]:
 
 
 def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
-    """Rooms per second of the loader by its number of workers, and where the time of one room goes."""
+    """Measures rooms per second of the loader by number of workers, and the time per loading step.
+
+    Args:
+        rounds: number of measured rounds.
+        num_points: number of points of each room.
+    """
     scene = segmented_room(0, num_points)
     steps: dict[str, Callable[[], Any]] = {}
     for name, options in (*STEPS, ("jitter", {}), ("drop_points", {}), ("crop_cuboid", {})):
@@ -132,15 +142,15 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
         times = median_ms(steps, min(rounds, 5))
         print(f"one room of {len(scene):,} points, ms: " + ", ".join(f"{k} {v:.1f}" for k, v in times.items()))
         elastic = times["elastic"] / (times["read, voxelize, targets"] + sum(times[name] for name, _ in STEPS))
-        print(f"elastic distortion: {elastic:.0%} of loading a room")
+        print(f"elastic distortion: {elastic:.0%} of the loading time")
         dataset = RoomDataset(paths, **options, augment=compose(STEPS))
         speed = {}
         for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= joblib.cpu_count())]:
             speed[str(workers)] = row = loader_speed(dataset, workers, num_rooms=8 * rounds)
             row["ms_waited"] = loader_speed(dataset, workers, num_rooms=4 * rounds, step=STEP)["ms_waited"]
             print(
-                f"  {workers:>2} workers {row['rooms_per_second']:>8.1f} rooms a second, "
-                f"{row['cpu_ms_per_room']:>6.1f} ms of CPU a room; a step of {1000 * STEP:.0f} ms waits "
+                f"  {workers:>2} workers {row['rooms_per_second']:>8.1f} rooms per second, "
+                f"{row['cpu_ms_per_room']:>6.1f} CPU ms per room; a step of {1000 * STEP:.0f} ms waits "
                 f"{row['ms_waited']:>6.1f} ms for its room",
                 flush=True,
             )
@@ -148,16 +158,16 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
 
 
 def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int, step: float = 0.0) -> dict[str, float]:
-    """Rooms per second, CPU time per room of all processes, and the wait for a room, in a steady state.
+    """Rooms per second, CPU time per room of all processes, and wait per room in steady state.
 
     Args:
         dataset: rooms to load.
-        workers: processes of the loader, each with one thread; 0 loads in this process.
-        num_rooms: number of measured rooms, after a first round in which workers start and compile.
-        step: seconds that this thread computes after each room; they are part of the CPU time.
+        workers: number of single-threaded loader processes; 0 loads in this process.
+        num_rooms: number of measured rooms, after a warm-up that starts and compiles the workers.
+        step: seconds of computation after each room, included in the CPU time.
     """
     warm = 4 + 4 * workers
-    # More rooms than needed: at the end workers still prepare others, as they do at the start.
+    # Extra rooms keep the workers busy until the last measured room.
     sampler = ResumableSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
     batches = iter(loader)
@@ -178,7 +188,7 @@ def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int, step: float
 
 
 def _compute(seconds: float) -> None:
-    """Computes for so long."""
+    """Computes for a number of seconds."""
     matrix = torch.ones(256, 256)
     end = time.thread_time() + seconds
     while time.thread_time() < end:
@@ -186,7 +196,7 @@ def _compute(seconds: float) -> None:
 
 
 def _cpu_seconds() -> float:
-    """User and system time of this process and its children; without /proc, of itself alone."""
+    """User and system time of this process and, if /proc exists, of its children."""
     ticks = 0
     for child in multiprocessing.active_children():
         stat = Path(f"/proc/{child.pid}/stat")

@@ -1,4 +1,4 @@
-"""Times, peaks of memory and waits for the device, measured so that they can be compared; rooms to measure on."""
+"""Measures comparable times, memory peaks and device waits, and makes rooms for benchmarks."""
 
 import ctypes
 import multiprocessing
@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 
 # Calls of the CUDA runtime in which the host waits for the device.
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
-# Operations that give the host a number of a tensor. They cost nothing on the CPU; on CUDA the host waits.
+# Operations that read a tensor value on the host. They are free on the CPU; on CUDA the host waits.
 READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::_unique2")
 
 
 def keep_freed_memory() -> None:
-    """Makes freed memory stay with the process (glibc); mapping it again in every round would blur the times."""
+    """Keeps freed memory in the process (glibc), because mapping it again in every round would distort the times."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
@@ -35,10 +35,13 @@ def keep_freed_memory() -> None:
 
 
 def median_times(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of each step, by the clock and of the processor.
+    """Median wall and CPU milliseconds of each step.
 
-    The steps take turns, after one round to warm up. The second number adds up all threads and leaves out the time of
-    other processes.
+    The steps take turns after one warm-up round. CPU time sums all threads of this process.
+
+    Args:
+        steps: functions to time, by name.
+        rounds: number of measured rounds.
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in range(rounds + 1):
@@ -52,18 +55,23 @@ def median_times(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, 
 
 
 def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each step by the clock."""
+    """Median wall milliseconds of each step.
+
+    Args:
+        steps: functions to time, by name.
+        rounds: number of measured rounds.
+    """
     return {name: wall for name, (wall, _) in median_times(steps, rounds).items()}
 
 
 def in_own_process(function: Callable[..., Result], *args: Any) -> Result:
-    """Result of a function in a fresh process, which ends with it."""
+    """Calls a function in a fresh process and returns its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *args).result()
 
 
 def peak_memory_mb(make_step: Callable[..., Step], *args: Any) -> float | None:
-    """Peak that one step adds to the resident memory of a fresh process; None if the system does not report it."""
+    """Peak resident memory in MB that one step adds in a fresh process; None if the system does not report it."""
     return in_own_process(_peak_in_this_process, make_step, *args)
 
 
@@ -85,7 +93,7 @@ def forget_peak() -> None:
 
 
 def resident_mb(key: str) -> float:
-    """Resident memory of this process (Linux): VmRSS now, or VmHWM, the peak."""
+    """Resident memory of this process in MB (Linux): VmRSS is the current value, VmHWM the peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) / 1024
@@ -93,30 +101,34 @@ def resident_mb(key: str) -> float:
 
 
 def devices() -> list[torch.device]:
-    """The CPU, and CUDA if there is a device."""
+    """The CPU, and CUDA if available."""
     return [torch.device(name) for name in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]]
 
 
 def wait_for(device: torch.device) -> None:
-    """Returns after the device has finished all its work."""
+    """Waits until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def count_waits(step: Step, device: torch.device) -> int:
-    """Number of times that the host waits for the device in a step, by the profiler.
+    """Number of times the host waits for the device in a step, from the profiler.
 
-    On the CPU: a lower bound, the number of values that the host reads. Those of the optimizer do not count, because
-    the fused one of CUDA reads none.
+    On the CPU this is a lower bound: the number of values that the host reads. Reads in the optimizer do not count,
+    because the fused CUDA optimizer has none.
+
+    Args:
+        step: function to profile, called twice.
+        device: device of the step.
     """
     on_cuda = device.type == "cuda"
-    step()  # the first call does work that happens once
+    step()  # the first call includes one-time work
     wait_for(device)
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]) as record:
         step()
     events = record.events() or []
     if on_cuda:
-        # The profiler itself waits for the device once, at its end.
+        # The profiler itself waits for the device once, at the end.
         return sum(event.name in WAITS for event in events) - 1
     return sum(event.name in READS and not _is_of_optimizer(event) for event in events)
 
@@ -130,12 +142,12 @@ def _is_of_optimizer(event: Any) -> bool:
 
 
 def segmented_room(index: int, num_points: int) -> Scene:
-    """A synthetic room with superpoints."""
+    """Makes a synthetic room with superpoints."""
     room = make_room(1, index, num_points=num_points)
     return room.with_(superpoint=over_segment(room.xyz, room.rgb))
 
 
 def write_segmented_rooms(folder: Path, sizes: Sequence[int]) -> list[Path]:
-    """Writes one processed room for each number of points; names sort in their order."""
+    """Writes one processed room for each number of points; the names sort in this order."""
     rooms = (segmented_room(index, size).with_(name=f"room_{index}") for index, size in enumerate(sizes))
     return [write_room(folder, room, "s3dis", Source("", "")) for room in rooms]

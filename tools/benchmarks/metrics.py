@@ -1,4 +1,4 @@
-"""Speed of the measures, against the straightforward way."""
+"""Speed of the metrics, compared with a direct implementation."""
 
 import pickle
 from typing import Any
@@ -17,7 +17,14 @@ from tools.benchmarks.measure import median_ms
 
 
 def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: int = 30) -> dict[str, np.ndarray]:
-    """A labeled scene with points in no order, the worst case, and predictions over 2000 superpoints."""
+    """Makes a labeled scene in random point order, the worst case, with predictions over 2000 superpoints.
+
+    Args:
+        seed: random seed.
+        num_points: number of points.
+        num_preds: number of predicted objects.
+        num_objects: number of instances.
+    """
     rng = np.random.default_rng(seed)
     num_superpoints = 2000
     superpoint = rng.permutation(num_superpoints)[rng.integers(0, num_superpoints, num_points)].astype(np.int32)
@@ -35,7 +42,12 @@ def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: 
 
 
 def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverlaps:
-    """Overlaps the straightforward way of the official script: each mask with void and each object of its class."""
+    """Counts overlaps like the official script: each mask with void and each instance of its class.
+
+    Args:
+        prediction: scene with instances, and predicted objects.
+        counted: evaluated classes, bool (C,).
+    """
     scene, labels = prediction.scene, prediction.labels
     assert scene.semantic is not None
     assert scene.instance is not None
@@ -45,14 +57,20 @@ def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverla
         mask = prediction.point_mask(row)
         for column in [0, *(1 + np.flatnonzero(objects.labels == labels[row])).tolist()]:
             overlaps[row, column] = np.count_nonzero(np.logical_and(objects.of_point == column, mask))
-        # The rest of its points, on any object of another class: they count for its size alone.
+        # The remaining points lie on instances of other classes and matter only for the size of the mask.
         others = np.flatnonzero(objects.labels != labels[row])
         overlaps[row, 1 + others[:1]] = np.count_nonzero(mask) - overlaps[row].sum()
     return SceneOverlaps(prediction, objects, counted, overlaps)
 
 
 def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dict[str, Any]:
-    """Instance AP of 20 scenes of 150k points, 100 predictions and 30 objects each, and all measures together."""
+    """Times instance AP and all metrics together on scenes with 100 predictions and 30 instances each.
+
+    Args:
+        rounds: number of measured rounds, at most 5.
+        num_scenes: number of scenes.
+        num_points: number of points of each scene.
+    """
     by_superpoint, by_point = [], []
     for seed in range(num_scenes):
         s = metric_scene(seed, num_points)
@@ -90,6 +108,6 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
     difference = max(float(np.nanmax(np.abs(r.per_threshold - results[2].per_threshold))) for r in results)
     kilobytes = len(pickle.dumps(found["superpoints"].state())) / num_scenes / 1024
     for name, ms in times.items():
-        print(f"{name:<40}{ms:>10.2f} ms a scene")
-    print(f"largest difference of an AP {difference:.0e}; {kilobytes:.1f} KiB per scene stored", flush=True)
+        print(f"{name:<40}{ms:>10.2f} ms per scene")
+    print(f"largest difference of an AP {difference:.0e}; {kilobytes:.1f} KiB stored per scene", flush=True)
     return {"ms_per_scene": times, "largest_difference": difference, "kib_kept_per_scene": kilobytes}

@@ -1,4 +1,4 @@
-"""Memory and processor time of a training step on one room, for the configs of the large datasets, on the CPU."""
+"""Memory and CPU time of a training step on one room, for the S3DIS and ScanNet configs."""
 
 import tempfile
 import time
@@ -14,17 +14,17 @@ from pcseg.run import Run
 from tools.benchmarks.measure import forget_peak, in_own_process, resident_mb, write_segmented_rooms
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
-# Points of an average room of S3DIS; the most that the config of ScanNet takes, about twice its average.
+# An average S3DIS room; the ScanNet config crops to this size, about twice the average room.
 POINTS = {"s3dis": 1_000_000, "scannet": 250_000}
 
 
 def recipes(rounds: int, points: Mapping[str, int] = POINTS, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """One step of configs/s3dis.yaml and configs/scannet.yaml on a synthetic room, float32, one thread.
+    """Measures one step of configs/s3dis.yaml and configs/scannet.yaml on a synthetic room, float32, one thread.
 
     Args:
-        rounds: not used, one step is enough.
-        points: number of points of the room by config.
-        overrides: changes of the configs.
+        rounds: unused, because one step is enough.
+        points: number of points of the room, by config name.
+        overrides: config overrides, as key=value.
     """
     result = {}
     for name, num_points in points.items():
@@ -34,9 +34,9 @@ def recipes(rounds: int, points: Mapping[str, int] = POINTS, overrides: Sequence
             result[name] = in_own_process(_measure, CONFIGS / f"{name}.yaml", [*own, *overrides])
         found = result[name]
         print(
-            f"{name}: {found['voxels']:,} voxels, {found['superpoints']:,} superpoints; {found['peak_mb']:.0f} MB a "
+            f"{name}: {found['voxels']:,} voxels, {found['superpoints']:,} superpoints; {found['peak_mb']:.0f} MB per "
             f"room, {found['weights_mb']:.0f} MB for weights, gradients and optimizer; {found['cpu_seconds']:.1f} "
-            "processor seconds",
+            "CPU seconds",
             flush=True,
         )
     return result
@@ -46,7 +46,7 @@ def _measure(path: Path, overrides: list[str]) -> dict[str, float]:
     torch.set_num_threads(1)
     run = Run(cfg.load(path, overrides), Path("unused"), torch.device("cpu"))
     small, batch = (run.rooms[(0,), room] for room in range(2))
-    run.train_on([small])  # compiles, and makes the state of the optimizer
+    run.train_on([small])  # compiles and creates the optimizer state
     forget_peak()
     before, start = resident_mb("VmRSS"), time.process_time()
     run.train_on([batch])
@@ -55,5 +55,5 @@ def _measure(path: Path, overrides: list[str]) -> dict[str, float]:
         "superpoints": len(batch.superpoint_xyz),
         "cpu_seconds": time.process_time() - start,
         "peak_mb": resident_mb("VmHWM") - before,
-        "weights_mb": 16 * count_parameters(run.model) / 2**20,  # four float32 numbers a parameter
+        "weights_mb": 16 * count_parameters(run.model) / 2**20,  # four float32 values per parameter
     }

@@ -1,4 +1,4 @@
-"""Time and memory of large scans: synthetic floors of ever more rooms, predicted in tiles."""
+"""Time and memory for large scans: synthetic floors of increasing size, predicted in tiles."""
 
 import resource
 import time
@@ -25,7 +25,7 @@ _SPACING = 8.0  # meters from one room to the next
 
 
 def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) -> Scene:
-    """Synthetic rooms in rows and columns: NUM_MODELS different ones, repeated.
+    """Makes a grid of synthetic rooms that repeats NUM_MODELS different ones.
 
     Args:
         num_points: number of points of the floor.
@@ -50,7 +50,7 @@ def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) 
 
 
 def make_segmenter() -> Segmenter:
-    """The network of configs/demo.yaml with fresh weights; its masks alone decide, so there is much to merge."""
+    """Makes the network of configs/demo.yaml with random weights, whose many masks make merging costly."""
     torch.manual_seed(0)
     unet = SparseUNet(6, SparseUNetOptions((16, 32, 48, 64), blocks_per_level=1))
     options = QueryDecoderOptions(width=64, num_heads=4, num_layers=3, ffn_width=256, num_queries=60)
@@ -59,9 +59,13 @@ def make_segmenter() -> Segmenter:
 
 
 def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:
-    """CPU seconds and peak memory of this process for a floor; call it in a process of its own.
+    """CPU seconds and peak memory of this process for a floor; call it in a fresh process.
 
-    Rooms differ in their cost: the mean counts, over as many floors as show each room once.
+    Rooms differ in cost, so the result is the mean over enough floors to cover each room once.
+
+    Args:
+        num_points: number of points of the floor.
+        room_points: number of points of a room.
     """
     torch.set_num_threads(1)
     segmenter = make_segmenter()
@@ -69,7 +73,7 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
     before, found = _peak_mb(), []
     for first in range(0, NUM_MODELS, max(1, round(num_points / room_points))):
         scene = make_floor(num_points, room_points, first)
-        start = time.process_time()  # leaves out other programs
+        start = time.process_time()  # excludes other programs
         prediction = segmenter.predict(scene)
         found.append((time.process_time() - start, prediction.num_columns, len(prediction)))
     seconds, superpoints, objects = np.mean(found, axis=0).tolist()
@@ -83,9 +87,14 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
 
 
 def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)) -> dict[str, Any]:
-    """Floors of 0.1, 1 and 10 million points, superpoints and all, each size in a process of its own; CPU seconds."""
+    """Measures the complete prediction of floors, each size in a fresh process.
+
+    Args:
+        rounds: unused.
+        sizes: number of points of each floor.
+    """
     result: dict[str, Any] = {}
-    print(f"{'points':>12}{'CPU s':>9}{'µs a point':>12}{'peak MB':>9}{'superpoints':>13}{'objects':>9}")
+    print(f"{'points':>12}{'CPU s':>9}{'µs/point':>12}{'peak MB':>9}{'superpoints':>13}{'objects':>9}")
     for num_points in sizes:
         found = result[str(num_points)] = in_own_process(predict_floor, num_points)
         print(
@@ -97,7 +106,12 @@ def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
 
 
 def plot_tiles(result: dict[str, Any], path: Path) -> None:
-    """Seconds and peak memory against points, beside a line of equal cost per point."""
+    """Plots seconds and peak memory over the number of points, with a line of constant cost per point.
+
+    Args:
+        result: output of `tiles`.
+        path: PNG file to write.
+    """
     measured = {
         name: [found[key] for found in result.values()]
         for name, key in (("CPU seconds", "seconds"), ("peak memory, MB", "peak_mb"))

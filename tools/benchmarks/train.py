@@ -1,4 +1,4 @@
-"""Speed of training: rooms a second, where the time of a step goes, and how often the host waits for the device."""
+"""Speed of training: rooms per second, time of each phase of a step, and number of host waits for the device."""
 
 import tempfile
 import time
@@ -18,8 +18,8 @@ from tools.benchmarks.measure import count_waits, devices, wait_for, write_segme
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"
 PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optimizer")
-UNREAD = ("train.log_every=1000", "train.checkpoint_every=1000", "train.evaluate_every=0")  # of the losses
-WARM_UP = 3  # steps that are not counted
+UNREAD = ("train.log_every=1000", "train.checkpoint_every=1000", "train.evaluate_every=0")  # avoids reading losses
+WARM_UP = 3  # unmeasured steps
 
 
 def train(
@@ -29,7 +29,15 @@ def train(
     workers: Sequence[int] = (0, 1, 2),
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Training by configs/synthetic.yaml on synthetic rooms, on the CPU and, if there is one, on a GPU."""
+    """Measures training with configs/synthetic.yaml on synthetic rooms, on every device.
+
+    Args:
+        rounds: a quarter of the number of measured steps.
+        num_points: number of points of each room.
+        num_rooms: number of rooms.
+        workers: numbers of loader processes to try.
+        overrides: config overrides, as key=value.
+    """
     result: dict[str, Any] = {"points": num_points, "steps": 4 * rounds}
     with tempfile.TemporaryDirectory() as folder:
         write_segmented_rooms(Path(folder), [num_points] * num_rooms)
@@ -49,7 +57,7 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
         sampler = ResumableSampler(len(run.rooms), config.train.batch_size, num_steps + WARM_UP, seed=0)
         return load_batches(run.rooms, sampler, config.train.num_workers)
 
-    # First without a look at the phases, as each look waits for the device.
+    # The first pass does not time phases, because timing them waits for the device.
     start, waits, num_rooms = 0.0, [], 0
 
     def timed(loader: Iterator[SceneBatch]) -> Iterator[SceneBatch]:
@@ -80,7 +88,7 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
 
 
 def _phases(run: Run, loader: Iterator[SceneBatch], device: torch.device) -> dict[str, float]:
-    """Share of each phase in the time of a step, if the device finishes one before the next begins."""
+    """Share of each phase in the step time, with a device wait between phases."""
     spent = dict.fromkeys(PHASES, 0.0)
     last = time.perf_counter()
 
@@ -116,7 +124,7 @@ def _marked_phases(run: Run, mark: Callable[[str], None]) -> Iterator[None]:
         mark("backward")
         unscale(optimizer)
 
-    run.scaler.unscale_ = after_backward  # the first thing after backward
+    run.scaler.unscale_ = after_backward  # called right after backward
     try:
         yield
     finally:
@@ -127,9 +135,9 @@ def _marked_phases(run: Run, mark: Callable[[str], None]) -> Iterator[None]:
 
 def _print(title: str, found: dict[str, Any]) -> None:
     shares = ", ".join(f"{phase} {share:.0%}" for phase, share in found["shares"].items())
-    print(f"{title}: {found['rooms_per_second']:.1f} rooms a second")
+    print(f"{title}: {found['rooms_per_second']:.1f} rooms per second")
     print(
-        f"  waiting for the loader {found['share_waiting_for_loader']:.1%}, at most {found['longest_wait_ms']:.0f} ms"
+        f"  waiting for the loader {found['share_waiting_for_loader']:.1%}, longest {found['longest_wait_ms']:.0f} ms"
     )
     print(f"  {shares}")
-    print(f"  {found['waits']} waits of the host for the device in a step", flush=True)
+    print(f"  {found['waits']} host waits for the device per step", flush=True)
