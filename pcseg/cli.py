@@ -1,4 +1,4 @@
-"""What all command lines share: exit codes, one-line error messages and JSON output."""
+"""Shared by all command lines: exit codes, one-line error messages and JSON output."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""One function over many rooms: in this process, in processes of this machine, or on a Dask cluster."""
+"""Maps a function over many rooms: in this process, in several processes, or on a Dask cluster."""
 
 import argparse
 import sys
@@ -17,18 +17,18 @@ Result = TypeVar("Result")
 def map_rooms(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int = 1, cluster: str | None = None
 ) -> Iterator[tuple[Item, Result | Exception]]:
-    """Call a function on every item and yield what it gives, as the calls complete.
+    """Call a function on every item and yield the results as the calls complete.
 
     Args:
         function: takes one item. It and its results go to and from other processes, so they must pickle.
         items: one per room, begun in this order.
         workers: number of processes, which share the cores of this machine; 1 works in this process.
-        cluster: address of a Dask scheduler, for example "tcp://10.0.0.1:8786", whose workers take the place of
-            `workers`. They need pcseg and the same paths. A room whose worker dies goes to another one.
+        cluster: address of a Dask scheduler, for example "tcp://10.0.0.1:8786", whose workers replace `workers`.
+            They need pcseg and the same paths. A room whose worker dies goes to another one.
 
     Yields:
-        The item with its result, or with a ValueError or OSError that the call raised. On one machine a worker that is
-        killed, for example for want of memory, gives a ValueError for every item that is not done.
+        The item with its result, or with the ValueError or OSError that the call raised. If a worker on this machine
+        is killed, for example out of memory, every unfinished item gets a ValueError.
 
     Raises:
         ValueError: fewer than one worker, or no such cluster.
@@ -48,13 +48,13 @@ def add_parallel_options(parser: argparse.ArgumentParser, *, default: int | None
     """Adds --workers and --cluster, the arguments `workers` and `cluster` of `map_rooms`.
 
     Args:
-        parser: of the tool.
-        default: number of workers.
-        note: what the help text says of the default.
+        parser: parser of the tool.
+        default: default number of workers.
+        note: description of the default in the help text.
     """
     parser.add_argument("--workers", type=int, default=default, metavar="N", help=f"number of processes ({note})")
     parser.add_argument(
-        "--cluster", metavar="ADDRESS", help="address of a Dask scheduler, whose workers share the rooms instead"
+        "--cluster", metavar="ADDRESS", help="address of a Dask scheduler whose workers process the rooms instead"
     )
 
 

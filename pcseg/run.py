@@ -71,12 +71,12 @@ NUM_PICTURES = 3  # held-out rooms that are drawn at every evaluation
 class Run:
     """A training run: model, criterion, optimizer, data, and the folder that records it.
 
-    The folder holds config.yaml (resolved), versions.json, data.json (hashes of the rooms), metrics.jsonl (one line per
-    step), evaluations.jsonl, last.pt, step_N.pt, and best.pt if evaluations during training choose it.
+    The folder has config.yaml (resolved), versions.json, data.json (hashes of the rooms), metrics.jsonl,
+    evaluations.jsonl, last.pt, step_N.pt, and best.pt if there are evaluations during training.
 
     Args:
         config: resolved config.
-        folder: folder of the run.
+        folder: run folder.
         device: device of the model.
         processes: processes that train together; process 0 writes.
 
@@ -207,7 +207,7 @@ class Run:
         )
 
     def evaluate(self) -> Evaluation | None:
-        """Score the present weights on the held-out rooms; None without such rooms."""
+        """Score the current weights on the held-out rooms; None without such rooms."""
         return None if self.held_out is None else self._score([])[0].compute()
 
     def save(self, name: str) -> None:

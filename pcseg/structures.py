@@ -175,7 +175,7 @@ class SceneBatch:
         return len(self.names)
 
     def to(self, device: "torch.device | str") -> "SceneBatch":
-        """A copy with all tensors, also those of the targets, on `device`; only the offsets stay on the CPU."""
+        """A copy with all tensors, including the targets, on `device`; only the offsets stay on the CPU."""
         from torch import Tensor
 
         moved = {}

@@ -27,7 +27,7 @@ from pcseg.files import atomic_write
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
 from pcseg.parallel import add_parallel_options, map_rooms
 
-# Another worker process pays only for this much more raw data.
+# Amount of raw data that justifies one more worker process.
 _BYTES_PER_WORKER = 16 * 2**20
 
 
@@ -55,7 +55,7 @@ class RoomReader:
 
 
 def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:
-    """The settings that made the superpoints of processed rooms, so that those of new scans are made alike.
+    """The superpoint settings of processed rooms, to use for new scans too.
 
     Args:
         rooms: folders of processed rooms.
@@ -92,7 +92,7 @@ def preprocess(
         reader: how to read them.
         out: folder of the processed rooms.
         superpoints: how to make superpoints.
-        workers: number of processes; None for as many as pay off, at most one per core.
+        workers: number of processes; None chooses a number by the amount of data, at most one per core.
         cluster: address of a Dask scheduler, whose workers replace `workers`; see `map_rooms`.
         force: process rooms again that are up to date.
         shard: (i, n) takes every n-th room from the i-th on, counted from 1, so that n machines share the work; the
@@ -101,7 +101,7 @@ def preprocess(
         progress: show a progress bar.
 
     Returns:
-        The report: rooms, points, instances of each class, repairs and notes, checksums, and what failed.
+        The report: rooms, points, instances of each class, repairs and notes, checksums, and failed rooms.
 
     Raises:
         ValueError: no rooms, two rooms of one name, or arguments out of range.
@@ -182,19 +182,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--superpoints",
         choices=["graph", "voxel"],
         default="graph",
-        help="graph: superpoints of the scan, or merged from its mesh or points; voxel: coarse voxels (default: graph)",
+        help="graph: superpoints of the scan, or made from its mesh or points; voxel: coarse voxels (default: graph)",
     )
     parser.add_argument(
         "--voxel-size", type=float, default=0.02, help="voxel size for merging points, in meters (default: 0.02)"
     )
     parser.add_argument(
-        "--max-superpoints", type=int, default=2000, help="most superpoints of a room of points (default: 2000)"
+        "--max-superpoints",
+        type=int,
+        default=2000,
+        help="maximum number of superpoints of a point cloud (default: 2000)",
     )
     parser.add_argument(
         "--coarse-voxel-size", type=float, default=0.2, help="size of --superpoints voxel, in meters (default: 0.2)"
     )
-    parser.add_argument("--force", action="store_true", help="process rooms again that are up to date")
-    parser.add_argument("--json", type=Path, help="also write the report to this file")
+    parser.add_argument("--force", action="store_true", help="process rooms again even if they are up to date")
+    parser.add_argument("--json", type=Path, help="also write the report as JSON")
 
 
 def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> None:
@@ -233,7 +236,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _command() -> str:
-    """The present command line without the options that do not change the rooms."""
+    """The current command line without the options that do not change the rooms."""
     words, skip = [], False
     for word in sys.argv[1:]:
         drop = word in ("--shard", "--workers", "--cluster", "--json")

@@ -1,4 +1,4 @@
-"""The report of a preprocessing run: counts, repairs, checksums, and what failed."""
+"""The report of a preprocessing run: counts, repairs, checksums and failures."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ REPORT = "report.json"
 
 @dataclass(frozen=True)
 class RoomResult:
-    """What became of a room.
+    """Outcome of a room.
 
     Args:
         name: name of the room.
         status: "written", "up to date" or "failed".
         manifest: manifest of the processed room; empty if it failed.
-        error: why it failed; empty if it did not.
+        error: reason for the failure; empty if there is none.
         seconds: wall time.
     """
 

@@ -22,7 +22,7 @@ _KNOWN_DAMAGE = {
     ("Area_5/office_19/Annotations/ceiling_1.txt", 323474): b"0",
 }
 _CONTROL_BYTE = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
-# A file with more bad lines than this is not the release with its few defects, but something else.
+# The release has few bad lines; a file with more than this is not part of it.
 _MAX_BAD_LINES = 10
 _MAX_BAD_SHARE = 0.01
 
@@ -200,13 +200,13 @@ def _class_of(path: Path, notes: list[str]) -> int:
 
 
 def _without_duplicates(parts: list[_Instance], notes: list[str]) -> list[_Instance]:
-    """Instances without those that have the points of another one, in any order; clutter yields to other classes."""
+    """Removes instances with the same points as another one, in any order; clutter yields to other classes."""
     clutter = S3DIS.index("clutter")
     alike: dict[tuple, list[_Instance]] = {}
     dropped = set()
     for part in sorted(parts, key=lambda part: part[1] == clutter):
         path, _, xyz, rgb = part
-        # Sums that no order changes distinguish most instances; only those alike are sorted and compared.
+        # Sums that do not depend on the order distinguish most instances; only equal ones are sorted and compared.
         bits = xyz.view(np.uint32).sum(axis=0, dtype=np.uint64)
         rivals = alike.setdefault((len(xyz), *bits.tolist(), *rgb.sum(axis=0, dtype=np.uint64).tolist()), [])
         same = [other for other in rivals if np.array_equal(_sorted_points(other), _sorted_points(part))]

@@ -83,8 +83,8 @@ def _place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:
 def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:
     """The axis across which the two strongest layers of surface lie; z unless another one is far ahead.
 
-    Floor and ceiling of a room are its largest surfaces, but the walls of a corridor beat them: hence the margin, which
-    real corridors do not reach.
+    Floor and ceiling are usually the largest surfaces, except in corridors. The margin is one that real corridors do
+    not reach.
     """
     extent = float((xyz.max(axis=0) - xyz.min(axis=0)).max())
     cell = 0.05 if extent <= 50 else extent / 1000

@@ -72,7 +72,7 @@ def color_to_uint8(path: Path, color: np.ndarray) -> np.ndarray:
 
 
 def check_faces(where: object, faces: Shaped[np.ndarray, "F 3"] | None, num_points: int) -> None:
-    """Checks that faces name points that exist.
+    """Checks that faces index existing points.
 
     Args:
         where: file or scene, for the message.

@@ -40,7 +40,7 @@ def read_scan(
     """Reads a scan. Its extension decides the format; nothing about units, axes or labels is guessed.
 
     Args:
-        path: the file, or the folder of a processed room, which is taken as it is. .npz has the keys xyz and optionally
+        path: the file, or the folder of a processed room, which is not changed. .npz has the keys xyz and optionally
             rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces; .ply and .pcd
             have properties of these names. `semantic` holds class indices, -1 for none.
         drop_nan: leave out points with coordinates that are not finite, and their faces.
@@ -58,8 +58,8 @@ def read_scan(
         the file has none. Superpoints are numbered without gaps.
 
     Raises:
-        ValueError: no such file, an unknown extension, damaged content, no points, coordinates that are not finite
-            (unless drop_nan) or too far from 0, or options out of range.
+        ValueError: missing file, unknown extension, damaged content, no points, options out of range, or coordinates
+            that are too far from 0 or not finite (unless drop_nan).
     """
     path = Path(path)
     _check_options(scale, up, origin, first_instance)
@@ -116,7 +116,7 @@ def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) 
     missing = [key for key in ("semantic", "instance") if getattr(scene, key) is None]
     if needs_labels and missing:
         raise ValueError(
-            f"{path}: no {' and no '.join(missing)} in it; name its columns so, give --label-ids if `label` holds "
+            f"{path}: no {' and no '.join(missing)} in it; rename its columns, give --label-ids if `label` holds "
             f"ids of a benchmark, or take unlabeled scans with --unlabeled"
         )
     return RawRoom(scene, [f"{path.name}: {warning}" for warning in scan_warnings(scene)])

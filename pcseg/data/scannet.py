@@ -197,7 +197,7 @@ def read_label_table(path: Path, column: str) -> dict[str, int]:
 def _labels(
     path: Path, groups: list[Object], ids: Int64[np.ndarray, "S"], label_table: Path, class_set: str, notes: list[str]
 ) -> tuple[Int32[np.ndarray, "S"], Int32[np.ndarray, "S"]]:
-    """Class index and instance of each segment, as ScanNet's scripts assign them in spite of the file's defects."""
+    """Class index and instance of each segment, as the ScanNet scripts assign them despite defects in the file."""
     classes = class_set_called(class_set)
     if class_set not in LABEL_COLUMNS:
         raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(LABEL_COLUMNS)}")
@@ -225,11 +225,11 @@ def _writes_200(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list
 
 
 def _writes(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
-    """The same for the script of ScanNet v2; a later write covers an earlier one.
+    """The same for the script of ScanNet v2; later writes replace earlier ones.
 
     A label writes at its first place in the file, all its objects at once. Of two objects of one id, the later one
-    replaces the earlier. The script keeps the segments of a label and those of its first object in one list, so that
-    object writes all of them, before the others write theirs.
+    replaces the earlier. The script shares one list between a label and its first object. That object therefore writes
+    all segments of the label before the other objects write theirs.
     """
     of_label: dict[str, list[int]] = {}
     of_object: dict[int, list[int]] = {}

@@ -219,11 +219,11 @@ def verify_room(folder: Path) -> None:
     """Reads every byte of a room and compares the checksum with its manifest.
 
     Raises:
-        ValueError: the arrays are not those that were written.
+        ValueError: an array differs from the written one.
     """
     manifest = read_manifest(folder)
     if _checksum(_map_arrays(folder, manifest)) != manifest["sha256"]:
-        raise ValueError(f"{folder}: its arrays are not those that were written; {_AGAIN}")
+        raise ValueError(f"{folder}: checksum mismatch, its arrays are corrupt; {_AGAIN}")
 
 
 def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
@@ -247,7 +247,7 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
 
 
 def remove_leftovers(root: Path, name: str) -> None:
-    """Removes what an interrupted run left of a room; no other run may be writing that room.
+    """Removes files of a room that an interrupted run left; no other run may be writing that room.
 
     Args:
         root: folder of the processed rooms.
@@ -298,7 +298,7 @@ def _counts(scene: Scene, classes: ClassSet) -> dict[str, object]:
         first = first[ids > 0]
         counts["num_instances"] = len(first)
         if scene.semantic is not None:
-            # The class of an instance is that of its first point, as datasets give each object one class.
+            # An instance has the class of its first point, because datasets give each object one class.
             counts["instances_per_class"] = _per_class(scene.semantic[first], classes)
     return counts
 

@@ -55,7 +55,7 @@ def fields_of_table(
         path: file, for messages.
         values: the table.
         names: names of its columns; None takes them from their number.
-        is_pts: the columns are those of a .pts file.
+        is_pts: whether the file is a .pts file.
 
     Returns:
         See `fields_of_columns`.

@@ -58,8 +58,8 @@ def cluster(
 
     Returns:
         Probability of each class for each cluster: the mean of its members, times the predicted IoU of its influencer.
-        Probability of each superpoint to be in each cluster: 0 for superpoints that are not members, otherwise it falls
-        with the squared distance from the influencer, from nearly 1 to 0.5 at the radius.
+        Probability of each superpoint to be in each cluster: 0 for superpoints that are not members. For members it
+        falls with the squared distance from the influencer, from nearly 1 to 0.5 at the radius.
     """
     followers, influencers = outputs["pred_followers"][0].float(), outputs["pred_influencers"][0].float()
     influence, semantic = outputs["pred_influence"][0].float(), outputs["pred_semantic"][0].float().softmax(1)

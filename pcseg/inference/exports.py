@@ -29,8 +29,8 @@ def object_rows(prediction: Prediction, threshold: float = 0.0) -> list[dict[str
         threshold: objects that score less are left out.
 
     Returns:
-        One row per object, in the order of ids, with the keys of COLUMNS: id of `Prediction.point_ids`, class name,
-        score, number of points, their mean, the corners of their axis-aligned box (meters) and its volume (m^3).
+        One row per object in the order of ids, with the keys of COLUMNS. The id is that of `Prediction.point_ids`;
+        center, box corners (meters) and box volume (m^3) are those of the points with this id.
 
     Raises:
         ValueError: no objects were predicted.
@@ -71,10 +71,10 @@ def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
 def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
     """Writes the painted points in their order, with predictions as scalar fields; a mesh keeps its faces.
 
-    A vertex has x y z, nx ny nz if the scene has normals, red green blue, scalar_instance (id of
-    `Prediction.point_ids`), scalar_score (score of that object, 0 for none), scalar_semantic (class index, -1 for
-    none), and quality, which repeats the id. CloudCompare reads properties with "scal" in their name as scalar fields;
-    MeshLab has one scalar per vertex, called quality.
+    A vertex has x y z, nx ny nz if the scene has normals, and red green blue. It also has scalar_instance (id of
+    `Prediction.point_ids`), scalar_score (0 for no object), scalar_semantic (class index, -1 for none), and quality,
+    which repeats the id. CloudCompare reads properties with "scal" in their name as scalar fields; MeshLab has one
+    scalar per vertex, called quality.
 
     Args:
         path: the file; it is replaced only when the new one is complete.
@@ -123,9 +123,7 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
         threshold: objects that score less are left out.
 
     Returns:
-        images (id, file_name, height, width, num_points), categories (id of the class in its dataset's own files, name,
-        isthing, color) and annotations (id, image_id, category_id, segmentation, area, bbox, score, iscrowd); only
-        lists, numbers and strings.
+        The keys images, categories (with the dataset's own class ids) and annotations, as lists of JSON objects.
 
     Raises:
         ValueError: different class sets, or a prediction without objects.

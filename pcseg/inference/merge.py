@@ -1,4 +1,4 @@
-"""Merges the objects of several looks at one scan, its tiles or its views, to the objects of the scan."""
+"""Merges the objects predicted in the tiles or views of a scan."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from pcseg.ops.segment import group_rows
 from pcseg.prediction import Prediction, mask_rows
 from pcseg.structures import Scene
 
-Part = tuple[Tile, Prediction]  # what one look saw, and its objects, with masks over the superpoints of the tile
+Part = tuple[Tile, Prediction]  # a tile and its objects, with masks over the superpoints of the tile
 Pairs = tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]
 
 
@@ -28,10 +28,10 @@ def merge(
     min_owned: float = 0.2,
     score_threshold: float = 0.0,
 ) -> Prediction:
-    """Merges objects of one class that agree where both of their parts look, over any number of parts.
+    """Merges objects of one class that agree where both of their parts see, over any number of parts.
 
-    Votes are weighted by how much of the object each part sees. A superpoint is in a merged mask if the objects with it
-    have at least half of the points of all those whose part sees it. The score is the mean over points and over the
+    Votes are weighted by how much of the object each part sees. A merged mask contains the superpoints that get at
+    least half of the votes of the parts that see them. The score is the mean over points and over the
     parts that see them, 0 for a part without such an object; a part counts by the points of the object that it sees.
     An object at the edge of a tile is dropped if the neighbor, which sees all of it, does not confirm it.
 

@@ -15,7 +15,7 @@ class Tile:
 
     Args:
         columns: superpoints of the scan whose center is in the tile, ascending.
-        owned: which of them are nearer to the middle of this tile than to that of any other.
+        owned: True for superpoints nearer to the middle of this tile than to the middle of any other.
     """
 
     columns: Int64[np.ndarray, "n"]

@@ -1,7 +1,7 @@
 """Compiled loops behind the CPU convolutions of `pcseg.ops.pair_conv`.
 
 Both are small matrix products on scattered rows. The innermost loops, `add_tile` and `add_outer_tile`, emit LLVM vector
-code, because a compiler does not find by itself that a whole tile of sums can stay in registers.
+code. Numba alone would not hold a whole tile of sums in registers.
 """
 
 from collections.abc import Callable
@@ -43,8 +43,8 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     """Emits the loop of a tile: TILE_ROWS rows and num_vectors vectors of sums, added to `out` at its end.
 
     The arguments of the loop begin with a, b, length, num_vectors, out, out_starts. `places` takes them (pointers for
-    arrays) and the step. It returns the places of each row's factor in a, the place of the other factors in b, and what
-    to fetch into the cache for later: pairs of a pointer and a place.
+    arrays) and the step. It returns the position of each row's factor in a and of the other factors in b. It also
+    returns pairs of a pointer and a position to prefetch.
     """
 
     def pointer(kind: Any, arg: Any) -> Any:
@@ -97,7 +97,7 @@ def _add_tile(typingctx, a, b, length, num_vectors, out, out_starts, a_starts, b
     """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
 
     For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``. After TILE_ROWS
-    places for this tile, a_starts has those of the next one, which the loop fetches into the cache.
+    positions for this tile, a_starts has the positions for the next one, which the loop prefetches.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
@@ -123,8 +123,8 @@ def _add_tile(typingctx, a, b, length, num_vectors, out, out_starts, a_starts, b
 def _add_outer_tile(typingctx, a, b, length, num_vectors, out, out_starts, left, right, begin):
     """Adds a sum of outer products to TILE_ROWS rows of `out`, num_vectors wide.
 
-    For each p of length from begin: ``out[out_starts[r] + j] += a[rows[p], column + r] * b[rows[p], column + j]`` where
-    `left` has rows, width and column of a, `right` those of b.
+    For each p of length from begin: ``out[out_starts[r] + j] += a[rows[p], column + r] * b[rows[p], column + j]``.
+    `left` has rows, width and column of a; `right` has the same for b.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None

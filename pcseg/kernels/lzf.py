@@ -14,8 +14,8 @@ def unpack_lzf(packed, out):
     Returns:
         Number of bytes written, or -1 if `packed` is damaged or does not fit `out`.
 
-    Source: the format of liblzf: a control byte below 32 is followed by that many literals plus one; otherwise its top
-    three bits are the length of a copy less two (7: the next byte is added), the rest and the next byte its distance.
+    Source: the format of liblzf. A control byte n below 32 is followed by n + 1 literals. Otherwise its top three bits
+    are the length of a copy minus two (7 adds the next byte); the other bits and the next byte are its distance.
     """
     at = 0
     end = 0

@@ -182,7 +182,7 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 @_plain
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
-    """Write the gradient of one layer from those of its sums.
+    """Write the gradient of one layer from the gradients of its sums.
 
     All terms but log(1 - p) of the first query a are h_m * (delta_mj - p_j), with h = d_odds + p * d_inside
     - (d_off - d_odds) * p / (1 - p). That one gives c * (share_j - delta_aj), with c = (d_off - d_odds) * p_a and share
@@ -259,7 +259,7 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
 
 @_plain
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
-    """Write the gradient of one layer from those of its sums."""
+    """Write the gradient of one layer from the gradients of its sums."""
     e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:

@@ -6,7 +6,7 @@ from numba import njit
 
 @njit(cache=True)
 def nearest_on_screen(xyz, shown, matrix, x, y, width, height, reach, slack):
-    """The point closest to a pixel, among those of the frontmost surface near it.
+    """The point of the frontmost surface near a pixel that is closest to the pixel.
 
     Args:
         xyz: float32 (P, 3), meters.

@@ -92,10 +92,10 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
         max_regions: number of regions to reach.
 
     Returns:
-        int64 (R,), number of the merged region of each region: that of one of its parts.
+        int64 (R,), number of the merged region of each region, taken from one of its parts.
     """
     num_regions = len(sums)
-    # The pairs of each region as a linked list: entries 2 e and 2 e + 1 stand for pair e at its tail and its head.
+    # The pairs of each region as a linked list: entries 2 e and 2 e + 1 are pair e at its tail and at its head.
     following = np.full(2 * len(tail), -1)
     first = np.full(num_regions, -1)
     last = np.full(num_regions, -1)

@@ -52,8 +52,8 @@ def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width
     """Discs inside the image; arguments as for `splat`.
 
     Returns:
-        discs: float64 (D, 7), center x and y in pixels, depth in meters, radius in pixels, growth of the depth per
-            pixel to the right, per pixel down, and per squared pixel from the center (the bulge).
+        discs: float64 (D, 7): center x and y in pixels, depth in meters, radius in pixels. Then growth of depth per
+            pixel right, per pixel down, and per squared pixel from the center (the bulge).
         points: int32 (D,), point of each disc.
     """
     center_x, center_y = width / 2, height / 2
@@ -72,7 +72,7 @@ def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width
         r = min(max(radius[i] * scale, 0.75), max_pixels)
         if u + r < 0 or v + r < 0 or u - r >= width or v - r >= height:
             continue
-        # The disc lies in the plane n.q = n.p: slope of its depth per pixel, limited where the disc is seen edge-on.
+        # The disc is in the plane n.q = n.p: slope of its depth per pixel, limited where the disc is seen edge-on.
         n0 = rotation[0, 0] * normal[i, 0] + rotation[0, 1] * normal[i, 1] + rotation[0, 2] * normal[i, 2]
         n1 = rotation[1, 0] * normal[i, 0] + rotation[1, 1] * normal[i, 1] + rotation[1, 2] * normal[i, 2]
         n2 = rotation[2, 0] * normal[i, 0] + rotation[2, 1] * normal[i, 1] + rotation[2, 2] * normal[i, 2]
@@ -125,7 +125,7 @@ def draw(discs, steps, places, width, height):
 
 @njit(cache=True, nogil=True)
 def fill_holes(depth, index, reach, gap):
-    """Closes pinholes: a pixel that lies behind at least seven of its eight neighbors takes the point of one of them.
+    """Closes pinholes: a pixel behind at least seven of its eight neighbors takes the point of one of them.
 
     Args:
         depth: float32 (H, W), changed in place.

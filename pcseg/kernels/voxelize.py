@@ -8,8 +8,8 @@ from numba import njit
 def block_voxels(xyz, origin, voxel_size, extent):
     """Voxels in the order of their first point, for rooms whose table of blocks fits into memory.
 
-    A table holds a number for each block of 4 x 4 x 4 cells of the room, a pool 64 cells for each occupied block:
-    points near each other look up memory that is near, and nothing is compared.
+    A table holds a number for each block of 4 x 4 x 4 cells; a pool holds 64 cells for each occupied block. Nearby
+    points therefore read nearby memory, and no keys are compared.
 
     Args:
         xyz: float32 (P, 3).

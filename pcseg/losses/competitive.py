@@ -21,13 +21,13 @@ class CompetitiveOptions:
 
     kind: Literal["competitive"] = "competitive"
     weights: LossWeights = field(default_factory=LossWeights)
-    mask_weight: float = 1.0  # weight of the loss beside those of `weights`
+    mask_weight: float = 1.0  # weight of the mask loss
     temperature: float = 0.05  # T at the start of training
     final_temperature: float = 0.005
     anneal: float = 0.5  # fraction of training over which T falls
     bce_weight: float = 1.0
     dice_weight: float = 1.0
-    rep_weight: float = 0.1  # weight of what a query covers of other instances, see `MaskSums.repulsion`
+    rep_weight: float = 0.1  # weight of the repulsion from other instances, see `MaskSums.repulsion`
     rep_power: float = 3.0  # power of the norm over them: the higher, the more the one covered most decides
     mean: Literal["geometric", "arithmetic"] = "geometric"  # of the probabilities of being right
     class_weight: float = 0.5  # weight of the class probability in the claims
@@ -40,7 +40,7 @@ class CompetitiveOptions:
 
 
 class CompetitiveResult(NamedTuple):
-    """What `CompetitiveInfluencerLoss` gives for one scene.
+    """Output of `CompetitiveInfluencerLoss` for one scene.
 
     Args:
         loss: one value for each layer, mean over instances; 0 without instances.
@@ -96,8 +96,8 @@ def matching(score: Float[Tensor, "L K M"]) -> Float[Tensor, "L K M"]:
 class CompetitiveInfluencerLoss(nn.Module):
     """Pulls masks towards instances by claims that both sides compete for.
 
-    Of every pair of instance k and query m: S = -BCE - dice - rep_weight * repulsion, and C = S + class_weight *
-    P(class of k | m) + origin_weight * (whether m started from a token of k). Instance k claims query m by
+    Each pair of instance k and query m has the scores S = -BCE - dice - rep_weight * repulsion and C = S + class_weight
+    * P(class of k | m) + origin_weight * (1 if m started from a token of k). Instance k claims query m by
     ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``. The loss is the mean over instances of the claimed -S.
     T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. exp(-BCE) is
     the geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.

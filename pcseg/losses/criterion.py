@@ -1,4 +1,4 @@
-"""What every criterion shares: weights of losses, and sums that become means over the rooms of all processes."""
+"""Base of all criteria: weights of losses, and sums that become means over the rooms of all processes."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ class LossWeights:
     aux_layers: bool = True  # deep supervision: intermediate layers have losses too
 
     def named(self, **masks: float) -> dict[str, float]:
-        """Weight of each loss by its key, with those of the losses of masks."""
+        """Weight of each loss by its key, including the mask losses."""
         return {"loss_ce": self.classes, "loss_semantic": self.semantic, "loss_center": self.center, **masks}
 
 
@@ -34,11 +34,11 @@ class Criterion(nn.Module):
     """Base of the criteria: ``losses = criterion(outputs, targets, progress)``, then ``criterion.total(losses)``.
 
     Args:
-        weight_dict: weight of each loss; losses of intermediate layers have that of the last layer.
+        weight_dict: weight of each loss, also used for the intermediate layers.
         check_values: whether values that are not finite and labels out of range raise an error that names the scene,
             which waits for the device. Otherwise they make a loss that is not finite. Shapes are always checked.
-        sum_counts: sums counts over all processes, so that each process divides by what the rooms of all have together:
-            losses and gradients of all processes then add up to those of one process with all rooms.
+        sum_counts: function that sums counts over all processes. Each process divides by the sum, so losses and
+            gradients add up to the values of one process with all rooms.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Criterion(nn.Module):
         """All losses of a batch.
 
         Args:
-            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W); optional are ``pred_logits`` (B, M, C+1),
+            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W). Optional: ``pred_logits`` (B, M, C+1),
                 ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
-                token that each query started from, and ``aux_outputs``, the same of intermediate layers.
+                initial token of each query, and ``aux_outputs``, the same for the intermediate layers.
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
             progress: fraction of training that is done, 0..1.
 

@@ -91,7 +91,7 @@ def reached_iou(
         radius: radius of attraction.
 
     Returns:
-        IoU of each influencer; 0 for those of no instance.
+        IoU of each influencer; 0 for influencers without an instance.
     """
     segment, ids = compact_instances(labels)
     near = (torch.cdist(influencers, followers, compute_mode=EXACT) < radius).to(influencers.dtype)

@@ -119,7 +119,7 @@ class EmbeddingInfluencerLoss(nn.Module):
             rows, columns = (torch.cdist(first, second, compute_mode=EXACT) <= margin).nonzero().T
             different = (labels[rows] != labels[columns]) & counted[rows] & counted[columns]
             rows, columns = rows[different], columns[different]
-        # index_select: its gradient adds up in one order, that of first[rows] in any order of the threads.
+        # index_select has a deterministic gradient; first[rows] sums in any order of the threads.
         return (((first.index_select(0, rows) - second.index_select(0, columns)) ** 2).sum(1) + _EPSILON).sqrt()
 
 

@@ -1,4 +1,4 @@
-"""What every criterion takes: outputs and targets in the calling convention of Mask2Former's SetCriterion."""
+"""Inputs of every criterion: outputs and targets in the calling convention of Mask2Former's SetCriterion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -55,8 +55,8 @@ class MaskSums(NamedTuple):
     def repulsion(self, power: float) -> Float[Tensor, "L K M"]:
         """How much query m covers instances other than k, for every pair.
 
-        The root of the sum over the others l of ``(min(1, size_l / size_k) * c_l) ** power``, where exp(-c_l) is the
-        geometric mean over the tokens of l of 1 - p. To k, a smaller instance matters in proportion to its size.
+        The power norm over the other instances l of ``min(1, size_l / size_k) * c_l``. exp(-c_l) is the geometric mean
+        of 1 - p over the tokens of l. An instance smaller than k counts in proportion to its size.
         """
         size = self.size.clamp(min=1e-12)
         covered = -self.log_off / size[:, None]
@@ -139,7 +139,7 @@ def log_probabilities(
 def softmax_sums(
     logits: Float[Tensor, "*L N M"],
 ) -> tuple[Int64[Tensor, "*L N 1"], Float[Tensor, "*L N 1"], Float[Tensor, "*L N 1"]]:
-    """First query of each token, the log of the sum of the others with the empty choice, and that of the whole sum."""
+    """First query of each token, log of the sum of the others with the empty choice, and log of the whole sum."""
     first = logits.argmax(-1, keepdim=True)
     others = logits.scatter(-1, first, -torch.inf).logsumexp(-1, keepdim=True)
     rest = torch.logaddexp(others, torch.zeros_like(others))

@@ -22,8 +22,8 @@ def evaluate_folders(
 ) -> tuple[Scores, list[str]]:
     """Scores all scenes of two folders, with one scene in memory per worker.
 
-    The format has only objects, so semantic and panoptic measures are those of the objects: a point has the class
-    of its best object, and points of classes that instance AP does not count are void.
+    The format has only objects, so semantic and panoptic metrics use them: a point has the class of its best object.
+    Points of classes that instance AP does not count are void.
 
     Args:
         pred: folder with SCENE.txt and mask files.
@@ -47,7 +47,7 @@ def evaluate_folders(
     if missing and not allow_missing:
         raise ValueError(
             f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{_more(missing)}; "
-            "an empty file stands for no objects, --allow-missing leaves such scenes out"
+            "an empty file means no objects, --allow-missing skips such scenes"
         )
     scores = Scores(classes, min_score=min_score)
     score = partial(_score_scene, pred, gt, scores)

@@ -60,8 +60,8 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
         Objects with masks over points, in the order of the file.
 
     Raises:
-        ValueError: names file and line, and what is wrong there, such as a mask file that is missing, named twice or of
-            a wrong length, or a label id that the dataset does not have.
+        ValueError: an invalid line, an unknown label id, or a mask file that is missing, named twice or of a wrong
+            length; the message names file and line.
     """
     path = Path(path)
     masks, labels, scores = [], [], []
@@ -148,9 +148,8 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
         classes: the dataset's classes; points of label ids outside the set, and negative numbers, become void.
 
     Returns:
-        Class index of each point, -1 for void, and instance of each point: 0 for none, otherwise counted from 1 in the
-        order of the file's numbers, unique in the scene. As in the benchmark's script, the number label id * 1000 is
-        an instance too.
+        Class index of each point, -1 for void. Instance of each point, 0 for none, otherwise numbered from 1 in the
+        order of the file's numbers. As in the benchmark's script, the number label id * 1000 is an instance too.
 
     Raises:
         ValueError: names file and line of what is not a whole number.

@@ -1,4 +1,4 @@
-"""The same predictions under every definition of a measure that is in use."""
+"""The same predictions under every definition of a metric that is in use."""
 
 from collections.abc import Callable
 

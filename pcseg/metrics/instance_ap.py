@@ -24,7 +24,7 @@ COCO_THRESHOLDS: tuple[float, ...] = (*np.arange(0.5, 1.0, 0.05).tolist(), 0.25)
 class APResult(Result):
     """Average precision: ap (mean over all thresholds but 0.25), ap50 and ap25.
 
-    Means are over classes with ground truth; those of a group too, as in the benchmark's table.
+    Means are over classes with ground truth, also within a group, as in the benchmark's table.
 
     Args:
         per_threshold: AP of each class at each threshold.

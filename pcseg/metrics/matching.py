@@ -13,7 +13,7 @@ from pcseg.metrics.overlaps import SceneOverlaps
 class SceneMatches:
     """Everything that average precision needs of one scene: a few kilobytes, for any number of points.
 
-    Predictions with too few points, and those of classes that do not count, are already left out.
+    Predictions with too few points or of classes that do not count are already left out.
 
     Args:
         gt_labels, gt_points: class index and number of points of each ground-truth object.

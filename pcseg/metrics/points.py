@@ -96,7 +96,7 @@ def count_segments(
         is_stuff: whether each class is stuff.
 
     Returns:
-        Counts of which `panoptic_quality` takes the sum over scenes.
+        Counts, to be summed over scenes for `panoptic_quality`.
 
     Source:
         Kirillov et al., Panoptic Segmentation, CVPR 2019, and its program panopticapi for void.

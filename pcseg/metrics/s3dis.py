@@ -1,17 +1,16 @@
 """Coverage, precision and recall of instances as papers on S3DIS report them, in the three protocols in use.
 
 Coverage and the protocol `partition` give every point to the prediction with the highest score that holds it. A
-prediction is true if its best IoU with an object of its class is 0.5 or more; no object is used up. Coverage is the
-mean over objects of the best IoU with a prediction of the class (mWCov: weighted by points), per room, then averaged
-over the rooms that hold the class. Nothing is too small to count. This is what ASIS (models/ASIS/eval_iou_accuracy.py)
-and ISBNet (isbnet/evaluation/s3dis_eval.py) do. ISBNet also takes the points of no prediction for one more ceiling;
-here they are no prediction.
+prediction is true if its best IoU with an object of its class is 0.5 or more; no object is used up. Coverage of a room
+is the mean over objects of the best IoU with a prediction of the class (mWCov: weighted by points). It is averaged over
+the rooms with the class. Nothing is too small to count. ASIS (models/ASIS/eval_iou_accuracy.py) and ISBNet
+(isbnet/evaluation/s3dis_eval.py) do the same, but ISBNet counts the points of no prediction as one more ceiling.
 
-The protocol `confidence` is the same on predictions that score at least 0.8, as in the paper of Mask3D, whose code
+The protocol `confidence` is the same on predictions that score at least 0.8, as in the Mask3D paper. The Mask3D code
 (benchmark/evaluate_semantic_instance.py) makes the partition too.
 
-The protocol `best_f1` matches as ScanNet's AP does (IoU greater than 0.5, least size, void, duplicates). It reports
-precision and recall where 2 P R / (P + R + 0.0001) is highest along the curve of each class, as OneFormer3D
+The protocol `best_f1` matches like ScanNet's AP (IoU greater than 0.5, minimum size, void, duplicates). It reports
+precision and recall at the highest 2 P R / (P + R + 0.0001) on the curve of each class, like OneFormer3D
 (oneformer3d/evaluate_semantic_instance.py).
 
 A class with objects but without predictions has precision 0 in all three; the first two scripts divide by zero there. A

@@ -38,7 +38,7 @@ class InfluencerFormer(nn.Module):
 
         Args:
             batch: rooms.
-            num_queries: queries of each room; None for as many as in training.
+            num_queries: number of queries per room; None uses the number in training.
 
         Raises:
             ValueError: another number of queries for a decoder whose queries do not start at superpoints.

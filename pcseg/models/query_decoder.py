@@ -13,7 +13,7 @@ from pcseg.structures import DecoderOutput, MaskActivation
 
 
 class Attention(nn.Module):
-    """Multi-head attention with a boolean mask of what may be seen."""
+    """Multi-head attention with a boolean mask, True where a query may attend."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -174,11 +174,11 @@ class QueryDecoder(nn.Module):
             features: features of all superpoints, room after room.
             xyz: mean coordinates in meters.
             offsets: B + 1 offsets; room b owns rows ``offsets[b]:offsets[b + 1]``, and no room may be empty.
-            num_queries: the most queries that a room gets; None for as many as in training. Only superpoint queries
+            num_queries: maximum number of queries per room; None uses the number in training. Only superpoint queries
                 take another number.
 
         Returns:
-            The output of the last layer; ``aux_outputs`` are those of the initial queries and the earlier layers.
+            Output of the last layer; ``aux_outputs`` has the outputs of the initial queries and of the earlier layers.
 
         Raises:
             ValueError: an empty room, or another number of queries than a decoder has learned.
@@ -249,7 +249,7 @@ class QueryDecoder(nn.Module):
 
     @torch.no_grad()
     def _visible(self, masks: list[Tensor], real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B M S"]:
-        """Superpoints that each query attends to: those of its mask, or all if that is empty."""
+        """Superpoints that each query attends to: its mask, or all superpoints if the mask is empty."""
         inside = [mask_is_on(mask, self.options.mask_activation).T for mask in masks]
         padded = torch.stack([F.pad(room, (0, real.shape[1] - room.shape[1])) for room in inside])
         return torch.where(padded.any(-1, keepdim=True), padded, real[:, None])

@@ -1,4 +1,4 @@
-"""How many points the groups of two partitions share: the one table behind votes, IoUs and confusions."""
+"""Numbers of points that the groups of two partitions share, for votes, IoUs and confusion matrices."""
 
 from dataclasses import dataclass
 

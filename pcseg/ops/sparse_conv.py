@@ -1,8 +1,8 @@
 """Convolutions on sparse voxels: one set of layers, with spconv on CUDA and built-in code everywhere else.
 
 The weight of every layer is (out, k, k, k, in), as spconv stores it, so that both backends read the same checkpoints.
-Its axes 1, 2 and 3 go with x, y and z, the columns 1, 2 and 3 of the coordinates: a layer computes what a dense conv3d
-with weight.permute(0, 4, 1, 2, 3) computes on a (batch, in, x, y, z) array with zeros where there is no voxel.
+Its axes 1, 2 and 3 go with x, y and z, the columns 1, 2 and 3 of the coordinates. A layer equals a dense conv3d with
+weight.permute(0, 4, 1, 2, 3) on a (batch, in, x, y, z) array that is zero where there is no voxel.
 """
 
 import math

@@ -90,11 +90,11 @@ def over_segment(
 ) -> Int32[np.ndarray, "P"]:
     """Superpoints of a point cloud: pieces with one normal and one color, and no step inside.
 
-    The cloud is thinned to the mean point of each voxel. Each is joined to its nearest neighbors by edges of weight
-    (1 - |cosine between normals|) + color_weight * |difference of colors| + offset_weight * step, colors in 0..1. The
-    step is the number of voxels that one end lies off the plane of the other. Graph-based merging gives more pieces
-    than wanted. Of these, the two neighbors that are most alike and smallest are merged again and again: in one plane,
-    of one color, with no heavy edges between them. The means of pieces show what noise hides in single points.
+    The cloud is thinned to the mean point of each voxel, with edges to its nearest neighbors. An edge weighs (1 -
+    |cosine between normals|) + color_weight * |difference of colors| + offset_weight * step, with colors in 0..1. The
+    step is the distance in voxels of one end from the plane of the other. Graph-based merging leaves too many pieces.
+    The cheapest pair of neighbors is therefore merged repeatedly: small, in one plane, of one color, without heavy
+    edges between them. Means over pieces are robust to noise in single points.
 
     Args:
         xyz: coordinates in meters.
@@ -107,12 +107,12 @@ def over_segment(
         num_neighbors: number of neighbors that give the normal; two thirds of them become edges.
         block_size: edge length in meters of blocks that pieces do not cross, unless they are too small alone. This
             bounds the loss if a board is flush with its wall; None sets no bound.
-        max_superpoints: pieces are merged until so many are left, or fewer if they are much alike. A scan with more
+        max_superpoints: number of pieces at which merging stops, or fewer if they are similar. A scan with more
             blocks than that, e.g. of a whole floor, may have one for each block. None sets no bound.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point. The same input
-        gives the same result, on any number of threads (as many as numba uses).
+        gives the same result on any number of numba threads.
 
     Raises:
         ValueError: parameters out of range, or input that `voxelize` refuses.
@@ -184,7 +184,7 @@ def over_segment_mesh(
     threshold: float = 0.01,
     min_points: int = 20,
 ) -> Int32[np.ndarray, "P"]:
-    """Superpoints of a mesh, the same partition as that of ScanNet's program.
+    """Superpoints of a mesh, the same partition as ScanNet's program gives.
 
     Args:
         xyz: vertices in meters.
@@ -304,7 +304,7 @@ def _merge_regions(
 def _sorted_edges(weight: Float32[np.ndarray, "E"]) -> np.ndarray:
     """Edges from light to heavy, ties by number; as integers, which numpy sorts several times faster."""
     bits = (weight + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0
-    # The bits of floats >= 0 sort as the floats do, those of floats < 0 in reverse and last.
+    # The bits of floats >= 0 sort like the floats; the bits of floats < 0 sort in reverse and last.
     rank = bits ^ np.where(bits >> np.uint32(31), np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
     keys = rank.astype(np.uint64) << np.uint64(32) | np.arange(len(weight), dtype=np.uint64)
     keys.sort()

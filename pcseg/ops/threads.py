@@ -13,15 +13,15 @@ Item = TypeVar("Item")
 
 @cache
 def _helpers(num_threads: int, pid: int) -> ThreadPoolExecutor:
-    """Threads of this process; those of a parent do not survive a fork, hence the key."""
+    """Threads of this process; the key is its id, because the threads of a parent do not survive a fork."""
     return ThreadPoolExecutor(num_threads, thread_name_prefix="pcseg")
 
 
 def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Calls function(item) for every item, in any order, on as many threads as torch uses.
 
-    The calling thread is one of them, and the next free thread takes the next item: torch's own threads spin for
-    milliseconds after each operation, and a helper may have to wait for a core until they stop.
+    The calling thread is one of them, and the next free thread takes the next item. A helper may have to wait for a
+    core, because torch's own threads spin for milliseconds after each operation.
 
     Args:
         function: work on one item; its first error is raised here.

@@ -45,8 +45,8 @@ def voxelize(
         The occupied cells, numbered in the order of their first point.
 
     Raises:
-        ValueError: a voxel size that is not positive, a coordinate that is not finite, a point below the origin, or a
-            room with too many cells to number (2^31 along one axis, 2^63 in all).
+        ValueError: a voxel size that is not positive, a non-finite coordinate, a point below the origin, or too many
+            cells to number (2^31 along one axis, 2^63 in all).
 
     >>> import numpy as np
     >>> grid = voxelize(np.array([[0, 0, 0], [0.07, 0, 0], [0.01, 0, 0]], np.float32), 0.05)

@@ -21,7 +21,7 @@ from pcseg.sweep.table import Row, Setting
 
 
 def parse_space(items: Sequence[str]) -> dict[str, Any]:
-    """What a sweep varies.
+    """Parses the varied keys of a sweep.
 
     Args:
         items: ``key=v1,v2``, ``key=low..high`` or ``key=low..high:log``; commas inside brackets separate no values,
@@ -64,7 +64,7 @@ def parse_space(items: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is run.
+    """A sweep to run.
 
     Args:
         config: config file.
@@ -72,7 +72,7 @@ class Sweep:
         space: distribution of each varied key, from `parse_space`.
         trials: number of settings that a search tries; None runs every setting of a grid.
         seeds: seeds of each setting.
-        out: folder of the sweep.
+        out: sweep folder.
         command: command that trains a config, with the arguments of tools/train.py.
     """
 
@@ -85,7 +85,7 @@ class Sweep:
     command: tuple[str, ...]
 
     def folder(self, setting: Setting, seed: int) -> Path:
-        """The folder of a run: a readable name with a hash of the setting."""
+        """The run folder: a readable name with a hash of the setting."""
         text = ",".join(f"{key}={value}" for key, value in setting.items())
         name = re.sub(r"[^\w.=,+-]", "_", text)[:100]
         return self.out / "runs" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}" / f"seed_{seed}"
@@ -130,13 +130,13 @@ def run_sweep(
     """Run what is not finished yet.
 
     Args:
-        sweep: what is run. Its folder may hold the same sweep, interrupted or with fewer trials: interrupted runs
+        sweep: the sweep. Its folder may hold the same sweep, interrupted or with fewer trials. Interrupted runs then
             continue from their checkpoints, and failed settings of a grid are tried again.
         processes: number of runs at a time, each with its share of the cores unless OMP_NUM_THREADS is set.
         on_trial: called with all rows after each setting.
 
     Returns:
-        All settings that are finished or failed, including those of earlier calls.
+        All settings that are finished or failed, including earlier calls.
 
     Raises:
         ValueError: optuna is not installed, the config is wrong, or the folder holds another sweep.

@@ -86,7 +86,7 @@ def read_last_checkpoint(path: Path, device: str) -> dict[str, Any]:
     """Read the checkpoint from which a run continues.
 
     Args:
-        path: the file, in the folder of the run.
+        path: the file, in the run folder.
         device: where tensors go.
 
     Returns:
@@ -127,7 +127,7 @@ def remove_old_checkpoints(folder: Path, step: int, num_kept: int) -> None:
     """Remove all but the newest of step_N.pt.
 
     Args:
-        folder: folder of the run.
+        folder: run folder.
         step: last finished step; files of later steps, from before a resume, are removed too.
         num_kept: number of files to keep.
     """
@@ -144,7 +144,7 @@ def remove_unfinished_files(folder: Path) -> None:
 
 
 def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a checkpoint to predict with: the averaged ones, if the run kept an average."""
+    """The weights of a checkpoint to predict with: averaged weights if the run has an average."""
     return content["ema"]["weights"] if "ema" in content else content["model"]
 
 

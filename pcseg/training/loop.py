@@ -118,7 +118,7 @@ def train(
     Args:
         model: takes a SceneBatch on its own device.
         criterion: loss of the model's outputs.
-        optimizer: of the model's parameters.
+        optimizer: optimizer of the model's parameters.
         loader: micro-batches on the CPU, `options.accumulate` of them for each step.
         options: settings of the run.
         optimizer_options: schedule and largest gradient norm.
@@ -126,8 +126,8 @@ def train(
         scaler: from `grad_scaler`.
         average: averaged weights to update after each step.
         processes: processes that share the rooms of each step.
-        log: called for each step, in order: step, lr, grad_norm, loss (the weighted sum), the losses, rooms, seconds,
-            loading_seconds (spent waiting for the loader), skipped (steps so far). Non-finite values are NaN.
+        log: called for each step in order, with step, lr, grad_norm, loss (the weighted sum), the losses, rooms,
+            seconds, loading_seconds (waiting for the loader) and skipped (so far). Non-finite values are NaN.
         after_log: called each time that losses were read, to save or to evaluate.
 
     Raises:

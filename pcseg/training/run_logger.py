@@ -25,7 +25,7 @@ class RunLogger:
     """Logs the metrics of a run.
 
     Args:
-        folder: folder of the run, for metrics.jsonl and evaluations.jsonl.
+        folder: run folder, for metrics.jsonl and evaluations.jsonl.
         num_steps: steps of the whole run.
         step: last finished step.
         device: device whose memory is shown.
@@ -73,7 +73,7 @@ class RunLogger:
 
         Args:
             step: step after which it was done.
-            result: what was measured.
+            result: metrics of the evaluation.
             scores: scores of the held-out rooms, for the curves.
             pictures: pictures of some of them, by name.
 

@@ -24,7 +24,7 @@ ERRORS = (
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of a room; row 0 stands for no object.
+    """Objects of a room; row 0 means no object.
 
     Args:
         ids: row of each point.

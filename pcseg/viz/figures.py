@@ -228,7 +228,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _curves(steps: Records, evaluations: Records) -> dict[str, Series]:
     """Steps and values of each chart of a run, by title."""
     keys = dict.fromkeys(key for record in steps for key in record)
-    # Losses of intermediate layers end in the number of their layer and look like that of the last.
+    # Losses of intermediate layers have the name of the last layer's loss with a layer number appended.
     losses = [key for key in keys if key.startswith("loss") and not key[-1].isdigit()]
     curves = {key.replace("_", " "): _column(steps, key) for key in losses}
     curves |= {"learning rate": _column(steps, "lr"), "gradient norm": _column(steps, "grad_norm")}

@@ -1,4 +1,4 @@
-"""What the window shows of one room, without the window: layers, hidden points, colors, texts, picking."""
+"""Content of the window for one room, without the window: layers, hidden points, colors, texts, picking."""
 
 from dataclasses import dataclass
 
@@ -106,7 +106,7 @@ class Frame:
         return colors.astype(np.uint8)
 
     def describe(self, point: int, key: str) -> str:
-        """Lines about a point: its objects, classes, superpoint and position; first those of the layer `key`."""
+        """Lines about a point: its objects, classes, superpoint and position; the layer `key` comes first."""
         order = sorted(self.layers.values(), key=lambda layer: (layer.key != key, layer.key not in OBJECT_LAYERS))
         x, y, z = self.scene.xyz[point]
         return "\n".join(

@@ -41,7 +41,7 @@ def write_page(
         prediction: a scene and what was predicted for it.
         title: title of the page; None takes the name of the scene.
         threshold: lowest score of objects that are shown at first.
-        max_points: of a larger scan, every second, third, ... point is kept, and the page says so.
+        max_points: maximum number of points; of a larger scan the page shows every second, third, ... point.
 
     Raises:
         ValueError: the scene has no points.
@@ -103,7 +103,7 @@ def _read(name: str) -> str:
 
 
 def _describe(layer: Layer, classes: ClassSet | None) -> dict[str, Any]:
-    """What the page knows of a layer: n name, i id, p points, s score, m matching row, u IoU, h hint."""
+    """A layer in the page: n name, i id, p points, s score, m matching row, u IoU, h hint."""
     rows = []
     for entry in layer.entries:
         row: dict[str, Any] = {"n": entry.name, "i": entry.number, "p": entry.num_points}

@@ -1,4 +1,4 @@
-"""What can be shown of a room: one id per point, with a color and a text for each id. All views share these layers."""
+"""Layers of a room: one id per point, with a color and a text for each id. All views share these layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

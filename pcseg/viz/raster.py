@@ -91,7 +91,7 @@ def room_view(
 
     below = xyz[xyz[:, 2] <= cut]
     if len(below) == 0:
-        raise ValueError(f"no point lies below the cut at {cut:.2f} m")
+        raise ValueError(f"no point is below the cut at {cut:.2f} m")
     if azimuth is None:
         sample = np.ascontiguousarray(below[:: max(1, len(below) // 8_000)])
         splats, most = Splats.of_points(sample), -1.0
@@ -160,7 +160,7 @@ def rasterize(
 
 
 def _shade(depth: np.ndarray, spacing: float, view: View) -> np.ndarray:
-    """Brightness of each pixel from its depth; `spacing` is that of most points in meters."""
+    """Brightness of each pixel from its depth; `spacing` is the typical point spacing in meters."""
     height, width = depth.shape
     seen = np.isfinite(depth)
     if not seen.any():

@@ -88,7 +88,7 @@ def room_picture(
 
 
 def _rasters(xyz: np.ndarray, views: int, azimuth: float | None, camera: dict[str, Any]) -> list[Raster]:
-    """What the camera sees; of more views, also from the other side and from above."""
+    """Rasters from the camera and, with more views, from the other side and from above."""
     view = room_view(xyz, azimuth=azimuth, **camera)
     camera = {**camera, "cut": view.cut}
     behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0}

@@ -32,7 +32,7 @@ class WorstRooms:
     Args:
         classes: classes of the dataset.
         num: number of rooms.
-        min_points: as for `Scores`.
+        min_points: smallest object size in points, as in `Scores`.
     """
 
     def __init__(self, classes: ClassSet, *, num: int = NUM_WORST, min_points: int = 100) -> None:

@@ -1,4 +1,4 @@
-"""The camera, and what it hides so that one can look into a room."""
+"""The camera, and the points that it hides to look into a room."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class View:
         return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])))
 
     def focal(self, height: int) -> float:
-        """Pixels per unit of tan(angle) in an image of so many rows."""
+        """Pixels per unit of tan(angle) in an image with this number of rows."""
         return height / 2 / float(np.tan(np.deg2rad(self.fov) / 2))
 
     def hidden(self, xyz: Float32[np.ndarray, "P 3"]) -> Bool[np.ndarray, "P"]:

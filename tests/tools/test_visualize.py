@@ -83,7 +83,7 @@ def test_one_sentence_for_bad_input(result: Path, tmp_path: Path, visualize: Run
         "expected a processed room": (tmp_path, "--png", tmp_path / "a.png"),
         "--threshold must be from 0 to 1, got 7.0": (result, "--threshold", "7", "--png", tmp_path / "a.png"),
         "a picture has 1 to 3 views, got 4": (result, "--views", "4", "--png", tmp_path / "a.png"),
-        "no point lies below the cut": (result, "--cut", "-50", "--png", tmp_path / "a.png"),
+        "no point is below the cut": (result, "--cut", "-50", "--png", tmp_path / "a.png"),
     }
     for message, arguments in cases.items():
         status, out, err = visualize(*arguments)

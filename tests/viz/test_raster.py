@@ -58,7 +58,7 @@ def test_refuses_bad_arguments(room: Scene) -> None:
         rasterize(room.xyz, FRONT, width=16, height=12).paint(np.zeros((3, 3), np.uint8))
     with pytest.raises(ValueError, match="0 x 12"):
         rasterize(room.xyz, FRONT, width=0, height=12)
-    with pytest.raises(ValueError, match="no point lies below the cut"):
+    with pytest.raises(ValueError, match="no point is below the cut"):
         room_view(room.xyz, width=16, height=12, cut=-1.0)
 
 
