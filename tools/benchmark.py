@@ -1,6 +1,6 @@
 """Benchmarks that time competing implementations side by side in one process.
 
-tools/benchmark.py [NAME...] [--threads N] [--rounds N] [--json FILE] [--plots DIR]
+tools/benchmark.py [NAME...] [--threads N] [--rounds N] [--json FILE]
 
 Runs all benchmarks if no NAME is given. Times are medians over rounds; the candidates take turns in each round.
 """
@@ -20,9 +20,8 @@ BENCHMARKS = {
     "metrics": "metrics",
     "conv": "conv",
     "train": "train",
-    "recipes": "recipes",
-    "voxelize": "data",
-    "loader": "data",
+    "voxelize": "voxelize",
+    "loader": "loader",
     "tiles": "tiles",
 }
 
@@ -35,7 +34,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="number of torch threads (default: 1)")
     parser.add_argument("--rounds", type=int, default=15, help="number of rounds of each measurement (default: 15)")
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
-    parser.add_argument("--plots", type=Path, help="folder for plots (NAME.png) of the benchmarks that have one")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in BENCHMARKS]
     if unknown:
@@ -49,8 +47,6 @@ def main() -> None:
     for name in args.names or BENCHMARKS:
         module = importlib.import_module(f"tools.benchmarks.{BENCHMARKS[name]}")
         results[name] = getattr(module, name)(args.rounds)
-        if args.plots and hasattr(module, f"plot_{name}"):
-            getattr(module, f"plot_{name}")(results[name], args.plots / f"{name}.png")
     if args.json:
         write_json(args.json, {"threads": args.threads, "torch": torch.__version__, **results})
 

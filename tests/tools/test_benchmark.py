@@ -1,13 +1,13 @@
 """The benchmark tool: every candidate runs, and unknown names are bad usage."""
 
+import importlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
-from tools.benchmarks import recipes
+from tools import benchmark
 from tools.benchmarks.conv import conv
 from tools.benchmarks.criterion import CRITERIA, criterion_step
 from tools.benchmarks.measure import count_waits, in_own_process, median_ms
@@ -19,7 +19,7 @@ SMALL = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decode
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_every_criterion_runs(name: str) -> None:
-    criterion_step(name, num_queries=6, num_instances=3, warm_up=True)()
+    criterion_step(name, num_queries=6, num_instances=3, num_tokens=20)()
 
 
 def test_medians_leave_out_the_first_round() -> None:
@@ -33,6 +33,8 @@ def test_unknown_name_is_bad_usage(tool: Callable[..., tuple[int, str, str]]) ->
     status, _, errors = tool("benchmark", "criterium")
     assert status == 2
     assert errors.startswith("error: unknown benchmark 'criterium'; expected one of criterion")
+    for name, module in benchmark.BENCHMARKS.items():
+        assert callable(getattr(importlib.import_module(f"tools.benchmarks.{module}"), name))
 
 
 def test_a_process_of_its_own() -> None:
@@ -70,22 +72,11 @@ def test_reads_are_counted_outside_the_optimizer() -> None:
 
 
 def test_phases_of_training_add_up() -> None:
-    result = train(rounds=1, num_points=3000, num_rooms=1, workers=(0,), overrides=SMALL)
-    found = result["cpu, 0 loader processes"]
-    assert set(found["shares"]) == set(PHASES)
-    assert sum(found["shares"].values()) == pytest.approx(1)
-    assert min(found["shares"].values()) > 0
+    found = train(1, 3000, 1, (0,), *SMALL)["cpu, 0 loader processes"]
+    shares = [found[f"share_{phase}"] for phase in PHASES]
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) > 0
     assert found["rooms_per_second"] > 0
     assert 0 < found["share_waiting_for_loader"] < 1
     # Which superpoints of the room belong to an object; and what the optimizer of the CPU asks the scaler.
     assert found["waits"] == 2
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is Linux' own")
-def test_needs_of_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "in_own_process", lambda function, *arguments: function(*arguments))
-    found = recipes.recipes(1, {"scannet": 4000}, SMALL)["scannet"]
-    assert found["voxels"] > found["superpoints"] > 1
-    assert found["cpu_seconds"] > 0
-    assert found["peak_mb"] >= 0
-    assert found["weights_mb"] > 0

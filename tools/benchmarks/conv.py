@@ -10,9 +10,8 @@ from pcseg.ops.neighbors import SparseGrid, submanifold_map, voxel_order
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.voxelize import voxelize
 from pcseg.synthetic import make_room
-from tools.benchmarks.measure import Step, median_times
+from tools.benchmarks.measure import VOXEL_SIZE, Step, median_times, print_row
 
-VOXEL_SIZE = 0.02
 CHANNELS = (32, 96)
 
 
@@ -56,12 +55,7 @@ class Spconv:
 
 
 def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
-    """Times a 3x3x3 submanifold convolution on the 2 cm voxels of a room, float32: pairs, forward, backward.
-
-    Args:
-        rounds: number of measured rounds.
-        num_points: number of points of the room.
-    """
+    """Times a 3x3x3 submanifold convolution on the 2 cm voxels of a room, float32: pairs, forward, backward."""
     coords = room_coords(num_points)
     kernel_map = SparseGrid(coords, 1).submanifold(3)
     num_pairs = len(kernel_map.in_index)
@@ -73,10 +67,8 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
         spconv = None
         print(f"spconv is not installed ({error})")
     before = torch.get_num_threads()
-    threads = sorted({1, torch.multiprocessing.cpu_count()})
-    print(f"{'wall ms (CPU ms)':<40}{'pcseg':>20}{'spconv':>20}{'speedup':>20}")
     try:
-        for num_threads in threads:
+        for num_threads in sorted({1, torch.multiprocessing.cpu_count()}):
             torch.set_num_threads(num_threads)
             rows: dict[str, dict[str, Step]] = {"pairs": {"pcseg": lambda: submanifold_map(coords, 1)}}
             if spconv is not None:
@@ -84,10 +76,11 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
             for channels in CHANNELS:
                 rows |= _steps(channels, kernel_map, spconv)
             for name, steps in rows.items():
-                times = median_times(steps, rounds)
                 title = f"{num_threads} thread{'s' * (num_threads > 1)}, {name}"
-                _print_row(title, times)
+                times = median_times(steps, rounds)
                 result[title] = {k: {"ms": wall, "cpu_ms": cpu} for k, (wall, cpu) in times.items()}
+                for candidate, found in result[title].items():
+                    print_row(f"{title}: {candidate}", found)
     finally:
         torch.set_num_threads(before)
     return result
@@ -116,11 +109,3 @@ def _steps(channels: int, kernel_map: Any, spconv: Spconv | None) -> dict[str, d
         steps["forward"]["spconv"] = lambda: spconv.forward(x, weight)
         steps["backward"]["spconv"] = lambda: spconv.backward(x, weight, grad)
     return {f"{channels} channels, {name}": pair for name, pair in steps.items()}
-
-
-def _print_row(title: str, times: dict[str, tuple[float, float]]) -> None:
-    cells = [f"{wall:.0f} ({cpu:.0f})" for wall, cpu in times.values()]
-    if "spconv" in times:
-        wall, cpu = (theirs / ours for ours, theirs in zip(times["pcseg"], times["spconv"]))
-        cells.append(f"{wall:.2f} ({cpu:.2f})")
-    print(f"{title:<40}" + "".join(f"{cell:>20}" for cell in cells), flush=True)

@@ -1,5 +1,6 @@
 """Speed and memory of the criteria on random predictions."""
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from pcseg.losses.criterion import Criterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.set_criterion import SetCriterion
-from tools.benchmarks.measure import Step, count_waits, devices, median_ms, peak_memory_mb, wait_for
+from tools.benchmarks import measure
 
 # Value checks are off, as in training.
 CRITERIA: dict[str, Callable[[], Criterion]] = {
@@ -40,48 +41,27 @@ def _predictions(
     num_queries: int, num_instances: int, num_tokens: int, device: torch.device
 ) -> tuple[list[dict[str, Any]], list[dict[str, torch.Tensor]]]:
     """Layers and targets for batch size 4 and 7 layers. The candidates share them to save memory."""
-    batch_size, num_layers, num_classes = 4, 7, 18
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator).to(device).requires_grad_()
 
-    layers = [
-        {
-            "pred_logits": normal(batch_size, num_queries, num_classes + 1),
-            "pred_masks": [normal(num_tokens, num_queries) for _ in range(batch_size)],
-        }
-        for _ in range(num_layers)
-    ]
-    targets = [
-        {
-            "labels": torch.randint(num_classes, (num_instances,), generator=generator).to(device),
-            "instance_labels": torch.randint(num_instances + 1, (num_tokens,), generator=generator).to(device),
-        }
-        for _ in range(batch_size)
-    ]
-    return layers, targets
+    def integers(below: int, count: int) -> torch.Tensor:
+        return torch.randint(below, (count,), generator=generator).to(device)
+
+    layers = []
+    for _ in range(7):
+        logits = normal(4, num_queries, 19)
+        layers.append({"pred_logits": logits, "pred_masks": [normal(num_tokens, num_queries) for _ in range(4)]})
+    instances = [integers(18, num_instances) for _ in range(4)]
+    return layers, [{"labels": x, "instance_labels": integers(num_instances + 1, num_tokens)} for x in instances]
 
 
 def criterion_step(
-    name: str,
-    num_queries: int,
-    num_instances: int,
-    num_tokens: int = 2000,
-    device: torch.device = CPU,
-    warm_up: bool = False,
-) -> Step:
-    """Makes a step that runs a criterion forward and backward on random predictions.
-
-    Args:
-        name: key of CRITERIA.
-        num_queries: number of queries.
-        num_instances: number of instances per room.
-        num_tokens: number of tokens per mask.
-        device: device of the tensors.
-        warm_up: whether to use 20 tokens instead of `num_tokens`.
-    """
-    layers, targets = _predictions(num_queries, num_instances, 20 if warm_up else num_tokens, device)
+    name: str, num_queries: int, num_instances: int, num_tokens: int = 2000, device: torch.device = CPU
+) -> measure.Step:
+    """Makes a step that runs a criterion forward and backward on random predictions."""
+    layers, targets = _predictions(num_queries, num_instances, num_tokens, device)
     criterion = CRITERIA[name]()
 
     def step() -> None:
@@ -91,36 +71,39 @@ def criterion_step(
             for x in layers
         ]
         criterion.total(criterion({**ends[-1], "aux_outputs": ends[:-1]}, targets)).backward()
-        wait_for(device)
+        measure.wait_for(device)
 
     return step
+
+
+def added_mb(name: str, num_queries: int, num_instances: int, num_tokens: int) -> float:
+    """Peak that a step adds to the memory of this process, which should be a fresh one (Linux)."""
+    torch.set_num_threads(1)
+    criterion_step(name, num_queries, num_instances, 20)()  # to warm up
+    step = criterion_step(name, num_queries, num_instances, num_tokens)
+    before = measure.forget_peak()
+    step()
+    return measure.peak_mb() - before
 
 
 def criterion(rounds: int) -> dict[str, Any]:
     """Times the criteria forward and backward in float32, with batch size 4 and 7 layers, on every device."""
     result: dict[str, Any] = {}
-    for device in devices():
-        title = f"{device.type}: ms (peak MB; host waits)"
-        print(f"{title:<50}" + "".join(f"{name:>24}" for name in CRITERIA))
-        for num_queries, num_instances, num_tokens in SIZES:
-            size = (num_queries, num_instances, num_tokens, device)
+    for device in measure.devices():
+        for size in SIZES:
             # Rounds of several seconds: two are enough.
-            few = rounds if num_tokens <= 2000 or device.type == "cuda" else min(rounds, 2)
-            times = median_ms({name: criterion_step(name, *size) for name in CRITERIA}, few)
-            row = {
-                name: {
+            few = rounds if size[2] <= 2000 or device.type == "cuda" else min(rounds, 2)
+            times = measure.median_ms({name: criterion_step(name, *size, device) for name in CRITERIA}, few)
+            key = f"{device.type}, M {size[0]}, K {size[1]}, N {size[2]}"
+            result[key], has_peak = {}, device.type == "cpu" and sys.platform == "linux"
+            print(key)
+            for name, ms in times.items():
+                found: dict[str, float] = {
                     "ms": ms,
-                    "peak_mb": peak_memory_mb(criterion_step, name, *size) if device.type == "cpu" else None,
-                    "waits": count_waits(criterion_step(name, *size), device),
+                    "waits": measure.count_waits(criterion_step(name, *size, device), device),
                 }
-                for name, ms in times.items()
-            }
-            cells = []
-            for found in row.values():
-                peak = f"{found['peak_mb']:.0f}; " if found["peak_mb"] is not None else ""
-                cells.append(f"{found['ms']:.1f} ({peak}{found['waits']})")
-            title = f"N {num_tokens}, M {num_queries}, K {num_instances}"
-            print(f"{title:<50}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
-            key = f"M{num_queries}_K{num_instances}" + ("" if num_tokens == 2000 else f"_N{num_tokens}")
-            result[key if device.type == "cpu" else f"{device.type}_{key}"] = row
+                if has_peak:
+                    found["peak_mb"] = measure.in_own_process(added_mb, name, *size)
+                measure.print_row(name, found)
+                result[key][name] = found
     return result

@@ -19,6 +19,7 @@ from pcseg.synthetic import make_room
 
 Step = Callable[[], Any]
 Result = TypeVar("Result")
+VOXEL_SIZE = 0.02
 
 # Calls of the CUDA runtime in which the host waits for the device.
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
@@ -35,13 +36,9 @@ def keep_freed_memory() -> None:
 
 
 def median_times(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median wall and CPU milliseconds of each step.
+    """Median wall and CPU milliseconds of each step, which take turns after one warm-up round.
 
-    The steps take turns after one warm-up round. CPU time sums all threads of this process.
-
-    Args:
-        steps: functions to time, by name.
-        rounds: number of measured rounds.
+    CPU time sums all threads of this process.
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in range(rounds + 1):
@@ -55,13 +52,13 @@ def median_times(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, 
 
 
 def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median wall milliseconds of each step.
-
-    Args:
-        steps: functions to time, by name.
-        rounds: number of measured rounds.
-    """
+    """Median wall milliseconds of each step."""
     return {name: wall for name, (wall, _) in median_times(steps, rounds).items()}
+
+
+def print_row(title: str, numbers: dict[str, float]) -> None:
+    """Prints the numbers of one candidate, of which every name ends in its unit."""
+    print(f"  {title:<40}" + "".join(f"{value:>14,.1f} {key}" for key, value in numbers.items()), flush=True)
 
 
 def in_own_process(function: Callable[..., Result], *args: Any) -> Result:
@@ -70,34 +67,20 @@ def in_own_process(function: Callable[..., Result], *args: Any) -> Result:
         return process.submit(function, *args).result()
 
 
-def peak_memory_mb(make_step: Callable[..., Step], *args: Any) -> float | None:
-    """Peak resident memory in MB that one step adds in a fresh process; None if the system does not report it."""
-    return in_own_process(_peak_in_this_process, make_step, *args)
-
-
-def _peak_in_this_process(make_step: Callable[..., Step], *args: Any) -> float | None:
-    torch.set_num_threads(1)
-    if not Path("/proc/self/clear_refs").exists():
-        return None
-    make_step(*args, warm_up=True)()
-    step = make_step(*args)
-    forget_peak()
-    before = resident_mb("VmRSS")
-    step()
-    return resident_mb("VmHWM") - before
-
-
-def forget_peak() -> None:
-    """Resets VmHWM (Linux)."""
+def forget_peak() -> float:
+    """Resets the peak of resident memory (Linux); returns the present memory in MB."""
     Path("/proc/self/clear_refs").write_text("5")
+    return _resident_mb("VmRSS")
 
 
-def resident_mb(key: str) -> float:
-    """Resident memory of this process in MB (Linux): VmRSS is the current value, VmHWM the peak."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) / 1024
-    raise ValueError(f"/proc/self/status has no {key}")
+def peak_mb() -> float:
+    """Peak of resident memory of this process (Linux) in MB."""
+    return _resident_mb("VmHWM")
+
+
+def _resident_mb(key: str) -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{key}:")[2].split()[0]) / 1024
 
 
 def devices() -> list[torch.device]:
@@ -112,14 +95,10 @@ def wait_for(device: torch.device) -> None:
 
 
 def count_waits(step: Step, device: torch.device) -> int:
-    """Number of times the host waits for the device in a step, from the profiler.
+    """Number of times the host waits for the device in a step, from the profiler."""
 
     On the CPU this is a lower bound: the number of values that the host reads. Reads in the optimizer do not count,
     because the fused CUDA optimizer has none.
-
-    Args:
-        step: function to profile, called twice.
-        device: device of the step.
     """
     on_cuda = device.type == "cuda"
     step()  # the first call includes one-time work

@@ -13,18 +13,11 @@ from pcseg.metrics.overlaps import SceneOverlaps, find_objects
 from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from tools.benchmarks.measure import median_ms
+from tools.benchmarks.measure import median_ms, print_row
 
 
 def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: int = 30) -> dict[str, np.ndarray]:
-    """Makes a labeled scene in random point order, the worst case, with predictions over 2000 superpoints.
-
-    Args:
-        seed: random seed.
-        num_points: number of points.
-        num_preds: number of predicted objects.
-        num_objects: number of instances.
-    """
+    """Makes a labeled scene in random point order, the worst case, with predictions over 2000 superpoints."""
     rng = np.random.default_rng(seed)
     num_superpoints = 2000
     superpoint = rng.permutation(num_superpoints)[rng.integers(0, num_superpoints, num_points)].astype(np.int32)
@@ -42,12 +35,7 @@ def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: 
 
 
 def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverlaps:
-    """Counts overlaps like the official script: each mask with void and each instance of its class.
-
-    Args:
-        prediction: scene with instances, and predicted objects.
-        counted: evaluated classes, bool (C,).
-    """
+    """Counts overlaps like the official script: each mask with void and each instance of its class."""
     scene, labels = prediction.scene, prediction.labels
     assert scene.semantic is not None
     assert scene.instance is not None
@@ -64,13 +52,7 @@ def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverla
 
 
 def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dict[str, Any]:
-    """Times instance AP and all metrics together on scenes with 100 predictions and 30 instances each.
-
-    Args:
-        rounds: number of measured rounds, at most 5.
-        num_scenes: number of scenes.
-        num_points: number of points of each scene.
-    """
+    """Times instance AP and all metrics together on scenes with 100 predictions and 30 instances each."""
     by_superpoint, by_point = [], []
     for seed in range(num_scenes):
         s = metric_scene(seed, num_points)
@@ -108,6 +90,6 @@ def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dic
     difference = max(float(np.nanmax(np.abs(r.per_threshold - results[2].per_threshold))) for r in results)
     kilobytes = len(pickle.dumps(found["superpoints"].state())) / num_scenes / 1024
     for name, ms in times.items():
-        print(f"{name:<40}{ms:>10.2f} ms per scene")
+        print_row(name, {"ms": ms})
     print(f"largest difference of an AP {difference:.0e}; {kilobytes:.1f} KiB stored per scene", flush=True)
     return {"ms_per_scene": times, "largest_difference": difference, "kib_kept_per_scene": kilobytes}

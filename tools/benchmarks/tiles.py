@@ -2,7 +2,7 @@
 
 import resource
 import time
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,7 @@ from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
-from pcseg.viz.figures import scaling_chart, to_image
-from pcseg.viz.grid import save_png
-from tools.benchmarks.measure import in_own_process
+from tools.benchmarks.measure import in_own_process, print_row
 
 ROOM_POINTS = 100_000
 NUM_MODELS = 10
@@ -35,12 +33,9 @@ def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) 
     count = max(1, round(num_points / room_points))
     per_row = int(np.ceil(np.sqrt(count)))
     xyz, rgb = np.empty((num_points, 3), np.float32), np.empty((num_points, 3), np.uint8)
-    rooms: dict[int, Scene] = {}
+    make = lru_cache(lambda model: make_room(0, model, num_points=room_points))
     for index, rows in enumerate(np.array_split(np.arange(num_points), count)):
-        model = (first + index) % NUM_MODELS
-        if model not in rooms:
-            rooms[model] = make_room(0, model, num_points=room_points)
-        room = rooms[model]
+        room = make((first + index) % NUM_MODELS)
         assert room.rgb is not None
         chosen = np.resize(np.random.default_rng(index).permutation(len(room)), len(rows))
         corner = np.array([index % per_row * _SPACING, index // per_row * _SPACING, 0], np.float32)
@@ -61,11 +56,7 @@ def make_segmenter() -> Segmenter:
 def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:
     """CPU seconds and peak memory of this process for a floor; call it in a fresh process.
 
-    Rooms differ in cost, so the result is the mean over enough floors to cover each room once.
-
-    Args:
-        num_points: number of points of the floor.
-        room_points: number of points of a room.
+    Rooms differ in their cost: the mean counts, over as many floors as show each room once.
     """
     torch.set_num_threads(1)
     segmenter = make_segmenter()
@@ -77,46 +68,17 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
         prediction = segmenter.predict(scene)
         found.append((time.process_time() - start, prediction.num_columns, len(prediction)))
     seconds, superpoints, objects = np.mean(found, axis=0).tolist()
-    return {
-        "seconds": seconds,
-        "peak_mb": _peak_mb(),
-        "peak_mb_before": before,
-        "superpoints": superpoints,
-        "objects": objects,
-    }
+    peak = {"peak_mb": _peak_mb(), "peak_mb_before": before}
+    return {"seconds": seconds, **peak, "superpoints": superpoints, "objects": objects}
 
 
 def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)) -> dict[str, Any]:
-    """Measures the complete prediction of floors, each size in a fresh process.
-
-    Args:
-        rounds: unused.
-        sizes: number of points of each floor.
-    """
+    """Measures the complete prediction of floors, each size in a fresh process."""
     result: dict[str, Any] = {}
-    print(f"{'points':>12}{'CPU s':>9}{'µs/point':>12}{'peak MB':>9}{'superpoints':>13}{'objects':>9}")
     for num_points in sizes:
         found = result[str(num_points)] = in_own_process(predict_floor, num_points)
-        print(
-            f"{num_points:>12,}{found['seconds']:>9.1f}{1e6 * found['seconds'] / num_points:>12.1f}"
-            f"{found['peak_mb']:>9.0f}{found['superpoints']:>13,.0f}{found['objects']:>9,.0f}",
-            flush=True,
-        )
+        print_row(f"{num_points:,} points", found)
     return result
-
-
-def plot_tiles(result: dict[str, Any], path: Path) -> None:
-    """Plots seconds and peak memory over the number of points, with a line of constant cost per point.
-
-    Args:
-        result: output of `tiles`.
-        path: PNG file to write.
-    """
-    measured = {
-        name: [found[key] for found in result.values()]
-        for name, key in (("CPU seconds", "seconds"), ("peak memory, MB", "peak_mb"))
-    }
-    save_png(path, to_image(scaling_chart([float(size) for size in result], measured, x_label="points")))
 
 
 def _peak_mb() -> float:

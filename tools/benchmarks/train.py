@@ -14,7 +14,7 @@ from pcseg.data.sampler import ResumableSampler
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
 from pcseg.training.loading import load_batches
-from tools.benchmarks.measure import count_waits, devices, wait_for, write_segmented_rooms
+from tools.benchmarks import measure
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"
 PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optimizer")
@@ -23,34 +23,24 @@ WARM_UP = 3  # unmeasured steps
 
 
 def train(
-    rounds: int,
-    num_points: int = 60_000,
-    num_rooms: int = 4,
-    workers: Sequence[int] = (0, 1, 2),
-    overrides: Sequence[str] = (),
+    rounds: int, num_points: int = 60_000, num_rooms: int = 4, workers: Sequence[int] = (0, 1, 2), *overrides: str
 ) -> dict[str, Any]:
-    """Measures training with configs/synthetic.yaml on synthetic rooms, on every device.
-
-    Args:
-        rounds: a quarter of the number of measured steps.
-        num_points: number of points of each room.
-        num_rooms: number of rooms.
-        workers: numbers of loader processes to try.
-        overrides: config overrides, as key=value.
-    """
+    """Measures training with configs/synthetic.yaml on synthetic rooms, on every device."""
     result: dict[str, Any] = {"points": num_points, "steps": 4 * rounds}
     with tempfile.TemporaryDirectory() as folder:
-        write_segmented_rooms(Path(folder), [num_points] * num_rooms)
-        for device in devices():
+        measure.write_segmented_rooms(Path(folder), [num_points] * num_rooms)
+        for device in measure.devices():
             for num in workers:
                 own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}", *UNREAD]
                 title = f"{device.type}, {num} loader processes"
                 result[title] = _measure(cfg.load(CONFIG, [*own, *overrides]), device, 4 * rounds)
-                _print(title, result[title])
+                print(title)
+                for key, value in result[title].items():
+                    print(f"  {key:<30}{value:>10.3f}", flush=True)
     return result
 
 
-def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[str, Any]:
+def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[str, float]:
     run = Run(config, Path("unused"), device)
 
     def batches() -> Iterator[SceneBatch]:
@@ -64,7 +54,7 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
         nonlocal start, num_rooms
         for number in range(-WARM_UP, num_steps):
             if number == 0:
-                wait_for(device)
+                measure.wait_for(device)
                 start = time.perf_counter()
             asked = time.perf_counter()
             batch = next(loader)
@@ -74,7 +64,7 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
             yield batch
 
     run.train_on(timed(batches()))
-    wait_for(device)
+    measure.wait_for(device)
     seconds = time.perf_counter() - start
     shares = _phases(run, batches(), device)
     batch = next(batches())
@@ -82,8 +72,8 @@ def _measure(config: cfg.Config, device: torch.device, num_steps: int) -> dict[s
         "rooms_per_second": num_rooms / seconds,
         "share_waiting_for_loader": sum(waits) / seconds,
         "longest_wait_ms": 1000 * max(waits),
-        "shares": shares,
-        "waits": count_waits(lambda: run.train_on([batch]), device),
+        **{f"share_{phase}": share for phase, share in shares.items()},
+        "waits": measure.count_waits(lambda: run.train_on([batch]), device),
     }
 
 
@@ -94,7 +84,7 @@ def _phases(run: Run, loader: Iterator[SceneBatch], device: torch.device) -> dic
 
     def mark(phase: str) -> None:
         nonlocal last
-        wait_for(device)
+        measure.wait_for(device)
         spent[phase] += time.perf_counter() - last
         last = time.perf_counter()
 
@@ -131,13 +121,3 @@ def _marked_phases(run: Run, mark: Callable[[str], None]) -> Iterator[None]:
         run.scaler.unscale_ = unscale
         for hook in hooks:
             hook.remove()
-
-
-def _print(title: str, found: dict[str, Any]) -> None:
-    shares = ", ".join(f"{phase} {share:.0%}" for phase, share in found["shares"].items())
-    print(f"{title}: {found['rooms_per_second']:.1f} rooms per second")
-    print(
-        f"  waiting for the loader {found['share_waiting_for_loader']:.1%}, longest {found['longest_wait_ms']:.0f} ms"
-    )
-    print(f"  {shares}")
-    print(f"  {found['waits']} host waits for the device per step", flush=True)

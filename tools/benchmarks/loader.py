@@ -1,0 +1,81 @@
+"""Speed of loading rooms: the parts of one room, and rooms per second by the number of workers."""
+
+import multiprocessing
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from torch.utils.data import DataLoader
+
+from pcseg.data.augment import AUGMENTATIONS, compose
+from pcseg.data.dataset import RoomDataset, collate
+from pcseg.data.sampler import ResumableSampler
+from tools.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row, segmented_room, write_segmented_rooms
+
+# Augmentations of ScanNet's config.
+STEPS = [
+    ("crop_points", {"max_points": 250_000}),
+    ("flip", {}),
+    ("rotate", {}),
+    ("scale", {}),
+    ("elastic", {"granularity": 0.12, "magnitude": 0.8, "probability": 1.0}),
+    ("color_shift", {}),
+    ("color_contrast", {}),
+]
+
+
+def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
+    """Measures rooms per second of the loader by number of workers, and the time per loading step."""
+    scene = segmented_room(0, num_points)
+    steps: dict[str, Step] = {}
+    for name, options in (*STEPS, ("jitter", {}), ("drop_points", {}), ("crop_cuboid", {})):
+        step = AUGMENTATIONS[name]
+        steps[name] = lambda step=step, options=options: step(scene, np.random.default_rng(0), **options)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_segmented_rooms(Path(folder), [num_points] * 4)
+        options = {"voxel_size": VOXEL_SIZE, "features": ("rgb", "xyz"), "instance_classes": tuple(range(13))}
+        plain = RoomDataset(paths, **options)
+        steps["read, voxelize, targets"] = lambda: plain[(0,), 0]
+        times = median_ms(steps, min(rounds, 5))
+        for name, ms in times.items():
+            print_row(name, {"ms": ms})
+        elastic = times["elastic"] / (times["read, voxelize, targets"] + sum(times[name] for name, _ in STEPS))
+        print(f"elastic distortion: {elastic:.0%} of the loading time")
+        dataset = RoomDataset(paths, **options, augment=compose(STEPS))
+        speed = {}
+        for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= joblib.cpu_count())]:
+            speed[str(workers)] = row = loader_speed(dataset, workers, num_rooms=8 * rounds)
+            print_row(f"{workers} workers", row)
+    return {"points": len(scene), "ms": times, "elastic_share": elastic, "loader": speed}
+
+
+def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str, float]:
+    """Rooms per second, and CPU time per room of all processes, in steady state.
+
+    Args:
+        dataset: rooms to load.
+        workers: number of single-threaded loader processes; 0 loads in this process.
+        num_rooms: number of measured rooms, after a warm-up that starts and compiles the workers.
+    """
+    warm = 4 + 4 * workers
+    # Extra rooms keep the workers busy until the last measured room.
+    sampler = ResumableSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
+    batches = iter(DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers))
+    for _ in range(warm):
+        next(batches)
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    for _ in range(num_rooms):
+        next(batches)
+    seconds, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
+    return {"rooms_per_second": num_rooms / seconds, "cpu_ms_per_room": 1000 * cpu / num_rooms}
+
+
+def _cpu_seconds() -> float:
+    """User and system time of this process and, if /proc exists, of its children."""
+    stats = [Path(f"/proc/{child.pid}/stat") for child in multiprocessing.active_children()]
+    fields = [path.read_text().rpartition(")")[2].split()[11:13] for path in stats if path.is_file()]
+    return time.process_time() + sum(int(ticks) for pair in fields for ticks in pair) / os.sysconf("SC_CLK_TCK")
