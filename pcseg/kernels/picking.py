@@ -1,4 +1,4 @@
-"""Kernel that finds the point under the mouse; call it through `pcseg.viz.frame`."""
+"""Kernel that finds the point under the mouse; call it through `pcseg.viz.viewer`."""
 
 import numpy as np
 from numba import njit

@@ -1,4 +1,4 @@
-"""Kernels that estimate the surface around points; call them through `pcseg.viz.splats`."""
+"""Kernels that estimate the surface around points; call them through `pcseg.viz.raster`."""
 
 import numpy as np
 from numba import njit

@@ -1,4 +1,4 @@
-"""Charts of training runs, precision over recall, sweeps and benchmarks, drawn by matplotlib.
+"""Charts of training runs, precision over recall, and sweeps, drawn by matplotlib.
 
 Each chart is a figure of its own in the style of pcseg.mplstyle; it needs no display and changes no global setting.
 matplotlib is imported when the first chart is drawn, because most commands draw none.
@@ -157,29 +157,6 @@ def sweep_chart(settings: Sequence[Mapping[str, str]], ap: Sequence[Sequence[flo
         line = "o-" if len(keys) == 1 else "o"  # with several keys a place has several means
         axes.plot(*zip(*(means if places is texts else sorted(means))), line, color="#08519c", label="mean over seeds")
     _legend(figure, all_axes[0])
-    return figure
-
-
-@_style()
-def scaling_chart(sizes: Sequence[float], measured: Mapping[str, Sequence[float]], *, x_label: str) -> Figure:
-    """Costs over the size of the input, with logarithmic axes, and a line of equal cost per element.
-
-    Args:
-        sizes: size of each input, rising.
-        measured: costs by their name and unit; the line of equal cost ends at the last of the first ones.
-        x_label: name of the sizes.
-
-    Returns:
-        Figure with one chart.
-    """
-    figure, (axes,) = _panels([""], columns=1, width=6.0, height=4.0)
-    axes.set(xscale="log", yscale="log", xlabel=x_label)
-    first = next(iter(measured.values()))
-    linear = [first[-1] * size / sizes[-1] for size in sizes]
-    axes.plot(sizes, linear, "--", color="#999999", label="equal cost per element")
-    for name, values in measured.items():
-        axes.plot(sizes, values, "o-", label=name)
-    axes.legend()
     return figure
 
 

@@ -16,10 +16,8 @@ from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
 from pcseg.prediction import Prediction
 from pcseg.viz.colors import class_colors
-from pcseg.viz.frame import DIGITS
-from pcseg.viz.layers import DEFAULT_THRESHOLD, Layer, input_colors, scene_layers
-from pcseg.viz.raster import room_view
-from pcseg.viz.splats import Splats
+from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, scene_layers
+from pcseg.viz.raster import Splats, room_view
 
 _SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "list.js", "input.js")  # in the order they run
 

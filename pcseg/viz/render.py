@@ -10,9 +10,7 @@ from PIL import Image
 from pcseg.prediction import Prediction
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers
-from pcseg.viz.raster import Raster, rasterize, room_view
-from pcseg.viz.splats import Splats
-from pcseg.viz.view import bounding_box
+from pcseg.viz.raster import Raster, Splats, bounding_box, rasterize, room_view
 
 _OTHER_VIEWS = ("from the other side", "from above")
 

@@ -5,8 +5,8 @@ import pytest
 
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.viz.frame import Frame
-from pcseg.viz.view import View
+from pcseg.viz.raster import View
+from pcseg.viz.viewer import Frame
 
 
 @pytest.fixture

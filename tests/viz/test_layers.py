@@ -8,8 +8,7 @@ import pytest
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.viz.errors import ERRORS, Objects, compact_ids, match_objects
-from pcseg.viz.layers import Layer, input_colors, scene_layers
+from pcseg.viz.layers import ERRORS, Layer, Objects, compact_ids, input_colors, match_objects, scene_layers
 
 
 def _by_key(layers: list[Layer]) -> dict[str, Layer]:

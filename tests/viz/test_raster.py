@@ -8,9 +8,7 @@ import pytest
 
 from pcseg.kernels.render import splat
 from pcseg.structures import Scene
-from pcseg.viz.raster import BACKGROUND, rasterize, room_view
-from pcseg.viz.splats import Splats
-from pcseg.viz.view import View, look, near_walls
+from pcseg.viz.raster import BACKGROUND, Splats, View, look, near_walls, rasterize, room_view
 
 FRONT = View(np.array([0.0, -5.0, 0.0]), look(-90.0, 0.0))  # looks along y
 

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from pcseg.prediction import Prediction
-from pcseg.viz.frame import Frame
 from pcseg.viz.raster import rasterize
+from pcseg.viz.viewer import Frame
 
 TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
 MISSING = [name for name, package in (("Xvfb", "xvfb"), ("xdotool", "xdotool")) if shutil.which(name) is None]
