@@ -1,4 +1,4 @@
-"""Checks the shapes of every annotated function while tests run, and offers what several tests share."""
+"""Checks the shapes of every annotated function during tests, and has shared fixtures."""
 
 import re
 from pathlib import Path

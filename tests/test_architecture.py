@@ -1,4 +1,4 @@
-"""Who may import whom: every import goes to a lower layer, siblings never meet, and a few things have one place."""
+"""The import rule: every import goes to a lower layer, and siblings never import each other."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Work over many rooms: in this process, in several, and on a Dask cluster; what is said of workers that die."""
+"""Work over many rooms: in this process, in several, and on a Dask cluster; errors of workers that die."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_results_and_errors_of_every_item(workers: int) -> None:
         list(map_rooms(_work, [1, 9], workers=workers))
 
 
-def test_a_killed_worker_names_what_is_not_done() -> None:
+def test_a_killed_worker_names_unfinished_rooms() -> None:
     found = dict(map_rooms(_work, [1, 10, 3], workers=2))
     assert set(found) == {1, 10, 3}
     assert "a worker process was killed" in str(found[10])

@@ -163,7 +163,7 @@ def test_voxel_budget() -> None:
     assert [room for pair in zip(*halves) for rooms in pair for room in rooms][:40] == in_order
 
 
-def test_sampler_refuses_what_cannot_be() -> None:
+def test_sampler_refuses_impossible_options() -> None:
     with pytest.raises(ValueError, match="no rooms to train on"):
         ResumableSampler(0, 2, 10, seed=0)
     with pytest.raises(ValueError, match="batch_size 3 must be at least 4: one room for each of 2 processes"):

@@ -30,7 +30,7 @@ def write_scan(
     segments: list[int] | None = SEGMENTS,
     info: str | None = None,
 ) -> Path:
-    """A scan of eight vertices; aggregation "" leaves it out, segments None as well."""
+    """A scan of eight vertices; aggregation "" or segments None omits the file."""
     raw.mkdir(exist_ok=True)
     (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n2\toffice chair\t5\n1\twall\t1\n7\tceiling fan\t40\n")
     folder = raw / "scans" / name

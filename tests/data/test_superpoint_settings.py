@@ -1,4 +1,4 @@
-"""Rooms hold the settings of their superpoints, so that models can make those of new scans alike."""
+"""Rooms record their superpoint settings, so that models apply them to new scans."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ GRAPH, VOXEL = SuperpointOptions(voxel_size=0.04, max_superpoints=77), Superpoin
 
 @pytest.fixture
 def rooms(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
-    """Two rooms with superpoints of a graph, one with coarse voxels, one that does not say."""
+    """Two rooms with superpoints of a graph, one with coarse voxels, one without settings."""
     reader = RoomReader("s3dis", lambda path: path.stem, lambda path: [path], read_labeled_scan)
     zeros = np.zeros(50, np.int32)
     for name, options in (("a", GRAPH), ("b", GRAPH), ("voxel", VOXEL), ("old", GRAPH)):

@@ -1,4 +1,4 @@
-"""Clusters of embeddings are those of the plain loop."""
+"""Clusters of embeddings equal the plain loop."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_clusters_are_those_of_the_plain_loop(count: int, radius: float) -> None
     assert [set(np.flatnonzero(column)) for column in members.T.numpy()] == [m for _, m in expected]
 
 
-def test_the_most_influential_clusters_are_kept() -> None:
+def test_the_most_influential_clusters_remain() -> None:
     tokens = _tokens(100)
     rows, members = greedy_clusters(*tokens, radius=0.5, max_clusters=1000)
     first, fewer = greedy_clusters(*tokens, radius=0.5, max_clusters=3)

@@ -1,4 +1,4 @@
-"""From outputs to objects: scores, masks, what is left out; and clusters of embeddings on the same way."""
+"""From outputs to objects: scores, masks, dropped objects, and clusters of embeddings."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tables and files for other programs hold what the prediction holds."""
+"""Tables and files for other programs have the content of the prediction."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def objects(rng: np.random.Generator) -> Prediction:
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_rows_are_what_the_ids_measure(objects: Prediction, threshold: float) -> None:
+def test_rows_measure_the_ids(objects: Prediction, threshold: float) -> None:
     ids, rows = objects.point_ids(threshold), object_rows(objects, threshold)
     assert [row["id"] for row in rows] == sorted(set(ids.tolist()) - {0})
     assert 4 not in ids, "nothing is left of the one under a better one"
@@ -91,7 +91,7 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     assert "face" not in data
 
 
-def test_ply_keeps_normals_and_faces_and_leaves_out_what_was_not_predicted(objects: Prediction, tmp_path: Path) -> None:
+def test_ply_has_normals_and_faces_but_no_absent_predictions(objects: Prediction, tmp_path: Path) -> None:
     normal = np.tile(np.array([[0, 0, 1]], np.float32), (400, 1))
     faces = np.array([[0, 1, 2], [7, 399, 3]], np.int32)
     mesh = objects.scene.with_(normal=normal, faces=faces)

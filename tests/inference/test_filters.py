@@ -70,7 +70,7 @@ def test_small_and_weak_objects_go() -> None:
 
 @pytest.mark.parametrize("num_columns", [0, 1, 40])
 @pytest.mark.parametrize("num", [0, 1, 60])
-def test_sparse_masks_give_what_full_ones_give(rng: np.random.Generator, num: int, num_columns: int) -> None:
+def test_sparse_masks_equal_full_ones(rng: np.random.Generator, num: int, num_columns: int) -> None:
     masks = rng.random((num, num_columns)) < 0.1  # some are empty
     labels, scores = rng.integers(0, 3, num), np.sort(rng.random(num))[::-1]
     superpoint = rng.integers(0, max(num_columns, 1), 200 * min(num_columns, 1)).astype(np.int32)

@@ -69,9 +69,9 @@ def test_a_floor_longer_than_a_tile_is_one() -> None:
     assert found.scores[0] == pytest.approx(0.5)
 
 
-def test_what_is_cut_at_the_rim_is_taken_from_the_tile_that_sees_it_whole() -> None:
+def test_object_cut_at_a_rim_comes_from_the_tile_that_sees_all_of_it() -> None:
     left = _part(range(0, 8), [[3, 4, 5]], [3], [0.9], range(0, 6))
-    # A third of the table is in the other tile as well, which takes it for something else.
+    # A third of the table is also in the other tile, which predicts another class for it.
     right = _part(range(5, 12), [[5]], [7], [0.6], range(6, 12))
     found = _merge([left, right], 12)
     assert _found(found) == [[3, 4, 5]]
@@ -79,7 +79,7 @@ def test_what_is_cut_at_the_rim_is_taken_from_the_tile_that_sees_it_whole() -> N
 
 
 def test_touching_by_one_superpoint_is_not_being_one() -> None:
-    # Two walls of twelve superpoints, of which both tiles see one alike.
+    # Two walls of twelve superpoints; both tiles see one of the superpoints.
     left = _part(range(0, 14), [range(1, 13)], [2], [0.9], range(0, 13))
     right = _part(range(12, 26), [[12, *range(14, 25)]], [2], [0.9], range(13, 26))
     assert len(_merge([left, right], 26)) == 2

@@ -1,4 +1,4 @@
-"""Where the files of a prediction go, and what they are painted with."""
+"""Paths and colors of the files of a prediction."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Result files come back as they were written, and everything else is refused in one sentence."""
+"""Result files survive a round trip, and all other files are refused with a one-line message."""
 
 from dataclasses import replace
 from pathlib import Path

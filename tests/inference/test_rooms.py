@@ -1,4 +1,4 @@
-"""Rooms are told apart by walls, and by nothing else."""
+"""Only walls separate rooms."""
 
 import numpy as np
 import pytest
@@ -53,6 +53,6 @@ def test_furniture_and_beams_part_nothing() -> None:
     assert all((part == 0).all() for part in _rooms(_box((0, 10), (0, 5)), table, shelf, beam))
 
 
-def test_what_has_no_plan_is_one_room() -> None:
+def test_scan_without_plan_is_one_room() -> None:
     for xyz in (np.zeros((1, 3)), np.array([[0, 0, 0], [1e6, 1e6, 0]]), np.array([[0, 0, 0], [0, 0, 1e7]])):
         assert split_rooms(xyz.astype(np.float32)).tolist() == [0] * len(xyz)

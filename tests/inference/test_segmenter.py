@@ -1,4 +1,4 @@
-"""Tiles, views and filters in the way of a scan, mostly with a model that finds whatever is red."""
+"""Prediction with tiles, views and filters, mostly by a model that finds red points."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -165,7 +165,7 @@ def test_nothing_found_and_one_point() -> None:
     assert instances.scene.superpoint is not None
 
 
-def test_a_scan_without_points_is_told() -> None:
+def test_a_scan_without_points_is_refused() -> None:
     empty = Scene("nothing", np.zeros((0, 3), np.float32))
     with pytest.raises(ValueError, match="scene nothing has no points"):
         _segmenter().predict(empty)

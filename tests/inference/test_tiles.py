@@ -70,7 +70,7 @@ def test_one_point_and_small_scans_are_one_tile() -> None:
         assert tile.owned.all()
 
 
-def test_bad_sizes_are_told() -> None:
+def test_bad_sizes_are_refused() -> None:
     xyz = np.array([[0, 0, 0], [9, 9, 9]], np.float32)
     with pytest.raises(ValueError, match="tile_size must be a positive length in meters, got -1"):
         tile_grid(xyz, -1.0, 0.0)

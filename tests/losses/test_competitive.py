@@ -55,7 +55,7 @@ def test_arithmetic_mean_agrees_with_loops(activation):
     torch.testing.assert_close(grad, torch.autograd.grad(expected, layers[0])[0])
 
 
-def test_repulsion_counts_what_is_covered_of_other_instances():
+def test_repulsion_counts_covered_parts_of_other_instances():
     # Two instances of two tokens, one of a single token; the first query covers both large ones, the second the small.
     labels = torch.tensor([1, 1, 2, 2, 3, 0])
     logits = torch.full((6, 2), -30.0, dtype=torch.float64)
@@ -83,13 +83,13 @@ def test_matching_gives_each_instance_one_query(num_instances, num_queries):
         assert claims.unique().tolist() == [0, 1]
         assert claims.sum() == min(num_instances, num_queries)
         assert claims.sum(0).max() == claims.sum(1).max() == 1
-    layers[0].data[0, 0] = torch.nan  # no crash in the solver; the loss tells
+    layers[0].data[0, 0] = torch.nan  # no crash in the solver; the loss is NaN
     assert _loss(claims="matching")(layers, labels).loss[0].isnan()
 
 
 def test_a_query_is_claimed_by_the_instance_it_started_in():
     labels = torch.tensor([1, 1, 2, 2, 0, -1])
-    logits = torch.zeros(6, 4, requires_grad=True)  # nothing else tells the queries apart
+    logits = torch.zeros(6, 4, requires_grad=True)  # nothing else distinguishes the queries
     loss = _loss(origin_weight=0.3)
     starts = torch.tensor([2, 4, 1, 5])  # in the second instance, the background, the first instance, the ignored token
     claims = loss(logits, labels, query_tokens=starts).claims[0]

@@ -1,4 +1,4 @@
-"""Small labeled scenes with predictions, for the tests of the measures."""
+"""Small labeled scenes with predictions, for the tests of the metrics."""
 
 import numpy as np
 

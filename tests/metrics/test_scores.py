@@ -1,4 +1,4 @@
-"""All measures together: equal to each alone, whoever computed which scene, and through files."""
+"""All metrics together equal each alone, for any split over processes, and through files."""
 
 import csv
 import math

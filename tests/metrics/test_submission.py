@@ -1,4 +1,4 @@
-"""The submission zip: what we write passes, and each broken rule is named."""
+"""The submission zip: our own passes the check, and each broken rule is named."""
 
 import zipfile
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Files = dict[str, bytes]
 
 
 @pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
-def test_what_we_write_passes(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
+def test_own_submission_passes(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
     folder = tmp_path / "pred"
     masks = rng.random((3, 50)) < 0.5
     scene, other, left_over = (Scene.without_xyz(name, 50) for name in ("scene0000_00", "scene0001_00", "left_over"))

@@ -8,7 +8,7 @@ from pcseg.models.voxel_batch_norm import VoxelBatchNorm, synchronize
 
 @pytest.mark.parametrize("num_voxels", [2, 7])
 def test_same_voxels_in_two_processes(num_voxels: int) -> None:
-    """The sums of two processes with the same voxels are doubled sums, and each has half of the gradients."""
+    """Two processes with the same voxels: twice the sums, and half of the gradients each."""
     plain, shared = torch.nn.BatchNorm1d(3).double(), VoxelBatchNorm(3).double()
     synchronize(shared, lambda values: 2 * values)
     voxels = torch.randn(num_voxels, 3, dtype=torch.float64, requires_grad=True)

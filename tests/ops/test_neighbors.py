@@ -1,4 +1,4 @@
-"""Kernel maps: the same pairs as a dictionary of voxels gives, in the order that the kernels rely on."""
+"""Kernel maps have the same pairs as a dictionary of voxels, in the order that the kernels need."""
 
 import itertools
 

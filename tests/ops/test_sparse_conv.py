@@ -264,7 +264,7 @@ def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
-def test_spconv_says_what_it_cannot_do(rng: np.random.Generator) -> None:
+def test_spconv_reports_its_limits(rng: np.random.Generator) -> None:
     x = SparseTensor(torch.randn(40, 6), SparseGrid(random_coords(rng, 40), 2))
     with pytest.raises(ValueError, match="no gradients on the CPU"):
         SubmanifoldConv3d(6, 6, backend="spconv")(x)

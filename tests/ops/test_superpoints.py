@@ -200,7 +200,7 @@ def test_the_order_of_points_hardly_matters(
     assert abs(int(over_segment(xyz[order], rgb[order]).max()) - int(superpoint.max())) < 20
 
 
-def test_blocks_bound_what_is_alike(rng: np.random.Generator) -> None:
+def test_blocks_bound_similar_surfaces(rng: np.random.Generator) -> None:
     plane = _plane(rng, [0, 0, 0], [3, 0, 0], [0, 3, 0], 40000, noise=0.0).astype(np.float32)
     assert over_segment(plane, block_size=None).max() == 0
     superpoint = over_segment(plane)

@@ -1,4 +1,4 @@
-"""Stands in for tools/train.py in tests of sweeps: takes its arguments, writes numbers that follow from them."""
+"""Replaces tools/train.py in tests of sweeps: takes its arguments and writes numbers computed from them."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Sweeps with a trainer that takes no time: what runs, what is not run again, and what stands in the way."""
+"""Sweeps with a trainer that takes no time: runs, finished runs, and errors."""
 
 import json
 import os

@@ -61,7 +61,7 @@ def test_folders_tell_settings_apart() -> None:
     assert all(len(folder.parent.name) < 120 and " " not in str(folder) for folder in folders)
 
 
-def test_recipe_is_tried_before_anything_runs() -> None:
+def test_config_is_tried_before_anything_runs() -> None:
     assert _sweep("optimizer.lr=1e-3").check() != _sweep("optimizer.lr=1e-2").check()
     with pytest.raises(ValueError, match=r"unknown key 'optimizer\.rate'"):
         _sweep("optimizer.rate=1e-3").check()

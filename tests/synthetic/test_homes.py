@@ -60,7 +60,7 @@ def bathrooms() -> dict[str, Scene]:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A Debian package with a catalog of two models, of which one is furniture."""
+    """A Debian package with a catalog of two models, one of them furniture."""
     folder = tmp_path / "package/usr/share/sweethome3d/furniture"
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / "Tiny.sh3f", "w") as file:

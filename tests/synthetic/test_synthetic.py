@@ -274,7 +274,7 @@ def test_floor_under_furniture_is_missing(rooms: list[Scene]) -> None:
     assert 0.4 < len(cells) / area < 0.97
 
 
-def test_things_that_lie_flat_hide_what_is_under_them(rng: np.random.Generator) -> None:
+def test_flat_things_hide_points_under_them(rng: np.random.Generator) -> None:
     room = Room("office", Plan(4.0, 4.0, 2.6), rng)
     paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GRAY).patches()
     owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)

@@ -1,4 +1,4 @@
-"""The recipe small.yaml, and checkpoints as training writes them, of models that have not been trained."""
+"""The config small.yaml, and checkpoints of untrained models."""
 
 from pathlib import Path
 from typing import Any

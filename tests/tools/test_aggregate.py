@@ -1,4 +1,4 @@
-"""Results of rooms are put together whatever the rooms are called."""
+"""Results of rooms are combined for any room names."""
 
 import json
 from collections.abc import Callable

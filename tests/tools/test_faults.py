@@ -1,4 +1,4 @@
-"""What goes wrong in practice: each fault ends in one clear sentence, or in a right result."""
+"""Failures in practice: each ends with a one-line message or a correct result."""
 
 import json
 import os
@@ -20,19 +20,19 @@ from pcseg.data.store import Source, read_room, write_room
 from pcseg.run import Run
 from pcseg.training.checkpoint import CheckpointError, load_checkpoint
 from pcseg.training.reproducible import check_data, data_record
-from tests.tools.training_process import Training, write_recipe
+from tests.tools.training_process import Training, write_config
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recipe(tmp_path_factory.mktemp("origin")).parent
+    return write_config(tmp_path_factory.mktemp("origin")).parent
 
 
 @pytest.fixture
-def recipe(origin: Path, tmp_path: Path) -> Path:
-    """A recipe whose rooms a test may damage."""
+def config_file(origin: Path, tmp_path: Path) -> Path:
+    """A config file whose rooms a test may damage."""
     shutil.copytree(origin / "rooms", tmp_path / "rooms")
     path = tmp_path / "small.yaml"
     path.write_text((origin / "small.yaml").read_text().replace(str(origin), str(tmp_path)))
@@ -49,17 +49,17 @@ def _refused(printed: str, *texts: str) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_truncated_array(recipe: Path, tmp_path: Path, num_workers: int) -> None:
+def test_truncated_array(config_file: Path, tmp_path: Path, num_workers: int) -> None:
     path = tmp_path / "rooms" / "Area_1_office_1" / "rgb.npy"
     path.write_bytes(path.read_bytes()[:-100])
-    status, printed = Training(recipe, tmp_path / "run", f"train.num_workers={num_workers}").finish()
+    status, printed = Training(config_file, tmp_path / "run", f"train.num_workers={num_workers}").finish()
     assert status == 2
     _refused(printed, f"{path}: damaged", "run tools/preprocess_*.py with --force again")
 
 
-def _train(recipe: Path, folder: Path, *overrides: str) -> list[dict[str, Any]]:
+def _train(config_file: Path, folder: Path, *overrides: str) -> list[dict[str, Any]]:
     """Trains three steps in this process; gives the records of the steps."""
-    run = Run(cfg.load(recipe, ["train.steps=3", *overrides]), folder, CPU)
+    run = Run(cfg.load(config_file, ["train.steps=3", *overrides]), folder, CPU)
     run.start()
     run.train()
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -72,17 +72,17 @@ def _change_rooms(tmp_path: Path, **changes: int) -> None:
         write_room(tmp_path / "rooms", scene.with_(**arrays), "s3dis", Source("made", "1"))
 
 
-def test_rooms_of_one_superpoint(recipe: Path, tmp_path: Path) -> None:
+def test_rooms_of_one_superpoint(config_file: Path, tmp_path: Path) -> None:
     _change_rooms(tmp_path, superpoint=0)
-    records = _train(recipe, tmp_path / "run")
+    records = _train(config_file, tmp_path / "run")
     assert all(np.isfinite(record["loss"]) for record in records)
     assert all(record["skipped"] == 0 for record in records)
 
 
-def test_rooms_whose_labels_are_all_void(recipe: Path, tmp_path: Path) -> None:
-    """There is nothing to learn and nothing to measure, which is no fault."""
+def test_rooms_whose_labels_are_all_void(config_file: Path, tmp_path: Path) -> None:
+    """There is nothing to learn or to measure, which is no error."""
     _change_rooms(tmp_path, semantic=-1, instance=0)
-    records = _train(recipe, tmp_path / "run")
+    records = _train(config_file, tmp_path / "run")
     assert all(np.isfinite(record["loss"]) for record in records)
     evaluation = json.loads((tmp_path / "run" / "evaluations.jsonl").read_text())
     assert evaluation["ap"] is None
@@ -90,8 +90,8 @@ def test_rooms_whose_labels_are_all_void(recipe: Path, tmp_path: Path) -> None:
     assert all(torch.isfinite(value).all() for value in segmenter.model.state_dict().values())
 
 
-def test_loader_process_that_dies(recipe: Path, tmp_path: Path) -> None:
-    training = Training(recipe, tmp_path / "run", "train.num_workers=1", "train.steps=100000")
+def test_loader_process_that_dies(config_file: Path, tmp_path: Path) -> None:
+    training = Training(config_file, tmp_path / "run", "train.num_workers=1", "train.steps=100000")
     children = Path(f"/proc/{training.process.pid}/task/{training.process.pid}/children")
     if not children.exists():
         training.process.kill()
@@ -114,9 +114,9 @@ def test_loader_process_that_dies(recipe: Path, tmp_path: Path) -> None:
         ({"seed": "x"}, "its config is of another version of pcseg: train.seed must be int"),
     ],
 )
-def test_recipe_of_another_version(recipe: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_config_of_another_version(config_file: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
     folder = tmp_path / "run"
-    run = Run(cfg.load(recipe, []), folder, CPU)
+    run = Run(cfg.load(config_file, []), folder, CPU)
     run.start()
     run.save("last.pt")
     content = load_checkpoint(folder / "last.pt")
@@ -129,17 +129,17 @@ def test_recipe_of_another_version(recipe: Path, tmp_path: Path, change: dict[st
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_resumed_run_may_change(recipe: Path, tmp_path: Path) -> None:
-    run = Run(cfg.load(recipe, []), tmp_path / "run", CPU)
+def test_options_that_a_resumed_run_may_change(config_file: Path, tmp_path: Path) -> None:
+    run = Run(cfg.load(config_file, []), tmp_path / "run", CPU)
     run.start()
     run.save("last.pt")
     shutil.move(tmp_path / "rooms", tmp_path / "moved")
     changes = [f"data.root={tmp_path / 'moved'}", "train.checkpoint_every=4", "train.keep_checkpoints=1"]
-    Run(cfg.load(recipe, changes), tmp_path / "run", CPU).resume()
+    Run(cfg.load(config_file, changes), tmp_path / "run", CPU).resume()
 
 
-def test_other_data(recipe: Path, tmp_path: Path) -> None:
-    run = Run(cfg.load(recipe, []), tmp_path / "run", CPU)
+def test_other_data(config_file: Path, tmp_path: Path) -> None:
+    run = Run(cfg.load(config_file, []), tmp_path / "run", CPU)
     run.start()
     run.save("last.pt")
     _change_rooms(tmp_path, superpoint=0)
@@ -163,7 +163,7 @@ def test_data_that_was_added_or_is_missing(origin: Path, tmp_path: Path) -> None
         check_data(path, data_record(rooms, []))
 
 
-def test_nothing_to_resume(recipe: Path, tmp_path: Path) -> None:
-    run = Run(cfg.load(recipe, []), tmp_path / "run", CPU)
+def test_nothing_to_resume(config_file: Path, tmp_path: Path) -> None:
+    run = Run(cfg.load(config_file, []), tmp_path / "run", CPU)
     with pytest.raises(ValueError, match=r"last.pt: no such checkpoint; nothing to continue from: start without --res"):
         run.resume()

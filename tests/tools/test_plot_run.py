@@ -45,7 +45,7 @@ def test_several_runs_old_and_torn(plot: Plot, tmp_path: Path) -> None:
     assert (status, err) == (0, "")
 
 
-def test_faults(plot: Plot, tmp_path: Path) -> None:
+def test_bad_usage(plot: Plot, tmp_path: Path) -> None:
     run, empty = _run(tmp_path / "run", 3), tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "a.png"

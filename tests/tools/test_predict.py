@@ -115,7 +115,7 @@ def test_the_checkpoint_alone_is_enough(tmp_path: Path, scan: Path, tool: Run) -
     assert "note:" not in err
     result = Prediction.load(away / "out" / "room.v2.npz")
     assert result.classes.names == ("ground", "wall", "sofa bed")
-    # Superpoints are made as those of the training rooms were.
+    # Superpoints use the settings of the training rooms.
     np.testing.assert_array_equal(result.scene.superpoint, voxelize(result.scene.xyz, 0.5).point_to_voxel)
 
 
@@ -198,7 +198,7 @@ def test_options_reach_the_prediction(
     np.testing.assert_array_equal(result.scene.xyz, scene.xyz - np.array(shift, np.float32))
 
 
-def test_bad_usage_is_told_in_one_sentence(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
+def test_bad_usage_ends_with_one_line(checkpoint: Path, scan: Path, tmp_path: Path, tool: Run) -> None:
     cases = {
         "--threshold must be from 0 to 1, got 7.0": (checkpoint, scan, "--threshold", "7"),
         "device 'gpu' is not known; expected cpu, cuda": (checkpoint, scan, "--device", "gpu"),

@@ -71,7 +71,7 @@ def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Pa
 
 
 def test_preprocessing_does_without_torch() -> None:
-    """Its import takes longer than that of all the rest."""
+    """Importing torch takes longer than all other imports."""
     tools = [str(TOOLS / f"preprocess_{name}.py") for name in ("s3dis", "scannet", "scans")]
     program = f"import runpy, sys; [runpy.run_path(tool) for tool in {tools}]; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on as if nothing had happened, bit for bit."""
+"""A run that is killed at any moment continues bit for bit as if uninterrupted."""
 
 import json
 import random
@@ -11,27 +11,27 @@ import pytest
 import torch
 
 from pcseg.training.checkpoint import load_checkpoint
-from tests.tools.training_process import Training, write_recipe
+from tests.tools.training_process import Training, write_config
 
 CLOCK = ("seconds", "loading_seconds")
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recipe(tmp_path_factory.mktemp("resume"))
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("resume"))
 
 
 @pytest.fixture(scope="module")
-def whole(recipe: Path) -> Path:
+def whole(config_file: Path) -> Path:
     """A run that nothing interrupted."""
-    folder = recipe.parent / "whole"
-    status, printed = Training(recipe, folder, "train.keep_checkpoints=8").finish()
+    folder = config_file.parent / "whole"
+    status, printed = Training(config_file, folder, "train.keep_checkpoints=8").finish()
     assert status == 0, printed
     return folder
 
 
 def _content(folder: Path, name: str = "last.pt") -> dict[str, Any]:
-    """What a checkpoint holds, without what a clock says and without what a resumed run may change."""
+    """Content of a checkpoint, without times and without options that a resumed run may change."""
     content = load_checkpoint(folder / name)
     del content["state"]["seconds"], content["config"]
     return content
@@ -60,7 +60,7 @@ def _same(found: Any, expected: Any) -> bool:
     return found == expected
 
 
-def test_what_a_run_leaves(whole: Path) -> None:
+def test_files_of_a_run(whole: Path) -> None:
     assert [line["step"] for line in _losses(whole)] == [1, 2, 3, 4, 5, 6, 7, 8]
     evaluations = [json.loads(line) for line in (whole / "evaluations.jsonl").read_text().splitlines()]
     assert [line["step"] for line in evaluations] == [3, 6, 8]
@@ -72,10 +72,10 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert len(list(whole.glob("step_*.pt"))) == 7
 
 
-def test_killed_at_any_moment(recipe: Path, whole: Path) -> None:
+def test_killed_at_any_moment(config_file: Path, whole: Path) -> None:
     """Kills -9: while a checkpoint is written, and whenever chance wants."""
-    folder, chance, killed = recipe.parent / "killed", random.Random(0), {"writing": 0, "any": 0}
-    training = Training(recipe, folder)
+    folder, chance, killed = config_file.parent / "killed", random.Random(0), {"writing": 0, "any": 0}
+    training = Training(config_file, folder)
     while sum(killed.values()) < 6:
         kind = "writing" if killed["writing"] <= killed["any"] else "any"
         pause = chance.uniform(0, 0.3)
@@ -93,7 +93,7 @@ def test_killed_at_any_moment(recipe: Path, whole: Path) -> None:
         training.process.join()
         killed[kind] += 1
         resume = ["--resume"] if (folder / "last.pt").exists() else []
-        training = Training(recipe, folder, *resume)
+        training = Training(config_file, folder, *resume)
     status, printed = training.finish()
     assert status == 0, printed
     assert killed["writing"] >= 2
@@ -108,24 +108,24 @@ def _num_lines(folder: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def test_full_disk(recipe: Path, whole: Path) -> None:
+def test_full_disk(config_file: Path, whole: Path) -> None:
     """The run ends with one sentence; what was saved before is whole, and is where it goes on."""
-    folder = _stopped(recipe.parent / "full", whole, step=3)
+    folder = _stopped(config_file.parent / "full", whole, step=3)
     size = (folder / "last.pt").stat().st_size
-    status, printed = Training(recipe, folder, "--resume", file_size_limit=size // 2).finish()
+    status, printed = Training(config_file, folder, "--resume", file_size_limit=size // 2).finish()
     assert status == 2
     errors = [line for line in printed.splitlines() if "error: " in line]
     assert len(errors) == 1
     assert "cannot be written: File too large" in errors[0]
     assert "Traceback" not in printed
     assert load_checkpoint(folder / "last.pt")["state"]["step"] == 3
-    status, printed = Training(recipe, folder, "--resume").finish()
+    status, printed = Training(config_file, folder, "--resume").finish()
     assert status == 0, printed
     _assert_equal(folder, whole)
 
 
 def _stopped(folder: Path, whole: Path, step: int) -> Path:
-    """The folder of a run that ended some time after a step: the logs go on, and the last line is torn."""
+    """The run folder of a run killed some time after a step: the logs go further, and the last line is incomplete."""
     shutil.copytree(whole, folder)
     shutil.copy(folder / f"step_{step:07d}.pt", folder / "last.pt")
     for path in folder.glob("step_*.pt"):
@@ -136,22 +136,22 @@ def _stopped(folder: Path, whole: Path, step: int) -> Path:
     return folder
 
 
-def test_torn_checkpoint_and_the_one_before(recipe: Path, whole: Path) -> None:
-    folder = _stopped(recipe.parent / "torn", whole, step=3)
+def test_torn_checkpoint_and_the_one_before(config_file: Path, whole: Path) -> None:
+    folder = _stopped(config_file.parent / "torn", whole, step=3)
     for name in ("last.pt", "step_0000003.pt"):
         (folder / name).write_bytes((folder / name).read_bytes()[:5000])
-    status, printed = Training(recipe, folder, "--resume").finish()
+    status, printed = Training(config_file, folder, "--resume").finish()
     assert status == 2
     assert "last.pt: not a checkpoint, or damaged" in printed
     assert "step_0000002.pt is intact: continue from it with --resume --from step_0000002.pt" in printed
-    status, printed = Training(recipe, folder, "--resume", "--from", "step_0000002.pt").finish()
+    status, printed = Training(config_file, folder, "--resume", "--from", "step_0000002.pt").finish()
     assert status == 0, printed
     _assert_equal(folder, whole)
 
 
-def test_deterministic_twice(recipe: Path) -> None:
-    runs = [recipe.parent / name for name in ("first", "second")]
+def test_deterministic_twice(config_file: Path) -> None:
+    runs = [config_file.parent / name for name in ("first", "second")]
     for folder in runs:
-        status, printed = Training(recipe, folder, "train.deterministic=true", "train.steps=3").finish()
+        status, printed = Training(config_file, folder, "train.deterministic=true", "train.steps=3").finish()
         assert status == 0, printed
     _assert_equal(*runs)

@@ -17,64 +17,71 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FAKE = shlex.join([sys.executable, "-S", str(ROOT / "tests" / "sweep" / "fake_train.py")])
 
 
-def _command(recipe: Path, *arguments: object) -> list[str]:
-    tool = [sys.executable, str(ROOT / "tools" / "sweep.py"), str(recipe), *map(str, arguments)]
-    return [*tool, "--command", FAKE, "--out", str(recipe.parent / "out")]
+def _command(config_file: Path, *arguments: object) -> list[str]:
+    tool = [sys.executable, str(ROOT / "tools" / "sweep.py"), str(config_file), *map(str, arguments)]
+    return [*tool, "--command", FAKE, "--out", str(config_file.parent / "out")]
 
 
-def _sweep(recipe: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(recipe, *arguments), capture_output=True, text=True, check=False)
+def _sweep(config_file: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(config_file, *arguments), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yaml"
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
     path.write_text("data: {root: rooms, val: [a]}\ntrain: {seed: 4}\n")
     return path
 
 
-def test_grid_of_two_processes_leaves_table_and_picture(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grid_of_two_processes_leaves_table_and_picture(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_MEET", "2")  # each of the two runs waits until the other one has begun
     done = _sweep(
-        recipe, "train.steps=3", "--grid", "optimizer.lr=0.01,0.02", "--processes", 2, "--json", recipe.parent / "n"
+        config_file,
+        "train.steps=3",
+        "--grid",
+        "optimizer.lr=0.01,0.02",
+        "--processes",
+        2,
+        "--json",
+        config_file.parent / "n",
     )
     assert done.returncode == 0, done.stderr
-    out = recipe.parent / "out"
+    out = config_file.parent / "out"
     table = (out / "table.md").read_text()
     assert table in done.stdout
     assert "| 0.01 | 50.4 | 60.0 | 70.0 | 4 |" in table
     assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((out / "table.json").read_text()) == json.loads((recipe.parent / "n").read_text())
+    assert json.loads((out / "table.json").read_text()) == json.loads((config_file.parent / "n").read_text())
 
 
-def test_search_puts_the_best_first(recipe: Path) -> None:
-    done = _sweep(recipe, "--search", "optimizer.lr=0.001..1:log", "--trials", 4, "--seeds", "0,1")
+def test_search_puts_the_best_first(config_file: Path) -> None:
+    done = _sweep(config_file, "--search", "optimizer.lr=0.001..1:log", "--trials", 4, "--seeds", "0,1")
     assert done.returncode == 0, done.stderr
-    settings = json.loads((recipe.parent / "out" / "table.json").read_text())["settings"]
+    settings = json.loads((config_file.parent / "out" / "table.json").read_text())["settings"]
     means = [setting["ap"]["mean"] for setting in settings]
     assert means == sorted(means, reverse=True)
     assert len(means) == 4
 
 
-def test_terminated_sweep_continues(recipe: Path) -> None:
+def test_terminated_sweep_continues(config_file: Path) -> None:
     arguments = ("--grid", "optimizer.lr=0.01,0.02,0.03")
-    gate = recipe.parent / "gate"
+    gate = config_file.parent / "gate"
     environment = {**os.environ, "FAKE_GATE": str(gate)}
-    stopped = subprocess.Popen(_command(recipe, *arguments), stdout=subprocess.DEVNULL, env=environment)
+    stopped = subprocess.Popen(_command(config_file, *arguments), stdout=subprocess.DEVNULL, env=environment)
     slow = "out/runs/optimizer.lr=0.02*/*/calls.txt"
-    _until(lambda: any(recipe.parent.glob(slow)))
-    refused = _sweep(recipe, *arguments)
+    _until(lambda: any(config_file.parent.glob(slow)))
+    refused = _sweep(config_file, *arguments)
     assert refused.returncode == 2
     assert "another sweep is running in this folder" in refused.stderr
     stopped.send_signal(signal.SIGTERM)
     stopped.wait()
     gate.touch()
-    assert len(list(recipe.parent.glob("out/runs/*/*/ap.json"))) == 1
-    done = _sweep(recipe, *arguments)
+    assert len(list(config_file.parent.glob("out/runs/*/*/ap.json"))) == 1
+    done = _sweep(config_file, *arguments)
     assert done.returncode == 0, done.stderr
-    calls = [path.read_text().splitlines() for path in recipe.parent.glob("out/runs/*/*/calls.txt")]
+    calls = [path.read_text().splitlines() for path in config_file.parent.glob("out/runs/*/*/calls.txt")]
     assert sorted(map(len, calls)) == [1, 1, 2]
-    assert len(json.loads((recipe.parent / "out" / "table.json").read_text())["settings"]) == 3
+    assert len(json.loads((config_file.parent / "out" / "table.json").read_text())["settings"]) == 3
 
 
 def _until(condition) -> None:
@@ -85,11 +92,11 @@ def _until(condition) -> None:
     raise AssertionError("it never came")
 
 
-def test_failed_settings_end_in_one_sentence(recipe: Path) -> None:
-    done = _sweep(recipe, "--grid", "optimizer.lr=7,0.01")
+def test_failed_settings_end_in_one_sentence(config_file: Path) -> None:
+    done = _sweep(config_file, "--grid", "optimizer.lr=7,0.01")
     assert done.returncode == 2
     assert "error: 1 of 2 settings failed; " in done.stderr
-    assert "the rate is too high" in (recipe.parent / "out" / "table.md").read_text()
+    assert "the rate is too high" in (config_file.parent / "out" / "table.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,8 @@ def test_failed_settings_end_in_one_sentence(recipe: Path) -> None:
         (("--grid", "optimizer.lr=0.1", "--seeds", "a"), "--seeds must be integers such as 0,1,2, got 'a'"),
     ],
 )
-def test_mistakes(recipe: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = _sweep(recipe, *arguments)
+def test_mistakes(config_file: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = _sweep(config_file, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

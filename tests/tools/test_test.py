@@ -1,4 +1,4 @@
-"""tools/test.py and what goes on with its files: exports, reports, rooms put together, several processes."""
+"""tools/test.py and its files: exports, reports, combined rooms, several processes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Tool = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A recipe, two labeled rooms and one without labels, and a checkpoint of a fresh model."""
+    """A config file, two labeled rooms and one without labels, and a checkpoint of an untrained model."""
     folder = tmp_path_factory.mktemp("test")
     for index in range(3):
         scene = make_room(0, index, num_points=4000)
@@ -29,9 +29,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if index == 1:
             scene = scene.with_(semantic=None, instance=None)
         write_room(folder / "rooms", scene, "s3dis", Source("made", "0"))
-    recipe = folder / "small.yaml"
-    recipe.write_text(f'base: {SMALL}\ndata: {{root: {folder / "rooms"}, val: ["Area_*"]}}\ninference: {{top_k: 8}}\n')
-    return recipe, fresh_checkpoint(folder / "last.pt")
+    config_file = folder / "small.yaml"
+    config_file.write_text(
+        f'base: {SMALL}\ndata: {{root: {folder / "rooms"}, val: ["Area_*"]}}\ninference: {{top_k: 8}}\n'
+    )
+    return config_file, fresh_checkpoint(folder / "last.pt")
 
 
 def test_rooms_without_labels_are_refused_unless_exported(tool: Tool, trained: tuple[Path, Path]) -> None:
@@ -41,7 +43,7 @@ def test_rooms_without_labels_are_refused_unless_exported(tool: Tool, trained: t
 
 
 def test_files(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """What the model exports scores the same through files, and room by room."""
+    """Exported predictions score the same from files and room by room."""
     out = tmp_path / "out"
     options = ["--device", "cpu", "--export", out, "--mask-format", "npz"]
     options += ["--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv", "--report", tmp_path / "a.html"]
@@ -94,7 +96,7 @@ def test_files(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_several_processes(tool: Tool, trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """Each room is scored once, and the numbers are those of one process."""
+    """Each room is scored once, and the numbers equal one process."""
     options = ["--device", "cpu", "--results", tmp_path / "results"]
     # One thread, as torchrun's processes have: the scores of fresh weights lie so near that rounding counts.
     num_threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""The whole line on small rooms: train, resume, test, predict, and the mistakes people make."""
+"""The whole pipeline on small rooms: train, resume, test, predict, and common mistakes."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from tests.tools.small_model import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SUPERPOINTS = SuperpointOptions(max_superpoints=1000)
-RECIPE = f"""
+CONFIG_TEXT = f"""
 base: {SMALL}
 data: {{root: ROOMS, train: ["Area_[12]_*"], val: ["Area_3_*"]}}
 augment: [{{name: flip}}, {{name: rotate}}]
@@ -34,20 +34,20 @@ def _tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("line")
     for index in range(3):
         scene = SUPERPOINTS.apply(make_room(0, index, num_points=8000))
         write_room(folder / "rooms", scene, "s3dis", Source("made", "0"), superpoints=asdict(SUPERPOINTS))
     path = folder / "small.yaml"
-    path.write_text(RECIPE.replace("ROOMS", str(folder / "rooms")))
+    path.write_text(CONFIG_TEXT.replace("ROOMS", str(folder / "rooms")))
     return path
 
 
 @pytest.fixture(scope="module")
-def run(recipe: Path) -> Path:
-    folder = recipe.parent / "run"
-    done = _tool("train", recipe, "--run", folder, "--device", "cpu", "--json", folder / "ap.json")
+def run(config_file: Path) -> Path:
+    folder = config_file.parent / "run"
+    done = _tool("train", config_file, "--run", folder, "--device", "cpu", "--json", folder / "ap.json")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -57,7 +57,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _records(folder: Path) -> list[dict[str, float]]:
-    """What the steps gave, without the time they took."""
+    """Results of the steps, without times."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in record.items() if "seconds" not in k} for record in records]
 
@@ -72,41 +72,41 @@ def test_training_leaves_everything_in_its_folder(run: Path) -> None:
     assert set(numbers["classes"]["chair"]) == {"ap", "ap50", "ap25"}
 
 
-def test_resumed_run_equals_an_uninterrupted_one(recipe: Path, run: Path) -> None:
-    stopped = recipe.parent / "stopped"
+def test_resumed_run_equals_an_uninterrupted_one(config_file: Path, run: Path) -> None:
+    stopped = config_file.parent / "stopped"
     stopped.mkdir()
     for name in ("config.yaml", "metrics.jsonl"):
         (stopped / name).write_bytes((run / name).read_bytes())
     (stopped / "last.pt").write_bytes((run / "step_0000003.pt").read_bytes())
-    done = _tool("train", recipe, "--run", stopped, "--device", "cpu", "--resume")
+    done = _tool("train", config_file, "--run", stopped, "--device", "cpu", "--resume")
     assert done.returncode == 0, done.stderr
     whole, resumed = _weights(run / "last.pt"), _weights(stopped / "last.pt")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert _records(stopped) == _records(run)
 
 
-def test_testing_repeats_the_numbers_and_exports(recipe: Path, run: Path) -> None:
-    out = recipe.parent / "tested"
+def test_testing_repeats_the_numbers_and_exports(config_file: Path, run: Path) -> None:
+    out = config_file.parent / "tested"
     outputs = ("--json", out / "ap.json", "--export", out / "files", "--results", out / "results")
-    done = _tool("test", recipe, run / "last.pt", *outputs)
+    done = _tool("test", config_file, run / "last.pt", *outputs)
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "ap.json").read_text()) == json.loads((run / "ap.json").read_text())
     assert len(list((out / "results").glob("*.npz"))) == 1
     assert len(list((out / "files").glob("Area_3_*.txt"))) == 1
 
 
-def test_prediction_of_a_file_without_labels(recipe: Path, run: Path) -> None:
+def test_prediction_of_a_file_without_labels(config_file: Path, run: Path) -> None:
     scene = make_room(5, 0, num_points=6000)
-    path = recipe.parent / "mine.npz"
+    path = config_file.parent / "mine.npz"
     np.savez(path, xyz=scene.xyz, rgb=scene.rgb)
-    done = _tool("predict", run / "last.pt", path, "--out", recipe.parent / "predicted")
+    done = _tool("predict", run / "last.pt", path, "--out", config_file.parent / "predicted")
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (recipe.parent / "predicted").iterdir()} == {f"mine{suffix}" for suffix in SUFFIXES}
+    assert {p.name for p in (config_file.parent / "predicted").iterdir()} == {f"mine{suffix}" for suffix in SUFFIXES}
 
 
 def test_loaded_model_predicts_the_same_twice(run: Path) -> None:
     segmenter = load_model(run / "last.pt")
-    assert segmenter.superpoints == SUPERPOINTS, "those of the training rooms"
+    assert segmenter.superpoints == SUPERPOINTS, "the settings of the training rooms"
     scene = make_room(5, 1, num_points=6000)
     first, second = segmenter.predict(scene), segmenter.predict(scene)
     np.testing.assert_array_equal(first.masks.toarray(), second.masks.toarray())
@@ -122,37 +122,41 @@ def _refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
         assert text in lines[0]
 
 
-def test_misspelt_key(recipe: Path) -> None:
-    _refused(_tool("train", recipe, "train.stesp=3"), str(recipe), "unknown key 'train.stesp'; did you mean 'steps'?")
+def test_misspelt_key(config_file: Path) -> None:
+    _refused(
+        _tool("train", config_file, "train.stesp=3"),
+        str(config_file),
+        "unknown key 'train.stesp'; did you mean 'steps'?",
+    )
 
 
-def test_checkpoint_of_another_model(recipe: Path, run: Path) -> None:
-    done = _tool("test", recipe, run / "last.pt", "model.decoder.width=32")
+def test_checkpoint_of_another_model(config_file: Path, run: Path) -> None:
+    done = _tool("test", config_file, run / "last.pt", "model.decoder.width=32")
     _refused(done, "last.pt", "incompatible model", "has shape", "expected")
 
 
-def test_checkpoint_that_is_none(recipe: Path) -> None:
-    _refused(_tool("test", recipe, recipe), str(recipe), "not a checkpoint, or damaged")
+def test_checkpoint_that_is_none(config_file: Path) -> None:
+    _refused(_tool("test", config_file, config_file), str(config_file), "not a checkpoint, or damaged")
 
 
-def test_folder_that_holds_a_run(recipe: Path, run: Path) -> None:
-    _refused(_tool("train", recipe, "--run", run), "already holds a run", "--resume")
+def test_folder_that_holds_a_run(config_file: Path, run: Path) -> None:
+    _refused(_tool("train", config_file, "--run", run), "already holds a run", "--resume")
 
 
-def test_no_rooms(recipe: Path) -> None:
-    _refused(_tool("train", recipe, "data.train=[Area_9_*]", "--run", recipe.parent / "none"), "Area_9_*")
+def test_no_rooms(config_file: Path) -> None:
+    _refused(_tool("train", config_file, "data.train=[Area_9_*]", "--run", config_file.parent / "none"), "Area_9_*")
 
 
-def test_scan_without_the_color_the_model_wants(recipe: Path, run: Path) -> None:
-    path = recipe.parent / "gray.npz"
+def test_scan_without_the_color_the_model_wants(config_file: Path, run: Path) -> None:
+    path = config_file.parent / "gray.npz"
     np.savez(path, xyz=make_room(5, 0, num_points=6000).xyz)
-    _refused(_tool("predict", run / "last.pt", path, "--out", recipe.parent / "gray"), "has no rgb")
+    _refused(_tool("predict", run / "last.pt", path, "--out", config_file.parent / "gray"), "has no rgb")
 
 
-def test_starts_from_the_weights_of_another_run(recipe: Path, run: Path) -> None:
-    folder = recipe.parent / "from_another"
+def test_starts_from_the_weights_of_another_run(config_file: Path, run: Path) -> None:
+    folder = config_file.parent / "from_another"
     changes = [f"train.init={run / 'last.pt'}", "optimizer.lr=0.0", "train.steps=1", "data.val=[]"]
-    done = _tool("train", recipe, *changes, "data.features=[xyz]", "--run", folder)
+    done = _tool("train", config_file, *changes, "data.features=[xyz]", "--run", folder)
     assert done.returncode == 0, done.stderr
     assert f"starts from the weights of {run / 'last.pt'}; of another shape, and therefore fresh: unet." in done.stdout
     before = torch.load(run / "last.pt", weights_only=True)["ema"]["weights"]
@@ -161,4 +165,6 @@ def test_starts_from_the_weights_of_another_run(recipe: Path, run: Path) -> None
     assert len(same) > 40
     for name in same:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
-    _refused(_tool("train", recipe, "train.init=nowhere.pt", "--run", recipe.parent / "x"), "nowhere.pt", "no such")
+    _refused(
+        _tool("train", config_file, "train.init=nowhere.pt", "--run", config_file.parent / "x"), "nowhere.pt", "no such"
+    )

@@ -17,25 +17,25 @@ from pcseg import config as cfg
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
 from pcseg.training.loop import TooManySkippedError
-from tests.tools.training_process import ROOT, Training, write_recipe
+from tests.tools.training_process import ROOT, Training, write_config
 
 OPTIONS = ("model.decoder.dropout=0", "train.steps=12", "train.evaluate_every=0", "train.keep_checkpoints=12")
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recipe(tmp_path_factory.mktemp("loop"))
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("loop"))
 
 
 def _records(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_all_options_together(recipe: Path) -> None:
-    folder = recipe.parent / "options"
+def test_all_options_together(config_file: Path) -> None:
+    folder = config_file.parent / "options"
     loop = ("accumulate=2", "batch_size=4", "max_voxels=400", "precision=bf16", "log_every=2", "checkpoint_every=4")
     options = [f"train.{option}" for option in (*loop, "steps=6", "evaluate_every=0")]
-    status, printed = Training(recipe, folder, *options, "model.unet.checkpointing=true").finish()
+    status, printed = Training(config_file, folder, *options, "model.unet.checkpointing=true").finish()
     assert status == 0, printed
     records = _records(folder)
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
@@ -52,15 +52,15 @@ def test_all_options_together(recipe: Path) -> None:
         (["train.log_every=2"], "train.checkpoint_every is 1; expected a multiple of train.log_every, which is 2"),
     ],
 )
-def test_what_does_not_fit(recipe: Path, options: list[str], message: str) -> None:
-    status, printed = Training(recipe, recipe.parent / "refused", *options).finish()
+def test_options_that_do_not_fit(config_file: Path, options: list[str], message: str) -> None:
+    status, printed = Training(config_file, config_file.parent / "refused", *options).finish()
     assert status == 2
     assert message in printed
 
 
-def test_batch_that_is_not_finite_is_kept(recipe: Path) -> None:
-    config = cfg.load(recipe, ["train.max_skipped=1", *OPTIONS])
-    run = Run(config, recipe.parent / "nan", torch.device("cpu"))
+def test_batch_that_is_not_finite_is_saved(config_file: Path) -> None:
+    config = cfg.load(config_file, ["train.max_skipped=1", *OPTIONS])
+    run = Run(config, config_file.parent / "nan", torch.device("cpu"))
     run.start()
     with torch.no_grad():
         run.model.unet.stem.weight.fill_(torch.nan)
@@ -88,11 +88,11 @@ def _kill_a_worker(job: subprocess.Popen[str], when: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc lists processes on Linux only")
-def test_killed_workers_and_elastic_restart(recipe: Path) -> None:
+def test_killed_workers_and_elastic_restart(config_file: Path) -> None:
     """The job goes on from its checkpoint after one death, and ends with a message at the next; nothing is lost."""
-    whole, folder = recipe.parent / "whole", recipe.parent / "elastic"
+    whole, folder = config_file.parent / "whole", config_file.parent / "elastic"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
-    words = [ROOT / "tools" / "train.py", recipe, *OPTIONS, "--run", folder, "--device", "cpu", "--auto-resume"]
+    words = [ROOT / "tools" / "train.py", config_file, *OPTIONS, "--run", folder, "--device", "cpu", "--auto-resume"]
     command = [*launcher, "--", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -108,7 +108,7 @@ def test_killed_workers_and_elastic_restart(recipe: Path) -> None:
     assert "exitcode: -9" in output
     assert output.count("2 processes on cpu") == 2, output
     for run in (folder, whole):
-        status, printed = Training(recipe, run, *OPTIONS, "--auto-resume").finish()
+        status, printed = Training(config_file, run, *OPTIONS, "--auto-resume").finish()
         assert status == 0, printed
     assert len(_records(folder)) == 12
     for found, expected in zip(_records(folder), _records(whole), strict=True):

@@ -16,7 +16,7 @@ from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RECIPE = """
+CONFIG_TEXT = """
 data: {root: ROOMS, classes: s3dis, train: ["Area_[12]_*"], val: ["Area_3_*"], voxel_size: 0.3, features: [rgb, xyz]}
 model:
   unet: {channels: [8, 16], blocks_per_level: 1}
@@ -27,13 +27,13 @@ train: {steps: 8, batch_size: 2, checkpoint_every: 1, evaluate_every: 3, ema_dec
 """
 
 
-def write_recipe(folder: Path) -> Path:
-    """Three small rooms, the third held out, and a recipe; everything that a checkpoint has to keep is in use."""
+def write_config(folder: Path) -> Path:
+    """Three small rooms, the third held out, and a config that uses everything that a checkpoint stores."""
     for index in range(3):
         scene = make_room(0, index, num_points=2000)
         write_room(folder / "rooms", scene.with_(superpoint=boxes(scene)), "s3dis", Source("made", "0"))
     path = folder / "small.yaml"
-    path.write_text(RECIPE.replace("ROOMS", str(folder / "rooms")))
+    path.write_text(CONFIG_TEXT.replace("ROOMS", str(folder / "rooms")))
     return path
 
 
@@ -46,17 +46,17 @@ class Training:
     """A process that runs tools/train.py.
 
     Args:
-        recipe: of `write_recipe`.
-        folder: of the run; what the process prints goes into the file beside it that ends in .log.
+        config_file: file from `write_config`.
+        folder: run folder; the output of the process goes to a .log file of the same name.
         options: further words of the command line.
         file_size_limit: bytes after which files take no more, as a full disk.
     """
 
-    def __init__(self, recipe: Path, folder: Path, *options: object, file_size_limit: int | None = None) -> None:
-        words = ["train.py", recipe, "--run", folder, "--device", "cpu", *options]
+    def __init__(self, config_file: Path, folder: Path, *options: object, file_size_limit: int | None = None) -> None:
+        words = ["train.py", config_file, "--run", folder, "--device", "cpu", *options]
         self.log = folder.with_suffix(".log")
         context = multiprocessing.get_context("forkserver")
-        # torch.optim imports torch._dynamo when the first optimizer is made, which takes as long as such a training.
+        # torch.optim imports torch._dynamo with the first optimizer, which takes as long as this training.
         context.set_forkserver_preload(["torch._dynamo", "pcseg.run", "tests.tools.training_process"])
         self.process = context.Process(target=_train, args=([str(word) for word in words], self.log, file_size_limit))
         self.process.start()

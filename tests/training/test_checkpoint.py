@@ -95,7 +95,7 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "num_kept", "left"), [(40, 2, [30, 40]), (20, 2, [10, 20]), (40, 0, []), (40, 9, [10, 20, 30, 40])]
 )
-def test_newest_are_kept(tmp_path: Path, step: int, num_kept: int, left: list[int]) -> None:
+def test_newest_remain(tmp_path: Path, step: int, num_kept: int, left: list[int]) -> None:
     for name in ("last.pt", "best.pt", *map(step_name, (10, 20, 30, 40))):
         (tmp_path / name).touch()
     remove_old_checkpoints(tmp_path, step, num_kept)

@@ -1,4 +1,4 @@
-"""The loop on a model of a few numbers: micro-batches, precision, skipped steps, and what waits for the device."""
+"""The loop on a tiny model: micro-batches, precision, skipped steps, and waits for the device."""
 
 import copy
 import itertools
@@ -75,7 +75,7 @@ class _Criterion(Criterion):
 
 
 class _Run:
-    """What a run needs, and the records of its steps."""
+    """Parts of a run, and the records of its steps."""
 
     def __init__(
         self, fault: Fault = lambda batch, call: 1.0, *, weight: float = 1.0, clip_norm: float = 0.0, **options: Any

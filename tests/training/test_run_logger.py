@@ -1,4 +1,4 @@
-"""The line, the logs, and what TensorBoard and Weights & Biases are given."""
+"""The line, the logs, and the output to TensorBoard and Weights & Biases."""
 
 import json
 import math
@@ -119,7 +119,7 @@ def test_absent_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the package is asked to do; a stand-in takes it."""
+    """Records the calls that the package would get."""
     calls: list[tuple[str, Any]] = []
 
     class FakeRun:

@@ -1,4 +1,4 @@
-"""Charts show what they were given, labeled and within their axes."""
+"""Charts show their data, labeled and within their axes."""
 
 import subprocess
 import sys

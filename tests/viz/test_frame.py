@@ -1,4 +1,4 @@
-"""What the window shows, without the window."""
+"""Content of the window, without the window."""
 
 import numpy as np
 import pytest

@@ -134,7 +134,7 @@ def test_errors_follow_the_threshold(predicted: Prediction, write: Write) -> Non
         assert len(content.meta["layers"][1]["rows"]) == 4, "all objects are in the page"
 
 
-def test_stands_alone(whole: Prediction, write: Write) -> None:
+def test_needs_no_other_file(whole: Prediction, write: Write) -> None:
     text = write(whole)
     assert text == write(whole), "the same bytes"
     page = Page(text)

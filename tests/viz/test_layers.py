@@ -55,7 +55,7 @@ def test_errors(predicted: Prediction) -> None:
     floor = len(predicted.columns(2))
     assert count["correct"] == 1500
     assert count["wrong class"] == 1000
-    assert count["wrong object"] == floor, "it lies in the floor, which S3DIS scores, and matches nothing"
+    assert count["wrong object"] == floor, "it is in the floor, which S3DIS scores, and matches nothing"
     assert count["missed"] == 6 * 1500 - floor + 500
     assert count["false positive"] == count["no object"] == 0
 

@@ -1,4 +1,4 @@
-"""Figures have the cells that there is data for."""
+"""Figures have a cell for each kind of available data."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the viewer reports if it cannot open a window; test_viewer_window.py tests the window."""
+"""Messages of the viewer if it cannot open a window; test_viewer_window.py tests the window."""
 
 import builtins
 import ctypes.util

@@ -133,7 +133,7 @@ def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: st
             viewer.xdotool("key", key)
             viewer.says(f"1 of 2: box, {title}")
 
-        # A click on the table tells class, score, size and superpoint, and makes everything else pale.
+        # A click on the table shows class, score, size and superpoint, and makes everything else pale.
         viewer.xdotool("key", "3")
         viewer.says("box, Prediction")
         y, x = (int(v) for v in np.argwhere(mine & its).mean(axis=0).round())
