@@ -11,7 +11,7 @@ from pcseg.data.augment import AugmentStep
 from pcseg.data.dataset import DataOptions
 from pcseg.inference.segmenter import SegmenterOptions
 from pcseg.losses.competitive import CompetitiveOptions
-from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions
+from pcseg.losses.embedding import EmbeddingCriterionOptions
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.losses.set_criterion import HungarianOptions
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.inputs import compact_instances
 from pcseg.losses.mask_sums import MaskSums, mask_sums
-from pcseg.losses.matcher import cheapest_pairs
+from pcseg.losses.matcher import cheapest_pairs, claims_of_pairs
 from pcseg.structures import MaskActivation
 
 
@@ -40,17 +40,11 @@ class CompetitiveOptions:
 
 
 class CompetitiveResult(NamedTuple):
-    """Output of `CompetitiveInfluencerLoss` for one scene.
+    """Output of `CompetitiveInfluencerLoss` for one scene."""
 
-    Args:
-        loss: one value for each layer, mean over instances; 0 without instances.
-        claims: how much instance k claims query m; rows sum to 1. No gradient.
-        responsibilities: how much query m answers for the class of instance k. No gradient.
-    """
-
-    loss: Float[Tensor, "L"]
-    claims: Float[Tensor, "L K M"]
-    responsibilities: Float[Tensor, "L K M"]
+    loss: Float[Tensor, "L"]  # of each layer, mean over instances; 0 without instances
+    claims: Float[Tensor, "L K M"]  # how much instance k claims query m; rows sum to 1; no gradient
+    responsibilities: Float[Tensor, "L K M"]  # how much query m answers for the class of instance k; no gradient
 
 
 def dual_softmax(score: Float[Tensor, "L K M"], temperature: float) -> Float[Tensor, "L K M"]:
@@ -82,15 +76,6 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
         columns = columns / sums.clamp_(min=1)
     plan = kernel.mul_(columns)
     return plan.div_(plan.sum(2, keepdim=True))
-
-
-def matching(score: Float[Tensor, "L K M"]) -> Float[Tensor, "L K M"]:
-    """1 for the pairs that a Hungarian matcher takes, 0 for the rest."""
-    claims = torch.zeros_like(score)
-    # Any match will do where the score is not finite: neither is the loss.
-    for layer, (queries, instances) in zip(claims, cheapest_pairs(-score.nan_to_num()), strict=True):
-        layer[instances, queries] = 1
-    return claims
 
 
 class CompetitiveInfluencerLoss(nn.Module):
@@ -142,9 +127,6 @@ class CompetitiveInfluencerLoss(nn.Module):
             token_weights: weight of each token in BCE and dice.
             progress: fraction of training that is done, for the temperature.
             query_tokens: token that each query started from; None for learned queries.
-
-        Returns:
-            Loss, claims and responsibilities of each layer.
         """
         layers = [mask_logits] if isinstance(mask_logits, Tensor) and mask_logits.ndim == 2 else list(mask_logits)
         segment, ids = compact_instances(instance_labels)
@@ -159,15 +141,7 @@ class CompetitiveInfluencerLoss(nn.Module):
         progress: float,
         query_tokens: Int64[Tensor, "M"] | None,
     ) -> CompetitiveResult:
-        """The loss of one scene from its segment sums; see `forward`.
-
-        Args:
-            sums: sums of all layers.
-            segment: instance 0..K-1 of each token; any other number for the rest.
-            class_probability: P(class of instance k | query m).
-            progress: fraction of training that is done.
-            query_tokens: token that each query started from.
-        """
+        """The loss of one scene from the sums of all layers; `segment` as in `mask_sums`, the rest as in `forward`."""
         options = self.options
         disagreement = sums.bce() if options.mean == "geometric" else sums.arithmetic()
         cost = options.bce_weight * disagreement + options.dice_weight * sums.dice()
@@ -184,7 +158,8 @@ class CompetitiveInfluencerLoss(nn.Module):
                 bonus = bonus + options.origin_weight * (segment[query_tokens] == instances[:, None])
             score = bonus - cost
             if options.claims == "matching":
-                claims = responsibilities = matching(score)
+                # Any match will do where the score is not finite: neither is the loss.
+                claims = responsibilities = claims_of_pairs(cheapest_pairs(-score.nan_to_num()), score)
             else:
                 claims = (
                     dual_softmax(score, temperature)

@@ -1,15 +1,17 @@
 """Base of all criteria: weights of losses, and sums that become means over the rooms of all processes."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from pcseg.losses.terms import LossTerm, center_loss, semantic_loss
+from pcseg.losses.inputs import SceneTarget, decoder_layers, masks_of_scenes
 
 _AUX_SUFFIX = re.compile(r"_\d+$")
 SumCounts = Callable[[Tensor], Tensor]
@@ -25,9 +27,44 @@ class LossWeights:
     no_object: float = 0.1  # weight of no-object queries inside the class loss
     aux_layers: bool = True  # deep supervision: intermediate layers have losses too
 
-    def named(self, **masks: float) -> dict[str, float]:
-        """Weight of each loss by its key, including the mask losses."""
-        return {"loss_ce": self.classes, "loss_semantic": self.semantic, "loss_center": self.center, **masks}
+
+class LossTerm(NamedTuple):
+    """A loss before its division: a sum over the scenes at hand, and what to divide it by, of each layer."""
+
+    sum: Float[Tensor, "L"]
+    count: Float[Tensor, "L"]  # without gradient
+    least: float = 1.0  # smallest divisor
+
+
+class Claims(NamedTuple):
+    """How much query m answers for instance k of a scene, and the class of each instance."""
+
+    responsibilities: Float[Tensor, "L K M"]
+    labels: Int64[Tensor, "K"]
+
+
+class PredictedScene(NamedTuple):
+    """The predictions of all layers for one scene, and its ground truth."""
+
+    target: SceneTarget
+    masks: list[Float[Tensor, "N M"]]
+    class_logits: Float[Tensor, "L M classes"] | None  # the last column is no-object
+    query_tokens: Int64[Tensor, "M"] | None
+
+    def class_probability(self, labels: Int64[Tensor, "K"]) -> Float[Tensor, "L K M"] | None:
+        """P(class of instance k | query m), without gradient; None where masks alone are trained.
+
+        Raises:
+            ValueError: labels out of range, or logits that are not finite, where values are checked.
+        """
+        if self.class_logits is None:
+            return None
+        logits = self.class_logits.detach()
+        if self.target.check_values:
+            check_finite(logits, "pred_logits", self.target.name)
+        self.target.check_range("labels", labels, 0, logits.shape[2] - 2)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return logits.to(dtype).softmax(2).transpose(1, 2).index_select(1, labels)
 
 
 class Criterion(nn.Module):
@@ -49,28 +86,8 @@ class Criterion(nn.Module):
         self.check_values = check_values
         self.sum_counts = sum_counts
 
-    def forward(
-        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
-    ) -> dict[str, Float[Tensor, ""]]:
-        """All losses of a batch.
-
-        Args:
-            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W). Optional: ``pred_logits`` (B, M, C+1),
-                ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
-                initial token of each query, and ``aux_outputs``, the same for the intermediate layers.
-            targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
-            progress: fraction of training that is done, 0..1.
-
-        Returns:
-            Unweighted scalars; keys of intermediate layer i end in ``_i``.
-
-        Raises:
-            ValueError: shapes that do not fit, target masks that overlap, or values that are not finite.
-        """
-        raise NotImplementedError
-
     def total(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """Weighted sum of the losses that `forward` returned."""
+        """Weighted sum of the losses that the criterion returned."""
         return torch.stack([self.weight_dict[_AUX_SUFFIX.sub("", key)] * loss for key, loss in losses.items()]).sum()
 
     def named_losses(
@@ -103,3 +120,140 @@ class Criterion(nn.Module):
         means = {key: term.sum / part.clamp(min=term.least) for (key, term), part in zip(terms.items(), parts)}
         named = {key + suffix: means[key][index] for index, suffix in enumerate(suffixes) for key in layered}
         return named | {key: mean[0] for key, mean in means.items() if key not in layered}
+
+
+class QueryCriterion(Criterion):
+    """Base of the criteria of a query decoder: a subclass has the losses of masks, and what classes follow from them.
+
+    Args:
+        num_classes: number of classes C, without no-object.
+        weights: weights of the losses that all have.
+        mask_weights: weights of the losses of masks, by key.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
+    """
+
+    def __init__(
+        self, num_classes: int, weights: LossWeights, mask_weights: Mapping[str, float], **settings: Any
+    ) -> None:
+        of_all = {"loss_ce": weights.classes, "loss_semantic": weights.semantic, "loss_center": weights.center}
+        super().__init__({**of_all, **mask_weights}, **settings)
+        self.num_classes = num_classes
+        self.weights = weights
+
+    def forward(
+        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
+    ) -> dict[str, Float[Tensor, ""]]:
+        """All losses of a batch.
+
+        Args:
+            outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W). Optional: ``pred_logits`` (B, M, C+1),
+                ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
+                initial token of each query, and ``aux_outputs``, the same for the intermediate layers.
+            targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
+            progress: fraction of training that is done, 0..1.
+
+        Returns:
+            Unweighted scalars; keys of intermediate layer i end in ``_i``.
+
+        Raises:
+            ValueError: shapes that do not fit, target masks that overlap, or values that are not finite.
+        """
+        layers = decoder_layers(outputs, self.weights.aux_layers)
+        logits = None if outputs.get("pred_logits") is None else torch.stack([each["pred_logits"] for each in layers])
+        tokens = outputs.get("query_tokens")
+        scenes = [
+            PredictedScene(
+                SceneTarget(targets[index], index, len(masks[0]), self.check_values),
+                masks,
+                None if logits is None else logits[:, index],
+                None if tokens is None else tokens[index],
+            )
+            for index, masks in enumerate(masks_of_scenes(layers, len(targets)))
+        ]
+        terms, claims = self.mask_terms(scenes, progress)
+        if logits is not None:
+            terms["loss_ce"] = self._class_loss(logits, claims)
+        return self.named_losses(terms, layers, targets)
+
+    @abstractmethod
+    def mask_terms(self, scenes: Sequence[PredictedScene], progress: float) -> tuple[dict[str, LossTerm], list[Claims]]:
+        """Losses of masks by key, and for each scene what classes are trained on."""
+
+    def _class_loss(self, logits: Float[Tensor, "L B M classes"], claims: Sequence[Claims]) -> LossTerm:
+        """Cross-entropy, divided by the sum of the weights: what a query answers for, no-object for the remainder."""
+        scenes = []
+        for responsibilities, labels in claims:
+            weights = responsibilities.new_zeros(len(logits), self.num_classes + 1, logits.shape[2])
+            weights.index_add_(1, labels, responsibilities)
+            weights[:, -1] = self.weights.no_object * (1 - responsibilities.sum(1)).clamp(min=0)
+            scenes.append(weights.transpose(1, 2))
+        weights = torch.stack(scenes, 1)
+        log_p = logits.to(weights.dtype).log_softmax(-1)
+        return LossTerm(-(weights * log_p).sum((1, 2, 3)), weights.sum((1, 2, 3)), least=1e-12)
+
+
+def scene_mean(values: Sequence[Float[Tensor, "L"]]) -> LossTerm:
+    """A loss that every scene has a value of."""
+    total = torch.stack(list(values)).sum(0)
+    return LossTerm(total, torch.full_like(total, len(values), requires_grad=False))
+
+
+def check_finite(values: Tensor, what: str, name: str) -> None:
+    """Raise a ValueError before NaN or infinity spreads.
+
+    Args:
+        values: one row for each layer, the last layer first.
+        what: name of the values in messages.
+        name: name of the scene in messages.
+    """
+    finite = values.detach().isfinite().flatten(1).all(1).tolist()
+    if not all(finite):
+        layer = finite.index(False)
+        which = "the last layer" if layer == 0 else f"aux layer {layer - 1}"
+        found = "got NaN or infinity; lower the learning rate or clip gradients"
+        raise ValueError(f"{name}: {what} of {which} must be finite, {found}")
+
+
+def semantic_loss(
+    pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]], check_values: bool = True
+) -> LossTerm:
+    """Cross-entropy of the class of each superpoint, -1 ignored, mean over the superpoints of the batch.
+
+    Args:
+        pred_semantic: class logits of each scene.
+        targets: ground truth of each scene, with ``semantic_labels`` (N_b,).
+        check_values: whether labels out of range raise a ValueError.
+    """
+    labels = []
+    for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
+        scene = SceneTarget(target, index, len(logits), check_values)
+        labels.append(scene.of_tokens("semantic_labels").long())
+        scene.check_range("semantic_labels", labels[-1], -1, logits.shape[1] - 1)
+    classes, logits = torch.cat(labels), torch.cat(list(pred_semantic))
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    total = F.cross_entropy(logits, classes, ignore_index=-1, reduction="sum")
+    return LossTerm(total[None], (classes >= 0).sum(dtype=total.dtype)[None])
+
+
+def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
+    """Distance in meters from each superpoint's vote to the center of its instance, mean over those with an instance.
+
+    Args:
+        pred_centers: votes of each scene in meters.
+        targets: ground truth of each scene, with ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
+
+    Source:
+        Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.
+    """
+    distances = []
+    for index, (votes, target) in enumerate(zip(pred_centers, targets, strict=True)):
+        scene = SceneTarget(target, index, len(votes))
+        labels = scene.of_tokens("instance_labels")
+        if "centers" not in target:
+            raise ValueError(f"{scene.name}: pred_centers needs centers in the target, it has {sorted(target)}")
+        inside = (labels > 0).nonzero().squeeze(1)  # once: on a GPU the host waits for it
+        centers = target["centers"].to(votes.dtype)[labels[inside] - 1]
+        # The small constant keeps the gradient finite where a vote hits its center.
+        distances.append(((votes[inside] - centers).square().sum(1) + 1e-6).sqrt())
+    every = torch.cat(distances)
+    return LossTerm(every.sum()[None], every.new_full((1,), len(every)))

@@ -9,11 +9,7 @@ from torch import Tensor
 
 
 def decoder_layers(outputs: Mapping[str, Any], aux_layers: bool = True) -> list[Mapping[str, Any]]:
-    """The last layer and, after it, the intermediate ones.
-
-    Args:
-        outputs: predictions of the model.
-        aux_layers: whether intermediate layers count.
+    """The last layer and, after it, the intermediate ones if `aux_layers`.
 
     Raises:
         ValueError: no masks, or layers that do not predict the same things.
@@ -24,11 +20,6 @@ def decoder_layers(outputs: Mapping[str, Any], aux_layers: bool = True) -> list[
         if not all(have) and (key == "pred_masks" or any(have)):
             raise ValueError(f"outputs and all aux_outputs must have {key}, {have.count(False)} of {len(have)} do not")
     return layers
-
-
-def stacked_logits(layers: Sequence[Mapping[str, Any]]) -> Float[Tensor, "L B M classes"] | None:
-    """Class logits of all layers, None if the model has none."""
-    return None if layers[0].get("pred_logits") is None else torch.stack([layer["pred_logits"] for layer in layers])
 
 
 def masks_of_scenes(layers: Sequence[Mapping[str, Any]], num_scenes: int) -> list[list[Float[Tensor, "_ M"]]]:
@@ -49,10 +40,8 @@ def masks_of_scenes(layers: Sequence[Mapping[str, Any]], num_scenes: int) -> lis
             masks = list(masks.flatten(2).transpose(1, 2)) if masks.ndim == 4 else [masks]
         for index, mask in enumerate(masks):
             if mask.ndim != 2:
-                raise ValueError(
-                    f"scene {index}: pred_masks must be (N, M), a list of (N_b, M) or (B, M, H, W), got "
-                    f"{tuple(mask.shape)}"
-                )
+                expected = "must be (N, M), a list of (N_b, M) or (B, M, H, W)"
+                raise ValueError(f"scene {index}: pred_masks {expected}, got {tuple(mask.shape)}")
         if len(masks) != num_scenes:
             raise ValueError(f"pred_masks holds {len(masks)} scenes, targets {num_scenes}; give one target for each")
         all_masks.append(masks)
@@ -60,17 +49,11 @@ def masks_of_scenes(layers: Sequence[Mapping[str, Any]], num_scenes: int) -> lis
 
 
 class Segmentation(NamedTuple):
-    """Instances of one scene that do not overlap and have tokens.
+    """Instances of one scene that do not overlap and have tokens."""
 
-    Args:
-        labels: class of each instance.
-        segment: instance 0..K-1 of each token, K for background, -1 for ignored.
-        weights: weight of each token; None where all weigh 1.
-    """
-
-    labels: Int64[Tensor, "K"]
-    segment: Int64[Tensor, "N"]
-    weights: Float[Tensor, "N"] | None
+    labels: Int64[Tensor, "K"]  # class of each instance
+    segment: Int64[Tensor, "N"]  # instance 0..K-1 of each token, K for background, -1 for ignored
+    weights: Float[Tensor, "N"] | None  # weight of each token; None where all weigh 1
 
 
 class SceneTarget:
@@ -89,41 +72,22 @@ class SceneTarget:
         self.has_masks = "instance_labels" not in target
 
     def of_tokens(self, key: str) -> Tensor:
-        """A target with one value for each token.
-
-        Raises:
-            ValueError: there is none, or it has another length.
-        """
+        """A target with one value for each token; a ValueError if there is none, or it has another length."""
         if key not in self.target:
             raise ValueError(f"{self.name}: the target needs {key}, it has only {sorted(self.target)}")
         values = self.target[key]
-        if values.shape != (self.num_tokens,):
-            expected = f"must have shape ({self.num_tokens},), one for each token"
-            raise ValueError(f"{self.name}: {key} {expected}, got {tuple(values.shape)}")
+        if values.shape != (expected := (self.num_tokens,)):
+            raise ValueError(f"{self.name}: {key} must have shape {expected}, got {tuple(values.shape)}")
         return values
 
     def check_range(self, key: str, values: Tensor, low: int, high: int) -> None:
-        """Check that labels are in a range, if values are checked at all.
-
-        Args:
-            key: name of the labels.
-            values: labels.
-            low: smallest valid label.
-            high: largest valid label.
-
-        Raises:
-            ValueError: a label below `low` or above `high`.
-        """
+        """Raise a ValueError for labels outside `low`..`high`, if values are checked at all; `key` names them."""
         if self.check_values and len(values) and (int(values.min()) < low or int(values.max()) > high):
             found = f"{int(values.min())}..{int(values.max())}"
             raise ValueError(f"{self.name}: {key} must be in {low}..{high}, got {found}")
 
     def masks(self) -> Bool[Tensor, "K N"]:
-        """Target masks with tokens (or pixels) flattened.
-
-        Raises:
-            ValueError: no masks, or masks of another size than the predictions.
-        """
+        """Target masks with tokens (or pixels) flattened; a ValueError if they do not fit the predictions."""
         if "masks" not in self.target:
             found = f"the target has neither instance_labels nor masks, only {sorted(self.target)}"
             raise ValueError(f"{self.name}: {found}; add one")
@@ -154,12 +118,9 @@ class SceneTarget:
         return ids.long()
 
     def segmentation(self, weight_tokens: bool) -> Segmentation:
-        """The instances that have tokens.
+        """The instances that have tokens, which may weigh as their ``point_counts``.
 
         If values are not checked, every instance of ``instance_labels`` must have a token.
-
-        Args:
-            weight_tokens: weigh tokens by ``point_counts``.
         """
         instance_labels = self.instance_labels()
         labels = self.target["labels"].long()

@@ -61,8 +61,7 @@ class MaskInfluencerLoss(nn.Module):
         Returns:
             ``loss`` and its parts ``attractive``, ``repulsive`` and ``background``, unweighted.
         """
-        terms, _ = self.with_profiles(mask_logits, instance_labels)
-        return terms
+        return self.with_profiles(mask_logits, instance_labels)[0]
 
     def with_profiles(
         self, mask_logits: Float[Tensor, "N M"], instance_labels: Int64[Tensor, "N"]
@@ -75,22 +74,15 @@ class MaskInfluencerLoss(nn.Module):
             mask_logits, segment = mask_logits[counted], segment[counted]
         log_p = F.logsigmoid(mask_logits)
         log_geomean = segment_mean(log_p, segment, len(ids) + 1)[: len(ids)]
-        attractive = self._attractive(log_geomean)
-        repulsive = self._repulsive(log_geomean.exp())
+        temperature, profiles = options.temperature, log_geomean.exp()
+        attractive, repulsive = log_geomean.sum(), profiles[:0].sum()  # 0 and connected, where there is nothing
+        if len(ids):
+            attractive = -temperature * (log_geomean / temperature).logsumexp(1).mean()
+        if len(ids) > 1:
+            # Each pair once: the same mean. The gradient of pdist is 0 where profiles coincide.
+            repulsive = F.relu(options.rep_margin - F.pdist(profiles)).mean()
         of_background = mask_logits[segment == len(ids)]
         background = torch.sigmoid(of_background).mean() if len(of_background) else of_background.sum()
         loss = options.attr_weight * attractive + options.rep_weight * repulsive + options.bg_weight * background
         terms = {"loss": loss, "attractive": attractive, "repulsive": repulsive, "background": background}
         return terms, log_geomean
-
-    def _attractive(self, log_geomean: Float[Tensor, "K M"]) -> Float[Tensor, ""]:
-        if len(log_geomean) == 0:
-            return log_geomean.sum()
-        temperature = self.options.temperature
-        return -temperature * (log_geomean / temperature).logsumexp(1).mean()
-
-    def _repulsive(self, profiles: Float[Tensor, "K M"]) -> Float[Tensor, ""]:
-        if len(profiles) < 2:
-            return profiles[:0].sum()
-        # Each pair once: the mean over ordered pairs is the same. pdist has a zero gradient where profiles coincide.
-        return F.relu(self.options.rep_margin - F.pdist(profiles)).mean()

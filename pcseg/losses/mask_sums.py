@@ -19,25 +19,15 @@ from pcseg.structures import MaskActivation
 
 
 class MaskSums(NamedTuple):
-    """Weighted sums of L mask matrices that share one segmentation into K instances.
+    """Weighted sums of L mask matrices that share one segmentation into K instances."""
 
-    Args:
-        log_odds: sum over the tokens of instance k of log p - log(1 - p).
-        log_off: sum over the tokens of instance k of log(1 - p).
-        inside: sum over the tokens of instance k of p.
-        total_log_off: sum over all tokens of log(1 - p).
-        total: sum over all tokens of p.
-        size: weight of the tokens of instance k.
-        num_tokens: weight of all tokens that are not ignored, at least 1e-12.
-    """
-
-    log_odds: Float[Tensor, "L K M"]
-    log_off: Float[Tensor, "L K M"]
-    inside: Float[Tensor, "L K M"]
-    total_log_off: Float[Tensor, "L M"]
-    total: Float[Tensor, "L M"]
-    size: Float[Tensor, "K"]
-    num_tokens: Float[Tensor, ""]
+    log_odds: Float[Tensor, "L K M"]  # over the tokens of instance k of log p - log(1 - p)
+    log_off: Float[Tensor, "L K M"]  # over the tokens of instance k of log(1 - p)
+    inside: Float[Tensor, "L K M"]  # over the tokens of instance k of p
+    total_log_off: Float[Tensor, "L M"]  # over all tokens of log(1 - p)
+    total: Float[Tensor, "L M"]  # over all tokens of p
+    size: Float[Tensor, "K"]  # weight of the tokens of instance k
+    num_tokens: Float[Tensor, ""]  # weight of all tokens that are not ignored, at least 1e-12
 
     def bce(self) -> Float[Tensor, "L K M"]:
         """Binary cross-entropy of every pair, mean over tokens."""

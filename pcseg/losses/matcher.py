@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from pcseg.losses.terms import check_finite
+from pcseg.losses.criterion import check_finite
 
 
 class HungarianMatcher(nn.Module):
@@ -15,9 +15,6 @@ class HungarianMatcher(nn.Module):
         cost_class: weight of -P(class of the instance | query).
         cost_mask: weight of the binary cross-entropy.
         cost_dice: weight of the dice loss.
-
-    Source:
-        Mask2Former (Cheng et al. 2022), with all tokens instead of sampled points.
 
     >>> bce = torch.tensor([[[0.1, 0.2, 0.9], [0.1, 0.8, 0.9]]])  # one layer, two instances, three queries
     >>> HungarianMatcher()(bce, torch.zeros_like(bce), None)
@@ -63,8 +60,13 @@ class HungarianMatcher(nn.Module):
 
 def cheapest_pairs(cost: Float[Tensor, "L K M"]) -> list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]]:
     """Queries and their instances for each layer, min(K, M) pairs by ascending query with the least sum of costs."""
-    pairs = []
-    for layer_cost in cost.transpose(1, 2).cpu().numpy():
-        queries, instances = linear_sum_assignment(layer_cost)
-        pairs.append((torch.as_tensor(queries).to(cost.device), torch.as_tensor(instances).to(cost.device)))
-    return pairs
+    pairs = [map(torch.as_tensor, linear_sum_assignment(layer)) for layer in cost.transpose(1, 2).cpu().numpy()]
+    return [(queries.to(cost.device), instances.to(cost.device)) for queries, instances in pairs]
+
+
+def claims_of_pairs(pairs: list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]], like: Tensor) -> Float[Tensor, "L K M"]:
+    """1 for matched pairs of each layer, 0 for the rest; of the shape and dtype of `like`."""
+    claims = torch.zeros_like(like)
+    for layer, (queries, instances) in zip(claims, pairs, strict=True):
+        layer[instances, queries] = 1
+    return claims

@@ -1,6 +1,6 @@
 """Cross-entropy, BCE and dice on Hungarian matches: the baseline that the Influencer Loss is compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pcseg.losses.criterion import Criterion, LossWeights
-from pcseg.losses.inputs import SceneTarget, decoder_layers, masks_of_scenes, stacked_logits
+from pcseg.losses.criterion import Claims, LossTerm, LossWeights, PredictedScene, QueryCriterion
+from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_sums import log_probabilities, softmax_sums
-from pcseg.losses.matcher import HungarianMatcher
-from pcseg.losses.terms import LossTerm, class_loss, class_probability, class_weights_of
+from pcseg.losses.matcher import HungarianMatcher, claims_of_pairs
 from pcseg.structures import MaskActivation
 
 
@@ -39,7 +38,7 @@ class _Instances(NamedTuple):
     weights: Float[Tensor, "N"]
 
 
-class SetCriterion(Criterion):
+class SetCriterion(QueryCriterion):
     """Matches queries to instances by least cost and trains classes and masks on the matches.
 
     Args:
@@ -63,44 +62,31 @@ class SetCriterion(Criterion):
         **settings: Any,
     ) -> None:
         options = options or HungarianOptions()
-        weights = options.weights.named(loss_mask=options.mask_weight, loss_dice=options.dice_weight)
-        super().__init__(weights, **settings)
-        self.num_classes = num_classes
+        mask_weights = {"loss_mask": options.mask_weight, "loss_dice": options.dice_weight}
+        super().__init__(num_classes, options.weights, mask_weights, **settings)
         self.options = options
         self.mask_activation: MaskActivation = mask_activation
         self.matcher = matcher or HungarianMatcher(options.cost_class, options.cost_mask, options.cost_dice)
 
-    def forward(
-        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
-    ) -> dict[str, Float[Tensor, ""]]:
-        """All losses of a batch; see `Criterion.forward`. They do not depend on the progress."""
-        layers = decoder_layers(outputs, self.options.weights.aux_layers)
-        logits = stacked_logits(layers)
-        pair_losses, class_weights, num_instances = [], [], 0
-        for index, masks in enumerate(masks_of_scenes(layers, len(targets))):
-            scene = SceneTarget(targets[index], index, len(masks[0]), self.check_values)
-            truth = self._instances(scene, torch.promote_types(masks[0].dtype, torch.float32))
-            num_instances += len(truth.labels)
-            probability = None if logits is None else class_probability(logits[:, index], truth.labels, scene)
-            bce, dice = self._pairs(masks, truth)
+    def mask_terms(self, scenes: Sequence[PredictedScene], progress: float) -> tuple[dict[str, LossTerm], list[Claims]]:
+        """Losses of masks by key, and for each scene what classes are trained on; the progress does not count."""
+        pair_losses, claims = [], []
+        for scene in scenes:
+            truth = self._instances(scene.target, torch.promote_types(scene.masks[0].dtype, torch.float32))
+            probability = scene.class_probability(truth.labels)
+            bce, dice = self._pairs(scene.masks, truth)
             if not self.check_values:  # any match will do: the losses of the pairs are not finite either
                 bce, dice = (torch.where(cost.isfinite(), cost, 0.0) for cost in (bce, dice))
                 probability = None if probability is None else probability.nan_to_num()
-            matches = self.matcher(bce, dice, probability, scene.name)
-            matched = [self._matched(mask, truth, *match) for mask, match in zip(masks, matches, strict=True)]
+            matches = self.matcher(bce, dice, probability, scene.target.name)
+            matched = [self._matched(mask, truth, *match) for mask, match in zip(scene.masks, matches, strict=True)]
             pair_losses.append(torch.stack(matched, 1))
-            if logits is not None:
-                chosen = torch.zeros_like(bce)
-                for layer, (queries, instances) in enumerate(matches):
-                    chosen[layer, instances, queries] = 1
-                no_object = self.options.weights.no_object
-                class_weights.append(class_weights_of(chosen, truth.labels, self.num_classes, no_object))
+            claims.append(Claims(claims_of_pairs(matches, bce), truth.labels))
+        num_instances = sum(len(truth.labels) for truth in claims)
         terms = {}
         for key, total in zip(("loss_mask", "loss_dice"), torch.stack(pair_losses).sum(0), strict=True):
             terms[key] = LossTerm(total, torch.full_like(total, num_instances, requires_grad=False))
-        if logits is not None:
-            terms["loss_ce"] = class_loss(logits, torch.stack(class_weights, 1))
-        return self.named_losses(terms, layers, targets)
+        return terms, claims
 
     def _instances(self, scene: SceneTarget, dtype: torch.dtype) -> _Instances:
         labels = scene.target["labels"].long()
@@ -115,10 +101,8 @@ class SetCriterion(Criterion):
         return _Instances(labels[present - 1], (ids == present[:, None]).to(dtype), weights.masked_fill(ids < 0, 0))
 
     @torch.no_grad()
-    def _pairs(
-        self, layers: Sequence[Tensor], truth: _Instances
-    ) -> tuple[Float[Tensor, "L K M"], Float[Tensor, "L K M"]]:
-        """BCE and dice of every pair, one matrix product each."""
+    def _pairs(self, layers: Sequence[Tensor], truth: _Instances) -> tuple[Tensor, Tensor]:
+        """BCE and dice (L, K, M) of every pair, one matrix product each."""
         weights = truth.weights[:, None]
         masks = truth.masks * truth.weights
         size = masks.sum(1)[:, None]
@@ -130,11 +114,7 @@ class SetCriterion(Criterion):
         return torch.stack(bce), torch.stack(dice)
 
     def _matched(
-        self,
-        mask: Float[Tensor, "N M"],
-        truth: _Instances,
-        queries: Int64[Tensor, "pairs"],
-        instances: Int64[Tensor, "pairs"],
+        self, mask: Float[Tensor, "N M"], truth: _Instances, queries: Int64[Tensor, "_"], instances: Int64[Tensor, "_"]
     ) -> Float[Tensor, "2"]:
         """Sum of BCE and of dice over the matched pairs of one layer."""
         target = truth.masks[instances].T
@@ -145,20 +125,13 @@ class SetCriterion(Criterion):
             bce = F.binary_cross_entropy_with_logits(chosen, target, reduction="none")
             p = torch.sigmoid(chosen)
         else:
-            log_p, log_off = softmax_log_probabilities(logits, queries)
+            # log p and log(1 - p) of some queries, as `log_probabilities` computes them of all.
+            first, rest, whole = softmax_sums(logits)
+            log_p = logits[:, queries] - whole
+            log_off = torch.log1p(-log_p.masked_fill(queries == first, -torch.inf).exp())
+            log_off = torch.where(queries == first, rest - whole, log_off)
             bce = -(target * log_p + (1 - target) * log_off)
             p = log_p.exp()
         inside, total, size = ((values * weights).sum(0) for values in (p * target, p, target))
         bce_sum = (bce * weights).sum() / weights.sum().clamp(min=1e-12)
         return torch.stack([bce_sum, (1 - (2 * inside + 1) / (total + size + 1)).sum()])
-
-
-def softmax_log_probabilities(
-    logits: Float[Tensor, "N M"], queries: Int64[Tensor, "pairs"]
-) -> tuple[Float[Tensor, "N pairs"], Float[Tensor, "N pairs"]]:
-    """log p and log(1 - p) of some queries, as `log_probabilities` computes them of all."""
-    first, rest, total = softmax_sums(logits)
-    log_p = logits[:, queries] - total
-    is_first = queries == first
-    log_off = torch.log1p(-log_p.masked_fill(is_first, -torch.inf).exp())
-    return log_p, torch.where(is_first, rest - total, log_off)

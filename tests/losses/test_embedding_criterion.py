@@ -5,8 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pcseg.losses.embedding_criterion import EmbeddingCriterion, reached_iou
-from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions, EmbeddingInfluencerLoss, EmbeddingLossWeights
+from pcseg.losses.embedding import (
+    EmbeddingCriterion,
+    EmbeddingCriterionOptions,
+    EmbeddingInfluencerLoss,
+    EmbeddingLossWeights,
+    reached_iou,
+)
 from tests.losses.scenes import SIZES, assert_close, random_targets, without_ignored
 from tests.reference import greedy_clusters as slow
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.losses.embedding_influencer import EmbeddingCriterionOptions, EmbeddingInfluencerLoss
+from pcseg.losses.embedding import EmbeddingCriterionOptions, EmbeddingInfluencerLoss
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 CASES = json.loads((REFERENCE / "influencernet.json").read_text())

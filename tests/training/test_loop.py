@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from pcseg.data.dataset import collate
-from pcseg.losses.criterion import Criterion
-from pcseg.losses.terms import scene_mean
+from pcseg.losses.criterion import Criterion, scene_mean
 from pcseg.structures import SceneBatch
 from pcseg.training.distributed import DistributedContext
 from pcseg.training.loop import (

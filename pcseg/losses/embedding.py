@@ -1,14 +1,16 @@
-"""The original Influencer Loss, on two embeddings of each token."""
+"""The original Influencer Loss on two embeddings of each token, and the criterion that trains them with it."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from pcseg.losses.inputs import compact_instances
+from pcseg.losses.criterion import Criterion, check_finite, scene_mean
+from pcseg.losses.inputs import SceneTarget, compact_instances
 from pcseg.ops.segment import segment_mean
 
 # Added under the square root, so that the gradient of a distance of 0 is finite.
@@ -59,8 +61,7 @@ class EmbeddingInfluencerLoss(nn.Module):
     def __init__(self, options: EmbeddingCriterionOptions) -> None:
         super().__init__()
         self.options = options
-        margins = options.follower_margin, options.influencer_margin
-        if min(margins) <= 0:
+        if min(margins := (options.follower_margin, options.influencer_margin)) <= 0:
             raise ValueError(f"margins must be positive, got {margins[0]} and {margins[1]}")
 
     def forward(
@@ -125,3 +126,79 @@ class EmbeddingInfluencerLoss(nn.Module):
 
 def _mean(values: Float[Tensor, "R"]) -> Float[Tensor, ""]:
     return values.mean() if len(values) else values.sum()
+
+
+class EmbeddingCriterion(Criterion):
+    """Embeddings by `EmbeddingInfluencerLoss`, influence by the IoU that each influencer reaches, classes and centers.
+
+    Args:
+        options: weights and margins.
+        radius: how far an influencer attracts followers at inference.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
+    """
+
+    def __init__(self, options: EmbeddingCriterionOptions, radius: float, **settings: Any) -> None:
+        weights = {f"loss_{name}": weight for name, weight in asdict(options.weights).items()}
+        super().__init__(weights, **settings)
+        if radius <= 0:
+            raise ValueError(f"radius must be positive, got {radius}")
+        self.options = options
+        self.radius = radius
+        self.embedding = EmbeddingInfluencerLoss(options)
+
+    def forward(
+        self, outputs: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], progress: float = 0.0
+    ) -> dict[str, Float[Tensor, ""]]:
+        """All losses of a batch.
+
+        Args:
+            outputs: ``pred_followers`` and ``pred_influencers``, lists of (N_b, D), ``pred_influence``, list of (N_b,);
+                optional are ``pred_semantic``, list of (N_b, C), and ``pred_centers``, list of (N_b, 3).
+            targets: background is one more group, which nothing attracts.
+            progress: not used.
+        """
+        followers, influencers = outputs["pred_followers"], outputs["pred_influencers"]
+        influence = outputs["pred_influence"]
+        if len(followers) != len(targets):
+            raise ValueError(f"pred_followers holds {len(followers)} scenes, targets {len(targets)}; give one for each")
+        losses: dict[str, list[Tensor]] = {key: [] for key in ("loss_followers", "loss_influencers", "loss_influence")}
+        for index, target in enumerate(targets):
+            scene = SceneTarget(target, index, len(followers[index]), self.check_values)
+            labels = scene.instance_labels()
+            if self.check_values:
+                for key in ("pred_followers", "pred_influencers"):
+                    check_finite(outputs[key][index][None], key, scene.name)
+            embedded = self.embedding(followers[index], influencers[index], labels)
+            losses["loss_followers"].append(embedded["follower_influencer_loss"][None])
+            losses["loss_influencers"].append(embedded["influencer_influencer_loss"][None])
+            counted = labels >= 0
+            iou = reached_iou(followers[index], influencers[index], labels, self.radius)
+            total = F.binary_cross_entropy_with_logits(influence[index][counted], iou[counted], reduction="sum")
+            losses["loss_influence"].append((total / counted.sum().clamp(min=1))[None])
+        return self.named_losses({key: scene_mean(values) for key, values in losses.items()}, [outputs], targets)
+
+
+@torch.no_grad()
+def reached_iou(
+    followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], labels: Int64[Tensor, "N"], radius: float
+) -> Float[Tensor, "N"]:
+    """IoU of the followers within the radius of each influencer with its instance.
+
+    Args:
+        followers: embedding of each token as a follower.
+        influencers: embedding of each token as an influencer.
+        labels: instance ids from 1, 0 for background, -1 for ignored tokens.
+        radius: radius of attraction.
+
+    Returns:
+        IoU of each influencer; 0 for influencers without an instance.
+    """
+    segment, ids = compact_instances(labels)
+    near = (torch.cdist(influencers, followers, compute_mode=EXACT) < radius).to(influencers.dtype)
+    # How many followers of each instance (background last, ignored nowhere) are near each influencer: one product.
+    groups = F.one_hot(segment.clamp(min=0), len(ids) + 1).to(near) * (labels >= 0)[:, None]
+    reached = near @ groups
+    own = segment.clamp(min=0)[:, None]
+    inside = reached.gather(1, own)[:, 0]
+    iou = inside / (reached.sum(1) + groups.sum(0)[own[:, 0]] - inside)
+    return torch.where(labels > 0, iou, torch.zeros_like(iou))
