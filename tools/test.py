@@ -28,7 +28,7 @@ from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.prediction import Prediction
 from pcseg.training.distributed import join_processes, pick_device
-from pcseg.training.evaluate import ScoredRooms, score_rooms
+from pcseg.training.evaluate import ScoredRooms
 from pcseg.viz.report import WorstRooms, write_report
 
 
@@ -82,16 +82,9 @@ def main() -> None:
 
 def _test_room(segmenter: Segmenter, args: argparse.Namespace, folder: Path) -> tuple[ScoredRooms, Prediction | None]:
     """Predicts, scores and saves a room; returns the prediction only if the report needs it."""
-    predictions: list[Prediction] = []
-    allow_unlabeled = bool(args.export or args.results)
-    done = score_rooms(
-        segmenter,
-        [read_room(folder)],
-        on_room=predictions.append,
-        allow_unlabeled=allow_unlabeled,
-        show_progress=False,
-    )
-    prediction = predictions[0]
+    prediction = segmenter.predict(read_room(folder))
+    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
+    done.add(prediction, allow_unlabeled=bool(args.export or args.results))
     if args.results:
         prediction.save(args.results / f"{prediction.scene.name}.npz")
     if args.export:

@@ -1,6 +1,7 @@
 """Checkpoints: single files that hold everything that a run or a prediction needs, and the checkpoints of a run."""
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,11 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def read_last_checkpoint(path: Path, device: str) -> dict[str, Any]:
-    """Read the checkpoint from which a run continues.
+    """`load_checkpoint` of a file in the folder of a run, from which the run continues.
 
     Args:
-        path: the file, in the run folder.
+        path: the file.
         device: where tensors go.
-
-    Returns:
-        As `load_checkpoint`.
 
     Raises:
         CheckpointError: missing or damaged; the message names the newest good checkpoint of the folder.
@@ -108,13 +106,10 @@ def read_last_checkpoint(path: Path, device: str) -> dict[str, Any]:
 
 
 def _newest_good(damaged: Path) -> Path | None:
-    for path in sorted(damaged.parent.glob("step_*.pt"), reverse=True):
-        try:
-            if path != damaged:
-                load_checkpoint(path)
-                return path
-        except CheckpointError:
-            continue  # an earlier one may be intact
+    for path in sorted(set(damaged.parent.glob("step_*.pt")) - {damaged}, reverse=True):
+        with suppress(CheckpointError):  # an earlier one may be intact
+            load_checkpoint(path)
+            return path
     return None
 
 

@@ -1,6 +1,6 @@
 """Scores a model on labeled rooms, one room in memory at a time."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -8,13 +8,10 @@ from tqdm import tqdm
 
 from pcseg.data.dataset import RoomDataset
 from pcseg.inference.segmenter import Segmenter
-from pcseg.metrics.scores import Evaluation, Scores
+from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
-from pcseg.structures import Scene
 from pcseg.training.distributed import DistributedContext
 from pcseg.viz.render import room_picture
-
-OnRoom = Callable[[Prediction], None]
 
 
 @dataclass
@@ -34,19 +31,22 @@ class ScoredRooms:
         """Predicted rooms without labels, which cannot be scored."""
         return sorted(set(self.num_points) - set(self.scores.names))
 
-    def gather(self, processes: DistributedContext) -> "ScoredRooms":
-        """The rooms of all processes together, with the numbers that one process would get.
+    def add(self, prediction: Prediction, *, allow_unlabeled: bool = False) -> None:
+        """Adds a room.
 
         Args:
-            processes: processes that share the rooms.
+            prediction: what was predicted for the room.
+            allow_unlabeled: accept a room without labels; it is not scored.
 
         Raises:
-            ValueError: two processes scored the same room.
+            ValueError: a room without labels.
         """
-        whole = ScoredRooms(self.scores.subset([]))
-        for part in processes.gather(self):
-            whole.merge(part)
-        return whole
+        scene = prediction.scene
+        if scene.semantic is not None and scene.instance is not None:
+            self.scores.add(prediction)
+        elif not allow_unlabeled:
+            raise ValueError(f"scene {scene.name} has no labels to compare with")
+        self.num_points[scene.name] = len(scene)
 
     def merge(self, other: "ScoredRooms") -> None:
         """Adds the rooms of another process.
@@ -57,62 +57,22 @@ class ScoredRooms:
         self.scores.merge([other.scores.state()])
         self.num_points |= other.num_points
 
+    def gather(self, processes: DistributedContext) -> "ScoredRooms":
+        """The rooms of all processes together, with the numbers that one process would get.
 
-def evaluate(segmenter: Segmenter, rooms: Iterable[Scene], *, on_room: OnRoom | None = None) -> Evaluation:
-    """Predicts every room and computes all measures.
-
-    Args:
-        segmenter: model to score.
-        rooms: labeled scenes with superpoints.
-        on_room: called with each prediction, to save or draw it.
-
-    Raises:
-        ValueError: a room without labels.
-    """
-    return score_rooms(segmenter, rooms, on_room=on_room).scores.compute()
+        Raises:
+            ValueError: two processes scored the same room.
+        """
+        whole = ScoredRooms(self.scores.subset([]))
+        for part in processes.gather(self):
+            whole.merge(part)
+        return whole
 
 
-def score_rooms(
-    segmenter: Segmenter,
-    rooms: Iterable[Scene],
-    *,
-    on_room: OnRoom | None = None,
-    allow_unlabeled: bool = False,
-    show_progress: bool = True,
-) -> ScoredRooms:
-    """Predicts every room and keeps the records that the measures need.
-
-    Args:
-        segmenter: model to score.
-        rooms: scenes with superpoints.
-        on_room: called with each prediction after it was scored.
-        allow_unlabeled: predict rooms without labels and do not score them; otherwise they are refused.
-        show_progress: show a progress bar on stderr.
-
-    Returns:
-        About ten kilobytes per room.
-
-    Raises:
-        ValueError: a room without labels.
-    """
-    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
-    for scene in tqdm(rooms, desc="evaluate", unit="room", disable=not show_progress):
-        labeled = scene.semantic is not None and scene.instance is not None
-        if not labeled and not allow_unlabeled:
-            raise ValueError(f"scene {scene.name} has no labels to compare with")
-        prediction = segmenter.predict(scene)
-        if labeled:
-            done.scores.add(prediction)
-        done.num_points[scene.name] = len(scene)
-        if on_room is not None:
-            on_room(prediction)
-    return done
-
-
-def score_and_draw(
+def evaluate(
     segmenter: Segmenter, rooms: RoomDataset, drawn: Collection[str], processes: DistributedContext
 ) -> tuple[Scores, dict[str, Image.Image]]:
-    """Scores the rooms in all processes together, and draws some of them.
+    """Scores rooms in all processes together, and draws some of them.
 
     Args:
         segmenter: model to score.
@@ -122,15 +82,17 @@ def score_and_draw(
 
     Returns:
         The scores of all rooms, and the pictures by room.
+
+    Raises:
+        ValueError: a room without labels.
     """
+    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
     pictures: dict[str, Image.Image] = {}
-
-    def draw(prediction: Prediction) -> None:
-        if prediction.scene.name in drawn:
-            pictures[prediction.scene.name] = room_picture(prediction, width=480, height=360)
-
-    scenes = (rooms.scene(i) for i in processes.shard(len(rooms)))
-    done = score_rooms(segmenter, scenes, on_room=draw, show_progress=processes.is_first)
+    for index in tqdm(processes.shard(len(rooms)), desc="evaluate", unit="room", disable=not processes.is_first):
+        prediction = segmenter.predict(rooms.scene(index))
+        done.add(prediction)
+        if (name := prediction.scene.name) in drawn:
+            pictures[name] = room_picture(prediction, width=480, height=360)
     for part in processes.gather(pictures):
         pictures |= part
     return done.gather(processes).scores, pictures

@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.structures import SceneBatch
 
+Loaded = SceneBatch | ValueError | OSError
+
 
 def load_batches(rooms: RoomDataset, sampler: Sampler, num_workers: int) -> Iterator[SceneBatch]:
     """The batches that a sampler asks for, in its order.
@@ -65,13 +67,13 @@ class _Rooms(Dataset):
     def __init__(self, rooms: RoomDataset) -> None:
         self.rooms = rooms
 
-    def __getitem__(self, key: tuple[tuple[int, ...], int]) -> SceneBatch | ValueError | OSError:
+    def __getitem__(self, key: tuple[tuple[int, ...], int]) -> Loaded:
         try:
             return self.rooms[key]
         except (ValueError, OSError) as error:
             return error
 
 
-def _collate(parts: Sequence[SceneBatch | ValueError | OSError]) -> SceneBatch | ValueError | OSError:
+def _collate(parts: Sequence[Loaded]) -> Loaded:
     rooms = [part for part in parts if not isinstance(part, Exception)]
     return collate(rooms) if len(rooms) == len(parts) else next(part for part in parts if isinstance(part, Exception))

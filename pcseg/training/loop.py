@@ -4,7 +4,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,7 @@ class TrainState:
 
 
 class TooManySkippedError(RuntimeError):
-    """More than `max_skipped` consecutive steps were skipped.
-
-    Args:
-        message: the last step, its rooms and what was wrong.
-        batches: micro-batches of the last step in this process.
-    """
+    """More than `max_skipped` consecutive steps were skipped; `batches` are those of the last one in this process."""
 
     def __init__(self, message: str, batches: list[SceneBatch]) -> None:
         super().__init__(message)
@@ -107,8 +102,8 @@ def train(
     scaler: torch.amp.GradScaler,
     average: WeightAverage | None = None,
     processes: DistributedContext = SINGLE_PROCESS,
-    log: Callable[[dict[str, Any]], None] | None = None,
-    after_log: Callable[[], None] | None = None,
+    log: Callable[[dict[str, Any]], None] = lambda record: None,
+    after_log: Callable[[], None] = lambda: None,
 ) -> None:
     """Train from `state.step` to `options.steps`, or until the loader ends.
 
@@ -136,21 +131,16 @@ def train(
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-    device = parameters[0].device
-    rooms, unread = iter(loader), list[_Step]()
-    while state.step < options.steps:
-        asked = time.perf_counter()
-        batches = list(itertools.islice(rooms, options.accumulate))
-        if not batches:
-            break
-        start = time.perf_counter()
+    device, unread = parameters[0].device, list[_Step]()
+    num_steps = max(0, options.steps - state.step)
+    for batches, loading_seconds in itertools.islice(_timed(loader, options.accumulate), num_steps):
+        start, left_out = time.perf_counter(), list[str]()
         model.train()
         rate = learning_rate(state.step, options.steps, optimizer_options)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        before, values, left_out = _flat(buffers), dict[str, Tensor](), list[str]()
-        shares = _shares(batches, processes)
+        before, values, shares = _flat(buffers), dict[str, Tensor](), _shares(batches, processes)
         try:
             for batch, share in zip(batches, shares, strict=True):
                 with autocast(device, options.precision):
@@ -178,13 +168,12 @@ def train(
         if average is not None:
             average.update(model)
         state.step += 1
-        unread.append(_Step(state.step, rate, batches, left_out, values, start - asked, time.perf_counter() - start))
+        unread.append(_Step(state.step, rate, batches, left_out, values, loading_seconds, time.perf_counter() - start))
         if state.step % options.log_every == 0 or state.step == options.steps:
             for step, numbers in zip(unread, _read(unread, start), strict=True):
                 _account(step, numbers, state, options, scaler, log)
             unread.clear()
-            if after_log is not None:
-                after_log()
+            after_log()
 
 
 def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
@@ -208,14 +197,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
-def _rooms_out_of_memory(error: Exception, batch: SceneBatch, processes: DistributedContext) -> list[str]:
-    """The rooms of a micro-batch for which memory ran out; raises any other error again.
+def _timed(loader: Iterable[SceneBatch], num: int) -> Iterator[tuple[list[SceneBatch], float]]:
+    """The micro-batches of each step, and the seconds that the step waited for them."""
+    rooms, start = iter(loader), time.perf_counter()
+    while batches := list(itertools.islice(rooms, num)):
+        yield batches, time.perf_counter() - start
+        start = time.perf_counter()
 
-    Several processes end with a message: the others wait for what this one can no longer send.
-    """
+
+def _rooms_out_of_memory(error: Exception, batch: SceneBatch, processes: DistributedContext) -> list[str]:
+    """The rooms of a micro-batch that did not fit; raises any other error again."""
     if not is_out_of_memory(error):
         raise error
-    if processes.world > 1:
+    if processes.world > 1:  # the others wait for what this process can no longer send
         raise ValueError(
             f"process {processes.rank}: out of memory on {', '.join(batch.names)}; crop the rooms (crop_points in "
             "augment), lower train.max_voxels or raise train.accumulate, and continue with --resume"
@@ -283,7 +277,7 @@ def _account(
     state: TrainState,
     options: TrainOptions,
     scaler: torch.amp.GradScaler,
-    log: Callable[[dict[str, Any]], None] | None,
+    log: Callable[[dict[str, Any]], None],
 ) -> None:
     """Enter the numbers of a step into the state and the log."""
     finite = math.isfinite(numbers["loss"])
@@ -297,9 +291,8 @@ def _account(
     state.skipped_in_a_row = state.skipped_in_a_row + 1 if skipped else 0
     for name in step.left_out:
         state.left_out[name] = state.left_out.get(name, 0) + 1
-    if log is not None:
-        times = {"seconds": step.seconds, "loading_seconds": step.loading_seconds, "skipped": state.skipped}
-        log({"step": step.number, "lr": step.rate, **numbers, "rooms": int(numbers.get("rooms", 0)), **times})
+    times = {"seconds": step.seconds, "loading_seconds": step.loading_seconds, "skipped": state.skipped}
+    log({"step": step.number, "lr": step.rate, **numbers, "rooms": int(numbers.get("rooms", 0)), **times})
     if not skipped:
         return
     if step.left_out:

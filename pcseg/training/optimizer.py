@@ -33,9 +33,6 @@ def learning_rate(step: int, num_steps: int, options: OptimizerOptions) -> float
         num_steps: steps of the whole run.
         options: highest rate and length of the rise.
 
-    Returns:
-        The rate.
-
     >>> [round(learning_rate(step, 4, OptimizerOptions(lr=1.0, warmup=0.5)), 3) for step in range(4)]
     [0.222, 0.491, 0.414, 0.154]
     """
@@ -69,7 +66,6 @@ class WeightAverage:
                 self.weights[name].copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state for a checkpoint."""
         return {"num_updates": self.num_updates, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

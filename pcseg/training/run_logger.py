@@ -1,24 +1,104 @@
-"""The metrics of a run: a line in the terminal, metrics.jsonl, evaluations.jsonl, curves and pictures."""
+"""The metrics of a run: a line in the terminal, metrics.jsonl, evaluations.jsonl, TensorBoard, and Weights & Biases."""
 
+import importlib
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 
-from pcseg.files import append_record, drop_records_after
+from pcseg.files import append_record, atomic_write, drop_records_after
 from pcseg.metrics.scores import Evaluation, Scores
-from pcseg.training.writers import Writer
 from pcseg.viz.figures import precision_recall_chart, to_image
 
 METRICS = "metrics.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 LINE = "train {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}{postfix}"
 SMOOTHING = 0.95  # weight of earlier steps in the numbers of the line
+
+
+class TensorBoardWriter:
+    """Event files for ``tensorboard --logdir``.
+
+    Args:
+        folder: folder of the event files.
+        step: last finished step; events of later steps, from before a resume, are hidden.
+
+    Raises:
+        ValueError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        _import("tensorboard", "train.tensorboard=true")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: Image.Image) -> None:
+        self._writer.add_image(name, np.asarray(image), step, dataformats="HWC")
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandbWriter:
+    """A run of Weights & Biases; a resumed run continues under the same id.
+
+    Args:
+        project: name of the project there.
+        folder: folder of the run; its name is the name of the run there.
+        config: config as nested dicts.
+
+    Raises:
+        ValueError: wandb is not installed or does not start, for example because nobody is logged in.
+    """
+
+    def __init__(self, project: str, folder: Path, config: Mapping[str, Any]) -> None:
+        self._wandb = _import("wandb", f"train.wandb={project}")
+        known = folder / "wandb_id.txt"
+        run_id = known.read_text().strip() if known.is_file() else None
+        try:
+            self._run = self._wandb.init(
+                project=project, name=folder.name, dir=str(folder), config=dict(config), id=run_id, resume="allow"
+            )
+        except self._wandb.Error as error:
+            raise ValueError(
+                f"train.wandb={project}: Weights & Biases does not start: {error} To train without it, set "
+                "WANDB_MODE=offline, and send the run later with wandb sync"
+            ) from None
+        atomic_write(known, f"{self._run.id}\n")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def picture(self, step: int, name: str, image: Image.Image) -> None:
+        self._run.log({name: self._wandb.Image(image)}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+Writer = TensorBoardWriter | WandbWriter
+
+
+def _import(package: str, key: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ValueError(f"{key} needs {package}, which is not installed; run: pip install {package}") from None
 
 
 class RunLogger:
@@ -41,10 +121,7 @@ class RunLogger:
         self._bar = tqdm(total=num_steps, initial=step, bar_format=LINE, mininterval=pause, miniters=1)
 
     def step(self, record: dict[str, Any]) -> None:
-        """Log a training step.
-
-        Args:
-            record: step, lr, grad_norm, loss, the single losses, rooms, seconds, loading_seconds, skipped.
+        """Log a record of `loop.train`.
 
         Raises:
             OSError: metrics.jsonl cannot be written.
@@ -108,7 +185,7 @@ class RunLogger:
 
 
 def used_memory(device: torch.device) -> float:
-    """The peak memory so far in GiB: of the GPU if the run trains on one, otherwise of this process."""
+    """Peak memory so far in GiB: of the GPU if the run trains on one, otherwise of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     if sys.platform == "win32":

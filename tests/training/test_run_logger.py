@@ -18,8 +18,7 @@ from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.training.run_logger import RunLogger, used_memory
-from pcseg.training.writers import TensorBoardWriter, WandbWriter
+from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter, used_memory
 from pcseg.viz.figures import precision_recall_chart, to_image
 
 CPU = torch.device("cpu")
@@ -232,7 +231,7 @@ def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: p
 
     monkeypatch.setattr(wandb, "init", init)
     with pytest.raises(
-        ValueError, match=r"train.wandb=rooms: .* does not start: No API key configured. Without it set"
+        ValueError, match=r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"
     ):
         WandbWriter("rooms", tmp_path, {})
 
