@@ -38,8 +38,7 @@ from pcseg.data.dataset import check_features
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.prediction_files import prediction_targets, write_prediction
-from pcseg.inference.segmenter import Segmenter
-from pcseg.inference.views import ViewSet
+from pcseg.inference.segmenter import Segmenter, ViewSet
 from pcseg.ops.precision import DTYPES, autocast
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.training.distributed import pick_device

@@ -1,18 +1,20 @@
-"""From the outputs of a model to objects with class, score and mask."""
+"""From the outputs of a model, of queries or of two embeddings, to objects with class, score and mask."""
 
 from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from pcseg.classes import ClassSet
-from pcseg.inference.cluster import cluster
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
 from pcseg.prediction import Prediction, mask_rows
 from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Scene
+
+# Logit of the probability that a follower at the place of its influencer belongs to it.
+_CLOSEST_LOGIT = 6.0
 
 
 def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
@@ -25,6 +27,60 @@ def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation)
     if activation == "sigmoid":
         return logits.sigmoid()
     return torch.cat([logits, logits.new_zeros(len(logits), 1)], dim=1).softmax(1)[:, :-1]
+
+
+def greedy_clusters(
+    followers: Float[Tensor, "S D"],
+    influencers: Float[Tensor, "S D"],
+    influence: Float[Tensor, "S"],
+    *,
+    radius: float,
+    max_clusters: int,
+) -> tuple[Int64[Tensor, "M"], Bool[Tensor, "S M"]]:
+    """The most influential superpoint that is in no cluster gathers the free followers within the radius, and so on.
+
+    Args:
+        followers: embedding of each superpoint as a follower.
+        influencers: embedding of each superpoint as an influencer.
+        influence: order of the influencers, the highest first; ties in the order of superpoints.
+        radius: distance up to which an influencer attracts followers.
+        max_clusters: most clusters.
+
+    Returns:
+        The influencer of each cluster, and its members; clusters do not overlap, and none is empty.
+    """
+    free = torch.ones(len(influence), dtype=torch.bool, device=influence.device)
+    chosen, members = [], []
+    for token in influence.argsort(descending=True, stable=True).tolist():
+        if len(chosen) == max_clusters:
+            break
+        if not free[token]:
+            continue
+        gathered = free & ((followers - influencers[token]).square().sum(1) < radius**2)
+        if gathered.any():
+            free &= ~gathered
+            chosen.append(token)
+            members.append(gathered)
+    rows = torch.tensor(chosen, dtype=torch.int64, device=influence.device)
+    return rows, torch.stack(members, 1) if members else free[:, None][:, :0]
+
+
+def _clusters(
+    outputs: EmbeddingOutput, radius: float, max_clusters: int
+) -> tuple[Float[Tensor, "M C"], Float[Tensor, "S M"]]:
+    """Clusters of the first room of a batch.
+
+    The probability of each class is the mean of the members, times the predicted IoU of the influencer. That of a
+    superpoint is 0 outside the cluster; inside it falls with the squared distance from the influencer, from nearly 1
+    to 0.5 at the radius.
+    """
+    followers, influencers = outputs["pred_followers"][0].float(), outputs["pred_influencers"][0].float()
+    influence, semantic = outputs["pred_influence"][0].float(), outputs["pred_semantic"][0].float().softmax(1)
+    rows, members = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=max_clusters)
+    distance = torch.cdist(followers, influencers[rows], compute_mode="donot_use_mm_for_euclid_dist")
+    probability = members * (_CLOSEST_LOGIT * (1 - distance.square() / radius**2)).sigmoid()
+    of_classes = (members.to(semantic.dtype) / members.sum(0)).T @ semantic
+    return of_classes * influence[rows].sigmoid()[:, None], probability
 
 
 @torch.no_grad()
@@ -57,7 +113,7 @@ def decode(
     # Each query, or cluster of embeddings, gives a probability to every class and to every superpoint.
     if isinstance(decoder, EmbeddingHeadsOptions):
         embeddings = cast(EmbeddingOutput, outputs)
-        class_probability, probability = cluster(embeddings, radius=decoder.radius, max_clusters=top_k)
+        class_probability, probability = _clusters(embeddings, decoder.radius, top_k)
     else:
         queries = cast(DecoderOutput, outputs)
         class_probability = queries["pred_logits"][0].float().softmax(-1)[:, :-1]  # the last one is "no object"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Int64
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -64,14 +64,19 @@ def merge(
     groups = group_rows(connected_components(graph, directed=False)[1]) if len(every) else []
 
     counts, size, seen_by = column_points(every), mask_points(every).sum(axis=1), seen.tocsc()
-    votes = _Votes(len(counts))
+    owned = [tile.columns[tile.owned] for tile, _ in parts]
     masks, labels, scores = [], [], []
     for group in groups:
-        mask, owned = votes.decide([(columns[i], parts[int(part[i])][0], float(size[i])) for i in group])
-        points = counts[mask]
-        if not len(mask) or points[owned].sum() < min_owned * points.sum():
+        # Votes, each weighted by the points of its object.
+        touched, index = np.unique(np.concatenate([columns[i] for i in group]), return_inverse=True)
+        yes = np.bincount(index, np.repeat(size[group], [len(columns[i]) for i in group]))
+        sees = seen_by[:, touched].toarray()
+        chosen = 2 * yes >= size[group] @ sees[part[group]]
+        mask, points = touched[chosen], counts[touched[chosen]]
+        is_owned = np.isin(mask, np.concatenate([owned[number] for number in set(part[group])]))
+        if not len(mask) or points[is_owned].sum() < min_owned * points.sum():
             continue
-        sight = seen_by[:, mask] @ points
+        sight = sees[:, chosen] @ points
         agreed = [points[np.isin(mask, columns[i], assume_unique=True)].sum() for i in group]
         score = every.scores[group] @ (agreed * sight[part[group]]) / (sight @ sight)
         score = float(min(score, every.scores[group].max()))
@@ -129,30 +134,3 @@ def _best(
     best = np.zeros(len(order), bool)
     best[order[is_first]] = True
     return best
-
-
-class _Votes:
-    """Weighted votes for superpoints; the arrays are as long as the scan, but only what a group sees is touched."""
-
-    def __init__(self, num_superpoints: int) -> None:
-        self.yes, self.all = np.zeros(num_superpoints), np.zeros(num_superpoints)
-        self.owned = np.zeros(num_superpoints, bool)
-
-    def decide(
-        self, members: Sequence[tuple[np.ndarray, Tile, float]]
-    ) -> tuple[Integer[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
-        """Superpoints with at least half of the votes, and whether one of the parts owns them.
-
-        `members`: superpoints, part and weight of each object.
-        """
-        for columns, tile, weight in members:
-            self.yes[columns] += weight
-            self.all[tile.columns] += weight
-            self.owned[tile.columns[tile.owned]] = True
-        touched = np.unique(np.concatenate([columns for columns, _, _ in members]))
-        mask = touched[2 * self.yes[touched] >= self.all[touched]]
-        owned = self.owned[mask]
-        for _, tile, _ in members:
-            self.yes[tile.columns] = self.all[tile.columns] = 0
-            self.owned[tile.columns] = False
-        return mask, owned

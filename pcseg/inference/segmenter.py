@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,13 +16,21 @@ from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import merge
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
-from pcseg.inference.views import VIEWS, ViewSet, transformed
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
+# Test-time augmentation: the same points mirrored and rotated by right angles. Each set begins with the scan as it is.
+ViewSet = Literal["one", "flips", "flips_rotations"]
+_FLIPS = tuple(np.diag([x, y, 1.0]).astype(np.float32) for x in (1, -1) for y in (1, -1))
+_QUARTER_TURN = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+VIEWS: dict[str, tuple[np.ndarray, ...]] = {
+    "one": _FLIPS[:1],
+    "flips": _FLIPS,
+    "flips_rotations": (*_FLIPS, *(flip @ _QUARTER_TURN for flip in _FLIPS)),
+}
 # Least IoU of two objects to merge them from two views. Higher than for tiles, which may truncate objects.
 _VIEW_IOU = 0.65
 
@@ -186,6 +194,12 @@ class Segmenter:
                 superpoint[rows] = piece.superpoint + num
                 num += piece.num_superpoints
         return scene.with_(superpoint=superpoint)
+
+
+def transformed(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:
+    """The scan after a rotation or reflection by an orthogonal matrix; points keep their order."""
+    normal = None if scene.normal is None else scene.normal @ matrix.T
+    return scene.with_(xyz=scene.xyz @ matrix.T, normal=normal)
 
 
 def _centers(scene: Scene) -> Float32[np.ndarray, "S 3"]:

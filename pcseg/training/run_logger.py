@@ -57,7 +57,7 @@ class WandbWriter:
 
     Args:
         project: name of the project there.
-        folder: folder of the run; its name is the name of the run there.
+        folder: run folder; its name is the name of the run there.
         config: config as nested dicts.
 
     Raises:

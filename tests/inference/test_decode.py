@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from pcseg.classes import ClassSet
-from pcseg.inference.decode import decode, mask_probabilities
+from pcseg.inference.decode import decode, greedy_clusters, mask_probabilities
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
 from pcseg.prediction import Prediction
 from pcseg.structures import DecoderOutput, EmbeddingOutput, Scene
+from tests.reference import greedy_clusters as slow
 
 AB, ABC = (ClassSet.from_dict({"names": list(names)}, "test", names) for names in ("ab", "abc"))
 SIGMOID, SOFTMAX = QueryDecoderOptions(mask_activation="sigmoid"), QueryDecoderOptions(mask_activation="softmax")
@@ -106,3 +107,28 @@ def test_clusters_become_objects() -> None:
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
     nothing, _ = decode(_embeddings(shift=100.0), scene, ABC, options, min_points=1)
     assert len(nothing) == 0, "no influencer attracts a follower"
+
+
+def _tokens(count: int, dimensions: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.rand(count, dimensions) * 3, torch.rand(count, dimensions) * 3, torch.randn(count)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50, 200])
+@pytest.mark.parametrize("radius", [0.1, 0.7, 10.0])
+def test_clusters_are_those_of_the_plain_loop(count: int, radius: float) -> None:
+    followers, influencers, influence = _tokens(count)
+    influence = influence.round(decimals=1)  # ties
+    rows, members = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=1000)
+    expected = slow.greedy_clusters(followers.numpy(), influencers.numpy(), influence.numpy(), radius)
+    assert members.shape == (count, len(expected))
+    assert rows.tolist() == [token for token, _ in expected]
+    assert [set(np.flatnonzero(column)) for column in members.T.numpy()] == [m for _, m in expected]
+
+
+def test_the_most_influential_clusters_are_kept() -> None:
+    tokens = _tokens(100)
+    rows, members = greedy_clusters(*tokens, radius=0.5, max_clusters=1000)
+    first, fewer = greedy_clusters(*tokens, radius=0.5, max_clusters=3)
+    assert len(rows) > 3
+    assert torch.equal(first, rows[:3])
+    assert torch.equal(fewer, members[:, :3])

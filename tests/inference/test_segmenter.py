@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pcseg.classes import S3DIS
-from pcseg.inference.segmenter import Segmenter, SegmenterOptions
+from pcseg.inference.segmenter import VIEWS, Segmenter, SegmenterOptions, transformed
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
@@ -169,3 +169,26 @@ def test_a_scan_without_points_is_refused() -> None:
     empty = Scene("nothing", np.zeros((0, 3), np.float32))
     with pytest.raises(ValueError, match="scene nothing has no points"):
         _segmenter().predict(empty)
+
+
+def test_each_set_begins_with_the_scan_itself_and_repeats_none() -> None:
+    for name, count in (("one", 1), ("flips", 4), ("flips_rotations", 8)):
+        matrices = VIEWS[name]
+        assert len(matrices) == count
+        np.testing.assert_array_equal(matrices[0], np.eye(3))
+        assert len({matrix.tobytes() for matrix in matrices + 0.0 * np.stack(matrices)}) == count
+
+
+@pytest.mark.parametrize("matrix", VIEWS["flips_rotations"])
+def test_views_keep_lengths_and_heights_to_the_bit(matrix: np.ndarray, rng: np.random.Generator) -> None:
+    xyz = rng.normal(size=(50, 3)).astype(np.float32)
+    normal = rng.normal(size=(50, 3)).astype(np.float32)
+    superpoint = rng.integers(0, 4, 50).astype(np.int32)
+    scene = Scene("room", xyz, normal=normal, superpoint=superpoint)
+    view = transformed(scene, matrix)
+    np.testing.assert_array_equal(view.xyz[:, 2], xyz[:, 2])
+    np.testing.assert_array_equal(np.sort(np.abs(view.xyz[:, :2])), np.sort(np.abs(xyz[:, :2])))
+    assert view.normal is not None
+    np.testing.assert_allclose((view.xyz * view.normal).sum(1), (xyz * normal).sum(1), atol=1e-5)
+    np.testing.assert_array_equal(view.superpoint, superpoint)
+    np.testing.assert_array_equal(transformed(view, np.ascontiguousarray(matrix.T)).xyz, xyz)
