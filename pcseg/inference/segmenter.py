@@ -41,9 +41,7 @@ Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class prob
 class SegmenterOptions:
     """Options of `Segmenter`; also the ``inference`` section of a config."""
 
-    num_queries: int = (
-        0  # maximum number of queries of a room or tile, for superpoint queries only; 0 uses the number in training
-    )
+    num_queries: int = 0  # most superpoint queries of a room or tile; 0 uses the number in training
     top_k: int = 200  # most objects of a room, or of each tile of a large room
     min_points: int = 100  # least number of points of an object
     score_threshold: float = 0.0  # least score of an object

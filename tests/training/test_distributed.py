@@ -148,7 +148,7 @@ def answers() -> list[Answer]:
     workers = [context.Process(target=_process, args=(rank, port, queue)) for rank in range(2)]
     for worker in workers:
         worker.start()
-    answers = dict(queue.get(timeout=100) for _ in workers)
+    answers = dict(queue.get(timeout=300) for _ in workers)
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
