@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 import joblib
 
 CONNECT_SECONDS = 10
+# Calls within one Dask worker take turns; each starts threads of its own.
+_TURN = threading.Lock()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,14 +20,14 @@ Result = TypeVar("Result")
 def map_rooms(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int = 1, cluster: str | None = None
 ) -> Iterator[tuple[Item, Result | Exception]]:
-    """Call a function on every item and yield the results as the calls complete.
+    """Calls a function on every item and yields each result as the call completes.
 
     Args:
         function: takes one item. It and its results go to and from other processes, so they must pickle.
         items: one per room, begun in this order.
         workers: number of processes, which share the cores of this machine; 1 works in this process.
-        cluster: address of a Dask scheduler, for example "tcp://10.0.0.1:8786", whose workers replace `workers`.
-            They need pcseg and the same paths. A room whose worker dies goes to another one.
+        cluster: address of a Dask scheduler, for example "tcp://10.0.0.1:8786", whose workers replace `workers`. They
+            need pcseg and the same paths. A room whose worker dies goes to another one.
 
     Yields:
         The item with its result, or with the ValueError or OSError that the call raised. If a worker on this machine
@@ -41,21 +44,15 @@ def map_rooms(
         raise ValueError(f"expected at least 1 worker, got {workers}")
     if cluster is not None or (workers > 1 and len(items) > 1):
         return _in_processes(function, items, min(workers, len(items)), cluster)
-    return ((item, _attempt(function, item, None)) for item in items)
+    return (_call(function, item, item) for item in items)
 
 
-def add_parallel_options(parser: argparse.ArgumentParser, *, default: int | None = 1, note: str = "default: 1") -> None:
-    """Adds --workers and --cluster, the arguments `workers` and `cluster` of `map_rooms`.
-
-    Args:
-        parser: parser of the tool.
-        default: default number of workers.
-        note: description of the default in the help text.
-    """
-    parser.add_argument("--workers", type=int, default=default, metavar="N", help=f"number of processes ({note})")
-    parser.add_argument(
-        "--cluster", metavar="ADDRESS", help="address of a Dask scheduler whose workers process the rooms instead"
-    )
+def add_parallel_options(parser: argparse.ArgumentParser, default: int | None = 1) -> None:
+    """Adds --workers, with this default (None: one per core or fewer), and --cluster, the arguments of `map_rooms`."""
+    text = f"number of processes (default: {default or 'one per core, fewer for little work'})"
+    parser.add_argument("--workers", type=int, default=default, metavar="N", help=text)
+    text = "address of a Dask scheduler whose workers process the rooms instead"
+    parser.add_argument("--cluster", metavar="ADDRESS", help=text)
 
 
 def _in_processes(
@@ -63,59 +60,48 @@ def _in_processes(
 ) -> Iterator[tuple[Item, Result | Exception]]:
     lost: tuple[type[Exception], ...] = (BrokenProcessPool,)
     config: dict[str, Any] = {"backend": "loky", "n_jobs": workers}
-    num_threads = None  # joblib shares out the cores of this machine
     with ExitStack() as stack:
         if cluster is not None:
             try:
                 import distributed
+
+                client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False))
             except ImportError as error:
-                hint = "a cluster needs the package distributed, run: pip install 'pcseg[cluster]'"
-                raise ValueError(hint) from error
-            lost, num_threads = (BrokenProcessPool, distributed.KilledWorker), 1
-            config = {"backend": "dask", "client": stack.enter_context(_connect(distributed, cluster))}
+                raise ValueError("a cluster needs the package distributed: pip install 'pcseg[cluster]'") from error
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{cluster}: no Dask scheduler answers ({error}); run: dask scheduler") from error
+            if not client.nthreads():
+                raise ValueError(f"{cluster}: the scheduler has no workers; run: dask worker {cluster}")
+            lost, config = (*lost, distributed.KilledWorker), {"backend": "dask", "client": client}
         with joblib.parallel_config(**config):
             pool: Any = joblib.Parallel(return_as="generator_unordered", batch_size=1, max_nbytes=None)  # type: ignore[arg-type]
-        calls = (joblib.delayed(_numbered)(function, index, item, num_threads) for index, item in enumerate(items))
-        waiting = set(range(len(items)))
+        call = joblib.delayed(_call if cluster is None else _take_turn)
+        waiting = dict(enumerate(items))
         try:
-            for index, result in pool(calls):
-                waiting.remove(index)
-                yield items[index], result
+            for index, result in pool(call(function, item, index) for index, item in waiting.copy().items()):
+                yield waiting.pop(index), result
         except lost:
             message = "not done: a worker process was killed, perhaps out of memory; use fewer workers"
-            yield from ((items[index], ValueError(message)) for index in sorted(waiting))
+            yield from ((item, ValueError(message)) for item in waiting.values())
 
 
-def _connect(distributed: Any, cluster: str) -> Any:
-    try:
-        client = distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{cluster}: no Dask scheduler answers there ({error}); start one: dask scheduler") from error
-    threads = client.nthreads().values()
-    if set(threads) != {1}:
-        client.close()
-        found = f"workers with {max(threads)} threads" if threads else "no workers"
-        raise ValueError(
-            f"{cluster}: expected workers of one thread each, found {found}; start them with: "
-            f"dask worker {cluster} --nworkers CORES --nthreads 1"
-        )
-    return client
+def _take_turn(function: Callable[[Item], Result], item: Item, index: Any) -> tuple[Any, Result | Exception]:
+    """A call on a Dask worker, with as many threads as the worker has, which wait until it ends."""
+    import distributed
+    import numba  # not at the top: the shape checks of the tests leave out modules that import it there
 
-
-def _numbered(function: Callable, index: int, item: object, num_threads: int | None) -> tuple[int, object]:
-    return index, _attempt(function, item, num_threads)
-
-
-def _attempt(function: Callable[[Item], Result], item: Item, num_threads: int | None) -> Result | Exception:
-    if num_threads is not None:
-        import numba  # not at the top: the shape checks of the tests leave out modules that import it there
-
-        numba.set_num_threads(num_threads)
+    num_threads = distributed.get_worker().state.nthreads
+    with _TURN:
+        numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(num_threads)
+        return _call(function, item, index)
+
+
+def _call(function: Callable[[Item], Result], item: Item, index: Any) -> tuple[Any, Result | Exception]:
     try:
-        return function(item)
+        return index, function(item)
     except (ValueError, OSError) as error:
-        return error
+        return index, error
     except Exception as error:
         raise RuntimeError(f"internal error at {item}") from error

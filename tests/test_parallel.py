@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
@@ -40,11 +41,12 @@ def _num_threads(item: int) -> int:
     return numba.get_num_threads()
 
 
-def _slow(folder: Path) -> int:
-    """Says who works on a room, then takes a while."""
+def _slow(folder: Path) -> tuple[int, float, float]:
+    """Records who works on a room, then takes a while; returns the process, and when it began and ended."""
     (folder / f"{os.getpid()}.{time.time_ns()}").touch()
+    begin = time.time()
     time.sleep(0.3)
-    return os.getpid()
+    return os.getpid(), begin, time.time()
 
 
 def _files(path: Path) -> list[Path]:
@@ -76,7 +78,7 @@ def test_bad_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "CONNECT_SECONDS", 1)
     with pytest.raises(ValueError, match="at least 1 worker, got 0"):
         map_rooms(_work, [1], workers=0)
-    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9: no Dask scheduler answers there"):
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9: no Dask scheduler answers"):
         list(map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match="a cluster needs the package distributed"):
@@ -91,7 +93,7 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-    one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
+    one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-nanny"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "2"}
     commands = [[*dask, "--host", address, "--no-dashboard"], *[[*one, "--no-dashboard"]] * 2]
     with ExitStack() as stack:
@@ -114,16 +116,19 @@ def test_a_cluster_loses_no_room_with_a_killed_worker(cluster, tmp_path: Path) -
     for folder in folders:
         folder.mkdir()
     done = {}
-    for folder, worker in map_rooms(_slow, folders, cluster=address):
+    for folder, call in map_rooms(_slow, folders, cluster=address):
         if not done:
             os.kill(processes[0].pid, signal.SIGKILL)
-        done[folder] = worker
+        done[folder] = call
     assert set(done) == set(folders)
-    assert set(done.values()) <= {process.pid for process in processes}
+    calls = sorted(done.values())
+    assert {pid for pid, _, _ in calls} <= {process.pid for process in processes}
+    for (pid, _, end), (next_pid, begin, _) in pairwise(calls):
+        assert pid != next_pid or end <= begin, "the threads of a worker take turns"
     begun = [len(list(folder.iterdir())) for folder in folders]
     assert min(begun) == 1
     assert max(begun) == 2, "the room of the killed worker was done again"
-    assert dict(map_rooms(_num_threads, [0], cluster=address)) == {0: 1}
+    assert dict(map_rooms(_num_threads, [0], cluster=address)) == {0: 2}
     # The remaining worker makes the rooms that this process makes.
     for name in "ab":
         np.savez(tmp_path / f"{name}.npz", xyz=np.random.default_rng(0).random((300, 3)))

@@ -32,7 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--points", type=int, default=60_000, help="number of points of an average room (default: 60000)"
     )
-    add_parallel_options(parser, default=joblib.cpu_count(), note="default: one per core")
+    add_parallel_options(parser, default=joblib.cpu_count())
     args = parser.parse_args(arguments)
     if (args.format is None) == (args.kind == "rooms"):
         parser.error("--format is required with --kind rooms and invalid otherwise")

@@ -5,6 +5,7 @@ tools/preprocess_scannet.py RAW OUT [--workers N] [--classes scannet20] [--label
 
 import argparse
 import functools
+import operator
 from pathlib import Path
 
 from pcseg.cli import run_tool
@@ -24,7 +25,7 @@ def main() -> None:
     table = args.labels or args.raw / scannet.LABEL_TABLE
     reader = RoomReader(
         args.classes,
-        scannet.room_name,
+        operator.attrgetter("name"),
         functools.partial(scannet.room_files, label_table=table),
         functools.partial(scannet.read_room, label_table=table, class_set=args.classes),
     )

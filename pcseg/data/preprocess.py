@@ -1,57 +1,52 @@
 """Raw rooms to processed ones, many at a time; what the preprocessing tools share."""
 
 import argparse
-import inspect
+import hashlib
 import json
 import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import joblib
 from tqdm import tqdm
 
 from pcseg.classes import CLASS_SETS, class_set
-from pcseg.data.preprocess_report import (
-    REPORT,
-    RoomResult,
-    format_report,
-    make_report,
-    raise_failures,
-    report_text,
-)
 from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
 from pcseg.files import atomic_write
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
 from pcseg.parallel import add_parallel_options, map_rooms
 
+REPORT = "report.json"
 # Amount of raw data that justifies one more worker process.
 _BYTES_PER_WORKER = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class RoomReader:
-    """How to read the rooms of a dataset.
+    """How to read the rooms of a dataset. Its functions go to worker processes, so they must pickle."""
 
-    Its functions go to worker processes, so they must pickle.
-
-    Args:
-        class_set: name or YAML file of the class set of the labels.
-        name_of: gives the name of the room of a raw path.
-        files_of: gives every raw file that a room is made from.
-        read: reads a room.
-        settings: other settings that decide what `read` gives; a change makes rooms out of date.
-        group_of: gives the part of the dataset to which the report counts a room name; None for no parts.
-    """
-
-    class_set: str
-    name_of: Callable[[Path], str]
-    files_of: Callable[[Path], list[Path]]
+    class_set: str  # name or YAML file of the class set of the labels
+    name_of: Callable[[Path], str]  # name of the room of a raw path
+    files_of: Callable[[Path], list[Path]]  # every raw file that a room is made from
     read: Callable[[Path], RawRoom]
-    settings: str = ""
-    group_of: Callable[[str], str] | None = None
+    settings: str = ""  # other settings that decide what `read` gives; a change makes rooms out of date
+    group_of: Callable[[str], str] | None = None  # part of the dataset to which the report counts a room name
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Outcome of a room; its manifest is empty if it failed."""
+
+    name: str
+    status: str = "failed"  # or "written" or "up to date"
+    manifest: dict = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
 
 
 def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:
@@ -122,80 +117,74 @@ def preprocess(
     if workers is None:
         workers = max(1, min(joblib.cpu_count(), sum(size.values()) // _BYTES_PER_WORKER))
     out.mkdir(parents=True, exist_ok=True)
-    work = _Work(reader, out, superpoints or SuperpointOptions(), force, command)
+    options = superpoints or SuperpointOptions()
+    work = partial(_process, reader=reader, out=out, options=options, force=force, command=command)
     results = {}
     # Large rooms first, so that none of them runs alone at the end.
     done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
     with tqdm(total=len(chosen), unit="room", disable=not progress) as bar:
         for path, result in done:
             name = reader.name_of(path)
-            results[name] = result if isinstance(result, RoomResult) else RoomResult(name, error=str(result))
+            results[name] = result if isinstance(result, _Result) else _Result(name, error=str(result))
             bar.set_postfix_str(name)
             bar.update()
             if results[name].error:
                 bar.write(f"{name}: {results[name].error}")
-    report = make_report([results[name] for name in chosen], reader.group_of)
-    atomic_write(out / (REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"), report_text(report))
+    report = _report([results[name] for name in chosen], reader.group_of)
+    name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
+    atomic_write(out / name, json.dumps(report, indent=1) + "\n")
     return report
 
 
-@dataclass(frozen=True)
-class _Work:
+def _process(
+    path: Path, *, reader: RoomReader, out: Path, options: SuperpointOptions, force: bool, command: str
+) -> _Result:
     """Reads a raw room, over-segments it and stores it, unless the store has it already."""
-
-    reader: RoomReader
-    out: Path
-    superpoints: SuperpointOptions
-    force: bool
-    command: str
-
-    def __call__(self, path: Path) -> RoomResult:
-        start = time.perf_counter()
-        reader, out, name = self.reader, self.out, self.reader.name_of(path)
-        remove_leftovers(out, name)
-        classes = class_set(reader.class_set)
-        own = "" if classes.name in CLASS_SETS else json.dumps(classes.to_dict())
-        source = source_of(path, reader.files_of(path), f"{reader.settings} {_defaults()} {self.superpoints} {own}")
-        if not self.force and is_current(out, name, classes.name, source):
-            return RoomResult(name, "up to date", read_manifest(out / name), seconds=time.perf_counter() - start)
-        room = reader.read(path)
-        folder = write_room(
+    start, name = time.perf_counter(), reader.name_of(path)
+    remove_leftovers(out, name)
+    classes = class_set(reader.class_set)
+    custom = "" if classes.name in CLASS_SETS else json.dumps(classes.to_dict())
+    # When the defaults of the over-segmentation change, processed rooms are out of date.
+    functions = (over_segment, over_segment_mesh)
+    defaults = [(p.name, p.default) for f in functions for p in signature(f).parameters.values()]
+    source = source_of(path, reader.files_of(path), f"{reader.settings} {defaults} {options} {custom}")
+    status = "up to date"
+    if force or not is_current(out, name, classes.name, source):
+        status, room = "written", reader.read(path)
+        write_room(
             out,
-            self.superpoints.apply(room.scene),
+            options.apply(room.scene),
             reader.class_set,
             source,
             room.notes,
             instance_sources=room.instance_sources,
-            superpoints=asdict(self.superpoints),
-            command=self.command,
+            superpoints=asdict(options),
+            command=command,
         )
-        return RoomResult(name, "written", read_manifest(folder), seconds=time.perf_counter() - start)
+    return _Result(name, status, read_manifest(out / name), seconds=time.perf_counter() - start)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that all preprocessing tools share."""
-    add_parallel_options(parser, default=None, note="default: one per core, fewer for little work")
+    add_parallel_options(parser, default=None)
     parser.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="process every N-th room, starting with the I-th"
     )
+    defaults = SuperpointOptions()
     parser.add_argument(
         "--superpoints",
         choices=["graph", "voxel"],
-        default="graph",
+        default=defaults.method,
         help="graph: superpoints of the scan, or made from its mesh or points; voxel: coarse voxels (default: graph)",
     )
-    parser.add_argument(
-        "--voxel-size", type=float, default=0.02, help="voxel size for merging points, in meters (default: 0.02)"
-    )
-    parser.add_argument(
-        "--max-superpoints",
-        type=int,
-        default=2000,
-        help="maximum number of superpoints of a point cloud (default: 2000)",
-    )
-    parser.add_argument(
-        "--coarse-voxel-size", type=float, default=0.2, help="size of --superpoints voxel, in meters (default: 0.2)"
-    )
+    for name, text in (
+        ("voxel_size", "voxel size for merging points, in meters"),
+        ("max_superpoints", "maximum number of superpoints of a point cloud"),
+        ("coarse_voxel_size", "size of --superpoints voxel, in meters"),
+    ):
+        value = getattr(defaults, name)
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=type(value), default=value, help=f"{text} (default: {value})")
     parser.add_argument("--force", action="store_true", help="process rooms again even if they are up to date")
     parser.add_argument("--json", type=Path, help="also write the report as JSON")
 
@@ -222,10 +211,12 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> 
         shard=args.shard,
         command=_command(),
     )
-    print(format_report(report))
+    print(_table(report))
     if args.json:
-        atomic_write(args.json, report_text(report))
-    raise_failures(report)
+        atomic_write(args.json, json.dumps(report, indent=1) + "\n")
+    if failed := report["failed"]:
+        listed = "".join(f"\n  {name}: {error}" for name, error in failed.items())
+        raise ValueError(f"{len(failed)} of {report['rooms'] + len(failed)} rooms failed:{listed}")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -254,7 +245,72 @@ def _num_bytes(path: Path, reader: RoomReader) -> int:
         return 0
 
 
-def _defaults() -> str:
-    """Defaults of the over-segmentation: when they change, processed rooms are out of date."""
-    functions = (over_segment, over_segment_mesh)
-    return str([(p.name, p.default) for f in functions for p in inspect.signature(f).parameters.values()])
+def _report(results: Sequence[_Result], group_of: Callable[[str], str] | None) -> dict:
+    """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only."""
+    done = [result for result in results if result.manifest]
+    per_class: dict[str, dict[str, int]] = {}
+    groups: dict[str, list[_Result]] = {}
+    for result in done:
+        for kind in ("points", "instances"):
+            for name, count in result.manifest.get(f"{kind}_per_class", {}).items():
+                per_class.setdefault(name, {"points": 0, "instances": 0})[kind] += count
+        if group_of is not None:
+            groups.setdefault(group_of(result.name), []).append(result)
+    return {
+        **_totals(done),
+        "written": sum(result.status == "written" for result in results),
+        "up_to_date": sum(result.status == "up to date" for result in results),
+        "classes": per_class,
+        "groups": {group: _totals(members) for group, members in groups.items()},
+        "repairs": {result.name: result.manifest["notes"] for result in done if result.manifest["notes"]},
+        "failed": {result.name: result.error for result in results if result.status == "failed"},
+        "per_room": {
+            result.name: {
+                "status": result.status,
+                "points": result.manifest["num_points"],
+                "superpoints": result.manifest["num_superpoints"],
+                "instances": result.manifest.get("num_instances"),
+                "repairs": len(result.manifest["notes"]),
+                "sha256": result.manifest["sha256"],
+                "seconds": round(result.seconds, 3),
+            }
+            for result in done
+        },
+    }
+
+
+def _totals(done: Sequence[_Result]) -> dict:
+    """Counts, and a checksum over names and arrays that does not depend on the order."""
+    manifests = {result.name: result.manifest for result in done}
+    lines = "".join(f"{name} {manifests[name]['sha256']}\n" for name in sorted(manifests))
+    return {
+        "rooms": len(done),
+        "points": sum(manifest["num_points"] for manifest in manifests.values()),
+        "superpoints": sum(manifest["num_superpoints"] for manifest in manifests.values()),
+        "instances": sum(manifest.get("num_instances", 0) for manifest in manifests.values()),
+        "num_repairs": sum(len(manifest["notes"]) for manifest in manifests.values()),
+        "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+    }
+
+
+def _table(report: dict) -> str:
+    """The report as short tables."""
+    lines = [
+        f"{report['rooms']} rooms ({report['written']} written, {report['up_to_date']} up to date, "
+        f"{len(report['failed'])} failed), {report['points']:,} points, "
+        f"{report['superpoints']:,} superpoints, {report['instances']:,} instances"
+    ]
+    if report["classes"]:
+        lines.append(f"{'class':<16}{'instances':>10}{'points':>14}")
+        for name, counts in report["classes"].items():
+            if counts["instances"] or counts["points"] or len(report["classes"]) <= 20:
+                lines.append(f"{name:<16}{counts['instances']:>10,}{counts['points']:>14,}")
+    keys = ("rooms", "points", "superpoints", "instances", "num_repairs")
+    lines.append(f"{'':<16}" + "".join(f"{key.removeprefix('num_'):>14}" for key in keys) + "  sha256")
+    for group, totals in {**report["groups"], "all": report}.items():
+        lines.append(f"{group:<16}" + "".join(f"{totals[key]:>14,}" for key in keys) + f"  {totals['sha256'][:16]}")
+    lines.append(f"{report['num_repairs']} repairs and notes{':' if report['num_repairs'] else ''}")
+    lines += [f"  {note}" for notes in report["repairs"].values() for note in notes][:20]
+    if report["num_repairs"] > 20:
+        lines.append(f"  ... the others are in {REPORT}")
+    return "\n".join(lines)

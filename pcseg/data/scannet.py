@@ -4,14 +4,16 @@ import csv
 import functools
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-from pcseg.classes import class_set as class_set_called
+from pcseg import classes
 from pcseg.data.ply import read_ply
+from pcseg.data.scan_fields import without_gaps
 from pcseg.data.store import RawRoom
 from pcseg.structures import Scene
 
@@ -31,16 +33,11 @@ def find_rooms(raw: Path) -> list[Path]:
     """
     if not raw.is_dir():
         raise ValueError(f"{raw}: no such folder; expected the folder of ScanNet that holds scans/sceneNNNN_NN")
-    places = [raw, raw / "scans", raw / "scans_test"]
-    rooms = [room for place in places if place.is_dir() for room in place.iterdir() if _is_scan(room)]
+    places = [place for place in (raw, raw / "scans", raw / "scans_test") if place.is_dir()]
+    rooms = [room for place in places for room in place.iterdir() if _is_scan(room)]
     if not rooms:
         raise ValueError(f"{raw}: no folder sceneNNNN_NN in it; expected the folder of ScanNet that holds scans/")
     return sorted(rooms, key=lambda room: room.name)
-
-
-def room_name(folder: Path) -> str:
-    """Name of a scan: its folder's."""
-    return folder.name
 
 
 def room_files(folder: Path, label_table: Path | None = None) -> list[Path]:
@@ -82,30 +79,26 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     """
     name, notes = folder.name, []
     mesh = read_ply(room_files(folder)[0])
-    xyz = mesh["xyz"]
-    alignment = read_axis_alignment(folder / f"{name}.txt")
+    xyz, faces = mesh["xyz"], mesh.get("faces")
+    alignment = _read_axis_alignment(folder / f"{name}.txt")
     if alignment is None:
         notes.append(f"{name}: no axisAlignment in {name}.txt, coordinates left as they are")
     else:
         xyz = xyz @ alignment[:3, :3].T + alignment[:3, 3]
     superpoint = semantic = instance = None
-    segment_path, aggregation_path = _segments(folder), _aggregation(folder)
-    if segment_path is None:
-        notes.append(f"{name}: no segments, superpoints are made from the mesh")
-        if aggregation_path is not None:
-            missing = f"{name}_vh_clean_2.0.010000.segs.json"
-            raise ValueError(f"{folder}: {aggregation_path.name} without {missing}; download the scan again")
+    segments, aggregation = _segments(folder), _aggregation(folder)
+    if segments.is_file():
+        ids = _read_segments(segments, len(xyz))
+        superpoint = without_gaps(ids)
     else:
-        segments = read_segments(segment_path, len(xyz))
-        ids, superpoint = np.unique(segments, return_inverse=True)
-        superpoint = superpoint.reshape(-1).astype(np.int32)
-        if aggregation_path is not None:
-            groups = read_aggregation(aggregation_path)
-            labels = _labels(aggregation_path, groups, ids, label_table, class_set, notes)
-            semantic, instance = labels[0][superpoint], labels[1][superpoint]
-    if aggregation_path is None:
+        notes.append(f"{name}: no segments, superpoints are made from the mesh")
+    if aggregation is None:
         notes.append(f"{name}: no aggregation, the scan has no labels")
-    faces = mesh.get("faces")
+    elif superpoint is None:
+        raise ValueError(f"{folder}: {aggregation.name} without {segments.name}; download the scan again")
+    else:
+        of_segment = _labels(aggregation, np.unique(ids), label_table, class_set, notes)
+        semantic, instance = (labels[superpoint] for labels in of_segment)
     scene = Scene(
         name=name,
         xyz=xyz.astype(np.float32),
@@ -118,12 +111,8 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     return RawRoom(scene, notes)
 
 
-def read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
-    """The matrix of the line ``axisAlignment = ...`` (row by row); None if there is no such line or file.
-
-    Raises:
-        ValueError: the line does not hold 16 finite numbers.
-    """
+def _read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
+    """The matrix of the line ``axisAlignment = ...`` (row by row); None if there is no such line or file."""
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     for key, _, value in (line.partition("=") for line in lines):
         if key.strip() == "axisAlignment":
@@ -137,16 +126,8 @@ def read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
     return None
 
 
-def read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
-    """Segment id of each vertex.
-
-    Args:
-        path: SCAN_vh_clean_2.0.010000.segs.json.
-        num_points: number of vertices of the mesh.
-
-    Raises:
-        ValueError: damaged, or not one id per vertex.
-    """
+def _read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
+    """Segment id of each vertex."""
     segments = _read_json(path, "segIndices")["segIndices"]
     if not isinstance(segments, list) or len(segments) != num_points:
         found = len(segments) if isinstance(segments, list) else type(segments).__name__
@@ -156,12 +137,8 @@ def read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:
     return np.array(segments, np.int64)
 
 
-def read_aggregation(path: Path) -> list[Object]:
-    """Objects of a scan in the order of the file; ids may occur twice.
-
-    Raises:
-        ValueError: damaged.
-    """
+def _read_aggregation(path: Path) -> list[Object]:
+    """Objects of a scan in the order of the file; ids may occur twice."""
     groups = []
     for entry in _read_json(path, "segGroups")["segGroups"]:
         missing = [key for key in ("objectId", "label", "segments") if key not in entry]
@@ -195,10 +172,11 @@ def read_label_table(path: Path, column: str) -> dict[str, int]:
 
 
 def _labels(
-    path: Path, groups: list[Object], ids: Int64[np.ndarray, "S"], label_table: Path, class_set: str, notes: list[str]
+    path: Path, ids: Int64[np.ndarray, "S"], label_table: Path, class_set: str, notes: list[str]
 ) -> tuple[Int32[np.ndarray, "S"], Int32[np.ndarray, "S"]]:
     """Class index and instance of each segment, as the ScanNet scripts assign them despite defects in the file."""
-    classes = class_set_called(class_set)
+    groups = _read_aggregation(path)
+    known = classes.class_set(class_set)
     if class_set not in LABEL_COLUMNS:
         raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(LABEL_COLUMNS)}")
     table = read_label_table(label_table, LABEL_COLUMNS[class_set])
@@ -209,23 +187,21 @@ def _labels(
         notes.append(f"{path.name}: labels that are not in {label_table.name}, read as unlabeled: {', '.join(unknown)}")
     row_of = {segment: row for row, segment in enumerate(ids.tolist())}
     _note_defects(path, groups, row_of, notes)
-    by_label, by_object = _writes(groups) if class_set == "scannet20" else _writes_200(groups)
+    # In the order in which the scripts write them; later writes replace earlier ones.
+    by_label, by_object = [(label, own) for _, label, own in groups], [(key, own) for key, _, own in groups]
+    if class_set == "scannet20":
+        by_label, by_object = _writes_of_v2(groups)
     semantic, instance = np.full(len(ids), -1, np.int32), np.zeros(len(ids), np.int32)
     for label, members in by_label:
-        index = int(classes.index_of_ids(np.array([table.get(label, 0)], np.int64))[0])
+        index = int(known.index_of_ids(np.array([table.get(label, 0)], np.int64))[0])
         semantic[[row_of[segment] for segment in members if segment in row_of]] = index
     for object_id, members in by_object:
         instance[[row_of[segment] for segment in members if segment in row_of]] = object_id + 1
     return semantic, instance
 
 
-def _writes_200(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
-    """Segments that each label and each object writes, in the order in which the script of ScanNet200 writes them."""
-    return [(label, members) for _, label, members in groups], [(key, members) for key, _, members in groups]
-
-
-def _writes(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
-    """The same for the script of ScanNet v2; later writes replace earlier ones.
+def _writes_of_v2(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tuple[int, list[int]]]]:
+    """Segments that each label and each object writes in the script of ScanNet v2.
 
     A label writes at its first place in the file, all its objects at once. Of two objects of one id, the later one
     replaces the earlier. The script shares one list between a label and its first object. That object therefore writes
@@ -234,19 +210,17 @@ def _writes(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], list[tup
     of_label: dict[str, list[int]] = {}
     of_object: dict[int, list[int]] = {}
     for object_id, label, members in groups:
-        own = list(members)
-        of_object[object_id] = own
+        of_object[object_id] = list(members)
         if label in of_label:
-            of_label[label] += own
+            of_label[label] += members
         else:
-            of_label[label] = own
+            of_label[label] = of_object[object_id]
     return list(of_label.items()), list(of_object.items())
 
 
 def _note_defects(path: Path, groups: list[Object], row_of: dict[int, int], notes: list[str]) -> None:
-    ids = [object_id for object_id, _, _ in groups]
-    twice = sorted({object_id for object_id in ids if ids.count(object_id) > 1})
-    if twice:
+    counts = Counter(object_id for object_id, _, _ in groups)
+    if twice := sorted(object_id for object_id, count in counts.items() if count > 1):
         notes.append(f"{path.name}: objectId {', '.join(map(str, twice))} there twice, read like ScanNet's script")
     owners: dict[int, int] = {}
     num_shared = num_missing = 0
@@ -283,6 +257,5 @@ def _aggregation(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _segments(folder: Path) -> Path | None:
-    path = folder / f"{folder.name}_vh_clean_2.0.010000.segs.json"
-    return path if path.is_file() else None
+def _segments(folder: Path) -> Path:
+    return folder / f"{folder.name}_vh_clean_2.0.010000.segs.json"

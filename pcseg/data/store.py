@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32
 
+from pcseg import classes as class_sets
 from pcseg.classes import CLASS_SETS, ClassSet
-from pcseg.classes import class_set as class_set_called
+from pcseg.data.scan_fields import check_faces
 from pcseg.structures import Scene
 
 FORMAT_VERSION = 1
@@ -25,30 +25,19 @@ ARRAYS = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint", "faces")
 
 @dataclass(frozen=True)
 class RawRoom:
-    """A room as a dataset's reader gives it.
-
-    Args:
-        scene: the room.
-        notes: one line of text per repair or defect.
-        instance_sources: name of the file of instance 1, 2, ...; None if they are not from a file each.
-    """
+    """A room as a dataset's reader gives it."""
 
     scene: Scene
-    notes: list[str]
-    instance_sources: list[str] | None = None
+    notes: list[str]  # one line of text per repair or defect
+    instance_sources: list[str] | None = None  # file name of instance 1, 2, ...; None if they are not from a file each
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a room came from, so that a second run recognizes whether it is up to date.
+    """Where a room came from, so that a second run recognizes whether it is up to date."""
 
-    Args:
-        path: raw file or folder.
-        fingerprint: hash over names, sizes and times of the raw files and the settings of the preprocessing.
-    """
-
-    path: str
-    fingerprint: str
+    path: str  # raw file or folder
+    fingerprint: str  # hash over names, sizes and times of the raw files and the settings of the preprocessing
 
 
 def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
@@ -77,7 +66,7 @@ def write_room(
     notes: Sequence[str] = (),
     *,
     instance_sources: Sequence[str] | None = None,
-    superpoints: Mapping[str, str | int | float] | None = None,
+    superpoints: dict[str, str | int | float] | None = None,
     command: str = "",
 ) -> Path:
     """Writes a room; its folder appears complete, or not at all if anything fails.
@@ -98,7 +87,7 @@ def write_room(
     Raises:
         ValueError: no points, a name that no folder can have, or ids or labels out of range.
     """
-    classes = class_set_called(class_set)
+    classes = class_sets.class_set(class_set)
     _check_room(scene, classes)
     root.mkdir(parents=True, exist_ok=True)
     folder = root / scene.name
@@ -121,12 +110,9 @@ def write_room(
             **_counts(scene, classes),
             "notes": list(notes),
         }
-        if classes.name not in CLASS_SETS:
-            manifest["classes"] = classes.to_dict()
-        if instance_sources is not None:
-            manifest["instance_sources"] = list(instance_sources)
-        if superpoints is not None:
-            manifest["superpoints"] = dict(superpoints)
+        custom = None if classes.name in CLASS_SETS else classes.to_dict()
+        extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints}
+        manifest |= {key: value for key, value in extras.items() if value is not None}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         if folder.exists():
             folder.rename(old)
@@ -148,10 +134,9 @@ def read_manifest(folder: Path) -> dict:
         raise ValueError(f"{folder}: no {MANIFEST} in it; expected a processed room, run tools/preprocess_*.py")
     try:
         manifest = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        version = manifest.get("format_version")
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
-    manifest = manifest if isinstance(manifest, dict) else {}
-    version = manifest.get("format_version")
     if version != FORMAT_VERSION:
         command = manifest.get("command") or "tools/preprocess_*.py RAW OUT"
         raise ValueError(
@@ -171,7 +156,7 @@ def classes_of(manifest: dict) -> ClassSet:
     """
     if "classes" in manifest:
         return ClassSet.from_dict(manifest["classes"], f"manifest of room {manifest['name']}")
-    return class_set_called(manifest["class_set"])
+    return class_sets.class_set(manifest["class_set"])
 
 
 def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
@@ -179,7 +164,7 @@ def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
 
     Args:
         rooms: folders of processed rooms.
-        classes: the expected class set.
+        classes: expected class set.
 
     Raises:
         ValueError: a room was processed with another class set; the message names both.
@@ -194,24 +179,17 @@ def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
 
 
 def read_room(folder: Path) -> Scene:
-    """Maps a room's arrays from disk without loading them; only the coordinates are read, to check them.
-
-    Args:
-        folder: as `write_room` made it.
-
-    Returns:
-        The room; its arrays are read-only.
+    """Maps a room's arrays from disk, read-only; only the coordinates are loaded, to check them.
 
     Raises:
         ValueError: no such room, another format version, or a damaged room; the message names the file.
     """
     manifest = read_manifest(folder)
-    arrays = _map_arrays(folder, manifest)
-    if "xyz" not in arrays:
-        raise ValueError(f"{folder / MANIFEST}: damaged (no xyz); {_AGAIN}")
     try:
-        return Scene(name=manifest["name"], **arrays)
-    except ValueError as error:
+        return Scene(name=manifest["name"], **_map_arrays(folder, manifest))
+    except (TypeError, ValueError) as error:
+        if str(error).endswith(_AGAIN):
+            raise
         raise ValueError(f"{folder}: damaged ({error}); {_AGAIN}") from error
 
 
@@ -233,26 +211,18 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
         root: folder of the processed rooms.
         name: name of the room.
         class_set: name of its class set.
-        source: what it would be made from.
+        source: raw files and settings that it would be made from.
     """
-    folder = root / name
-    if not folder.is_dir():
-        return False
     try:
-        manifest = read_manifest(folder)
-        _map_arrays(folder, manifest)
+        manifest = read_manifest(root / name)
+        _map_arrays(root / name, manifest)
     except ValueError:
         return False
     return manifest["class_set"] == class_set and manifest["source"]["fingerprint"] == source.fingerprint
 
 
 def remove_leftovers(root: Path, name: str) -> None:
-    """Removes files of a room that an interrupted run left; no other run may be writing that room.
-
-    Args:
-        root: folder of the processed rooms.
-        name: name of the room.
-    """
+    """Removes files that an interrupted run left of the room `name` in `root`; no other run may be writing that room."""
     for folder in root.glob(f".{glob.escape(name)}.????????"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -270,15 +240,13 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
     """
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; expected processed rooms, run tools/preprocess_*.py")
-    names = sorted(
-        path.name for path in root.iterdir() if not path.name.startswith(".") and (path / MANIFEST).is_file()
-    )
+    names = sorted(path.parent.name for path in root.glob("[!.]*/" + MANIFEST) if path.is_file())
     chosen: set[str] = set()
     dropped: set[str] = set()
     for entry in patterns:
-        target = dropped if entry.startswith("!") else chosen
+        matching = chosen if not entry.startswith("!") else dropped
         for pattern in _globs(entry.removeprefix("!")):
-            target |= set(fnmatch.filter(names, pattern))
+            matching |= set(fnmatch.filter(names, pattern))
     rooms = [root / name for name in names if name in chosen - dropped]
     if not rooms:
         there = f": {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else ""
@@ -289,9 +257,13 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 def _counts(scene: Scene, classes: ClassSet) -> dict[str, object]:
     """What the manifest counts: points, superpoints, instances; points and instances of each class."""
+
+    def per_class(labels: np.ndarray) -> dict[str, int]:
+        return dict(zip(classes.names, np.bincount(labels[labels >= 0], minlength=len(classes)).tolist()))
+
     counts: dict[str, object] = {"num_points": len(scene), "num_superpoints": scene.num_superpoints}
     if scene.semantic is not None:
-        counts["points_per_class"] = _per_class(scene.semantic, classes)
+        counts["points_per_class"] = per_class(scene.semantic)
         counts["num_unlabeled_points"] = int((scene.semantic < 0).sum())
     if scene.instance is not None:
         ids, first = np.unique(scene.instance, return_index=True)
@@ -299,12 +271,8 @@ def _counts(scene: Scene, classes: ClassSet) -> dict[str, object]:
         counts["num_instances"] = len(first)
         if scene.semantic is not None:
             # An instance has the class of its first point, because datasets give each object one class.
-            counts["instances_per_class"] = _per_class(scene.semantic[first], classes)
+            counts["instances_per_class"] = per_class(scene.semantic[first])
     return counts
-
-
-def _per_class(labels: Int32[np.ndarray, "n"], classes: ClassSet) -> dict[str, int]:
-    return dict(zip(classes.names, np.bincount(labels[labels >= 0], minlength=len(classes)).tolist()))
 
 
 def _check_room(scene: Scene, classes: ClassSet) -> None:
@@ -313,43 +281,39 @@ def _check_room(scene: Scene, classes: ClassSet) -> None:
         raise ValueError(f"scene {scene.name!r}: its name cannot be a folder's; use letters, digits, - and _")
     if len(scene) == 0:
         raise ValueError(f"{where}: it has no points")
-    semantic, instance, superpoint, faces = scene.semantic, scene.instance, scene.superpoint, scene.faces
-    if semantic is not None and (semantic.min() < -1 or semantic.max() >= len(classes)):
-        expected, found = f"-1..{len(classes) - 1} ({classes.name})", f"{semantic.min()}..{semantic.max()}"
-        raise ValueError(f"{where}: expected semantic {expected}, found {found}")
-    if instance is not None and instance.min() < 0:
-        raise ValueError(f"{where}: expected instance ids from 0 (no instance), found {instance.min()}")
-    if superpoint is not None:
-        if superpoint.min() < 0:
-            raise ValueError(f"{where}: expected superpoint ids from 0, found {superpoint.min()}")
-        empty = np.bincount(superpoint) == 0
-        if empty.any():
-            raise ValueError(f"{where}: superpoint ids have gaps, no point has {int(empty.argmax())}")
-    if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= len(scene)):
-        raise ValueError(f"{where}: faces name points {faces.min()}..{faces.max()} of {len(scene)}")
+    last = len(classes) - 1
+    for key, low, high, expected in (
+        ("semantic", -1, last, f"semantic -1..{last} ({classes.name})"),
+        ("instance", 0, None, "instance ids from 0 (no instance)"),
+        ("superpoint", 0, None, "superpoint ids from 0"),
+    ):
+        ids = getattr(scene, key)
+        if ids is not None and (ids.min() < low or (high is not None and ids.max() > high)):
+            raise ValueError(f"{where}: expected {expected}, found {ids.min()}..{ids.max()}")
+    if scene.superpoint is not None and (empty := np.bincount(scene.superpoint) == 0).any():
+        raise ValueError(f"{where}: superpoint ids have gaps, no point has {int(empty.argmax())}")
+    check_faces(where, scene.faces, len(scene))
 
 
 def _globs(entry: str) -> list[str]:
     if not entry.endswith(".txt"):
         return [entry]
-    path = Path(entry)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected a list of rooms, one name a line")
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if not Path(entry).is_file():
+        raise ValueError(f"{entry}: no such file; expected a list of rooms, one name a line")
+    return [line.strip() for line in Path(entry).read_text().splitlines() if line.strip()]
 
 
 def _map_arrays(folder: Path, manifest: dict) -> dict[str, np.ndarray]:
     arrays = {}
     for key, entry in manifest["arrays"].items():
         path = folder / f"{key}.npy"
-        if not path.is_file():
-            raise ValueError(f"{path}: missing; {_AGAIN}")
         try:
             arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise ValueError(f"{path}: missing; {_AGAIN}") from error
         except (ValueError, EOFError, OSError) as error:
             raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
-        found = _entry(arrays[key])
-        if found != entry:
+        if (found := _entry(arrays[key])) != entry:
             expected = f"{entry['dtype']} {entry['shape']}"
             raise ValueError(f"{path}: expected {expected}, found {found['dtype']} {found['shape']}; {_AGAIN}")
     return arrays

@@ -224,7 +224,7 @@ def test_an_internal_error_is_not_taken_for_bad_input(raw: Path, rng, tool: Tool
     def broken(*args: object, **options: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr(preprocessing, "over_segment", broken)
+    monkeypatch.setattr(preprocessing, "write_room", broken)
     with pytest.raises(RuntimeError, match=r"internal error at .*office_1"):
         tool("preprocess_s3dis", raw, out)
 
