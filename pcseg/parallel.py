@@ -92,7 +92,7 @@ def _take_turn(function: Callable[[Item], Result], item: Item, index: Any) -> tu
 
     num_threads = distributed.get_worker().state.nthreads
     with _TURN:
-        numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(min(num_threads, numba.get_num_threads()))
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(num_threads)
         return _call(function, item, index)

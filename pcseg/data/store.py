@@ -222,7 +222,7 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
 
 
 def remove_leftovers(root: Path, name: str) -> None:
-    """Removes files that an interrupted run left of the room `name` in `root`; no other run may be writing that room."""
+    """Removes files of a room that an interrupted run left in `root`; no other run may be writing that room."""
     for folder in root.glob(f".{glob.escape(name)}.????????"):
         shutil.rmtree(folder, ignore_errors=True)
 
