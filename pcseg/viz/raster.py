@@ -224,9 +224,6 @@ def room_view(
         cut: height above which points are hidden; None is 0.3 m below the top of the room.
         open_front: hides the walls between the camera and the room.
 
-    Returns:
-        The view.
-
     Raises:
         ValueError: no points, or none below the cut.
     """
@@ -290,9 +287,6 @@ def rasterize(
         height: height of the image in pixels.
         splats: spacing and normals of the points, if known already.
         supersampling: pixels per pixel of the image along each side, which are averaged.
-
-    Returns:
-        The raster.
 
     Raises:
         ValueError: the image has no pixel.

@@ -93,9 +93,6 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         title: title of the page.
         pictures: JPEG images of rooms by name, shown with the worst rooms.
 
-    Returns:
-        The path.
-
     Raises:
         OSError: the file cannot be written.
     """

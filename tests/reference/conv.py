@@ -1,27 +1,7 @@
-"""Sparse convolutions, slowly: loops over a dictionary of voxels, and dense convolutions of a zero-filled grid."""
+"""Sparse convolutions, slowly: dense convolutions of a zero-filled grid."""
 
-import itertools
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-Position = tuple[int, ...]
-
-
-def naive_submanifold(coords: Tensor, features: Tensor, weight: Tensor) -> Tensor:
-    """Every output voxel asks the dictionary for each of its neighbors."""
-    rows: dict[Position, int] = {tuple(c): i for i, c in enumerate(coords.tolist())}
-    radius = weight.shape[1] // 2
-    out = []
-    for b, x, y, z in coords.tolist():
-        total = features.new_zeros(weight.shape[0])
-        for i, j, k in itertools.product(range(weight.shape[1]), repeat=3):
-            row = rows.get((b, x + i - radius, y + j - radius, z + k - radius))
-            if row is not None:
-                total = total + weight[:, i, j, k] @ features[row]
-        out.append(total)
-    return torch.stack(out)
 
 
 def to_dense(coords: Tensor, features: Tensor, batch_size: int, size: int) -> Tensor:

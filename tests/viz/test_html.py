@@ -18,7 +18,7 @@ from pcseg.classes import S3DIS
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import scene_layers
+from pcseg.viz.layers import DEFAULT_THRESHOLD, scene_layers
 
 
 class Page(HTMLParser):
@@ -112,26 +112,17 @@ def test_round_trip(room: Scene, whole: Prediction, write: Write) -> None:
     distance, rows = cKDTree(content.xyz).query(room.xyz[:200], p=1)
     assert distance.max() < 3 * 0.6 * content.meta["step"]
     np.testing.assert_array_equal(content.rgb[rows], room.rgb[:200])
-    layers = scene_layers(whole)
+    layers = scene_layers(whole, DEFAULT_THRESHOLD, all_objects=True)
     assert list(content.ids) == [layer.key for layer in layers]
     for layer, described in zip(layers, content.meta["layers"]):
-        if layer.key != "errors":
-            np.testing.assert_array_equal(content.ids[layer.key][rows], layer.ids[:200])
-            np.testing.assert_array_equal(np.sort(content.ids[layer.key]), np.sort(layer.ids))
+        np.testing.assert_array_equal(content.ids[layer.key][rows], layer.ids[:200])
+        np.testing.assert_array_equal(np.sort(content.ids[layer.key]), np.sort(layer.ids))
         assert bytes.fromhex(described["colors"]) == layer.colors.tobytes()
         assert [row["n"] for row in described["rows"]] == [entry.name for entry in layer.entries]
     prediction = content.meta["layers"][1]
     assert prediction["rows"][1] == {"n": "table", "i": 1, "p": 1500, "s": 0.9, "m": 7, "u": 1.0}
     floor = content.xyz[:, 2] < 0.01
     assert np.median(np.abs(content.normal[floor, 2])) > 0.98
-
-
-def test_errors_follow_the_threshold(predicted: Prediction, write: Write) -> None:
-    for threshold in (0.0, 0.5):
-        content = _read(write(predicted, threshold=threshold))
-        layer = scene_layers(predicted, threshold)[-1]
-        np.testing.assert_array_equal(np.bincount(content.ids["errors"]), np.bincount(layer.ids))
-        assert len(content.meta["layers"][1]["rows"]) == 4, "all objects are in the page"
 
 
 def test_needs_no_other_file(whole: Prediction, write: Write) -> None:
