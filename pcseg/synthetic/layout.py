@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pcseg.synthetic.furniture import Item
+from pcseg.synthetic.shapes import Item
 
 
 @dataclass(frozen=True)
@@ -139,36 +139,3 @@ class Plan:
         """Footprint of an item at (x, y) with the given yaw."""
         half_x, half_y = item.size[0] / 2 + margin, item.size[1] / 2 + margin
         return Rect(x, y, half_x, half_y, yaw, base, base + item.size[2])
-
-
-def find_along_wall(
-    plan: Plan, rng: np.random.Generator, item: Item, walls: list[Wall], gap: float = 0.03, front: float = 0.0
-) -> tuple[Wall, float, float, float] | None:
-    """A free place with the back of the item to a wall.
-
-    Args:
-        plan: plan of the room.
-        rng: random numbers.
-        item: item to place.
-        walls: walls to try, in random order.
-        gap: free space between wall and item in meters.
-        front: free space in front of the item in meters.
-
-    Returns:
-        Wall, x, y, yaw; None if no place was found.
-    """
-    width, depth, height = item.size
-    for _ in range(14):
-        wall = walls[int(rng.integers(len(walls)))]
-        if wall.length < width + 0.04:
-            continue
-        spare = wall.length - width
-        # Furniture prefers corners.
-        along = spare * float(np.clip(rng.normal(0.5, 0.6), 0.0, 1.0)) + width / 2
-        if not wall.is_free(along - width / 2, along + width / 2, 0.08, height):
-            continue
-        x, y = wall.at(along, gap + (depth + front) / 2)
-        if plan.fits(Rect(x, y, width / 2, (depth + front) / 2, wall.yaw, 0.0, height)):
-            x, y = wall.at(along, gap + depth / 2)
-            return wall, x, y, wall.yaw
-    return None

@@ -1,4 +1,4 @@
-"""Surface patches, and the primitives (boxes, tubes, ellipsoids, sheets) that furniture consists of."""
+"""Surface patches, the primitives (boxes, tubes, ellipsoids, sheets) that furniture consists of, and its items."""
 
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ PLAIN, WOOD, FABRIC, CARPET, TILES, PRINT, BRIGHT = range(7)
 _CORNER = np.array([[1, -1, -1], [-1, -1, -1], [-1, 1, -1], [-1, -1, -1], [-1, -1, 1], [-1, -1, -1]]) / 2
 _FIRST = np.array([1, 2, 2, 0, 0, 1])
 _SECOND = np.array([2, 1, 0, 2, 1, 0])
+CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))  # signs of x and y
 
 
 @dataclass(frozen=True)
@@ -254,3 +255,36 @@ def _faces_of_boxes(rows: Float64[np.ndarray, "n 13"]) -> Patches:
         np.repeat(rows[:, 12].astype(np.int64), 6),
         np.zeros(6 * n, bool),
     )
+
+
+@dataclass(frozen=True)
+class Top:
+    """A level surface for things: a rectangle in the frame of its item, its height and the free height above."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    z: float
+    clearance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object, around the origin, standing on z = 0, its front towards +y.
+
+    Args:
+        patches: its surfaces.
+        size: width (x), depth (y) and height of the box around it in meters.
+        label: class of S3DIS.
+        category: raw category of ScanNet.
+        tops: surfaces for things on it.
+        thin: whether it is so flat that the surface under it has to be cut out.
+    """
+
+    patches: Patches
+    size: tuple[float, float, float]
+    label: str
+    category: str
+    tops: tuple[Top, ...] = ()
+    thin: bool = False

@@ -13,12 +13,12 @@ from pcseg.kernels.ray_casting import evaluate_points, nearest_depth
 from pcseg.structures import Scene
 from pcseg.synthetic import make_mesh_room, make_room, room_name, write_rooms, write_s3dis, write_scannet
 from pcseg.synthetic.arrange import KINDS, furnished_room
-from pcseg.synthetic.furniture import Item, chair, desk, floor_item, sofa
+from pcseg.synthetic.furniture import chair, desk, floor_item, sofa
 from pcseg.synthetic.layout import Plan, Rect
 from pcseg.synthetic.room import Room
 from pcseg.synthetic.scanner import hidden, map_of, occluders, visibility
 from pcseg.synthetic.scannet_classes import CATEGORIES
-from pcseg.synthetic.shapes import Patches, Shape
+from pcseg.synthetic.shapes import Item, Patches, Shape
 from pcseg.synthetic.writers import write_scannet_lists
 from tests.reference import ray_casting as slow
 

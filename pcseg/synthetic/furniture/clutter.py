@@ -3,8 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.colors import BOOKS, CARTON, DARK, FABRICS, LEAF, METALS, PLASTICS, WOODS, darker, pick
-from pcseg.synthetic.furniture.item import Item
-from pcseg.synthetic.shapes import BRIGHT, FABRIC, PRINT, Shape, Vector
+from pcseg.synthetic.shapes import BRIGHT, FABRIC, PRINT, Item, Shape, Vector
 
 
 def _item(shape: Shape, size: Vector, category: str, *, thin: bool = False) -> Item:
@@ -12,22 +11,12 @@ def _item(shape: Shape, size: Vector, category: str, *, thin: bool = False) -> I
 
 
 def desk_item(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """A thing for a table.
-
-    Args:
-        rng: random numbers.
-        kind: name of the thing; None takes a random one.
-    """
+    """A thing for a table; a random one if `kind` is None."""
     return _one_of(_ON_DESKS, rng, kind)
 
 
 def floor_item(rng: np.random.Generator, kind: str | None = None) -> Item:
-    """A thing for the floor.
-
-    Args:
-        rng: random numbers.
-        kind: name of the thing; None takes a random one.
-    """
+    """A thing for the floor; a random one if `kind` is None."""
     return _one_of(_ON_FLOORS, rng, kind)
 
 

@@ -6,8 +6,7 @@ Doors, windows and boards are in the frame of their wall: x along the wall, y = 
 import numpy as np
 
 from pcseg.synthetic.colors import DARK, DOORS, METALS, WOODS, darker, pick
-from pcseg.synthetic.furniture.item import Item
-from pcseg.synthetic.shapes import BRIGHT, PLAIN, PRINT, WOOD, Patches, Shape, Vector
+from pcseg.synthetic.shapes import BRIGHT, PLAIN, PRINT, WOOD, Item, Patches, Shape, Vector
 
 STEEL: Vector = (160.0, 160.0, 164.0)
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.colors import FABRICS, METALS, PLASTICS, WOODS, pick
-from pcseg.synthetic.furniture.item import CORNERS, Item
-from pcseg.synthetic.shapes import FABRIC, PLAIN, WOOD, Shape, Vector
+from pcseg.synthetic.shapes import CORNERS, FABRIC, PLAIN, WOOD, Item, Shape, Vector
 
 
 def chair(rng: np.random.Generator, kind: str | None = None) -> Item:

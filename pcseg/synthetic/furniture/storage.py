@@ -3,8 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.colors import BOOKS, CARTON, METALS, PLASTICS, WOODS, darker, pick
-from pcseg.synthetic.furniture.item import Item, Top
-from pcseg.synthetic.shapes import PLAIN, WOOD, Shape, Vector
+from pcseg.synthetic.shapes import PLAIN, WOOD, Item, Shape, Top, Vector
 
 
 def _books(shape: Shape, rng: np.random.Generator, x0: float, x1: float, z: float, clear: float, depth: float) -> None:

@@ -3,8 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.colors import DESK_TOPS, METALS, WOODS, darker, pick
-from pcseg.synthetic.furniture.item import CORNERS, Item, Top
-from pcseg.synthetic.shapes import PLAIN, WOOD, Shape, Vector
+from pcseg.synthetic.shapes import CORNERS, PLAIN, WOOD, Item, Shape, Top, Vector
 
 
 def _texture(rgb: Vector) -> int:

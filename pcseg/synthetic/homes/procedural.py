@@ -6,10 +6,9 @@ import numpy as np
 
 from pcseg.kernels.ray_casting import QUAD, evaluate_points
 from pcseg.synthetic import furniture
-from pcseg.synthetic.furniture import Item
 from pcseg.synthetic.homes.models import Model
 from pcseg.synthetic.homes.paint import palette
-from pcseg.synthetic.shapes import Patches, Shape, Vector
+from pcseg.synthetic.shapes import Item, Patches, Shape, Vector
 
 STEPS = {"flat": 1, "curved": 8}  # cells along each side of a patch
 
