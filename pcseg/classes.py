@@ -20,26 +20,18 @@ _ALIASES = {"scannet": "scannet20"}
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes of one dataset, in the order of the class indices that scenes and models use.
+    """The classes of one dataset, in the order of the class indices that scenes and models use."""
 
-    Args:
-        name: name of the set in configs and files.
-        names: class names; the index into this tuple is the class index.
-        ids: id of each class in the benchmark's own files, never 0 (0 is "unannotated" there).
-        colors: one RGB color per class, 0..255.
-        stuff: names of classes that are surfaces rather than objects; panoptic quality reports them separately.
-        instance_names: names of classes that instance AP counts; the others are void there.
-        groups: named subsets of the classes that metrics report separately, e.g. head, common and tail.
-        s3dis_protocols: report coverage, precision and recall too, and means over areas, as papers on S3DIS do.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    ids: tuple[int, ...]
-    colors: tuple[tuple[int, int, int], ...]
+    name: str  # name of the set in configs and files
+    names: tuple[str, ...]  # class names; the index into this tuple is the class index
+    ids: tuple[int, ...]  # id of each class in the benchmark's own files, never 0 (0 is "unannotated" there)
+    colors: tuple[tuple[int, int, int], ...]  # one RGB color per class, 0..255
+    # Names of classes that are surfaces rather than objects; panoptic quality reports them separately.
     stuff: frozenset[str]
-    instance_names: tuple[str, ...]
+    instance_names: tuple[str, ...]  # names of classes that instance AP counts; the others are void there
+    # Named subsets of the classes that metrics report separately, e.g. head, common and tail.
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Report coverage, precision and recall too, and means over areas, as papers on S3DIS do.
     s3dis_protocols: bool = False
 
     def __len__(self) -> int:

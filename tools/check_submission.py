@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool, write_json
-from pcseg.metrics.submission import check_submission
+from pcseg.metrics.benchmark_files import check_submission
 
 
 def main() -> None:

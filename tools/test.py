@@ -21,10 +21,9 @@ from pcseg.cli import run_tool, write_json
 from pcseg.data.store import read_room
 from pcseg.files import atomic_write
 from pcseg.inference.segmenter import Segmenter
-from pcseg.metrics.benchmark_files import write_predictions
+from pcseg.metrics.benchmark_files import check_submission, write_predictions, write_submission
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
-from pcseg.metrics.submission import check_submission, write_submission
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.prediction import Prediction
 from pcseg.training.distributed import join_processes, pick_device

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from pcseg.classes import ClassSet
-from pcseg.metrics.benchmark_files import read_ground_truth, read_predictions
+from pcseg.metrics.benchmark_files import and_more, read_ground_truth, read_predictions
 from pcseg.metrics.scores import SceneRecord, Scores
 from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
@@ -43,10 +43,10 @@ def evaluate_folders(
     pred_names, gt_names = _scene_names(pred, "predictions"), _scene_names(gt, "ground truth")
     unknown, missing = sorted(pred_names - gt_names), sorted(gt_names - pred_names)
     if unknown:
-        raise ValueError(f"{gt} has no ground truth {unknown[0]}.txt for the predictions in {pred}{_more(unknown)}")
+        raise ValueError(f"{gt} has no ground truth {unknown[0]}.txt for the predictions in {pred}{and_more(unknown)}")
     if missing and not allow_missing:
         raise ValueError(
-            f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{_more(missing)}; "
+            f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{and_more(missing)}; "
             "an empty file means no objects, --allow-missing skips such scenes"
         )
     scores = Scores(classes, min_score=min_score)
@@ -73,7 +73,3 @@ def _scene_names(folder: Path, what: str) -> set[str]:
     if not names:
         raise ValueError(f"{folder}: expected one SCENE.txt per scene of {what}, found none")
     return names
-
-
-def _more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more scenes)" if len(names) > 1 else ""

@@ -27,8 +27,8 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
     rooms = [scores.subset([name]).compute() for name in scores.names]
     folds = [part.compute() for part in areas.values()]
 
-    def mean(of: list[Evaluation], value: Callable[[Evaluation], float]) -> float:
-        return nanmean([value(evaluation) for evaluation in of])
+    def mean_of_rooms(value: Callable[[Evaluation], float]) -> float:
+        return nanmean([value(room) for room in rooms])
 
     matched = [row["sq"] for row in result.panoptic.per_class.values() if row["sq"] > 0]
     small = everything_counts.average_precision(SCANNET_THRESHOLDS)
@@ -38,11 +38,11 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
             "its documentation: ten thresholds, 0.50 to 0.95": result.coco.ap,
             "nine thresholds, precision made to fall as in COCO, 101 recalls": _coco_area(scores),
             "nine thresholds, objects under 100 points count too": small.ap,
-            "mean over rooms of the AP of each": mean(rooms, lambda room: room.ap.ap),
+            "mean over rooms of the AP of each": mean_of_rooms(lambda room: room.ap.ap),
         },
         "AP50": {
             "ScanNet's script": result.ap.ap50,
-            "mean over rooms of the AP50 of each": mean(rooms, lambda room: room.ap.ap50),
+            "mean over rooms of the AP50 of each": mean_of_rooms(lambda room: room.ap.ap50),
         },
     }
     if result.s3dis is not None:
@@ -50,11 +50,11 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
     table |= {
         "mIoU": {
             "one confusion matrix over all points": result.semantic.mean["miou"],
-            "mean over rooms of the mIoU of each": mean(rooms, lambda room: room.semantic.mean["miou"]),
+            "mean over rooms of the mIoU of each": mean_of_rooms(lambda room: room.semantic.mean["miou"]),
         },
         "PQ": {
             "matches over all rooms (panopticapi)": result.panoptic.mean["pq"],
-            "mean over rooms of the PQ of each": mean(rooms, lambda room: room.panoptic.mean["pq"]),
+            "mean over rooms of the PQ of each": mean_of_rooms(lambda room: room.panoptic.mean["pq"]),
         },
         "SQ": {
             "classes without a match are 0 (panopticapi)": result.panoptic.mean["sq"],

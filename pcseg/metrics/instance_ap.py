@@ -1,7 +1,9 @@
 """Average precision of instances, equal to ScanNet's evaluator."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -10,9 +12,9 @@ from pcseg.classes import ClassSet
 from pcseg.metrics.matching import Curve, SceneMatches, gather_scenes, match_scene, precision_recall, select_class
 from pcseg.metrics.overlaps import scene_overlaps
 from pcseg.metrics.result import Result, nanmean
-from pcseg.metrics.state import PerScene
 from pcseg.prediction import Prediction
 
+Record = TypeVar("Record")
 # The script has nine thresholds, 0.50 to 0.90: its arange stops before 0.95, although the documentation says 0.95.
 SCANNET_THRESHOLDS: tuple[float, ...] = (*np.arange(0.5, 0.95, 0.05).tolist(), 0.25)
 # COCO's ten thresholds 0.50 to 0.95 (and 0.25), for the AP that the documentation describes. Only the thresholds are
@@ -25,19 +27,13 @@ class APResult(Result):
     """Average precision: ap (mean over all thresholds but 0.25), ap50 and ap25.
 
     Means are over classes with ground truth, also within a group, as in the benchmark's table.
-
-    Args:
-        per_threshold: AP of each class at each threshold.
-        thresholds: IoU thresholds, the columns of `per_threshold`.
-        num_gt: number of ground-truth objects that count, per class.
-        num_pred: number of predictions that count, per class.
-        curves: precision over recall, by class with ground truth and by threshold; AP is the area under them.
     """
 
-    per_threshold: Float64[np.ndarray, "C T"]
-    thresholds: tuple[float, ...]
-    num_gt: dict[str, int]
-    num_pred: dict[str, int]
+    per_threshold: Float64[np.ndarray, "C T"]  # AP of each class at each threshold
+    thresholds: tuple[float, ...]  # IoU thresholds, the columns of `per_threshold`
+    num_gt: dict[str, int]  # number of ground-truth objects that count, per class
+    num_pred: dict[str, int]  # number of predictions that count, per class
+    # Precision over recall, by class with ground truth and by threshold; AP is the area under them.
     curves: dict[str, dict[float, Curve]]
 
     @property
@@ -119,6 +115,67 @@ def _area(curve: Curve) -> float:
     """Precision weighted by half the recall from the step before to the step after, as the script integrates."""
     padded = np.concatenate([curve.recall[:1], curve.recall, [0.0]])
     return float(np.dot(curve.precision, (padded[:-2] - padded[2:]) / 2))
+
+
+class PerScene(ABC, Generic[Record]):
+    """State of a metric: one small record per scene, so that several processes can share the scenes."""
+
+    def __init__(self, classes: ClassSet, *, min_points: int = 100) -> None:
+        self.classes = classes
+        self.min_points = min_points
+        self._scenes: dict[str, Record] = {}
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    @abstractmethod
+    def _record(self, prediction: Prediction) -> Record:
+        """What the metric needs of one scene."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Adds a scene.
+
+        Args:
+            prediction: the predicted objects and the scene with its ground truth. Instance ids are unique in the
+                scene; points of a class without instance, and of classes that do not count, are void.
+
+        Raises:
+            ValueError: the scene has no ground truth, has other classes, or was added before.
+        """
+        name = prediction.scene.name
+        if name in self._scenes:
+            raise ValueError(f"scene {name!r} was added before; every scene counts once, give each its own name")
+        self._scenes[name] = self._record(prediction)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the scenes added so far, sorted."""
+        return sorted(self._scenes)
+
+    def records(self) -> list[Record]:
+        """The records in order of name, so that sums do not depend on the order of `add` and `merge`."""
+        return [self._scenes[name] for name in self.names]
+
+    def state(self) -> dict[str, Record]:
+        """The record of each scene by name, for `merge` of another process."""
+        return dict(self._scenes)
+
+    def merge(self, states: Iterable[dict[str, Record]]) -> None:
+        """Adds the scenes of other processes; adds none if one of them is refused.
+
+        Args:
+            states: results of `state` elsewhere.
+
+        Raises:
+            ValueError: a scene is here already, or in two of the states.
+        """
+        merged = dict(self._scenes)
+        for state in states:
+            for name, record in state.items():
+                if name in merged:
+                    raise ValueError(f"scene {name!r} comes from two processes; let one process evaluate each scene")
+                merged[name] = record
+        self._scenes = merged
 
 
 class InstanceAP(PerScene[SceneMatches]):

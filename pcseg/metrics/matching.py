@@ -14,23 +14,17 @@ class SceneMatches:
     """Everything that average precision needs of one scene: a few kilobytes, for any number of points.
 
     Predictions with too few points or of classes that do not count are already left out.
-
-    Args:
-        gt_labels, gt_points: class index and number of points of each ground-truth object.
-        pred_labels, pred_scores, pred_points: class index, score and number of points of each prediction.
-        pred_void: points of each prediction on void.
-        pair_pred, pair_gt, pair_points: prediction and object of the same class that share points, and how many.
     """
 
-    gt_labels: Int64[np.ndarray, "K"]
+    gt_labels: Int64[np.ndarray, "K"]  # class index of each ground-truth object
     gt_points: Int64[np.ndarray, "K"]
     pred_labels: Int64[np.ndarray, "I"]
     pred_scores: Float64[np.ndarray, "I"]
     pred_points: Int64[np.ndarray, "I"]
-    pred_void: Int64[np.ndarray, "I"]
-    pair_pred: Int64[np.ndarray, "E"]
+    pred_void: Int64[np.ndarray, "I"]  # points of each prediction on void
+    pair_pred: Int64[np.ndarray, "E"]  # a prediction and an object of the same class that share points
     pair_gt: Int64[np.ndarray, "E"]
-    pair_points: Int64[np.ndarray, "E"]
+    pair_points: Int64[np.ndarray, "E"]  # number of shared points
 
 
 def match_scene(overlaps: SceneOverlaps, min_points: int) -> SceneMatches:
@@ -61,21 +55,13 @@ def match_scene(overlaps: SceneOverlaps, min_points: int) -> SceneMatches:
 
 @dataclass(frozen=True)
 class ClassMatches:
-    """The matches of one class over all scenes.
+    """The matches of one class over all scenes; pairs are sorted by object, then by prediction."""
 
-    Args:
-        num_gt: objects of at least `min_points` points.
-        pred_scores: score of each prediction.
-        pred_best_iou: highest IoU of each prediction with an object of the class, too small ones included; 0 for none.
-        pred_ignored: share of the points of each prediction on void, or on objects of the class that are too small.
-        pair_gt, pair_pred, pair_iou: pairs with an object that is large enough, sorted by object, then by prediction.
-    """
-
-    num_gt: int
+    num_gt: int  # objects of at least `min_points` points
     pred_scores: Float64[np.ndarray, "I"]
-    pred_best_iou: Float64[np.ndarray, "I"]
-    pred_ignored: Float64[np.ndarray, "I"]
-    pair_gt: Int64[np.ndarray, "E"]
+    pred_best_iou: Float64[np.ndarray, "I"]  # with an object of the class, too small ones included; 0 for none
+    pred_ignored: Float64[np.ndarray, "I"]  # share of its points on void, or on objects of the class that are too small
+    pair_gt: Int64[np.ndarray, "E"]  # of objects that are large enough
     pair_pred: Int64[np.ndarray, "E"]
     pair_iou: Float64[np.ndarray, "E"]
 
@@ -84,13 +70,10 @@ def gather_scenes(scenes: Iterable[SceneMatches]) -> SceneMatches:
     """Puts several scenes side by side; objects and predictions of two scenes never pair."""
     nothing = {f.name: np.zeros(0, np.float64 if f.name == "pred_scores" else np.int64) for f in fields(SceneMatches)}
     scenes = [SceneMatches(**nothing), *scenes]
-    first = {
-        "pair_pred": np.cumsum([0, *(len(scene.pred_labels) for scene in scenes)]),
-        "pair_gt": np.cumsum([0, *(len(scene.gt_labels) for scene in scenes)]),
-    }
     parts = {name: [getattr(scene, name) for scene in scenes] for name in nothing}
-    for name, starts in first.items():
-        parts[name] = [rows + start for rows, start in zip(parts[name], starts)]
+    for pairs, owners in (("pair_pred", "pred_labels"), ("pair_gt", "gt_labels")):
+        starts = np.cumsum([0, *map(len, parts[owners])])
+        parts[pairs] = [rows + start for rows, start in zip(parts[pairs], starts)]
     return SceneMatches(**{name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
@@ -161,15 +144,10 @@ def _assign(
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision and recall of the predictions from each score on, for rising scores; the last point is (1, 0).
+    """Precision and recall of the predictions from each score on, for rising scores; the last point is (1, 0)."""
 
-    Args:
-        precision: share of these predictions that are right.
-        recall: share of the objects that they find.
-    """
-
-    precision: Float64[np.ndarray, "steps"]
-    recall: Float64[np.ndarray, "steps"]
+    precision: Float64[np.ndarray, "steps"]  # share of these predictions that are right
+    recall: Float64[np.ndarray, "steps"]  # share of the objects that they find
 
 
 def precision_recall(matches: ClassMatches, threshold: float) -> Curve:

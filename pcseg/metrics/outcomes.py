@@ -18,38 +18,24 @@ RIGHT, DUPLICATE, OTHER_CLASS, NO_OBJECT = range(4)
 
 @dataclass(frozen=True)
 class SceneOutcomes:
-    """Outcomes of one scene.
+    """Outcomes of one scene."""
 
-    Args:
-        object_class: class index of each object that is large enough.
-        object_outcome: index into OBJECT_OUTCOMES.
-        object_taken_for: class of the prediction that covers it best with IoU > 0.5; -1 for none.
-        pred_class: class index of each prediction that counts.
-        pred_outcome: index into PREDICTION_OUTCOMES.
-    """
-
-    object_class: Int64[np.ndarray, "K"]
-    object_outcome: Int64[np.ndarray, "K"]
-    object_taken_for: Int64[np.ndarray, "K"]
-    pred_class: Int64[np.ndarray, "I"]
-    pred_outcome: Int64[np.ndarray, "I"]
+    object_class: Int64[np.ndarray, "K"]  # class index of each object that is large enough
+    object_outcome: Int64[np.ndarray, "K"]  # index into OBJECT_OUTCOMES
+    object_taken_for: Int64[np.ndarray, "K"]  # class of the prediction that covers it best with IoU > 0.5; -1 for none
+    pred_class: Int64[np.ndarray, "I"]  # class index of each prediction that counts
+    pred_outcome: Int64[np.ndarray, "I"]  # index into PREDICTION_OUTCOMES
 
 
 @dataclass(frozen=True)
 class OutcomeResult:
-    """Counts over scenes, with a row per class.
+    """Counts over scenes, with a row per class."""
 
-    Args:
-        class_names: name of each class index.
-        objects: number of objects, by OBJECT_OUTCOMES.
-        predictions: number of predictions, by PREDICTION_OUTCOMES.
-        confusion: number of objects by class (row) and by the class they were taken for (column; the last is "not
-            found"); the last row counts predictions without any object.
-    """
-
-    class_names: tuple[str, ...]
-    objects: Int64[np.ndarray, "C 5"]
-    predictions: Int64[np.ndarray, "C 4"]
+    class_names: tuple[str, ...]  # name of each class index
+    objects: Int64[np.ndarray, "C 5"]  # number of objects, by OBJECT_OUTCOMES
+    predictions: Int64[np.ndarray, "C 4"]  # number of predictions, by PREDICTION_OUTCOMES
+    # Number of objects by class (row) and by the class they were taken for (column; the last is "not found"); the last
+    # row counts predictions without any object.
     confusion: Int64[np.ndarray, "C+1 C+1"]
 
     def to_json(self) -> dict[str, Any]:
@@ -139,12 +125,7 @@ def object_outcomes(
 
 
 def count_outcomes(scenes: Iterable[SceneOutcomes], class_names: Sequence[str]) -> OutcomeResult:
-    """Adds up scenes.
-
-    Args:
-        scenes: one record per scene.
-        class_names: name of each class index.
-    """
+    """Adds up scenes; `class_names` has the name of each class index."""
     num_classes = len(class_names)
     objects = np.zeros((num_classes, len(OBJECT_OUTCOMES)), np.int64)
     predictions = np.zeros((num_classes, len(PREDICTION_OUTCOMES)), np.int64)

@@ -13,17 +13,11 @@ from pcseg.prediction import Prediction
 
 @dataclass(frozen=True)
 class SceneObjects:
-    """The ground-truth objects of one scene, sorted by class, then by instance id.
+    """The ground-truth objects of one scene, sorted by class, then by instance id."""
 
-    Args:
-        of_point: 0 for void points (no object that counts), otherwise 1 + the row of the object.
-        labels: class index of each object.
-        num_points: points of each object.
-    """
-
-    of_point: Int64[np.ndarray, "P"]
-    labels: Int64[np.ndarray, "K"]
-    num_points: Int64[np.ndarray, "K"]
+    of_point: Int64[np.ndarray, "P"]  # 0 for void points (no object that counts), otherwise 1 + the row of the object
+    labels: Int64[np.ndarray, "K"]  # class index of each object
+    num_points: Int64[np.ndarray, "K"]  # points of each object
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,19 +25,13 @@ class SceneObjects:
 
 @dataclass(frozen=True)
 class SceneOverlaps:
-    """A prediction compared with the ground truth of its scene.
+    """A prediction compared with the ground truth of its scene."""
 
-    Args:
-        prediction: the predicted objects.
-        objects: the ground truth.
-        counted: whether each class counts.
-        points: points that each prediction shares with void (column 0) and with each object (columns 1..K); a row
-            adds up to the points of the prediction.
-    """
-
-    prediction: Prediction
-    objects: SceneObjects
-    counted: Bool[np.ndarray, "C"]
+    prediction: Prediction  # the predicted objects
+    objects: SceneObjects  # the ground truth
+    counted: Bool[np.ndarray, "C"]  # whether each class counts
+    # Points that each prediction shares with void (column 0) and with each object (columns 1..K); a row adds up to the
+    # points of the prediction.
     points: Int64[np.ndarray, "I objects"]
 
 

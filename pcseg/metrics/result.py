@@ -20,16 +20,11 @@ COLUMN_OF_MEAN = {"miou": "iou", "macc": "acc"}
 
 @dataclass(frozen=True)
 class Result:
-    """Numbers of one measure: fractions 0..1, nan if there is nothing to measure.
+    """Numbers of one measure: fractions 0..1, nan if there is nothing to measure."""
 
-    Args:
-        mean: means over the classes, by name of the number.
-        per_class: numbers of each class.
-        per_group: numbers of groups of classes, such as head, common and tail of ScanNet200.
-    """
-
-    mean: dict[str, float]
-    per_class: dict[str, dict[str, float]]
+    mean: dict[str, float]  # means over the classes, by name of the number
+    per_class: dict[str, dict[str, float]]  # numbers of each class
+    # Numbers of groups of classes, such as head, common and tail of ScanNet200.
     per_group: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

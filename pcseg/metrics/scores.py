@@ -12,14 +12,13 @@ from jaxtyping import Float64, Int64
 
 from pcseg.classes import ClassSet
 from pcseg.files import none_for_nan
-from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, average_precision
+from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult, PerScene, average_precision
 from pcseg.metrics.matching import SceneMatches, gather_scenes, match_scene
 from pcseg.metrics.outcomes import OutcomeResult, SceneOutcomes, count_outcomes, object_outcomes
 from pcseg.metrics.overlaps import scene_overlaps
 from pcseg.metrics.points import count_classes, count_segments, panoptic_quality, semantic_iou
 from pcseg.metrics.result import COLUMN_OF_MEAN, Result, percent
 from pcseg.metrics.s3dis import S3DISScene, s3dis_protocols, s3dis_scene
-from pcseg.metrics.state import PerScene
 from pcseg.prediction import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
@@ -27,42 +26,26 @@ COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops
 
 @dataclass(frozen=True)
 class SceneRecord:
-    """Everything that the measures need of one scene: some ten kilobytes, for any number of points.
+    """Everything that the measures need of one scene: some ten kilobytes, for any number of points."""
 
-    Args:
-        ap: instance AP.
-        s3dis: the S3DIS protocols; None if the class set does not report them.
-        semantic: rows of true class, predicted class (C for none) and number of points.
-        panoptic: per class the sum of IoU, matches, unmatched predictions and unmatched truths.
-        outcomes: outcome of each object.
-    """
-
-    ap: SceneMatches
-    s3dis: S3DISScene | None
-    semantic: Int64[np.ndarray, "pairs 3"]
+    ap: SceneMatches  # instance AP
+    s3dis: S3DISScene | None  # the S3DIS protocols; None if the class set does not report them
+    semantic: Int64[np.ndarray, "pairs 3"]  # rows of true class, predicted class (C for none) and number of points
+    # Per class the sum of IoU, matches, unmatched predictions and unmatched truths.
     panoptic: Float64[np.ndarray, "C 4"]
-    outcomes: SceneOutcomes
+    outcomes: SceneOutcomes  # outcome of each object
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of all measures.
+    """Results of all measures."""
 
-    Args:
-        ap: ScanNet's AP.
-        coco: the same at COCO's ten thresholds.
-        semantic: mIoU and accuracy of points.
-        panoptic: PQ, SQ and RQ.
-        outcomes: outcome of each object.
-        s3dis: mCov, mWCov, mPrec and mRec; None if the class set does not report them.
-    """
-
-    ap: APResult
-    coco: APResult
-    semantic: Result
-    panoptic: Result
-    outcomes: OutcomeResult
-    s3dis: Result | None = None
+    ap: APResult  # ScanNet's AP
+    coco: APResult  # the same at COCO's ten thresholds
+    semantic: Result  # mIoU and accuracy of points
+    panoptic: Result  # PQ, SQ and RQ
+    outcomes: OutcomeResult  # outcome of each object
+    s3dis: Result | None = None  # mCov, mWCov, mPrec and mRec; None if the class set does not report them
 
     def to_json(self) -> dict[str, Any]:
         """All numbers by name, None for what is not defined."""

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from pcseg.classes import SCANNET20
-from pcseg.metrics.benchmark_files import read_predictions, write_predictions
-from pcseg.metrics.submission import check_submission, write_submission
+from pcseg.metrics.benchmark_files import check_submission, read_predictions, write_predictions, write_submission
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
