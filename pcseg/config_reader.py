@@ -46,16 +46,7 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 
 def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
-    """Read what `to_text` wrote.
-
-    Args:
-        schema: see `read`.
-        text: YAML without a base.
-        ignore: dotted keys to leave out if the text has them.
-
-    Raises:
-        ConfigError: a key or a value is not of the schema.
-    """
+    """Read what `to_text` wrote, without the dotted keys to ignore; a ConfigError for what is not of the schema."""
     tree = yaml.safe_load(text)
     for key in ignore:
         *sections, last = key.split(".")
@@ -117,7 +108,11 @@ def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def _build(kind: Any, value: Any, where: str) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _build_union(args, value, where)
+        by_kind = {get_args(typing.get_type_hints(option)["kind"])[0]: option for option in args}
+        name = value.get("kind", next(iter(by_kind))) if isinstance(value, dict) else None
+        if name not in by_kind:
+            raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
+        kind = by_kind[name]
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     if origin is Literal:
@@ -142,15 +137,6 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
     return value
-
-
-def _build_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    by_kind = {get_args(typing.get_type_hints(option)["kind"])[0]: option for option in options}
-    default = next(iter(by_kind))
-    name = value.get("kind", default) if isinstance(value, dict) else None
-    if name not in by_kind:
-        raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")
-    return _build_dataclass(by_kind[name], value, where)
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:

@@ -37,6 +37,8 @@ def test_unknown_names() -> None:
         class_set("s3dsi")
     with pytest.raises(ValueError, match="s3dis has no class 'lamp'"):
         S3DIS.index("lamp")
+    with pytest.raises(ValueError, match=r"mine\.yaml: cannot read the classes: No such file"):
+        class_set("mine.yaml")
 
 
 def test_scannet200_has_its_groups_and_wall_and_floor_are_no_instances() -> None:
@@ -90,8 +92,3 @@ def test_mistakes_in_a_file_of_classes_are_named(tmp_path: Path, text: str, mess
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         class_set(path)
-
-
-def test_missing_file_of_classes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"mine\.yaml: cannot read the classes: No such file"):
-        class_set(tmp_path / "mine.yaml")

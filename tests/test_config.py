@@ -40,14 +40,6 @@ def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:
     assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
 
 
-def test_base_is_read_and_changed(config_path: Path) -> None:
-    child = config_path.with_name("child.yaml")
-    child.write_text("base: config.yaml\ntrain: {steps: 7}\n")
-    config = cfg.load(child)
-    assert config.train.steps == 7
-    assert config.criterion.temperature == 0.1
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -106,12 +106,6 @@ def _log_off(p, out):
 
 
 @_contract
-def _scale(x, factor):
-    for j in range(x.shape[0]):
-        x[j] *= factor
-
-
-@_contract
 def _add_log_odds(target, weight, x, z, log_off):
     for j in range(target.shape[0]):
         target[j] += weight * (x[j] - z - log_off[j])
@@ -154,7 +148,7 @@ def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, who
             first_p = first_e * scale
             r = shift + math.log(total)
             z = shift + math.log(total + first_e)
-        _scale(p, np.float32(scale))
+        p *= np.float32(scale)
         _log_off(p, q)
         p[a] = first_p
         q[a] = r - z

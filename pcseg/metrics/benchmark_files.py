@@ -9,8 +9,8 @@ import math
 import os
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
@@ -175,7 +175,8 @@ def and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-class SubmissionCounts(NamedTuple):
+@dataclass(frozen=True)
+class SubmissionCounts:
     """Numbers of scenes and of objects in a submission."""
 
     num_scenes: int

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcseg.models.layers import FourierPosition, mlp
+from pcseg.models.query_decoder import FourierPosition, mlp
 from pcseg.structures import EmbeddingOutput
 
 

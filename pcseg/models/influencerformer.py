@@ -26,12 +26,8 @@ class InfluencerFormer(nn.Module):
     def superpoint_features(self, batch: SceneBatch) -> Float[Tensor, "S channels"]:
         """U-Net features averaged over the points of each superpoint."""
         voxels = self.unet(batch.voxel_coords, batch.voxel_features, len(batch))
-        return segment_mean(
-            voxels.index_select(0, batch.pair_voxel),
-            batch.pair_superpoint,
-            len(batch.superpoint_xyz),
-            weights=batch.pair_points.to(voxels.dtype),
-        )
+        features, weights = voxels.index_select(0, batch.pair_voxel), batch.pair_points.to(voxels.dtype)
+        return segment_mean(features, batch.pair_superpoint, len(batch.superpoint_xyz), weights=weights)
 
     def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput | EmbeddingOutput:
         """Objects of every room of the batch, or the embeddings that become objects.

@@ -8,8 +8,30 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcseg.models.layers import FourierPosition, mlp
 from pcseg.structures import DecoderOutput, MaskActivation
+
+
+class FourierPosition(nn.Module):
+    """Coordinates as sines and cosines of random directions, then a linear layer (Tancik et al. 2020).
+
+    `scale` is the standard deviation of the directions in radians per meter.
+    """
+
+    directions: Tensor
+
+    def __init__(self, width: int, num_frequencies: int = 32, scale: float = 1.5) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.randn(3, num_frequencies) * scale)
+        self.linear = nn.Linear(2 * num_frequencies, width)
+
+    def forward(self, xyz: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n width"]:
+        phase = xyz @ self.directions
+        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=-1))
+
+
+def mlp(width: int, out_channels: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
+    """Two linear layers with an activation between them."""
+    return nn.Sequential(nn.Linear(width, width), activation(), nn.Linear(width, out_channels))
 
 
 class Attention(nn.Module):
@@ -32,10 +54,8 @@ class Attention(nn.Module):
         value: Float[Tensor, "B S width"],
         visible: Bool[Tensor, "B #M S"] | None = None,
     ) -> Float[Tensor, "B M width"]:
-        q, k, v = (
-            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
-        )
+        projected = self.query(query), self.key(key), self.value(value)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected)
         mask = None if visible is None else visible[:, None]
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
@@ -82,24 +102,13 @@ class AnchorHead(nn.Module):
         nn.init.zeros_(self.shift.bias)
 
     def move(self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M 3"]:
-        """Anchors after this layer, in meters.
-
-        Args:
-            x: queries.
-            anchors: anchors before it, in meters.
-        """
+        """Anchors of queries x after this layer, in meters."""
         return anchors + self.shift(x)
 
     def distance(
         self, x: Float[Tensor, "B M width"], anchors: Float[Tensor, "B M 3"], places: Float[Tensor, "B S 3"]
     ) -> Float[Tensor, "B S M"]:
-        """Squared distance of each superpoint from each anchor, times the sharpness of the query.
-
-        Args:
-            x: queries.
-            anchors: their anchors in meters.
-            places: places of superpoints in meters.
-        """
+        """Squared distance of each superpoint from the anchor of each query x, times the sharpness of the query."""
         square = (places[:, :, None] - anchors[:, None]).square().sum(-1)
         return square * F.softplus(self.sharpness(x)).transpose(1, 2)
 
@@ -256,12 +265,7 @@ class QueryDecoder(nn.Module):
 
 
 def mask_is_on(logits: Float[Tensor, "N M"], activation: MaskActivation) -> Bool[Tensor, "N M"]:
-    """Where a mask is on: logits over 0 (sigmoid) that are also the largest of their row (softmax).
-
-    Args:
-        logits: mask logits.
-        activation: how they become probabilities.
-    """
+    """Where a mask is on: logits over 0 (sigmoid) that are also the largest of their row (softmax)."""
     on = logits > 0
     if activation == "softmax" and logits.shape[1]:
         on &= logits == logits.amax(1, keepdim=True)
@@ -269,15 +273,7 @@ def mask_is_on(logits: Float[Tensor, "N M"], activation: MaskActivation) -> Bool
 
 
 def pad_rooms(values: Float[Tensor, "S channels"], sizes: list[int]) -> tuple[Tensor, Bool[Tensor, "B longest"]]:
-    """Pad rooms to one array (B, longest, channels).
-
-    Args:
-        values: rows of all rooms, room after room.
-        sizes: number of rows of each room.
-
-    Returns:
-        The array, and which of its rows are real.
-    """
+    """Pad rooms of some sizes to one array (B, longest, channels); and which of its rows are real."""
     padded = nn.utils.rnn.pad_sequence(list(values.split(sizes)), batch_first=True)
     rows = torch.arange(padded.shape[1], device=values.device)
     return padded, rows < torch.tensor(sizes, device=values.device)[:, None]

@@ -20,12 +20,7 @@ def norm_relu(channels: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """Twice norm, ReLU, 3x3x3 convolution, added to the input (through a linear layer where the width changes).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-    """
+    """Twice norm, ReLU, 3x3x3 convolution, added to the input (through a linear layer where the width changes)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -72,10 +67,8 @@ class SparseUNet(nn.Module):
         super().__init__()
         channels, blocks_per_level = options.channels, options.blocks_per_level
         if not channels or min(*channels, in_channels, blocks_per_level) < 1:
-            raise ValueError(
-                f"in_channels, channels and blocks_per_level must be at least 1, got {in_channels}, {channels} "
-                f"and {blocks_per_level}"
-            )
+            found = f"got {in_channels}, {channels} and {blocks_per_level}"
+            raise ValueError(f"in_channels, channels and blocks_per_level must be at least 1, {found}")
         self.in_channels, self.out_channels, self.checkpointing = in_channels, channels[0], options.checkpointing
 
         def blocks(first: int, width: int) -> nn.ModuleList:

@@ -99,19 +99,6 @@ def test_a_query_is_claimed_by_the_instance_it_started_in():
     torch.testing.assert_close(without, torch.full((2, 4), 0.25))
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_float32_agrees_with_float64(activation):
-    layers, labels = _scene(5, 400, 20, scale=4.0)
-    single = [layer.detach().float().requires_grad_() for layer in layers]
-    loss = _loss(activation)
-    exact, found = loss(layers, labels), loss(single, labels)
-    torch.testing.assert_close(found.loss.double(), exact.loss, rtol=1e-5, atol=1e-5)
-    exact.loss.sum().backward()
-    found.loss.sum().backward()
-    for a, b in zip(single, layers, strict=True):
-        torch.testing.assert_close(a.grad.double(), b.grad, rtol=1e-3, atol=1e-6)
-
-
 def test_sinkhorn_claims_are_responsibilities_at_their_temperature():
     layers, labels = _scene(3)
     result = _loss(claims="sinkhorn", temperature=0.01, final_temperature=0.01)(layers, labels)
@@ -127,12 +114,6 @@ def test_sinkhorn_agrees_with_logarithms(num_instances, num_queries, dtype):
     expected = torch.stack([slow.sinkhorn(layer, 0.01, 10) for layer in score])
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4 if dtype == torch.float32 else 1e-9)
     torch.testing.assert_close(found.sum(2), torch.ones(2, num_instances, dtype=dtype))
-
-
-def test_dual_softmax_is_a_product_of_choices():
-    score = torch.randn(1, 3, 5, dtype=torch.float64)
-    product = (score / 0.1).softmax(1) * (score / 0.1).softmax(2)
-    torch.testing.assert_close(dual_softmax(score, 0.1), product / product.sum(2, keepdim=True))
 
 
 def test_temperature_falls_exponentially_over_the_first_half():
@@ -166,23 +147,17 @@ def test_gradient_descent_finds_the_instances():
     assert torch.equal(masks[chosen], labels == torch.arange(1, 4)[:, None])
 
 
-def test_no_instances_is_zero_and_connected():
-    for dtype in (torch.float32, torch.float64):
-        logits = torch.randn(5, 3, dtype=dtype, requires_grad=True)
-        result = _loss()(logits, torch.tensor([0, 0, -1, 0, 0]))
-        assert result.loss.tolist() == [0]
-        assert result.claims.shape == (1, 0, 3)
-        result.loss.sum().backward()
-        assert not logits.grad.any()
-
-
-@pytest.mark.parametrize("labels", [[1], [-1], [7, 7, 7], [3, 100, 3, 0, -1]])
-def test_gaps_one_token_and_one_instance(labels):
-    logits = torch.randn(len(labels), 4, requires_grad=True)
+@pytest.mark.parametrize("labels", [[1], [-1], [7, 7, 7], [3, 100, 3, 0, -1], [0, 0, -1, 0, 0]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gaps_one_token_and_few_instances(labels, dtype):
+    logits = torch.randn(len(labels), 4, dtype=dtype, requires_grad=True)
     result = _loss()([logits], torch.tensor(labels))
-    assert result.claims.shape[1] == len({label for label in labels if label > 0})
+    num_instances = len({label for label in labels if label > 0})
+    assert result.claims.shape == (1, num_instances, 4)
+    assert num_instances or result.loss.tolist() == [0]
     result.loss.sum().backward()
     assert logits.grad.isfinite().all()
+    assert num_instances or not logits.grad.any()
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

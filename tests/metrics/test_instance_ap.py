@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics import InstanceAP
-from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS
+from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
@@ -68,13 +68,19 @@ def test_thresholds() -> None:
 # Half ceiling, half chair, one object each.
 SEMANTIC = np.repeat([0, 2], 200).astype(np.int32)
 INSTANCE = np.repeat([1, 2], 200).astype(np.int32)
+
+
+def _measure(room: Prediction, **options: object) -> APResult:
+    metric = InstanceAP(CLASSES, **options)
+    metric.add(room)
+    return metric.compute()
+
+
 ALL, NONE = dict.fromkeys(("ap", "ap50", "ap25"), 1.0), dict.fromkeys(("ap", "ap50", "ap25"), 0.0)
 
 
 def test_class_zero_is_not_void() -> None:
-    metric = InstanceAP(CLASSES)
-    metric.add(predict((SEMANTIC == 0)[None], [0], [0.9], SEMANTIC, INSTANCE))
-    result = metric.compute()
+    result = _measure(predict((SEMANTIC == 0)[None], [0], [0.9], SEMANTIC, INSTANCE))
     assert result.per_class["ceiling"] == ALL
     assert result.per_class["chair"] == NONE
     assert all(math.isnan(value) for value in result.per_class["floor"].values())
@@ -85,10 +91,9 @@ def test_class_zero_is_not_void() -> None:
 
 def test_a_false_ceiling_counts() -> None:
     """A ceiling where none is must cost precision, and a ceiling on the chair is not hidden by void."""
-    metric = InstanceAP(CLASSES)
-    metric.add(predict(np.stack([SEMANTIC == 2, SEMANTIC == 0]), [0, 0], [0.9, 0.5], SEMANTIC, INSTANCE))
+    result = _measure(predict(np.stack([SEMANTIC == 2, SEMANTIC == 0]), [0, 0], [0.9, 0.5], SEMANTIC, INSTANCE))
     # From score 0.5 on: P 1/2, R 1; from 0.9 on: P 0, R 0; then (1, 0).
-    assert metric.compute().per_class["ceiling"]["ap50"] == pytest.approx(0.5 * 0.5)
+    assert result.per_class["ceiling"]["ap50"] == pytest.approx(0.5 * 0.5)
 
 
 def test_classes_that_do_not_count_are_void() -> None:
@@ -104,9 +109,8 @@ def test_classes_that_do_not_count_are_void() -> None:
 
 def test_points_of_a_class_without_object_are_void() -> None:
     instance = np.repeat([0, 1], 150)
-    metric = InstanceAP(CLASSES)
-    metric.add(predict(np.stack([instance == 0, instance == 1]), [2, 2], [0.9, 0.5], np.full(300, 2), instance))
-    assert metric.compute().ap == 1.0
+    result = _measure(predict(np.stack([instance == 0, instance == 1]), [2, 2], [0.9, 0.5], np.full(300, 2), instance))
+    assert result.ap == 1.0
 
 
 @pytest.mark.parametrize(
@@ -115,10 +119,9 @@ def test_points_of_a_class_without_object_are_void() -> None:
 @pytest.mark.parametrize("void", [False, True])
 def test_degenerate(num_points: int, num_preds: int, void: bool) -> None:
     semantic, masks = np.full(num_points, -1 if void else 0), np.ones((num_preds, num_points), np.bool_)
-    metric = InstanceAP(CLASSES)
-    metric.add(predict(masks, np.zeros(num_preds), np.ones(num_preds), semantic, np.ones(num_points)))
+    result = _measure(predict(masks, np.zeros(num_preds), np.ones(num_preds), semantic, np.ones(num_points)))
     expected = math.nan if void or num_points < 100 else float(num_preds > 0)
-    np.testing.assert_array_equal(list(metric.compute().mean.values()), [expected] * 3)
+    np.testing.assert_array_equal(list(result.mean.values()), [expected] * 3)
 
 
 def test_nothing_added() -> None:
@@ -142,9 +145,8 @@ def test_coco_thresholds() -> None:
     """IoU 0.92 is enough for ScanNet's nine thresholds and not for the tenth."""
     results = []
     for thresholds in (SCANNET_THRESHOLDS, COCO_THRESHOLDS, [0.5]):
-        metric = InstanceAP(CLASSES, thresholds=thresholds, min_points=1)
-        metric.add(predict(np.arange(100)[None] < 92, [0], [0.9], np.zeros(100), np.ones(100)))
-        results.append(metric.compute())
+        room = predict(np.arange(100)[None] < 92, [0], [0.9], np.zeros(100), np.ones(100))
+        results.append(_measure(room, thresholds=thresholds, min_points=1))
     assert [result.ap for result in results] == pytest.approx([1.0, 0.9, 1.0])
     assert results[1].per_threshold.shape == (3, 11)
     assert math.isnan(results[2].ap25)
@@ -152,9 +154,8 @@ def test_coco_thresholds() -> None:
 
 def test_iou_must_be_greater() -> None:
     for num_points, expected in ((100, 0.0), (101, 1.0)):
-        metric = InstanceAP(CLASSES)
-        metric.add(predict(np.arange(200)[None] < num_points, [0], [0.9], np.zeros(200), np.ones(200)))
-        assert metric.compute().ap50 == expected
+        room = predict(np.arange(200)[None] < num_points, [0], [0.9], np.zeros(200), np.ones(200))
+        assert _measure(room).ap50 == expected
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -190,9 +191,7 @@ def test_large_instance_ids(rng: np.random.Generator) -> None:
     scene["semantic"] = (scene["instance"] % len(NAMES)).astype(np.int32)  # points without object have a class
     results = []
     for factor in (1, 300_000_000):
-        metric = InstanceAP(CLASSES, min_points=10)
-        metric.add(predict(**{**scene, "instance": scene["instance"] * factor}))
-        results.append(metric.compute())
+        results.append(_measure(predict(**{**scene, "instance": scene["instance"] * factor}), min_points=10))
     np.testing.assert_array_equal(results[0].per_threshold, results[1].per_threshold)
     assert results[0].num_gt == results[1].num_gt
     assert sum(results[0].num_gt.values()) > 0

@@ -108,12 +108,9 @@ def test_superpoint_queries_start_apart_in_mask_features_too() -> None:
     assert tokens != choose_spread(xyz, 6).tolist()
 
 
-def test_empty_room_is_refused() -> None:
+def test_refuses() -> None:
     with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
         _decoder()(*_input([3, 0]))
-
-
-def test_heads_must_divide_width() -> None:
     with pytest.raises(ValueError, match="width 16 must be a multiple of the number of heads 3"):
         _decoder(num_heads=3)
 
@@ -122,12 +119,6 @@ def test_softmax_masks_are_on_for_one_query_at_most() -> None:
     logits = torch.tensor([[2.0, 1.0], [-1.0, -2.0], [0.5, 3.0]])
     assert mask_is_on(logits, "softmax").tolist() == [[True, False], [False, False], [False, True]]
     assert mask_is_on(logits, "sigmoid").tolist() == [[True, True], [False, False], [True, True]]
-
-
-def test_chosen_points_are_spread() -> None:
-    xyz = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [5.0, 0, 0], [0.2, 0, 0], [0, 5.0, 0]])
-    assert choose_spread(xyz, 3).tolist() == [0, 2, 4]
-    assert choose_spread(xyz, 9).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_padding_marks_real_rows() -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +22,13 @@ TOOL = ROOT / "tools" / "evaluate.py"
 OFFICIAL = ROOT / "tests" / "reference" / "scannet_ap"
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Evaluate = Callable[..., Done]
+Evaluate = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def evaluate(tool: Callable[..., tuple[int, str, str]]) -> Evaluate:
+def evaluate(tool: Evaluate) -> Evaluate:
     """Runs the tool in this process, which spares the seconds that importing torch takes."""
-    return lambda *arguments: Done(*tool("evaluate", *arguments))
+    return partial(tool, "evaluate")
 
 
 @pytest.fixture
@@ -67,8 +60,9 @@ def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: st
         prediction = Prediction(scene, masks, labels, data[f"scores_{i}"], classes=SCANNET20)
         write_predictions(tmp_path / "pred", prediction, mask_format=mask_format)
     files = tmp_path / "out.json", tmp_path / "out.csv"
-    done = evaluate(tmp_path / "pred", tmp_path / "gt", "--dataset", "scannet", "--json", files[0], "--csv", files[1])
-    assert (done.returncode, done.stderr) == (0, "")
+    options = "--dataset", "scannet", "--json", files[0], "--csv", files[1]
+    status, printed, errors = evaluate(tmp_path / "pred", tmp_path / "gt", *options)
+    assert (status, errors) == (0, "")
     content = json.loads(files[0].read_text())
     for key in ("ap", "ap50", "ap25"):
         assert content[key] == pytest.approx(expected[key.upper()], abs=1e-9)
@@ -79,14 +73,15 @@ def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: st
     rows = list(csv.DictReader(files[1].read_text().splitlines()))
     assert [row["class"] for row in rows] == [*expected["classes"], "mean"]
     assert float(rows[-1]["ap"]) == content["ap"]
-    mean = next(line for line in done.stdout.splitlines() if line.startswith("mean"))
+    mean = next(line for line in printed.splitlines() if line.startswith("mean"))
     assert f"{100 * content['ap']:.1f}" in mean
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_s3dis(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
-    done = evaluate(*folders, "--dataset", "s3dis", "--workers", workers, "--json", tmp_path / "out.json")
-    assert (done.returncode, done.stderr) == (0, "")
+    options = "--dataset", "s3dis", "--workers", workers, "--json", tmp_path / "out.json"
+    status, printed, errors = evaluate(*folders, *options)
+    assert (status, errors) == (0, "")
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["classes"]["ceiling"]["ap50"] == 0.5
     assert content["classes"]["chair"]["ap50"] == 1.0
@@ -94,87 +89,62 @@ def test_s3dis(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path, w
     assert content["ap"] == 0.75
     assert content["s3dis"]["classes"]["ceiling"]["recall_partition"] == 0.5
     assert content["s3dis"]["mcov"] == 0.75
-    assert "precision_best_f1" in done.stdout
+    assert "precision_best_f1" in printed
 
 
 def test_missing_scenes(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path) -> None:
     pred, gt = folders
     (pred / "b.txt").unlink()
-    done = evaluate(pred, gt, "--dataset", "s3dis")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "has no predictions b.txt" in done.stderr
-    done = evaluate(pred, gt, "--dataset", "s3dis", "--allow-missing", "--json", tmp_path / "out.json")
-    assert done.returncode == 0
-    assert done.stderr == "evaluated 1 of 2 scenes; the others have no predictions\n"
+    status, printed, errors = evaluate(pred, gt, "--dataset", "s3dis")
+    assert (status, printed) == (2, "")
+    assert "has no predictions b.txt" in errors
+    options = "--dataset", "s3dis", "--json", tmp_path / "out.json"
+    status, _, errors = evaluate(pred, gt, "--allow-missing", *options)
+    assert (status, errors) == (0, "scored 1 of 2 scenes, the others have no predictions\n")
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 1.0
     # An empty file is no missing scene: its objects were not found.
     (pred / "b.txt").write_text("")
-    done = evaluate(pred, gt, "--dataset", "s3dis", "--json", tmp_path / "out.json")
-    assert done.returncode == 0
+    assert evaluate(pred, gt, *options)[0] == 0
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 0.5
 
 
-def _cut_mask(pred: Path, gt: Path) -> None:
-    (pred / "predicted_masks" / "a_000.txt").write_text("1\n0\n")
-
-
-def _no_mask(pred: Path, gt: Path) -> None:
-    (pred / "predicted_masks" / "a_000.txt").unlink()
-
-
-def _unknown_label(pred: Path, gt: Path) -> None:
-    (pred / "a.txt").write_text("predicted_masks/a_000.txt 14 0.5\n")
-
-
-def _bad_score(pred: Path, gt: Path) -> None:
-    (pred / "a.txt").write_text("predicted_masks/a_000.txt 1 high\n")
-
-
-def _no_truth(pred: Path, gt: Path) -> None:
-    (gt / "a.txt").unlink()
-
-
-def _no_scenes(pred: Path, gt: Path) -> None:
-    for path in gt.glob("*.txt"):
-        path.unlink()
-
-
-def _no_folder(pred: Path, gt: Path) -> None:
-    gt.rename(gt.with_name("elsewhere"))
-
-
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("file", "content", "message"),
     [
-        (_cut_mask, "a_000.txt: the mask has 2 points, the ground truth of the scene has 300"),
-        (_no_mask, "a.txt:1: there is no mask file"),
-        (_unknown_label, "a.txt:1: label id 14 is not one of"),
-        (_bad_score, "a.txt:1: the score must be a finite number, found 'high'"),
-        (_no_truth, "has no ground truth a.txt"),
-        (_no_scenes, "expected one SCENE.txt per scene of ground truth, found none"),
-        (_no_folder, "there is no such folder of ground truth"),
+        (
+            "pred/predicted_masks/a_000.txt",
+            "1\n0\n",
+            "the mask has 2 points, the ground truth of the scene has",
+        ),
+        ("pred/predicted_masks/a_000.txt", None, "a.txt:1: there is no mask file"),
+        ("pred/a.txt", "predicted_masks/a_000.txt 14 0.5\n", "a.txt:1: label id 14 is not one of"),
+        (
+            "pred/a.txt",
+            "predicted_masks/a_000.txt 1 high\n",
+            "a.txt:1: the score must be a finite number, found",
+        ),
+        ("gt/a.txt", None, "has no ground truth a.txt"),
+        ("gt/*.txt", None, "expected one SCENE.txt per scene of ground truth, found none"),
+        ("gt", None, "there is no such folder of ground truth"),
     ],
 )
 def test_bad_input(
-    evaluate: Evaluate,
-    folders: tuple[Path, Path],
-    tmp_path: Path,
-    spoil: Callable[[Path, Path], None],
-    message: str,
+    evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path, file: str, content: str | None, message: str
 ) -> None:
-    spoil(*folders)
-    done = evaluate(*folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    for path in list(tmp_path.glob(file)):
+        if content is None:
+            path.rename(tmp_path / f"gone_{path.name}")
+        else:
+            path.write_text(content)
+    status, printed, errors = evaluate(*folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+    assert (status, printed) == (2, "")
+    assert message in errors
+    assert errors.count("\n") == 1
     assert not (tmp_path / "out.json").exists()
 
 
 def test_usage(evaluate: Evaluate) -> None:
-    assert evaluate("pred", "gt").returncode == 2
-    assert evaluate("pred", "gt", "--dataset", "nyu").returncode == 2
+    assert evaluate("pred", "gt")[0] == evaluate("pred", "gt", "--dataset", "nyu")[0] == 2
 
 
 def test_as_a_program(folders: tuple[Path, Path], tmp_path: Path) -> None:
