@@ -100,7 +100,7 @@ def test_missing_scenes(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path
     assert "has no predictions b.txt" in errors
     options = "--dataset", "s3dis", "--json", tmp_path / "out.json"
     status, _, errors = evaluate(pred, gt, "--allow-missing", *options)
-    assert (status, errors) == (0, "scored 1 of 2 scenes, the others have no predictions\n")
+    assert (status, errors) == (0, "evaluated 1 of 2 scenes; the others have no predictions\n")
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 1.0
     # An empty file is no missing scene: its objects were not found.
     (pred / "b.txt").write_text("")
