@@ -1,4 +1,4 @@
-"""Augmentations: pure functions of a scene and a random generator, and their composition by a config."""
+"""Augmentations: pure functions of a room, a random generator and settings, and their composition by a config."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,69 +17,36 @@ Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Mirrors along x and along y, each with probability one half.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-    """
+    """Mirrors along x and along y, each with probability one half."""
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
     return _linear(scene, np.diag(signs))
 
 
 def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
-    """Turns about z.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        degrees: largest angle, either way.
-    """
+    """Turns about z by at most `degrees`, either way."""
     return _linear(scene, _rotation(2, rng.uniform(-degrees, degrees)))
 
 
 def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
-    """Turns about x and about y.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        degrees: largest angle, either way.
-    """
+    """Turns about x and about y, each by at most `degrees`, either way."""
     return _linear(scene, _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees)))
 
 
 def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
-    """Scales by a random factor.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest factor.
-        high: largest factor.
-    """
+    """Scales by a random factor from `low` to `high`."""
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
 def translate(scene: Scene, rng: np.random.Generator, *, distance: float = 0.2) -> Scene:
-    """Moves along each axis, for models whose voxels or features do not start at the room.
+    """Moves along each axis by at most `distance` meters, either way.
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        distance: largest shift in meters, either way.
+    For models whose voxels or features do not start at the room.
     """
     return scene.with_(xyz=scene.xyz + rng.uniform(-distance, distance, 3).astype(np.float32))
 
 
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Adds Gaussian noise to every coordinate.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation in meters.
-    """
+    """Adds Gaussian noise of standard deviation `std`, in meters, to every coordinate."""
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
 
 
@@ -117,25 +84,12 @@ def elastic(
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Adds one random color to the whole room; without color it does nothing.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation per channel, of 255.
-    """
+    """Adds one random color to the whole room, of standard deviation `std` per channel, of 255; needs color to act."""
     return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretches colors about their mean by a random factor; without color it does nothing.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest factor.
-        high: largest factor.
-    """
+    """Stretches colors about their mean by a random factor from `low` to `high`; needs color to act."""
     if scene.rgb is None or len(scene) == 0:
         return scene
     mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
@@ -143,39 +97,21 @@ def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, 
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Adds Gaussian noise to the color of every point; without color it does nothing.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation per channel, of 255.
-    """
+    """Adds Gaussian noise of standard deviation `std`, of 255, to the color of every point; needs color to act."""
     if scene.rgb is None:
         return scene
     return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
 
 
 def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Sometimes sets all colors to mid-gray, so that a model also learns shape.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        probability: probability of it.
-    """
+    """Sets all colors to mid-gray with this `probability`, so that a model also learns shape."""
     if scene.rgb is None or rng.random() >= probability:
         return scene
     return scene.with_(rgb=np.full_like(scene.rgb, 127))
 
 
 def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
-    """Removes a random share of the points; at least one point stays.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        share: largest share, 0..1.
-    """
+    """Removes a random part of the points, at most the `share` 0..1; at least one point stays."""
     keep = rng.random(len(scene)) >= rng.uniform(0, share)
     if len(scene) and not keep.any():
         keep[0] = True
@@ -183,13 +119,7 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) -> Scene:
-    """Keeps a vertical box around a random point.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        size: edges of the box in plan, in meters.
-    """
+    """Keeps a vertical box around a random point, with edges of `size` meters in plan."""
     if len(scene) == 0:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -197,13 +127,7 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) ->
 
 
 def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
-    """Keeps the points nearest in plan to a random one; smaller rooms stay complete.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        max_points: number of points to keep.
-    """
+    """Keeps the `max_points` points nearest in plan to a random one; smaller rooms stay complete."""
     max_points = int(max_points)  # configs give every number as a float
     if len(scene) <= max_points:
         return scene
@@ -268,13 +192,9 @@ class AugmentStep:
 
 @dataclass(frozen=True)
 class Composition:
-    """Augmentations applied in order.
+    """Augmentations applied in order."""
 
-    Args:
-        steps: name and function of each.
-    """
-
-    steps: tuple[tuple[str, Callable[..., Scene]], ...]
+    steps: tuple[tuple[str, Callable[..., Scene]], ...]  # name and function of each
 
     def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner | None = None) -> Scene:
         """Applies the steps; the second room of a mix first goes through the steps before the mix.
@@ -288,13 +208,13 @@ class Composition:
             ValueError: there is a mix and no partner.
         """
         for index, (name, step) in enumerate(self.steps):
-            if name == "mix":
-                if partner is None:
-                    raise ValueError("augmentation mix needs a second room, and there is no dataset to take it from")
-                before = Composition(tuple(pair for pair in self.steps[:index] if pair[0] != "mix"))
-                scene = step(scene, rng, partner=partial(_prepared, before, partner))
-            else:
+            if name != "mix":
                 scene = step(scene, rng)
+            elif partner is None:
+                raise ValueError("augmentation mix needs a second room, and there is no dataset to take it from")
+            else:
+                before = Composition(tuple(pair for pair in self.steps[:index] if pair[0] != "mix"))
+                scene = step(scene, rng, partner=lambda rng, before=before: before(partner(rng), rng))
         return scene
 
 
@@ -308,20 +228,13 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
     >>> compose([("scale", {"low": 2.0, "high": 2.0})])(room, np.random.default_rng(0)).xyz
     array([[2., 2., 2.]], dtype=float32)
     """
-    chain = []
     for name, options in steps:
         if name not in AUGMENTATIONS:
             raise ValueError(f"no augmentation {name!r}; known: {', '.join(AUGMENTATIONS)}")
-        function = AUGMENTATIONS[name]
-        known = set(signature(function).parameters) - {"scene", "rng", "partner"}
+        known = set(signature(AUGMENTATIONS[name]).parameters) - {"scene", "rng", "partner"}
         if unknown := set(options) - known:
             raise ValueError(f"augmentation {name} takes {sorted(known)}, got {sorted(unknown)}")
-        chain.append((name, partial(function, **options)))
-    return Composition(tuple(chain))
-
-
-def _prepared(before: Composition, partner: Partner, rng: np.random.Generator) -> Scene:
-    return before(partner(rng), rng)
+    return Composition(tuple((name, partial(AUGMENTATIONS[name], **options)) for name, options in steps))
 
 
 def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]:

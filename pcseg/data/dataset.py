@@ -1,7 +1,7 @@
 """Processed rooms to batches: features, voxels, targets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,8 @@ def num_channels(features: Sequence[str]) -> int:
     >>> num_channels(["rgb", "height"])
     4
     """
-    for name in features:
-        if name not in FEATURES:
-            raise ValueError(f"data.features has {name!r}; known: {', '.join(FEATURES)}")
+    if unknown := [name for name in features if name not in FEATURES]:
+        raise ValueError(f"data.features has {unknown[0]!r}; known: {', '.join(FEATURES)}")
     return sum(FEATURES[name] for name in features)
 
 
@@ -53,33 +52,19 @@ class DataOptions:
     features: tuple[str, ...] = ("rgb", "xyz")  # out of rgb, xyz, normal, height
 
 
+@dataclass(eq=False)
 class RoomDataset(Dataset):
     """Rooms of a store as single-room batches.
 
     The key of an item is (seed, room), and its augmentation depends on nothing else.
-
-    Args:
-        rooms: folders of processed rooms.
-        voxel_size: edge of a voxel in meters.
-        features: names out of `FEATURES`.
-        instance_classes: class indices whose instances become targets.
-        augment: augmentation of each room; a mix takes the second room from here.
     """
 
-    def __init__(
-        self,
-        rooms: Sequence[Path],
-        *,
-        voxel_size: float,
-        features: Sequence[str],
-        instance_classes: Sequence[int],
-        augment: Composition | None = None,
-    ) -> None:
-        self.rooms = list(rooms)
-        self.voxel_size = voxel_size
-        self.features = tuple(features)
-        self.instance_classes = tuple(instance_classes)
-        self.augment = augment
+    rooms: Sequence[Path]  # folders of processed rooms
+    _: KW_ONLY
+    voxel_size: float  # edge of a voxel in meters
+    features: Sequence[str]  # names out of `FEATURES`
+    instance_classes: Sequence[int]  # class indices whose instances become targets
+    augment: Composition | None = None  # augmentation of each room; a mix takes the second room from here
 
     def __len__(self) -> int:
         return len(self.rooms)
@@ -159,17 +144,13 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
         ValueError: an unknown name, or the scene has no color or normal to give.
     """
     check_features(scene, names)
-    columns = []
-    for name in names:
-        if name == "xyz":
-            columns.append(scene.xyz - center)
-        elif name == "height":
-            columns.append((scene.xyz[:, 2:] - center[2]) / 1.5 - 1)
-        elif name == "rgb":
-            assert scene.rgb is not None
-            columns.append(scene.rgb.astype(np.float32) / 127.5 - 1)
-        else:
-            columns.append(scene.normal)
+    make = {
+        "xyz": lambda: scene.xyz - center,
+        "height": lambda: (scene.xyz[:, 2:] - center[2]) / 1.5 - 1,
+        "rgb": lambda: np.asarray(scene.rgb, np.float32) / 127.5 - 1,
+        "normal": lambda: scene.normal,
+    }
+    columns = [make[name]() for name in names]
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 

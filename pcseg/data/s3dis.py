@@ -42,14 +42,12 @@ def find_rooms(raw: Path, areas: list[int] | None = None) -> list[Path]:
     found = {folder.name: folder for folder in raw.iterdir() if folder.is_dir() and folder.name.startswith("Area_")}
     if not found:
         raise ValueError(f"{raw}: no folder Area_* in it; expected the folder of S3DIS that holds Area_1 .. Area_6")
-    if areas is not None:
-        missing = [area for area in areas if f"Area_{area}" not in found]
-        if missing:
-            there = ", ".join(sorted(found, key=_natural))
-            raise ValueError(f"{raw}: no folder Area_{missing[0]} in it; there are {there}")
-        found = {f"Area_{area}": found[f"Area_{area}"] for area in areas}
+    there = sorted(found, key=_natural)
+    names = there if areas is None else [f"Area_{area}" for area in sorted(set(areas))]
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{raw}: no folder {missing[0]} in it; there are {', '.join(there)}")
     rooms = []
-    for name in sorted(found, key=_natural):
+    for name in names:
         inside = [room for room in found[name].iterdir() if room.is_dir() and not room.name.startswith(".")]
         rooms += sorted(inside, key=lambda room: _natural(room.name))
     if not rooms:
@@ -68,9 +66,9 @@ def room_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: the folder is empty, or has no Annotations, or these hold no text file.
     """
+    annotations = folder / "Annotations"
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected a room of S3DIS")
-    annotations = folder / "Annotations"
     if not annotations.is_dir():
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise ValueError(f"{folder}: no folder Annotations in it, found {found}; unpack the release again")
@@ -110,7 +108,7 @@ def read_room(folder: Path) -> RawRoom:
     parts: list[_Instance] = []
     for path in room_files(folder):
         label = _class_of(path, notes)
-        xyz, rgb, repairs = read_instance(path)
+        xyz, rgb, repairs = _read_instance(path)
         notes += repairs
         if len(xyz):
             parts.append((path, label, xyz, rgb))
@@ -133,18 +131,8 @@ def read_room(folder: Path) -> RawRoom:
     return RawRoom(scene, notes, [path.name for path in paths])
 
 
-def read_instance(path: Path) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"], list[str]]:
-    """Reads a file of ``x y z r g b`` lines.
-
-    Args:
-        path: CLASS_I.txt.
-
-    Returns:
-        Coordinates in meters, colors, and one line of text per repaired or dropped line.
-
-    Raises:
-        ValueError: more bad lines than the release has.
-    """
+def _read_instance(path: Path) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"], list[str]]:
+    """Coordinates in meters and colors of a file, and one line of text per repaired or dropped line."""
     rows, repairs = load_rows(path, 6), []
     if rows is None or not _are_points(rows).all():
         rows, repairs = _read_lines(path)
@@ -203,7 +191,7 @@ def _without_duplicates(parts: list[_Instance], notes: list[str]) -> list[_Insta
     """Removes instances with the same points as another one, in any order; clutter yields to other classes."""
     clutter = S3DIS.index("clutter")
     alike: dict[tuple, list[_Instance]] = {}
-    dropped = set()
+    unique = []
     for part in sorted(parts, key=lambda part: part[1] == clutter):
         path, _, xyz, rgb = part
         # Sums that do not depend on the order distinguish most instances; only equal ones are sorted and compared.
@@ -211,11 +199,11 @@ def _without_duplicates(parts: list[_Instance], notes: list[str]) -> list[_Insta
         rivals = alike.setdefault((len(xyz), *bits.tolist(), *rgb.sum(axis=0, dtype=np.uint64).tolist()), [])
         same = [other for other in rivals if np.array_equal(_sorted_points(other), _sorted_points(part))]
         if same:
-            dropped.add(path)
             notes.append(f"{_short(path)}: the same {len(xyz)} points as {same[0][0].name}, left out")
         else:
             rivals.append(part)
-    return [part for part in parts if part[0] not in dropped]
+            unique.append(path)
+    return [part for part in parts if part[0] in unique]
 
 
 def _sorted_points(part: _Instance) -> Float32[np.ndarray, "P 6"]:

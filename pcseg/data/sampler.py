@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from torch.utils.data import Sampler
 
 
+@dataclass(eq=False)
 class ResumableSampler(Sampler):
     """The rooms of each training step: every epoch a new order, which depends only on the seed and the step.
 
@@ -14,47 +16,30 @@ class ResumableSampler(Sampler):
     the next rooms of the order. Each micro-batch of each process takes its share of `batch_size`, or fewer rooms if
     `max_voxels` is reached.
 
-    Args:
-        num_rooms: number of rooms of the dataset.
-        batch_size: number of rooms per step, over all processes and micro-batches.
-        num_steps: number of steps of the whole run.
-        seed: seed of the order.
-        start: first step to give.
-        rank: rank of this process.
-        world: number of processes.
-        accumulate: number of micro-batches per step in each process; one item for each.
-        num_voxels: number of voxels of each room, needed for `max_voxels`.
-        max_voxels: largest number of voxels of a micro-batch, but for a larger room by itself. 0 for any number.
-
     Raises:
         ValueError: no rooms, or fewer rooms per step than processes times micro-batches.
     """
 
-    def __init__(
-        self,
-        num_rooms: int,
-        batch_size: int,
-        num_steps: int,
-        *,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        accumulate: int = 1,
-        num_voxels: Sequence[int] | None = None,
-        max_voxels: int = 0,
-    ) -> None:
-        if num_rooms == 0:
+    num_rooms: int  # of the dataset
+    batch_size: int  # rooms per step, over all processes and micro-batches
+    num_steps: int  # of the whole run
+    _: KW_ONLY
+    seed: int  # of the order
+    start: int = 0  # first step to give
+    rank: int = 0  # of this process
+    world: int = 1  # number of processes
+    accumulate: int = 1  # micro-batches per step in each process; one item for each
+    num_voxels: Sequence[int] | None = None  # of each room, needed for `max_voxels`
+    max_voxels: int = 0  # most voxels of a micro-batch, except for a larger room by itself; 0 for any number
+
+    def __post_init__(self) -> None:
+        if self.num_rooms == 0:
             raise ValueError("there are no rooms to train on")
-        if batch_size < world * accumulate:
+        if self.batch_size < (least := self.world * self.accumulate):
             raise ValueError(
-                f"train.batch_size {batch_size} must be at least {world * accumulate}: one room for each of {world} "
-                f"processes times train.accumulate {accumulate}"
+                f"train.batch_size {self.batch_size} must be at least {least}: one room for each of {self.world} "
+                f"processes times train.accumulate {self.accumulate}"
             )
-        assert not max_voxels or (num_voxels is not None and len(num_voxels) == num_rooms)
-        self.num_rooms, self.batch_size, self.num_steps = num_rooms, batch_size, num_steps
-        self.seed, self.start, self.rank, self.world, self.accumulate = seed, start, rank, world, accumulate
-        self.num_voxels, self.max_voxels = num_voxels, max_voxels
 
     def __len__(self) -> int:
         return (self.num_steps - self.start) * self.accumulate

@@ -57,12 +57,10 @@ def write_scan(
 def test_scan(tmp_path: Path, aggregation: str) -> None:
     folder = write_scan(tmp_path, aggregation=aggregation)
     room = read_room(folder, label_table=tmp_path / LABEL_TABLE)
-    scene, notes = room.scene, room.notes
-    assert scene.name == NAME
-    assert notes == []
+    scene = room.scene
+    assert (scene.name, room.notes) == (NAME, [])
     # Row-major: x' = -y + 1, y' = x + 2, z' = z + 3.
     np.testing.assert_allclose(scene.xyz, [[1, i + 2, 3] for i in range(8)])
-    assert scene.rgb is not None
     np.testing.assert_array_equal(scene.rgb[:, 0], np.arange(8) * 10)
     np.testing.assert_array_equal(scene.superpoint, [1, 1, 1, 2, 2, 0, 0, 3])
     # Instances are objectId + 1; the fan is an object without a class of the benchmark, the last vertex has no object.
@@ -78,9 +76,7 @@ def test_test_scan_without_anything(tmp_path: Path) -> None:
     (tmp_path / LABEL_TABLE).unlink()
     room = read_room(folder, label_table=tmp_path / LABEL_TABLE)
     scene, notes = room.scene, room.notes
-    assert scene.semantic is None
-    assert scene.instance is None
-    assert scene.superpoint is None
+    assert scene.semantic is scene.instance is scene.superpoint is None
     np.testing.assert_allclose(scene.xyz[:, 0], np.arange(8))
     assert len(notes) == 3
     assert "no axisAlignment" in notes[0]
@@ -91,7 +87,6 @@ def test_segments_of_two_objects_and_of_none(tmp_path: Path) -> None:
     groups = [*GROUPS, {"objectId": 3, "label": "wall", "segments": [9, 77]}]
     room = read_room(write_scan(tmp_path, groups=groups), label_table=tmp_path / LABEL_TABLE)
     np.testing.assert_array_equal(room.scene.instance, [3, 3, 3, 4, 4, 2, 2, 0])
-    assert room.scene.semantic is not None
     assert room.scene.semantic[3] == SCANNET20.index("wall")
     assert "1 segments belong to two objects" in room.notes[0]
     assert "1 segments of its objects are not in the mesh" in room.notes[1]
@@ -177,23 +172,18 @@ def test_defects_of_the_aggregation_as_scannets_script_has_them(tmp_path: Path, 
     kinds = ["office chair", "wall", "ceiling fan"]
     present = sorted(set(SEGMENTS))
     for trial in range(60):
+        ids, labels, members = rng.integers(0, 4, 6).tolist(), rng.choice(kinds, 6), rng.integers(0, 4, 6)
         groups = [
-            {
-                "objectId": int(rng.integers(0, 4)),
-                "label": str(rng.choice(kinds)),
-                "segments": rng.choice(present, int(rng.integers(0, 4))).tolist(),
-            }
-            for _ in range(int(rng.integers(0, 7)))
-        ]
+            {"objectId": number, "label": str(label), "segments": rng.choice(present, count).tolist()}
+            for number, label, count in zip(ids, labels, members)
+        ][: rng.integers(0, 7)]
         raw = tmp_path / str(trial)
         room = read_room(write_scan(raw, groups=groups), label_table=raw / LABEL_TABLE)
-        scene, notes = room.scene, room.notes
-        table = read_label_table(raw / LABEL_TABLE, "nyu40id")
-        labels, instances = _official_v2(groups, table)
-        np.testing.assert_array_equal(scene.instance, instances)
-        np.testing.assert_array_equal(scene.semantic, SCANNET20.index_of_ids(labels))
+        labels, instances = _official_v2(groups, read_label_table(raw / LABEL_TABLE, "nyu40id"))
+        np.testing.assert_array_equal(room.scene.instance, instances)
+        np.testing.assert_array_equal(room.scene.semantic, SCANNET20.index_of_ids(labels))
         ids = [group["objectId"] for group in groups]
-        assert any("there twice" in note for note in notes) == (len(set(ids)) < len(ids))
+        assert any("there twice" in note for note in room.notes) == (len(set(ids)) < len(ids))
 
 
 def test_scannet200_writes_one_object_after_another(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.data.text import load_rows, numbers_of_line, read_rows, show, text_lines
+from pcseg.data.text import load_rows, read_rows, text_lines
 
 
 @pytest.fixture
@@ -45,10 +45,3 @@ def test_separator_and_first_line(path: Path) -> None:
 def test_nothing(path: Path, text: str) -> None:
     path.write_text(text)
     assert read_rows(path, 3).shape == (0, 3)
-
-
-def test_one_line() -> None:
-    assert numbers_of_line(b" 1 -2.5 3e2 \r") == [1, -2.5, 300]
-    assert numbers_of_line(b"1;2", ";") == [1, 2]
-    assert show(b"1 \x102\r") == r"'1 \x102'"
-    assert len(show(b"9" * 1000)) < 70
