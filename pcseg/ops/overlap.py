@@ -63,9 +63,6 @@ def overlap_table(a: Integer[np.ndarray, "P"], b: Integer[np.ndarray, "P"]) -> O
         a: id of the first group of each point.
         b: id of the second group of each point.
 
-    Returns:
-        OverlapTable.
-
     >>> import numpy as np
     >>> table = overlap_table(np.array([0, 0, 0, 7]), np.array([2, 1, 2, 1]))
     >>> list(zip(table.a.tolist(), table.b.tolist(), table.points.tolist()))

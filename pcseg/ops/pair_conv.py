@@ -120,8 +120,5 @@ def pair_conv(
         features: one row per input voxel.
         weight: weights in the dtype of the features; axes 1, 2, 3 go with x, y, z.
         kernel_map: pairs of k ** 3 offsets.
-
-    Returns:
-        One row per output voxel.
     """
     return _PairConv.apply(features, weight, kernel_map)

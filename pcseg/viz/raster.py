@@ -86,9 +86,6 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
     Args:
         xyz: coordinates in meters, z up.
         towards: horizontal direction from the room to the camera.
-
-    Returns:
-        True for the points of near walls.
     """
     thickness = 0.28
     norm = float(np.linalg.norm(towards))
