@@ -1,6 +1,6 @@
 """The prediction for one scene: objects and the class of each point, saved in one file.
 
-The letters of the shapes are those of `pcseg.structures`.
+`pcseg.structures` explains the letters of the shapes.
 """
 
 import json

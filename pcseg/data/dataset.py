@@ -184,7 +184,7 @@ def make_targets(
 ) -> Targets:
     """Ground truth over superpoints, by the majority of their points.
 
-    Superpoints whose majority is not labeled are ignored (-1); those of classes without instances are background. An
+    Superpoints whose majority is unlabeled are ignored (-1); classes without instances become background. An
     instance that wins no superpoint is left out.
 
     Args:

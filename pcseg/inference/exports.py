@@ -29,8 +29,8 @@ def object_rows(prediction: Prediction, threshold: float = 0.0) -> list[dict[str
         threshold: objects that score less are left out.
 
     Returns:
-        One row per object in the order of ids, with the keys of COLUMNS. The id is that of `Prediction.point_ids`;
-        center, box corners (meters) and box volume (m^3) are those of the points with this id.
+        One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
+        box corners (meters) and box volume (m^3) cover the points with this id.
 
     Raises:
         ValueError: no objects were predicted.

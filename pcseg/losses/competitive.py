@@ -81,8 +81,8 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
 class CompetitiveInfluencerLoss(nn.Module):
     """Pulls masks towards instances by claims that both sides compete for.
 
-    Each pair of instance k and query m has the scores S = -BCE - dice - rep_weight * repulsion and C = S + class_weight
-    * P(class of k | m) + origin_weight * (1 if m started from a token of k). Instance k claims query m by
+    Each pair of instance k and query m has a mask score S = -BCE - dice - rep_weight * repulsion. Its claim score is
+    C = S + class_weight * P(class of k | m) + origin_weight * (1 if m started in k). Instance k claims query m by
     ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``. The loss is the mean over instances of the claimed -S.
     T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. exp(-BCE) is
     the geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.

@@ -72,7 +72,7 @@ def _s3dis_readings(scores: Scores, result: Evaluation, folds: list[Evaluation])
         measure: {
             "best F1 of the curve (OneFormer3D)": mean[f"{key}_best_f1"],
             "partition of all predictions (ASIS, ISBNet)": mean[f"{key}_partition"],
-            "partition of those of score 0.8 and more (Mask3D)": mean[f"{key}_confidence"],
+            "partition of predictions with a score of at least 0.8 (Mask3D)": mean[f"{key}_confidence"],
         }
         for measure, key in (("mPrec", "precision"), ("mRec", "recall"))
     }

@@ -145,7 +145,7 @@ def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None)
         allowed: the numbers that may occur; any of 32 bits if None.
 
     Raises:
-        ValueError: a line is not such a number; the message names file and line.
+        ValueError: a line is not one of these numbers; the message names file and line.
     """
     expected = "one whole number of 32 bits" if allowed is None else " or ".join(map(str, allowed))
     lines = text.rstrip().splitlines()

@@ -141,8 +141,8 @@ def _join(pairs: list[tuple[np.ndarray, np.ndarray]], in_order: np.ndarray, out_
 def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: int = 3) -> KernelMap:
     """The map of a submanifold convolution: outputs where the inputs are.
 
-    Offset k = (i, j, l) joins output voxel (x, y, z) with input voxel (x + i - r, y + j - r, z + l - r). With
-    r = kernel_size // 2, this equals a dense conv3d with padding r; k counts l fastest.
+    Offset k = (i, j, l) joins output (x, y, z) with input (x, y, z) + (i, j, l) - r, where r = kernel_size // 2. This
+    equals a dense conv3d with padding r; k counts l fastest.
 
     Args:
         coords: batch index, x, y, z; unique rows, not negative.

@@ -2,7 +2,7 @@
 
 The weight of every layer is (out, k, k, k, in), as spconv stores it, so that both backends read the same checkpoints.
 Its axes 1, 2 and 3 go with x, y and z, the columns 1, 2 and 3 of the coordinates. A layer equals a dense conv3d with
-weight.permute(0, 4, 1, 2, 3) on a (batch, in, x, y, z) array that is zero where there is no voxel.
+weight.permute(0, 4, 1, 2, 3) on a (batch, in, x, y, z) array. The array is zero where there is no voxel.
 """
 
 import math

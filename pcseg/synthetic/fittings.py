@@ -42,7 +42,7 @@ def add_openings(room: Room) -> None:
                 item = make.door(rng, width, height)
                 room.hang_at(item, wall, along, 0.0)
                 wall.holes.append((along - width / 2, along + width / 2, 0.0, height))
-                # Nothing may stand where the door swings.
+                # Nothing may block the door.
                 swing = 0.95 if room.kind != "hallway" else 0.5
                 x, y = wall.at(along, swing / 2)
                 plan.taken.append(Rect(x, y, width / 2 + 0.05, swing / 2, wall.yaw, 0.0, height))

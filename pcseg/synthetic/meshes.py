@@ -110,7 +110,7 @@ def _grid(patches: Patches, rows: Int64[np.ndarray, "k"], spacing: float) -> _Gr
 def _whole_triangles(
     keep: Bool[np.ndarray, "n"], faces: Int64[np.ndarray, "f 3"]
 ) -> tuple[Bool[np.ndarray, "n"], Int64[np.ndarray, "g 3"]]:
-    """Triangles all of whose vertices stay, and the vertices that are part of one."""
+    """Triangles without removed vertices, and the vertices of these triangles."""
     faces = faces[keep[faces].all(axis=1)]
     used = np.zeros(len(keep), bool)
     used[faces] = True

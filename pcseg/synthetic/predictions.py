@@ -1,4 +1,4 @@
-"""Predictions made from ground truth with the errors of models, to test what a measure makes of each."""
+"""Predictions made from ground truth with the errors of models, to test metrics."""
 
 from dataclasses import dataclass
 
@@ -36,13 +36,13 @@ class ErrorRates:
 def simulate_predictions(
     scene: Scene, classes: ClassSet, rng: np.random.Generator, rate: ErrorRates | None = None
 ) -> Prediction:
-    """Predictions for a labeled scene; scores separate good ones from bad ones about as well as a model's do.
+    """Predictions for a labeled scene; scores separate good from bad ones about like a model's scores.
 
     Args:
         scene: a labeled scene.
         classes: classes of the scene; instance classes are predicted.
         rng: random generator.
-        rate: how often each error happens; as `ErrorRates()` if None.
+        rate: frequency of each error; `ErrorRates()` if None.
 
     Returns:
         Objects with masks over points, best first.

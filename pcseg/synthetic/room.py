@@ -20,7 +20,7 @@ class Surfaces:
         instance: instance of each patch, from 1.
         labels: class index (S3DIS) of instance k + 1.
         categories: raw ScanNet category of instance k + 1.
-        hidden_center: centers of m boxes, inside of which only points of the owner are visible.
+        hidden_center: centers of m boxes; inside a box only points of its owner are visible.
         hidden_axes: unit axes of these boxes, divided by half their length.
         hidden_owner: instance that owns each box.
         lights: positions of lamps and windows.

@@ -1,4 +1,4 @@
-"""A scanner in the room: what it sees, at which density, with which light and noise."""
+"""A scanner in the room: visible points, their density, light and noise."""
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8

@@ -93,7 +93,7 @@ def write_scannet(
         scene: a mesh with colors, segments (as superpoints) and instances 1..K, in the aligned frame.
         folder: folder for `scans/<name>`.
         categories: raw category of each instance.
-        alignment: transform from the frame of the written mesh to that of the scene; None is the identity.
+        alignment: transform from the frame of the written mesh to the frame of the scene; None is the identity.
 
     Returns:
         The folder of the scan.

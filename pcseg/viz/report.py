@@ -55,7 +55,7 @@ class WorstRooms:
 
         Args:
             scores: scores of the rooms of all processes.
-            gather: returns the values of all processes, each of which draws its own rooms; None for one process.
+            gather: returns the values of all processes; each process draws its own rooms. None for one process.
         """
         wanted, mine = worst_rooms(scores, self.num), {}
         for (_, _, name), prediction in self._kept:

@@ -43,7 +43,7 @@ def test_page(tmp_path: Path) -> None:
     page = path.read_text()
     _check(page)
     assert "A &lt;title&gt; &amp; more" in page
-    for section in ("Classes", "Precision and recall", "What became", "Confusion", "Panoptic", "S3DIS", "worst rooms"):
+    for section in ("Classes", "Precision and recall", "Outcome", "Confusion", "Panoptic", "S3DIS", "worst rooms"):
         assert section in page
     assert page.count("<img ") == 2
     assert page.index("Area_2_conferenceRoom_1</h3>") < page.index("Area_3_office_1</h3>")
@@ -73,4 +73,4 @@ def test_degenerate_pages(num_classes: int, tmp_path: Path) -> None:
     scores.add(Prediction(scene, masks, wrong, np.ones(num_classes), classes=classes))
     page = write_report(tmp_path / "page.html", scores, title="").read_text()
     _check(page)
-    assert ("was taken for</th>" in page) == (num_classes == 60)
+    assert ("predicted class</th>" in page) == (num_classes == 60)

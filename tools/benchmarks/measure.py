@@ -57,7 +57,7 @@ def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
 
 
 def print_row(title: str, numbers: dict[str, float]) -> None:
-    """Prints the numbers of one candidate, of which every name ends in its unit."""
+    """Prints the numbers of one candidate; the name of each number is its unit."""
     print(f"  {title:<40}" + "".join(f"{value:>14,.1f} {key}" for key, value in numbers.items()), flush=True)
 
 

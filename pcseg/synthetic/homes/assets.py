@@ -115,7 +115,7 @@ def _check(path: Path, any_version: bool) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest not in PACKAGES.values() and not any_version:
         raise ValueError(
-            f"{path}: SHA-256 {digest} is not that of {' or '.join(PACKAGES)}; "
+            f"{path}: SHA-256 {digest} does not match {' or '.join(PACKAGES)}; "
             "pass --any-version to use it, the rooms will differ"
         )
 

@@ -29,7 +29,7 @@ class Entry:
         path: its .obj file.
         size: width, depth and height in meters.
         elevation: height above the floor at which it hangs, in meters.
-        top: height on which things can stand, in meters; 0 or less where nothing can.
+        top: height of the surface for things in meters; 0 or less if it has none.
         rotation: 3 x 3 matrix, row by row, to apply before scaling; None for none.
     """
 

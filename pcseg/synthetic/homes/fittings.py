@@ -1,4 +1,4 @@
-"""What is built in, hangs on walls, or lies about: doors, windows, curtains, pictures, wardrobes, counters, heaps."""
+"""Fittings and loose things: doors, windows, curtains, pictures, wardrobes, counters, heaps."""
 
 from collections.abc import Sequence
 
@@ -46,10 +46,10 @@ def add_curtain(
 
     Args:
         room: gets the curtain.
-        wall: behind it.
-        s: its middle along the wall in meters.
-        width: of what it covers, in meters.
-        top: height of its upper edge in meters.
+        wall: wall behind the curtain.
+        s: middle of the curtain along the wall in meters.
+        width: width to cover in meters.
+        top: height of the upper edge in meters.
         off: distance from the wall in meters.
         single: whether it is one piece.
     """
@@ -102,7 +102,7 @@ def add_board(room: Room) -> None:
 
 
 def add_mirror(room: Room) -> None:
-    """A mirror, of which a sensor sees little."""
+    """A mirror, mostly invisible to a sensor."""
     rng = room.rng
     width, height = rng.uniform(0.4, 1.0), rng.uniform(0.5, 0.9)
     found = room.find_on_wall(width, height, 1.1)
@@ -204,8 +204,8 @@ def add_clutter(room: Room, num_on_floor: int, share: float) -> None:
 
     Args:
         room: gets the things.
-        num_on_floor: how many to try on the floor.
-        share: how full the tops are, 0 to 1.
+        num_on_floor: number of things to try on the floor.
+        share: filled share of the tops, 0 to 1.
     """
     rng = room.rng
     for top in room.tops:
@@ -240,7 +240,7 @@ def add_clutter(room: Room, num_on_floor: int, share: float) -> None:
 
 
 def add_heap(room: Room, middle: np.ndarray, z: float, spread: np.ndarray) -> None:
-    """Paper, books and cloth piled on a top, one object that melts into what is below it."""
+    """A pile of paper, books and cloth on a top, as one object without a clear border."""
     rng, instance = room.rng, room.surfaces.instance("other object")
     for _ in range(rng.integers(4, 14)):
         size = rng.uniform((0.12, 0.1, 0.005), (0.34, 0.26, 0.09))
@@ -294,10 +294,10 @@ def add_pillows(room: Room, place: np.ndarray, z: float, spread: float, count: i
 
     Args:
         room: gets the pillows.
-        place: about where they lie.
-        z: height of what they lie on, in meters.
-        spread: standard deviation of their places in meters.
-        count: how many.
+        place: mean place of the pillows.
+        z: height of the surface under the pillows in meters.
+        spread: standard deviation of the places in meters.
+        count: number of pillows.
     """
     rng = room.rng
     for _ in range(count):
@@ -323,11 +323,11 @@ def add_chairs_around(
     Args:
         room: gets the chairs.
         place: middle of the table.
-        size: its width and depth in meters.
-        yaw: its turn in radians.
-        count: how many chairs to try.
-        pattern: part of the names of models to prefer.
-        out: distance of the chairs' middles from its edge in meters.
+        size: width and depth of the table in meters.
+        yaw: rotation of the table in radians.
+        count: number of chairs to try.
+        pattern: part of the names of preferred models.
+        out: distance from the edge of the table to the middle of a chair in meters.
     """
     rng = room.rng
     chair = room.pick("chair", pattern)
@@ -373,7 +373,7 @@ def add_counter_row(room: Room, wall: Wall) -> int:
             if cabinet is None or rng.random() < 0.3:
                 cabinet = room.surfaces.instance("cabinet")
             if model.kind == "kitchen sink":
-                scale[2] = height / (model.size[2] - rng.uniform(0.12, 0.2))  # its tap stands above the worktop
+                scale[2] = height / (model.size[2] - rng.uniform(0.12, 0.2))  # its tap is above the worktop
                 _add_basin(room, wall, left, right, height)
             else:
                 under_top.append((left, right))

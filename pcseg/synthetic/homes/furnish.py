@@ -1,4 +1,4 @@
-"""Furnishes rooms by rules: what a bedroom, an office or a classroom has, and where."""
+"""Furnishes rooms by rules for bedrooms, offices, classrooms and others."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -279,7 +279,7 @@ def add_shower(room: Room) -> None:
 
 
 class Program(NamedTuple):
-    """A kind of room: the rule that furnishes it, ranges of its width and depth in meters, and what fills it up."""
+    """A kind of room: its furnishing rule, ranges of width and depth in meters, and furniture to fill it."""
 
     furnish: Callable[[Room], None]
     width: tuple[float, float]
@@ -324,7 +324,7 @@ SEQUENCE = (
 
 
 def fill(room: Room) -> None:
-    """Adds more of what such rooms have, until a random share of the floor is taken."""
+    """Adds more typical furniture until a random share of the floor is taken."""
     rng = room.rng
     goal = rng.uniform(0.3, 0.6)
     for _ in range(16):

@@ -19,7 +19,7 @@ class Model:
 
     Args:
         name: library and id in the catalog.
-        kind: what the model is used as, see kinds.yaml.
+        kind: use of the model, see kinds.yaml.
         triangles: corners of each triangle.
         uv: texture coordinates of the corners.
         material: row of `colors` for each triangle.
@@ -28,7 +28,7 @@ class Model:
         glass: whether a material is glass.
         size: width, depth and height.
         elevation: height above the floor at which the model hangs.
-        top: height on which things can stand; 0 or less where nothing can.
+        top: height of the surface for things; 0 or less if it has none.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Model:
 
 @dataclass(frozen=True)
 class KindTable:
-    """What kinds.yaml says of the catalogs' models; the keys are described there."""
+    """Content of kinds.yaml, which describes its keys."""
 
     rules: list[tuple[str | None, str]]
     classes: dict[str, str]

@@ -1,4 +1,4 @@
-"""Furniture without assets: the designs of the synthetic rooms as models, and simple forms of what those rooms lack."""
+"""Furniture without assets: the designs of the synthetic rooms as models, and simple additional designs."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def add_procedural(models: dict[str, list[Model]], rng: np.random.Generator, per
     Args:
         models: models of each kind, or nothing.
         rng: random numbers of the designs.
-        per_kind: how many to add to each kind.
+        per_kind: number of models to add to each kind.
     """
     kinds = dict(models)
     for kind, design in _DESIGNS.items():

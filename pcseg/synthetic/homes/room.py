@@ -49,7 +49,7 @@ class Wall:
 
 
 class Top(NamedTuple):
-    """A surface on which things can stand: its rectangle, its height, and how many things it takes."""
+    """A surface for things: its rectangle, its height, and the number of things it takes."""
 
     low: np.ndarray
     high: np.ndarray
@@ -73,7 +73,7 @@ class Room:
     Args:
         surfaces: the building that the room is part of.
         models: furniture of each kind.
-        kind: what the room is, for example "kitchen".
+        kind: kind of room, for example "kitchen".
         origin: its corner in the building in meters.
         width: extent along x in meters.
         depth: extent along y in meters.
@@ -170,7 +170,7 @@ class Room:
         return slice(low[0], max(high[0], 0)), slice(low[1], max(high[1], 0))
 
     def fits(self, place: Place, half: Place, *, chair: bool = False) -> bool:
-        """Whether a rectangle is inside the room and nothing stands in it."""
+        """Whether a rectangle is inside the room and free."""
         low, high = np.asarray(place) - half, np.asarray(place) + half
         if (low < 0.01).any() or high[0] > self.width - 0.01 or high[1] > self.depth - 0.01:
             return False

@@ -25,7 +25,7 @@ def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, 
     Args:
         surfaces: all of its surfaces.
         rooms: its rooms, which the sensor walks through.
-        name: of the scene.
+        name: name of the scene.
         sensor: "rgbd" and "phone" give a fused mesh, "phone" a coarser one without faces; "tripod" gives points.
         rng: random numbers of noise, path and light.
 

@@ -1,4 +1,4 @@
-"""A room as textured triangles that each belong to an instance, and what rays see of it."""
+"""A room as textured triangles of instances, and ray casting."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ _QUAD = np.array([[0, 1, 2], [0, 2, 3]])
 
 
 class Hits(NamedTuple):
-    """What rays meet.
+    """Hits of rays.
 
     depth: distance in units of the ray's direction; infinite for none.
     triangle: row of the triangle, -1 for none.
@@ -63,7 +63,7 @@ class Surfaces:
             model: the furniture.
             place: position of its foot in meters.
             yaw: turn about z in radians; at 0 the front is at -y.
-            instance: which instance the model belongs to.
+            instance: instance of the model.
             scale: factors along its three axes.
         """
         rng = self.rng
@@ -199,7 +199,7 @@ class RayCaster:
     def is_blocked(
         self, start: Float[np.ndarray, "n 3"], ray: Float[np.ndarray, "n 3"], end: float
     ) -> Bool[np.ndarray, "n"]:
-        """Whether anything lies on each ray before `end` of its length."""
+        """Whether anything blocks each ray before `end` of its length."""
         rays = np.concatenate([start, ray], axis=1).astype(np.float32)
         return self._scene.test_occlusions(self._tensor(rays), tnear=0.0, tfar=end, **self._threads).numpy()
 
