@@ -30,16 +30,8 @@ from pcseg.metrics.result import Result, nanmean
 from pcseg.ops.overlap import overlap_table
 from pcseg.prediction import Prediction
 
-COLUMNS = (
-    "mcov",
-    "mwcov",
-    "precision_confidence",
-    "recall_confidence",
-    "precision_best_f1",
-    "recall_best_f1",
-    "precision_partition",
-    "recall_partition",
-)
+PROTOCOLS = ("confidence", "best_f1", "partition")
+COLUMNS = ("mcov", "mwcov", *(f"{rate}_{protocol}" for protocol in PROTOCOLS for rate in ("precision", "recall")))
 # Least score in the protocol `confidence`.
 CONFIDENT = 0.8
 
