@@ -18,8 +18,7 @@ from pathlib import Path
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.files import atomic_write
-from pcseg.sweep.runner import Sweep, parse_space, run_sweep
-from pcseg.sweep.table import Row, best_first, to_json, to_markdown
+from pcseg.sweep import Row, Sweep, best_first, parse_space, run_sweep, to_json, to_markdown
 from pcseg.viz.figures import sweep_chart, to_image
 from pcseg.viz.grid import save_png
 

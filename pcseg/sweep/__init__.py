@@ -1,1 +1,0 @@
-"""Sweeps: many runs of one config, and a table and a chart of their results."""

@@ -1,0 +1,212 @@
+"""Sweeps with a trainer that takes no time: runs, finished runs, and errors."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pcseg.sweep import Row, Sweep, best_first, parse_space, run_sweep, to_json, to_markdown
+
+distributions = pytest.importorskip("optuna").distributions
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+FAKE = (sys.executable, "-S", str(Path(__file__).with_name("fake_train.py")))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    config = tmp_path / "config.yaml"
+    config.write_text("data: {root: rooms, val: [a]}\n")
+    space = parse_space(["optimizer.lr=0.01,0.02", "criterion.claims=dual,sinkhorn"])
+    return Sweep(config, ("train.steps=5",), space, None, (0, 1), tmp_path / "out", FAKE)
+
+
+def _calls(sweep: Sweep) -> list[str]:
+    """One line for each start of a run."""
+    return sorted(line for path in sweep.out.glob("runs/*/*/calls.txt") for line in path.read_text().splitlines())
+
+
+def test_grid_runs_every_setting_with_every_seed_once(sweep: Sweep) -> None:
+    seen: list[int] = []
+    rows = run_sweep(sweep, processes=2, on_trial=lambda rows: seen.append(len(rows)))
+    assert [row.setting for row in rows] == sweep.grid()
+    assert [row.mean("ap") for row in rows] == pytest.approx([0.5005, 0.5005, 0.4905, 0.4905])
+    assert all(sorted(row.runs) == [0, 1] for row in rows)
+    assert seen == [1, 2, 3, 4]
+    assert run_sweep(sweep, processes=3) == rows
+    assert len(_calls(sweep)) == 8
+
+
+def test_runs_that_are_done_count_in_an_interrupted_setting(sweep: Sweep) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(sweep, on_trial=_interrupt)
+    calls = len(_calls(sweep))
+    assert calls < 8
+    missing = sweep.folder(sweep.grid()[3], 1) / "ap.json"
+    missing.parent.mkdir(parents=True)
+    missing.write_text(json.dumps({"ap": 0.25, "ap50": 0.5, "ap25": 0.5}))
+    rows = run_sweep(sweep)
+    assert len(rows) == 4
+    assert rows[3].runs[1]["ap"] == 0.25
+    assert len(_calls(sweep)) == 7
+
+
+def _interrupt(rows: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_failures_are_reported_and_tried_again(sweep: Sweep) -> None:
+    sweep = replace(sweep, space=parse_space(["optimizer.lr=0.01,7,8"]), seeds=(0,))
+    good, bad, empty = run_sweep(sweep)
+    assert good.failure is None
+    assert bad.failure is not None
+    assert bad.failure.startswith("exit status 2, error: the rate is too high")
+    assert empty.failure == "AP is not a number: the held-out rooms have no objects"
+    run_sweep(sweep)
+    assert [len(p.read_text().splitlines()) for p in sorted(sweep.out.glob("runs/*/*/calls.txt"))] == [1, 2, 1]
+
+
+def test_search_finds_the_hill_and_may_go_on(sweep: Sweep) -> None:
+    space = parse_space(["optimizer.lr=0.001..1:log", "model.decoder.num_queries=20..30"])
+    sweep = replace(sweep, space=space, trials=5, seeds=(0,))
+    first = run_sweep(sweep, processes=2)
+    assert len(first) == 5
+    assert all(20 <= int(row.setting["model.decoder.num_queries"]) <= 30 for row in first)
+    more = run_sweep(replace(sweep, trials=12))
+    assert more[:5] == first
+    assert len(more) == 12
+    assert len(_calls(sweep)) == 12
+    assert max(row.mean("ap") for row in more) > 0.47
+
+
+def test_search_over_few_values_runs_each_once(sweep: Sweep) -> None:
+    sweep = replace(sweep, trials=6, seeds=(0,), space=parse_space(["criterion.claims=dual,sinkhorn"]))
+    rows = run_sweep(sweep, processes=3)
+    assert len(_calls(sweep)) == len(rows) <= 2
+
+
+def test_processes_share_the_cores(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    run_sweep(replace(sweep, seeds=(0,)), processes=2)
+    assert {call.split()[1] for call in _calls(sweep)} == {"4"}
+    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
+        run_sweep(sweep, processes=0)
+
+
+def test_folder_of_another_sweep(sweep: Sweep) -> None:
+    run_sweep(replace(sweep, seeds=(0,)))
+    for other in (sweep, replace(sweep, seeds=(0,), fixed=()), replace(sweep, seeds=(0,), trials=3)):
+        with pytest.raises(ValueError, match="holds a sweep of another config, space or seeds"):
+            run_sweep(other)
+
+
+def test_without_optuna(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ValueError, match=r"a sweep needs optuna; pip install -e '\.\[sweep\]'"):
+        run_sweep(sweep)
+
+
+def _sweep(space: str, trials: int | None = None, config: str = "synthetic.yaml", fixed: tuple[str, ...] = ()) -> Sweep:
+    return Sweep(ROOT / "configs" / config, fixed, parse_space(space.split()), trials, (0,), Path("out"), ("train",))
+
+
+def test_values_and_intervals() -> None:
+    choices, floats, ints = (getattr(distributions, f"{kind}Distribution") for kind in ("Categorical", "Float", "Int"))
+    space = parse_space(["a.b=1,x,1e-3", "c=[8, 16],[4, 8]", "d=1e-4..1e-2:log", "e=20..100", "f=-1..2.5", "g=2,2"])
+    assert space == {
+        "a.b": choices(("1", "x", "1e-3")),
+        "c": choices(("[8, 16]", "[4, 8]")),
+        "d": floats(1e-4, 1e-2, log=True),
+        "e": ints(20, 100),
+        "f": floats(-1.0, 2.5),
+        "g": choices(("2",)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("a", "must look like key=v1,v2"),
+        ("a=", "must look like key=v1,v2"),
+        ("a=x..y", "could not convert string to float"),
+        ("a=3..1", "low must be a number below high"),
+        ("a=0..1:log", "must hold for `log=True`"),
+        ("a=1..2:linear", "expected low..high or low..high:log"),
+    ],
+)
+def test_mistakes_are_named(item: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_space([item])
+
+
+def test_a_key_comes_once() -> None:
+    with pytest.raises(ValueError, match="a comes twice"):
+        parse_space(["a=1", "a=2"])
+
+
+def test_grid_is_every_combination() -> None:
+    sweep = _sweep("optimizer.lr=1e-3,1e-2 criterion.claims=dual,sinkhorn")
+    rows = [list(setting.values()) for setting in sweep.grid()]
+    assert rows == [["1e-3", "dual"], ["1e-3", "sinkhorn"], ["1e-2", "dual"], ["1e-2", "sinkhorn"]]
+
+
+def test_folders_tell_settings_apart() -> None:
+    sweep = _sweep("optimizer.lr=1e-3")
+    texts = ["[8, 16]", "[8; 16]", "x" * 300, "x" * 301]
+    folders = {sweep.folder({"a": text}, seed) for text in texts for seed in (0, 1)}
+    assert len(folders) == 8
+    assert all(len(folder.parent.name) < 120 and " " not in str(folder) for folder in folders)
+
+
+def test_config_is_tried_before_anything_runs() -> None:
+    assert _sweep("optimizer.lr=1e-3").check() != _sweep("optimizer.lr=1e-2").check()
+    with pytest.raises(ValueError, match=r"unknown key 'optimizer\.rate'"):
+        _sweep("optimizer.rate=1e-3").check()
+    with pytest.raises(ValueError, match="expected one of dual"):
+        _sweep("criterion.claims=dual,single").check()
+    with pytest.raises(ValueError, match=r"optimizer\.lr: a grid takes values"):
+        _sweep("optimizer.lr=1e-3..1e-2").check()
+    with pytest.raises(ValueError, match=r"data\.val names no rooms"):
+        _sweep("optimizer.lr=1e-3", fixed=("data.val=[]",)).check()
+
+
+def _runs(*aps: float) -> dict[int, dict[str, float]]:
+    return {seed: {"ap": ap, "ap50": ap + 0.1, "ap25": ap + 0.2} for seed, ap in enumerate(aps)}
+
+
+ROWS = [
+    Row({"lr": "0.1", "claims": "dual"}, _runs(0.3, 0.5)),
+    Row({"lr": "0.2", "claims": "dual"}, _runs(0.4), "exit status 2, error: too high"),
+    Row({"lr": "0.3", "claims": "none"}, _runs(0.45, 0.45)),
+]
+
+
+def test_table() -> None:
+    assert to_markdown(ROWS).splitlines() == [
+        "| lr | claims | AP | AP50 | AP25 | seeds |",
+        "|---|---|---|---|---|---|",
+        "| 0.1 | dual | 40.0 (30.0 to 50.0) | 50.0 (40.0 to 60.0) | 60.0 (50.0 to 70.0) | 0, 1 |",
+        "| 0.2 | dual | failed |  |  | 0 |",
+        "| 0.3 | none | 45.0 (45.0 to 45.0) | 55.0 (55.0 to 55.0) | 65.0 (65.0 to 65.0) | 0, 1 |",
+        "",
+        "lr=0.2 claims=dual: exit status 2, error: too high",
+    ]
+    assert to_markdown([]) == "no run is done\n"
+    assert "| 0.1 | 30.0 | 40.0 | 50.0 | 0 |" in to_markdown([Row({"lr": "0.1"}, _runs(0.3))])
+
+
+def test_best_come_first_and_failed_last() -> None:
+    assert [row.setting["lr"] for row in best_first(ROWS)] == ["0.3", "0.1", "0.2"]
+
+
+def test_numbers() -> None:
+    first, second, _ = to_json(ROWS)["settings"]
+    assert first["ap"] == {"mean": 0.4, "min": 0.3, "max": 0.5}
+    assert first["runs"]["1"]["ap25"] == 0.7
+    assert second["failure"] == "exit status 2, error: too high"
+    assert "ap" not in second
