@@ -35,14 +35,6 @@ def test_matrix_nms_is_that_of_the_paper(rng: np.random.Generator, num: int) -> 
     np.testing.assert_array_equal(found.labels, given.labels[order])
 
 
-def test_matrix_nms_lowers_the_double_and_not_another_class() -> None:
-    mask = np.array([[True, True, False]])
-    given = _prediction(np.repeat(mask, 3, axis=0), np.array([1, 1, 2]), np.array([0.9, 0.8, 0.7], np.float32))
-    found = matrix_nms(given, sigma=0.5)
-    assert found.labels.tolist() == [1, 2, 1]
-    np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.8 * np.exp(-2)], rtol=1e-6)
-
-
 def test_a_column_is_left_to_its_best_object() -> None:
     masks = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0]], bool)
     found = without_overlap(_prediction(masks, np.array([3, 4, 5]), np.array([0.9, 0.5, 0.1])))

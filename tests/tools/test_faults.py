@@ -138,17 +138,6 @@ def test_options_that_a_resumed_run_may_change(config_file: Path, tmp_path: Path
     Run(cfg.load(config_file, changes), tmp_path / "run", CPU).resume()
 
 
-def test_other_data(config_file: Path, tmp_path: Path) -> None:
-    run = Run(cfg.load(config_file, []), tmp_path / "run", CPU)
-    run.start()
-    run.save("last.pt")
-    _change_rooms(tmp_path, superpoint=0)
-    with pytest.raises(
-        ValueError, match=r"data.json: the train rooms are not those that the run began with: Area_1_\w+"
-    ):
-        run.resume()
-
-
 def test_data_that_was_added_or_is_missing(origin: Path, tmp_path: Path) -> None:
     rooms = sorted((origin / "rooms").iterdir())
     path = tmp_path / "data.json"
@@ -161,9 +150,3 @@ def test_data_that_was_added_or_is_missing(origin: Path, tmp_path: Path) -> None
     path.write_text("{")
     with pytest.raises(ValueError, match=r"data.json: damaged"):
         check_data(path, data_record(rooms, []))
-
-
-def test_nothing_to_resume(config_file: Path, tmp_path: Path) -> None:
-    run = Run(cfg.load(config_file, []), tmp_path / "run", CPU)
-    with pytest.raises(ValueError, match=r"last.pt: no such checkpoint; nothing to continue from: start without --res"):
-        run.resume()

@@ -14,7 +14,6 @@ from torch.profiler import ProfilerActivity, profile
 from pcseg.data.dataset import collate
 from pcseg.losses.criterion import Criterion, scene_mean
 from pcseg.structures import SceneBatch
-from pcseg.training.distributed import DistributedContext
 from pcseg.training.loop import (
     TooManySkippedError,
     TrainOptions,
@@ -213,15 +212,6 @@ def test_out_of_memory(moment: str, caplog: pytest.LogCaptureFixture) -> None:
     run = _Run(fault, max_skipped=0)
     with pytest.raises(TooManySkippedError, match="out of memory on room_3"):
         run.train(1, [_room(3)])
-
-
-def test_out_of_memory_in_one_of_several_processes() -> None:
-    def fault(batch: SceneBatch, call: int) -> float:
-        raise MemoryError
-
-    message = r"process 1: out of memory on room_1; crop the rooms \(crop_points in augment\), lower train.max_voxels"
-    with pytest.raises(ValueError, match=message):
-        _Run(fault).train(1, [_room(1)], processes=DistributedContext(rank=1, world=2))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory() -> None:

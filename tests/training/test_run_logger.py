@@ -2,10 +2,8 @@
 
 import json
 import math
-import struct
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,7 @@ from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter, used_memory
-from pcseg.viz.figures import precision_recall_chart, to_image
+from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter
 
 CPU = torch.device("cpu")
 
@@ -166,63 +163,6 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB__DISABLE_STATS", "true")
 
 
-def _wandb_records(path: Path) -> Iterator[Any]:
-    """What a run of Weights & Biases wrote: a head of 7 bytes, then a log as LevelDB writes it, in blocks of 32 KiB."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, at, whole = path.read_bytes(), 7, b""
-    while at + 7 <= len(content):
-        if (left := -at % 2**15) and left < 7:  # no record begins in the last bytes of a block
-            at += left
-            continue
-        _, size, kind = struct.unpack_from("<IHB", content, at)
-        whole += content[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # a whole record, or the last piece of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
-
-
-def test_wandb_offline(tmp_path: Path, scores: Scores, offline: None) -> None:
-    """The real package, where it is installed."""
-    folder = tmp_path / "night_run"
-    folder.mkdir()
-    config = {"train": {"steps": 4, "init": ""}, "data": {"root": Path("rooms"), "val": ("Area_5_*",)}}
-    writer = WandbWriter("rooms", folder, config)
-    logger = RunLogger(folder, num_steps=4, step=0, device=CPU, writers=[writer])
-    logger.step(_record(1))
-    logger.step(_record(2, grad_norm=math.inf))
-    logger.evaluation(2, scores.compute(), scores, {"Area_5_office_1": Image.new("RGB", (8, 6), (255, 0, 0))})
-    logger.step(_record(3))
-    logger.close()
-
-    run_id = (folder / "wandb_id.txt").read_text().strip()
-    (log,) = (folder / "wandb").glob(f"offline-run-*/run-{run_id}.wandb")
-    records = list(_wandb_records(log))
-    (run,) = (record.run for record in records if record.HasField("run"))
-    assert (run.run_id, run.project, run.display_name) == (run_id, "rooms", "night_run")
-    found = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert found["train"] == config["train"]
-    assert found["data"] == {"root": "rooms", "val": ["Area_5_*"]}
-    history = [record.history for record in records if record.HasField("history")]
-    steps = {
-        part.step.num: {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in part.item}
-        for part in history
-    }
-    assert [*steps] == [1, 2, 3]
-    assert [values["train/loss"] for values in steps.values()] == [2.0, 1.0, pytest.approx(2 / 3)]
-    assert "train/grad_norm" not in steps[2]
-    assert steps[2]["val/ap50"] == 0.5
-    assert steps[2]["ap50_of_class/chair"] == 0.5
-    files = log.parent / "files"
-    with Image.open(files / steps[2]["val/Area_5_office_1/path"]) as picture:
-        assert (picture.size, picture.getpixel((0, 0))) == ((8, 6), (255, 0, 0))
-    with Image.open(files / steps[2]["val/precision and recall/path"]) as picture:
-        assert picture.size == to_image(precision_recall_chart(scores)).size
-
-
 def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = sys.modules["wandb"]
 
@@ -234,7 +174,3 @@ def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: p
         ValueError, match=r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"
     ):
         WandbWriter("rooms", tmp_path, {})
-
-
-def test_memory() -> None:
-    assert 0.05 < used_memory(CPU) < 1000
