@@ -17,36 +17,69 @@ Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Mirrors along x and along y, each with probability one half."""
+    """Mirror the room along x and along y, each with probability one half.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+    """
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
     return _linear(scene, np.diag(signs))
 
 
 def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
-    """Turns about z by at most `degrees`, either way."""
+    """Turn the room about z by a random angle.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        degrees: largest angle, either way.
+    """
     return _linear(scene, _rotation(2, rng.uniform(-degrees, degrees)))
 
 
 def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
-    """Turns about x and about y, each by at most `degrees`, either way."""
+    """Turn the room about x and about y by random angles.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        degrees: largest angle about each axis, either way.
+    """
     return _linear(scene, _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees)))
 
 
 def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
-    """Scales by a random factor from `low` to `high`."""
+    """Scale the room by a random factor.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        low: smallest factor.
+        high: largest factor.
+    """
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
 def translate(scene: Scene, rng: np.random.Generator, *, distance: float = 0.2) -> Scene:
-    """Moves along each axis by at most `distance` meters, either way.
+    """Move the room along each axis, for models whose voxels or features do not start at the room.
 
-    For models whose voxels or features do not start at the room.
+    Args:
+        scene: the room.
+        rng: random generator.
+        distance: largest move along an axis in meters, either way.
     """
     return scene.with_(xyz=scene.xyz + rng.uniform(-distance, distance, 3).astype(np.float32))
 
 
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Adds Gaussian noise of standard deviation `std`, in meters, to every coordinate."""
+    """Add Gaussian noise to every coordinate.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation in meters.
+    """
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
 
 
@@ -84,12 +117,25 @@ def elastic(
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Adds one random color to the whole room, of standard deviation `std` per channel, of 255; needs color to act."""
+    """Add one random color to the whole room; scenes without color stay the same.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation per channel, of 255.
+    """
     return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretches colors about their mean by a random factor from `low` to `high`; needs color to act."""
+    """Stretch colors about their mean; scenes without color stay the same.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        low: smallest factor.
+        high: largest factor.
+    """
     if scene.rgb is None or len(scene) == 0:
         return scene
     mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
@@ -97,21 +143,39 @@ def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, 
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Adds Gaussian noise of standard deviation `std`, of 255, to the color of every point; needs color to act."""
+    """Add Gaussian noise to the color of every point; scenes without color stay the same.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation per channel, of 255.
+    """
     if scene.rgb is None:
         return scene
     return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
 
 
 def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Sets all colors to mid-gray with this `probability`, so that a model also learns shape."""
+    """Sometimes set all colors to mid-gray, so that a model also learns shape.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        probability: probability of gray.
+    """
     if scene.rgb is None or rng.random() >= probability:
         return scene
     return scene.with_(rgb=np.full_like(scene.rgb, 127))
 
 
 def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
-    """Removes a random part of the points, at most the `share` 0..1; at least one point stays."""
+    """Remove a random part of the points; at least one point stays.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        share: largest part to remove, 0..1.
+    """
     keep = rng.random(len(scene)) >= rng.uniform(0, share)
     if len(scene) and not keep.any():
         keep[0] = True
@@ -119,7 +183,13 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) -> Scene:
-    """Keeps a vertical box around a random point, with edges of `size` meters in plan."""
+    """Keep a vertical box around a random point.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        size: edge of the box in plan, in meters.
+    """
     if len(scene) == 0:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -127,7 +197,13 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) ->
 
 
 def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
-    """Keeps the `max_points` points nearest in plan to a random one; smaller rooms stay complete."""
+    """Keep the points nearest in plan to a random one.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        max_points: number of points to keep; smaller rooms stay complete.
+    """
     max_points = int(max_points)  # configs give every number as a float
     if len(scene) <= max_points:
         return scene
