@@ -273,3 +273,19 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess, r
     preprocess("scans", *options)
     assert read_manifest(out / "a")["class_names"] == ["floor", "vice"]
     assert "cannot read the classes" in refused("scans", "--classes", tmp_path / "absent.yaml")
+
+
+def test_real_room(real: Path, tool: Tool, out: Path) -> None:
+    options = ("--classes", "s3dis", "--first-instance", 0)
+    status, _, errors = tool("preprocess_scans", real / "s3dis" / "room_7.npz", out, *options)
+    assert status == 0, errors
+    scene = read_room(out / "room_7")
+    assert len(scene) == 99605
+    assert read_manifest(out / "room_7")["num_instances"] == 14
+    assert 50 < scene.num_superpoints < 5000
+
+
+def test_real_raw_room(real: Path, tool: Tool, out: Path) -> None:
+    status, _, errors = tool("preprocess_s3dis", real / "s3dis_raw", out)
+    assert status == 0, errors
+    assert read_manifest(out / "Area_3_hallway_3")["num_instances"] == 12
