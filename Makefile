@@ -52,6 +52,7 @@ demo: $(VENV)/base.done
 	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
 	    --report $(DEMO)/report.html --results $(DEMO)/results
 	$(BIN)/python tools/visualize.py $$(ls $(DEMO)/results/*.npz | head -4) --png $(DEMO)/pictures --html $(DEMO)/pages
+	@echo "activate the environment: source $(VENV)/bin/activate"
 	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html"
 
 clean:

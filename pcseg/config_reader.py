@@ -42,7 +42,8 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     try:
         return _build(schema, tree, "")
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        where = f"{path} with {' '.join(overrides)}" if overrides else path
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
