@@ -111,8 +111,11 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     browser.settle()
     assert browser.run(f"pcseg.pick({x}, {y})") != below
     assert browser.run("document.querySelectorAll('#list li').length") == 3
+    none = "document.querySelector(`#list li[data-row='0'] span`).textContent"
+    assert browser.run(none).endswith(f" {(whole.point_ids(0.3) == 0).sum():,}")
     browser.run("document.getElementById('score').focus()")
     browser.press("Home")
+    assert browser.run(none).endswith(f" {(whole.point_ids(0.0) == 0).sum():,}")
     assert browser.run("pcseg.state().minimum") == 0
     assert browser.run("document.querySelectorAll('#list li').length") == 4, "the weak object is shown now"
     browser.run("(c => { c.value = 'sofa'; c.dispatchEvent(new Event('change')) })(document.getElementById('class'))")

@@ -24,7 +24,10 @@ const fill = () => {
   else if (order === "score") rows.sort((a, b) => (b.s ?? 0) - (a.s ?? 0) || b.p - a.p);
   else rows.sort((a, b) => a.n.localeCompare(b.n) || a.i - b.i);
   const items = rows.slice(0, LIMIT).map((r) => item(r));
-  if (listed.rows[0].p > 0) items.push(item(listed.rows[0]));
+  // Points of objects below the slider have no object either.
+  const below = listed.rows.filter((r) => r.row > 0 && r.s < minimum).reduce((sum, r) => sum + r.p, 0);
+  const none = { ...listed.rows[0], p: listed.rows[0].p + below };
+  if (none.p > 0) items.push(item(none));
   if (rows.length > LIMIT) items.push(make("p", `${count(rows.length - LIMIT)} more; search or filter to see them.`));
   if (!rows.length) items.unshift(make("p", "Nothing passes the filters."));
   list.replaceChildren(...items);
@@ -49,7 +52,7 @@ const item = (r) => {
   swatch.style.background = css(r.color);
   const right =
     r.s !== undefined
-      ? `${r.s.toFixed(2)} · ${count(r.p)}`
+      ? `${r.s.toFixed(2)} · ${count(r.p)} points`
       : `${((100 * r.p) / n).toFixed(r.p / n < 0.0995 ? 1 : 0)} % · ${count(r.p)}`;
   button.append(swatch, make("b", named(listed, r)), make("span", right));
   if (r.h) button.title = r.h;
