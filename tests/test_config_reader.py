@@ -53,7 +53,5 @@ def test_differences_have_dotted_keys() -> None:
 
 
 def test_keys_of_another_kind_are_unknown(path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"child\.yaml with shape\.kind=square .*: unknown key 'shape\.radius'; known"
-    ):
+    with pytest.raises(ConfigError, match=r"child\.yaml with shape.kind=square .*: unknown key 'shape\.radius'"):
         read(Drawing, path, ["shape.kind=square", "shape.radius=1"])
