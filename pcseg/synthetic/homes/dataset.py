@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from pcseg.files import atomic_open
+from pcseg.files import atomic_write, npz_bytes
 from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
 from pcseg.synthetic.dataset import claim_folder
@@ -95,6 +95,5 @@ def _write_home(out: Path, seed: int, sensor: Sensor, assets: Path | None, index
         return found[0].stem
     scene = make_home(seed, index, sensor=sensor, assets=assets)
     arrays = {key: getattr(scene, key) for key in ("xyz", "rgb", "semantic", "instance", "faces")}
-    with atomic_open(out / f"{scene.name}.npz") as file:
-        np.savez_compressed(file, allow_pickle=False, **{key: a for key, a in arrays.items() if a is not None})
+    atomic_write(out / f"{scene.name}.npz", npz_bytes({key: a for key, a in arrays.items() if a is not None}))
     return scene.name

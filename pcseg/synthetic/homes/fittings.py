@@ -255,38 +255,39 @@ def add_carton(room: Room) -> None:
     """A cardboard box, or two on top of each other."""
     rng = room.rng
     size = rng.uniform((0.2, 0.2, 0.1), (0.6, 0.5, 0.5))
-    radius = float(np.hypot(*size[:2]) / 2)
-    for _ in range(6):
-        place = rng.uniform(0.3, (room.width - 0.3, room.depth - 0.3))
-        if room.fits(place, (radius, radius)):
-            z = 0.0
-            for _ in range(1 + (rng.random() < 0.25)):
-                instance, yaw = room.surfaces.instance("box"), rng.uniform(0, 3)
-                color = np.array((190, 150, 105)) * rng.uniform(0.7, 1.2) if rng.random() < 0.6 else paint.palette(rng)
-                room.surfaces.add_box(
-                    room.world(place, z + size[2] / 2), size, instance, color, paint.speckle(rng), yaw=yaw
-                )
-                z, size = z + size[2], size * rng.uniform(0.7, 1.0, 3)
-            room.occupy(place, (radius, radius), high=False)
-            return
+    place = _occupy_free_spot(room, size, 0.3)
+    if place is None:
+        return
+    z = 0.0
+    for _ in range(1 + (rng.random() < 0.25)):
+        instance, yaw = room.surfaces.instance("box"), rng.uniform(0, 3)
+        color = np.array((190, 150, 105)) * rng.uniform(0.7, 1.2) if rng.random() < 0.6 else paint.palette(rng)
+        room.surfaces.add_box(room.world(place, z + size[2] / 2), size, instance, color, paint.speckle(rng), yaw=yaw)
+        z, size = z + size[2], size * rng.uniform(0.7, 1.0, 3)
 
 
 def add_bag(room: Room) -> None:
     """A bag: a lumpy body of a few boxes."""
     rng = room.rng
     size = rng.uniform((0.25, 0.12, 0.25), (0.5, 0.3, 0.55))
-    radius = float(np.hypot(*size[:2]) / 2)
+    place = _occupy_free_spot(room, size, 0.2)
+    if place is None:
+        return
+    instance, color, yaw = room.surfaces.instance("bag"), paint.palette(rng), rng.uniform(0, 3)
+    for wide, high in ((1.0, 0.6), (0.85, 0.85), (0.6, 1.0)):
+        part = size * (wide, wide, high)
+        room.surfaces.add_box(room.world(place, part[2] / 2), part, instance, color, yaw=yaw + rng.normal(0, 0.1))
+
+
+def _occupy_free_spot(room: Room, size: np.ndarray, margin: float) -> np.ndarray | None:
+    """Takes a random free place for a low thing in any turn; None if there is none in six tries."""
+    half = np.full(2, np.hypot(*size[:2]) / 2)
     for _ in range(6):
-        place = rng.uniform(0.2, (room.width - 0.2, room.depth - 0.2))
-        if room.fits(place, (radius, radius)):
-            instance, color, yaw = room.surfaces.instance("bag"), paint.palette(rng), rng.uniform(0, 3)
-            for wide, high in ((1.0, 0.6), (0.85, 0.85), (0.6, 1.0)):
-                part = size * (wide, wide, high)
-                room.surfaces.add_box(
-                    room.world(place, part[2] / 2), part, instance, color, yaw=yaw + rng.normal(0, 0.1)
-                )
-            room.occupy(place, (radius, radius), high=False)
-            return
+        place = room.rng.uniform(margin, (room.width - margin, room.depth - margin))
+        if room.fits(place, half):
+            room.occupy(place, half, high=False)
+            return place
+    return None
 
 
 def add_pillows(room: Room, place: np.ndarray, z: float, spread: float, count: int) -> None:

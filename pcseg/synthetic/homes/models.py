@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from pcseg.files import atomic_open
+from pcseg.files import atomic_write, npz_bytes, read_npz
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,14 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Writes the model to one .npz file."""
-        arrays = {key: value for key, value in vars(self).items() if key != "textures"}
+        arrays = {key: np.asarray(value) for key, value in vars(self).items() if key != "textures"}
         arrays |= {f"texture_{k}": image for k, image in enumerate(self.textures) if image is not None}
-        with atomic_open(path) as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+        atomic_write(path, npz_bytes(arrays))
 
     @classmethod
     def load(cls, path: Path) -> "Model":
         """Reads what `save` wrote."""
-        with np.load(path) as file:
-            arrays: dict[str, Any] = {key: file[key] for key in file.files}
+        arrays: dict[str, Any] = read_npz(path)
         textures = tuple(arrays.pop(f"texture_{k}", None) for k in range(len(arrays["colors"])))
         plain = {key: arrays.pop(key).item() for key in ("name", "kind", "elevation", "top")}
         return cls(**plain, **arrays, textures=textures)

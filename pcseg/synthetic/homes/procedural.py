@@ -10,7 +10,7 @@ from pcseg.synthetic.homes.models import Model
 from pcseg.synthetic.homes.paint import palette
 from pcseg.synthetic.shapes import Item, Patches, Shape, Vector
 
-STEPS = {"flat": 1, "curved": 8}  # cells along each side of a patch
+CURVED_STEPS = 8  # cells along each side of a curved patch
 
 
 def add_procedural(models: dict[str, list[Model]], rng: np.random.Generator, per_kind: int) -> dict[str, list[Model]]:
@@ -54,7 +54,7 @@ def _triangles(patches: Patches) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the triangles of every patch, and the patch of each."""
     flat = (patches.kind == QUAD) & (patches.extra == 0).all(axis=1)
     parts, owners = [], []
-    for steps, rows in ((STEPS["flat"], np.flatnonzero(flat)), (STEPS["curved"], np.flatnonzero(~flat))):
+    for steps, rows in ((1, np.flatnonzero(flat)), (CURVED_STEPS, np.flatnonzero(~flat))):
         line = np.linspace(0, 1, steps + 1)
         u, v = (grid.ravel() for grid in np.meshgrid(line, line))
         num = len(u)
@@ -189,11 +189,6 @@ def _appliance(rng: np.random.Generator) -> Item:
     return _item(shape, (0.6, 0.6, height))
 
 
-def _kitchen_sink(rng: np.random.Generator) -> Item:
-    item = _box_front(rng, (float(rng.uniform(0.6, 0.9)), 0.6, 1.0), _color(rng), 1)
-    return item
-
-
 def _shower_head(rng: np.random.Generator) -> Item:
     shape = Shape()
     shape.box((0, -0.02, 0.3), (0.04, 0.04, 0.6), (180.0, 180.0, 182.0))
@@ -234,5 +229,5 @@ _DESIGNS: dict[str, Callable[[np.random.Generator], Item]] = {
         rng, (float(rng.choice([0.4, 0.6, 0.8])), 0.6, 0.86), _color(rng), int(rng.integers(1, 4))
     ),
     "upper cabinet": lambda rng: _box_front(rng, (float(rng.choice([0.4, 0.6, 0.8])), 0.34, 0.7), _color(rng), 1),
-    "kitchen sink": _kitchen_sink,
+    "kitchen sink": lambda rng: _box_front(rng, (float(rng.uniform(0.6, 0.9)), 0.6, 1.0), _color(rng), 1),
 }

@@ -59,7 +59,7 @@ def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, 
         rgb,
         semantic=labels[instance].astype(np.int32),
         instance=np.where(count[instance] >= MIN_INSTANCE_POINTS, instance, 0).astype(np.int32),
-        faces=faces if sensor == "rgbd" else None,
+        faces=faces,
     )
 
 
@@ -129,8 +129,8 @@ def _depth_image(
 
 def _fused_scan(
     caster: RayCaster, rooms: list[Room], sensor: Sensor, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Int32[np.ndarray, "F 3"]]:
-    """Points, normals, colors, instances and faces of frames that are fused into one mesh."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Int32[np.ndarray, "F 3"] | None]:
+    """Points, normals, colors, instances and faces of frames that are fused into one mesh; a phone gives no faces."""
     import open3d
 
     o3d: Any = open3d  # without types
@@ -170,27 +170,30 @@ def _fused_scan(
     mesh.remove_unreferenced_vertices()
     if not len(mesh.vertices):
         raise ValueError("the camera saw nothing")
+    # Open3D's threads give the vertices and triangles in any order.
+    order = np.lexsort(np.asarray(mesh.vertices).T)
+    triangles = np.argsort(order)[np.asarray(mesh.triangles)]
+    mesh.vertices = o3d.utility.Vector3dVector(np.asarray(mesh.vertices)[order])
+    mesh.vertex_colors = o3d.utility.Vector3dVector(np.asarray(mesh.vertex_colors)[order])
+    mesh.triangles = o3d.utility.Vector3iVector(triangles[np.lexsort(triangles.T)])
     mesh.compute_vertex_normals()
     xyz, normal = np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals)
     rgb, faces = np.asarray(mesh.vertex_colors) * 255, np.asarray(mesh.triangles).astype(np.int32)
     if sensor == "phone":
-        xyz, normal, rgb, faces = _resample(xyz, normal, rgb, faces, rng)
+        (xyz, normal, rgb), faces = _resample((xyz, normal, rgb), faces, rng), None
     return xyz, normal, rgb, caster.nearest_instance(xyz), faces
 
 
-def _resample(
-    xyz: np.ndarray, normal: np.ndarray, rgb: np.ndarray, faces: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Int32[np.ndarray, "F 3"]]:
-    """Random points of a mesh, about one per 4 square centimeters; the faces that come back are empty."""
-    corners = xyz[faces]
+def _resample(vertices: tuple[np.ndarray, ...], faces: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Points, normals and colors at random places of a mesh, about one per 4 square centimeters."""
+    corners = vertices[0][faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     spacing = rng.uniform(0.015, 0.03)
     num = int(np.clip(area.sum() / spacing**2, 10_000, 400_000))
     face = faces[np.searchsorted(np.cumsum(area / area.sum())[:-1], rng.random(num))]
     a, b = np.sort(rng.random((2, num)), axis=0)
     weights = np.stack([a, b - a, 1 - b], axis=1)[..., None]
-    found = [(value[face] * weights).sum(axis=1) for value in (xyz, normal, rgb)]
-    return *found, np.zeros((0, 3), np.int32)  # type: ignore[return-value]
+    return [(value[face] * weights).sum(axis=1) for value in vertices]
 
 
 # A laser that turns on a tripod.
