@@ -1,0 +1,219 @@
+"""What was predicted for a scene: its parts belong together, and its file survives a round trip."""
+
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from pcseg.classes import S3DIS, ClassSet
+from pcseg.prediction import Prediction, is_result, mask_rows
+from pcseg.structures import Scene
+
+
+def _prediction(masks: list[list[int]], scores: list[float], superpoint: list[int] | None = None) -> Prediction:
+    owner = None if superpoint is None else np.array(superpoint, np.int32)
+    scene = Scene.without_xyz("room", len(masks[0]) if superpoint is None else len(superpoint))
+    labels = np.full(len(masks), S3DIS.index("chair"))
+    return Prediction(scene, np.array(masks, bool), labels, np.array(scores), classes=S3DIS, superpoint=owner)
+
+
+def test_point_ids_give_overlaps_to_the_higher_score() -> None:
+    prediction = _prediction([[1, 1, 0, 0], [0, 1, 1, 0]], [0.5, 0.9])
+    assert prediction.point_ids().tolist() == [1, 2, 2, 0]
+    assert prediction.point_ids(threshold=0.6).tolist() == [0, 2, 2, 0]
+
+
+def test_objects_over_superpoints_one_by_one() -> None:
+    prediction = _prediction([[1, 0], [0, 1], [0, 0]], [0.9, 0.5, 0.1], superpoint=[0, 1, 1])
+    assert (prediction.num_points, prediction.num_columns) == (3, 2)
+    assert prediction.point_ids().tolist() == [1, 2, 2]
+    xyz = np.array([[1, 2, 3], [4, 5, 6], [7, 4, 6]], np.float32)
+    first, second, empty = replace(prediction, scene=Scene("room", xyz))
+    assert (first.label, first.score, first.num_points) == ("chair", 0.9, 1)
+    assert second.mask.tolist() == [False, True, True]
+    assert second.box.tolist() == [[4, 4, 6], [7, 5, 6]]
+    assert (empty.num_points, empty.box.tolist()) == (0, [[0, 0, 0], [0, 0, 0]])
+
+
+def test_selected_rows() -> None:
+    prediction = _prediction([[1, 0], [0, 1], [1, 1]], [0.9, 0.5, 0.1]).select(np.array([2, 0]))
+    assert prediction.scores.tolist() == [0.1, 0.9]
+    assert prediction.masks.toarray().tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize("masks", [{"masks": np.zeros((0, 5), bool)}, {}])
+def test_no_objects(masks: dict[str, np.ndarray]) -> None:
+    prediction = Prediction(Scene.without_xyz("room", 5), **masks)
+    assert (len(prediction), list(prediction)) == (0, [])
+    assert prediction.has_objects == bool(masks)
+    assert prediction.point_ids().tolist() == [0] * 5
+    assert repr(prediction).startswith("Prediction('room', 5 points, ")
+
+
+def test_masks_become_sparse_and_may_be_given_so() -> None:
+    dense = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]], bool)
+    rows = mask_rows([np.array([0, 2]), np.zeros(0, np.int64), np.array([1, 2])], 3)
+    given = _prediction(dense.tolist(), [0.9, 0.8, 0.7])
+    for masks in (dense, rows, csr_array(dense)):
+        prediction = replace(given, masks=masks)
+        np.testing.assert_array_equal(prediction.masks.toarray(), dense)
+        assert (len(prediction), prediction.num_columns) == (3, 3)
+        assert [prediction.columns(row).tolist() for row in range(3)] == [[0, 2], [], [1, 2]]
+        np.testing.assert_array_equal([prediction.point_mask(row) for row in range(3)], dense)
+    assert mask_rows([], 5).shape == (0, 5)
+
+
+ROOM = Scene.without_xyz("room", 3)
+
+
+def _sparse(data: list[bool], columns: list[int]) -> csr_array:
+    return csr_array((np.array(data), np.array(columns), np.array([0, 2])), shape=(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *[({"masks": m}, "masks must be bool of two dimensions") for m in (np.ones((1, 3)), np.ones(3, bool))],
+        ({"masks": _sparse([True, False], [0, 2])}, "each column once, ascending, and only True"),
+        ({"masks": _sparse([True, True], [2, 0])}, "each column once, ascending, and only True"),
+        ({"masks": _sparse([True, True], [1, 1])}, "each column once, ascending, and only True"),
+        ({"scores": np.ones(2)}, "one row per object, got 1, 1 and 2"),
+        ({"scores": np.array([np.nan])}, "the score of object 0 is nan, not a finite number"),
+        ({"labels": np.array([13])}, "labels of objects must be class indices from 0 to 12 of s3dis, got 13 to 13"),
+        ({"labels": np.array([-1])}, "labels of objects must be class indices from 0"),
+        ({"classes": None}, "it has class labels .labels of objects., so the class set must be given"),
+        ({"semantic": np.zeros(2, np.int32)}, r"predicted semantic must have shape \(3,\), got \(2,\)"),
+        ({"semantic": np.full(3, 13, np.int32)}, "predicted semantic must be class indices from -1 to 12"),
+        ({"superpoint": np.zeros(2, np.int32)}, "masks are for 2 points, the scene has 3"),
+        ({"superpoint": np.full(3, 3, np.int32)}, "superpoints run from 3 to 3, the masks have columns for 0 to 2"),
+        ({"scene": Scene.without_xyz("room", 4)}, "masks are for 3 points, the scene has 4"),
+        ({"scene": ROOM.with_(semantic=np.full(3, -2, np.int32))}, "semantic must be class indices from -1 to 12"),
+        ({"scene": ROOM.with_(instance=np.full(3, -1, np.int32))}, "instance must be 0 for none or an id from 1"),
+    ],
+)
+def test_parts_that_do_not_belong_together(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"scene room: .*{message}"):
+        replace(_prediction([[1, 0, 1]], [0.5]), **changes)
+
+
+def _random(rng: np.random.Generator, columns: int, count: int) -> Prediction:
+    """Objects over the 50 points of a scene that has everything, or over its 7 superpoints."""
+    scene = Scene(
+        name="Büro «1» </script>",
+        xyz=rng.random((50, 3), np.float32),
+        rgb=rng.integers(0, 256, (50, 3)).astype(np.uint8),
+        normal=rng.random((50, 3), np.float32),
+        semantic=rng.integers(-1, 13, 50).astype(np.int32),
+        instance=rng.integers(0, 4, 50).astype(np.int32),
+        superpoint=np.arange(50, dtype=np.int32) % 7,
+        faces=rng.integers(0, 50, (9, 3)).astype(np.int32),
+    )
+    masks, labels = rng.random((count, columns)) > 0.5, rng.integers(0, 13, count)
+    scores, semantic = rng.random(count, np.float32), rng.integers(-1, 13, 50).astype(np.int32)
+    return Prediction(scene, masks, labels, scores, semantic, S3DIS, scene.superpoint if columns == 7 else None)
+
+
+def _assert_same(found: object, expected: object) -> None:
+    for key in found.__dataclass_fields__:
+        x, y = getattr(found, key), getattr(expected, key)
+        if is_dataclass(x):
+            _assert_same(x, y)
+        elif isinstance(x, csr_array):
+            np.testing.assert_array_equal(x.toarray(), y.toarray())
+        elif isinstance(x, np.ndarray):
+            np.testing.assert_array_equal(x, y, err_msg=key, strict=True)
+        else:
+            assert x == y, key
+
+
+@pytest.mark.parametrize("columns", [7, 50])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_round_trip(tmp_path: Path, rng: np.random.Generator, columns: int, count: int) -> None:
+    prediction, path = _random(rng, columns, count), tmp_path / "room.npz"
+    prediction.save(path)
+    _assert_same(Prediction.load(path), prediction)
+    assert is_result(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["room.npz"], "no temporary file is left"
+
+
+BARE = Scene("bare", np.zeros((3, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        Prediction(BARE),
+        Prediction(BARE, classes=S3DIS),
+        Prediction(Scene.without_xyz("empty", 0), semantic=np.zeros(0, np.int32)),
+    ],
+)
+def test_parts_that_are_absent_stay_absent(tmp_path: Path, prediction: Prediction) -> None:
+    prediction.save(tmp_path / "a.npz")
+    assert is_result(tmp_path / "a.npz")
+    result = Prediction.load(tmp_path / "a.npz")
+    assert not result.has_objects
+    _assert_same(result, prediction)
+
+
+def _rewrite(path: Path, **changes: np.ndarray | None) -> None:
+    """The same file with some entries replaced, or left out where None."""
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive.files} | changes
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+
+
+def test_class_set_comes_back_equal_and_old_files_load(tmp_path: Path) -> None:
+    classes = ClassSet.from_dict(
+        {
+            **{"name": "mine", "names": ["chair", "wall", "lamp"], "ids": [4, 2, 9], "stuff": ["wall"]},
+            **{"instance_names": ["lamp", "chair"], "groups": {"small": ["lamp"], "none": []}, "s3dis_protocols": True},
+        }
+    )
+    path = tmp_path / "a.npz"
+    Prediction(Scene.without_xyz("room", 1), classes=classes).save(path)
+    assert Prediction.load(path).classes == classes
+    _rewrite(path, class_groups=None, class_s3dis_protocols=None)
+    assert Prediction.load(path).classes == replace(classes, groups={}, s3dis_protocols=False)
+
+
+def test_masks_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
+    masks = rng.random((100, 8000)) > 0.5
+    scene = Scene.without_xyz("big", 8000)
+    Prediction(scene, masks, np.zeros(100, int), np.ones(100), classes=S3DIS).save(tmp_path / "a.npz")
+    assert (tmp_path / "a.npz").stat().st_size < 8000 * 100 / 8 + 10_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": np.array("other")}, "not a pcseg result"),
+        ({"version": np.array(99)}, "result version 99"),
+        ({"xyz": None}, "no entry 'xyz'"),
+        ({"xyz": np.zeros((50, 3))}, "entry 'xyz' must be float32, found float64"),
+        ({"xyz": np.full((50, 3), np.nan, np.float32)}, "not finite"),
+        ({"labels": None}, "no entry 'labels'"),
+        ({"labels": np.array([99, 1])}, "class indices from 0 to 12"),
+        ({"mask_bits": np.zeros((2, 9), np.uint8)}, "do not fit the packed bits"),
+        ({"class_ids": np.arange(3)}, "expected ids as 13 different whole numbers"),
+        ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
+    ],
+)
+def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator, changes: dict, message: str) -> None:
+    path = tmp_path / "room.npz"
+    _random(rng, 7, 2).save(path)
+    _rewrite(path, **changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        Prediction.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_other_files(tmp_path: Path) -> None:
+    path = tmp_path / "room.npz"
+    with pytest.raises(OSError, match="No such file"):
+        Prediction.load(path)
+    np.savez(path, points=np.zeros(3))
+    with pytest.raises(ValueError, match="not a pcseg result"):
+        Prediction.load(path)
+    assert not is_result(path)
