@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +14,9 @@ from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from tests.tools.commands import ROOT, passes, refused
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TOOL = ROOT / "tools" / "evaluate.py"
 OFFICIAL = ROOT / "tests" / "reference" / "scannet_ap"
-
-
-Evaluate = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def evaluate(tool: Evaluate) -> Evaluate:
-    """Runs the tool in this process, which spares the seconds that importing torch takes."""
-    return partial(tool, "evaluate")
 
 
 @pytest.fixture
@@ -47,7 +35,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(("case", "mask_format"), [("multi_scene", "txt"), ("void", "npz"), ("duplicates", "json")])
-def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: str, mask_format: str) -> None:
+def test_equals_the_official_script(tmp_path: Path, case: str, mask_format: str) -> None:
     expected = json.loads((OFFICIAL / "expected.json").read_text())[case]
     data = np.load(OFFICIAL / f"{case}.npz")
     (tmp_path / "gt").mkdir()
@@ -60,9 +48,9 @@ def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: st
         prediction = Prediction(scene, masks, labels, data[f"scores_{i}"], classes=SCANNET20)
         write_predictions(tmp_path / "pred", prediction, mask_format=mask_format)
     files = tmp_path / "out.json", tmp_path / "out.csv"
-    options = "--dataset", "scannet", "--json", files[0], "--csv", files[1]
-    status, printed, errors = evaluate(tmp_path / "pred", tmp_path / "gt", *options)
-    assert (status, errors) == (0, "")
+    options = ("--dataset", "scannet", "--json", files[0], "--csv", files[1])
+    printed, errors = passes("evaluate", tmp_path / "pred", tmp_path / "gt", *options)
+    assert errors == ""
     content = json.loads(files[0].read_text())
     for key in ("ap", "ap50", "ap25"):
         assert content[key] == pytest.approx(expected[key.upper()], abs=1e-9)
@@ -78,78 +66,56 @@ def test_equals_the_official_script(evaluate: Evaluate, tmp_path: Path, case: st
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_s3dis(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
-    options = "--dataset", "s3dis", "--workers", workers, "--json", tmp_path / "out.json"
-    status, printed, errors = evaluate(*folders, *options)
-    assert (status, errors) == (0, "")
+def test_s3dis(folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
+    options = ("--dataset", "s3dis", "--workers", workers, "--json", tmp_path / "out.json")
+    printed, errors = passes("evaluate", *folders, *options)
+    assert errors == ""
     content = json.loads((tmp_path / "out.json").read_text())
-    assert content["classes"]["ceiling"]["ap50"] == 0.5
-    assert content["classes"]["chair"]["ap50"] == 1.0
-    assert content["classes"]["door"]["ap50"] is None
+    assert [content["classes"][name]["ap50"] for name in ("ceiling", "chair", "door")] == [0.5, 1.0, None]
     assert content["ap"] == 0.75
     assert content["s3dis"]["classes"]["ceiling"]["recall_partition"] == 0.5
     assert content["s3dis"]["mcov"] == 0.75
     assert "precision_best_f1" in printed
 
 
-def test_missing_scenes(evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path) -> None:
-    pred, gt = folders
-    (pred / "b.txt").unlink()
-    status, printed, errors = evaluate(pred, gt, "--dataset", "s3dis")
-    assert (status, printed) == (2, "")
-    assert "has no predictions b.txt" in errors
-    options = "--dataset", "s3dis", "--json", tmp_path / "out.json"
-    status, _, errors = evaluate(pred, gt, "--allow-missing", *options)
-    assert (status, errors) == (0, "evaluated 1 of 2 scenes; the others have no predictions\n")
+def test_missing_scenes(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (folders[0] / "b.txt").unlink()
+    command = ("evaluate", *folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+    assert "has no predictions b.txt" in refused(*command)
+    _, errors = passes(*command, "--allow-missing")
+    assert errors == "evaluated 1 of 2 scenes; the others have no predictions\n"
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 1.0
     # An empty file is no missing scene: its objects were not found.
-    (pred / "b.txt").write_text("")
-    assert evaluate(pred, gt, *options)[0] == 0
+    (folders[0] / "b.txt").write_text("")
+    passes(*command)
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 0.5
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (
-            "pred/predicted_masks/a_000.txt",
-            "1\n0\n",
-            "the mask has 2 points, the ground truth of the scene has",
-        ),
+        ("pred/predicted_masks/a_000.txt", "1\n0\n", "the mask has 2 points, the ground truth of the scene has"),
         ("pred/predicted_masks/a_000.txt", None, "a.txt:1: there is no mask file"),
         ("pred/a.txt", "predicted_masks/a_000.txt 14 0.5\n", "a.txt:1: label id 14 is not one of"),
-        (
-            "pred/a.txt",
-            "predicted_masks/a_000.txt 1 high\n",
-            "a.txt:1: the score must be a finite number, found",
-        ),
+        ("pred/a.txt", "predicted_masks/a_000.txt 1 high\n", "a.txt:1: the score must be a finite number, found"),
         ("gt/a.txt", None, "has no ground truth a.txt"),
         ("gt/*.txt", None, "expected one SCENE.txt per scene of ground truth, found none"),
         ("gt", None, "there is no such folder of ground truth"),
     ],
 )
-def test_bad_input(
-    evaluate: Evaluate, folders: tuple[Path, Path], tmp_path: Path, file: str, content: str | None, message: str
-) -> None:
+def test_bad_input(folders: tuple[Path, Path], tmp_path: Path, file: str, content: str | None, message: str) -> None:
     for path in list(tmp_path.glob(file)):
         if content is None:
             path.rename(tmp_path / f"gone_{path.name}")
         else:
             path.write_text(content)
-    status, printed, errors = evaluate(*folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
-    assert (status, printed) == (2, "")
-    assert message in errors
-    assert errors.count("\n") == 1
+    assert message in refused("evaluate", *folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
-
-
-def test_usage(evaluate: Evaluate) -> None:
-    assert evaluate("pred", "gt")[0] == evaluate("pred", "gt", "--dataset", "nyu")[0] == 2
 
 
 def test_as_a_program(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """From another folder, as people call it."""
-    command = [sys.executable, str(TOOL), *map(str, folders), "--dataset", "s3dis"]
+    command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), *map(str, folders), "--dataset", "s3dis"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,20 +1,11 @@
 """tools/plot_run.py: a picture of one or several runs; one sentence and status 2 for the rest."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from pcseg.files import append_record
-
-Plot = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def plot(tool: Plot) -> Plot:
-    return partial(tool, "plot_run")
+from tests.tools.commands import passes, refused
 
 
 def _run(folder: Path, num_steps: int, *, timed: bool = True) -> Path:
@@ -28,35 +19,25 @@ def _run(folder: Path, num_steps: int, *, timed: bool = True) -> Path:
     return folder
 
 
-def test_one_run(plot: Plot, tmp_path: Path) -> None:
+def test_one_run(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
-    assert plot(_run(tmp_path / "one", 30), "--out", out) == (0, f"{out}\n", "")
+    assert passes("plot_run", _run(tmp_path / "one", 30), "--out", out) == (f"{out}\n", "")
     with Image.open(out) as image:
         assert image.width > 3 * 400, "three charts side by side"
         assert image.height > 3 * 250, "seven charts in three rows"
 
 
-def test_several_runs_old_and_torn(plot: Plot, tmp_path: Path) -> None:
+def test_several_runs_old_and_torn(tmp_path: Path) -> None:
     first, second = _run(tmp_path / "a" / "run", 30), _run(tmp_path / "b" / "run", 1, timed=False)
     with (first / "metrics.jsonl").open("a") as file:
         file.write('{"step": 31, "lo')
     (second / "evaluations.jsonl").touch()
-    status, _, err = plot(first, second, "--out", tmp_path / "a.png", "--smoothing", 0)
-    assert (status, err) == (0, "")
+    assert passes("plot_run", first, second, "--out", tmp_path / "a.png", "--smoothing", 0)[1] == ""
 
 
-def test_bad_usage(plot: Plot, tmp_path: Path) -> None:
-    run, empty = _run(tmp_path / "run", 3), tmp_path / "empty"
-    empty.mkdir()
-    out = tmp_path / "a.png"
-    for arguments, message in (
-        ([empty, "--out", out], f"{empty}: no metrics.jsonl found; expected a run folder"),
-        ([run, "--out", tmp_path / "a.jpg"], "pictures are written as .png"),
-        ([run, "--out", out, "--smoothing", 1], "smoothing must be at least 0 and less than 1, got 1.0"),
-    ):
-        status, _, err = plot(*arguments)
-        assert status == 2
-        assert message in err
-    (empty / "metrics.jsonl").touch()
-    assert "holds no step yet" in plot(empty, "--out", out)[2]
-    assert not out.exists()
+def test_bad_usage(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "a.png")
+    assert "no metrics.jsonl found; expected a run folder" in refused("plot_run", tmp_path, *out)
+    run = _run(tmp_path / "run", 3)
+    assert "smoothing must be at least 0 and less than 1, got 1.0" in refused("plot_run", run, *out, "--smoothing", 1)
+    assert not (tmp_path / "a.png").exists()

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from pcseg.files import read_records
 from pcseg.training.checkpoint import load_checkpoint
 from tests.tools.training_process import Training, write_config
-
-CLOCK = ("seconds", "loading_seconds")
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +24,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(config_file: Path) -> Path:
     """A run that nothing interrupted."""
     folder = config_file.parent / "whole"
-    status, printed = Training(config_file, folder, "train.keep_checkpoints=8").finish()
-    assert status == 0, printed
+    Training(config_file, folder, "train.keep_checkpoints=8").succeed()
     return folder
 
 
@@ -38,8 +36,9 @@ def _content(folder: Path, name: str = "last.pt") -> dict[str, Any]:
 
 
 def _losses(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in CLOCK} for line in lines]
+    records = read_records(folder / "metrics.jsonl")
+    times = ("seconds", "loading_seconds")
+    return [{key: value for key, value in record.items() if key not in times} for record in records]
 
 
 def _assert_equal(folder: Path, whole: Path) -> None:
@@ -62,8 +61,7 @@ def _same(found: Any, expected: Any) -> bool:
 
 def test_files_of_a_run(whole: Path) -> None:
     assert [line["step"] for line in _losses(whole)] == [1, 2, 3, 4, 5, 6, 7, 8]
-    evaluations = [json.loads(line) for line in (whole / "evaluations.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in evaluations] == [3, 6, 8]
+    assert [record["step"] for record in read_records(whole / "evaluations.jsonl")] == [3, 6, 8]
     versions = json.loads((whole / "versions.json").read_text())
     assert {"pcseg", "torch", "numpy", "numba", "commit", "cpus"} <= set(versions)
     data = json.loads((whole / "data.json").read_text())
@@ -92,10 +90,8 @@ def test_killed_at_any_moment(config_file: Path, whole: Path) -> None:
         training.process.kill()
         training.process.join()
         killed[kind] += 1
-        resume = ["--resume"] if (folder / "last.pt").exists() else []
-        training = Training(config_file, folder, *resume)
-    status, printed = training.finish()
-    assert status == 0, printed
+        training = Training(config_file, folder, "--auto-resume")
+    training.succeed()
     assert killed["writing"] >= 2
     assert killed["any"] >= 1
     _assert_equal(folder, whole)
@@ -112,15 +108,10 @@ def test_full_disk(config_file: Path, whole: Path) -> None:
     """The run ends with one sentence; what was saved before is whole, and is where it goes on."""
     folder = _stopped(config_file.parent / "full", whole, step=3)
     size = (folder / "last.pt").stat().st_size
-    status, printed = Training(config_file, folder, "--resume", file_size_limit=size // 2).finish()
-    assert status == 2
-    errors = [line for line in printed.splitlines() if "error: " in line]
-    assert len(errors) == 1
-    assert "cannot be written: File too large" in errors[0]
-    assert "Traceback" not in printed
+    error = Training(config_file, folder, "--resume", file_size_limit=size // 2).fail()
+    assert "cannot be written: File too large" in error
     assert load_checkpoint(folder / "last.pt")["state"]["step"] == 3
-    status, printed = Training(config_file, folder, "--resume").finish()
-    assert status == 0, printed
+    Training(config_file, folder, "--resume").succeed()
     _assert_equal(folder, whole)
 
 
@@ -140,18 +131,15 @@ def test_torn_checkpoint_and_the_one_before(config_file: Path, whole: Path) -> N
     folder = _stopped(config_file.parent / "torn", whole, step=3)
     for name in ("last.pt", "step_0000003.pt"):
         (folder / name).write_bytes((folder / name).read_bytes()[:5000])
-    status, printed = Training(config_file, folder, "--resume").finish()
-    assert status == 2
-    assert "last.pt: not a checkpoint, or damaged" in printed
-    assert "step_0000002.pt is intact: continue from it with --resume --from step_0000002.pt" in printed
-    status, printed = Training(config_file, folder, "--resume", "--from", "step_0000002.pt").finish()
-    assert status == 0, printed
+    error = Training(config_file, folder, "--resume").fail()
+    assert "last.pt: not a checkpoint, or damaged" in error
+    assert "step_0000002.pt is intact: continue from it with --resume --from step_0000002.pt" in error
+    Training(config_file, folder, "--resume", "--from", "step_0000002.pt").succeed()
     _assert_equal(folder, whole)
 
 
 def test_deterministic_twice(config_file: Path) -> None:
     runs = [config_file.parent / name for name in ("first", "second")]
     for folder in runs:
-        status, printed = Training(config_file, folder, "train.deterministic=true", "train.steps=3").finish()
-        assert status == 0, printed
+        Training(config_file, folder, "train.deterministic=true", "train.steps=3").succeed()
     _assert_equal(*runs)

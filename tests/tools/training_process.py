@@ -7,20 +7,15 @@ import runpy
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Int32
 
-from pcseg.data.store import Source, write_room
-from pcseg.structures import Scene
-from pcseg.synthetic import make_room
+from pcseg.ops.superpoints import SuperpointOptions
+from tests.tools import small
+from tests.tools.commands import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG_TEXT = """
 data: {root: ROOMS, classes: s3dis, train: ["Area_[12]_*"], val: ["Area_3_*"], voxel_size: 0.3, features: [rgb, xyz]}
-model:
-  unet: {channels: [8, 16], blocks_per_level: 1}
-  decoder: {width: 16, num_heads: 2, num_layers: 1, ffn_width: 32, num_queries: 10, dropout: 0.1}
+model: {decoder: {num_queries: 10, dropout: 0.1}}
 augment: [{name: flip}, {name: rotate}]
 optimizer: {lr: 1e-3}
 train: {steps: 8, batch_size: 2, checkpoint_every: 1, evaluate_every: 3, ema_decay: 0.9}
@@ -29,17 +24,8 @@ train: {steps: 8, batch_size: 2, checkpoint_every: 1, evaluate_every: 3, ema_dec
 
 def write_config(folder: Path) -> Path:
     """Three small rooms, the third held out, and a config that uses everything that a checkpoint stores."""
-    for index in range(3):
-        scene = make_room(0, index, num_points=2000)
-        write_room(folder / "rooms", scene.with_(superpoint=boxes(scene)), "s3dis", Source("made", "0"))
-    path = folder / "small.yaml"
-    path.write_text(CONFIG_TEXT.replace("ROOMS", str(folder / "rooms")))
-    return path
-
-
-def boxes(scene: Scene) -> Int32[np.ndarray, "P"]:
-    """Superpoints that take no time to make: boxes of half a meter."""
-    return np.unique(np.floor(scene.xyz / 0.5), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)
+    superpoints = SuperpointOptions(method="voxel", coarse_voxel_size=0.5)
+    return small.write_config(folder, CONFIG_TEXT, 2000, superpoints=superpoints)
 
 
 class Training:
@@ -66,6 +52,20 @@ class Training:
         self.process.join(120)
         assert self.process.exitcode is not None, f"it hangs: {self.log.read_text()}"
         return self.process.exitcode, self.log.read_text()
+
+    def succeed(self) -> str:
+        """What was printed by a training that ends well."""
+        status, printed = self.finish()
+        assert status == 0, printed
+        return printed
+
+    def fail(self) -> str:
+        """The one-line error message of a training that ends with status 2."""
+        status, printed = self.finish()
+        errors = [line for line in printed.splitlines() if "error: " in line]
+        assert (status, len(errors)) == (2, 1), printed
+        assert "Traceback" not in printed
+        return errors[0]
 
 
 def _train(words: list[str], log: Path, file_size_limit: int | None) -> None:
