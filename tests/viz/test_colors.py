@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from pcseg.viz.colors import (
-    OBJECT_COLORS,
-    SURFACE_COLORS,
-    class_colors,
-    height_colors,
-    instance_colors,
-    superpoint_colors,
-)
+from pcseg.viz import colors as tables
+from pcseg.viz.colors import class_colors, height_colors, instance_colors, superpoint_colors
 
 
 def _strength(colors: np.ndarray) -> np.ndarray:
@@ -18,9 +12,9 @@ def _strength(colors: np.ndarray) -> np.ndarray:
 
 
 def test_the_tables() -> None:
-    apart = np.abs(OBJECT_COLORS[:, None].astype(int) - OBJECT_COLORS[None]).sum(axis=2)
+    apart = np.abs(tables.OBJECT_COLORS[:, None].astype(int) - tables.OBJECT_COLORS[None]).sum(axis=2)
     assert apart[~np.eye(60, dtype=bool)].min() > 20
-    assert _strength(SURFACE_COLORS).max() < 45 < _strength(OBJECT_COLORS).min()
+    assert _strength(tables.SURFACE_COLORS).max() < 45 < _strength(tables.OBJECT_COLORS).min()
 
 
 def test_neighbors_differ_and_surfaces_are_pale() -> None:

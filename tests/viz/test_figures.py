@@ -11,14 +11,7 @@ from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.viz.figures import (
-    precision_recall_chart,
-    smooth,
-    sweep_chart,
-    to_image,
-    to_svg,
-    training_curves,
-)
+from pcseg.viz.figures import precision_recall_chart, smooth, sweep_chart, to_image, to_svg, training_curves
 
 
 def _steps(num: int, **more: Any) -> list[dict[str, Any]]:

@@ -4,10 +4,11 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,100 +16,77 @@ import pytest
 from scipy.spatial import cKDTree
 
 from pcseg.classes import S3DIS
+from pcseg.ops.superpoints import over_segment_voxels
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from pcseg.synthetic import make_room
+from pcseg.synthetic.predictions import simulate_predictions
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, scene_layers
 
 
 class Page(HTMLParser):
-    """Elements, their attributes, and the text of scripts."""
+    """Attributes, names of scripts, elements that are still open, and texts; a name is an id or else a tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open: list[str] = []
+        self.open: list[tuple[str, str]] = []
         self.attributes: list[tuple[str, str, str | None]] = []
-        self.scripts: dict[str, str] = {}
-        self.title = ""
-        self.current = ""
+        self.scripts: list[str] = []
+        self.texts: dict[str, str] = defaultdict(str)
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.attributes += [(tag, key, value) for key, value in attrs]
+        name = dict(attrs).get("id") or tag
         if tag not in ("meta", "link", "input", "img"):
-            self.open.append(tag)
+            self.open.append((tag, name))
         if tag == "script":
-            self.current = dict(attrs).get("id") or "main"
-            assert self.current not in self.scripts
-            self.scripts[self.current] = ""
+            self.scripts.append(name)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts[self.current] += data
-        elif self.open and self.open[-1] == "title":
-            self.title += data
+        if self.open:
+            self.texts[self.open[-1][1]] += data
 
 
-Write = Callable[..., str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
+def _write(folder: Path, prediction: Prediction, **options: Any) -> str:
     """Writes a page and returns its text."""
-
-    def write(prediction: Prediction, **options: Any) -> str:
-        write_page(tmp_path / "page.html", prediction, **options)
-        return (tmp_path / "page.html").read_text(encoding="utf-8")
-
-    return write
+    write_page(folder / "page.html", prediction, **options)
+    return (folder / "page.html").read_text(encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class _Content:
-    meta: dict
-    xyz: np.ndarray
-    rgb: np.ndarray
-    normal: np.ndarray
-    ids: dict[str, np.ndarray]
-
-
-def _read(text: str) -> _Content:
+def _read(text: str) -> SimpleNamespace:
     """What the page's own script reads, read in Python."""
     page = Page(text)
-    meta = json.loads(page.scripts["meta"])
-    raw = np.frombuffer(gzip.decompress(base64.b64decode(page.scripts["data"])), np.uint8)
-    count, offset = meta["num_points"], 0
-
-    def plane() -> np.ndarray:
-        nonlocal offset
-        offset += count
-        return raw[offset - count : offset]
+    meta = json.loads(page.texts["meta"])
+    raw = np.frombuffer(gzip.decompress(base64.b64decode(page.texts["data"])), np.uint8)
+    planes = iter(raw.reshape(-1, meta["num_points"]))
 
     def integers(width: int) -> np.ndarray:
-        return sum(plane().astype(np.int64) << (8 * byte) for byte in range(width))
+        return sum(next(planes).astype(np.int64) << (8 * byte) for byte in range(width))
 
     axes = []
     for _ in range(3):
         folded = integers(2)
         axes.append(np.cumsum((folded >> 1) ^ -(folded & 1)) % 65536)
-    rgb = np.stack([np.cumsum(plane().astype(np.int64)) % 256 for _ in range(3)], axis=1)
-    plane()  # spacing
-    octant = np.stack([plane().view(np.int8) for _ in range(2)], axis=1).astype(float) / 127
+    rgb = np.stack([np.cumsum(integers(1)) % 256 for _ in range(3)], axis=1)
+    next(planes)  # spacing
+    octant = np.stack([next(planes).view(np.int8) for _ in range(2)], axis=1).astype(float) / 127
     normal = np.concatenate([octant, 1 - np.abs(octant).sum(axis=1, keepdims=True)], axis=1)
     lower = normal[:, 2] < 0
     normal[lower, :2] = (1 - np.abs(normal[lower, 1::-1])) * np.where(normal[lower, :2] < 0, -1, 1)
     ids = {layer["key"]: integers(layer["bytes"]) for layer in meta["layers"]}
-    assert offset == len(raw)
+    assert next(planes, None) is None
     xyz = np.stack(axes, axis=1) * meta["step"] + np.array(meta["origin"])
-    return _Content(meta, xyz, rgb, normal, ids)
+    return SimpleNamespace(meta=meta, xyz=xyz, rgb=rgb, normal=normal, ids=ids)
 
 
-def test_round_trip(room: Scene, whole: Prediction, write: Write) -> None:
-    content = _read(write(whole))
+def test_round_trip(room: Scene, whole: Prediction, tmp_path: Path) -> None:
+    content = _read(_write(tmp_path, whole))
     distance, rows = cKDTree(content.xyz).query(room.xyz[:200], p=1)
     assert distance.max() < 3 * 0.6 * content.meta["step"]
     np.testing.assert_array_equal(content.rgb[rows], room.rgb[:200])
@@ -125,37 +103,36 @@ def test_round_trip(room: Scene, whole: Prediction, write: Write) -> None:
     assert np.median(np.abs(content.normal[floor, 2])) > 0.98
 
 
-def test_needs_no_other_file(whole: Prediction, write: Write) -> None:
-    text = write(whole)
-    assert text == write(whole), "the same bytes"
+def test_needs_no_other_file(whole: Prediction, tmp_path: Path) -> None:
+    text = _write(tmp_path, whole)
+    assert text == _write(tmp_path, whole), "the same bytes"
     page = Page(text)
     assert page.open == []
     assert not re.search(r"https?:|//[a-z]+\.|\bimport\s*\(|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", text)
     for tag, key, value in page.attributes:
         if key in ("src", "href", "action", "data", "poster", "srcset"):
             assert (value or "").startswith("data:"), f"{tag} {key}={value}"
-    policy = [v for tag, key, v in page.attributes if tag == "meta" and key == "content" and "default-src" in (v or "")]
-    assert policy
-    assert "default-src 'none'" in policy[0]
+    (policy,) = (value for _, key, value in page.attributes if key == "content" and "default-src" in value)
+    assert "default-src 'none'" in policy
 
 
 HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
 
 
-def test_names_cannot_break_out(room: Scene, write: Write) -> None:
-    text = write(Prediction(room.with_(name=HOSTILE), classes=S3DIS))
+def test_names_cannot_break_out(room: Scene, tmp_path: Path) -> None:
+    text = _write(tmp_path, Prediction(room.with_(name=HOSTILE), classes=S3DIS))
     page = Page(text)
-    assert sorted(page.scripts) == ["data", "main", "meta"]
-    assert page.title == HOSTILE
+    assert sorted(page.scripts) == ["data", "meta", "script"]
+    assert page.texts["title"] == HOSTILE
     assert _read(text).meta["name"] == HOSTILE
-    assert _read(write(Prediction(room, classes=S3DIS), title=HOSTILE)).meta["title"] == HOSTILE
+    assert _read(_write(tmp_path, Prediction(room, classes=S3DIS), title=HOSTILE)).meta["title"] == HOSTILE
 
 
 @pytest.mark.parametrize("extent", [0.0, 0.01, 1.0, 30.0, 65.0, 500.0])
 @pytest.mark.parametrize("offset", [0.0, -20000.0])
-def test_positions_keep_their_precision(rng: np.random.Generator, extent: float, offset: float, write: Write) -> None:
+def test_positions_keep_their_precision(rng: np.random.Generator, extent: float, offset: float, tmp_path: Path) -> None:
     xyz = (rng.random((500, 3)) * extent + offset).astype(np.float32)
-    content = _read(write(Prediction(Scene("cloud", xyz))))
+    content = _read(_write(tmp_path, Prediction(Scene("cloud", xyz))))
     step = content.meta["step"]
     assert step <= max(0.001, extent / 65000)
     spread = np.ptp(xyz, axis=0)
@@ -165,25 +142,25 @@ def test_positions_keep_their_precision(rng: np.random.Generator, extent: float,
         np.testing.assert_allclose(found, given, atol=0.51 * step + 2e-6)
 
 
-def test_thinned(room: Scene, write: Write) -> None:
-    content = _read(write(Prediction(room, classes=S3DIS), max_points=5000))
+def test_thinned(room: Scene, tmp_path: Path) -> None:
+    content = _read(_write(tmp_path, Prediction(room, classes=S3DIS), max_points=5000))
     assert content.meta["num_points"] == 4000
     assert content.meta["subtitle"].startswith("4,000 of 12,000 points")
 
 
-def test_many_superpoints(rng: np.random.Generator, write: Write) -> None:
-    for count, width in ((200, 1), (300, 2), (66_000, 4)):
-        scene = Scene("cloud", rng.random((count, 3), np.float32), superpoint=np.arange(count, dtype=np.int32))
-        content = _read(write(Prediction(scene)))
-        assert content.meta["layers"][0]["bytes"] == width
-        assert sorted(content.ids["superpoint"]) == list(range(1, count + 1))
+@pytest.mark.parametrize(("count", "width"), [(200, 1), (300, 2), (66_000, 4)])
+def test_many_superpoints(rng: np.random.Generator, tmp_path: Path, count: int, width: int) -> None:
+    scene = Scene("cloud", rng.random((count, 3), np.float32), superpoint=np.arange(count, dtype=np.int32))
+    content = _read(_write(tmp_path, Prediction(scene)))
+    assert content.meta["layers"][0]["bytes"] == width
+    assert sorted(content.ids["superpoint"]) == list(range(1, count + 1))
 
 
-def test_degenerate(tmp_path: Path, write: Write) -> None:
+def test_degenerate(tmp_path: Path) -> None:
     one = Scene("one", np.zeros((1, 3), np.float32))
-    assert _read(write(Prediction(one))).meta["start"] == "input"
+    assert _read(_write(tmp_path, Prediction(one))).meta["start"] == "input"
     nothing = Prediction(one, np.zeros((0, 1), np.bool_))
-    assert _read(write(nothing)).ids["prediction"].tolist() == [0]
+    assert _read(_write(tmp_path, nothing)).ids["prediction"].tolist() == [0]
     with pytest.raises(ValueError, match="no points"):
         write_page(tmp_path / "none.html", Prediction(Scene.without_xyz("none", 0)))
     with pytest.raises(OSError, match="a folder; expected"):
@@ -191,16 +168,8 @@ def test_degenerate(tmp_path: Path, write: Write) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_a_million_points_stay_small(rng: np.random.Generator, write: Write) -> None:
-    count = 200_000
-    xyz = rng.uniform(0, 6, (count, 3)).astype(np.float32)
-    xyz[np.arange(count), rng.integers(0, 3, count)] = 0
-    xyz += rng.normal(0, 0.003, xyz.shape).astype(np.float32)
-    place = (xyz[:, 0] // 1.5 + 4 * (xyz[:, 1] // 1.5)).astype(np.int32) + 8
-    rgb = (xyz * 40 + rng.normal(0, 6, xyz.shape)).clip(0, 255).astype(np.uint8)
-    semantic = np.clip(place % 13, 0, 12).astype(np.int32)
-    parts = (xyz * 5).astype(np.int32) - (xyz * 5).astype(np.int32).min()
-    _, superpoint = np.unique(parts, axis=0, return_inverse=True)
-    scene = Scene("big", xyz, rgb, semantic=semantic, instance=place, superpoint=superpoint.ravel().astype(np.int32))
-    masks, scores = place[None] == np.arange(8, 20)[:, None], np.linspace(1, 0.5, 12)
-    assert len(write(Prediction(scene, masks, np.arange(12), scores, semantic, S3DIS))) < 12e6 / 5
+def test_a_million_points_stay_small(rng: np.random.Generator, tmp_path: Path) -> None:
+    scene = make_room(0, 0, num_points=200_000)
+    scene = scene.with_(superpoint=over_segment_voxels(scene.xyz))
+    prediction = replace(simulate_predictions(scene, S3DIS, rng), semantic=scene.semantic)
+    assert len(_write(tmp_path, prediction)) < 12e6 * len(scene) / 1e6

@@ -109,9 +109,8 @@ def test_shapes_without_a_flattest_direction() -> None:
 
 def test_nearest_on_screen(rng: np.random.Generator) -> None:
     xyz, shown = rng.uniform(-1, 1, (300, 3)).astype(np.float32), rng.random(300) < 0.8
-    matrix = np.array(
-        [[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, -1, -0.1], [0, 0, -1, 0.5]], np.float64
-    )  # some lie behind
+    # Some points are behind the camera.
+    matrix = np.array([[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, -1, -0.1], [0, 0, -1, 0.5]])
     found = set()
     for x, y in rng.uniform(0, 200, (60, 2)).tolist():
         arguments = (xyz, shown, matrix, x, y, 200.0, 200.0, 12.0, 0.1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pcseg.classes import S3DIS, SCANNET20
+from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz.layers import ERRORS, Layer, Objects, compact_ids, input_colors, match_objects, scene_layers
@@ -60,22 +60,23 @@ def test_errors(predicted: Prediction) -> None:
     assert count["false positive"] == count["no object"] == 0
 
 
+def _errors_of_tables(scene: Scene, masks: np.ndarray, classes: ClassSet) -> np.ndarray:
+    """Errors of two objects that are predicted as tables."""
+    labels = np.full(2, classes.index("table"))
+    return _by_key(scene_layers(Prediction(scene, masks, labels, np.array([0.9, 0.8]), classes=classes)))["errors"].ids
+
+
 def test_errors_leave_classes_out_that_are_not_scored(room: Scene) -> None:
+    table, chair = room.instance == 7, room.instance == 8
     semantic = np.full(len(room), -1, np.int32)
-    semantic[:1500] = SCANNET20.index("floor")
-    semantic[room.instance == 7] = SCANNET20.index("table")
-    scene = room.with_(semantic=semantic)
-    masks = np.stack([room.instance == 7, room.instance == 8])
-    found = Prediction(scene, masks, np.full(2, SCANNET20.index("table")), np.array([0.9, 0.8]), classes=SCANNET20)
-    errors = _by_key(scene_layers(found))["errors"].ids
-    assert set(errors[room.instance == 7]) == {1}
-    assert set(errors[room.instance == 8]) == {0}, "void in the truth: no mistake"
+    semantic[:1500], semantic[table] = SCANNET20.index("floor"), SCANNET20.index("table")
+    errors = _errors_of_tables(room.with_(semantic=semantic), np.stack([table, chair]), SCANNET20)
+    assert set(errors[table]) == {1}
+    assert set(errors[chair]) == {0}, "void in the truth: no mistake"
     assert set(errors[:1500]) == {0}
-    loose = room.with_(instance=np.where(room.instance == 8, 0, room.instance))
-    masks = np.stack([room.instance == 7, room.instance == 8])
-    found = Prediction(loose, masks, np.full(2, S3DIS.index("table")), np.array([0.9, 0.8]), classes=S3DIS)
-    errors = _by_key(scene_layers(found))["errors"].ids
-    assert {ERRORS[k][0] for k in errors[room.instance == 8]} == {"false positive"}
+    loose = room.with_(instance=np.where(chair, 0, room.instance))
+    errors = _errors_of_tables(loose, np.stack([table, chair]), S3DIS)
+    assert {ERRORS[k][0] for k in errors[chair]} == {"false positive"}
 
 
 def test_errors_of_classes_alone(room: Scene) -> None:

@@ -1,7 +1,5 @@
 """Pixels show the nearest point, rooms fill the picture, and degenerate clouds do no harm."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -104,11 +102,3 @@ def test_spacing_and_normals(rng: np.random.Generator) -> None:
     plane[:1000, :2] /= 20  # denser there
     spacing = Splats.of_points(plane).spacing
     assert np.median(spacing[:1000]) < 0.6 * np.median(spacing[1000:])
-
-
-def test_mapped_arrays(room: Scene, tmp_path: Path) -> None:
-    np.save(tmp_path / "xyz.npy", room.xyz)
-    mapped = np.load(tmp_path / "xyz.npy", mmap_mode="r")
-    view = room_view(mapped, width=80, height=60)
-    images = [rasterize(xyz, view, width=80, height=60).paint(room.rgb) for xyz in (mapped, room.xyz)]
-    np.testing.assert_array_equal(*images)

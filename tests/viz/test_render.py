@@ -88,10 +88,3 @@ def test_save_png(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a folder; expected"):
         save_png(tmp_path / "b.png", image)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
-
-
-def test_real_rooms(real: Path) -> None:
-    data = np.load(real / "scannet_scene0000_01.npz")
-    semantic = SCANNET20.index_of_ids(data["semantic_nyu40"].astype(np.int64))
-    scene = Scene("scan", data["xyz"], data["rgb"], semantic=semantic, instance=data["instance"].astype(np.int32))
-    assert _cells(room_picture(Prediction(scene, classes=SCANNET20), **SMALL)) == (2, 1)

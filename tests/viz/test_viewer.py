@@ -3,12 +3,11 @@
 test_viewer_window.py tests the window.
 """
 
-import builtins
 import ctypes.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
@@ -16,13 +15,12 @@ import pytest
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz import viewer
-from pcseg.viz.raster import View
 from pcseg.viz.viewer import HELP, Frame, import_open3d, show_scenes
 
 
 def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     scene = [lambda: Prediction(room.with_(semantic=None))]
     with pytest.raises(ValueError, match="there is no display"):
@@ -36,17 +34,9 @@ def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("Failed to load vulkan library!")
-
-    application = SimpleNamespace(initialize=fail)
-    fake = SimpleNamespace(
-        utility=SimpleNamespace(set_verbosity_level=lambda _: None, VerbosityLevel=SimpleNamespace(Error=0)),
-        visualization=SimpleNamespace(
-            gui=SimpleNamespace(Application=SimpleNamespace(instance=application)), rendering=None
-        ),
-    )
-    monkeypatch.setattr(viewer, "import_open3d", lambda: fake)
+    open3d = MagicMock()
+    open3d.visualization.gui.Application.instance.initialize.side_effect = RuntimeError("no vulkan library!")
+    monkeypatch.setattr(viewer, "import_open3d", lambda: open3d)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     with pytest.raises(ValueError, match=r"vulkan library!.*apt-get install .*libvulkan1.*--html") as caught:
         show_scenes([lambda: Prediction(room.with_(semantic=None))])
@@ -55,24 +45,17 @@ def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_key_is_in_the_help(room: Scene) -> None:
     frame = Frame.of(Prediction(room.with_(semantic=None)), 0.25)
-    window = viewer._Window(SimpleNamespace(visualization=SimpleNamespace(gui=None)), [], frame, 0.25, Path("."))
-    words = HELP.split()
-    assert {*window.actions} - {"="} <= set(words), "= is + without shift"
+    window = viewer._Window(MagicMock(), [], frame, 0.25, Path("."))
+    assert {*window.actions} - {"="} <= set(HELP.split()), "= is + without shift"
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'open3d'"), OSError("libGL.so.1: cannot open")])
 def test_open3d_missing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_import = builtins.__import__
-
-    def no_open3d(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "open3d":
-            raise error
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_open3d)
-    with pytest.raises(
-        ValueError, match=r"pip install 'pcseg\[viz\]'.*libgl1 libegl1 libusb-1\.0-0 libgomp1"
-    ) as caught:
+    finder = SimpleNamespace(find_spec=Mock(side_effect=error))
+    monkeypatch.setattr(sys, "meta_path", [finder])
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    remedy = r"pip install 'pcseg\[viz\]'.*libgl1 libegl1 libusb-1\.0-0 libgomp1"
+    with pytest.raises(ValueError, match=remedy) as caught:
         import_open3d()
     assert str(error) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -87,9 +70,8 @@ def test_layers_by_key(frame: Frame, room: Scene) -> None:
     assert frame.keys == [
         "input", "truth", "prediction", "semantic_prediction", "semantic_truth", "superpoint", "errors"
     ]  # fmt: skip
-    assert frame.next_key("4", "input") == "semantic_prediction"
-    assert frame.next_key("4", "semantic_prediction") == "semantic_truth"
-    assert frame.next_key("4", "semantic_truth") == "semantic_prediction"
+    turns = [frame.next_key("4", key) for key in ("input", "semantic_prediction", "semantic_truth")]
+    assert turns == ["semantic_prediction", "semantic_truth", "semantic_prediction"]
     bare = Frame.of(Prediction(Scene("bare", room.xyz)), 0.25)
     assert bare.keys == ["input"]
     assert bare.next_key("2", "input") is None
@@ -132,20 +114,9 @@ def test_colors(frame: Frame, room: Scene) -> None:
     assert Frame.of(Prediction(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)
 
 
-def clip_matrix(view: View, width: int, height: int) -> np.ndarray:
-    """Projection times view of a camera, as in OpenGL."""
-    focal, near, far = 1 / np.tan(np.deg2rad(view.fov) / 2), 0.05, 100.0
-    projection = np.zeros((4, 4))
-    projection[0, 0], projection[1, 1], projection[3, 2] = focal * height / width, focal, -1
-    projection[2, 2], projection[2, 3] = (far + near) / (near - far), 2 * far * near / (near - far)
-    placed = np.eye(4)
-    placed[:3, :3], placed[:3, 3] = view.rotation, -view.rotation @ view.eye
-    return projection @ placed
-
-
 def test_pick(frame: Frame, room: Scene) -> None:
     size, shown = (1200.0, 900.0), frame.shown(True)
-    matrix = clip_matrix(frame.view, 1200, 900)
+    matrix = np.array([[2.0, 0, 0, -4], [0, 2, 0, -3], [0, 0, -1, 4], [0, 0, -1, 5]])  # from 5 m above the middle
     table = int(np.flatnonzero((room.instance == 7) & (room.xyz[:, 2] > 0.74))[0])
     x, y, _, w = matrix @ [*room.xyz[table], 1]
     pixel = ((x / w + 1) * 600, (1 - y / w) * 450)

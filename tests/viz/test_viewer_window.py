@@ -20,15 +20,10 @@ from pcseg.viz.raster import rasterize
 from pcseg.viz.viewer import Frame
 
 TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
-MISSING = [name for name, package in (("Xvfb", "xvfb"), ("xdotool", "xdotool")) if shutil.which(name) is None]
-
+CAN_OPEN = all(map(shutil.which, ("Xvfb", "xdotool"))) and ctypes.util.find_library("vulkan") is not None
 pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)}: apt-get install xvfb xdotool"),
+    pytest.mark.skipif(not CAN_OPEN, reason="no display: apt-get install xvfb xdotool libvulkan1 mesa-vulkan-drivers"),
     pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="no open3d: pip install 'pcseg[viz]'"),
-    pytest.mark.skipif(
-        ctypes.util.find_library("vulkan") is None,
-        reason="no graphics without a card: apt-get install libvulkan1 mesa-vulkan-drivers",
-    ),
     pytest.mark.timeout(300),
 ]
 
@@ -57,9 +52,7 @@ class _Viewer:
         self.environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(TOOL.parent.parent)}
         command = [sys.executable, "-W", "ignore", str(TOOL), *map(str, results)]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=self.environment, stdout=subprocess.DEVNULL, stderr=log
-            )
+            self.process = subprocess.Popen(command, cwd=folder, env=self.environment, stderr=log)
         self.heard = 0  # lines that `says` has passed
 
     def __enter__(self) -> "_Viewer":
@@ -87,9 +80,8 @@ class _Viewer:
         self.wait(text, said)
 
     def xdotool(self, *arguments: object) -> str:
-        done = subprocess.run(
-            ["xdotool", *map(str, arguments)], env=self.environment, capture_output=True, text=True, timeout=60
-        )
+        command = ["xdotool", *map(str, arguments)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         return done.stdout.strip()
 
     def picture(self, name: str) -> np.ndarray:
