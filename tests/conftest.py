@@ -9,7 +9,6 @@ import torch
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = Path(__file__).resolve().parent / "reference"
 # Real rooms belong to their owners and are never part of the repository; tests that use them skip without them.
 REAL = ROOT.parent / "shared" / "real"
 
@@ -19,13 +18,12 @@ def _modules_to_check() -> list[str]:
 
     Numba cannot see through a wrapper, and the records check themselves, with errors made for people.
     """
-    modules = []
-    for path in sorted((ROOT / "pcseg").rglob("*.py")):
-        if not re.search(r"^(import|from) numba", path.read_text(), re.MULTILINE):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            if parts[-1] not in ("__init__", "structures", "prediction"):
-                modules.append(".".join(parts))
-    return modules
+    paths = [
+        path.relative_to(ROOT).with_suffix("")
+        for path in sorted((ROOT / "pcseg").rglob("*.py"))
+        if not re.search(r"^(import|from) numba", path.read_text(), re.MULTILINE)
+    ]
+    return [".".join(path.parts) for path in paths if path.name not in ("__init__", "structures", "prediction")]
 
 
 collect_ignore = ["sweep/fake_train.py"]  # a script, which --doctest-modules would import

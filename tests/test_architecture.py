@@ -49,11 +49,6 @@ def _imports(path: str, text: str) -> set[str]:
     return found - {_package(path)}
 
 
-def _importers(*names: str) -> set[str]:
-    """Parts of pcseg that import one of the given parts."""
-    return {_package(path) for path, text in _sources().items() if _imports(path, text) & set(names)}
-
-
 def test_every_module_has_a_layer() -> None:
     names = {path.stem for path in (ROOT / "pcseg").iterdir() if not path.name.startswith("__")}
     assert names == set(RANK)
@@ -68,14 +63,6 @@ def test_imports_go_down() -> None:
             if RANK[other] > RANK[me] or same:
                 wrong.append(f"{path} may not import pcseg.{other}")
     assert not wrong, "\n".join(wrong)
-
-
-def test_only_build_run_and_sweep_read_config() -> None:
-    assert _importers("config") <= {"build", "build_training", "run", "sweep", "cli"}
-
-
-def test_only_the_command_line_imports_synthetic_rooms() -> None:
-    assert _importers("synthetic") <= {"cli"}
 
 
 def test_only_sparse_conv_imports_spconv() -> None:

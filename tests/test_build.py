@@ -55,9 +55,8 @@ def test_options_reach_the_criterion(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["synthetic", "synthetic_embedding"])
 def test_options_reach_the_model(name: str) -> None:
-    config = cfg.load(
-        ROOT / "configs" / f"{name}.yaml", ["model.unet.channels=[8, 12]", "model.unet.checkpointing=true"]
-    )
+    overrides = ["model.unet.channels=[8, 12]", "model.unet.checkpointing=true"]
+    config = cfg.load(ROOT / "configs" / f"{name}.yaml", overrides)
     model = build.build_model(config, class_set("s3dis"))
     assert (model.unet.in_channels, model.unet.out_channels, model.unet.checkpointing) == (6, 8, True)
     assert isinstance(model.decoder, EmbeddingHeads) == (name == "synthetic_embedding")

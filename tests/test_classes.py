@@ -19,17 +19,25 @@ def test_every_class_has_one_id_and_one_color(name: str) -> None:
     assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
 
 
-def test_s3dis_counts_all_thirteen_and_scannet_leaves_wall_and_floor() -> None:
-    assert len(S3DIS) == 13
-    assert S3DIS.s3dis_protocols
-    assert not SCANNET20.s3dis_protocols
-    assert S3DIS.instance_classes == tuple(range(13))
-    assert len(SCANNET20.instance_names) == 18
-    assert not {"wall", "floor"} & set(SCANNET20.instance_names)
+@pytest.mark.parametrize(
+    ("classes", "num", "not_instances", "ids", "indices"),
+    [
+        (S3DIS, 13, set(), [0, 1, 13, 14], [-1, 0, 12, -1]),
+        (SCANNET20, 20, {"wall", "floor"}, [0, 1, 39, 13, 999, -5], [-1, 0, 19, -1, -1, -1]),
+        (SCANNET200, 200, {"wall", "floor"}, [1, 1191, 12], [0, 199, -1]),
+    ],
+)
+def test_benchmarks(classes: ClassSet, num: int, not_instances: set[str], ids: list[int], indices: list[int]) -> None:
+    assert len(classes) == num
+    assert set(classes.names) - set(classes.instance_names) == not_instances
+    assert classes.index_of_ids(np.array(ids)).tolist() == indices
+    assert classes.s3dis_protocols == (classes is S3DIS)
 
 
-def test_ids_become_indices() -> None:
-    assert SCANNET20.index_of_ids(np.array([0, 1, 39, 13, 999, -5])).tolist() == [-1, 0, 19, -1, -1, -1]
+def test_groups_of_scannet200() -> None:
+    assert {group: len(names) for group, names in SCANNET200.groups.items()} == {"head": 66, "common": 68, "tail": 66}
+    assert {name for names in SCANNET200.groups.values() for name in names} == set(SCANNET200.names)
+    assert len(set(SCANNET200.colors)) == 200
 
 
 def test_unknown_names() -> None:
@@ -39,16 +47,6 @@ def test_unknown_names() -> None:
         S3DIS.index("lamp")
     with pytest.raises(ValueError, match=r"mine\.yaml: cannot read the classes: No such file"):
         class_set("mine.yaml")
-
-
-def test_scannet200_has_its_groups_and_wall_and_floor_are_no_instances() -> None:
-    assert len(SCANNET200) == 200
-    assert {group: len(names) for group, names in SCANNET200.groups.items()} == {"head": 66, "common": 68, "tail": 66}
-    assert {name for names in SCANNET200.groups.values() for name in names} == set(SCANNET200.names)
-    assert len(SCANNET200.instance_names) == 198
-    assert not {"wall", "floor"} & set(SCANNET200.instance_names)
-    assert SCANNET200.index_of_ids(np.array([1, 1191, 12])).tolist() == [0, 199, -1]
-    assert len(set(SCANNET200.colors)) == 200
 
 
 def test_custom_classes(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from pcseg.config_reader import ConfigError, differences, from_text, read, to_text
+from pcseg.config_reader import ConfigError, differences, read
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,6 @@ def path(tmp_path: Path) -> Path:
 def test_file_on_its_base_under_overrides(path: Path) -> None:
     assert read(Drawing, path, ["file=b.png"]) == Drawing(Path("b.png"), Circle(radius=2.0), (3,))
     assert read(Drawing, path, ["shape.kind=square"]).shape == Square()
-
-
-def test_text_reads_back_unchanged() -> None:
-    drawing = Drawing(Path("a.png"), Square(side=3.0), (4, 5))
-    assert from_text(Drawing, to_text(drawing)) == drawing
 
 
 def test_differences_have_dotted_keys() -> None:

@@ -60,18 +60,14 @@ def test_read_npz(tmp_path: Path) -> None:
         read_npz(tmp_path / "none.npz")
 
 
-def test_none_for_nan() -> None:
-    value = {"a": [1 / 3, float("inf")], "b": (float("nan"), 2, "x", None)}
-    assert none_for_nan(value) == {"a": [1 / 3, None], "b": [None, 2, "x", None]}
-    assert none_for_nan(1 / 3, digits=9) == 0.333333333
-
-
-def test_numbers_survive_exactly(tmp_path: Path) -> None:
-    path, value = tmp_path / "metrics.jsonl", float(np.float32(0.1) / 3)
-    append_record(path, {"step": 1, "loss": value, "grad_norm": math.inf, "more": {"ap": math.nan, "of": [0.5, 2]}})
-    assert np.float32(read_records(path)[0]["loss"]) == np.float32(value)
-    assert json.loads(path.read_text(), parse_constant=pytest.fail)["grad_norm"] is None
-    assert read_records(path)[0]["more"] == {"ap": None, "of": [0.5, 2]}
+def test_single_precision_survives_and_nan_becomes_none(tmp_path: Path) -> None:
+    path, value = tmp_path / "metrics.jsonl", np.float32(0.1) / 3
+    append_record(path, {"step": 1, "loss": float(value), "norm": math.inf, "more": {"ap": math.nan, "of": (0.5, "x")}})
+    (record,) = read_records(path)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == record
+    assert np.float32(record.pop("loss")) == value
+    assert record == {"step": 1, "norm": None, "more": {"ap": None, "of": [0.5, "x"]}}
+    assert none_for_nan([1 / 3, None], digits=9) == [0.333333333, None]
 
 
 def test_torn_last_line_and_later_steps_go(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _work(item: int) -> int:
+    if item == 0:
+        return _num_threads(item)
     if item == 2:
         raise ValueError("room 2 is damaged")
     if item == 9:
@@ -52,13 +54,12 @@ def _slow(folder: Path) -> tuple[int, float, float]:
     return os.getpid(), begin, time.time()
 
 
-def _files(path: Path) -> list[Path]:
-    return [path]
-
-
 @pytest.mark.parametrize("workers", [1, 3])
-def test_results_and_errors_of_every_item(workers: int) -> None:
-    found = dict(map_rooms(_work, [3, 2, 1], workers=workers))
+def test_results_and_errors_of_every_item(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    found = dict(map_rooms(_work, [3, 2, 1, 0], workers=workers))
+    if workers > 1:
+        assert found[0] == max(1, joblib.cpu_count() // workers), "the workers share the cores"
     assert (found[1], found[3]) == (10, 30)
     assert str(found[2]) == "room 2 is damaged"
     with pytest.raises(RuntimeError, match="internal error at 9"):
@@ -69,12 +70,6 @@ def test_a_killed_worker_names_unfinished_rooms() -> None:
     found = dict(map_rooms(_work, [1, 10, 3], workers=2))
     assert set(found) == {1, 10, 3}
     assert "a worker process was killed" in str(found[10])
-
-
-def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    found = [threads for _, threads in map_rooms(_num_threads, [0, 1], workers=2)]
-    assert found == [max(1, joblib.cpu_count() // 2)] * 2
 
 
 def test_bad_requests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +127,9 @@ def test_a_cluster_loses_no_room_with_a_killed_worker(cluster, tmp_path: Path) -
     # The remaining worker makes the rooms that this process makes.
     for name in "ab":
         np.savez(tmp_path / f"{name}.npz", xyz=np.random.default_rng(0).random((300, 3)))
-    reader = RoomReader("s3dis", attrgetter("stem"), _files, partial(read_labeled_scan, needs_labels=False))
+    reader = RoomReader(
+        "s3dis", attrgetter("stem"), lambda path: [path], partial(read_labeled_scan, needs_labels=False)
+    )
     scans = sorted(tmp_path.glob("*.npz"))
     here = preprocess(scans, reader, tmp_path / "here", progress=False)
     there = preprocess(scans, reader, tmp_path / "there", progress=False, cluster=address)
