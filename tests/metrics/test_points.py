@@ -55,31 +55,25 @@ def _segments(semantic: np.ndarray, instance: np.ndarray) -> list[tuple[int, set
 
 
 def _slow(scenes: list[tuple]) -> dict[str, dict[str, float]]:
-    counts = np.zeros((3, 4))
+    counts = np.zeros((3, 4))  # per class: sum of IoU, true positives, false positives, false negatives
     for pred_semantic, pred_instance, gt_semantic, gt_instance in scenes:
         truth, found = _segments(gt_semantic, gt_instance), _segments(pred_semantic, pred_instance)
         void = set(range(len(gt_semantic))) - {point for _, points in truth for point in points}
         matched = set()
         for label, points in found:
-            hit = None
-            for number, (other, thing) in enumerate(truth):
-                if other == label and len(points & thing) / len((points - void) | thing) > 0.5:
-                    hit = number
-                    counts[label] += [len(points & thing) / len((points - void) | thing), 1, 0, 0]
-            if hit is not None:
-                matched.add(hit)
-            elif len(points & void) / len(points) <= 0.5:
-                counts[label, 2] += 1
+            ious = [len(points & thing) / len((points - void) | thing) * (other == label) for other, thing in truth]
+            hits = [number for number, iou in enumerate(ious) if iou > 0.5]
+            for number in hits:
+                counts[label] += [ious[number], 1, 0, 0]
+            matched.update(hits)
+            counts[label, 2] += not hits and len(points & void) / len(points) <= 0.5
         for number, (label, _) in enumerate(truth):
             counts[label, 3] += number not in matched
     result = {}
     for name, (total, tp, fp, fn) in zip(NAMES, counts):
-        if tp + fp + fn == 0:
-            result[name] = {"pq": math.nan, "sq": math.nan, "rq": math.nan}
-        else:
-            rq = tp / (tp + fp / 2 + fn / 2)
-            sq = total / tp if tp else 0.0
-            result[name] = {"pq": sq * rq, "sq": sq, "rq": rq}
+        rq = tp / (tp + fp / 2 + fn / 2) if tp + fp + fn else math.nan
+        sq = total / tp if tp else 0 * rq
+        result[name] = {"pq": sq * rq, "sq": sq, "rq": rq}
     return result
 
 
@@ -123,15 +117,12 @@ def test_panoptic_by_hand() -> None:
     assert (result.mean["pq_things"], result.mean["pq_stuff"], result.mean["pq"]) == pytest.approx((0.4, 0.0, 0.2))
 
 
-def test_panoptic_void() -> None:
+def test_panoptic_void_and_iou_of_one_half() -> None:
     # Void does not lower the IoU of a match, and a prediction mostly on void is not counted.
     ids = [1, 1, 1, 1, 2, 2, 2]
     result = _panoptic((ids, ids, [1, 1, -1, -1, -1, -1, 1], [1, 1, 0, 0, 0, 0, 1]))
     assert result.per_class["chair"] == pytest.approx({"pq": 2 / 3, "sq": 2 / 3, "rq": 1.0})
     assert math.isnan(result.per_class["table"]["pq"])
-    # Exactly half on void still counts as false.
+    # Exactly half on void still counts as false; an IoU of one half does not match.
     assert _panoptic(([2, 2], [1, 1], [-1, 0], [0, 0])).per_class["table"]["pq"] == 0.0
-
-
-def test_iou_of_one_half_does_not_match() -> None:
     assert _panoptic(([1, 1], [1, 1], [1, 2], [1, 2])).per_class["chair"]["pq"] == 0.0

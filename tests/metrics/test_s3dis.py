@@ -28,23 +28,6 @@ def _measure(*rooms: Prediction, min_points: int = 100, classes: ClassSet = S3DI
     return result
 
 
-def _reference(scenes: list, min_points: int) -> dict[str, dict[str, float]]:
-    per_class = {}
-    for label, name in enumerate(NAMES):
-        values = (
-            *s3dis_protocols.coverage(scenes, label),
-            *s3dis_protocols.rates(scenes, label, 0.8),
-            *s3dis_protocols.best_f1(scenes, label, min_points),
-            *s3dis_protocols.rates(scenes, label, -math.inf),
-        )
-        per_class[name] = dict(zip(COLUMNS, values))
-    return per_class
-
-
-def _values(per_class: dict[str, dict[str, float]]) -> np.ndarray:
-    return np.array([[row[column] for column in COLUMNS] for row in per_class.values()])
-
-
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -54,17 +37,23 @@ def _values(per_class: dict[str, dict[str, float]]) -> np.ndarray:
 def test_equals_slow_reference(seed: int, sizes: list[tuple[int, int]], min_points: int) -> None:
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng, *size) for size in sizes]
-    result, expanded = (
-        _measure(*(predict(**of(scene), name=f"room{i}") for i, scene in enumerate(scenes)), min_points=min_points)
-        for of in (dict, over_points)
-    )
-    np.testing.assert_array_equal(_values(result.per_class), _values(expanded.per_class))
     slow = [average_precision.scene_of(**over_points(scene), counted=range(len(NAMES))) for scene in scenes]
-    expected = _reference(slow, min_points)
-    np.testing.assert_allclose(_values(result.per_class), _values(expected), rtol=0, atol=1e-9)
-    for column in COLUMNS:
-        mean = s3dis_protocols.mean([row[column] for row in expected.values()])
-        np.testing.assert_allclose(result.mean[column], mean, rtol=0, atol=1e-9)
+    expected = [
+        (
+            *s3dis_protocols.coverage(slow, label),
+            *s3dis_protocols.rates(slow, label, 0.8),
+            *s3dis_protocols.best_f1(slow, label, min_points),
+            *s3dis_protocols.rates(slow, label, -math.inf),
+        )
+        for label in range(len(NAMES))
+    ]
+    for of in (dict, over_points):
+        rooms = (predict(**of(scene), name=f"room{i}") for i, scene in enumerate(scenes))
+        result = _measure(*rooms, min_points=min_points)
+        found = [[row[column] for column in COLUMNS] for row in result.per_class.values()]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+        means = [s3dis_protocols.mean(values) for values in zip(*expected)]
+        np.testing.assert_allclose([result.mean[column] for column in COLUMNS], means, rtol=0, atol=1e-9)
 
 
 def _two_chairs(masks: list, scores: list) -> dict[str, float]:
@@ -88,10 +77,6 @@ def test_by_hand() -> None:
     assert (chair["precision_best_f1"], chair["recall_best_f1"]) == (1.0, 0.5)
 
 
-def test_of_equal_scores_the_later_wins() -> None:
-    assert _two_chairs([range(20), range(10)], [0.9, 0.9])["mcov"] == 1.0
-
-
 def test_no_predictions_and_no_truth() -> None:
     assert _two_chairs([], []) == dict.fromkeys(COLUMNS, 0.0)
     nothing = np.zeros(0)
@@ -105,12 +90,6 @@ def test_two_halves_do_not_pass_recall_one() -> None:
     assert result.per_class["ceiling"]["recall_partition"] == 1.0
 
 
-def test_weighted_coverage_weighs_points() -> None:
-    instance = np.repeat([1, 2], [30, 10])
-    ceiling = _measure(predict((instance == 1)[None], [0], [1], np.zeros(40), instance)).per_class["ceiling"]
-    assert (ceiling["mcov"], ceiling["mwcov"]) == (0.5, 0.75)
-
-
 def test_coverage_is_averaged_over_rooms() -> None:
     """One object found in one room and three missed in another: 1/2 over rooms, not 1/4 over objects."""
     result = _measure(
@@ -119,14 +98,6 @@ def test_coverage_is_averaged_over_rooms() -> None:
         predict(np.zeros((0, 9)), [], [], np.full(9, 1), np.ones(9), name="no ceiling here"),
     )
     assert result.per_class["ceiling"]["mcov"] == 0.5
-
-
-def test_points_of_no_prediction_are_no_ceiling() -> None:
-    half = np.repeat([0, 1], 200)
-    result = _measure(predict((half == 1)[None], [2], [0.9], half * 2, half + 1))
-    assert result.per_class["ceiling"] == dict.fromkeys(COLUMNS, 0.0)
-    assert result.per_class["chair"] == dict.fromkeys(COLUMNS, 1.0)
-    assert result.mean == dict.fromkeys(COLUMNS, 0.5)
 
 
 def test_counted_classes() -> None:

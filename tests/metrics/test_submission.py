@@ -19,15 +19,17 @@ Files = dict[str, bytes]
 
 @pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
 def test_own_submission_passes(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
-    folder = tmp_path / "pred"
+    folder, path = tmp_path / "pred", tmp_path / "s.zip"
     masks = rng.random((3, 50)) < 0.5
     scene, other, left_over = (Scene.without_xyz(name, 50) for name in ("scene0000_00", "scene0001_00", "left_over"))
     labels, scores = np.array([CHAIR, CHAIR, 2]), np.array([0.1, 1 / 3, 1e-12])
     found = Prediction(scene, masks, labels, scores, classes=SCANNET20)
-    write_predictions(folder, found, mask_format=mask_format)
-    write_predictions(folder, Prediction(other, masks[:0]))
-    write_predictions(folder, replace(found, scene=left_over))
-    path = write_submission(tmp_path / "s.zip", folder, ["scene0001_00", "scene0000_00"])
+    for prediction in (found, Prediction(other, masks[:0]), replace(found, scene=left_over)):
+        write_predictions(folder, prediction, mask_format=mask_format)
+    with pytest.raises(FileNotFoundError):
+        write_submission(path, folder, ["absent"])
+    assert list(tmp_path.iterdir()) == [folder]
+    write_submission(path, folder, ["scene0001_00", "scene0000_00"])
     counts = check_submission(path, SCANNET20, {"scene0000_00": 50, "scene0001_00": None})
     assert (counts.num_scenes, counts.num_objects) == (2, 3)
     with zipfile.ZipFile(path) as archive:
@@ -38,19 +40,12 @@ def test_own_submission_passes(tmp_path: Path, mask_format: str, rng: np.random.
     assert not (tmp_path / "out" / "left_over.txt").exists()
 
 
-def test_nothing_is_left_of_a_failed_write(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        write_submission(tmp_path / "s.zip", tmp_path, ["absent"])
-    assert list(tmp_path.iterdir()) == []
-
-
-def _good() -> Files:
-    return {
-        "a.txt": b"predicted_masks/a_0.txt 5 0.5\npredicted_masks/a_1.txt 39 0.25\n",
-        "b.txt": b"",
-        "predicted_masks/a_0.txt": b"0\n1\n1\n",
-        "predicted_masks/a_1.txt": b"1\r\n0\r\n1",
-    }
+GOOD: Files = {
+    "a.txt": b"predicted_masks/a_0.txt 5 0.5\npredicted_masks/a_1.txt 39 0.25\n",
+    "b.txt": b"",
+    "predicted_masks/a_0.txt": b"0\n1\n1\n",
+    "predicted_masks/a_1.txt": b"1\r\n0\r\n1",
+}
 
 
 def _line(text: bytes) -> Callable[[Files], None]:
@@ -59,10 +54,6 @@ def _line(text: bytes) -> Callable[[Files], None]:
 
 def _mask(text: bytes) -> Callable[[Files], None]:
     return lambda files: files.update({"predicted_masks/a_1.txt": text})
-
-
-def test_good_files(tmp_path: Path) -> None:
-    _check(tmp_path, _good())
 
 
 def _check(folder: Path, files: Files) -> None:
@@ -91,13 +82,11 @@ def _check(folder: Path, files: Files) -> None:
     ],
 )
 def test_broken_rules(tmp_path: Path, spoil: Callable[[Files], object], message: str) -> None:
-    files = _good()
+    files = dict(GOOD)
+    _check(tmp_path, files)
     spoil(files)
     with pytest.raises(ValueError, match=message):
         _check(tmp_path, files)
-
-
-def test_not_a_zip(tmp_path: Path) -> None:
     (tmp_path / "s.zip").write_bytes(b"no")
     with pytest.raises(ValueError, match="not a zip file"):
         check_submission(tmp_path / "s.zip", SCANNET20)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.kernels.neighbors import find_shifted
 from pcseg.ops.neighbors import (
     BLOCK,
     KernelMap,
@@ -42,14 +41,6 @@ def check_map(kernel_map: KernelMap, expected: list[set[tuple[int, int]]]) -> No
         assert np.bincount(owner[owner >= 0], minlength=1).max() <= BLOCK
 
 
-def test_shifted_keys_are_those_of_a_dictionary(rng: np.random.Generator) -> None:
-    keys = np.sort(rng.choice(900, 300, replace=False)) + 100
-    for shift in (-1, -7, -100):
-        source, target = np.empty((2, 300), np.int32)
-        count = find_shifted(keys, shift, source, target)
-        assert list(zip(source[:count].tolist(), target[:count].tolist())) == slow.find_shifted(keys, shift)
-
-
 @pytest.mark.parametrize("num_voxels", [1, 2, 1500])
 @pytest.mark.parametrize("is_sorted", [True, False])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
@@ -64,17 +55,8 @@ def test_submanifold_map(rng: np.random.Generator, num_voxels: int, is_sorted: b
 def test_downsample_map(rng: np.random.Generator, num_voxels: int) -> None:
     coords = random_coords(rng, num_voxels, size=13)
     coarse, kernel_map = downsample_map(coords, 2)
-    cells = {(b, x // 2, y // 2, z // 2) for b, x, y, z in coords.tolist()}
-    assert [tuple(c) for c in coarse.tolist()] == sorted(cells)
+    assert [*map(tuple, coarse.tolist())] == sorted({(b, x // 2, y // 2, z // 2) for b, x, y, z in coords.tolist()})
     check_map(kernel_map, slow.downsample_pairs(coords.tolist(), coarse.tolist()))
-
-
-def test_neighbors_do_not_wrap_around() -> None:
-    """The last voxel of a row and the first of the next, and the same corner in two rooms, are not neighbors."""
-    coords = torch.tensor([[0, 0, 0, 3], [0, 0, 1, 0], [0, 3, 3, 3], [1, 0, 0, 0]], dtype=torch.int32)
-    kernel_map = submanifold_map(coords, 2)
-    assert kernel_map.in_index.tolist() == [0, 1, 2, 3]
-    assert kernel_map.pairs(13) == slice(0, 4)
 
 
 def test_large_coordinates_are_exact() -> None:

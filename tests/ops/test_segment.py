@@ -34,12 +34,8 @@ def test_gradients_are_right() -> None:
     weights = torch.rand(10, dtype=torch.float64).add(0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: segment_sum(v, INDEX, 6), values)
     assert torch.autograd.gradcheck(lambda v, w: segment_mean(v, INDEX, 6, w), (values, weights))
-
-
-def test_a_segment_without_weight_has_no_nan_in_its_gradient() -> None:
-    values = torch.randn(10, 3, requires_grad=True)
-    segment_mean(values, INDEX, 6, torch.zeros(10)).sum().backward()
-    assert (values.grad == 0).all()
+    segment_mean(values, INDEX, 6, 0 * weights).sum().backward()
+    assert (values.grad == 0).all()  # without weight no NaN
 
 
 def test_nothing_gives_zeros() -> None:

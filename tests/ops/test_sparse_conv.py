@@ -1,6 +1,5 @@
 """Sparse convolutions against dense ones and against loops, forward and backward, on both backends."""
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from tests.ops.conftest import random_coords
 from tests.reference import conv as slow
 
 SIZE = 10
-HAS_SPCONV = sparse_conv._import_spconv() is not None
+needs_spconv = pytest.mark.skipif(sparse_conv._import_spconv() is None, reason="spconv is not installed")
 
 
 def gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
@@ -28,23 +27,23 @@ def gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad((out * weights).sum(), inputs))
 
 
-def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 1e-10) -> None:
+def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
+    """The same numbers to the precision of their dtype."""
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+        tolerance = 1e-10 if a.dtype == torch.float64 else 2e-5
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * max(1.0, b.abs().max().item()))
 
 
-@pytest.mark.parametrize(
-    ("channels", "out_channels", "kernel_size"), [(1, 1, 3), (3, 5, 1), (6, 33, 3), (20, 48, 3), (3, 4, 5), (7, 70, 3)]
-)
+@pytest.mark.parametrize("sizes", [(1, 1, 3), (3, 5, 1), (6, 33, 3), (20, 48, 3), (3, 4, 5), (7, 70, 3), (50, 64, 3)])
 @pytest.mark.parametrize("num_voxels", [1, 400, 1900])  # the last fills several spans of blocks
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_submanifold_is_a_dense_convolution(
-    rng: np.random.Generator, channels: int, out_channels: int, kernel_size: int, num_voxels: int
+    rng: np.random.Generator, sizes: tuple[int, int, int], num_voxels: int, dtype: torch.dtype
 ) -> None:
     coords = random_coords(rng, num_voxels)
-    layer = SubmanifoldConv3d(channels, out_channels, kernel_size, bias=True).double()
-    features = torch.randn(num_voxels, channels, dtype=torch.float64, requires_grad=True)
+    layer = SubmanifoldConv3d(*sizes, bias=True).to(dtype)
+    features = torch.randn(num_voxels, sizes[0], dtype=dtype, requires_grad=True)
     out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
-    assert layer.bias is not None
     expected = slow.dense_submanifold(coords, features, layer.weight, 2, SIZE) + layer.bias
     inputs = (features, layer.weight, layer.bias)
     assert_same([out, *gradients(out, *inputs)], [expected, *gradients(expected, *inputs)])
@@ -68,29 +67,6 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     assert_same(gradients(fine.features, *inputs), gradients(expected, *inputs))
 
 
-def test_gradcheck(rng: np.random.Generator) -> None:
-    grid = SparseGrid(random_coords(rng, 12), 2)
-    features = torch.randn(12, 2, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 3, 3, 3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, w: pair_conv(x, w, grid.submanifold(3)), (features, weight))
-
-
-@pytest.mark.parametrize("channels", [(4, 4), (16, 40), (50, 64)])
-def test_float32_is_near_float64(rng: np.random.Generator, channels: tuple[int, int]) -> None:
-    coords = random_coords(rng, 1200)
-    layer = SubmanifoldConv3d(*channels)
-    exact = copy.deepcopy(layer).double()
-    features = torch.randn(1200, channels[0], requires_grad=True)
-    features64 = features.detach().double().requires_grad_()
-    out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
-    expected = exact(SparseTensor(features64, SparseGrid(coords, 2))).features
-    found = [out, *gradients(out, features, layer.weight)]
-    wanted = [expected, *gradients(expected, features64, exact.weight)]
-    assert out.dtype == torch.float32
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
-
-
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_tiles_waste_the_fewest_columns(itemsize: int) -> None:
     for channels in range(1, 200):
@@ -110,7 +86,7 @@ def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), out, rtol=0.1, atol=0.05)
     half.float().sum().backward()
-    assert layer.weight.grad is not None
+    assert layer.weight.grad.isfinite().all()
 
 
 def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
@@ -152,29 +128,6 @@ def test_bit_identical_on_any_number_of_threads(rng: np.random.Generator, set_th
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_order_of_the_voxels_does_not_matter(rng: np.random.Generator) -> None:
-    coords = random_coords(rng, 700)
-    features = torch.randn(700, 6)
-    layer, down, up = SubmanifoldConv3d(6, 10), DownsampleConv3d(10, 12), UpsampleConv3d(12, 4)
-    order = torch.from_numpy(rng.permutation(700))
-    out = up(down(layer(SparseTensor(features, SparseGrid(coords, 2))))).features
-    shuffled = up(down(layer(SparseTensor(features[order], SparseGrid(coords[order], 2))))).features
-    torch.testing.assert_close(shuffled, out[order], rtol=1e-5, atol=1e-6)
-
-
-def test_rooms_of_a_batch_do_not_meet(rng: np.random.Generator) -> None:
-    one, two = random_coords(rng, 300, 1), random_coords(rng, 200, 1)
-    layer, down = SubmanifoldConv3d(5, 8), DownsampleConv3d(8, 8)
-    features = torch.randn(500, 5)
-    two_in_batch = two.clone()
-    two_in_batch[:, 0] = 1
-    both = down(layer(SparseTensor(features, SparseGrid(torch.cat([one, two_in_batch]), 2))))
-    first = down(layer(SparseTensor(features[:300], SparseGrid(one, 1))))
-    second = down(layer(SparseTensor(features[300:], SparseGrid(two, 1))))
-    expected = torch.cat([first.features, second.features])
-    torch.testing.assert_close(both.features, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_nan_stays_where_it_reaches() -> None:
     coords = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 5, 5, 5]], dtype=torch.int32)
     features = torch.ones(3, 4)
@@ -184,32 +137,17 @@ def test_nan_stays_where_it_reaches() -> None:
     assert out[2].isfinite().all()
 
 
-def test_no_voxels() -> None:
-    grid = SparseGrid(torch.zeros((0, 4), dtype=torch.int32), 1)
-    features = torch.zeros((0, 3), requires_grad=True)
-    layer, down, up = SubmanifoldConv3d(3, 4), DownsampleConv3d(4, 5), UpsampleConv3d(5, 6)
-    out = up(down(layer(SparseTensor(features, grid)))).features
-    assert out.shape == (0, 6)
-    out.sum().backward()
-    assert layer.weight.grad is not None
-    assert layer.weight.grad.count_nonzero() == 0
-
-
-def test_bad_input(rng: np.random.Generator) -> None:
-    grid = SparseGrid(random_coords(rng, 5), 2)
+def test_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = SparseTensor(torch.zeros(5, 3), SparseGrid(random_coords(rng, 5), 2))
     with pytest.raises(ValueError, match=r"features must be \(5, C\), got \(4, 3\)"):
-        SparseTensor(torch.zeros(4, 3), grid)
+        SparseTensor(torch.zeros(4, 3), x.grid)
     with pytest.raises(ValueError, match="the layer takes 8 channels, the features have 3"):
-        SubmanifoldConv3d(8, 8)(SparseTensor(torch.zeros(5, 3), grid))
+        SubmanifoldConv3d(8, 8)(x)
     with pytest.raises(ValueError, match="must be odd, got 2"):
         SubmanifoldConv3d(8, 8, kernel_size=2)
     with pytest.raises(ValueError, match="this tensor is at full resolution"):
-        UpsampleConv3d(3, 3)(SparseTensor(torch.zeros(5, 3), grid))
-
-
-def test_asking_for_spconv_where_it_is_missing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+        UpsampleConv3d(3, 3)(x)
     monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: None)
-    x = SparseTensor(torch.zeros(5, 3), SparseGrid(random_coords(rng, 5), 2))
     with pytest.raises(ValueError, match="backend 'spconv' is not installed"):
         SubmanifoldConv3d(3, 3, backend="spconv")(x)
     assert SubmanifoldConv3d(3, 3)(x).features.shape == (5, 3)
@@ -226,18 +164,17 @@ class _Network(nn.Module):
         self.up = nn.ModuleList(UpsampleConv3d(16, 16, backend=backend) for _ in range(3))
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        x = self.stem(x)
-        skips = []
+        levels = [self.stem(x)]
         for down, middle in zip(self.down, self.middle):
-            skips.append(x)
-            x = middle(down(x))
-        for up, skip in zip(self.up, reversed(skips)):
+            levels.append(middle(down(levels[-1])))
+        x = levels.pop()
+        for up, skip in zip(self.up, reversed(levels)):
             y = up(x)
             x = y.with_features(y.features + skip.features)
         return x
 
 
-@pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
+@needs_spconv
 def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
     """Odd extents on purpose: spconv leaves out the last voxel of those when asked to downsample them as they are."""
     coords = random_coords(rng, 900)
@@ -247,13 +184,12 @@ def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
     theirs.load_state_dict(ours.state_dict())
     with torch.no_grad():
         expected = ours(SparseTensor(features, SparseGrid(coords, 2)))
-        for _ in range(2):
-            found = theirs(SparseTensor(features, SparseGrid(coords, 2)))
-            torch.testing.assert_close(found.features, expected.features, rtol=1e-5, atol=1e-6)
+        found = theirs(SparseTensor(features, SparseGrid(coords, 2)))
+    torch.testing.assert_close(found.features, expected.features, rtol=1e-5, atol=1e-6)
     assert list(theirs.state_dict()) == list(ours.state_dict())
 
 
-@pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed")
+@needs_spconv
 def test_spconv_reports_its_limits(rng: np.random.Generator) -> None:
     x = SparseTensor(torch.randn(40, 6), SparseGrid(random_coords(rng, 40), 2))
     with pytest.raises(ValueError, match="no gradients on the CPU"):
@@ -262,11 +198,9 @@ def test_spconv_reports_its_limits(rng: np.random.Generator) -> None:
         UpsampleConv3d(6, 6, backend="torch")(DownsampleConv3d(6, 6, backend="spconv")(x))
 
 
-@pytest.fixture(params=["torch", "spconv"])
+@pytest.fixture(params=["torch", pytest.param("spconv", marks=needs_spconv)])
 def on_gpu(request: pytest.FixtureRequest) -> tuple[_Network, _Network]:
     """The same network on the CPU and on CUDA with each backend."""
-    if request.param == "spconv" and not HAS_SPCONV:
-        pytest.skip("spconv is not installed")
     on_cpu, on_cuda = _Network("torch"), _Network(request.param)
     on_cuda.load_state_dict(on_cpu.state_dict())
     return on_cpu, on_cuda.cuda()

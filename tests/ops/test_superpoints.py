@@ -58,11 +58,6 @@ def corner(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 @pytest.fixture(scope="module")
-def dense_room() -> Scene:
-    return make_room(0, 0, num_points=300_000)
-
-
-@pytest.fixture(scope="module")
 def room() -> Scene:
     return make_room(0, 0, num_points=60_000)
 
@@ -73,6 +68,8 @@ def test_normals_are_eigenvectors(rng: np.random.Generator) -> None:
     normals = kernels.plane_normals(xyz, neighbors)
     for i in range(300):
         assert abs(normals[i] @ slow.plane_normal(xyz[neighbors[i]])) > 1 - 1e-5
+    line = np.outer(np.arange(8), [0, 0, 0.02]).astype(np.float32)  # has no normal
+    assert (kernels.plane_normals(line, np.tile(np.arange(8, dtype=np.int32), (8, 1))) == 0).all()
 
 
 @pytest.mark.parametrize("axis", [[0, 0, 1], [0, 1, 0], [1, 0, 0], [0.6, 0.48, 0.64]])
@@ -83,42 +80,27 @@ def test_normal_of_an_exact_plane(rng: np.random.Generator, axis: list[float]) -
     assert np.allclose(np.abs(normals @ np.array(axis, np.float32)), 1, atol=1e-5)
 
 
-def test_points_on_a_line_have_no_normal() -> None:
-    points = np.outer(np.arange(8), [0, 0, 0.02]).astype(np.float32)
-    assert (kernels.plane_normals(points, np.tile(np.arange(8, dtype=np.int32), (8, 1))) == 0).all()
-
-
-def test_edges_are_sorted_as_numbers_and_ties_by_number(rng: np.random.Generator) -> None:
-    weight = np.round(rng.normal(0, 1, 3000), 2).astype(np.float32)
-    weight[:4] = [0.0, -0.0, np.float32(-1e-7), np.float32(1e-7)]
-    np.testing.assert_array_equal(superpoints._sorted_edges(weight), np.argsort(weight, kind="stable"))
-
-
-def test_edges_are_listed_once(rng: np.random.Generator) -> None:
+def test_edges_are_listed_once_and_sorted_as_numbers(rng: np.random.Generator) -> None:
     neighbors = slow.nearest(rng.normal(size=(200, 3)), 8)
     tail, head = kernels.neighbor_edges(neighbors, 5)
     listed = [frozenset(pair) for pair in zip(tail.tolist(), head.tolist())]
     assert len(set(listed)) == len(listed)
     assert set(listed) == {frozenset((i, int(j))) for i in range(200) for j in neighbors[i, :5] if i != j}
+    weight = np.round(rng.normal(0, 1, 3000), 2).astype(np.float32)
+    weight[:4] = [0.0, -0.0, np.float32(-1e-7), np.float32(1e-7)]
+    np.testing.assert_array_equal(superpoints._sorted_edges(weight), np.argsort(weight, kind="stable"))
 
 
 def test_weights(rng: np.random.Generator) -> None:
-    normals = rng.normal(size=(20, 3))
-    normals = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
-    colors = rng.uniform(0, 1, (20, 3)).astype(np.float32)
-    xyz = rng.normal(size=(20, 3)).astype(np.float32)
-    tail, head = np.arange(10, dtype=np.int32), np.arange(10, 20, dtype=np.int32)
-
-    def weights(color: float, offset: float) -> np.ndarray:
-        return kernels.edge_weights(xyz, normals, colors, tail, head, color, offset)
-
-    expected = 1 - np.abs((normals[:10] * normals[10:]).sum(axis=1))
-    np.testing.assert_allclose(weights(0.0, 0.0), expected, atol=1e-6)
-    expected = expected + 3 * np.linalg.norm(colors[:10] - colors[10:], axis=1)
-    np.testing.assert_allclose(weights(3.0, 0.0), expected, atol=1e-6)
-    along = xyz[10:] - xyz[:10]
+    normals, colors, xyz = rng.normal(size=(3, 20, 3)).astype(np.float32)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    tail, head = np.arange(20, dtype=np.int32).reshape(2, 10)
+    along, apart = xyz[10:] - xyz[:10], np.linalg.norm(colors[:10] - colors[10:], axis=1)
     steps = np.maximum(*(np.abs((normal * along).sum(axis=1)) for normal in (normals[:10], normals[10:])))
-    np.testing.assert_allclose(weights(3.0, 5.0), expected + 5 * steps, atol=1e-5)
+    bend = 1 - np.abs((normals[:10] * normals[10:]).sum(axis=1))
+    for color, offset in ((0.0, 0.0), (3.0, 0.0), (3.0, 5.0)):
+        found = kernels.edge_weights(xyz, normals, colors, tail, head, color, offset)
+        np.testing.assert_allclose(found, bend + color * apart + offset * steps, atol=1e-5)
 
 
 @pytest.mark.parametrize(("threshold", "min_size"), [(0.1, 1), (0.5, 4), (3.0, 8), (0.0, 3)])
@@ -175,7 +157,7 @@ def test_neighbors_are_the_nearest_everywhere(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(np.take_along_axis(distance, found.astype(int), axis=1), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_objects_come_apart(corner: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_objects_come_apart(rng: np.random.Generator, corner: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     xyz, rgb, instance = corner
     superpoint = over_segment(xyz, rgb)
     _check_ids(superpoint)
@@ -188,13 +170,6 @@ def test_objects_come_apart(corner: tuple[np.ndarray, np.ndarray, np.ndarray]) -
     outliers = over_segment(np.concatenate([xyz, far]), np.concatenate([rgb, rgb[:5]]))
     _check_ids(outliers)
     assert oracle_miou(outliers[:-5], instance) > 0.93
-
-
-def test_the_order_of_points_hardly_matters(
-    rng: np.random.Generator, corner: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> None:
-    xyz, rgb, _ = corner
-    superpoint = over_segment(xyz, rgb)
     assert (superpoint == over_segment(xyz.copy(), rgb.copy())).all()
     order = rng.permutation(len(xyz))
     assert abs(int(over_segment(xyz[order], rgb[order]).max()) - int(superpoint.max())) < 20
@@ -229,19 +204,15 @@ def _quality(xyz: np.ndarray, rgb: np.ndarray | None, instance: np.ndarray) -> f
     return oracle_miou(superpoint, instance)
 
 
-def test_a_dense_room(dense_room: Scene, rng: np.random.Generator) -> None:
-    room = dense_room
-    assert _quality(room.xyz, room.rgb, room.instance) >= 0.97
-    assert _quality(room.xyz, None, room.instance) >= 0.95
-    across = (room.xyz[:, 0] - room.xyz[:, 0].min()) / np.ptp(room.xyz[:, 0])
-    keep = rng.random(len(room)) < 0.1 + 0.9 * across  # uneven density
-    assert _quality(room.xyz[keep], room.rgb[keep], room.instance[keep]) >= 0.95
-
-
-def test_a_sparse_room_and_noise(room: Scene, rng: np.random.Generator) -> None:
+def test_quality(room: Scene, rng: np.random.Generator) -> None:
+    dense_room = make_room(0, 0, num_points=300_000)
+    assert _quality(dense_room.xyz, dense_room.rgb, dense_room.instance) >= 0.97
+    assert _quality(dense_room.xyz, None, dense_room.instance) >= 0.95
+    across = (dense_room.xyz[:, 0] - dense_room.xyz[:, 0].min()) / np.ptp(dense_room.xyz[:, 0])
+    keep = rng.random(len(dense_room)) < 0.1 + 0.9 * across  # uneven density
+    assert _quality(dense_room.xyz[keep], dense_room.rgb[keep], dense_room.instance[keep]) >= 0.95
     assert _quality(room.xyz, room.rgb, room.instance) >= 0.96
-    noisy = room.xyz + rng.normal(0, 0.008, room.xyz.shape)
-    assert _quality(noisy, room.rgb, room.instance) >= 0.93
+    assert _quality(room.xyz + rng.normal(0, 0.008, room.xyz.shape), room.rgb, room.instance) >= 0.93
 
 
 def test_at_most_as_many_superpoints_as_asked_for(room: Scene) -> None:
@@ -267,9 +238,16 @@ def test_coarse_voxels(rng: np.random.Generator) -> None:
     assert _same_partition(superpoint, np.unique(cell, axis=0, return_inverse=True)[1].reshape(-1))
 
 
-@pytest.mark.parametrize(("key", "threshold"), [("k001", 0.01), ("k005", 0.05)])
-def test_mesh_segments_are_scannets(key: str, threshold: float) -> None:
-    with np.load(REFERENCE / "synthetic_cut.npz") as case:
+CUT = REFERENCE / "synthetic_cut.npz"
+needs_whole_room = pytest.mark.skipif(not WHOLE_ROOM.is_file(), reason="no reference data beside the repository")
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "threshold"),
+    [(CUT, "k001", 0.01), (CUT, "k005", 0.05), pytest.param(WHOLE_ROOM, "k001", 0.01, marks=needs_whole_room)],
+)
+def test_mesh_segments_are_scannets(path: Path, key: str, threshold: float) -> None:
+    with np.load(path) as case:
         segments = over_segment_mesh(case["vertices"], case["faces"].astype(np.int32), threshold=threshold)
         _check_ids(segments)
         assert _same_partition(segments, case[key])
@@ -282,12 +260,6 @@ def test_mesh_segments_of_a_real_scan_are_scannets(real: Path, key: str, thresho
     faces = np.vstack(mesh["face"]["vertex_indices"]).astype(np.int32)
     with np.load(REFERENCE / "scene0470_00.npz") as expected:
         assert _same_partition(over_segment_mesh(xyz, faces, threshold=threshold), expected[key])
-
-
-@pytest.mark.skipif(not WHOLE_ROOM.is_file(), reason="no reference data beside the repository")
-def test_mesh_segments_of_a_whole_room_are_scannets() -> None:
-    with np.load(WHOLE_ROOM) as case:
-        assert _same_partition(over_segment_mesh(case["vertices"], case["faces"]), case["k001"])
 
 
 def test_faces_without_area_are_left_out() -> None:
@@ -310,22 +282,16 @@ def test_oracle_is_that_of_a_loop(rng: np.random.Generator) -> None:
     assert np.isnan(oracle_miou(np.zeros(3, np.int32), np.zeros(3, np.int32)))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_bad_input_is_named() -> None:
+    xyz = np.zeros((4, 3), np.float32)
+    for options, message in (
         ({"threshold": -1.0}, "threshold must be a finite number"),
         ({"num_neighbors": 2}, "num_neighbors must be at least 4"),
         ({"block_size": 0.0}, "block_size must be a positive length"),
         ({"max_superpoints": 0}, "max_superpoints must be at least 1 or None, got 0"),
-    ],
-)
-def test_bad_options_are_named(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        over_segment(np.zeros((4, 3), np.float32), **options)
-
-
-def test_bad_input_is_named() -> None:
-    xyz = np.zeros((4, 3), np.float32)
+    ):
+        with pytest.raises(ValueError, match=message):
+            over_segment(xyz, **options)
     with pytest.raises(ValueError, match=r"faces must index the 4 vertices, got indices 0\.\.4"):
         over_segment_mesh(xyz, np.array([[0, 1, 4]], np.int32))
     xyz[2, 0] = np.nan

@@ -20,11 +20,8 @@ def test_every_item_comes_once(num_threads):
         seen = []
         for_each(seen.append, range(count))
         assert Counter(seen) == Counter(range(count))
-
-
-def test_threads_work_at_the_same_time(num_threads):
     together = threading.Barrier(num_threads)
-    for_each(lambda _: together.wait(timeout=30), range(num_threads))
+    for_each(lambda _: together.wait(timeout=30), range(num_threads))  # they work at the same time
 
 
 @pytest.mark.parametrize("bad", [0, 7, 19])

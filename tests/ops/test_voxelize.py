@@ -20,13 +20,13 @@ def test_voxels_are_those_of_a_dictionary(rng: np.random.Generator, num_points: 
     assert (grid.coords == coords).all()
     assert (grid.point_to_voxel == point_to_voxel).all()
     assert (grid.counts == counts).all()
-    assert len(grid) == len(coords)
-    assert grid.coords.min() == 0
 
 
-def test_hash_and_table_give_the_same(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_table_and_memory_layout_do_not_matter(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     xyz = rng.uniform(-30, 30, (20000, 3)).astype(np.float32)
     table = voxelize(xyz, 0.4)
+    for other in (np.asfortranarray(xyz), np.repeat(xyz, 2, axis=0)[::2]):
+        np.testing.assert_array_equal(voxelize(other, 0.4).point_to_voxel, table.point_to_voxel)
     monkeypatch.setattr(voxelizer, "_MAX_BLOCKS", 0)
     hashed = voxelize(xyz, 0.4)
     for key in ("coords", "point_to_voxel", "counts", "origin"):
@@ -38,12 +38,6 @@ def test_origin_shifts_the_cells(rng: np.random.Generator) -> None:
     origin = np.array([-1.0, 0.0, -0.5], np.float32)
     grid = voxelize(xyz, 0.1, origin=origin)
     assert (grid.coords[grid.point_to_voxel] == np.floor((xyz.astype(np.float64) - origin) / 0.1)).all()
-
-
-def test_the_memory_layout_of_the_points_does_not_matter(rng: np.random.Generator) -> None:
-    xyz = rng.uniform(0, 1, (200, 3)).astype(np.float32)
-    for other in (np.asfortranarray(xyz), np.repeat(xyz, 2, axis=0)[::2]):
-        assert (voxelize(other, 0.1).point_to_voxel == voxelize(xyz, 0.1).point_to_voxel).all()
 
 
 def test_degenerate_clouds() -> None:
@@ -61,7 +55,6 @@ def test_degenerate_clouds() -> None:
     ("point", "options", "message"),
     [
         ([0, np.nan, 0], {}, "point 1 has a coordinate that is not finite"),
-        ([0, np.inf, 0], {}, "point 1 has a coordinate that is not finite"),
         ([0, 0, -np.inf], {}, "point 1 has a coordinate that is not finite"),
         ([1e9, 0, 0], {}, "too many cells"),
         ([3e5, 3e5, 3e5], {}, "too many cells"),
@@ -84,16 +77,10 @@ def test_voxel_mean(rng: np.random.Generator) -> None:
         voxel_mean(np.zeros((3, 1), np.float32), grid)
 
 
-def test_pairs_are_those_of_a_counter(rng: np.random.Generator) -> None:
-    point_to_voxel = rng.integers(0, 40, 1000).astype(np.int32)
-    superpoint = rng.integers(0, 7, 1000).astype(np.int32)
+@pytest.mark.parametrize("num_points", [0, 1000])
+def test_pairs_are_those_of_a_counter(rng: np.random.Generator, num_points: int) -> None:
+    point_to_voxel, superpoint = (rng.integers(0, most, num_points).astype(np.int32) for most in (40, 7))
     voxel, owner, points = pair_superpoints(point_to_voxel, superpoint, 9)
     assert list(zip(owner, voxel, points)) == slow.pair_superpoints(point_to_voxel, superpoint)
-    assert points.sum() == 1000
-
-
-def test_pairs_of_nothing_and_of_wrong_numbers() -> None:
-    nothing = np.zeros(0, np.int32)
-    assert [len(x) for x in pair_superpoints(nothing, nothing, 0)] == [0, 0, 0]
     with pytest.raises(ValueError, match=r"within 0\.\.1, got 0\.\.2"):
         pair_superpoints(np.zeros(2, np.int32), np.array([0, 2], np.int32), 2)

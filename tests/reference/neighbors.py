@@ -2,14 +2,6 @@
 
 import itertools
 
-import numpy as np
-
-
-def find_shifted(keys: np.ndarray, shift: int) -> list[tuple[int, int]]:
-    """Pairs (source, target) with keys[source] = keys[target] + shift, by target."""
-    row = {key: i for i, key in enumerate(keys.tolist())}
-    return [(row[key + shift], i) for i, key in enumerate(keys.tolist()) if key + shift in row]
-
 
 def submanifold_pairs(coords: list[list[int]], kernel_size: int) -> list[set[tuple[int, int]]]:
     """Pairs (input, output) of each offset."""
