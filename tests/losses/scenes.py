@@ -47,6 +47,12 @@ def assert_close(found, expected):
         torch.testing.assert_close(found[key], value)
 
 
+def assert_same_gradients(found, expected, leaves):
+    """The same gradients of two sums of losses."""
+    right = torch.autograd.grad(expected, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+    torch.testing.assert_close(torch.autograd.grad(found, leaves, retain_graph=True), right)
+
+
 def without_ignored(outputs, targets):
     """The same scenes without their ignored tokens, whose classes are set to ignored too."""
     counted = [target["instance_labels"] >= 0 for target in targets]

@@ -21,30 +21,21 @@ def _criterion(radius=0.9, **options):
 
 
 def _outputs():
-    def rooms(*shape):
-        return [torch.randn(n, *shape, requires_grad=True) for n in SIZES]
-
-    return {
-        "pred_followers": rooms(4),
-        "pred_influencers": rooms(4),
-        "pred_influence": rooms(),
-        "pred_semantic": rooms(5),
-        "pred_centers": rooms(3),
-    }
+    shapes = {"followers": (4,), "influencers": (4,), "influence": (), "semantic": (5,), "centers": (3,)}
+    return {f"pred_{k}": [torch.randn(n, *shape, requires_grad=True) for n in SIZES] for k, shape in shapes.items()}
 
 
 def test_losses_are_those_of_the_scenes():
     outputs, targets = _outputs(), random_targets()
     found = _criterion(1.5, pairs="all", neg_ratio=2.0)(outputs, targets)
-    loss = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(pairs="all", neg_ratio=2.0))
-    parts = []
+    loss, parts = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(pairs="all", neg_ratio=2.0)), []
     for b, target in enumerate(targets):
         ids = target["instance_labels"]
         followers, influencers = outputs["pred_followers"][b], outputs["pred_influencers"][b]
-        terms = loss(followers, influencers, ids)
         iou = slow.reached_iou(followers.detach().numpy(), influencers.detach().numpy(), ids.numpy(), 1.5)
         iou = torch.tensor(iou, dtype=torch.float32)[ids >= 0]
         influence = F.binary_cross_entropy_with_logits(outputs["pred_influence"][b][ids >= 0], iou)
+        terms = loss(followers, influencers, ids)
         parts.append([terms["follower_influencer_loss"], terms["influencer_influencer_loss"], influence])
     for column, key in enumerate(("followers", "influencers", "influence")):
         torch.testing.assert_close(found[f"loss_{key}"], sum(p[column] for p in parts) / 3)
@@ -63,11 +54,8 @@ def test_reached_iou_is_that_of_the_plain_loop(radius):
 def test_perfect_embeddings_cost_nothing():
     labels = torch.tensor([1, 1, 2, 2, 0])
     places = torch.tensor([[0.0, 0, 0], [9, 0, 0], [0, 9, 0]])[labels].requires_grad_()
-    outputs = {
-        "pred_followers": [places],
-        "pred_influencers": [places],
-        "pred_influence": [torch.tensor([30.0, 30, 30, 30, -30])],
-    }
+    outputs = {"pred_followers": [places], "pred_influencers": [places]}
+    outputs["pred_influence"] = [torch.tensor([30.0, 30, 30, 30, -30])]
     criterion = _criterion()
     losses = criterion(outputs, [{"labels": torch.tensor([3, 4]), "instance_labels": labels}])
     assert criterion.total(losses) < 1e-6

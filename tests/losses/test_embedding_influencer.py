@@ -1,15 +1,14 @@
 """The two-embedding loss, against the numbers of InfluencerNet's own code."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pcseg.losses.embedding import EmbeddingCriterionOptions, EmbeddingInfluencerLoss
+from tests.conftest import REFERENCE
 
-REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 CASES = json.loads((REFERENCE / "influencernet.json").read_text())
 
 
@@ -33,14 +32,10 @@ def test_reference_values_and_gradients(case):
     np.testing.assert_allclose(influencers.grad.numpy(), data[f"{name}_gh"], rtol=1e-9, atol=1e-12)
 
 
-def _scene(num_tokens=30):
-    followers, influencers = (torch.randn(num_tokens, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    return followers, influencers, torch.randint(0, 4, (num_tokens,))
-
-
 def test_pairs_within_the_margin_hold_the_whole_gradient():
     """The means over near pairs and over all pairs are of the same sums."""
-    followers, influencers, labels = _scene()
+    followers, influencers = torch.randn(2, 30, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 4, (30,))
     different = labels[:, None] != labels
     sums = {}
     for pairs in ("radius", "all"):
@@ -50,8 +45,9 @@ def test_pairs_within_the_margin_hold_the_whole_gradient():
         counts = [(different & (torch.cdist(first, influencers) <= far)).sum() for first in (followers, influencers)]
         total = counts[0] * negative + counts[1] * both["influencer_influencer_loss"]
         sums[pairs] = (total, *torch.autograd.grad(total, (followers, influencers)))
-    for near, every in zip(sums["radius"], sums["all"], strict=True):
-        torch.testing.assert_close(near, every)
+    torch.testing.assert_close(sums["radius"], sums["all"])
+    with pytest.raises(ValueError, match="margins must be positive"):
+        _loss(influencer_margin=0.0)
 
 
 @pytest.mark.parametrize("labels", [[], [1], [1, 1], [0, 0, 1, 1, 2, 2]])
@@ -62,8 +58,3 @@ def test_gradient_is_finite_where_all_coincide(labels):
     assert (terms["influencer_influencer_loss"] == 0) == (len(set(labels)) < 2)
     assert followers.grad.isfinite().all()
     assert influencers.grad.isfinite().all()
-
-
-def test_margins_must_be_positive():
-    with pytest.raises(ValueError, match="margins must be positive"):
-        _loss(influencer_margin=0.0)

@@ -11,8 +11,8 @@ from pcseg.losses.criterion import LossWeights
 from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_influencer import FirstPassOptions
 from tests.losses.scenes import (
-    SIZES,
     assert_close,
+    assert_same_gradients,
     masks_of,
     random_layer,
     random_targets,
@@ -34,34 +34,22 @@ def test_agrees_with_loops(activation, weighted):
     layers, targets = [random_layer(), random_layer()], random_targets()
     criterion = InfluencerCriterion(5, CompetitiveOptions(weight_tokens=weighted), activation)
     losses = criterion({**layers[0], "aux_outputs": layers[1:]}, targets, progress=0.25)
-    right = {}
+    labels, temperature, right = [t["labels"] for t in targets], (0.05 * 0.005) ** 0.5, {}
     for layer, suffix in zip(layers, ("", "_0"), strict=True):
         values, shares = [], []
-        for b, target in enumerate(targets):
-            if len(target["labels"]) == 0:
-                values.append(torch.zeros((), dtype=torch.float64))
-                shares.append(torch.zeros(0, 7))
-                continue
-            probability = layer["pred_logits"][b].softmax(1)[:, target["labels"]].T
-            temperature = (0.05 * 0.005) ** 0.5
-            value, _, share = slow.competitive(
-                layer["pred_masks"][b],
-                masks_of(target),
-                token_weights(target, weighted),
-                probability,
-                activation,
-                temperature,
-            )
+        for logits, target in zip(layer["pred_masks"][:2], targets):
+            probability = layer["pred_logits"][len(values)].softmax(1)[:, target["labels"]].T
+            truth = masks_of(target), token_weights(target, weighted)
+            value, _, share = slow.competitive(logits, *truth, probability, activation, temperature)
             values.append(value)
             shares.append(share)
-        right[f"loss_ce{suffix}"] = slow.class_loss(layer["pred_logits"], [t["labels"] for t in targets], shares)
+        shares.append(torch.zeros(0, 7))  # the last scene has no instances
+        right[f"loss_ce{suffix}"] = slow.class_loss(layer["pred_logits"], labels, shares)
         right[f"loss_influencer{suffix}"] = sum(values) / 3
     assert_close(losses, right)
     leaves = [leaf for layer in layers for leaf in (layer["pred_logits"], *layer["pred_masks"])]
     total = sum({"loss_ce": 0.5, "loss_influencer": 1.0}[k.removesuffix("_0")] * v for k, v in right.items())
-    expected = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    for grad, each in zip(torch.autograd.grad(criterion.total(losses), leaves), expected, strict=True):
-        torch.testing.assert_close(grad, each)
+    assert_same_gradients(criterion.total(losses), total, leaves)
 
 
 def test_first_pass_is_the_mask_loss_per_scene():
@@ -126,20 +114,18 @@ def test_instances_without_tokens_are_left_out():
 @pytest.mark.parametrize("kind", CRITERIA)
 @pytest.mark.parametrize(("num_instances", "num_tokens", "num_queries"), [(0, 5, 3), (1, 1, 1), (1, 6, 3), (5, 9, 2)])
 def test_degenerate_sizes(kind, activation, num_instances, num_tokens, num_queries):
-    outputs = {
-        "pred_logits": torch.randn(1, num_queries, 4, requires_grad=True),
-        "pred_masks": torch.randn(num_tokens, num_queries, requires_grad=True),
-    }
+    logits = torch.randn(1, num_queries, 4, requires_grad=True)
+    masks = torch.randn(num_tokens, num_queries, requires_grad=True)
     ids = torch.ones(1, dtype=torch.int64) if num_tokens == 1 else torch.arange(num_tokens).clamp(max=num_instances)
     criterion = CRITERIA[kind](3)
     if kind != "first_pass":
         criterion = type(criterion)(3, mask_activation=activation)
     targets = [{"labels": torch.zeros(num_instances, dtype=torch.int64), "instance_labels": ids}]
-    losses = criterion(outputs, targets)
+    losses = criterion({"pred_logits": logits, "pred_masks": masks}, targets)
     assert "loss_ce" in losses
     criterion.total(losses).backward()
-    for leaf in outputs.values():
-        assert leaf.grad.isfinite().all()
+    assert logits.grad.isfinite().all()
+    assert masks.grad.isfinite().all()
 
 
 def test_keys_do_not_depend_on_the_batch():
@@ -190,50 +176,49 @@ def test_counts_of_other_processes_divide_the_sums():
     assert_close(of_two, {key: value / 2 for key, value in alone.items()})
 
 
-def _bad(change):
-    outputs, targets = random_layer(torch.float32, semantic=True), random_targets(dtype=torch.float32)
-    change(outputs, targets)
-    return outputs, targets
+def _nan(outputs, key):
+    outputs[key][0].data.view(-1)[5] = torch.nan
 
 
-def _overlap(outputs, targets):
-    targets[0] = {"labels": torch.tensor([0, 1]), "masks": torch.ones(2, 25, dtype=torch.bool), "name": "office"}
-
-
-def _set(key, value):
-    return lambda outputs, targets: outputs.__setitem__(key, value)
-
-
-def _set_target(key, value):
-    return lambda outputs, targets: targets[0].__setitem__(key, value)
-
-
-def _nan(key, index):
-    return lambda outputs, targets: outputs[key][0].data.view(-1).__setitem__(index, torch.nan)
-
-
+# What each one changes in the outputs and in the first target.
 BAD = {
-    "overlap": (_overlap, r"scene 0 \(office\): target masks overlap at 25 of 25 tokens.*SetCriterion"),
-    "nan mask": (_nan("pred_masks", 5), "scene 0: pred_masks of the last layer must be finite"),
-    "nan class": (_nan("pred_logits", 5), "scene 0: pred_logits of the last layer must be finite"),
-    "scenes": (_set("pred_masks", [torch.zeros(25, 7)]), "pred_masks holds 1 scenes, targets 3"),
-    "dims": (_set("pred_masks", torch.zeros(3, 25, 7)), r"must be \(N, M\), a list of .* got \(3, 25, 7\)"),
-    "aux": (_set("aux_outputs", [{"pred_masks": [torch.zeros(n, 7) for n in SIZES]}]), "must have pred_logits"),
-    "no masks": (lambda outputs, targets: outputs.pop("pred_masks"), "must have pred_masks"),
-    "ids": (_set_target("instance_labels", torch.full((25,), 5)), r"instance_labels must be in -1\.\.4, got 5"),
-    "length": (_set_target("instance_labels", torch.ones(3, dtype=torch.int64)), r"shape \(25,\).*got \(3,\)"),
-    "class": (_set_target("labels", torch.tensor([0, 9, 0, 0])), r"labels must be in 0\.\.4"),
-    "no ids": (lambda outputs, targets: targets[0].pop("instance_labels"), "neither instance_labels nor masks"),
-    "semantic": (_set_target("semantic_labels", torch.full((25,), 5)), r"semantic_labels must be in -1\.\.4"),
-    "no semantic": (lambda outputs, targets: targets[0].pop("semantic_labels"), "needs semantic_labels"),
-    "no counts": (lambda outputs, targets: targets[0].pop("point_counts"), "needs point_counts"),
+    "overlap": (
+        lambda _, target: target.update(masks=torch.ones(4, 25, dtype=torch.bool), instance_labels=None, name="office"),
+        r"scene 0 \(office\): target masks overlap at 25 of 25 tokens.*SetCriterion",
+    ),
+    "nan mask": (lambda out, _: _nan(out, "pred_masks"), "scene 0: pred_masks of the last layer must be finite"),
+    "nan class": (lambda out, _: _nan(out, "pred_logits"), "scene 0: pred_logits of the last layer must be finite"),
+    "scenes": (lambda out, _: out.update(pred_masks=[torch.zeros(25, 7)]), "pred_masks holds 1 scenes, targets 3"),
+    "dims": (
+        lambda out, _: out.update(pred_masks=torch.zeros(3, 25, 7)),
+        r"must be \(N, M\), a list of .* got \(3, 25, 7\)",
+    ),
+    "aux": (
+        lambda out, _: out.update(aux_outputs=[{"pred_masks": out["pred_masks"]}]),
+        "must have pred_logits",
+    ),
+    "no masks": (lambda out, _: out.pop("pred_masks"), "must have pred_masks"),
+    "ids": (
+        lambda _, target: target.update(instance_labels=torch.full((25,), 5)),
+        r"instance_labels must be in -1\.\.4, got 5",
+    ),
+    "length": (
+        lambda _, target: target.update(instance_labels=torch.ones(3, dtype=torch.int64)),
+        r"shape \(25,\).*got \(3,\)",
+    ),
+    "class": (lambda _, target: target["labels"].fill_(9), r"labels must be in 0\.\.4"),
+    "no ids": (lambda _, target: target.pop("instance_labels"), "neither instance_labels nor masks"),
+    "semantic": (lambda _, target: target["semantic_labels"].fill_(5), r"semantic_labels must be in -1\.\.4"),
+    "no semantic": (lambda _, target: target.pop("semantic_labels"), "needs semantic_labels"),
+    "no counts": (lambda _, target: target.pop("point_counts"), "needs point_counts"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_named(name):
     change, message = BAD[name]
-    outputs, targets = _bad(change)
+    outputs, targets = random_layer(torch.float32, semantic=True), random_targets(dtype=torch.float32)
+    change(outputs, targets[0])
     with pytest.raises(ValueError, match=message):
         InfluencerCriterion(5, CompetitiveOptions(weight_tokens=True))(outputs, targets)
 

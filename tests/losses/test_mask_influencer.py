@@ -1,15 +1,14 @@
 """The mask loss as first specified, against the numbers of an independent implementation."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pcseg.losses import MaskInfluencerLoss
+from tests.conftest import REFERENCE
 
-REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
 PARTS = ("loss", "attractive", "repulsive", "background")
 
@@ -34,8 +33,9 @@ def test_no_instances_leaves_the_background_and_the_graph():
     assert terms["attractive"] == terms["repulsive"] == 0
     torch.testing.assert_close(terms["background"], torch.sigmoid(logits).mean())
     for part in ("attractive", "repulsive"):
-        (grad,) = torch.autograd.grad(terms[part], logits, retain_graph=True)
-        assert not grad.any()
+        assert not torch.autograd.grad(terms[part], logits, retain_graph=True)[0].any()
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        MaskInfluencerLoss(temperature=0.0)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 200.0])  # profiles that coincide, and logits that are large
@@ -50,8 +50,3 @@ def test_gradient_is_finite(labels, scale):
         assert terms["repulsive"] == terms["background"] == 0
     elif scale == 0:
         assert terms["repulsive"].item() == pytest.approx(1)
-
-
-def test_temperature_must_be_positive():
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
-        MaskInfluencerLoss(temperature=0.0)

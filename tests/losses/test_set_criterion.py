@@ -11,7 +11,14 @@ from pcseg.losses import HungarianMatcher, SetCriterion
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
 from tests.conftest import REFERENCE
-from tests.losses.scenes import assert_close, masks_of, random_layer, random_targets, token_weights
+from tests.losses.scenes import (
+    assert_close,
+    assert_same_gradients,
+    masks_of,
+    random_layer,
+    random_targets,
+    token_weights,
+)
 from tests.reference import competitive as slow
 
 EXPECTED = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())
@@ -77,17 +84,17 @@ def test_agrees_with_loops(activation, weighted):
     assert_close(losses, expected)
     leaves = [outputs["pred_logits"], *outputs["pred_masks"]]
     total = sum(criterion.weight_dict[key] * value for key, value in expected.items())
-    right = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    for grad, each in zip(torch.autograd.grad(criterion.total(losses), leaves), right, strict=True):
-        torch.testing.assert_close(grad, each)
+    assert_same_gradients(criterion.total(losses), total, leaves)
 
 
-def test_overlapping_masks_are_allowed():
+def test_overlapping_masks_are_allowed_and_costs_of_zero_are_not():
     masks = torch.ones(2, 9, dtype=torch.bool)
     criterion = SetCriterion(3)
     losses = criterion({"pred_masks": torch.randn(9, 4)}, [{"labels": torch.tensor([0, 1]), "masks": masks}])
     assert set(losses) == {"loss_mask", "loss_dice"}
     assert criterion.total(losses).isfinite()
+    with pytest.raises(ValueError, match="are all 0"):
+        HungarianMatcher(0.0, 0.0, 0.0)
 
 
 def test_nan_names_the_scene_and_the_layer():
@@ -100,8 +107,3 @@ def test_nan_names_the_scene_and_the_layer():
         SetCriterion(5)(both, targets)
     trusting = SetCriterion(5, check_values=False)
     assert not trusting.total(trusting(both, targets)).isfinite()
-
-
-def test_costs_of_zero():
-    with pytest.raises(ValueError, match="are all 0"):
-        HungarianMatcher(0.0, 0.0, 0.0)

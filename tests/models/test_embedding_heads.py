@@ -15,16 +15,11 @@ def _inputs(sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 @pytest.mark.parametrize("votes", [True, False])
 def test_shapes(votes: bool) -> None:
-    heads = _heads(dimensions=4, votes=votes)
-    output = heads(*_inputs((7, 1)))
-    shapes = {key: [tuple(room.shape) for room in rooms] for key, rooms in output.items()}
-    expected = {
-        "pred_followers": [(7, 4), (1, 4)],
-        "pred_influencers": [(7, 4), (1, 4)],
-        "pred_influence": [(7,), (1,)],
-        "pred_semantic": [(7, 5), (1, 5)],
-    }
-    assert shapes == (expected | {"pred_centers": [(7, 3), (1, 3)]} if votes else expected)
+    output = _heads(dimensions=4, votes=votes)(*_inputs((7, 1)))
+    shapes = {key.removeprefix("pred_"): [tuple(room.shape) for room in rooms] for key, rooms in output.items()}
+    embedding = {"followers": [(7, 4), (1, 4)], "influencers": [(7, 4), (1, 4)], "influence": [(7,), (1,)]}
+    expected = {**embedding, "semantic": [(7, 5), (1, 5)]}
+    assert shapes == (expected | {"centers": [(7, 3), (1, 3)]} if votes else expected)
 
 
 def test_rooms_do_not_see_each_other() -> None:
@@ -53,8 +48,5 @@ def test_every_parameter_is_trained() -> None:
     output = heads(*_inputs((6,)))
     sum(rooms[0].square().sum() for rooms in output.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in heads.parameters())
-
-
-def test_too_few_dimensions() -> None:
     with pytest.raises(ValueError, match="at least 3 dimensions, got 2"):
         _heads(dimensions=2)

@@ -37,10 +37,9 @@ def test_shapes_of_every_layer(queries: str, activation: str) -> None:
 def test_rooms_of_a_batch_do_not_see_each_other(queries: str) -> None:
     decoder = _decoder(queries=queries).eval()
     features, xyz, offsets = _input([9, 7])
-    together = decoder(features, xyz, offsets)
-    alone = decoder(features[:9], xyz[:9], torch.tensor([0, 9]))
-    torch.testing.assert_close(together["pred_masks"][0], alone["pred_masks"][0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(together["pred_logits"][0], alone["pred_logits"][0], rtol=1e-4, atol=1e-5)
+    together, alone = decoder(features, xyz, offsets), decoder(features[:9], xyz[:9], torch.tensor([0, 9]))
+    for key in ("pred_masks", "pred_logits"):
+        torch.testing.assert_close(together[key][0], alone[key][0], rtol=1e-4, atol=1e-5)
 
 
 def test_queries_that_start_at_superpoints_may_be_more_than_in_training() -> None:
@@ -57,13 +56,11 @@ def test_queries_that_start_at_superpoints_may_be_more_than_in_training() -> Non
 def test_every_weight_learns() -> None:
     decoder = _decoder(queries="learned")
     outputs = decoder(*_input([9, 7]))
-    total = sum(
-        layer["pred_logits"].square().sum() + sum(m.square().sum() for m in layer["pred_masks"])
-        for layer in [outputs, *outputs["aux_outputs"]]
-    ) + sum(s.square().sum() for s in outputs["pred_semantic"] + outputs["pred_centers"])  # fmt: skip
-    total.backward()
-    without = {name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()}
-    assert without == set()
+    values = [*outputs["pred_semantic"], *outputs["pred_centers"]]
+    for layer in [outputs, *outputs["aux_outputs"]]:
+        values += [layer["pred_logits"], *layer["pred_masks"]]
+    sum(value.square().sum() for value in values).backward()
+    assert [name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_masks_do_not_move_the_votes() -> None:
@@ -75,10 +72,14 @@ def test_masks_do_not_move_the_votes() -> None:
     assert "pred_centers" not in _decoder(votes=False)(*_input([9]))
 
 
-def test_one_superpoint_and_fewer_superpoints_than_queries() -> None:
+def test_few_superpoints() -> None:
     outputs = _decoder(queries="superpoint")(*_input([1, 4]))
     assert outputs["pred_logits"].shape == (2, 1, 6)
     assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])
+    with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
+        _decoder()(*_input([3, 0]))
+    with pytest.raises(ValueError, match="width 16 must be a multiple of the number of heads 3"):
+        _decoder(num_heads=3)
 
 
 def test_superpoint_queries_tell_where_they_started() -> None:
@@ -106,13 +107,6 @@ def test_superpoint_queries_start_apart_in_mask_features_too() -> None:
         chosen.append(max(range(20), key=lambda row: min(apart(row, other) for other in chosen)))
     assert tokens == sorted(chosen)
     assert tokens != choose_spread(xyz, 6).tolist()
-
-
-def test_refuses() -> None:
-    with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
-        _decoder()(*_input([3, 0]))
-    with pytest.raises(ValueError, match="width 16 must be a multiple of the number of heads 3"):
-        _decoder(num_heads=3)
 
 
 def test_softmax_masks_are_on_for_one_query_at_most() -> None:

@@ -99,11 +99,11 @@ def _step(processes: DistributedContext, criterion: str, batches: list[SceneBatc
         processes=processes,
         log=records.append,
     )
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    tensors = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     # Batch norms also count their calls, which nothing reads.
-    buffers = {name: b for name, b in model.named_buffers() if b.is_floating_point()}
-    tensors = {name: value.numpy().copy() for name, value in {**gradients, **buffers}.items()}
-    return {**tensors, **{name: value for name, value in records[0].items() if "seconds" not in name}}
+    tensors |= {name: b for name, b in model.named_buffers() if b.is_floating_point()}
+    numbers = {name: value for name, value in records[0].items() if "seconds" not in name}
+    return {name: value.numpy().copy() for name, value in tensors.items()} | numbers
 
 
 def _out_of_memory(*_: object) -> None:
@@ -184,10 +184,9 @@ def test_out_of_memory_in_one_process_ends_both(answers: list[Answer]) -> None:
 
 def test_single_process() -> None:
     assert "WORLD_SIZE" not in os.environ
-    processes = join_processes()
+    processes, values = join_processes(), torch.ones(2)
     assert processes.is_first
     assert list(processes.shard(3)) == [0, 1, 2]
     assert processes.gather("x") == ["x"]
-    values = torch.ones(2)
     assert processes.sum(values) is values
     processes.close()

@@ -18,23 +18,21 @@ from pcseg.training.reproducible import (
 CPU = torch.device("cpu")
 
 
-def _draw() -> tuple[float, ...]:
-    normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is tested
-    return random.random(), random.gauss(0, 1), float(normal), float(torch.rand(()))
-
-
 def test_random_states_outlive_a_checkpoint(tmp_path: Path) -> None:
-    _draw()  # leaves a half-used pair in the generators that draw normal numbers by twos
+    def draw() -> tuple[float, ...]:
+        normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is tested
+        return random.random(), random.gauss(0, 1), float(normal), float(torch.rand(()))
+
+    draw()  # leaves a half-used pair in the generators that draw normal numbers by twos
     save_checkpoint(tmp_path / "a.pt", config="", classes={}, model={}, random=random_states(CPU))
-    first = _draw(), _draw()
+    first = draw(), draw()
     set_random_states(load_checkpoint(tmp_path / "a.pt")["random"], CPU)
-    assert (_draw(), _draw()) == first
+    assert (draw(), draw()) == first
 
 
 def test_versions() -> None:
     found = versions()
-    assert found["torch"] == torch.__version__
-    assert found["numpy"] == np.__version__
+    assert (found["torch"], found["numpy"]) == (torch.__version__, np.__version__)
     assert found["commit"] is None or len(found["commit"].split()[0]) == 40
 
 

@@ -6,6 +6,7 @@ import sys
 import types
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -38,6 +39,11 @@ def scores() -> Scores:
     return scores
 
 
+def _losses_logged(folder: Path) -> dict[int, float | None]:
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return {row["step"]: row["loss"] for row in rows}
+
+
 def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = RunLogger(tmp_path, num_steps=400, step=38, device=CPU)
     logger.step(_record(39))
@@ -47,7 +53,7 @@ def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert line.startswith("train  10%|")
     assert "40/400, 01:30 left, 8.0 rooms/s, " in line
     assert " GiB, lr 1.0e-03, loss 0.051, ce 0.500" in line
-    assert [json.loads(row)["step"] for row in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [39, 40]
+    assert list(_losses_logged(tmp_path)) == [39, 40]
 
 
 def test_loss_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,8 +63,7 @@ def test_loss_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[s
     logger.step(_record(3, loss=math.nan, skipped=1))
     logger.close()
     assert "loss 1.000" in capsys.readouterr().err
-    losses = [json.loads(row)["loss"] for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert losses == [None, 1.0, None]
+    assert _losses_logged(tmp_path) == {1: None, 2: 1.0, 3: None}
 
 
 def test_evaluation_of_the_same_step_is_replaced(tmp_path: Path, scores: Scores) -> None:
@@ -76,9 +81,8 @@ def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def open_logger(step: int) -> RunLogger:
-        return RunLogger(
-            tmp_path, num_steps=4, step=step, device=CPU, writers=[TensorBoardWriter(tmp_path / "tb", step)]
-        )
+        writers = [TensorBoardWriter(tmp_path / "tb", step)]
+        return RunLogger(tmp_path, num_steps=4, step=step, device=CPU, writers=writers)
 
     logger = open_logger(0)
     logger.step(_record(1))
@@ -91,16 +95,14 @@ def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
 
     events = EventAccumulator(str(tmp_path / "tb"))
     events.Reload()
-    tags = events.Tags()
-    assert {"train/loss", "train/loss_ce", "train/lr", "train/rooms_per_second", "train/memory_gib"} <= {
-        *tags["scalars"]
-    }
-    assert {"val/ap", "val/ap50", "val/ap25", "val/miou", "val/pq", "ap50_of_class/chair"} <= {*tags["scalars"]}
-    assert "train/loss_ce_0" not in tags["scalars"]
-    assert "ap50_of_class/beam" not in tags["scalars"], "there is none, so there is no number"
+    scalars, images = (set(events.Tags()[kind]) for kind in ("scalars", "images"))
+    assert {f"train/{name}" for name in ("loss", "loss_ce", "lr", "rooms_per_second", "memory_gib")} <= scalars
+    assert {"val/ap", "val/ap50", "val/ap25", "val/miou", "val/pq", "ap50_of_class/chair"} <= scalars
+    assert "train/loss_ce_0" not in scalars
+    assert "ap50_of_class/beam" not in scalars, "there is none, so there is no number"
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 2.0), (2, 1.0)]
     assert [event.step for event in events.Scalars("train/grad_norm")] == [1]
-    assert {*tags["images"]} == {"val/Area_5_office_1", "val/precision and recall"}
+    assert images == {"val/Area_5_office_1", "val/precision and recall"}
     picture = events.Images("val/Area_5_office_1")[0]
     assert (picture.width, picture.height) == (8, 6)
 
@@ -116,61 +118,31 @@ def test_absent_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records the calls that the package would get."""
-    calls: list[tuple[str, Any]] = []
-
-    class FakeRun:
-        id = "abc123"
-
-        def log(self, values: dict[str, Any], step: int) -> None:
-            calls.append(("log", (step, values)))
-
-        def finish(self) -> None:
-            calls.append(("finish", None))
-
-    def init(**options: Any) -> FakeRun:
-        calls.append(("init", options))
-        return FakeRun()
-
+    inits: list[dict[str, Any]] = []
+    run = Mock(id="abc123")
     fake = types.ModuleType("wandb")
-    vars(fake).update(init=init, Image=lambda image: ("image", image.size))
+    vars(fake).update(init=lambda **options: inits.append(options) or run, Image=lambda image: ("image", image.size))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 1):
         writer = WandbWriter("rooms", tmp_path, {"train": {"steps": 4}})
         logger = RunLogger(tmp_path, num_steps=4, step=step, device=CPU, writers=[writer])
         logger.step(_record(step + 1))
-        logger.close()
-    logger = RunLogger(tmp_path, num_steps=4, step=2, device=CPU, writers=[writer])
     logger.evaluation(2, scores.compute(), scores, {"room": Image.new("RGB", (8, 6))})
     logger.close()
-    inits = [options for name, options in calls if name == "init"]
     assert [options["id"] for options in inits] == [None, "abc123"], "a resumed run goes on under its id"
     assert inits[0]["project"] == "rooms"
     assert inits[0]["config"] == {"train": {"steps": 4}}
-    logs = [values for name, values in calls if name == "log"]
-    assert [step for step, _ in logs] == [1, 2, 2, 2, 2]
-    assert logs[0][1]["train/loss"] == 2.0
-    assert logs[2][1]["val/ap50"] == 0.5
-    assert logs[3][1] == {"val/room": ("image", (8, 6))}
-    assert calls[-1][0] == "finish"
+    values, steps = zip(*((call.args[0], call.kwargs["step"]) for call in run.log.call_args_list))
+    assert steps == (1, 2, 2, 2, 2)
+    assert values[0]["train/loss"] == 2.0
+    assert values[2]["val/ap50"] == 0.5
+    assert values[3] == {"val/room": ("image", (8, 6))}
+    run.finish.assert_called_once_with()
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real package, which writes files and sends nothing."""
-    pytest.importorskip("wandb")
-    for key, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false", "CONSOLE": "off"}.items():
-        monkeypatch.setenv(f"WANDB_{key}", value)
-    monkeypatch.setenv("WANDB__DISABLE_STATS", "true")
-
-
-def test_wandb_that_does_not_start(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = sys.modules["wandb"]
-
-    def init(**_: Any) -> None:
-        raise wandb.UsageError("No API key configured.")
-
-    monkeypatch.setattr(wandb, "init", init)
-    with pytest.raises(
-        ValueError, match=r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"
-    ):
+def test_wandb_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setattr(wandb, "init", Mock(side_effect=wandb.UsageError("No API key configured.")))
+    message = r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"
+    with pytest.raises(ValueError, match=message):
         WandbWriter("rooms", tmp_path, {})
