@@ -11,7 +11,7 @@ from plyfile import PlyData, PlyElement
 from pcseg.classes import SCANNET20, SCANNET200
 from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_label_table, read_room, room_files
 
-ALIGNMENT = np.array([[0.0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]])
+ALIGNMENT = [0.0, -1, 0, 1, 1, 0, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1]
 NAME = "scene0000_00"
 SEGMENTS = [5, 5, 5, 9, 9, 2, 2, 40]
 GROUPS = [
@@ -24,36 +24,31 @@ GROUPS = [
 def write_scan(
     raw: Path,
     *,
-    name: str = NAME,
-    aggregation: str = "{name}.aggregation.json",
-    groups: list[dict[str, Any]] | None = None,
+    aggregation: str = f"{NAME}.aggregation.json",
+    groups: list[dict[str, Any]] = GROUPS,
     segments: list[int] | None = SEGMENTS,
-    info: str | None = None,
+    info: str = f"appVersion = 1\naxisAlignment = {' '.join(map(str, ALIGNMENT))} \nnumColorFrames = 9\n",
 ) -> Path:
-    """A scan of eight vertices; aggregation "" or segments None omits the file."""
-    raw.mkdir(exist_ok=True)
-    (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n2\toffice chair\t5\n1\twall\t1\n7\tceiling fan\t40\n")
-    folder = raw / "scans" / name
+    """A scan of eight vertices; aggregation "", segments None or info "" omits the file."""
+    folder = raw / "scans" / NAME
     folder.mkdir(parents=True)
+    (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n2\toffice chair\t5\n1\twall\t1\n7\tceiling fan\t40\n")
     vertex = np.zeros(8, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
     vertex["x"], vertex["red"] = np.arange(8), np.arange(8) * 10
     face = np.empty(1, [("vertex_indices", "i4", (3,))])
     face["vertex_indices"] = [[0, 1, 2]]
     elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
-    PlyData(elements).write(str(folder / f"{name}_vh_clean_2.ply"))
+    PlyData(elements).write(str(folder / f"{NAME}_vh_clean_2.ply"))
     if aggregation:
-        content = {"sceneId": name, "segGroups": GROUPS if groups is None else groups}
-        (folder / aggregation.format(name=name)).write_text(json.dumps(content))
+        (folder / aggregation).write_text(json.dumps({"sceneId": NAME, "segGroups": groups}))
     if segments is not None:
-        (folder / f"{name}_vh_clean_2.0.010000.segs.json").write_text(json.dumps({"segIndices": segments}))
-    if info is None:
-        info = f"appVersion = 1\naxisAlignment = {' '.join(map(str, ALIGNMENT.reshape(-1)))} \nnumColorFrames = 9\n"
+        (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(json.dumps({"segIndices": segments}))
     if info:
-        (folder / f"{name}.txt").write_text(info)
+        (folder / f"{NAME}.txt").write_text(info)
     return folder
 
 
-@pytest.mark.parametrize("aggregation", ["{name}.aggregation.json", "{name}_vh_clean.aggregation.json"])
+@pytest.mark.parametrize("aggregation", [f"{NAME}.aggregation.json", f"{NAME}_vh_clean.aggregation.json"])
 def test_scan(tmp_path: Path, aggregation: str) -> None:
     folder = write_scan(tmp_path, aggregation=aggregation)
     room = read_room(folder, label_table=tmp_path / LABEL_TABLE)

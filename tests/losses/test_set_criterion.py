@@ -11,30 +11,11 @@ from pcseg.losses import HungarianMatcher, SetCriterion
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
 from tests.conftest import REFERENCE
-from tests.losses.scenes import (
-    assert_close,
-    assert_same_gradients,
-    masks_of,
-    random_layer,
-    random_targets,
-    token_weights,
-)
+from tests.losses.scenes import assert_close, assert_same_grads, masks_of, random_layer, random_targets, token_weights
 from tests.reference import competitive as slow
 
 EXPECTED = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())
 CASES = [name for name in EXPECTED if not name.startswith("_")]
-
-
-class _Recorder(HungarianMatcher):
-    """Records its matches."""
-
-    def __init__(self, *costs):
-        super().__init__(*costs)
-        self.matches = []
-
-    def forward(self, *args):
-        self.matches.append(super().forward(*args))
-        return self.matches[-1]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -46,7 +27,8 @@ def test_agrees_with_mask2former(name):
         for i in range(num_layers)
     ]
     targets = [{k: torch.tensor(data[f"target{i}_{k}"]) for k in ("labels", "masks")} for i in range(num_images)]
-    matcher = _Recorder(2.0, 5.0, 5.0)
+    matcher, matches = HungarianMatcher(2.0, 5.0, 5.0), []
+    matcher.register_forward_hook(lambda _module, _inputs, found: matches.append(found))
     options = HungarianOptions(weights=LossWeights(classes=2.0), mask_weight=5.0, dice_weight=5.0)
     criterion = SetCriterion(int(data["num_classes"]), options, matcher=matcher)
     losses = criterion({**layers[-1], "aux_outputs": layers[:-1]}, targets)
@@ -55,7 +37,7 @@ def test_agrees_with_mask2former(name):
         assert value.item() == pytest.approx(expected["losses"][key], abs=1e-6)
     total = criterion.total(losses)
     assert total.item() == pytest.approx(expected["total"], abs=1e-6)
-    for image, by_layer in enumerate(matcher.matches):
+    for image, by_layer in enumerate(matches):
         for (queries, instances), i in zip(by_layer, [num_layers - 1, *range(num_layers - 1)], strict=True):
             assert [queries.tolist(), instances.tolist()] == expected["indices"][i][image]
     total.backward()
@@ -84,7 +66,7 @@ def test_agrees_with_loops(activation, weighted):
     assert_close(losses, expected)
     leaves = [outputs["pred_logits"], *outputs["pred_masks"]]
     total = sum(criterion.weight_dict[key] * value for key, value in expected.items())
-    assert_same_gradients(criterion.total(losses), total, leaves)
+    assert_same_grads(criterion.total(losses), total, leaves)
 
 
 def test_overlapping_masks_are_allowed_and_costs_of_zero_are_not():

@@ -65,14 +65,14 @@ def test_ground_truth_there_and_back(tmp_path_factory: pytest.TempPathFactory, s
 
 def test_ground_truth_of_the_benchmark(tmp_path: Path) -> None:
     """Unknown label ids are void; label id * 1000 without an instance is an object, as in the script."""
-    (tmp_path / "a.txt").write_text("0\n3001\n13001\n3000\n4001\n2\n-1\n-3001\n\n")
-    semantic, instance = read_ground_truth(tmp_path / "a.txt", SCANNET20)
-    assert semantic.tolist() == [-1, 2, -1, 2, 3, -1, -1, -1]
-    assert instance.tolist() == [0, 2, 0, 1, 3, 0, 0, 0]
-    (tmp_path / "b.txt").write_text("3001\n4001\n")
-    assert read_ground_truth(tmp_path / "b.txt", SCANNET20)[1].tolist() == [1, 2]
-    (tmp_path / "c.txt").write_text("")
-    assert len(read_ground_truth(tmp_path / "c.txt", SCANNET20)[0]) == 0
+    path = tmp_path / "a.txt"
+    for text, semantic, instance in (
+        ("0\n3001\n13001\n3000\n4001\n2\n-1\n-3001\n\n", [-1, 2, -1, 2, 3, -1, -1, -1], [0, 2, 0, 1, 3, 0, 0, 0]),
+        ("3001\n4001\n", [2, 3], [1, 2]),
+        ("", [], []),
+    ):
+        path.write_text(text)
+        assert [ids.tolist() for ids in read_ground_truth(path, SCANNET20)] == [semantic, instance]
 
 
 @pytest.mark.parametrize(
@@ -127,30 +127,21 @@ def test_mask_text(tmp_path: Path, text: str) -> None:
     assert read_mask(tmp_path / "m.txt", 3).tolist() == [True, False, True]
 
 
-def test_mask_npz(tmp_path: Path) -> None:
-    mask = np.array([True, False, True, True, False, False, False, False, True])
-    for name, arrays in {
-        "mask": {"mask": mask},
-        "numbers": {"mask": mask.astype(np.uint8) * 3},
-        "packed": {"packed": np.packbits(mask)},
-        "sized": {"packed": np.packbits(mask), "num_points": 9},
-    }.items():
-        np.savez(tmp_path / f"{name}.npz", **arrays)
-        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.npz", 9), mask)
-    with pytest.raises(ValueError, match="packed must hold 3 bytes for 20 points"):
-        read_mask(tmp_path / "packed.npz", 20)
-    with pytest.raises(ValueError, match="the mask has 9 points, the ground truth of the scene has 10"):
-        read_mask(tmp_path / "sized.npz", 10)
-    for name, arrays, message in (
-        ("other", {"other": mask}, "expected an array 'mask' or 'packed', found neither"),
-        ("floats", {"mask": mask.astype(np.float32)}, "got float32"),
-        ("table", {"mask": mask[None]}, r"got bool \(1, 9\)"),
-        ("wide", {"packed": np.packbits(mask).astype(np.int64)}, "got int64"),
-        ("objects", {"mask": np.array([None, {}], object)}, r"objects\.npz: damaged or foreign"),
-    ):
-        np.savez(tmp_path / f"{name}.npz", **arrays)
-        with pytest.raises(ValueError, match=message):
-            read_mask(tmp_path / f"{name}.npz", 9)
+MASK = np.array([True, False, True, True, False, False, False, False, True])
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"mask": MASK},
+        {"mask": MASK.astype(np.uint8) * 3},
+        {"packed": np.packbits(MASK)},
+        {"packed": np.packbits(MASK), "num_points": 9},
+    ],
+)
+def test_mask_npz(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(tmp_path / "m.npz", **arrays)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.npz", 9), MASK)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -163,38 +154,43 @@ def test_rle_there_and_back(values: list[bool]) -> None:
     np.testing.assert_array_equal(rle_decode(as_list), mask)
 
 
-@pytest.mark.parametrize(
-    ("rle", "message"),
-    [
-        ([1, 2], 'expected an object with "length" and "counts"'),
-        ({"length": 4}, 'expected an object with "length" and "counts"'),
-        ({"length": -1, "counts": ""}, "length is -1"),
-        ({"length": 10**15, "counts": ""}, "length is 1000000000000000"),
-        ({"length": 4, "counts": "1 2 3"}, "pairs of whole numbers"),
-        ({"length": 4, "counts": "1 x"}, "pairs of whole numbers"),
-        ({"length": 4, "counts": [1, None]}, "pairs of whole numbers"),
-        ({"length": 4, "counts": "0 2"}, "a run .* outside 1..4"),
-        ({"length": 4, "counts": "1 -2"}, "a run .* outside 1..4"),
-        ({"length": 4, "counts": "9223372036854775807 2"}, "a run .* outside 1..4"),
-        ({"length": 4, "counts": "99999999999999999999 2"}, "pairs of whole numbers"),
-    ],
-)
-def test_bad_rle(tmp_path: Path, rle: object, message: str) -> None:
-    (tmp_path / "m.json").write_text(json.dumps(rle))
-    with pytest.raises(ValueError, match=rf"m\.json: not a run-length mask: .*({message})"):
-        read_mask(tmp_path / "m.json", 4)
+BAD_RLE = [
+    ([1, 2], 'expected an object with "length" and "counts"'),
+    ({"length": 4}, 'expected an object with "length" and "counts"'),
+    ({"length": -1, "counts": ""}, "length is -1"),
+    ({"length": 10**15, "counts": ""}, "length is 1000000000000000"),
+    ({"length": 4, "counts": "1 2 3"}, "pairs of whole numbers"),
+    ({"length": 4, "counts": "1 x"}, "pairs of whole numbers"),
+    ({"length": 4, "counts": [1, None]}, "pairs of whole numbers"),
+    ({"length": 4, "counts": "0 2"}, "a run .* outside 1..4"),
+    ({"length": 4, "counts": "1 -2"}, "a run .* outside 1..4"),
+    ({"length": 4, "counts": "9223372036854775807 2"}, "a run .* outside 1..4"),
+    ({"length": 4, "counts": "99999999999999999999 2"}, "pairs of whole numbers"),
+]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        *(("m.json", json.dumps(rle), rf"m\.json: not a run-length mask: .*({message})") for rle, message in BAD_RLE),
         ("m.json", '{"length": 4, "cou', r"m\.json: not a run-length mask"),
         ("m.png", "", r"masks are \.txt, \.npz or \.json files, found \.png"),
         ("m.txt", "1\n0\n", r"m\.txt: the mask has 2 points, the ground truth of the scene has 4"),
+        ("m.npz", {"other": MASK}, "expected an array 'mask' or 'packed', found neither"),
+        ("m.npz", {"mask": MASK.astype(np.float32)}, "got float32"),
+        ("m.npz", {"mask": MASK[None]}, r"got bool \(1, 9\)"),
+        ("m.npz", {"mask": MASK}, "the mask has 9 points, the ground truth of the scene has 4"),
+        ("m.npz", {"mask": np.array([None, {}], object)}, r"m\.npz: damaged or foreign"),
+        ("m.npz", {"packed": np.packbits(MASK).astype(np.int64)}, "got int64"),
+        ("m.npz", {"packed": np.packbits(MASK)}, "packed must hold 1 bytes for 4 points"),
+        ("m.npz", {"packed": np.packbits(MASK), "num_points": 9}, "the mask has 9 points"),
     ],
 )
-def test_bad_mask_files(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
+def test_bad_mask_files(tmp_path: Path, name: str, content: str | dict, message: str) -> None:
+    if isinstance(content, dict):
+        np.savez(tmp_path / name, **content)
+    else:
+        (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         read_mask(tmp_path / name, 4)
 

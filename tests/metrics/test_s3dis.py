@@ -56,19 +56,13 @@ def test_equals_slow_reference(seed: int, sizes: list[tuple[int, int]], min_poin
         np.testing.assert_allclose([result.mean[column] for column in COLUMNS], means, rtol=0, atol=1e-9)
 
 
-def _two_chairs(masks: list, scores: list) -> dict[str, float]:
-    """A room of 20 points: chairs on 0..9 and 10..19."""
-    points = np.array([np.isin(np.arange(20), points) for points in masks], np.bool_).reshape(len(masks), 20)
-    truth = np.full(20, 2), np.repeat([1, 2], 10)
-    result = _measure(predict(points, [2] * len(masks), scores, *truth), min_points=1)
-    assert result.mean == result.per_class["chair"]
-    assert all(math.isnan(value) for value in result.per_class["ceiling"].values())
-    return result.per_class["chair"]
-
-
 def test_by_hand() -> None:
-    # The first chair whole at 0.9; half of the second at 0.5; a third prediction covers the first again at 0.85.
-    chair = _two_chairs([range(10), range(10, 15), range(10)], [0.9, 0.5, 0.85])
+    # Chairs on points 0..9 and 10..19: the first found whole at 0.9 and again at 0.85, half of the second at 0.5.
+    masks = np.array([np.isin(np.arange(20), points) for points in (range(10), range(10, 15), range(10))])
+    result = _measure(predict(masks, [2] * 3, [0.9, 0.5, 0.85], np.full(20, 2), np.repeat([1, 2], 10)), min_points=1)
+    chair = result.per_class["chair"]
+    assert result.mean == chair
+    assert all(math.isnan(value) for value in result.per_class["ceiling"].values())
     assert chair["mcov"] == chair["mwcov"] == pytest.approx((1 + 0.5) / 2)
     # The partition leaves the third prediction nothing; IoU 0.5 is enough here.
     assert (chair["precision_partition"], chair["recall_partition"]) == (1.0, 1.0)
@@ -77,27 +71,10 @@ def test_by_hand() -> None:
     assert (chair["precision_best_f1"], chair["recall_best_f1"]) == (1.0, 0.5)
 
 
-def test_no_predictions_and_no_truth() -> None:
-    assert _two_chairs([], []) == dict.fromkeys(COLUMNS, 0.0)
-    nothing = np.zeros(0)
-    for rooms in ([], [predict(np.zeros((0, 0)), nothing, nothing, nothing, nothing)]):
-        assert all(math.isnan(value) for value in _measure(*rooms).mean.values())
-
-
 def test_two_halves_do_not_pass_recall_one() -> None:
     masks = np.arange(20)[None] // 10 == np.arange(2)[:, None]
     result = _measure(predict(masks, [0, 0], [1, 1], np.zeros(20), np.ones(20)))
     assert result.per_class["ceiling"]["recall_partition"] == 1.0
-
-
-def test_coverage_is_averaged_over_rooms() -> None:
-    """One object found in one room and three missed in another: 1/2 over rooms, not 1/4 over objects."""
-    result = _measure(
-        predict(np.ones((1, 9)), [0], [1], np.zeros(9), np.ones(9), name="a"),
-        predict(np.zeros((0, 9)), [], [], np.zeros(9), np.repeat([1, 2, 3], 3), name="b"),
-        predict(np.zeros((0, 9)), [], [], np.full(9, 1), np.ones(9), name="no ceiling here"),
-    )
-    assert result.per_class["ceiling"]["mcov"] == 0.5
 
 
 def test_counted_classes() -> None:

@@ -22,15 +22,6 @@ def test_shapes(votes: bool) -> None:
     assert shapes == (expected | {"centers": [(7, 3), (1, 3)]} if votes else expected)
 
 
-def test_rooms_do_not_see_each_other() -> None:
-    heads = _heads()
-    features, xyz, offsets = _inputs((6, 4))
-    both = heads(features, xyz, offsets)
-    alone = heads(features[6:], xyz[6:], torch.tensor([0, 4]))
-    for key, rooms in both.items():
-        torch.testing.assert_close(rooms[1], alone[key][0])
-
-
 def test_embeddings_start_as_votes_and_do_not_move_them() -> None:
     heads = _heads(dimensions=5)
     for head in (heads.follower_head, heads.influencer_head):

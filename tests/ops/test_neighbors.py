@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.ops.neighbors import (
-    BLOCK,
-    KernelMap,
-    SparseGrid,
-    downsample_map,
-    submanifold_map,
-    voxel_keys,
-    voxel_order,
-)
+from pcseg.ops.neighbors import BLOCK, KernelMap, SparseGrid, downsample_map, submanifold_map, voxel_keys
 from tests.ops.conftest import random_coords
 from tests.reference import neighbors as slow
 
@@ -67,15 +59,6 @@ def test_large_coordinates_are_exact() -> None:
     assert keys[0] - keys[1] == 1
 
 
-def test_no_voxels() -> None:
-    coords = torch.zeros((0, 4), dtype=torch.int32)
-    assert len(submanifold_map(coords, 1).in_index) == 0
-    coarse, kernel_map = downsample_map(coords, 1)
-    assert coarse.shape == (0, 4)
-    assert kernel_map.num_offsets == 8
-    assert SparseGrid(coords, 1).extent == (0, 0, 0)
-
-
 def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
     grid = SparseGrid(random_coords(rng, 100, size=11), 2)
     assert grid.submanifold(3) is grid.submanifold(3)
@@ -83,14 +66,6 @@ def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
     assert grid.coarser[0] is coarse
     assert (coarse.stride, coarse.finer) == (2, grid)
     assert coarse.extent == tuple((n + 1) // 2 for n in grid.extent)
-
-
-def test_voxel_order(rng: np.random.Generator) -> None:
-    coords = random_coords(rng, 200)
-    order = voxel_order(coords, 2)
-    assert order is not None
-    assert coords[order].tolist() == sorted(coords.tolist())
-    assert voxel_order(coords[order], 2) is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pcseg.kernels.conv import tile_vectors
 from pcseg.ops import sparse_conv
 from pcseg.ops.neighbors import SparseGrid
 from pcseg.ops.pair_conv import pair_conv
@@ -67,15 +66,6 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     assert_same(gradients(fine.features, *inputs), gradients(expected, *inputs))
 
 
-@pytest.mark.parametrize("itemsize", [4, 8])
-def test_tiles_waste_the_fewest_columns(itemsize: int) -> None:
-    for channels in range(1, 200):
-        num_vectors, tile = tile_vectors(channels, itemsize)
-        columns = {num: -(-channels // (tile // num_vectors * num)) * (tile // num_vectors * num) for num in (1, 2, 3)}
-        assert columns[num_vectors] == min(columns.values())
-        assert all(columns[wider] > columns[num_vectors] for wider in range(num_vectors + 1, 4))
-
-
 def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
     """bfloat16 takes torch's own operations instead of the compiled loops."""
     grid = SparseGrid(random_coords(rng, 500), 2)
@@ -101,18 +91,6 @@ def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
     assert (out[:, 12:] == 0).all()
     again = sparse_conv.pad_channels(padded_features, padded_weight)
     assert again[0].shape == padded_features.shape
-
-
-def test_autocast_does_not_break_it(rng: np.random.Generator) -> None:
-    x = SparseTensor(torch.randn(300, 8), SparseGrid(random_coords(rng, 300), 2))
-    layer, linear = SubmanifoldConv3d(8, 8), nn.Linear(8, 8)
-    expected = layer(x).features
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = layer(x).features
-        again = layer(x.with_features(linear(x.features))).features
-    again.sum().backward()
-    assert torch.equal(out, expected)
-    assert linear.weight.grad is not None
 
 
 def test_bit_identical_on_any_number_of_threads(rng: np.random.Generator, set_threads: Callable[[int], None]) -> None:

@@ -3,17 +3,7 @@
 import numpy as np
 
 
-def nearest_on_screen(
-    xyz: np.ndarray,
-    shown: np.ndarray,
-    matrix: np.ndarray,
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    reach: float,
-    slack: float,
-) -> int:
+def nearest_on_screen(xyz, shown, matrix, x, y, width, height, reach, slack):
     clip = np.column_stack([xyz, np.ones(len(xyz))]) @ matrix.T
     depth = clip[:, 3]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -3,18 +3,7 @@
 import numpy as np
 
 
-def splat(
-    xyz: np.ndarray,
-    normal: np.ndarray,
-    hidden: np.ndarray,
-    radius: np.ndarray,
-    rotation: np.ndarray,
-    eye: np.ndarray,
-    focal: float,
-    max_pixels: float,
-    width: int,
-    height: int,
-) -> tuple[np.ndarray, np.ndarray]:
+def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
     """Depth and point of each pixel for discs that face the camera; `normal` must be zero."""
     assert not normal.any()
     depth, index = np.full((height, width), np.inf), np.full((height, width), -1)

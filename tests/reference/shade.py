@@ -22,9 +22,7 @@ def smooth_depth(depth: np.ndarray, steps: int, reach: float) -> np.ndarray:
     return depth
 
 
-def eye_dome(
-    depth: np.ndarray, near_pixels: int, far_pixels: int, near_strength: float, far_strength: float
-) -> np.ndarray:
+def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     """Pixels are darker the farther they lie behind pairs of opposite neighbors."""
     scales = ((near_pixels, near_strength, 0.02), (far_pixels, far_strength, 0.06))
     height, width = depth.shape
@@ -44,15 +42,7 @@ def eye_dome(
     return shade
 
 
-def light(
-    depth: np.ndarray,
-    focal: float,
-    center_x: float,
-    center_y: float,
-    directions: np.ndarray,
-    weights: np.ndarray,
-    ambient: float,
-) -> np.ndarray:
+def light(depth, focal, center_x, center_y, directions, weights, ambient):
     """Lambertian light on the normal of the surface through each pixel and its flatter neighbors two pixels away."""
 
     def place(y: float, x: float, z: float) -> np.ndarray:

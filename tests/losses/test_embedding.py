@@ -1,4 +1,6 @@
-"""The criterion of two embeddings, against its loss called by hand, and with input that it must refuse."""
+"""The loss of two embeddings against the numbers of InfluencerNet's own code, and the criterion around it."""
+
+import json
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from pcseg.losses.embedding import (
     EmbeddingCriterionOptions,
     EmbeddingInfluencerLoss,
     EmbeddingLossWeights,
-    reached_iou,
 )
+from tests.conftest import REFERENCE
 from tests.losses.scenes import SIZES, assert_close, random_targets, without_ignored
 from tests.reference import greedy_clusters as slow
+
+CASES = json.loads((REFERENCE / "influencernet.json").read_text())
 
 
 def _criterion(radius=0.9, **options):
@@ -25,14 +29,15 @@ def _outputs():
     return {f"pred_{k}": [torch.randn(n, *shape, requires_grad=True) for n in SIZES] for k, shape in shapes.items()}
 
 
-def test_losses_are_those_of_the_scenes():
+@pytest.mark.parametrize("radius", [0.3, 1.5, 100.0])
+def test_losses_are_those_of_the_scenes(radius):
     outputs, targets = _outputs(), random_targets()
-    found = _criterion(1.5, pairs="all", neg_ratio=2.0)(outputs, targets)
-    loss, parts = EmbeddingInfluencerLoss(EmbeddingCriterionOptions(pairs="all", neg_ratio=2.0)), []
+    found = _criterion(radius, pairs="all", neg_ratio=2.0)(outputs, targets)
+    loss, parts = _loss(pairs="all", neg_ratio=2.0), []
     for b, target in enumerate(targets):
         ids = target["instance_labels"]
         followers, influencers = outputs["pred_followers"][b], outputs["pred_influencers"][b]
-        iou = slow.reached_iou(followers.detach().numpy(), influencers.detach().numpy(), ids.numpy(), 1.5)
+        iou = slow.reached_iou(followers.detach().numpy(), influencers.detach().numpy(), ids.numpy(), radius)
         iou = torch.tensor(iou, dtype=torch.float32)[ids >= 0]
         influence = F.binary_cross_entropy_with_logits(outputs["pred_influence"][b][ids >= 0], iou)
         terms = loss(followers, influencers, ids)
@@ -40,15 +45,6 @@ def test_losses_are_those_of_the_scenes():
     for column, key in enumerate(("followers", "influencers", "influence")):
         torch.testing.assert_close(found[f"loss_{key}"], sum(p[column] for p in parts) / 3)
     assert set(found) == {f"loss_{n}" for n in ("followers", "influencers", "influence", "semantic", "center")}
-
-
-@pytest.mark.parametrize("radius", [0.3, 2.0, 100.0])
-def test_reached_iou_is_that_of_the_plain_loop(radius):
-    followers, influencers, labels = torch.randn(40, 3), torch.randn(40, 3), torch.randint(-1, 4, (40,)) * 7
-    labels[labels < 0] = -1
-    found = reached_iou(followers, influencers, labels, radius)
-    expected = slow.reached_iou(followers.numpy(), influencers.numpy(), labels.numpy(), radius)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_perfect_embeddings_cost_nothing():
@@ -104,3 +100,51 @@ def test_bad_input_is_named():
     outputs["pred_influencers"][1].data[3, 2] = torch.nan
     with pytest.raises(ValueError, match="scene 1: pred_influencers of the last layer must be finite"):
         criterion(outputs, targets)
+
+
+def _loss(**options):
+    return EmbeddingInfluencerLoss(EmbeddingCriterionOptions(**options))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_reference_values_and_gradients(case):
+    data = np.load(REFERENCE / "influencernet.npz")
+    name = case["name"]
+    labels = torch.tensor(data[f"{name}_pid"])
+    followers = torch.tensor(data[f"{name}_followers"], requires_grad=True)
+    influencers = torch.tensor(data[f"{name}_influencers"], requires_grad=True)
+    terms = _loss(pairs="all", **case["kwargs"])(followers, influencers, labels)
+    for key, value in terms.items():
+        # The reference rounded its positive and negative terms to float32.
+        assert value.item() == pytest.approx(case[key], rel=5e-8)
+    terms["loss"].backward()
+    np.testing.assert_allclose(followers.grad.numpy(), data[f"{name}_gf"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(influencers.grad.numpy(), data[f"{name}_gh"], rtol=1e-9, atol=1e-12)
+
+
+def test_pairs_within_the_margin_hold_the_whole_gradient():
+    """The means over near pairs and over all pairs are of the same sums."""
+    followers, influencers = torch.randn(2, 30, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 4, (30,))
+    different = labels[:, None] != labels
+    sums = {}
+    for pairs in ("radius", "all"):
+        attracted, both = (_loss(pairs=pairs, neg_ratio=ratio)(followers, influencers, labels) for ratio in (0.0, 1.0))
+        negative = both["follower_influencer_loss"] - attracted["follower_influencer_loss"]
+        far = 1.0 if pairs == "radius" else torch.inf
+        counts = [(different & (torch.cdist(first, influencers) <= far)).sum() for first in (followers, influencers)]
+        total = counts[0] * negative + counts[1] * both["influencer_influencer_loss"]
+        sums[pairs] = (total, *torch.autograd.grad(total, (followers, influencers)))
+    torch.testing.assert_close(sums["radius"], sums["all"])
+    with pytest.raises(ValueError, match="margins must be positive"):
+        _loss(influencer_margin=0.0)
+
+
+@pytest.mark.parametrize("labels", [[], [1], [1, 1], [0, 0, 1, 1, 2, 2]])
+def test_gradient_is_finite_where_all_coincide(labels):
+    followers, influencers = (torch.zeros(len(labels), 2, requires_grad=True) for _ in range(2))
+    terms = _loss()(followers, influencers, torch.tensor(labels, dtype=torch.int64))
+    terms["loss"].backward()
+    assert (terms["influencer_influencer_loss"] == 0) == (len(set(labels)) < 2)
+    assert followers.grad.isfinite().all()
+    assert influencers.grad.isfinite().all()
