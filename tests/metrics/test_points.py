@@ -58,7 +58,7 @@ def _slow(scenes: list[tuple]) -> dict[str, dict[str, float]]:
     result = {}
     for name, (total, tp, fp, fn) in zip(NAMES, counts):
         rq = tp / (tp + fp / 2 + fn / 2) if tp + fp + fn else math.nan
-        sq = total / tp if tp else 0 * rq
+        sq = total / tp if tp else rq  # 0, or nan without segments
         result[name] = {"pq": sq * rq, "sq": sq, "rq": rq}
     return result
 

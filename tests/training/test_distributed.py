@@ -69,7 +69,6 @@ CRITERIA: dict[str, Callable[..., Criterion]] = {
 }
 # Rooms of each micro-batch of each process; the last room has no instances.
 STEPS: dict[str, tuple[tuple[tuple[int, ...], ...], ...]] = {
-    "one room each": (((0,),), ((1,),)),
     "uneven": (((0, 1),), ((2,),)),
     "two micro-batches": (((0,), (1, 0)), ((2,), (1,))),
 }

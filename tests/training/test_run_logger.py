@@ -42,7 +42,7 @@ def scores() -> Scores:
 def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = RunLogger(tmp_path, num_steps=400, step=37, device=CPU)
     logger.step(_record(38, loss=math.nan, grad_norm=math.inf))
-    logger.step(_record(39))
+    logger.step(_record(39, loss=0.0513))
     logger.step(_record(40, loss=math.nan, skipped=1))
     logger.close()
     line = capsys.readouterr().err.replace("\n", "").split("\r")[-1]
@@ -50,7 +50,7 @@ def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "40/400, 01:30 left, 8.0 rooms/s, " in line
     assert " GiB, lr 1.0e-03, loss 0.051, ce 0.500" in line
     rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert {row["step"]: row["loss"] for row in rows} == {38: None, 39: 2 / 39, 40: None}
+    assert {row["step"]: row["loss"] for row in rows} == {38: None, 39: 0.0513, 40: None}
 
 
 def test_evaluation_of_the_same_step_is_replaced(tmp_path: Path, scores: Scores) -> None:
