@@ -9,6 +9,7 @@ import torch
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "tests" / "reference"
 # Real rooms belong to their owners and are never part of the repository; tests that use them skip without them.
 REAL = ROOT.parent / "shared" / "real"
 
