@@ -13,6 +13,7 @@ from pcseg.data.scan_fields import keep_points
 from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 
+MID_GRAY = 127
 Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
@@ -165,7 +166,7 @@ def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0
     """
     if scene.rgb is None or rng.random() >= probability:
         return scene
-    return scene.with_(rgb=np.full_like(scene.rgb, 127))
+    return scene.with_(rgb=np.full_like(scene.rgb, MID_GRAY))
 
 
 def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
@@ -182,15 +183,32 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
     return keep_points(scene, keep)
 
 
-def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0) -> Scene:
+def holes(scene: Scene, rng: np.random.Generator, *, count: float = 6, radius: float = 0.4) -> Scene:
+    """Remove all points within balls around random points, as where the scanner did not see; at least one point stays.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        count: most holes; their number is random.
+        radius: largest radius of a hole in meters.
+    """
+    keep = np.ones(len(scene), bool)
+    for _ in range(rng.integers(int(count) + 1) if len(scene) > 1 else 0):
+        center, size = scene.xyz[rng.integers(len(scene))], rng.uniform(0, radius)
+        keep &= np.square(scene.xyz - center).sum(1) > size**2
+    return keep_points(scene, keep) if keep.any() else scene
+
+
+def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, probability: float = 1.0) -> Scene:
     """Keep a vertical box around a random point.
 
     Args:
         scene: the room.
         rng: random generator.
         size: edge of the box in plan, in meters.
+        probability: probability of cropping.
     """
-    if len(scene) == 0:
+    if len(scene) == 0 or rng.random() >= probability:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
     return keep_points(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= size / 2).all(1)))
@@ -253,7 +271,7 @@ AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
     f.__name__: f
     for f in (
         flip, rotate, tilt, scale, translate, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
-        drop_points, crop_cuboid, crop_points, mix,
+        drop_points, holes, crop_cuboid, crop_points, mix,
     )
 }  # fmt: skip
 

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
-from pcseg.data.augment import Composition, middle_of_floor
+from pcseg.data.augment import MID_GRAY, Composition, middle_of_floor
 from pcseg.data.store import read_room
 from pcseg.ops.overlap import overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
 
 # Number of channels of each feature.
-FEATURES: dict[str, int] = {"rgb": 3, "xyz": 3, "normal": 3, "height": 1}
+FEATURES: dict[str, int] = {"rgb": 3, "rgb_or_gray": 3, "xyz": 3, "normal": 3, "height": 1}
 _REMEDIES = {
     "rgb": "read it with gray=True (--gray), which finds less,",
     "normal": "take a file of the scan that has nx, ny, nz,",
@@ -49,7 +49,7 @@ class DataOptions:
     train: tuple[str, ...] = ("*",)  # globs of room names, "!glob" excludes, or a .txt file with one name a line
     val: tuple[str, ...] = ()
     voxel_size: float = 0.05  # meters
-    features: tuple[str, ...] = ("rgb", "xyz")  # out of rgb, xyz, normal, height
+    features: tuple[str, ...] = ("rgb", "xyz")  # names out of `FEATURES`
 
 
 @dataclass(eq=False)
@@ -133,7 +133,10 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
 
 
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
-    """Input features of each point: rgb and height about -1..1, xyz in meters from `center`, unit normals.
+    """Input features of each point: colors in -1..1, height, xyz, and unit normals.
+
+    "rgb_or_gray" is mid-gray for a scene without color. "xyz" is in meters from `center`. "height" is about -1..1 and
+    starts at the 1st percentile of z, near the floor even if some points lie under it.
 
     Args:
         scene: the room.
@@ -144,10 +147,12 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
         ValueError: an unknown name, or the scene has no color or normal to give.
     """
     check_features(scene, names)
+    rgb = np.full_like(scene.xyz, MID_GRAY) if scene.rgb is None else scene.rgb.astype(np.float32)
     make = {
         "xyz": lambda: scene.xyz - center,
-        "height": lambda: (scene.xyz[:, 2:] - center[2]) / 1.5 - 1,
-        "rgb": lambda: np.asarray(scene.rgb, np.float32) / 127.5 - 1,
+        "height": lambda: (scene.xyz[:, 2:] - np.quantile(scene.xyz[:, 2], 0.01)) / 1.5 - 1,
+        "rgb": lambda: rgb / 127.5 - 1,
+        "rgb_or_gray": lambda: rgb / 127.5 - 1,
         "normal": lambda: scene.normal,
     }
     columns = [make[name]() for name in names]

@@ -14,6 +14,7 @@ from pcseg.data.dataset import make_batch
 from pcseg.inference.decode import decode
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import merge
+from pcseg.inference.pieces import split_pieces
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
@@ -51,6 +52,7 @@ class SegmenterOptions:
     tile_size: float = 5.0  # edge of a tile in meters; best about the size of the rooms in training
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
+    split_pieces: bool = False  # make an object of each connected piece of a mask
     matrix_nms: bool = True  # lower the scores of objects that overlap better ones of their class
     non_overlapping: bool = False  # leave each superpoint to the best of its objects
 
@@ -106,6 +108,8 @@ class Segmenter:
             room = split_rooms(scene.xyz) if one_storey else np.zeros(len(scene), np.int32)
             scene = self._with_superpoints(scene, room)
             prediction, semantic = self._predict_tiles(scene, room)
+        if options.split_pieces:
+            prediction = split_pieces(prediction, min_points=options.min_points)
         if options.matrix_nms:
             prediction = matrix_nms(prediction)
         if options.non_overlapping:

@@ -10,6 +10,7 @@ from pcseg.data.augment import (
     drop_points,
     elastic,
     flip,
+    holes,
     mix,
     rotate,
     scale,
@@ -87,6 +88,7 @@ def test_crops_keep_rows_together(scene: Scene) -> None:
         (crop_cuboid, {"size": 2.0}),
         (crop_points, {"max_points": 100}),
         (drop_points, {"share": 0.9}),
+        (holes, {"count": 20, "radius": 1.0}),
     ):
         part = crop(scene, np.random.default_rng(0), **options)
         assert 0 < len(part) < len(scene)
@@ -96,6 +98,8 @@ def test_crops_keep_rows_together(scene: Scene) -> None:
     for number in (100, 100.0):
         assert len(crop_points(scene, np.random.default_rng(0), max_points=number)) == 100
     assert np.ptp(crop_cuboid(scene, np.random.default_rng(0), size=2.0).xyz[:, :2], axis=0).max() <= 2.0
+    assert crop_cuboid(scene, np.random.default_rng(0), size=2.0, probability=0.0) is scene
+    assert len(holes(scene, np.random.default_rng(0), count=20, radius=100.0)) > 0
 
 
 def test_compose_applies_in_order_and_names_mistakes(scene: Scene) -> None:

@@ -103,6 +103,8 @@ def test_features_and_their_mistakes() -> None:
     assert -1 <= features[:, 1:].min() < features[:, 1:].max() <= 1
     with pytest.raises(ValueError, match="scene room has no rgb, but the model takes rgb"):
         point_features(_scene(color=False), np.zeros(3, np.float32), ("rgb",))
+    gray = point_features(_scene(color=False), np.zeros(3, np.float32), ("rgb_or_gray",))
+    np.testing.assert_allclose(gray, 127 / 127.5 - 1, atol=1e-6)
     with pytest.raises(ValueError, match="no feature 'intensity'; known: rgb, xyz"):
         point_features(scene, np.zeros(3, np.float32), ("intensity",))
 

@@ -12,7 +12,7 @@ from pcseg.classes import class_set
 from pcseg.structures import Scene
 from pcseg.synthetic.homes.assets import LIST, fetch_assets, load_models
 from pcseg.synthetic.homes.catalog import read_catalogs
-from pcseg.synthetic.homes.dataset import SENSORS, make_home, write_homes
+from pcseg.synthetic.homes.dataset import SENSORS, _as_shared, make_home, write_homes
 from pcseg.synthetic.homes.furnish import PROGRAMS, SEQUENCE, furnish_home
 from pcseg.synthetic.homes.models import Model, class_of, kind_table
 from pcseg.synthetic.homes.procedural import add_procedural
@@ -166,6 +166,12 @@ def test_a_catalog_row_is_read(tmp_path: Path) -> None:
     table, truck = read_catalogs(tmp_path)
     assert (table.id, table.kind, table.size) == ("square", "table", (1.2, 0.6, 0.75))
     assert truck.kind is None
+
+
+def test_some_scans_lack_color_or_faces(bathrooms: dict[str, Scene]) -> None:
+    scans = [_as_shared(bathrooms["rgbd"], np.random.default_rng(seed)) for seed in range(40)]
+    assert {(scan.rgb is None, scan.faces is None) for scan in scans} == {(a, b) for a in (0, 1) for b in (0, 1)}
+    assert all(len(scan) < len(bathrooms["rgbd"]) for scan in scans if scan.faces is None)
 
 
 def test_scans_are_written_once_and_never_mixed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 
+from pcseg.data.scan_fields import keep_points
 from pcseg.files import atomic_write, npz_bytes
 from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
@@ -19,8 +20,10 @@ from pcseg.synthetic.homes.sensors import Sensor, scan_home
 
 SENSORS = get_args(Sensor)
 # Counts up whenever the same seed gives other homes than before.
-VERSION = 1
+VERSION = 2
 PER_KIND = 2  # procedural models of each kind that join a home's assets
+POINTS_ONLY = 0.5  # share of meshes that lose their faces and some points
+COLORLESS = 1 / 3  # share of scans without color
 
 
 def write_homes(
@@ -34,6 +37,8 @@ def write_homes(
     cluster: str | None = None,
 ) -> Iterator[str]:
     """Makes homes 0..num_homes-1 and writes each scan to one .npz file; scans that exist already stay.
+
+    As among the scans that people share, a third has no color, and half of the meshes are points without faces.
 
     Args:
         out: folder to write to: a new or empty one, or one that holds homes of the same arguments.
@@ -74,14 +79,21 @@ def make_home(seed: int, index: int, *, sensor: Sensor = "rgbd", assets: Path | 
         assets: folder of `fetch_assets`; without it all furniture is procedural.
 
     Returns:
-        Scene with classes of the set `indoor`; its name says index and kind.
+        Scene with classes of the set `indoor`; its name says sensor, index and kind.
     """
     models = _models(assets)
     design = np.random.default_rng([seed, index, 2])
     models = add_procedural(models, design, PER_KIND if models else 2 * PER_KIND)
     surfaces, rooms, kind = furnish_home(models, seed, index)
-    name = f"home_{index:04d}_{kind}"
+    name = f"{sensor}_{index:04d}_{kind}"
     return scan_home(surfaces, rooms, name, sensor, np.random.default_rng([seed, index, 1]))
+
+
+def _as_shared(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scan as people store it: some drop the faces and thin the points, some have no color."""
+    if scene.faces is not None and rng.random() < POINTS_ONLY:
+        scene = keep_points(scene, rng.random(len(scene)) < rng.uniform(0.3, 1.0))
+    return scene.with_(rgb=None) if rng.random() < COLORLESS else scene
 
 
 @cache
@@ -90,10 +102,10 @@ def _models(assets: Path | None) -> dict[str, list[Model]]:
 
 
 def _write_home(out: Path, seed: int, sensor: Sensor, assets: Path | None, index: int) -> str:
-    found = sorted(out.glob(f"home_{index:04d}_*.npz"))
+    found = sorted(out.glob(f"{sensor}_{index:04d}_*.npz"))
     if found:
         return found[0].stem
-    scene = make_home(seed, index, sensor=sensor, assets=assets)
+    scene = _as_shared(make_home(seed, index, sensor=sensor, assets=assets), np.random.default_rng([seed, index, 3]))
     arrays = {key: getattr(scene, key) for key in ("xyz", "rgb", "semantic", "instance", "faces")}
     atomic_write(out / f"{scene.name}.npz", npz_bytes({key: a for key, a in arrays.items() if a is not None}))
     return scene.name

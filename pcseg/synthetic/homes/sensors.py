@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, Int32
+from jaxtyping import Bool, Float, Float64, Int32
 from scipy.ndimage import zoom
 from scipy.sparse import coo_array, csr_array, diags_array, eye_array
 
@@ -75,9 +75,7 @@ def camera_path(room: Room, num_frames: int, rng: np.random.Generator) -> list[t
         rng: random numbers of the path.
     """
     extent = np.array([room.width, room.depth])
-    free = np.argwhere(room.is_walkable) * CELL
-    inner = free[(free > 0.35).all(axis=1) & (free < extent - 0.35).all(axis=1)]
-    free = inner if len(inner) > 4 else free if len(free) else extent[None] / 2
+    free = _places(room, room.is_walkable)
     stops = free[rng.integers(len(free), size=rng.integers(5, 10))]
     t = np.linspace(0, len(stops) - 1, num_frames)
     plan = np.stack([np.interp(t, np.arange(len(stops)), stops[:, axis]) for axis in range(2)], axis=1)
@@ -102,6 +100,14 @@ def camera_pose(position: np.ndarray, yaw: float, pitch: float) -> Float64[np.nd
     pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
     pose[:3, 3] = position
     return pose
+
+
+def _places(room: Room, cells: Bool[np.ndarray, "X Y"]) -> Float64[np.ndarray, "N 2"]:
+    """Places of some cells of the floor, away from the walls if there are enough; the middle if there are none."""
+    extent = np.array([room.width, room.depth])
+    free = np.argwhere(cells) * CELL
+    inner = free[(free > 0.35).all(axis=1) & (free < extent - 0.35).all(axis=1)]
+    return inner if len(inner) > 4 else free if len(free) else extent[None] / 2
 
 
 def _wander(count: int, num_knots: int, size: float, rng: np.random.Generator) -> np.ndarray:
@@ -207,9 +213,9 @@ def _laser_scan(
     step = np.deg2rad(rng.uniform(0.25, 0.4))
     range_noise = rng.uniform(0.001, 0.004)
     for room in rooms:
-        free = np.argwhere(room.is_walkable & room.is_free) * CELL
+        free = _places(room, room.is_walkable & room.is_free)
         num_stops = int(np.clip(rng.integers(1, 4) + room.width * room.depth / 20, 1, 6))
-        for place in free[rng.integers(len(free), size=num_stops)] if len(free) else [(room.width / 2, room.depth / 2)]:
+        for place in free[rng.integers(len(free), size=num_stops)]:
             eye = room.world(place, rng.uniform(1.2, 1.8))
             azimuth = np.arange(rng.uniform(0, step), 2 * np.pi, step)
             elevation = np.arange(np.deg2rad(-60), np.pi / 2, step)
