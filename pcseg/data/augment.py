@@ -183,7 +183,7 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
     return keep_points(scene, keep)
 
 
-def holes(scene: Scene, rng: np.random.Generator, *, count: float = 6, radius: float = 0.4) -> Scene:
+def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, radius: float = 0.4) -> Scene:
     """Remove all points within balls around random points, as where the scanner did not see; at least one point stays.
 
     Args:
