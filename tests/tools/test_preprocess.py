@@ -14,7 +14,7 @@ import pytest
 from pcseg.data import preprocess as preprocessing
 from pcseg.data.scannet import LABEL_TABLE
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room, verify_room
-from tests.data.test_scannet import write_scan
+from tests.data.test_scannet import NAME, write_scan
 from tests.tools import commands
 
 Preprocess = Callable[..., dict[str, Any]]
@@ -173,12 +173,13 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess: P
 
 
 def test_scannet(raw: Path, out: Path, tmp_path: Path, preprocess: Preprocess, refused: Refused) -> None:
-    write_scan(raw, name="scene0001_00")
-    (raw / "scans_test").mkdir()
-    unlabeled = write_scan(raw, name="scene0707_00", aggregation="", segments=None)
-    unlabeled.rename(raw / "scans_test" / "scene0707_00")
+    write_scan(raw)
+    unlabeled = raw / "scans_test" / "scene0707_00"
+    unlabeled.mkdir(parents=True)
+    for path in write_scan(tmp_path / "other", aggregation="", segments=None).iterdir():
+        path.rename(unlabeled / path.name.replace(NAME, unlabeled.name))
     assert "2 rooms (2 written" in preprocess("scannet")["text"]
-    train, test = read_room(out / "scene0001_00"), read_room(out / "scene0707_00")
+    train, test = read_room(out / NAME), read_room(out / unlabeled.name)
     assert train.num_superpoints == 4
     np.testing.assert_array_equal(np.unique(train.instance), [0, 1, 2, 3])
     np.testing.assert_array_equal(np.unique(train.semantic), [-1, 0, 4])
