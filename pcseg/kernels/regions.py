@@ -1,6 +1,7 @@
 """Compiled loops that merge neighboring regions of a cloud until few enough are left."""
 
 import heapq
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,23 +16,37 @@ SIZE_POWER = 0.7  # of the size of a pair: 1 is Ward's criterion, which would sw
 LEAST_COST = 1.0  # cheaper pairs are always merged, so that a small scan is cut no finer than a whole room
 
 
+class _Pairs(NamedTuple):
+    """Pairs of neighboring regions. Entries 2 e and 2 e + 1 are the ends of pair e; those of a region are linked."""
+
+    end: np.ndarray  # region of each entry; entry ^ 1 is the neighbor
+    weight_sum: np.ndarray  # of each pair
+    num_edges: np.ndarray  # of each pair
+    cost: np.ndarray  # of each pair, infinite if it is removed
+    first: np.ndarray  # entry of each region, -1 for none
+    last: np.ndarray  # entry of each region
+    following: np.ndarray  # entry after each entry, -1 for none
+
+
 @njit(cache=True)
 def region_sums(region, num_regions, xyz, colors):
-    """float64 (num_regions, 13): points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0)."""
+    """Sums over the points of each region.
+
+    Args:
+        region: int32 (P,), region of each point.
+        num_regions: R.
+        xyz: float64 (P, 3).
+        colors: float32 (P, 3), or (0, 3) for none.
+
+    Returns:
+        float64 (R, 13): points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0).
+    """
     sums = np.zeros((num_regions, 13))
     for i in range(len(region)):
         row = sums[region[i]]
         x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
-        row[0] += 1
-        row[1] += x
-        row[2] += y
-        row[3] += z
-        row[4] += x * x
-        row[5] += y * y
-        row[6] += z * z
-        row[7] += x * y
-        row[8] += x * z
-        row[9] += y * z
+        for c, value in enumerate((1.0, x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)):
+            row[c] += value
         if len(colors):
             for c in range(3):
                 row[10 + c] += colors[i, c]
@@ -39,7 +54,7 @@ def region_sums(region, num_regions, xyz, colors):
 
 
 @njit(cache=True)
-def plane_residual(sums, a, b):
+def _plane_residual(sums, a, b):
     """Sum of squared distances of the points of regions a and b to their common plane; b may be a."""
     share = 0.0 if a == b else 1.0
     n = sums[a, 0] + share * sums[b, 0]
@@ -50,11 +65,11 @@ def plane_residual(sums, a, b):
     xy = sums[a, 7] + share * sums[b, 7] - x * y / n
     xz = sums[a, 8] + share * sums[b, 8] - x * z / n
     yz = sums[a, 9] + share * sums[b, 9] - y * z / n
-    return max(0.0, smallest_eigenvalue(xx, yy, zz, xy, xz, yz)[0])
+    return max(0.0, smallest_eigenvalue((xx, yy, zz, xy, xz, yz))[0])
 
 
 @njit(cache=True)
-def merging_cost(a, b, sums, residual, boundary):
+def _merging_cost(a, b, sums, residual, boundary):
     """Cost of merging two regions: their difference times a power of their size."""
     size_a, size_b = sums[a, 0], sums[b, 0]
     size = size_a * size_b / (size_a + size_b)
@@ -62,14 +77,14 @@ def merging_cost(a, b, sums, residual, boundary):
     for c in range(3):
         color += (sums[a, 10 + c] / size_a - sums[b, 10 + c] / size_b) ** 2
         spread += (sums[a, 1 + c] / size_a - sums[b, 1 + c] / size_b) ** 2
-    bend = max(0.0, plane_residual(sums, a, b) - residual[a] - residual[b])
+    bend = max(0.0, _plane_residual(sums, a, b) - residual[a] - residual[b])
     unlike = bend / size + COLOR_WEIGHT * color + SPREAD_WEIGHT * spread + BOUNDARY_WEIGHT * boundary
     return unlike * size**SIZE_POWER
 
 
 @njit(cache=True)
-def cheapest_pair(region, first, following, cost):
-    """The cheapest pair of a region, -1 if there is none; removed pairs have an infinite cost."""
+def _cheapest_pair(region, first, following, cost):
+    """The cheapest pair of a region, -1 if there is none."""
     best = -1
     entry = first[region]
     while entry >= 0:
@@ -79,13 +94,52 @@ def cheapest_pair(region, first, following, cost):
     return best
 
 
-@njit(cache=True)
-def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
+@njit(cache=True, inline="always")
+def _merge_into(a, b, pairs, sums, residual, pair_with):
+    """Merges region b into region a; the two pairs of a common neighbor become one. pair_with is -1 everywhere."""
+    end, weight_sum, num_edges, cost, first, last, following = pairs
+    for c in range(sums.shape[1]):
+        sums[a, c] += sums[b, c]
+    residual[a] = _plane_residual(sums, a, a)
+    entry = first[b]
+    while entry >= 0:
+        end[entry] = a
+        entry = following[entry]
+    following[last[a]] = first[b]
+    last[a] = last[b]
+    previous, entry = -1, first[a]
+    while entry >= 0:
+        e, other = entry // 2, end[entry ^ 1]
+        if cost[e] < np.inf and pair_with[other] >= 0:
+            weight_sum[pair_with[other]] += weight_sum[e]
+            num_edges[pair_with[other]] += num_edges[e]
+            cost[e] = np.inf
+        elif cost[e] < np.inf:
+            pair_with[other] = e
+            if previous < 0:
+                first[a] = entry
+            else:
+                following[previous] = entry
+            previous = entry
+        entry = following[entry]
+    if previous < 0:  # nothing borders on it any more
+        first[a] = -1
+        return
+    following[previous] = -1
+    last[a] = previous
+    entry = first[a]
+    while entry >= 0:
+        e = entry // 2
+        pair_with[end[entry ^ 1]] = -1
+        cost[e] = _merging_cost(end[2 * e], end[2 * e + 1], sums, residual, weight_sum[e] / num_edges[e])
+        entry = following[entry]
+
+
+def merge_regions(ends, weight_sum, num_edges, sums, max_regions):
     """Merges the cheapest pair of neighbors while there are more than max_regions, or while its cost is small.
 
     Args:
-        tail: int64 (E,), one region of each pair of neighbors, unique pairs; overwritten.
-        head: int64 (E,), its other region; overwritten.
+        ends: int64 (E, 2), the regions of each pair of neighbors, unique pairs; overwritten.
         weight_sum: float64 (E,), sum of the weights of the edges between them; overwritten.
         num_edges: int64 (E,), number of these edges; overwritten.
         sums: float64 (R, 13) of `region_sums`; overwritten.
@@ -94,28 +148,32 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
     Returns:
         int64 (R,), number of the merged region of each region, taken from one of its parts.
     """
-    num_regions = len(sums)
-    # The pairs of each region as a linked list: entries 2 e and 2 e + 1 are pair e at its tail and at its head.
-    following = np.full(2 * len(tail), -1)
-    first = np.full(num_regions, -1)
-    last = np.full(num_regions, -1)
-    for entry in range(2 * len(tail)):
-        region = head[entry // 2] if entry % 2 else tail[entry // 2]
+    # Numba would free arrays that are made inside a compiled function and put into a named tuple there.
+    first, last, following = np.full(len(sums), -1), np.full(len(sums), -1), np.full(ends.size, -1)
+    pairs = _Pairs(ends.reshape(-1), weight_sum, num_edges, np.empty(len(ends)), first, last, following)
+    return _merge_all(pairs, sums, max_regions)
+
+
+@njit(cache=True)
+def _merge_all(pairs, sums, max_regions):
+    end, weight_sum, num_edges, cost, first, last, following = pairs
+    for entry in range(len(end)):
+        region = end[entry]
         if first[region] < 0:
             last[region] = entry
         following[entry] = first[region]
         first[region] = entry
-    residual = np.array([plane_residual(sums, a, a) for a in range(num_regions)])
-    cost = np.empty(len(tail))
-    for e in range(len(tail)):
-        cost[e] = merging_cost(tail[e], head[e], sums, residual, weight_sum[e] / num_edges[e])
+    num_regions = len(sums)
+    residual = np.array([_plane_residual(sums, a, a) for a in range(num_regions)])
+    for e in range(len(cost)):
+        cost[e] = _merging_cost(end[2 * e], end[2 * e + 1], sums, residual, weight_sum[e] / num_edges[e])
     # The heap has only the cheapest pair of each region. If it is gone or more expensive by its turn, it is looked up
     # again; a pair that became cheaper is in the heap with the region whose merging changed it.
     best = np.empty(num_regions, np.int64)
     version = np.zeros(num_regions, np.int64)
     heap = []
     for region in range(num_regions):
-        best[region] = cheapest_pair(region, first, following, cost)
+        best[region] = _cheapest_pair(region, first, following, cost)
         if best[region] >= 0:
             heap.append((cost[best[region]], region, version[region]))
     heapq.heapify(heap)
@@ -127,59 +185,18 @@ def merge_regions(tail, head, weight_sum, num_edges, sums, max_regions):
             continue
         if num_regions <= max_regions and lowest >= LEAST_COST:
             break
-        if cost[best[region]] != lowest:
-            best[region] = cheapest_pair(region, first, following, cost)
-            if best[region] >= 0:
-                heapq.heappush(heap, (cost[best[region]], region, version[region]))
-            continue
-        a, b = tail[best[region]], head[best[region]]
-        num_regions -= 1
-        owner[b] = a
-        for c in range(sums.shape[1]):
-            sums[a, c] += sums[b, c]
-        residual[a] = plane_residual(sums, a, a)
-        cost[best[region]] = np.inf
-        version[a] += 1
-        version[b] += 1
-        entry = first[b]
-        while entry >= 0:
-            if entry % 2:
-                head[entry // 2] = a
-            else:
-                tail[entry // 2] = a
-            entry = following[entry]
-        following[last[a]] = first[b]
-        last[a] = last[b]
-        # A common neighbor of both is one neighbor now: its two pairs become one.
-        previous = -1
-        entry = first[a]
-        while entry >= 0:
-            e = entry // 2
-            other = tail[e] if entry % 2 else head[e]
-            if cost[e] < np.inf and pair_with[other] >= 0:
-                weight_sum[pair_with[other]] += weight_sum[e]
-                num_edges[pair_with[other]] += num_edges[e]
-                cost[e] = np.inf
-            elif cost[e] < np.inf:
-                pair_with[other] = e
-                if previous < 0:
-                    first[a] = entry
-                else:
-                    following[previous] = entry
-                previous = entry
-            entry = following[entry]
-        if previous < 0:
-            continue  # nothing borders on it any more
-        following[previous] = -1
-        last[a] = previous
-        entry = first[a]
-        while entry >= 0:
-            e = entry // 2
-            pair_with[tail[e] if entry % 2 else head[e]] = -1
-            cost[e] = merging_cost(tail[e], head[e], sums, residual, weight_sum[e] / num_edges[e])
-            entry = following[entry]
-        best[a] = cheapest_pair(a, first, following, cost)
-        heapq.heappush(heap, (cost[best[a]], a, version[a]))
+        e = best[region]
+        if cost[e] == lowest:
+            region, other = end[2 * e], end[2 * e + 1]
+            cost[e] = np.inf
+            _merge_into(region, other, pairs, sums, residual, pair_with)
+            num_regions -= 1
+            owner[other] = region
+            version[region] += 1
+            version[other] += 1
+        best[region] = _cheapest_pair(region, first, following, cost)
+        if best[region] >= 0:
+            heapq.heappush(heap, (cost[best[region]], region, version[region]))
     for region in range(len(owner)):
         while owner[owner[region]] != owner[region]:
             owner[region] = owner[owner[region]]

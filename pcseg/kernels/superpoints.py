@@ -70,6 +70,29 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
 
 
 @njit(cache=True)
+def _find_rows(keys, key, steps, row):
+    """Writes the positions of the points in the 9 rows of cells around a cell, and returns their number."""
+    num_points = 0
+    for r in range(9):
+        # The middle row first: most of the nearest are there, and later ones are rejected at once.
+        middle = key + (r % 3 - 3 * (r % 3 == 2)) * steps[0] + (r // 3 - 3 * (r // 3 == 2)) * steps[1]
+        row[r, 0] = np.searchsorted(keys, middle - 1)
+        row[r, 1] = np.searchsorted(keys, middle + 1, side="right")
+        num_points += row[r, 1] - row[r, 0]
+    return num_points
+
+
+@njit(cache=True)
+def _distance_to_border(point, cell, origin, size):
+    """Distance of a point to the border of the 27 cells around it."""
+    border = np.inf
+    for axis in range(3):
+        inside = point[axis] - (origin[axis] + cell[axis] * size)
+        border = min(border, size + min(inside, size - inside))
+    return border
+
+
+@njit(cache=True)
 def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
     """The nearest points of each point, itself first, among the 27 cells around it.
 
@@ -98,13 +121,7 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
         end = start + 1
         while end < len(xyz) and keys[end] == keys[start]:
             end += 1
-        num_candidates = 0
-        for r in range(9):
-            # The middle row first: most of the nearest are there, and later ones are rejected at once.
-            middle = keys[start] + (r % 3 - 3 * (r % 3 == 2)) * steps[0] + (r // 3 - 3 * (r // 3 == 2)) * steps[1]
-            row[r, 0] = np.searchsorted(keys, middle - 1)
-            row[r, 1] = np.searchsorted(keys, middle + 1, side="right")
-            num_candidates += row[r, 1] - row[r, 0]
+        num_candidates = _find_rows(keys, keys[start], steps, row)
         if num_candidates > len(candidate):
             candidate = np.empty(2 * num_candidates, np.int32)
             place = np.empty((3, 2 * num_candidates), np.float32)
@@ -132,18 +149,15 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
                     nearest[at] = square[c]
                     found[i, at] = candidate[c]
                     worst = nearest[num_neighbors - 1]
-            border = np.inf  # distance to the border of the 27 cells
-            for axis in range(3):
-                inside = xyz[i, axis] - (origin[axis] + cell[i, axis] * size)
-                border = min(border, size + min(inside, size - inside))
-            complete[i] = np.sqrt(worst) <= border
+            complete[i] = np.sqrt(worst) <= _distance_to_border(xyz[i], cell[i], origin, size)
         start = end
     return found, complete
 
 
 @njit(cache=True, error_model="numpy")
-def smallest_eigenvalue(xx, yy, zz, xy, xz, yz):
-    """Smallest eigenvalue of a symmetric 3x3 matrix in closed form, and the spread of all three."""
+def smallest_eigenvalue(matrix):
+    """Smallest eigenvalue of a symmetric 3x3 matrix (xx, yy, zz, xy, xz, yz) in closed form, and the spread of all."""
+    xx, yy, zz, xy, xz, yz = matrix
     q = (xx + yy + zz) / 3
     p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
     if p <= 0:
@@ -175,44 +189,27 @@ def plane_normals(xyz, neighbors):
             x = np.float64(xyz[j, 0]) - xyz[i, 0]
             y = np.float64(xyz[j, 1]) - xyz[i, 1]
             z = np.float64(xyz[j, 2]) - xyz[i, 2]
-            mx += x
-            my += y
-            mz += z
-            xx += x * x
-            yy += y * y
-            zz += z * z
-            xy += x * y
-            xz += x * z
-            yz += y * z
-        xx -= mx * mx / k
-        yy -= my * my / k
-        zz -= mz * mz / k
-        xy -= mx * my / k
-        xz -= mx * mz / k
-        yz -= my * mz / k
+            mx, my, mz = mx + x, my + y, mz + z
+            xx, yy, zz = xx + x * x, yy + y * y, zz + z * z
+            xy, xz, yz = xy + x * y, xz + x * z, yz + y * z
+        xx, yy, zz = xx - mx * mx / k, yy - my * my / k, zz - mz * mz / k
+        xy, xz, yz = xy - mx * my / k, xz - mx * mz / k, yz - my * mz / k
         q = (xx + yy + zz) / 3
-        smallest, spread = smallest_eigenvalue(xx, yy, zz, xy, xz, yz)
+        smallest, spread = smallest_eigenvalue((xx, yy, zz, xy, xz, yz))
         if q <= 0 or spread <= 1e-9 * q:
             continue
-        xx -= smallest
-        yy -= smallest
-        zz -= smallest
+        xx, yy, zz = xx - smallest, yy - smallest, zz - smallest
         # Two rows of (covariance - eigenvalue) span the plane; the pair with the largest cross product is safest.
-        x, y, z = xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy
-        best = x * x + y * y + z * z
-        x2, y2, z2 = xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz
-        n2 = x2 * x2 + y2 * y2 + z2 * z2
-        if n2 > best:
-            x, y, z, best = x2, y2, z2, n2
-        x2, y2, z2 = yy * zz - yz * yz, yz * xz - xy * zz, xy * yz - yy * xz
-        n2 = x2 * x2 + y2 * y2 + z2 * z2
-        if n2 > best:
-            x, y, z, best = x2, y2, z2, n2
-        if best > 1e-20 * q**4:
-            s = 1 / np.sqrt(best)
-            normals[i, 0] = x * s
-            normals[i, 1] = y * s
-            normals[i, 2] = z * s
+        best = 1e-20 * q**4
+        for x, y, z in (
+            (xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy),
+            (xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz),
+            (yy * zz - yz * yz, yz * xz - xy * zz, xy * yz - yy * xz),
+        ):
+            square = x * x + y * y + z * z
+            if square > best:
+                best, s = square, 1 / np.sqrt(square)
+                normals[i, 0], normals[i, 1], normals[i, 2] = x * s, y * s, z * s
     return normals
 
 
@@ -239,9 +236,21 @@ def neighbor_edges(neighbors, k):
 
 @njit(cache=True)
 def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
-    """float32 (E,): 1 - |cosine between normals| + color_weight * distance of colors + offset_weight * step.
+    """1 - |cosine between normals| + color_weight * distance of colors + offset_weight * step of each edge.
 
     The step is the distance of one end to the plane of the other: parallel surfaces have the same normal.
+
+    Args:
+        xyz: float32 (P, 3).
+        normals: float32 (P, 3), unit length.
+        colors: float32 (P, 3); read only if color_weight is above 0.
+        tail: int32 (E,), one end of each edge.
+        head: int32 (E,), its other end.
+        color_weight: factor of the distance of colors.
+        offset_weight: factor of the step.
+
+    Returns:
+        float32 (E,).
     """
     weight = np.empty(len(tail), np.float32)
     for e in range(len(tail)):
@@ -290,9 +299,7 @@ def mesh_graph(xyz, faces):
         length = np.sqrt(gx * gx + gy * gy + gz * gz)
         if not (length > 0 and np.isfinite(length)):
             continue
-        gx /= length
-        gy /= length
-        gz /= length
+        gx, gy, gz = gx / length, gy / length, gz / length
         for c in range(3):
             m = faces[f, c]
             t = one / np.float32(num_faces[m] + 1)

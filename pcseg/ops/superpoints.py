@@ -21,21 +21,14 @@ CELL = 5
 class SuperpointOptions:
     """Options of the over-segmentation; also the ``superpoints`` of manifests and checkpoints.
 
-    Args:
-        method: "graph" keeps the superpoints of a scan, or merges its mesh or its points; "voxel" takes coarse voxels
-            for every scan.
-        voxel_size: edge of the voxels in which points are merged, in meters.
-        max_superpoints: most superpoints of a point cloud, see `over_segment`.
-        coarse_voxel_size: edge of the coarse voxels in meters.
-
     Raises:
         ValueError: an option is out of range.
     """
 
-    method: str = "graph"
-    voxel_size: float = 0.02
-    max_superpoints: int = 2000
-    coarse_voxel_size: float = 0.2
+    method: str = "graph"  # keeps superpoints of a scan, or merges its mesh or points; "voxel": coarse voxels
+    voxel_size: float = 0.02  # edge of the voxels in which points are merged, in meters
+    max_superpoints: int = 2000  # most superpoints of a point cloud, see `over_segment`
+    coarse_voxel_size: float = 0.2  # edge of the coarse voxels in meters
 
     def __post_init__(self) -> None:
         if self.method not in ("graph", "voxel"):
@@ -54,10 +47,8 @@ class SuperpointOptions:
             return scene
         if scene.faces is not None and len(scene.faces):
             return scene.with_(superpoint=over_segment_mesh(scene.xyz, scene.faces))
-        superpoint = over_segment(
-            scene.xyz, scene.rgb, voxel_size=self.voxel_size, max_superpoints=self.max_superpoints
-        )
-        return scene.with_(superpoint=superpoint)
+        sizes = {"voxel_size": self.voxel_size, "max_superpoints": self.max_superpoints}
+        return scene.with_(superpoint=over_segment(scene.xyz, scene.rgb, **sizes))
 
     @staticmethod
     def from_dict(content: Any, where: str) -> "SuperpointOptions":
@@ -90,11 +81,9 @@ def over_segment(
 ) -> Int32[np.ndarray, "P"]:
     """Superpoints of a point cloud: pieces with one normal and one color, and no step inside.
 
-    The cloud is thinned to the mean point of each voxel, with edges to its nearest neighbors. An edge weighs (1 -
-    |cosine between normals|) + color_weight * |difference of colors| + offset_weight * step, with colors in 0..1. The
-    step is the distance in voxels of one end from the plane of the other. Graph-based merging leaves too many pieces.
-    The cheapest pair of neighbors is therefore merged repeatedly: small, in one plane, of one color, without heavy
-    edges between them. Means over pieces are robust to noise in single points.
+    The cloud is thinned to the mean point of each voxel, with edges to its nearest neighbors; see
+    `kernels.edge_weights`. Steps count in voxels, and colors are 0..1. Graph-based merging leaves too many pieces.
+    The cheapest pair of neighbors is therefore merged repeatedly; see `regions`.
 
     Args:
         xyz: coordinates in meters.
@@ -105,8 +94,7 @@ def over_segment(
         offset_weight: weight of a step of one voxel.
         min_points: least number of voxels in a superpoint, if there is a neighbor to merge with.
         num_neighbors: number of neighbors that give the normal; two thirds of them become edges.
-        block_size: edge length in meters of blocks that pieces do not cross, unless they are too small alone. This
-            bounds the loss if a board is flush with its wall; None sets no bound.
+        block_size: edge length in meters of blocks that pieces do not cross, unless they are too small; None for none.
         max_superpoints: number of pieces at which merging stops, or fewer if they are similar. A scan with more
             blocks than that, e.g. of a whole floor, may have one for each block. None sets no bound.
 
@@ -127,20 +115,19 @@ def over_segment(
     >>> np.bincount(over_segment(np.concatenate([floor, table]), block_size=None)).tolist()
     [100, 100]
     """
-    _check_parameters(
-        threshold=threshold, color_weight=color_weight, offset_weight=offset_weight, min_points=min_points
-    )
-    if num_neighbors < 4:
-        raise ValueError(f"num_neighbors must be at least 4, or there is no plane to fit, got {num_neighbors}")
+    _check_at_least(0, threshold=threshold, color_weight=color_weight, offset_weight=offset_weight)
+    _check_at_least(0, min_points=min_points)
+    _check_at_least(4, num_neighbors=num_neighbors)  # fewer give no plane
+    _check_at_least(1, max_superpoints=max_superpoints)
     if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
         raise ValueError(f"block_size must be a positive length in meters or None, got {block_size}")
-    if max_superpoints is not None and max_superpoints < 1:
-        raise ValueError(f"max_superpoints must be at least 1 or None, got {max_superpoints}")
     if rgb is not None and len(rgb) != len(xyz):
         raise ValueError(f"rgb must have one row per point ({len(xyz)}), got {len(rgb)}")
     grid = voxelize(xyz, voxel_size)
     if len(grid) < 2:
         return np.zeros(len(xyz), np.int32)
+    # Blocks bound the loss if a board is flush with its wall.
+    num_cells = 2**31 - 1 if block_size is None else max(1, round(block_size / voxel_size))
     # One cell after another: near in memory what is near in space.
     order = np.argsort(_keys(grid.coords // CELL), kind="stable")
     coords, nodes = grid.coords[order], voxel_mean(xyz, grid)[order]
@@ -151,7 +138,6 @@ def over_segment(
     tail, head = kernels.neighbor_edges(neighbors, num_near)
     weights = (0.0 if rgb is None else float(color_weight), float(offset_weight / voxel_size))
     weight = kernels.edge_weights(nodes, normals, colors, tail, head, *weights)
-    num_cells = 2**31 - 1 if block_size is None else max(1, round(block_size / voxel_size))
     block = _keys(coords // num_cells)
     edges = _sorted_edges(weight)
     piece = kernels.merge_graph(len(nodes), tail, head, weight, edges, block, float(threshold), min_points)
@@ -201,7 +187,7 @@ def over_segment_mesh(
     Source:
         ScanNet, Segmentator/segmentator.cpp; Felzenszwalb and Huttenlocher, IJCV 2004.
     """
-    _check_parameters(threshold=threshold, min_points=min_points)
+    _check_at_least(0, threshold=threshold, min_points=min_points)
     if not np.isfinite(xyz).all():
         row = int(np.flatnonzero(~np.isfinite(xyz).all(axis=1))[0])
         raise ValueError(f"vertex {row} has a coordinate that is not finite: {xyz[row]}; remove such vertices first")
@@ -229,10 +215,10 @@ def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarr
     return float(table.iou()[found].sum() / num_instances) if num_instances else float("nan")
 
 
-def _check_parameters(**values: float | int) -> None:
+def _check_at_least(least: int, **values: float | int | None) -> None:
     for name, value in values.items():
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number, 0 or more, got {value}")
+        if value is not None and not (np.isfinite(value) and value >= least):
+            raise ValueError(f"{name} must be a finite number, {least} or more, got {value}")
 
 
 def _keys(cell: Int32[np.ndarray, "V 3"]) -> Int64[np.ndarray, "V"]:
@@ -291,8 +277,7 @@ def _merge_regions(
     # In voxels from the middle: sums of squares of large coordinates would cancel.
     places = (nodes.astype(np.float64) - nodes.mean(axis=0, dtype=np.float64)) / voxel_size
     merged = regions.merge_regions(
-        pairs // num_regions,
-        pairs % num_regions,
+        np.stack([pairs // num_regions, pairs % num_regions], axis=1),
         np.bincount(pair.reshape(-1), weight[across], len(pairs)),
         np.bincount(pair.reshape(-1), minlength=len(pairs)),
         regions.region_sums(region, num_regions, places, colors),

@@ -249,9 +249,9 @@ def test_bad_input_is_named() -> None:
     xyz = np.zeros((4, 3), np.float32)
     for options, message in (
         ({"threshold": -1.0}, "threshold must be a finite number"),
-        ({"num_neighbors": 2}, "num_neighbors must be at least 4"),
+        ({"num_neighbors": 2}, "num_neighbors must be a finite number, 4 or more"),
         ({"block_size": 0.0}, "block_size must be a positive length"),
-        ({"max_superpoints": 0}, "max_superpoints must be at least 1 or None, got 0"),
+        ({"max_superpoints": 0}, "max_superpoints must be a finite number, 1 or more, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             over_segment(xyz, **options)
