@@ -53,19 +53,27 @@ def _evaluate(kind, f, e, u, v):
     b = f[2, 0] ** 2 + f[2, 1] ** 2 + f[2, 2] ** 2
     d = f[3, 0] ** 2 + f[3, 1] ** 2 + f[3, 2] ** 2
     c, s, h = c / a, s / b, h / d
-    return (
-        x,
-        y,
-        z,
-        c * f[1, 0] + s * f[2, 0] + h * f[3, 0],
-        c * f[1, 1] + s * f[2, 1] + h * f[3, 1],
-        c * f[1, 2] + s * f[2, 2] + h * f[3, 2],
-    )
+    nx = c * f[1, 0] + s * f[2, 0] + h * f[3, 0]
+    ny = c * f[1, 1] + s * f[2, 1] + h * f[3, 1]
+    nz = c * f[1, 2] + s * f[2, 2] + h * f[3, 2]
+    return x, y, z, nx, ny, nz
 
 
 @njit(cache=True)
 def evaluate_points(kind, frame, extra, patch, u, v):
-    """Points and unit normals of (patch, u, v) triples: float64 (n, 3) and (n, 3)."""
+    """Points and unit normals on patches.
+
+    Args:
+        kind: int64 (N,), QUAD, TUBE or ELLIPSOID.
+        frame: float64 (N, 4, 3), origin and three vectors of each patch.
+        extra: float64 (N, 3), shape of each patch.
+        patch: int (n,), patch of each point.
+        u: float64 (n,), place on the patch, 0..1.
+        v: float64 (n,), place on the patch, 0..1.
+
+    Returns:
+        float64 (n, 3) and (n, 3).
+    """
     n = len(patch)
     xyz = np.empty((n, 3))
     normal = np.empty((n, 3))
@@ -97,9 +105,21 @@ def _bin_of(x, y, z, resolution):
 
 @njit(cache=True)
 def depth_map(kind, frame, extra, size, two_sided, eye, resolution):
-    """Distance from `eye` to the nearest surface in each pixel of a cube map, float32 (6 * resolution ** 2,).
+    """Distance from `eye` to the nearest surface in each pixel of a cube map.
 
     Each patch is cut into tiles, and each tile is sampled as densely as its distance asks for.
+
+    Args:
+        kind: int64 (N,), as for `evaluate_points`.
+        frame: float64 (N, 4, 3).
+        extra: float64 (N, 3).
+        size: float64 (N, 2), lengths of the patches along u and v, meters.
+        two_sided: bool (N,), whether the back of a patch hides what is behind it too.
+        eye: float64 (3,).
+        resolution: pixels along an edge of the cube.
+
+    Returns:
+        float32 (6 * resolution ** 2,), infinity where nothing is.
     """
     depth = np.full(6 * resolution * resolution, np.inf, np.float32)
     pixel = 1.0 / resolution
@@ -133,7 +153,17 @@ def depth_map(kind, frame, extra, size, two_sided, eye, resolution):
 
 @njit(cache=True)
 def nearest_depth(xyz, eye, depth, resolution):
-    """Depth that the map holds in the direction of each point, float64 (n,)."""
+    """Depth that the map holds in the direction of each point.
+
+    Args:
+        xyz: float64 (n, 3).
+        eye: float64 (3,), center of the map.
+        depth: result of `depth_map`.
+        resolution: pixels along an edge of the map.
+
+    Returns:
+        float64 (n,).
+    """
     nearest = np.empty(len(xyz))
     for i in range(len(xyz)):
         nearest[i] = depth[_bin_of(xyz[i, 0] - eye[0], xyz[i, 1] - eye[1], xyz[i, 2] - eye[2], resolution)]
@@ -142,7 +172,18 @@ def nearest_depth(xyz, eye, depth, resolution):
 
 @njit(cache=True)
 def inside_foreign_box(xyz, owner, center, axes, box_owner):
-    """True for points that lie in a box which is not their owner's; axes are divided by the half lengths."""
+    """Whether each point is inside a box that is not its owner's.
+
+    Args:
+        xyz: float64 (n, 3).
+        owner: int (n,), owner of each point.
+        center: float64 (m, 3), centers of the boxes.
+        axes: float64 (m, 3, 3), unit axes of the boxes, divided by half their length.
+        box_owner: int (m,), owner of each box.
+
+    Returns:
+        bool (n,).
+    """
     inside = np.zeros(len(xyz), np.bool_)
     for i in range(len(xyz)):
         for b in range(len(center)):

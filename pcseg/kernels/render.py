@@ -28,7 +28,7 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
         depth: float32 (H, W), meters along the optical axis without the bulge, infinity for none.
         index: int32 (H, W), point of each pixel, -1 for none.
     """
-    discs, points = project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height)
+    discs, points = _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height)
     # One number encodes depth and disc: the smallest number of a pixel gives the nearest disc and its row.
     places = 2.0 ** np.ceil(np.log2(len(discs) + 1))
     farthest = 0.0
@@ -48,7 +48,7 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
+def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
     """Discs inside the image; arguments as for `splat`.
 
     Returns:
@@ -95,7 +95,7 @@ def draw(discs, steps, places, width, height):
     """The smallest code of each pixel: depth of a disc in steps, times `places`, plus its row.
 
     Args:
-        discs: first result of `project`.
+        discs: first result of `_project`.
         steps: steps of depth per meter.
         places: integer above the number of discs.
         width: width of the image, pixels.

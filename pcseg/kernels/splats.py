@@ -81,13 +81,11 @@ def flattest_directions(covariance, counts, min_points):
         # Rows of (covariance - least) span the plane; the pair with the longest cross product is the safest.
         xx, yy, zz = xx - least, yy - least, zz - least
         longest = 0.0
-        for k in range(3):
-            if k == 0:
-                x, y, z = xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy
-            elif k == 1:
-                x, y, z = xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz
-            else:
-                x, y, z = yy * zz - yz * yz, yz * xz - xy * zz, xy * yz - yy * xz
+        for x, y, z in (
+            (xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy),
+            (xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz),
+            (yy * zz - yz * yz, yz * xz - xy * zz, xy * yz - yy * xz),
+        ):
             length = np.sqrt(x * x + y * y + z * z)
             if length > longest:
                 longest = length

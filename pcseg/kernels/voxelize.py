@@ -50,9 +50,7 @@ def block_voxels(xyz, origin, voxel_size, extent):
         voxel = pool[cell] - 1
         if voxel < 0:
             voxel = num_voxels
-            coords[voxel, 0] = x
-            coords[voxel, 1] = y
-            coords[voxel, 2] = z
+            coords[voxel, 0], coords[voxel, 1], coords[voxel, 2] = x, y, z
             counts[voxel] = 1
             num_voxels += 1
             pool[cell] = num_voxels
@@ -63,7 +61,7 @@ def block_voxels(xyz, origin, voxel_size, extent):
 
 
 @njit(cache=True)
-def slot_of(key, mask):
+def _slot_of(key, mask):
     """Home slot of a key: the high bits of a product with the golden ratio, which spread neighboring keys."""
     h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
@@ -71,7 +69,14 @@ def slot_of(key, mask):
 
 @njit(cache=True)
 def hash_voxels(xyz, origin, voxel_size, extent):
-    """The same as `block_voxels`, for rooms of any extent."""
+    """The same as `block_voxels`, for rooms of any extent.
+
+    Args:
+        xyz: float32 (P, 3).
+        origin: float64 (3,), corner of cell (0, 0, 0).
+        voxel_size: edge length of a cell.
+        extent: int64 (3,), number of cells along x, y and z.
+    """
     num_points = len(xyz)
     coords = np.empty((num_points, 3), np.int32)
     counts = np.zeros(num_points, np.int32)
@@ -86,21 +91,19 @@ def hash_voxels(xyz, origin, voxel_size, extent):
         y = np.int64(np.floor((np.float64(xyz[i, 1]) - origin[1]) / voxel_size))
         z = np.int64(np.floor((np.float64(xyz[i, 2]) - origin[2]) / voxel_size))
         key = (x * extent[1] + y) * extent[2] + z
-        slot = slot_of(key, mask)
+        slot = _slot_of(key, mask)
         while keys[slot] != key and keys[slot] != -1:
             slot = (slot + 1) & mask
         if keys[slot] == -1:
             keys[slot] = key
             voxels[slot] = num_voxels
-            coords[num_voxels, 0] = x
-            coords[num_voxels, 1] = y
-            coords[num_voxels, 2] = z
+            coords[num_voxels, 0], coords[num_voxels, 1], coords[num_voxels, 2] = x, y, z
             point_to_voxel[i] = num_voxels
             counts[num_voxels] = 1
             num_voxels += 1
             if 2 * num_voxels > mask:
                 mask = 4 * mask + 3
-                keys, voxels = grown(keys, voxels, mask)
+                keys, voxels = _grown(keys, voxels, mask)
         else:
             voxel = voxels[slot]
             point_to_voxel[i] = voxel
@@ -109,13 +112,13 @@ def hash_voxels(xyz, origin, voxel_size, extent):
 
 
 @njit(cache=True)
-def grown(keys, voxels, mask):
+def _grown(keys, voxels, mask):
     """The same table with more slots."""
     new_keys = np.full(mask + 1, -1, np.int64)
     new_voxels = np.empty(mask + 1, np.int32)
     for old in range(len(keys)):
         if keys[old] != -1:
-            slot = slot_of(keys[old], mask)
+            slot = _slot_of(keys[old], mask)
             while new_keys[slot] != -1:
                 slot = (slot + 1) & mask
             new_keys[slot] = keys[old]
@@ -125,7 +128,16 @@ def grown(keys, voxels, mask):
 
 @njit(cache=True)
 def mean_by_voxel(values, point_to_voxel, counts):
-    """Mean of the rows of each voxel, summed in float64."""
+    """Mean of the rows of each voxel, summed in float64.
+
+    Args:
+        values: (P, C), of any real type.
+        point_to_voxel: int32 (P,), voxel of each point.
+        counts: int32 (V,), points of each voxel.
+
+    Returns:
+        float32 (V, C).
+    """
     num_columns = values.shape[1]
     sums = np.zeros((len(counts), num_columns), np.float64)
     for i in range(len(values)):
