@@ -14,7 +14,7 @@ Types of tensors are in quotes, so that code without tensors, such as preprocess
 longer than all other imports.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -91,55 +91,35 @@ MaskActivation = Literal["sigmoid", "softmax"]
 
 
 class Targets(TypedDict):
-    """Ground truth of one room for the criteria (the calling convention of Mask2Former's SetCriterion).
+    """Ground truth of one room for the criteria (the calling convention of Mask2Former's SetCriterion)."""
 
-    labels: class of each instance.
-    instance_labels: instance of each superpoint, 1..K, 0 for background, -1 for ignored.
-    point_counts: number of points of each superpoint.
-    semantic_labels: class of each superpoint, -1 for unlabeled ones.
-    centers: mean of the points of each instance in meters, in the frame of the batch's superpoint_xyz.
-    """
-
-    labels: "Int64[Tensor, 'K']"
-    instance_labels: "Int64[Tensor, 'S']"
-    point_counts: NotRequired["Float[Tensor, 'S']"]
-    semantic_labels: NotRequired["Int64[Tensor, 'S']"]
-    centers: NotRequired["Float[Tensor, 'K 3']"]
+    labels: "Int64[Tensor, 'K']"  # class of each instance
+    instance_labels: "Int64[Tensor, 'S']"  # instance of each superpoint, 1..K, 0 for background, -1 for ignored
+    point_counts: NotRequired["Float[Tensor, 'S']"]  # number of points of each superpoint
+    semantic_labels: NotRequired["Int64[Tensor, 'S']"]  # class of each superpoint, -1 for unlabeled ones
+    centers: NotRequired["Float[Tensor, 'K 3']"]  # mean of each instance in meters, in the frame of superpoint_xyz
 
 
 class DecoderOutput(TypedDict):
-    """Output of a model of queries; masks are point-first (N, M), as the loss is written.
+    """Output of a model of queries; lists have one array per room, masks are point-first, as the loss is written."""
 
-    pred_logits: class logits, the last column is "no object".
-    pred_masks: mask logits, one array per room.
-    pred_semantic: class logits of each superpoint, one array per room.
-    pred_centers: predicted center of the object of each superpoint in meters, one array per room.
-    query_tokens: superpoint that each query started from, counted from 0 in its room; absent for learned queries.
-    aux_outputs: the same for every intermediate layer (deep supervision).
-    """
-
-    pred_logits: "Float[Tensor, 'B M C+1']"
-    pred_masks: list["Float[Tensor, 'S M']"]
-    pred_semantic: NotRequired[list["Float[Tensor, 'S C']"]]
-    pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]
+    pred_logits: "Float[Tensor, 'B M C+1']"  # class logits, the last column is "no object"
+    pred_masks: list["Float[Tensor, 'S M']"]  # mask logits
+    pred_semantic: NotRequired[list["Float[Tensor, 'S C']"]]  # class logits of each superpoint
+    pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]  # center of the object of each superpoint in meters
+    # Superpoint that each query started from, counted from 0 in its room; absent for learned queries.
     query_tokens: NotRequired["Int64[Tensor, 'B M']"]
-    aux_outputs: NotRequired[list["DecoderOutput"]]
+    aux_outputs: NotRequired[list["DecoderOutput"]]  # the same for every intermediate layer (deep supervision)
 
 
 class EmbeddingOutput(TypedDict):
-    """Output of a model of two embeddings; one array per room, a row per superpoint, D dimensions.
+    """Output of a model of two embeddings; one array per room, a row per superpoint, D dimensions."""
 
-    pred_followers: embedding of each superpoint as a follower.
-    pred_influencers: embedding of each superpoint as an influencer; it attracts the followers near this place.
-    pred_influence: logit of the IoU between the followers that it attracts and its object.
-    pred_semantic, pred_centers: as in `DecoderOutput`.
-    """
-
-    pred_followers: list["Float[Tensor, 'S D']"]
-    pred_influencers: list["Float[Tensor, 'S D']"]
-    pred_influence: list["Float[Tensor, 'S']"]
-    pred_semantic: list["Float[Tensor, 'S C']"]
-    pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]
+    pred_followers: list["Float[Tensor, 'S D']"]  # embedding of each superpoint as a follower
+    pred_influencers: list["Float[Tensor, 'S D']"]  # and as an influencer, which attracts the followers near this place
+    pred_influence: list["Float[Tensor, 'S']"]  # logit of the IoU between the followers it attracts and its object
+    pred_semantic: list["Float[Tensor, 'S C']"]  # as in `DecoderOutput`
+    pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]  # as in `DecoderOutput`
 
 
 @dataclass(frozen=True)
@@ -148,28 +128,18 @@ class SceneBatch:
 
     A voxel may hold points of several superpoints, so pooling runs over pairs: ``pair_voxel[e]`` and
     ``pair_superpoint[e]`` share ``pair_points[e]`` points. Pairs are sorted by superpoint.
-
-    Args:
-        voxel_coords: batch index, x, y, z; unique rows; x, y, z >= 0.
-        voxel_features: mean of the point features of each voxel.
-        pair_voxel: row of voxel_coords.
-        pair_superpoint: superpoint index over the whole batch.
-        pair_points: number of points of the pair.
-        superpoint_xyz: mean coordinates of each superpoint in meters, in the frame of voxel_features.
-        superpoint_offsets: room b owns superpoints ``offsets[b]:offsets[b + 1]``; stays on the CPU.
-        names: names of the rooms.
-        targets: ground truth per room; None for rooms without labels.
     """
 
-    voxel_coords: "Int32[Tensor, 'V 4']"
-    voxel_features: "Float[Tensor, 'V features']"
-    pair_voxel: "Int64[Tensor, 'E']"
-    pair_superpoint: "Int64[Tensor, 'E']"
-    pair_points: "Float[Tensor, 'E']"
-    superpoint_xyz: "Float[Tensor, 'S 3']"
-    superpoint_offsets: "Int64[Tensor, 'offsets']"  # B + 1 of them
-    names: list[str]
-    targets: list[Targets] | None = field(default=None)
+    voxel_coords: "Int32[Tensor, 'V 4']"  # batch index, x, y, z; unique rows; x, y, z >= 0
+    voxel_features: "Float[Tensor, 'V features']"  # mean of the point features of each voxel
+    pair_voxel: "Int64[Tensor, 'E']"  # row of voxel_coords
+    pair_superpoint: "Int64[Tensor, 'E']"  # superpoint index over the whole batch
+    pair_points: "Float[Tensor, 'E']"  # number of points of the pair
+    superpoint_xyz: "Float[Tensor, 'S 3']"  # mean of each superpoint in meters, in the frame of voxel_features
+    # Room b owns superpoints offsets[b]:offsets[b + 1]; there are B + 1 of them, and they stay on the CPU.
+    superpoint_offsets: "Int64[Tensor, 'offsets']"
+    names: list[str]  # of the rooms
+    targets: list[Targets] | None = None  # ground truth per room; None for rooms without labels
 
     def __len__(self) -> int:
         return len(self.names)

@@ -21,23 +21,16 @@ class KernelMap:
     """Pairs of rows (input, output) that the offsets of a kernel join, offset after offset.
 
     Voxels are ranked (in the order of their keys), and within one offset the ranks of the inputs and of the outputs
-    both ascend. Blocks of `BLOCK` consecutive ranks are therefore consecutive pairs, and no two blocks share a row.
-
-    Args:
-        in_index: row of the input voxel of each pair.
-        out_index: row of the output voxel of each pair; within one offset every row occurs at most once.
-        in_blocks: pairs ``in_blocks[b, k]:in_blocks[b + 1, k]`` of offset k have their input in block b.
-        out_blocks: pairs ``out_blocks[b, k]:out_blocks[b + 1, k]`` of offset k have their output in block b.
-        num_in: number of voxels on the input side.
-        num_out: number of voxels on the output side.
+    both ascend. Blocks of `BLOCK` consecutive ranks are therefore consecutive pairs, and no two blocks share a row:
+    pairs ``in_blocks[b, k]:in_blocks[b + 1, k]`` of offset k have their input in block b, and so on for the outputs.
     """
 
-    in_index: Int32[Tensor, "pairs"]
-    out_index: Int32[Tensor, "pairs"]
+    in_index: Int32[Tensor, "pairs"]  # row of the input voxel of each pair
+    out_index: Int32[Tensor, "pairs"]  # row of the output voxel; within one offset every row occurs at most once
     in_blocks: Int64[np.ndarray, "num_in_blocks_1 K"]
     out_blocks: Int64[np.ndarray, "num_out_blocks_1 K"]
-    num_in: int
-    num_out: int
+    num_in: int  # number of voxels on the input side
+    num_out: int  # number of voxels on the output side
 
     @property
     def num_offsets(self) -> int:

@@ -11,17 +11,11 @@ DENSE = 2**20
 
 @dataclass(frozen=True)
 class OverlapTable:
-    """Pairs of groups that share points, sorted by `a`, then by `b`. Other pairs take no memory.
+    """Pairs of groups that share points, sorted by `a`, then by `b`. Other pairs take no memory."""
 
-    Args:
-        a: id of the first group of each pair.
-        b: id of the second group of each pair.
-        points: number of shared points, at least 1.
-    """
-
-    a: Int64[np.ndarray, "E"]
-    b: Int64[np.ndarray, "E"]
-    points: Int64[np.ndarray, "E"]
+    a: Int64[np.ndarray, "E"]  # id of the first group of each pair
+    b: Int64[np.ndarray, "E"]  # id of the second group of each pair
+    points: Int64[np.ndarray, "E"]  # number of shared points, at least 1
 
     def dense(self, num_a: int, num_b: int) -> Int64[np.ndarray, "num_a num_b"]:
         """The table as an array.
@@ -88,14 +82,7 @@ def overlap_table(a: Integer[np.ndarray, "P"], b: Integer[np.ndarray, "P"]) -> O
 def unique_ids(
     ids: Integer[np.ndarray, "P"],
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "P"], Int64[np.ndarray, "N"]]:
-    """`np.unique` with inverse and counts, without sorting if the ids are close together.
-
-    Args:
-        ids: any integers.
-
-    Returns:
-        The distinct ids, ascending; the rank of each element among them; how often each occurs.
-    """
+    """`np.unique` with inverse and counts, without sorting if the ids are close together."""
     low, span = _range(ids)
     if span > max(4 * len(ids), DENSE):
         found, rank, counts = np.unique(ids, return_inverse=True, return_counts=True)

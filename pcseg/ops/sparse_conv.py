@@ -27,16 +27,12 @@ Backend = Literal["auto", "torch", "spconv"]
 class SparseTensor:
     """Features on the voxels of a grid.
 
-    Args:
-        features: one row per voxel.
-        grid: the voxels; tensors that share a grid share its kernel maps.
-
     Raises:
         ValueError: the number of rows differs from the number of voxels.
     """
 
-    features: Float[Tensor, "V C"]
-    grid: SparseGrid
+    features: Float[Tensor, "V C"]  # one row per voxel
+    grid: SparseGrid  # the voxels; tensors that share a grid share its kernel maps
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):
@@ -205,15 +201,14 @@ class DownsampleConv3d(_SparseConv):
     Args:
         in_channels: number of input channels.
         out_channels: number of output channels.
-        bias: whether a learned bias is added.
         backend: as in SubmanifoldConv3d; the same for all layers of a network.
     """
 
     spconv_name = "SparseConv3d"
     spconv_options: ClassVar[dict[str, Any]] = {"stride": 2}
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = False, backend: Backend = "auto") -> None:
-        super().__init__(in_channels, out_channels, 2, bias, backend)
+    def __init__(self, in_channels: int, out_channels: int, backend: Backend = "auto") -> None:
+        super().__init__(in_channels, out_channels, 2, False, backend)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the voxels of twice the size."""
@@ -234,14 +229,13 @@ class UpsampleConv3d(_SparseConv):
     Args:
         in_channels: number of input channels.
         out_channels: number of output channels.
-        bias: whether a learned bias is added.
         backend: as in SubmanifoldConv3d; the same for all layers of a network.
     """
 
     spconv_name = "SparseInverseConv3d"
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = False, backend: Backend = "auto") -> None:
-        super().__init__(in_channels, out_channels, 2, bias, backend)
+    def __init__(self, in_channels: int, out_channels: int, backend: Backend = "auto") -> None:
+        super().__init__(in_channels, out_channels, 2, False, backend)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the voxels of half the size.

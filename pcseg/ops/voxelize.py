@@ -13,19 +13,12 @@ _MAX_BLOCKS = 1 << 23
 
 @dataclass(frozen=True)
 class VoxelGrid:
-    """Occupied voxels of one room, in the order of their first point.
+    """Occupied voxels of one room, in the order of their first point."""
 
-    Args:
-        coords: cell of each voxel, >= 0, unique rows.
-        point_to_voxel: row of coords of each point.
-        counts: number of points in each voxel, >= 1.
-        origin: corner of cell (0, 0, 0) in meters.
-    """
-
-    coords: Int32[np.ndarray, "V 3"]
-    point_to_voxel: Int32[np.ndarray, "P"]
-    counts: Int32[np.ndarray, "V"]
-    origin: Float32[np.ndarray, "3"]
+    coords: Int32[np.ndarray, "V 3"]  # cell of each voxel, >= 0, unique rows
+    point_to_voxel: Int32[np.ndarray, "P"]  # row of coords of each point
+    counts: Int32[np.ndarray, "V"]  # number of points in each voxel, >= 1
+    origin: Float32[np.ndarray, "3"]  # corner of cell (0, 0, 0) in meters
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -69,10 +62,8 @@ def voxelize(
         raise ValueError(f"origin must be at or below every point, got origin {start} and smallest coordinates {low}")
     extent = np.floor((high - start.astype(np.float64)) / voxel_size) + 1
     if extent.max() > 2**31 - 1 or np.prod(extent) >= 2**63:
-        raise ValueError(
-            f"a room of {high - low} m has too many cells of {voxel_size} m to number; "
-            "remove far outliers, take larger voxels, or check the unit of the coordinates (meters)"
-        )
+        remedy = "remove far outliers, take larger voxels, or check the unit of the coordinates (meters)"
+        raise ValueError(f"a room of {high - low} m has too many cells of {voxel_size} m to number; {remedy}")
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
     assign = kernels.block_voxels if few else kernels.hash_voxels
     return VoxelGrid(*assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)), start)
@@ -85,16 +76,11 @@ def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np
         values: one row per point, of any real dtype, e.g. uint8 colors.
         grid: the voxels of the same points.
 
-    Returns:
-        One row per voxel.
-
     Raises:
         ValueError: values and grid have different numbers of points.
     """
-    if len(values) != len(grid.point_to_voxel):
-        raise ValueError(
-            f"values must have one row per point of the grid ({len(grid.point_to_voxel)}), got {len(values)}"
-        )
+    if len(values) != (num_points := len(grid.point_to_voxel)):
+        raise ValueError(f"values must have one row per point of the grid ({num_points}), got {len(values)}")
     return kernels.mean_by_voxel(np.ascontiguousarray(values), grid.point_to_voxel, grid.counts)
 
 
@@ -117,9 +103,8 @@ def pair_superpoints(
     if len(point_to_voxel) != len(superpoint):
         raise ValueError(f"each point needs a voxel and a superpoint, got {len(point_to_voxel)} and {len(superpoint)}")
     if len(superpoint) and not (superpoint.min() >= 0 and superpoint.max() < num_superpoints):
-        raise ValueError(
-            f"superpoints must be within 0..{num_superpoints - 1}, got {superpoint.min()}..{superpoint.max()}"
-        )
+        found = f"{superpoint.min()}..{superpoint.max()}"
+        raise ValueError(f"superpoints must be within 0..{num_superpoints - 1}, got {found}")
     # Twice as fast as an overlap table, as points in scan order are almost sorted.
     num_voxels = max(int(point_to_voxel.max(initial=-1)) + 1, 1)
     pairs, points = np.unique(superpoint.astype(np.int64) * num_voxels + point_to_voxel, return_counts=True)
