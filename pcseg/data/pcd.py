@@ -23,13 +23,9 @@ class _Header(NamedTuple):
 
 
 def read_pcd(path: Path) -> dict[str, np.ndarray]:
-    """Reads a PCD file: ascii, binary or binary_compressed. The VIEWPOINT is not applied.
+    """Reads the fields of a PCD file (ascii, binary or binary_compressed), see `fields_of_columns`.
 
-    Args:
-        path: the file.
-
-    Returns:
-        See `fields_of_columns`; xyz is NaN where the scanner saw nothing.
+    The VIEWPOINT is not applied; xyz is NaN where the scanner saw nothing.
 
     Raises:
         ValueError: a damaged header or body, or no fields x, y, z.
@@ -88,13 +84,9 @@ def _read_header(path: Path, head: bytes) -> _Header:
 
 
 def unpack_rgb(packed: np.ndarray) -> np.ndarray:
-    """Unpacks colors 0x00RRGGBB, stored as integers or in the bits of single-precision floats.
+    """Unpacks colors 0x00RRGGBB (P,), stored as integers or in the bits of floats, to uint8 (P, 3).
 
-    Args:
-        packed: (P,), float32 or 32-bit integers. In float64, from text, whole numbers are integers and others floats.
-
-    Returns:
-        uint8 (P, 3).
+    In float64, which comes from text, whole numbers are integers and others are floats.
 
     >>> unpack_rgb(np.array([0xFF8001], np.uint32)).tolist()
     [[255, 128, 1]]
@@ -124,10 +116,8 @@ def _read_compressed(path: Path, body: UInt8[np.ndarray, "bytes"], header: _Head
         raise ValueError(f"{path}: no compressed points after its header; it is cut short")
     packed_size, unpacked_size = np.frombuffer(body[:8].tobytes(), "<u4").tolist()
     if unpacked_size != size or len(body) < 8 + packed_size:
-        raise ValueError(
-            f"{path}: expected {packed_size} bytes that unpack to {size}, found {len(body) - 8} that claim to unpack "
-            f"to {unpacked_size}; it is damaged or cut short"
-        )
+        found = f"{len(body) - 8} bytes for {unpacked_size}"
+        raise ValueError(f"{path}: expected {packed_size} bytes for {size}, found {found}; it is damaged or cut short")
     unpacked = np.empty(size, np.uint8)
     if unpack_lzf(np.ascontiguousarray(body[8 : 8 + packed_size]), unpacked) != size:
         raise ValueError(f"{path}: its compressed points are damaged")

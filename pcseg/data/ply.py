@@ -12,13 +12,9 @@ _CORNERS = ("vertex_indices", "vertex_index")
 
 
 def read_ply(path: Path) -> dict[str, np.ndarray]:
-    """Reads a PLY file: ASCII or binary, either byte order, float or double.
+    """Reads the fields of a PLY file (ASCII or binary, either byte order), see `fields_of_columns`.
 
-    Args:
-        path: the file.
-
-    Returns:
-        See `fields_of_columns`; if the file has them, also faces int64 (F, 3), with polygons cut into triangles.
+    If the file has them, also faces int64 (F, 3), with polygons cut into triangles.
 
     Raises:
         ValueError: damaged, no vertices with x, y, z, colors out of range, or faces without vertices.

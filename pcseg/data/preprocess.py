@@ -50,13 +50,7 @@ class _Result:
 
 
 def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:
-    """The superpoint settings of processed rooms, to use for new scans too.
-
-    Args:
-        rooms: folders of processed rooms.
-
-    Returns:
-        The settings in their manifests; None if one has none, or if they differ.
+    """The superpoint settings in the manifests of rooms, to use for new scans; None if one has none or they differ.
 
     Raises:
         ValueError: a damaged room, or settings that this version does not know.
@@ -86,7 +80,7 @@ def preprocess(
         paths: raw files or folders, one per room.
         reader: how to read them.
         out: folder of the processed rooms.
-        superpoints: how to make superpoints.
+        superpoints: how to make superpoints; None for the defaults.
         workers: number of processes; None chooses a number by the amount of data, at most one per core.
         cluster: address of a Dask scheduler, whose workers replace `workers`; see `map_rooms`.
         force: process rooms again that are up to date.
@@ -104,21 +98,14 @@ def preprocess(
     part, num_parts = shard
     if not 1 <= part <= num_parts:
         raise ValueError(f"expected a shard i/n with 1 <= i <= n, got {part}/{num_parts}")
-    owner: dict[str, Path] = {}
-    for path in paths:
-        name = reader.name_of(path)
-        if name in owner:
-            raise ValueError(f"{path}: room {name} would be written twice, {owner[name]} has the same name; rename one")
-        owner[name] = path
-    if not owner:
-        raise ValueError("no rooms to process")
+    owner = _by_name(paths, reader)
     chosen = list(owner)[part - 1 :: num_parts]
     size = {owner[name]: _num_bytes(owner[name], reader) for name in chosen}
     if workers is None:
         workers = max(1, min(joblib.cpu_count(), sum(size.values()) // _BYTES_PER_WORKER))
     out.mkdir(parents=True, exist_ok=True)
-    options = superpoints or SuperpointOptions()
-    work = partial(_process, reader=reader, out=out, options=options, force=force, command=command)
+    superpoints = superpoints or SuperpointOptions()
+    work = partial(_process, reader=reader, out=out, superpoints=superpoints, force=force, command=command)
     results = {}
     # Large rooms first, so that none of them runs alone at the end.
     done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
@@ -136,8 +123,21 @@ def preprocess(
     return report
 
 
+def _by_name(paths: Sequence[Path], reader: RoomReader) -> dict[str, Path]:
+    """The paths by the names of their rooms."""
+    owner: dict[str, Path] = {}
+    for path in paths:
+        name = reader.name_of(path)
+        if name in owner:
+            raise ValueError(f"{path}: room {name} would be written twice, {owner[name]} has the same name; rename one")
+        owner[name] = path
+    if not owner:
+        raise ValueError("no rooms to process")
+    return owner
+
+
 def _process(
-    path: Path, *, reader: RoomReader, out: Path, options: SuperpointOptions, force: bool, command: str
+    path: Path, *, reader: RoomReader, out: Path, superpoints: SuperpointOptions, force: bool, command: str
 ) -> _Result:
     """Reads a raw room, over-segments it and stores it, unless the store has it already."""
     start, name = time.perf_counter(), reader.name_of(path)
@@ -147,18 +147,18 @@ def _process(
     # When the defaults of the over-segmentation change, processed rooms are out of date.
     functions = (over_segment, over_segment_mesh)
     defaults = [(p.name, p.default) for f in functions for p in signature(f).parameters.values()]
-    source = source_of(path, reader.files_of(path), f"{reader.settings} {defaults} {options} {custom}")
+    source = source_of(path, reader.files_of(path), f"{reader.settings} {defaults} {superpoints} {custom}")
     status = "up to date"
     if force or not is_current(out, name, classes.name, source):
         status, room = "written", reader.read(path)
         write_room(
             out,
-            options.apply(room.scene),
+            superpoints.apply(room.scene),
             reader.class_set,
             source,
             room.notes,
             instance_sources=room.instance_sources,
-            superpoints=asdict(options),
+            superpoints=asdict(superpoints),
             command=command,
         )
     return _Result(name, status, read_manifest(out / name), seconds=time.perf_counter() - start)

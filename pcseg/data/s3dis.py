@@ -93,9 +93,6 @@ def read_room(folder: Path) -> RawRoom:
     Known defects of the release are repaired and reported: damaged lines, objects that are there twice, empty files,
     classes outside the benchmark. Other lines that are not a point are dropped and reported.
 
-    Args:
-        folder: Area_N/ROOM of the release.
-
     Returns:
         The room with the coordinates of the files, a note per repair, and the files of its instances.
 
@@ -160,10 +157,8 @@ def _read_lines(path: Path) -> tuple[Float64[np.ndarray, "R 6"], list[str]]:
     num_lines = len(rows) + len(bad)
     if bad and (not good.any() or len(bad) > max(_MAX_BAD_LINES, _MAX_BAD_SHARE * num_lines)):
         line, text = min(bad)
-        raise ValueError(
-            f"{path}:{line}: {len(bad)} of {num_lines} lines are not points x y z r g b, the first is {text}; this is "
-            f"not a file of the release, unpack it again"
-        )
+        what = f"{len(bad)} of {num_lines} lines are not points x y z r g b, the first is {text}"
+        raise ValueError(f"{path}:{line}: {what}; this is not a file of the release, unpack it again")
     repairs += [f"{_short(path)}:{line}: not a point x y z r g b, dropped {text}" for line, text in sorted(bad)]
     return rows[good], repairs
 
@@ -181,9 +176,7 @@ def _class_of(path: Path, notes: list[str]) -> int:
         notes.append(f"{_short(path)}: class {name} is not one of the benchmark, read as clutter")
         name = "clutter"
     if not match or name not in S3DIS.names:
-        raise ValueError(
-            f"{path}: expected a file name CLASS_NUMBER.txt, found class {name!r}; classes: {', '.join(S3DIS.names)}"
-        )
+        raise ValueError(f"{path}: expected CLASS_NUMBER.txt, found class {name!r}; classes: {', '.join(S3DIS.names)}")
     return S3DIS.index(name)
 
 

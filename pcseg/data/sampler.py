@@ -48,11 +48,12 @@ class ResumableSampler(Sampler):
         order = self._order()
         waiting = next(order)
         groups = self.world * self.accumulate
+        sizes = [0] * self.num_rooms if self.num_voxels is None else self.num_voxels
         for step in range(self.num_steps):
             for group in range(groups):
                 visits, voxels = [], 0
                 for _ in range(group, self.batch_size, groups):
-                    voxels += self._size(waiting[1])
+                    voxels += sizes[waiting[1]]
                     if visits and voxels > self.max_voxels > 0:
                         break
                     visits.append(waiting)
@@ -66,6 +67,3 @@ class ResumableSampler(Sampler):
             rooms = np.random.default_rng((self.seed, epoch)).permutation(self.num_rooms)
             for index, room in enumerate(rooms):
                 yield (self.seed, 1, epoch * self.num_rooms + index), int(room)
-
-    def _size(self, room: int) -> int:
-        return 0 if self.num_voxels is None else self.num_voxels[room]

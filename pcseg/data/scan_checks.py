@@ -12,14 +12,7 @@ _UP_MARGIN = 1.35
 
 
 def scan_warnings(scene: Scene) -> list[str]:
-    """Warns of what looks wrong in a scan: units, the axis that points up, duplicate points, missing color.
-
-    Args:
-        scene: result of `read_scan`.
-
-    Returns:
-        One sentence per finding, with the option of `read_scan` that repairs it.
-    """
+    """What looks wrong in a scan: one sentence per finding, with the option of `read_scan` that repairs it."""
     if len(scene) == 0:
         return ["It has no points."]
     low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
@@ -27,9 +20,7 @@ def scan_warnings(scene: Scene) -> list[str]:
     size = " x ".join(f"{edge:.4g}" for edge in extent)
     found = []
     if extent.max() > 200:
-        found.append(
-            f"It measures {size} m: if the file is in millimeters, read it with scale=0.001 (centimeters 0.01)."
-        )
+        found.append(f"It measures {size} m: if that is in millimeters, read it with scale=0.001 (centimeters 0.01).")
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
     axis = _likely_up(scene.xyz)
@@ -44,10 +35,8 @@ def scan_warnings(scene: Scene) -> list[str]:
         remedy = "" if scene.faces is not None else ": read it with drop_duplicates=True"
         found.append(f"{num_duplicates} of {len(scene)} points are duplicates of another one{remedy}.")
     if scene.rgb is None:
-        found.append(
-            "It has no color: a model that takes color needs it read with gray=True and will find less; one trained "
-            "with data.features=[xyz] needs none."
-        )
+        remedy = "a model that takes color needs it read with gray=True and will find less"
+        found.append(f"It has no color: {remedy}; one trained with data.features=[xyz] needs none.")
     elif (scene.rgb == scene.rgb[0]).all():
         found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():

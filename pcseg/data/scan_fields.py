@@ -10,6 +10,7 @@ from pcseg.structures import Scene
 
 LABEL_COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
 _COLUMNS = {
+    "xyz": (("x", "y", "z"),),
     "rgb": (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue")),
     "normal": (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")),
 }
@@ -29,9 +30,8 @@ def fields_of_columns(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str
     Raises:
         ValueError: x, y or z is missing, or a color is out of range.
     """
-    choices = {"xyz": (("x", "y", "z"),), **_COLUMNS}
     fields = {}
-    for key, alternatives in choices.items():
+    for key, alternatives in _COLUMNS.items():
         names = next((names for names in alternatives if columns.keys() >= set(names)), None)
         if names is not None:
             values = np.stack([columns[name] for name in names], axis=1)
@@ -43,15 +43,12 @@ def fields_of_columns(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str
 
 
 def color_to_uint8(path: Path, color: np.ndarray) -> np.ndarray:
-    """Converts colors to bytes: 16 bits are cut to 8, fractions 0..1 are scaled, other numbers must be 0..255.
+    """Converts colors to uint8: 16 bits are cut to 8, fractions 0..1 are scaled, other numbers must be 0..255.
 
     Args:
         path: file, for the message.
         color: (P, 3), any number type. Unsigned 16-bit colors that never exceed 255 count as bytes, because many
             programs write them so.
-
-    Returns:
-        uint8 (P, 3).
 
     Raises:
         ValueError: a color is out of range.

@@ -115,10 +115,8 @@ def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) 
     scene = read_scan(path, **options)
     missing = [key for key in ("semantic", "instance") if getattr(scene, key) is None]
     if needs_labels and missing:
-        raise ValueError(
-            f"{path}: no {' and no '.join(missing)} in it; rename its columns, give --label-ids if `label` holds "
-            f"ids of a benchmark, or take unlabeled scans with --unlabeled"
-        )
+        remedy = "give --label-ids if `label` holds ids of a benchmark, or take unlabeled scans with --unlabeled"
+        raise ValueError(f"{path}: no {' and no '.join(missing)} in it; rename its columns, {remedy}")
     return RawRoom(scene, [f"{path.name}: {warning}" for warning in scan_warnings(scene)])
 
 
@@ -164,9 +162,8 @@ def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected numbers (P, 3) or (P, 6), found {table.dtype} {table.shape}")
     if columns is None and table.shape[1] not in (3, 6):
-        raise ValueError(
-            f"{path}: expected (P, 3) or (P, 6), found {table.shape}; name its columns: columns='x y z r g b label'"
-        )
+        remedy = "name its columns: columns='x y z r g b label'"
+        raise ValueError(f"{path}: expected (P, 3) or (P, 6), found {table.shape}; {remedy}")
     return fields_of_table(path, table.astype(np.float64), columns)
 
 
@@ -216,10 +213,8 @@ def _without_nan(path: Path, fields: dict[str, np.ndarray], drop_nan: bool) -> d
     if num_bad == 0:
         return fields
     if not drop_nan:
-        raise ValueError(
-            f"{path}: {num_bad} of {len(finite)} points have coordinates that are not finite; "
-            f"leave them out with drop_nan=True (--drop-nan)"
-        )
+        found = f"{num_bad} of {len(finite)} points have coordinates that are not finite"
+        raise ValueError(f"{path}: {found}; leave them out with drop_nan=True (--drop-nan)")
     if num_bad == len(finite):
         raise ValueError(f"{path}: none of its {num_bad} points has finite coordinates")
     kept = {key: value[finite] for key, value in fields.items() if key != "faces"}
@@ -232,10 +227,8 @@ def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
     low, high = xyz.min(axis=0), xyz.max(axis=0)
     if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
-        raise ValueError(
-            f"{path}: coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single "
-            f"precision; read it with origin=({point}), or with scale=0.001 if it is in millimeters"
-        )
+        found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"
+        raise ValueError(f"{path}: {found}; read it with origin=({point}), or scale=0.001 if it is in millimeters")
 
 
 def _unit(normal: np.ndarray) -> np.ndarray:

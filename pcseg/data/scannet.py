@@ -15,6 +15,7 @@ from pcseg import classes
 from pcseg.data.ply import read_ply
 from pcseg.data.scan_fields import without_gaps
 from pcseg.data.store import RawRoom
+from pcseg.data.text import numbers_of_line
 from pcseg.structures import Scene
 
 Object = tuple[int, str, list[int]]  # id from 0, raw category, segments
@@ -113,17 +114,14 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
 
 def _read_axis_alignment(path: Path) -> Float64[np.ndarray, "4 4"] | None:
     """The matrix of the line ``axisAlignment = ...`` (row by row); None if there is no such line or file."""
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    for key, _, value in (line.partition("=") for line in lines):
-        if key.strip() == "axisAlignment":
-            try:
-                numbers = np.array([float(field) for field in value.split()])
-            except ValueError:
-                numbers = np.empty(0)
-            if len(numbers) != 16 or not np.isfinite(numbers).all():
-                raise ValueError(f"{path}: expected 16 numbers after axisAlignment, found {value.strip()!r}")
-            return numbers.reshape(4, 4)
-    return None
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    line = re.search(r"^\s*axisAlignment\s*=(.*)$", text, re.MULTILINE)
+    if line is None:
+        return None
+    numbers = numbers_of_line(line[1].encode()) or []
+    if len(numbers) != 16 or not np.isfinite(numbers).all():
+        raise ValueError(f"{path}: expected 16 numbers after axisAlignment, found {line[1].strip()!r}")
+    return np.array(numbers).reshape(4, 4)
 
 
 def _read_segments(path: Path, num_points: int) -> Int64[np.ndarray, "P"]:

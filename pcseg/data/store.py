@@ -69,7 +69,7 @@ def write_room(
     superpoints: dict[str, str | int | float] | None = None,
     command: str = "",
 ) -> Path:
-    """Writes a room; its folder appears complete, or not at all if anything fails.
+    """Writes a room and returns its folder, which appears complete, or not at all if anything fails.
 
     Args:
         root: folder of the processed rooms; created if missing.
@@ -80,9 +80,6 @@ def write_room(
         instance_sources: file that instance 1, 2, ... was read from.
         superpoints: the settings that made its superpoints, for models that are trained on the room.
         command: command that makes the room, for messages of later versions.
-
-    Returns:
-        The room's folder.
 
     Raises:
         ValueError: no points, a name that no folder can have, or ids or labels out of range.
@@ -139,9 +136,8 @@ def read_manifest(folder: Path) -> dict:
         raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
     if version != FORMAT_VERSION:
         command = manifest.get("command") or "tools/preprocess_*.py RAW OUT"
-        raise ValueError(
-            f"{path}: format version {version!r}, this pcseg reads {FORMAT_VERSION}; convert it with: {command} --force"
-        )
+        found = f"format version {version!r}, this pcseg reads {FORMAT_VERSION}"
+        raise ValueError(f"{path}: {found}; convert it with: {command} --force")
     missing = [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]
     if missing:
         raise ValueError(f"{path}: damaged (no {missing[0]}); {_AGAIN}")
@@ -172,10 +168,8 @@ def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
     for folder in rooms:
         found = classes_of(read_manifest(folder))
         if found.name != classes.name or found.names != classes.names:
-            raise ValueError(
-                f"{folder}: processed with the {len(found)} classes of {found.name}, expected the {len(classes)} of "
-                f"{classes.name}; set data.classes, or process the rooms again"
-            )
+            what = f"the {len(found)} classes of {found.name}, expected the {len(classes)} of {classes.name}"
+            raise ValueError(f"{folder}: processed with {what}; set data.classes, or process the rooms again")
 
 
 def read_room(folder: Path) -> Scene:

@@ -20,7 +20,7 @@ _MAX_CLASSES = 201
 
 
 def read_text(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-    """Reads a text file of points.
+    """Reads the fields of a text file of points, see `fields_of_columns`.
 
     Columns are named by the argument or by the file's first line. Otherwise their number decides: 3 x y z;
     6 x y z r g b; 7 x y z r g b semantic, in .pts x y z intensity r g b; in .pts also 4 x y z intensity. Blanks, commas
@@ -30,9 +30,6 @@ def read_text(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, n
     Args:
         path: the file.
         columns: names of the columns; unknown names are ignored.
-
-    Returns:
-        See `fields_of_columns`.
 
     Raises:
         ValueError: a line that is not numbers, or columns that do not fit.
@@ -49,16 +46,13 @@ def read_text(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, n
 def fields_of_table(
     path: Path, values: Float64[np.ndarray, "P columns"], names: tuple[str, ...] | None, *, is_pts: bool = False
 ) -> dict[str, np.ndarray]:
-    """Splits a table of points into fields.
+    """Splits a table of points into fields, see `fields_of_columns`.
 
     Args:
         path: file, for messages.
         values: the table.
         names: names of its columns; None takes them from their number.
         is_pts: whether the file is a .pts file.
-
-    Returns:
-        See `fields_of_columns`.
 
     Raises:
         ValueError: the names do not fit the columns, or the values do not fit the names.
@@ -73,20 +67,16 @@ def fields_of_table(
             raise ValueError(f"{path}: expected names of its {num_columns} columns, found {' '.join(names)}")
         return fields_of_columns(path, dict(zip(names, values.T)))
     if num_columns not in table:
-        raise ValueError(
-            f"{path}: expected {', '.join(map(str, sorted(table)))} columns, found {num_columns}; "
-            f"name them, for example columns='x y z intensity r g b'"
-        )
+        found = f"expected {', '.join(map(str, sorted(table)))} columns, found {num_columns}"
+        raise ValueError(f"{path}: {found}; name them, for example columns='x y z intensity r g b'")
     try:
         fields = fields_of_columns(path, dict(zip(table[num_columns].split(), values.T)))
     except ValueError as error:
         hint = "name the columns if they are others, for example columns='x y z nx ny nz'"
         raise ValueError(f"{error}; {hint}") from error
     if "semantic" in fields and len(np.unique(fields["semantic"])) > _MAX_CLASSES:
-        raise ValueError(
-            f"{path}: column 7 holds more values than there are classes; name the columns, for example "
-            f"columns='x y z intensity r g b'"
-        )
+        remedy = "name the columns, for example columns='x y z intensity r g b'"
+        raise ValueError(f"{path}: column 7 holds more values than there are classes; {remedy}")
     return fields
 
 
