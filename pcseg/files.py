@@ -48,16 +48,12 @@ def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> Path:
-    """Writes bytes, or text as UTF-8, through `atomic_open`.
+    """Writes bytes, or text as UTF-8, through `atomic_open`, and returns the path.
 
     Args:
         path: the file.
         content: all of it.
-
-    Returns:
-        The path.
     """
-    path = Path(path)
     with atomic_open(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return path
@@ -71,14 +67,11 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """Reads the arrays of an .npz file, without pickles.
+    """Reads the arrays of an .npz file by name, without pickles.
 
     Args:
         path: the file.
         keys: names of the arrays to read, where the file has them; all where None.
-
-    Returns:
-        The arrays by name.
 
     Raises:
         ValueError: the file is not an .npz archive, is damaged, or has an array of Python objects.

@@ -88,19 +88,15 @@ class Prediction:
             raise ValueError(f"{name}: sparse masks must hold each column once, ascending, and only True")
         num_masks = len(self.masks.indptr) - 1
         if not num_masks == len(self.labels) == len(self.scores):
-            raise ValueError(
-                f"{name}: masks, labels and scores must have one row per object, got {num_masks}, "
-                f"{len(self.labels)} and {len(self.scores)}"
-            )
+            found = f"{num_masks}, {len(self.labels)} and {len(self.scores)}"
+            raise ValueError(f"{name}: masks, labels and scores must have one row per object, got {found}")
         num_covered = self.num_columns if self.superpoint is None else len(self.superpoint)
         if self.has_objects and num_covered != num_points:
             raise ValueError(f"{name}: masks are for {num_covered} points, the scene has {num_points}")
         owner = self.superpoint
         if owner is not None and len(owner) and not 0 <= owner.min() <= owner.max() < self.num_columns:
-            raise ValueError(
-                f"{name}: superpoints run from {owner.min()} to {owner.max()}, "
-                f"the masks have columns for 0 to {self.num_columns - 1}"
-            )
+            found = f"superpoints run from {owner.min()} to {owner.max()}"
+            raise ValueError(f"{name}: {found}, the masks have columns for 0 to {self.num_columns - 1}")
         if not np.isfinite(self.scores).all():
             row = int(np.flatnonzero(~np.isfinite(self.scores))[0])
             raise ValueError(f"{name}: the score of object {row} is {self.scores[row]}, not a finite number")
@@ -115,13 +111,12 @@ class Prediction:
     def _check_classes(self, key: str, indices: np.ndarray | None, least: int) -> None:
         if indices is None or len(indices) == 0:
             return
+        where = f"scene {self.scene.name}"
         if self.classes is None:
-            raise ValueError(f"scene {self.scene.name}: it has class labels ({key}), so the class set must be given")
+            raise ValueError(f"{where}: it has class labels ({key}), so the class set must be given")
         if not least <= indices.min() <= indices.max() < len(self.classes):
-            raise ValueError(
-                f"scene {self.scene.name}: {key} must be class indices from {least} to {len(self.classes) - 1} of "
-                f"{self.classes.name}, got {indices.min()} to {indices.max()}"
-            )
+            expected = f"class indices from {least} to {len(self.classes) - 1} of {self.classes.name}"
+            raise ValueError(f"{where}: {key} must be {expected}, got {indices.min()} to {indices.max()}")
 
     def __repr__(self) -> str:
         objects = f"{len(self)} objects" if self.has_objects else "no objects predicted"
@@ -190,10 +185,7 @@ class Prediction:
         return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
 
     def save(self, path: Path | str) -> None:
-        """Write the scene and its prediction to one compressed .npz that `load` reads without any other file.
-
-        Args:
-            path: the file; it is replaced only when the new one is complete.
+        """Writes scene and prediction to one compressed .npz, atomically, that `load` reads without any other file.
 
         Raises:
             OSError: the file cannot be written.
@@ -229,10 +221,7 @@ class Prediction:
 
     @classmethod
     def load(cls, path: Path | str) -> "Prediction":
-        """Read what `save` wrote.
-
-        Args:
-            path: a result file, of `save`, tools/predict.py or tools/test.py.
+        """Reads a result file of `save`, tools/predict.py or tools/test.py.
 
         Raises:
             ValueError: the file is not a result, is damaged, or was written by a newer version.

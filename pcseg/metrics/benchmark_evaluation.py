@@ -45,10 +45,8 @@ def evaluate_folders(
     if unknown:
         raise ValueError(f"{gt} has no ground truth {unknown[0]}.txt for the predictions in {pred}{and_more(unknown)}")
     if missing and not allow_missing:
-        raise ValueError(
-            f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{and_more(missing)}; "
-            "an empty file means no objects, --allow-missing skips such scenes"
-        )
+        found = f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{and_more(missing)}"
+        raise ValueError(f"{found}; an empty file means no objects, --allow-missing skips such scenes")
     scores = Scores(classes, min_score=min_score)
     score = partial(_score_scene, pred, gt, scores)
     for _, result in map_rooms(score, sorted(pred_names), workers=workers, cluster=cluster):

@@ -116,16 +116,13 @@ def object_lines(
 
 
 def write_ground_truth(folder: Path, scene: Scene, classes: ClassSet) -> Path:
-    """Writes the annotation of one scene.
+    """Writes the annotation of one scene and returns the path of SCENE.txt.
 
     Args:
         folder: folder of ground truth; created if it is missing.
         scene: a scene with labels and with instances 1..999. Points without class or without instance become 0: the
             format cannot hold a class without an instance.
         classes: the dataset's classes.
-
-    Returns:
-        The path, SCENE.txt.
 
     Raises:
         ValueError: a class index outside the set, or an instance id that does not fit into three digits.
@@ -191,9 +188,6 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
         folder: folder of `write_predictions`.
         scenes: names of the scenes to pack; others in the folder are left out.
 
-    Returns:
-        The path.
-
     Raises:
         ValueError: a mask file is damaged.
         OSError: a scene is not in the folder.
@@ -243,9 +237,8 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         names = {name.removesuffix(".txt") for name in found}
         missing, unknown = sorted(set(scenes or names) - names), sorted(names - set(scenes or names))
         if missing:
-            raise ValueError(
-                f"{path}: scene {missing[0]} is missing{and_more(missing)}; an empty file means no objects"
-            )
+            found = f"scene {missing[0]} is missing{and_more(missing)}"
+            raise ValueError(f"{path}: {found}; an empty file means no objects")
         if unknown:
             raise ValueError(f"{path}: {unknown[0]} is not one of the scenes to submit{and_more(unknown)}")
         named: set[str] = set()

@@ -161,10 +161,7 @@ class PerScene(ABC, Generic[Record]):
         return dict(self._scenes)
 
     def merge(self, states: Iterable[dict[str, Record]]) -> None:
-        """Adds the scenes of other processes; adds none if one of them is refused.
-
-        Args:
-            states: results of `state` elsewhere.
+        """Adds the scenes of other processes, results of `state`; adds none if one of them is refused.
 
         Raises:
             ValueError: a scene is here already, or in two of the states.

@@ -112,14 +112,11 @@ def count_segments(
     false_pred[rows] = False
     missed = np.ones(len(truth), np.bool_)
     missed[columns] = False
-    rows_of_counts = (
-        np.bincount(found.labels[rows], iou[rows, columns], len(is_stuff)),
-        *(
-            np.bincount(labels, minlength=len(is_stuff))
-            for labels in (found.labels[rows], found.labels[false_pred], truth.labels[missed])
-        ),
-    )
-    return np.stack(rows_of_counts, axis=1).astype(np.float64)
+    matched, num_classes = found.labels[rows], len(is_stuff)
+    counts = [np.bincount(matched, iou[rows, columns], num_classes)]
+    for labels in (matched, found.labels[false_pred], truth.labels[missed]):
+        counts.append(np.bincount(labels, minlength=num_classes))
+    return np.stack(counts, axis=1).astype(np.float64)
 
 
 def _segments(

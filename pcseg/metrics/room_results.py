@@ -26,9 +26,6 @@ def save_room(folder: Path, name: str, scores: Scores) -> Path:
         folder: folder to write to; created if it is missing.
         name: a room of `scores`; the file is NAME.npz.
         scores: scores with the room.
-
-    Returns:
-        The path.
     """
     arrays = {
         "format": np.array(FORMAT),
@@ -43,10 +40,7 @@ def save_room(folder: Path, name: str, scores: Scores) -> Path:
 
 
 def read_rooms(folders: Iterable[Path]) -> Scores:
-    """Reads the rooms of several folders into one.
-
-    Args:
-        folders: folders with files that `save_room` wrote, such as one per fold.
+    """The scores of all rooms in folders that `save_room` wrote, such as one per fold.
 
     Raises:
         ValueError: a folder without such files, a damaged file, rooms measured with different settings, or a duplicate

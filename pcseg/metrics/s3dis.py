@@ -1,20 +1,16 @@
 """Coverage, precision and recall of instances as papers on S3DIS report them, in the three protocols in use.
 
-Coverage and the protocol `partition` give every point to the prediction with the highest score that holds it. A
-prediction is true if its best IoU with an object of its class is 0.5 or more; no object is used up. Coverage of a room
-is the mean over objects of the best IoU with a prediction of the class (mWCov: weighted by points). It is averaged over
-the rooms with the class. Nothing is too small to count. ASIS (models/ASIS/eval_iou_accuracy.py) and ISBNet
-(isbnet/evaluation/s3dis_eval.py) do the same, but ISBNet counts the points of no prediction as one more ceiling.
+* `partition` (ASIS, ISBNet): every point goes to the prediction with the highest score that holds it. A prediction is
+  true if its best IoU with an object of its class is 0.5 or more; no object is used up, and none is too small.
+* `confidence` (Mask3D): the same on predictions that score at least 0.8.
+* `best_f1` (OneFormer3D): matches like ScanNet's AP, at the highest 2 P R / (P + R + 0.0001) on the curve of a class.
 
-The protocol `confidence` is the same on predictions that score at least 0.8, as in the Mask3D paper. The Mask3D code
-(benchmark/evaluate_semantic_instance.py) makes the partition too.
+Coverage uses the partition. It is the mean over the objects of a room of the best IoU with a prediction of the class
+(mWCov: weighted by points), averaged over the rooms with the class. A class with objects but without predictions has
+precision 0, where the scripts divide by zero. A class without objects is nan and left out of the means.
 
-The protocol `best_f1` matches like ScanNet's AP (IoU greater than 0.5, minimum size, void, duplicates). It reports
-precision and recall at the highest 2 P R / (P + R + 0.0001) on the curve of each class, like OneFormer3D
-(oneformer3d/evaluate_semantic_instance.py).
-
-A class with objects but without predictions has precision 0 in all three; the first two scripts divide by zero there. A
-class without objects is nan and left out of the means.
+Source: models/ASIS/eval_iou_accuracy.py; isbnet/evaluation/s3dis_eval.py, which counts the points of no prediction as
+one more ceiling; evaluate_semantic_instance.py of Mask3D and of OneFormer3D.
 """
 
 from collections.abc import Sequence
