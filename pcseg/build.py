@@ -72,11 +72,13 @@ def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -
     )
 
 
-def load_model(checkpoint: Path | str, device: str | torch.device = "cpu", config: Config | None = None) -> Segmenter:
+def load_model(
+    checkpoint: Path | str = "builtin", device: str | torch.device = "cpu", config: Config | None = None
+) -> Segmenter:
     """Load a trained model from its checkpoint; it makes superpoints with the settings of its training rooms.
 
     Args:
-        checkpoint: file that training wrote.
+        checkpoint: file that training wrote; "builtin" is the general model for indoor scans that comes with pcseg.
         device: device of the model.
         config: config to use instead of the one in the checkpoint.
 

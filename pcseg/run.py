@@ -86,7 +86,7 @@ class Run:
         if any(self.folder.glob("*.pt")):
             raise ValueError(f"{self.folder} already holds a run; continue it with --resume or choose another --run")
         if self.config.train.init:
-            self._load_initial_weights(Path(self.config.train.init))
+            self._load_initial_weights(self.config.train.init)
         self.processes.wait_for_all()
         if self.processes.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -191,9 +191,9 @@ class Run:
                 **({"ema": self.average.state_dict()} if self.average is not None else {}),
             )
 
-    def _load_initial_weights(self, path: Path) -> None:
+    def _load_initial_weights(self, path: str) -> None:
         weights = checkpoint.prediction_weights(checkpoint.load_checkpoint(path))
-        fresh = checkpoint.load_matching_weights(self.model, weights, path)
+        fresh = checkpoint.load_matching_weights(self.model, weights, Path(path))
         if self.average is not None:
             self.average = WeightAverage(self.model, self.average.decay)
         if self.processes.is_first:

@@ -1,10 +1,11 @@
 """Find the objects of scans.
 
-tools/predict.py CHECKPOINT SCAN... --out DIR [--threshold T] [--tile METERS] [--views flips] [--device cuda]
-                                            [--workers N] [--cluster ADDRESS]
+tools/predict.py SCAN... [--out DIR] [--model CHECKPOINT] [--threshold T] [--fast] [--tile METERS] [--device cuda]
+                         [--workers N] [--cluster ADDRESS]
 
 SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room. Labels are ignored.
-CHECKPOINT is the only file needed from training. Writes these files to DIR for each scan NAME:
+CHECKPOINT is the only file needed from training; without it, the built-in model for indoor scans is used.
+Writes these files to DIR for each scan NAME:
 
 NAME.npz            the scan and every object with class, score and mask; read by pcseg.Prediction.load,
                     tools/visualize.py and tools/export.py
@@ -48,9 +49,9 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD
 def main() -> None:
     args = _parse()
     targets = prediction_targets(args.scans, args.out)
-    segmenter = build.load_model(args.checkpoint, pick_device(args.device))
+    segmenter = build.load_model(args.model, pick_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
-    given = {"views": args.views, "min_points": args.min_points}
+    given = {"views": "one" if args.fast else args.views, "min_points": args.min_points}
     if args.tile == 0:
         given["tile_above"] = math.inf
     elif args.tile is not None:
@@ -76,9 +77,11 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Find the objects of scans (.ply .pcd .las .laz .npz .npy .txt ...).")
-    parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan or folder of a processed room")
-    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
+    parser.add_argument(
+        "--model", type=Path, default=Path("builtin"), metavar="CHECKPOINT", help="trained model (default: built in)"
+    )
     parser.add_argument(
         "--threshold",
         type=float,
@@ -87,7 +90,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--min-points", type=int, help="minimum object size in points (default: from the config)")
     parser.add_argument("--tile", type=float, metavar="METERS", help="tile size for larger scans; 0 disables tiling")
-    parser.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation by flips and rotations")
+    views = parser.add_mutually_exclusive_group()
+    views.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation by flips and rotations")
+    views.add_argument("--fast", action="store_true", help="one view only: faster, and finds less")
     parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
     parser.add_argument(
         "--precision",
@@ -106,6 +111,8 @@ def _parse() -> argparse.Namespace:
     )
     add_parallel_options(parser)
     args = parser.parse_args()
+    if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
+        raise ValueError(f"{checkpoints[0]} is a model, not a scan; give it as --model {checkpoints[0]}")
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     return args

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import pcseg
 from pcseg.files import atomic_open
+from pcseg.training.weights_file import BUILT_IN, read_weights
 
 FORMAT = 2
 LAST = "last.pt"
@@ -53,21 +54,27 @@ def save_checkpoint(
         ) from None
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path | str, device: str = "cpu") -> dict[str, Any]:
     """Read a checkpoint, without running code from the file (``weights_only``).
 
     Args:
-        path: the file.
+        path: the file, one of `write_weights`, or "builtin" for the weights that come with pcseg.
         device: where tensors go.
 
     Returns:
-        The arguments of `save_checkpoint` by name, and `versions`.
+        The arguments of `save_checkpoint` by name, and `versions`; for published weights see `read_weights`.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a checkpoint of this format.
     """
+    path = BUILT_IN if str(path) == "builtin" else Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    if path.suffix == BUILT_IN.suffix:
+        try:
+            return read_weights(path, device)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from None
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:  # torch.load does not compare checksums

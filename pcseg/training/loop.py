@@ -42,7 +42,7 @@ class TrainOptions:
     ema_decay: float = 0.0  # evaluation uses averaged weights; 0 for none
     deterministic: bool = False  # the same bits on every run on one machine; slower on a GPU
     tensorboard: bool = False  # event files in the run's folder
-    init: str = ""  # checkpoint of another run whose weights this one starts from; empty for fresh weights
+    init: str = ""  # checkpoint whose weights the run starts from, or "builtin"; empty for fresh weights
     wandb: str = ""  # project of Weights & Biases; empty for none
 
 

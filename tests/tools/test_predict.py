@@ -64,7 +64,7 @@ def test_any_format_gives_the_same_and_labels_change_nothing(checkpoint: Path, s
     _write_ply(scans[2], scene)
     labels = np.arange(len(scene))
     np.savez(scans[3], xyz=scene.xyz, rgb=scene.rgb, semantic=labels % 40, instance=labels % 7)
-    out, _ = passes("predict", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
+    out, _ = passes("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
     assert out.count("objects with score >= 0.0 -> ") == len(scans)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {path.stem + end for path in scans for end in SUFFIXES}
     first, *others = [_arrays(tmp_path / "out" / f"{path.stem}.npz") for path in scans]
@@ -83,7 +83,7 @@ def test_the_checkpoint_alone_is_enough(tmp_path: Path, scan: Path) -> None:
     moved.parent.mkdir()
     _checkpoint(tmp_path / "last.pt", f"data.classes={classes}", superpoints=options).rename(moved)
     classes.unlink()
-    _, err = passes("predict", moved, scan, "--out", tmp_path / "out", "--device", "cpu")
+    _, err = passes("predict", "--model", moved, scan, "--out", tmp_path / "out", "--device", "cpu")
     assert "note:" not in err
     result = Prediction.load(tmp_path / "out" / "room.v2.npz")
     assert result.classes.names == ("ground", "wall", "sofa bed")
@@ -104,20 +104,20 @@ def test_superpoint_settings_of_other_versions(tmp_path: Path, capsys: pytest.Ca
 def test_color_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, tmp_path: Path) -> None:
     np.savez(tmp_path / "gray.npz", xyz=scene.xyz)
     scan = (tmp_path / "gray.npz", "--out", tmp_path / "out")
-    error = refused("predict", checkpoint, *scan)
+    error = refused("predict", "--model", checkpoint, *scan)
     assert error.startswith("error: scene gray has no rgb, but the model takes rgb, xyz; ")
     assert "--gray" in error
     assert "data.features=[xyz]" in error
     assert not list((tmp_path / "out").iterdir())
-    passes("predict", checkpoint, *scan, "--gray")
-    passes("predict", _checkpoint(tmp_path / "blind.pt", "data.features=[xyz]"), *scan)
+    passes("predict", "--model", checkpoint, *scan, "--gray")
+    passes("predict", "--model", _checkpoint(tmp_path / "blind.pt", "data.features=[xyz]"), *scan)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tmp_path: Path, workers: int) -> None:
     (tmp_path / "broken.ply").write_bytes(b"ply\nno")
     scans = (tmp_path / "broken.ply", tmp_path / "absent.txt", scan)
-    status, out, err = tool("predict", checkpoint, *scans, "--out", tmp_path / "out", "--workers", workers)
+    status, out, err = tool("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--workers", workers)
     assert status == 2
     assert "broken.ply: not predicted: " in err
     assert "absent.txt: no such file" in err
@@ -131,19 +131,20 @@ def test_nothing_takes_the_place_of_another(checkpoint: Path, scan: Path, scene:
     other = tmp_path / "room.v2.ply"
     _write_ply(other, scene)
     before = other.read_bytes()
-    error = refused("predict", checkpoint, scan, other, "--out", tmp_path / "out")
+    error = refused("predict", "--model", checkpoint, scan, other, "--out", tmp_path / "out")
     assert error.startswith(f"error: {other}: its results would overwrite those of {scan}")
-    error = refused("predict", checkpoint, other, "--out", tmp_path)
+    error = refused("predict", "--model", checkpoint, other, "--out", tmp_path)
     assert error.startswith(f"error: {other}: would overwrite the input file")
     assert not (tmp_path / "out").exists()
     assert other.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    "options", ["--tile 2", "--tile 0", "--views flips", "--precision bf16", "--min-points 100000", "--origin 1 2 3"]
+    "options",
+    ["--tile 2", "--tile 0", "--views flips", "--fast", "--precision bf16", "--min-points 100000", "--origin 1 2 3"],
 )
 def test_options_reach_the_prediction(checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path, options: str) -> None:
-    passes("predict", checkpoint, scan, "--out", tmp_path, *options.split())
+    passes("predict", "--model", checkpoint, scan, "--out", tmp_path, *options.split())
     result = Prediction.load(tmp_path / "room.v2.npz")
     assert result.num_points == len(scene)
     assert (len(result) == 0) == ("--min-points" in options)
@@ -153,16 +154,17 @@ def test_options_reach_the_prediction(checkpoint: Path, scan: Path, scene: Scene
 
 def test_bad_options_are_named(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
     for message, arguments in {
-        "--threshold must be from 0 to 1, got 7.0": (checkpoint, scan, "--threshold", "7"),
-        "device 'gpu' is not known; expected cpu, cuda": (checkpoint, scan, "--device", "gpu"),
-        "nowhere.pt: no such checkpoint": (tmp_path / "nowhere.pt", scan),
-        "tile_size must be a positive length in meters, got -1.0": (checkpoint, scan, "--tile", "-1"),
+        "--threshold must be from 0 to 1, got 7.0": (scan, "--threshold", "7"),
+        "device 'gpu' is not known; expected cpu, cuda": (scan, "--model", checkpoint, "--device", "gpu"),
+        "nowhere.pt: no such checkpoint": (scan, "--model", tmp_path / "nowhere.pt"),
+        "old.pt is a model, not a scan; give it as --model old.pt": ("old.pt", scan),
+        "tile_size must be a positive length in meters, got -1.0": (scan, "--model", checkpoint, "--tile", "-1"),
     }.items():
         assert message in refused("predict", *arguments, "--out", tmp_path / "out")
 
 
 def test_export(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
-    passes("predict", checkpoint, scan, "--out", tmp_path, "--threshold", "0")
+    passes("predict", "--model", checkpoint, scan, "--out", tmp_path, "--threshold", "0")
     result, coco = tmp_path / "room.v2.npz", tmp_path / "coco.json"
     outputs = ("--ply", tmp_path / "ply", "--csv", tmp_path / "csv", "--coco", coco)
     out, err = passes("export", result, *outputs, "--threshold", "0")

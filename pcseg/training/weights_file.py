@@ -1,0 +1,75 @@
+"""Weights to publish: a .safetensors file in half precision, with all that prediction and fine-tuning need."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+import pcseg
+from pcseg.files import atomic_write
+
+BUILT_IN = Path(pcseg.__file__).parent / "weights" / "general.safetensors"
+FORMAT = "pcseg weights 1"
+
+
+def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor], notes: dict[str, str]) -> None:
+    """Write weights in half precision, with their SHA-256.
+
+    Args:
+        path: the file.
+        content: `config`, `classes` and `superpoints` of a checkpoint.
+        weights: tensors by name; floating point becomes float16.
+        notes: what readers should know, such as data, license and attribution.
+
+    Raises:
+        ValueError: a weight is too large for half precision.
+    """
+    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    half = {name: value.contiguous() for name, value in half.items()}
+    for name, value in half.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name} has values that half precision cannot hold")
+    recorded = {key: json.dumps(content[key]) for key in ("config", "classes", "superpoints")}
+    metadata = {**notes, **recorded, "format": FORMAT, "pcseg": pcseg.__version__, "sha256": _sha256(half)}
+    atomic_write(path, save(half, metadata))
+
+
+def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """Read what `write_weights` wrote.
+
+    Args:
+        path: the file.
+        device: where tensors go.
+
+    Returns:
+        `config`, `classes` and `superpoints` as in a checkpoint, `model`: float32 weights by name, and `notes`.
+
+    Raises:
+        ValueError: the file is damaged, or of another kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata, half = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a .safetensors file, or damaged ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected {FORMAT}, found {metadata.get('format', 'weights of another program')}")
+    if metadata["sha256"] != _sha256(half):
+        raise ValueError(f"{path}: damaged: its weights do not have the SHA-256 that it names")
+    content = {key: json.loads(metadata.pop(key)) for key in ("config", "classes", "superpoints")}
+    model = {name: value.float() if value.is_floating_point() else value for name, value in half.items()}
+    return {**content, "model": {name: value.to(device) for name, value in model.items()}, "notes": metadata}
+
+
+def _sha256(weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
