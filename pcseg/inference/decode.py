@@ -94,6 +94,7 @@ def decode(
     top_k: int = 200,
     min_points: int = 100,
     iou_power: float = 5.0,
+    one_class: bool = False,
 ) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
     """Objects of one room: the best pairs of query and class.
 
@@ -106,6 +107,7 @@ def decode(
         top_k: most objects.
         min_points: least number of points of an object.
         iou_power: power of the expected IoU in the scores.
+        one_class: only the best class of each query, instead of an object for each class.
 
     Returns:
         Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
@@ -136,6 +138,8 @@ def decode(
     # The best pairs, without small masks and classes that do not count.
     allowed = torch.zeros_like(scores, dtype=torch.bool)
     allowed[:, list(classes.instance_classes)] = True
+    if one_class:
+        allowed &= scores == torch.where(allowed, scores, 0).amax(1, keepdim=True)
     allowed &= (size >= min_points)[:, None]
     pairs = allowed.flatten().nonzero()[:, 0]
     pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[:top_k]]

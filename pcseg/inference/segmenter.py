@@ -14,7 +14,7 @@ from pcseg.data.dataset import make_batch
 from pcseg.inference.decode import decode
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import merge
-from pcseg.inference.pieces import split_pieces
+from pcseg.inference.pieces import split_pieces, with_surfaces
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
@@ -52,7 +52,9 @@ class SegmenterOptions:
     tile_size: float = 5.0  # edge of a tile in meters; best about the size of the rooms in training
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
+    one_class: bool = False  # only the best class of each query; without it a query gives an object for each class
     split_pieces: bool = False  # make an object of each connected piece of a mask
+    surfaces: bool = False  # also objects of the classes that are stuff: floors, ceilings, each plane of the walls
     matrix_nms: bool = True  # lower the scores of objects that overlap better ones of their class
     non_overlapping: bool = False  # leave each superpoint to the best of its objects
 
@@ -115,6 +117,8 @@ class Segmenter:
         if options.non_overlapping:
             prediction = without_overlap(prediction)
         prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)
+        if options.surfaces:
+            prediction = with_surfaces(prediction, semantic, min_points=options.min_points)
         assert scene.superpoint is not None
         return replace(prediction, semantic=semantic.argmax(1).astype(np.int32)[scene.superpoint])
 
@@ -139,6 +143,7 @@ class Segmenter:
             top_k=options.top_k,
             min_points=options.min_points,
             iou_power=options.iou_power,
+            one_class=options.one_class,
         )
 
     def _predict_views(self, scene: Scene) -> Found:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from pcseg.classes import S3DIS
-from pcseg.inference.pieces import split_pieces, superpoint_links
+from pcseg.inference.pieces import split_pieces, superpoint_links, with_surfaces
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
@@ -31,3 +31,21 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
     assert found.labels.tolist() == [8, 3, 8]
     np.testing.assert_allclose(found.scores, [0.8 * np.sqrt(8 / 11), 0.5, 0.8 * np.sqrt(2 / 11)], rtol=1e-6)
     assert len(split_pieces(given.select(np.zeros(0, np.int64)))) == 0
+
+
+def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:
+    # Floor z = 0, walls x = 0 and y = 0, each cut into 1 m pieces: 4, 4 and 4 superpoints.
+    u, v = rng.uniform(0, 2, (2, 6000))
+    zero, side = np.zeros(6000), np.repeat([0, 1, 2], 2000)
+    xyz = np.where(side[:, None] == 0, np.stack([u, v, zero], 1), np.stack([u, zero, v], 1))
+    xyz = np.where(side[:, None] == 2, np.stack([zero, u, v], 1), xyz)
+    scene = _scene(xyz, 4 * side + 2 * (u > 1) + (v > 1))
+    semantic = np.full((12, len(S3DIS)), 0.01, np.float32)
+    semantic[:4, S3DIS.index("floor")] = 0.9
+    semantic[4:, S3DIS.index("wall")] = 0.8
+    chair = np.arange(12)[None] == 11
+    given = Prediction(scene, chair, np.array([8]), np.array([0.85]), classes=S3DIS, superpoint=scene.superpoint)
+    found = with_surfaces(given, semantic, min_points=100)
+    assert [(o.label, o.num_points) for o in found if o.label != "chair"] == [("floor", 2000)] + 2 * [("wall", 2000)]
+    np.testing.assert_allclose(found.scores, [0.9, 0.85, 0.8, 0.8], rtol=1e-6)
+    assert {tuple(found.columns(row)) for row in range(4)} == {(0, 1, 2, 3), (11,), (4, 5, 6, 7), (8, 9, 10, 11)}
