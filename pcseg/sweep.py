@@ -173,45 +173,46 @@ def run_sweep(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{sweep.out}: another sweep is running in this folder; end it or wait") from None
-        study = _open_study(sweep, identity)
-        environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-        running: dict[subprocess.Popen[bytes], Path] = {}
-        failures: dict[Path, str | None] = {}  # of every run that ended, by folder; None if it succeeded
-        trials: list[tuple[Any, Setting, list[Path]]] = []  # those that wait for their runs
-        jobs: deque[tuple[Setting, int]] = deque()
-        try:
-            while True:
-                while len(running) < processes and jobs:
-                    setting, seed = jobs.popleft()
-                    running[_start(sweep, setting, seed, environment)] = sweep.folder(setting, seed)
-                for trial, setting, folders in [*trials]:
-                    if all(folder in failures for folder in folders):
-                        trials.remove((trial, setting, folders))
-                        failed = [failures[folder] for folder in folders if failures[folder]]
-                        _tell(study, trial, _row(sweep, setting, failed[-1] if failed else None))
-                        on_trial(_rows(sweep, study))
-                if len(running) < processes and (trial := _ask(sweep, study)) is not None:
-                    setting = sweep.setting(trial.params)
-                    folders = [sweep.folder(setting, seed) for seed in sweep.seeds]
-                    known = {*failures, *running.values(), *(sweep.folder(*job) for job in jobs)}
-                    for seed, folder in zip(sweep.seeds, folders):
-                        if (folder / NUMBERS).exists():
-                            failures[folder] = None
-                        elif folder not in known:
-                            jobs.append((setting, seed))
-                    trials.append((trial, setting, folders))
-                elif running:
-                    while not (ended := [process for process in running if process.poll() is not None]):
-                        time.sleep(0.05)
-                    folder = running.pop(ended[0])
-                    failures[folder] = _failure(ended[0].returncode, folder / "log.txt")
-                else:
-                    return _rows(sweep, study)
-        finally:  # another call continues these runs from their checkpoints
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait()
+        return _run_trials(sweep, _open_study(sweep, identity), processes, on_trial)
+
+
+def _run_trials(sweep: Sweep, study: Any, processes: int, on_trial: Callable[[list[Row]], None]) -> list[Row]:
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
+    jobs: deque[tuple[Setting, int]] = deque()
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    failures: dict[Path, str | None] = {}  # of every run that ended, by folder; None if it succeeded
+    trials: list[tuple[Any, Setting, list[Path]]] = []  # those that wait for their runs
+    try:
+        while True:
+            while len(running) < processes and jobs:
+                setting, seed = jobs.popleft()
+                running[sweep.folder(setting, seed)] = _start(sweep, setting, seed, environment)
+            for trial, setting, folders in [*trials]:
+                if all(folder in failures for folder in folders):
+                    trials.remove((trial, setting, folders))
+                    failed = [failures[folder] for folder in folders if failures[folder]]
+                    _tell(study, trial, _row(sweep, setting, failed[-1] if failed else None))
+                    on_trial(_rows(sweep, study))
+            if len(running) < processes and (trial := _ask(sweep, study)) is not None:
+                setting = sweep.setting(trial.params)
+                trials.append((trial, setting, [sweep.folder(setting, seed) for seed in sweep.seeds]))
+                for seed, folder in zip(sweep.seeds, trials[-1][2]):
+                    if (folder / NUMBERS).exists():
+                        failures[folder] = None
+                    elif not (folder in failures or folder in running or (setting, seed) in jobs):
+                        jobs.append((setting, seed))
+            elif running:
+                while not (ended := [folder for folder, process in running.items() if process.poll() is not None]):
+                    time.sleep(0.05)
+                status = running.pop(ended[0]).returncode
+                failures[ended[0]] = _failure(status, ended[0] / "log.txt")
+            else:
+                return _rows(sweep, study)
+    finally:  # another call continues these runs from their checkpoints
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
 
 
 def _optuna() -> ModuleType:

@@ -73,8 +73,9 @@ def main() -> None:
         for name in done.scores.names:
             save_room(args.export / "rooms", name, done.scores)
     done = done.gather(processes)
-    pictures = worst.pictures(done.scores, processes.gather) if args.report else {}
+    parts = processes.gather(worst.pictures(done.scores)) if args.report else []
     if processes.is_first:
+        pictures = {name: picture for part in parts for name, picture in part.items()}
         _finish(args, done, pictures, segmenter.classes)
     processes.close()
 

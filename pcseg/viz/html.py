@@ -20,16 +20,10 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, sce
 from pcseg.viz.raster import Splats, room_view
 
 _SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "list.js", "input.js")  # in the order they run
+MAX_POINTS = 3_000_000  # of a larger scan the page shows every second, third, ... point
 
 
-def write_page(
-    path: Path,
-    prediction: Prediction,
-    *,
-    title: str | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
-    max_points: int = 3_000_000,
-) -> None:
+def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
     """Writes a page to look at a room: layers, a list of its objects, search, selection.
 
     The page holds all objects; its score slider starts at `threshold`, for which the layer of errors is computed.
@@ -37,17 +31,29 @@ def write_page(
     Args:
         path: the .html file; it appears complete or not at all.
         prediction: a scene and what was predicted for it.
-        title: title of the page; None takes the name of the scene.
         threshold: lowest score of objects that are shown at first.
-        max_points: maximum number of points; of a larger scan the page shows every second, third, ... point.
 
     Raises:
         ValueError: the scene has no points.
         OSError: the file cannot be written.
     """
-    scene, classes = prediction.scene, prediction.classes
     layers = scene_layers(prediction, threshold, all_objects=True)
-    keep = slice(None, None, -(-len(scene) // max_points))
+    meta, data = _content(prediction, layers, threshold)
+    content = {
+        "TITLE": html.escape(meta["name"]),
+        # "<" is escaped, so that no name can end the script element.
+        "META": json.dumps(meta, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+        "DATA": base64.b64encode(gzip.compress(data, 9, mtime=0)).decode(),
+        "STYLE": _read("page.css"),
+        "SCRIPT": "".join(map(_read, _SCRIPTS)),
+    }
+    atomic_write(path, re.sub("__(TITLE|META|DATA|STYLE|SCRIPT)__", lambda mark: content[mark[1]], _read("page.html")))
+
+
+def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
+    """What the page reads: a description, and the planes of positions, colors, spacing, normals and layers."""
+    scene = prediction.scene
+    keep = slice(None, None, -(-len(scene) // MAX_POINTS))
     xyz = np.ascontiguousarray(scene.xyz[keep])
     low = xyz.min(axis=0).astype(np.float64)
     cells, step = _quantize(xyz, low)
@@ -63,13 +69,12 @@ def write_page(
         ids = layer.ids[keep][order].astype(f"<u{width}")
         parts.append(ids.view(np.uint8).reshape(len(ids), width).T.tobytes())
         note = f"objects from score {threshold:.2f}" if layer.key == "errors" and prediction.has_objects else ""
-        described.append({**_describe(layer, classes), "bytes": width, "note": note})
+        described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720)
     size = " × ".join(f"{length:.1f}" for length in extent)
     thinned = f"{len(xyz):,} of " if len(xyz) < len(scene) else ""
     keys = [layer.key for layer in layers]
     meta = {
-        "title": title or scene.name or "room",
         "name": scene.name or "room",
         "subtitle": f"{thinned}{len(scene):,} points · {size} m",
         "input_title": "Input" if scene.rgb is not None else "Height",
@@ -84,16 +89,7 @@ def write_page(
         "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in keys), "input"),
         "layers": described,
     }
-    # "<" is escaped, so that no name can end the script element.
-    text = json.dumps(meta, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    content = {
-        "TITLE": html.escape(meta["title"]),
-        "META": text,
-        "DATA": base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode(),
-        "STYLE": _read("page.css"),
-        "SCRIPT": "".join(map(_read, _SCRIPTS)),
-    }
-    atomic_write(path, re.sub("__(TITLE|META|DATA|STYLE|SCRIPT)__", lambda mark: content[mark[1]], _read("page.html")))
+    return meta, b"".join(parts)
 
 
 def _read(name: str) -> str:

@@ -19,12 +19,9 @@ def room_picture(
     prediction: Prediction,
     *,
     threshold: float = DEFAULT_THRESHOLD,
-    title: str | None = None,
     width: int = 880,
     height: int = 660,
-    azimuth: float | None = None,
     cut: float | None = None,
-    labels: bool = True,
     views: int = 1,
 ) -> Image.Image:
     """One figure about a room: input, true objects, predicted objects; below them errors and classes.
@@ -35,12 +32,9 @@ def room_picture(
     Args:
         prediction: a scene and what was predicted for it.
         threshold: lowest score of shown objects.
-        title: title of the figure; None takes the name of the scene.
         width: width of a cell in pixels.
         height: height of a cell in pixels.
-        azimuth: direction of the camera in degrees; None takes the direction that shows most.
         cut: height above which points are hidden; None is 0.3 m below the top.
-        labels: writes class names on the objects.
         views: 1 for one camera; 2 adds a row from the other side, 3 also one from above.
 
     Returns:
@@ -51,22 +45,14 @@ def room_picture(
     """
     if not 1 <= views <= 1 + len(_OTHER_VIEWS):
         raise ValueError(f"a picture has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
-    scene, classes = prediction.scene, prediction.classes
+    scene = prediction.scene
     by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
     objects = [by_key[key] for key in OBJECT_LAYERS if key in by_key]
-    rasters = _rasters(scene.xyz, views, azimuth, {"width": width, "height": height, "cut": cut})
-    unlabeled = {UNNAMED, *(() if classes is None else classes.stuff)}
-
-    def object_row(raster: Raster) -> list[Cell]:
-        title = "Input" if scene.rgb is not None else "Input (no color: by height)"
-        row = [Cell(title, raster.paint(input_colors(scene)))]
-        for layer in objects:
-            words = _object_labels(raster, layer, unlabeled) if labels else ()
-            row.append(Cell(_object_title(layer, prediction, threshold), raster.paint(layer.point_colors()), words))
-        return row
-
+    titles = ["Input" if scene.rgb is not None else "Input (no color: by height)"]
+    titles += [_object_title(layer, prediction, threshold) for layer in objects]
+    rasters = _rasters(scene.xyz, views, {"width": width, "height": height, "cut": cut})
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
-        first, *others = pool.map(object_row, rasters)
+        first, *others = pool.map(lambda raster: _object_row(raster, prediction, objects, titles), rasters)
     rows, legend = [first], []
     if prediction.semantic is not None or "errors" in by_key:
         keys = ("errors", "semantic_truth", "semantic_prediction")
@@ -82,12 +68,12 @@ def room_picture(
             first += row
     low, high = bounding_box(scene.xyz)
     size = " x ".join(f"{extent:.1f}" for extent in high - low)
-    return image_grid(rows, title=title or scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
+    return image_grid(rows, title=scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
 
 
-def _rasters(xyz: np.ndarray, views: int, azimuth: float | None, camera: dict[str, Any]) -> list[Raster]:
+def _rasters(xyz: np.ndarray, views: int, camera: dict[str, Any]) -> list[Raster]:
     """Rasters from the camera and, with more views, from the other side and from above."""
-    view = room_view(xyz, azimuth=azimuth, **camera)
+    view = room_view(xyz, **camera)
     camera = {**camera, "cut": view.cut}
     behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0}
     above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
@@ -95,6 +81,14 @@ def _rasters(xyz: np.ndarray, views: int, azimuth: float | None, camera: dict[st
     splats, size = Splats.of_points(xyz), {"width": camera["width"], "height": camera["height"]}
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         return list(pool.map(lambda view: rasterize(xyz, view, splats=splats, **size), cameras))
+
+
+def _object_row(raster: Raster, prediction: Prediction, objects: list[Layer], titles: list[str]) -> list[Cell]:
+    """Cells of the input and of the layers of objects."""
+    unlabeled = {UNNAMED, *(() if prediction.classes is None else prediction.classes.stuff)}
+    images = [raster.paint(input_colors(prediction.scene)), *(raster.paint(each.point_colors()) for each in objects)]
+    words = [(), *(_object_labels(raster, layer, unlabeled) for layer in objects)]
+    return [Cell(*parts) for parts in zip(titles, images, words)]
 
 
 def _object_title(layer: Layer, prediction: Prediction, threshold: float) -> str:

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
 
 NUM_WORST = 10
+_Rank = tuple[float, int, str]  # AP50, minus the number of lost objects, name of the room
 # After Okabe and Ito (2008), as in the pictures of errors; what is right stays pale.
 OUTCOME_COLORS = ("#9dd0be", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2")
 MAX_MATRIX = 40  # classes; with more, the confusion is a list of its largest cells
@@ -31,13 +32,12 @@ class WorstRooms:
 
     Args:
         classes: classes of the dataset.
-        num: number of rooms.
         min_points: smallest object size in points, as in `Scores`.
     """
 
-    def __init__(self, classes: ClassSet, *, num: int = NUM_WORST, min_points: int = 100) -> None:
-        self.classes, self.num, self.min_points = classes, num, min_points
-        self._kept: list[tuple[tuple[float, int, str], Prediction]] = []
+    def __init__(self, classes: ClassSet, *, min_points: int = 100) -> None:
+        self.classes, self.min_points = classes, min_points
+        self._worst: list[tuple[_Rank, Prediction]] = []
 
     def offer(self, prediction: Prediction) -> None:
         """Takes a room if it has ground truth with objects and is worse than one of those in memory."""
@@ -46,42 +46,33 @@ class WorstRooms:
             return
         single = Scores(self.classes, min_points=self.min_points)
         single.add(prediction)
-        if worst_rooms(single, 1):
-            self._kept.append((_rank(single, scene.name), prediction))
-            self._kept = sorted(self._kept, key=lambda kept: kept[0])[: self.num]
+        ranks = [(rank, prediction) for rank in _ranks(single)]
+        self._worst = sorted([*self._worst, *ranks], key=lambda item: item[0])[:NUM_WORST]
 
-    def pictures(self, scores: Scores, gather: Callable[[Any], list[Any]] | None = None) -> dict[str, bytes]:
-        """JPEG images of the worst of all rooms, by name.
-
-        Args:
-            scores: scores of the rooms of all processes.
-            gather: returns the values of all processes; each process draws its own rooms. None for one process.
-        """
-        wanted, mine = worst_rooms(scores, self.num), {}
-        for (_, _, name), prediction in self._kept:
+    def pictures(self, scores: Scores) -> dict[str, bytes]:
+        """JPEG images of those rooms in memory that are the worst of all rooms in `scores`, by name."""
+        wanted, pictures = worst_rooms(scores), {}
+        for (_, _, name), prediction in self._worst:
             if name in wanted:
                 stream = io.BytesIO()
                 room_picture(prediction, width=480, height=360).save(stream, format="JPEG", quality=80, optimize=True)
-                mine[name] = stream.getvalue()
-        parts = [mine] if gather is None else gather(mine)
-        return {name: picture for part in parts for name, picture in part.items()}
+                pictures[name] = stream.getvalue()
+        return pictures
 
 
-def worst_rooms(scores: Scores, num: int = NUM_WORST) -> list[str]:
-    """Names of the rooms with the lowest AP50, worst first; among equals, the one with more lost objects.
-
-    Args:
-        scores: scores of the rooms; rooms without objects are left out.
-        num: largest number of rooms.
-    """
-    ranks = [_rank(scores, name) for name in scores.names]
-    return [name for ap50, _, name in sorted(rank for rank in ranks if not math.isnan(rank[0]))[:num]]
+def worst_rooms(scores: Scores) -> list[str]:
+    """Names of the ten rooms with the lowest AP50, worst first; among equals, the one with more lost objects."""
+    return [name for _, _, name in _ranks(scores)[:NUM_WORST]]
 
 
-def _rank(scores: Scores, name: str) -> tuple[float, int, str]:
-    room = scores.subset([name])
-    outcome = room.records()[0].outcomes.object_outcome
-    return room.average_precision((0.5,)).ap50, -int(np.count_nonzero(outcome != FOUND)), name
+def _ranks(scores: Scores) -> list[_Rank]:
+    """Ranks of the rooms that have objects, the worst first."""
+    ranks = []
+    for name in scores.names:
+        room = scores.subset([name])
+        lost = np.count_nonzero(room.records()[0].outcomes.object_outcome != FOUND)
+        ranks.append((room.average_precision((0.5,)).ap50, -int(lost), name))
+    return sorted(rank for rank in ranks if not math.isnan(rank[0]))
 
 
 def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[str, bytes] | None = None) -> Path:

@@ -4,21 +4,18 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
 from pcseg.kernels.picking import nearest_on_screen
 from pcseg.prediction import Prediction
-from pcseg.structures import Scene
+from pcseg.viz.frame import Frame
 from pcseg.viz.grid import save_png
-from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, OBJECT_LAYERS, Layer, input_colors, scene_layers
-from pcseg.viz.raster import Splats, View, room_view
+from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS
 
 HELP = (
     "1 input   2 truth   3 prediction   4 classes   5 superpoints   6 errors\n"
@@ -30,145 +27,16 @@ PACKAGES = "on Debian and Ubuntu, apt-get install libgl1 libegl1 libusb-1.0-0 li
 INSTEAD = "write a page with --html or a picture with --png"
 _MAX_POINT_SIZE = 20.0
 _CLOSING = 2.0  # points this many times as wide as their spacing close the surfaces
-_PALE, _FADE = 228.0, 0.8  # everything but the selected object fades to this gray by this fraction
 _SLACK = 0.02  # points this fraction of the depth behind the frontmost one are on the same surface
 _PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.13, 0.16)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One room in the window.
-
-    Args:
-        scene: the room.
-        view: first position of the camera, and the cut of the ceiling.
-        spacing: distance between neighboring points in meters.
-        light: brightness of each point from the slope of its surface.
-        input: color of each point in the first layer.
-        layers: the other layers by key.
-    """
-
-    scene: Scene
-    view: View
-    spacing: float
-    light: Float32[np.ndarray, "P 1"]
-    input: UInt8[np.ndarray, "P 3"]
-    layers: dict[str, Layer]
-
-    @staticmethod
-    def of(prediction: Prediction, threshold: float) -> "Frame":
-        """Prepares a room; objects below the threshold are left out.
-
-        Raises:
-            ValueError: the scene has no points.
-        """
-        scene = prediction.scene
-        layers = {layer.key: layer for layer in scene_layers(prediction, threshold)}
-        splats = Splats.of_points(scene.xyz)
-        normal = np.abs(splats.normal)
-        # Level surfaces are brightest, walls along x and y differ; an unknown slope counts as level.
-        slope = np.minimum(normal @ np.array([[0.78], [0.68], [1.0]], np.float32), 1.0)
-        light = np.where(normal.any(axis=1, keepdims=True), slope, np.float32(1.0))
-        view = room_view(scene.xyz, width=1200, height=900)
-        return Frame(scene, view, float(np.median(splats.spacing)), light, input_colors(scene), layers)
-
-    @property
-    def keys(self) -> list[str]:
-        """Layers of this room in the order of their digits."""
-        return [key for key in DIGITS if key == "input" or key in self.layers]
-
-    def title(self, key: str) -> str:
-        """Title of a layer."""
-        return self.layers[key].title if key in self.layers else "Input"
-
-    def next_key(self, digit: str, current: str) -> str | None:
-        """Layer that a digit leads to from the current one; None if the room has none."""
-        keys = [key for key in self.keys if DIGITS[key] == digit]
-        if not keys:
-            return None
-        return keys[(keys.index(current) + 1) % len(keys)] if current in keys else keys[0]
-
-    def first_key(self, wanted: str) -> str:
-        """The wanted layer if the room has it, else its objects, else its colors."""
-        return next(key for key in (wanted, "prediction", "truth", "input") if key in self.keys)
-
-    def shown(self, cut: bool) -> Bool[np.ndarray, "P"]:
-        """Visible points, with the ceiling and near walls cut away or not."""
-        return ~self.view.hidden(self.scene.xyz) if cut else np.ones(len(self.scene), np.bool_)
-
-    def object_layer(self, key: str) -> Layer | None:
-        """The layer whose rows a click selects: the shown one, or the objects if colors are shown."""
-        return self.layers.get(key) or self.layers.get("prediction") or self.layers.get("truth")
-
-    def colors(self, key: str, chosen: int | None = None) -> UInt8[np.ndarray, "P 3"]:
-        """Lit color of each point.
-
-        Args:
-            key: layer that is shown.
-            chosen: row of `object_layer` that keeps its color while everything else fades.
-        """
-        layer = self.object_layer(key)
-        colors = (self.layers[key].point_colors() if key in self.layers else self.input) * self.light
-        if chosen is not None and layer is not None:
-            rest = layer.ids != chosen
-            colors[rest] += (_PALE - colors[rest]) * _FADE
-        return colors.astype(np.uint8)
-
-    def describe(self, point: int, key: str) -> str:
-        """Lines about a point: its objects, classes, superpoint and position; the layer `key` comes first."""
-        order = sorted(self.layers.values(), key=lambda layer: (layer.key != key, layer.key not in OBJECT_LAYERS))
-        x, y, z = self.scene.xyz[point]
-        return "\n".join(
-            [*(_facts(layer, int(layer.ids[point])) for layer in order), f"x {x:.2f}  y {y:.2f}  z {z:.2f} m"]
-        )
-
-    def pick(
-        self,
-        shown: Bool[np.ndarray, "P"],
-        matrix: Float64[np.ndarray, "4 4"],
-        *,
-        pixel: tuple[float, float],
-        size: tuple[float, float],
-        reach: float = 6.0,
-    ) -> int | None:
-        """The point under a pixel: the closest one to it on the frontmost surface within reach.
-
-        Args:
-            shown: False for points that cannot be picked.
-            matrix: projection times view of OpenGL, from room to clip coordinates.
-            pixel: x to the right and y down from the upper left corner.
-            size: width and height of the image in pixels.
-            reach: largest distance from the pixel in pixels.
-
-        Returns:
-            Row of the point; None if there is none.
-        """
-        xyz = np.ascontiguousarray(self.scene.xyz)
-        found = int(nearest_on_screen(xyz, shown, matrix, *pixel, *size, reach, _SLACK))
-        return None if found < 0 else found
-
-
-def _facts(layer: Layer, row: int) -> str:
-    """Title of the layer; name, score, size and match of one row."""
-    entry, facts = layer.entries[row], [layer.name_of(row)]
-    if entry.score is not None:
-        facts.append(f"score {entry.score:.2f}")
-    if layer.key != "errors":
-        facts.append(f"{entry.num_points:,} points")
-    if entry.iou is not None:
-        facts.append(f"IoU {entry.iou:.2f} with its match")
-    return f"{layer.title}: {', '.join(facts)}"
-
-
-def show_scenes(
-    load: Sequence[Callable[[], Prediction]], *, threshold: float = DEFAULT_THRESHOLD, screenshots: Path = Path(".")
-) -> None:
-    """Opens a window and returns when it is closed.
+def show_scenes(load: Sequence[Callable[[], Prediction]], *, threshold: float = DEFAULT_THRESHOLD) -> None:
+    """Opens a window and returns when it is closed; screenshots go to the current folder.
 
     Args:
         load: one function per scene, called when its scene is first shown.
         threshold: lowest score of shown objects.
-        screenshots: folder for screenshots.
 
     Raises:
         ValueError: there are no scenes, no Open3D, or no display.
@@ -178,7 +46,7 @@ def show_scenes(
     first = Frame.of(load[0](), threshold)  # an unreadable file is reported before a missing Open3D
     if not has_display():
         raise ValueError(f"there is no display to open a window on; {INSTEAD}")
-    _Window(import_open3d(), load, first, threshold, screenshots).run()
+    _Window(import_open3d(), load, first, threshold).run()
 
 
 def import_open3d() -> Any:
@@ -217,16 +85,9 @@ def has_display() -> bool:
 class _Window:
     """The shown scene and layer, and the Open3D widgets that show them."""
 
-    def __init__(
-        self,
-        open3d: Any,
-        load: Sequence[Callable[[], Prediction]],
-        first: Frame,
-        threshold: float,
-        screenshots: Path,
-    ) -> None:
+    def __init__(self, open3d: Any, load: Sequence[Callable[[], Prediction]], first: Frame, threshold: float) -> None:
         self.open3d, self.gui = open3d, open3d.visualization.gui
-        self.load, self.threshold, self.screenshots = load, threshold, screenshots
+        self.load, self.threshold = load, threshold
         self.number, self.frame, self.cut = 0, first, True
         self.layer = first.first_key("prediction")
         self.chosen: int | None = None
@@ -383,7 +244,7 @@ class _Window:
 
     def _screenshot(self) -> None:
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.frame.scene.name)
-        path = self.screenshots / f"{name}_{self.layer}.png"
+        path = Path(f"{name}_{self.layer}.png")
 
         def save(image: Any) -> None:
             try:
@@ -423,8 +284,11 @@ class _Window:
             self.window.post_redraw()
 
     def _point_at(self, x: int, y: int) -> int | None:
+        """The point closest to a pixel on the frontmost surface there."""
         camera, area = self.widget.scene.camera, self.widget.frame
         projection, view = camera.get_projection_matrix(), camera.get_view_matrix()
         matrix = np.asarray(projection, np.float64) @ np.asarray(view, np.float64)
+        xyz, reach = np.ascontiguousarray(self.frame.scene.xyz), max(6.0, self.material.point_size)
         pixel, size = (float(x - area.x), float(y - area.y)), (float(area.width), float(area.height))
-        return self.frame.pick(self.shown, matrix, pixel=pixel, size=size, reach=max(6.0, self.material.point_size))
+        found = int(nearest_on_screen(xyz, self.shown, matrix, *pixel, *size, reach, _SLACK))
+        return None if found < 0 else found

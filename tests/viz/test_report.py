@@ -13,6 +13,7 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
+from pcseg.viz import report
 from pcseg.viz.report import WorstRooms, worst_rooms, write_report
 from tests.viz.test_html import Page
 
@@ -26,17 +27,18 @@ def _check(page: str) -> None:
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
 
 
-def test_page(tmp_path: Path) -> None:
-    scores, worst = Scores(S3DIS), WorstRooms(S3DIS, num=2)
+def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "NUM_WORST", 2)
+    scores, worst = Scores(S3DIS), WorstRooms(S3DIS)
     for index, missed in enumerate((0.0, 1.0, 0.5)):
         scene = make_room(0, index, num_points=4000)
         rates = ErrorRates(missed=missed, false=0.0)
         prediction = simulate_predictions(scene, S3DIS, np.random.default_rng(index), rates)
         scores.add(prediction)
         worst.offer(replace(prediction, semantic=scene.semantic))
-    names = worst_rooms(scores, 2)
+    names = worst_rooms(scores)
     assert names == ["Area_2_conferenceRoom_1", "Area_3_office_1"]
-    pictures = worst.pictures(scores, lambda mine: [mine])
+    pictures = worst.pictures(scores)
     assert sorted(pictures) == names
     assert all(picture.startswith(b"\xff\xd8") for picture in pictures.values())
     path = write_report(tmp_path / "new" / "page.html", scores, title="A <title> & more", pictures=pictures)

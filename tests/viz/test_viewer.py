@@ -5,7 +5,6 @@ test_viewer_window.py tests the window.
 
 import ctypes.util
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock, Mock
 
@@ -15,7 +14,8 @@ import pytest
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz import viewer
-from pcseg.viz.viewer import HELP, Frame, import_open3d, show_scenes
+from pcseg.viz.frame import Frame
+from pcseg.viz.viewer import HELP, import_open3d, show_scenes
 
 
 def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_key_is_in_the_help(room: Scene) -> None:
     frame = Frame.of(Prediction(room.with_(semantic=None)), 0.25)
-    window = viewer._Window(MagicMock(), [], frame, 0.25, Path("."))
+    window = viewer._Window(MagicMock(), [], frame, 0.25)
     assert {*window.actions} - {"="} <= set(HELP.split()), "= is + without shift"
 
 
@@ -112,15 +112,3 @@ def test_colors(frame: Frame, room: Scene) -> None:
     input_chosen = frame.colors("input", 1)
     assert (input_chosen[table] == frame.colors("input")[table]).all(), "a click on the colors chooses an object"
     assert Frame.of(Prediction(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)
-
-
-def test_pick(frame: Frame, room: Scene) -> None:
-    size, shown = (1200.0, 900.0), frame.shown(True)
-    matrix = np.array([[2.0, 0, 0, -4], [0, 2, 0, -3], [0, 0, -1, 4], [0, 0, -1, 5]])  # from 5 m above the middle
-    table = int(np.flatnonzero((room.instance == 7) & (room.xyz[:, 2] > 0.74))[0])
-    x, y, _, w = matrix @ [*room.xyz[table], 1]
-    pixel = ((x / w + 1) * 600, (1 - y / w) * 450)
-    assert room.instance[frame.pick(shown, matrix, pixel=pixel, size=size)] == 7
-    below = frame.pick(shown & (room.instance != 7), matrix, pixel=pixel, size=size)
-    assert below is None or room.instance[below] == 1, "without the table, the floor"
-    assert frame.pick(np.zeros(len(room), np.bool_), matrix, pixel=pixel, size=size) is None

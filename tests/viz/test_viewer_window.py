@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from pcseg.prediction import Prediction
+from pcseg.viz.frame import Frame
 from pcseg.viz.raster import rasterize
-from pcseg.viz.viewer import Frame
 
 TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "visualize.py"
 CAN_OPEN = all(map(shutil.which, ("Xvfb", "xdotool"))) and ctypes.util.find_library("vulkan") is not None

@@ -7,7 +7,7 @@ const fail = (text) => {
 };
 const M = JSON.parse($("meta").textContent),
   n = M.num_points;
-$("head").querySelector("h1").textContent = M.title;
+$("head").querySelector("h1").textContent = M.name;
 $("head").querySelector(".faint").textContent = M.subtitle;
 
 // Theme
