@@ -13,9 +13,6 @@ def run_tool(main: Callable[[], None]) -> None:
     """Runs a command line and ends the process with its exit code.
 
     0: success. 2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback.
-
-    Args:
-        main: the command.
     """
     try:
         main()
@@ -34,5 +31,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         path: the file, written atomically.
         content: nested dicts and lists of numbers and texts.
     """
-    text = json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n"
-    atomic_write(path, text)
+    atomic_write(path, json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n")

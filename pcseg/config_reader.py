@@ -47,7 +47,16 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 
 def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
-    """Read what `to_text` wrote, without the dotted keys to ignore; a ConfigError for what is not of the schema."""
+    """Read what `to_text` wrote.
+
+    Args:
+        schema: dataclass of the config.
+        text: YAML.
+        ignore: dotted keys to leave out.
+
+    Raises:
+        ConfigError: a key or a value is not of the schema.
+    """
     tree = yaml.safe_load(text)
     for key in ignore:
         *sections, last = key.split(".")

@@ -98,10 +98,7 @@ class Run:
             reproducible.write_record(self.folder / "data.json", self._data_record())
 
     def resume(self, name: str = LAST) -> None:
-        """Continue from a checkpoint as if the run had not been interrupted.
-
-        Args:
-            name: file name of the checkpoint in the run's folder.
+        """Continue from a checkpoint in the run's folder as if the run had not been interrupted.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged, or of another config; names the newest good one.

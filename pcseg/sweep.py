@@ -25,17 +25,11 @@ Setting = dict[str, str]  # value of each varied key, as in an override
 
 @dataclass(frozen=True)
 class Row:
-    """A setting and its results.
+    """A setting and its results."""
 
-    Args:
-        setting: value of each varied key.
-        runs: numbers of each finished seed, as tools/train.py writes them.
-        failure: reason if a run failed.
-    """
-
-    setting: Setting
-    runs: dict[int, dict[str, Any]]
-    failure: str | None = None
+    setting: Setting  # value of each varied key
+    runs: dict[int, dict[str, Any]]  # numbers of each finished seed, as tools/train.py writes them
+    failure: str | None = None  # reason if a run failed
 
     def values(self, metric: str) -> list[float]:
         """A metric of each seed as a fraction; NaN if a run has none."""
@@ -91,25 +85,15 @@ def parse_space(items: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep to run.
-
-    Args:
-        config: config file.
-        fixed: overrides of every run.
-        space: distribution of each varied key, from `parse_space`.
-        trials: number of settings that a search tries; None runs every setting of a grid.
-        seeds: seeds of each setting.
-        out: sweep folder.
-        command: command that trains a config, with the arguments of tools/train.py.
-    """
+    """A sweep to run."""
 
     config: Path
-    fixed: tuple[str, ...]
-    space: Mapping[str, Any]
-    trials: int | None
-    seeds: tuple[int, ...]
+    fixed: tuple[str, ...]  # overrides of every run
+    space: Mapping[str, Any]  # distribution of each varied key, from `parse_space`
+    trials: int | None  # number of settings that a search tries; None runs every setting of a grid
+    seeds: tuple[int, ...]  # seeds of each setting
     out: Path
-    command: tuple[str, ...]
+    command: tuple[str, ...]  # command that trains a config, with the arguments of tools/train.py
 
     def folder(self, setting: Setting, seed: int) -> Path:
         """The run folder: a readable name with a hash of the setting."""

@@ -11,12 +11,12 @@ share the rooms under torchrun, with --workers N, or on a Dask cluster (--cluste
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pcseg import build
 from pcseg import config as cfg
-from pcseg.classes import ClassSet
 from pcseg.cli import run_tool, write_json
 from pcseg.data.store import read_room
 from pcseg.files import atomic_write
@@ -27,7 +27,7 @@ from pcseg.metrics.scores import Scores
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.prediction import Prediction
 from pcseg.training.distributed import join_processes, pick_device
-from pcseg.training.evaluate import ScoredRooms
+from pcseg.training.evaluate import gather_scores
 from pcseg.viz.report import WorstRooms, write_report
 
 
@@ -60,53 +60,63 @@ def main() -> None:
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
     mine = [rooms.rooms[index] for index in processes.shard(len(rooms))]
-    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
+    scores = Scores(segmenter.classes, min_points=segmenter.options.min_points)
+    num_points: dict[str, int] = {}  # of every room, also of those without labels
     found = map_rooms(partial(_test_room, segmenter, args), mine, workers=args.workers, cluster=args.cluster)
     for _, result in tqdm(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
         if isinstance(result, Exception):
             raise result
-        scored, prediction = result
-        done.merge(scored)
+        scored, sizes, prediction = result
+        scores.merge([scored.state()])
+        num_points |= sizes
         if prediction is not None:
             worst.offer(prediction)
     if args.export:
-        for name in done.scores.names:
-            save_room(args.export / "rooms", name, done.scores)
-    done = done.gather(processes)
-    parts = processes.gather(worst.pictures(done.scores)) if args.report else []
+        for name in scores.names:
+            save_room(args.export / "rooms", name, scores)
+    scores = gather_scores(scores, processes)
+    num_points = _union(processes.gather(num_points))
+    pictures = _union(processes.gather(worst.pictures(scores))) if args.report else {}
     if processes.is_first:
-        pictures = {name: picture for part in parts for name, picture in part.items()}
-        _finish(args, done, pictures, segmenter.classes)
+        _finish(args, scores, num_points, pictures)
     processes.close()
 
 
-def _test_room(segmenter: Segmenter, args: argparse.Namespace, folder: Path) -> tuple[ScoredRooms, Prediction | None]:
-    """Predicts, scores and saves a room; returns the prediction only if the report needs it."""
+def _union(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _test_room(
+    segmenter: Segmenter, args: argparse.Namespace, folder: Path
+) -> tuple[Scores, dict[str, int], Prediction | None]:
+    """Predicts, scores and saves a room: its scores, its number of points, the prediction if the report needs it."""
     prediction = segmenter.predict(read_room(folder))
-    done = ScoredRooms(Scores(segmenter.classes, min_points=segmenter.options.min_points))
-    done.add(prediction, allow_unlabeled=bool(args.export or args.results))
+    scene = prediction.scene
+    scores = Scores(segmenter.classes, min_points=segmenter.options.min_points)
+    if (scene.semantic is not None and scene.instance is not None) or not (args.export or args.results):
+        scores.add(prediction)
     if args.results:
-        prediction.save(args.results / f"{prediction.scene.name}.npz")
+        prediction.save(args.results / f"{scene.name}.npz")
     if args.export:
         write_predictions(args.export, prediction, mask_format=args.mask_format)
-    return done, prediction if args.report else None
+    return scores, {scene.name: len(scene)}, prediction if args.report else None
 
 
-def _finish(args: argparse.Namespace, done: ScoredRooms, pictures: dict[str, bytes], classes: ClassSet) -> None:
+def _finish(args: argparse.Namespace, scores: Scores, num_points: dict[str, int], pictures: dict[str, bytes]) -> None:
     """Prints the results and writes the files that cover all rooms."""
-    if done.unlabeled:
-        print(f"{len(done.unlabeled)} of {len(done.num_points)} rooms have no labels: predicted, not scored")
-    result = done.scores.compute()
+    if len(scores) < len(num_points):
+        print(f"{len(num_points) - len(scores)} of {len(num_points)} rooms have no labels: predicted, not scored")
+    result = scores.compute()
     print(result.to_text())
     if args.json:
         write_json(args.json, result.to_json())
     if args.csv:
         atomic_write(args.csv, result.to_csv())
     if args.report:
-        write_report(args.report, done.scores, title=str(args.checkpoint), pictures=pictures)
+        write_report(args.report, scores, title=str(args.checkpoint), pictures=pictures)
     if args.export:
-        path = write_submission(args.export / "submission.zip", args.export, done.num_points)
-        counts = check_submission(path, classes, done.num_points)
+        path = write_submission(args.export / "submission.zip", args.export, num_points)
+        counts = check_submission(path, scores.classes, num_points)
         print(f"{path}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
 
 

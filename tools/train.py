@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
-from pcseg.models.influencerformer import count_parameters
 from pcseg.run import Run
 from pcseg.training.checkpoint import LAST
 from pcseg.training.distributed import join_processes, pick_device
@@ -49,7 +48,8 @@ def main() -> None:
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:
         where = f"{processes.world} processes on {run.device.type}" if processes.world > 1 else f"on {run.device}"
-        print(f"{run.folder}: {len(run.rooms)} rooms, {count_parameters(run.model):,} parameters, {where}")
+        num_parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+        print(f"{run.folder}: {len(run.rooms)} rooms, {num_parameters:,} parameters, {where}")
     result = run.train()
     processes.close()
     if result is not None and processes.is_first:

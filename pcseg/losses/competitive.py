@@ -141,7 +141,15 @@ class CompetitiveInfluencerLoss(nn.Module):
         progress: float,
         query_tokens: Int64[Tensor, "M"] | None,
     ) -> CompetitiveResult:
-        """The loss of one scene from the sums of all layers; `segment` as in `mask_sums`, the rest as in `forward`."""
+        """The loss of one scene.
+
+        Args:
+            sums: sums of the mask logits of all layers.
+            segment: instance 0..K-1 of each token, K for background, -1 for ignored tokens.
+            class_probability: as in `forward`.
+            progress: as in `forward`.
+            query_tokens: as in `forward`.
+        """
         options = self.options
         disagreement = sums.bce() if options.mean == "geometric" else sums.arithmetic()
         cost = options.bce_weight * disagreement + options.dice_weight * sums.dice()

@@ -157,23 +157,23 @@ class EmbeddingCriterion(Criterion):
             targets: background is one more group, which nothing attracts.
             progress: not used.
         """
-        followers, influencers = outputs["pred_followers"], outputs["pred_influencers"]
-        influence = outputs["pred_influence"]
-        if len(followers) != len(targets):
-            raise ValueError(f"pred_followers holds {len(followers)} scenes, targets {len(targets)}; give one for each")
+        keys = ("pred_followers", "pred_influencers", "pred_influence")
+        if (num := len(outputs[keys[0]])) != len(targets):
+            raise ValueError(f"pred_followers holds {num} scenes, targets {len(targets)}; give one for each")
         losses: dict[str, list[Tensor]] = {key: [] for key in ("loss_followers", "loss_influencers", "loss_influence")}
         for index, target in enumerate(targets):
-            scene = SceneTarget(target, index, len(followers[index]), self.check_values)
+            followers, influencers, influence = (outputs[key][index] for key in keys)
+            scene = SceneTarget(target, index, len(followers), self.check_values)
             labels = scene.instance_labels()
             if self.check_values:
-                for key in ("pred_followers", "pred_influencers"):
+                for key in keys[:2]:
                     check_finite(outputs[key][index][None], key, scene.name)
-            embedded = self.embedding(followers[index], influencers[index], labels)
+            embedded = self.embedding(followers, influencers, labels)
+            counted = labels >= 0
+            iou = reached_iou(followers, influencers, labels, self.radius)
+            total = F.binary_cross_entropy_with_logits(influence[counted], iou[counted], reduction="sum")
             losses["loss_followers"].append(embedded["follower_influencer_loss"][None])
             losses["loss_influencers"].append(embedded["influencer_influencer_loss"][None])
-            counted = labels >= 0
-            iou = reached_iou(followers[index], influencers[index], labels, self.radius)
-            total = F.binary_cross_entropy_with_logits(influence[index][counted], iou[counted], reduction="sum")
             losses["loss_influence"].append((total / counted.sum().clamp(min=1))[None])
         return self.named_losses({key: scene_mean(values) for key, values in losses.items()}, [outputs], targets)
 

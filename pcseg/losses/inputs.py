@@ -81,7 +81,17 @@ class SceneTarget:
         return values
 
     def check_range(self, key: str, values: Tensor, low: int, high: int) -> None:
-        """Raise a ValueError for labels outside `low`..`high`, if values are checked at all; `key` names them."""
+        """Check labels, if values are checked at all.
+
+        Args:
+            key: name of the labels in messages.
+            values: the labels.
+            low: smallest label allowed.
+            high: largest label allowed.
+
+        Raises:
+            ValueError: a label is out of range.
+        """
         if self.check_values and len(values) and (int(values.min()) < low or int(values.max()) > high):
             found = f"{int(values.min())}..{int(values.max())}"
             raise ValueError(f"{self.name}: {key} must be in {low}..{high}, got {found}")

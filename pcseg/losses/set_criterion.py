@@ -45,7 +45,6 @@ class SetCriterion(QueryCriterion):
         num_classes: number of classes C, without no-object.
         options: weights and costs.
         mask_activation: ``sigmoid``, or ``softmax`` over queries and an empty choice of logit 0.
-        matcher: another matcher than a `HungarianMatcher` with the costs of the options.
         **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
 
     Source:
@@ -58,7 +57,6 @@ class SetCriterion(QueryCriterion):
         num_classes: int,
         options: HungarianOptions | None = None,
         mask_activation: MaskActivation = "sigmoid",
-        matcher: HungarianMatcher | None = None,
         **settings: Any,
     ) -> None:
         options = options or HungarianOptions()
@@ -66,7 +64,7 @@ class SetCriterion(QueryCriterion):
         super().__init__(num_classes, options.weights, mask_weights, **settings)
         self.options = options
         self.mask_activation: MaskActivation = mask_activation
-        self.matcher = matcher or HungarianMatcher(options.cost_class, options.cost_mask, options.cost_dice)
+        self.matcher = HungarianMatcher(options.cost_class, options.cost_mask, options.cost_dice)
 
     def mask_terms(self, scenes: Sequence[PredictedScene], progress: float) -> tuple[dict[str, LossTerm], list[Claims]]:
         """Losses of masks by key, and for each scene what classes are trained on; the progress does not count."""

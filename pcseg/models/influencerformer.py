@@ -1,7 +1,6 @@
 """InfluencerFormer: sparse U-Net on voxels, mean over each superpoint, query decoder or two embeddings."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.models.query_decoder import QueryDecoder
@@ -23,12 +22,6 @@ class InfluencerFormer(nn.Module):
         self.unet = unet
         self.decoder = decoder
 
-    def superpoint_features(self, batch: SceneBatch) -> Float[Tensor, "S channels"]:
-        """U-Net features averaged over the points of each superpoint."""
-        voxels = self.unet(batch.voxel_coords, batch.voxel_features, len(batch))
-        features, weights = voxels.index_select(0, batch.pair_voxel), batch.pair_points.to(voxels.dtype)
-        return segment_mean(features, batch.pair_superpoint, len(batch.superpoint_xyz), weights=weights)
-
     def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput | EmbeddingOutput:
         """Objects of every room of the batch, or the embeddings that become objects.
 
@@ -39,14 +32,11 @@ class InfluencerFormer(nn.Module):
         Raises:
             ValueError: another number of queries for a decoder whose queries do not start at superpoints.
         """
-        features = self.superpoint_features(batch)
+        voxels = self.unet(batch.voxel_coords, batch.voxel_features, len(batch))
+        features, weights = voxels.index_select(0, batch.pair_voxel), batch.pair_points.to(voxels.dtype)
+        features = segment_mean(features, batch.pair_superpoint, len(batch.superpoint_xyz), weights=weights)
         if isinstance(self.decoder, QueryDecoder):
             return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets, num_queries)
         if num_queries is not None:
             raise ValueError(f"num_queries={num_queries}, but the model has two embeddings and no queries")
         return self.decoder(features, batch.superpoint_xyz, batch.superpoint_offsets)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -30,11 +30,17 @@ class FourierPosition(nn.Module):
 
 
 def mlp(width: int, out_channels: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
-    """Two linear layers with an activation between them."""
+    """Two linear layers with an activation between them.
+
+    Args:
+        width: channels of the input and of the hidden layer.
+        out_channels: channels of the output.
+        activation: class of the activation.
+    """
     return nn.Sequential(nn.Linear(width, width), activation(), nn.Linear(width, out_channels))
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     """Multi-head attention with a boolean mask, True where a query may attend."""
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -60,13 +66,13 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
 
-class DecoderLayer(nn.Module):
+class _DecoderLayer(nn.Module):
     """Masked cross-attention to superpoints, self-attention among queries, feed-forward; each with a norm after it."""
 
     def __init__(self, width: int, num_heads: int, ffn_width: int, dropout: float) -> None:
         super().__init__()
-        self.cross_attention = Attention(width, num_heads)
-        self.self_attention = Attention(width, num_heads)
+        self.cross_attention = _Attention(width, num_heads)
+        self.self_attention = _Attention(width, num_heads)
         self.ffn = nn.Sequential(nn.Linear(width, ffn_width), nn.GELU(), nn.Linear(ffn_width, width))
         self.norm_cross = nn.LayerNorm(width)
         self.norm_self = nn.LayerNorm(width)
@@ -88,7 +94,7 @@ class DecoderLayer(nn.Module):
         return self.norm_ffn(x + self.dropout(self.ffn(x)))
 
 
-class AnchorHead(nn.Module):
+class _AnchorHead(nn.Module):
     """Position and reach of a query: masks fall off with the squared distance from its anchor.
 
     Source: Liu et al. 2022 (DAB-DETR) and Lai et al. 2023 (MAFT) for query positions that are refined layer by layer.
@@ -160,13 +166,13 @@ class QueryDecoder(nn.Module):
         else:
             self.query_content = mlp(width, width)
         self.layers = nn.ModuleList(
-            DecoderLayer(width, options.num_heads, options.ffn_width, options.dropout)
+            _DecoderLayer(width, options.num_heads, options.ffn_width, options.dropout)
             for _ in range(options.num_layers)
         )
         self.norm = nn.LayerNorm(width)
         self.class_head = mlp(width, num_classes + 1, nn.ReLU)
         self.mask_head = mlp(width, width, nn.ReLU)
-        self.anchor_head = AnchorHead(width)
+        self.anchor_head = _AnchorHead(width)
         self.semantic_head = nn.Linear(width, num_classes)
         self.vote_head = mlp(width, 3) if options.votes else None
 

@@ -114,15 +114,8 @@ class SparseUNet(nn.Module):
             raise ValueError(f"voxel_features has {len(voxel_features)} rows, voxel_coords has {len(voxel_coords)}")
         # Sorted voxels have their neighbors near in memory; it also makes the result independent of the order given.
         order = voxel_order(voxel_coords, batch_size)
-        if order is None:
-            return self._of_sorted(voxel_coords, voxel_features, batch_size)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=order.device)
-        return self._of_sorted(voxel_coords[order], voxel_features[order], batch_size)[back]
-
-    def _of_sorted(
-        self, voxel_coords: Int32[Tensor, "V 4"], voxel_features: Float[Tensor, "V F"], batch_size: int
-    ) -> Float[Tensor, "V C"]:
+        if order is not None:
+            voxel_coords, voxel_features = voxel_coords[order], voxel_features[order]
         x = self.stem(SparseTensor(voxel_features, SparseGrid(voxel_coords, batch_size, checked=True)))
         skips: list[SparseTensor] = []
         for level, blocks in enumerate(self.encoder):
@@ -134,4 +127,5 @@ class SparseUNet(nn.Module):
             up = self.up[level](x.with_features(self.up_norm[level](x.features)))
             x = up.with_features(torch.cat([skips[level].features, up.features], dim=1))
             x = self._run_blocks(self.decoder[level], x)
-        return self.head(x.features)
+        features = self.head(x.features)
+        return features if order is None else features[order.argsort()]

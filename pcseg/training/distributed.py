@@ -15,18 +15,13 @@ Value = TypeVar("Value")
 class DistributedContext:
     """This process among all processes of a job.
 
-    Args:
-        rank: index of this process; process 0 prints and writes.
-        world: number of processes.
-        local_rank: rank on this machine, which is the index of its GPU.
-
     >>> list(DistributedContext(rank=1, world=2).shard(5))
     [1, 3]
     """
 
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
+    rank: int = 0  # index of this process; process 0 prints and writes
+    world: int = 1  # number of processes
+    local_rank: int = 0  # rank on this machine, which is the index of its GPU
 
     @property
     def is_first(self) -> bool:

@@ -9,27 +9,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.structures import SceneBatch
 
-Loaded = SceneBatch | ValueError | OSError
-
 
 def load_batches(rooms: RoomDataset, sampler: Sampler, num_workers: int) -> Iterator[SceneBatch]:
-    """The batches that a sampler asks for, in its order.
+    """The batches that a sampler asks for, on the CPU and in its order.
 
     Args:
         rooms: dataset.
         sampler: gives the keys of each batch.
         num_workers: loader processes; 0 loads in this one.
 
-    Yields:
-        Batches on the CPU.
-
     Raises:
         ValueError: a room is damaged or does not fit the config; the same with and without loader processes.
     """
     loader = DataLoader(
-        _Rooms(rooms),
-        batch_sampler=sampler,
-        collate_fn=_collate,
+        _Batches(rooms),
+        sampler=sampler,
+        batch_size=None,  # a key is a whole batch
         num_workers=num_workers,
         # A loader draws once when it starts; from the global generator, a resumed run would have drawn once too often.
         generator=torch.Generator(),
@@ -61,19 +56,14 @@ def reraise_worker_errors() -> Iterator[None]:
         raise
 
 
-class _Rooms(Dataset):
-    """Rooms, or the errors that they raise: torch would bury an error under the traceback of its worker."""
+class _Batches(Dataset):
+    """Batches, or the errors that they raise: torch would bury an error under the traceback of its worker."""
 
     def __init__(self, rooms: RoomDataset) -> None:
         self.rooms = rooms
 
-    def __getitem__(self, key: tuple[tuple[int, ...], int]) -> Loaded:
+    def __getitem__(self, keys: Sequence[tuple[tuple[int, ...], int]]) -> SceneBatch | ValueError | OSError:
         try:
-            return self.rooms[key]
+            return collate([self.rooms[key] for key in keys])
         except (ValueError, OSError) as error:
             return error
-
-
-def _collate(parts: Sequence[Loaded]) -> Loaded:
-    rooms = [part for part in parts if not isinstance(part, Exception)]
-    return collate(rooms) if len(rooms) == len(parts) else next(part for part in parts if isinstance(part, Exception))

@@ -48,25 +48,15 @@ class TrainOptions:
 
 @dataclass
 class TrainState:
-    """What a run carries from step to step, in addition to weights.
+    """What a run carries from step to step, in addition to weights."""
 
-    Args:
-        step: number of finished steps.
-        best_ap: highest AP of all evaluations.
-        seconds: time spent in steps.
-        skipped: number of steps that changed nothing, because of a non-finite loss or gradient, or lack of memory.
-        skipped_in_a_row: consecutive skipped steps so far.
-        overflows: number of steps that fp16 gave up to find its scale.
-        left_out: how many times each room was left out because memory ran out.
-    """
-
-    step: int = 0
-    best_ap: float = -1.0
-    seconds: float = 0.0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    overflows: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
+    step: int = 0  # finished steps
+    best_ap: float = -1.0  # highest AP of all evaluations
+    seconds: float = 0.0  # time spent in steps
+    skipped: int = 0  # steps that changed nothing, for lack of memory or of a finite loss and gradient
+    skipped_in_a_row: int = 0  # consecutive skipped steps so far
+    overflows: int = 0  # steps that fp16 gave up to find its scale
+    left_out: dict[str, int] = field(default_factory=dict)  # how often memory ran out on each room
 
 
 class TooManySkippedError(RuntimeError):

@@ -86,10 +86,7 @@ def versions() -> dict[str, str | None]:
 
 
 def warn_of_other_versions(path: Path) -> None:
-    """Log a warning if a run continues with other versions or threads, which may change its bits.
-
-    Args:
-        path: versions.json of the run; nothing is compared if it is missing.
+    """Log a warning if a run continues with other versions or threads than in versions.json, which may change its bits.
 
     Raises:
         ValueError: the file is damaged.

@@ -44,8 +44,9 @@ class TensorBoardWriter:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, image: Image.Image) -> None:
-        self._writer.add_image(name, np.asarray(image), step, dataformats="HWC")
+    def pictures(self, step: int, images: Mapping[str, Image.Image]) -> None:
+        for name, image in images.items():
+            self._writer.add_image(name, np.asarray(image), step, dataformats="HWC")
         self._writer.flush()
 
     def close(self) -> None:
@@ -82,8 +83,8 @@ class WandbWriter:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
-    def picture(self, step: int, name: str, image: Image.Image) -> None:
-        self._run.log({name: self._wandb.Image(image)}, step=step)
+    def pictures(self, step: int, images: Mapping[str, Image.Image]) -> None:
+        self._run.log({name: self._wandb.Image(image) for name, image in images.items()}, step=step)
 
     def close(self) -> None:
         self._run.finish()
@@ -167,10 +168,9 @@ class RunLogger:
         for name, row in result.ap.per_class.items():
             values |= {f"{key}_of_class/{name}": value for key, value in row.items()}
         self._write_scalars(step, values)
-        curves = to_image(precision_recall_chart(scores))
+        images = {**pictures, "precision and recall": to_image(precision_recall_chart(scores))}
         for writer in self.writers:
-            for name, picture in {**pictures, "precision and recall": curves}.items():
-                writer.picture(step, f"val/{name}", picture)
+            writer.pictures(step, {f"val/{name}": image for name, image in images.items()})
 
     def close(self) -> None:
         """End the line and the writers."""

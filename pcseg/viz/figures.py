@@ -65,14 +65,11 @@ def to_svg(figure: Figure) -> str:
 
 @_style()
 def training_curves(runs: Mapping[str, tuple[Records, Records]], *, smoothing: float = 0.95) -> Figure:
-    """Losses, learning rate, gradient norm, speed and AP over the steps of one or several runs.
+    """Losses, learning rate, gradient norm, speed and AP over the steps: a chart for each, with one line per run.
 
     Args:
         runs: training steps and evaluations of each run by its name; keys that a run lacks are not drawn.
         smoothing: weight of the mean of earlier steps in the strong lines, 0 for none; pale lines are as measured.
-
-    Returns:
-        Figure with one chart per quantity and one line per run.
 
     Raises:
         ValueError: `smoothing` is not in 0..1, or a run has no step.
@@ -108,18 +105,10 @@ def training_curves(runs: Mapping[str, tuple[Records, Records]], *, smoothing: f
 
 
 @_style()
-def precision_recall_chart(scores: Scores, *, columns: int = 5) -> Figure:
-    """Precision over recall of each class that has objects, at IoU 0.25, 0.5 and 0.75.
-
-    Args:
-        scores: evaluated rooms.
-        columns: charts side by side.
-
-    Returns:
-        Figure with one chart per class; both axes are percentages.
-    """
+def precision_recall_chart(scores: Scores) -> Figure:
+    """Precision over recall in percent at IoU 0.25, 0.5 and 0.75, one chart per class that has objects."""
     curves = scores.average_precision(tuple(CURVE_STYLES)).curves
-    figure, all_axes = _panels([*curves] or ["no objects to find"], columns=columns, width=2.2, height=2.0, share=True)
+    figure, all_axes = _panels([*curves] or ["no objects to find"], columns=5, width=2.2, height=2.0, share=True)
     for axes, by_threshold in zip(all_axes, curves.values()):
         for threshold, curve in by_threshold.items():
             style = CURVE_STYLES[threshold]
@@ -133,14 +122,11 @@ def precision_recall_chart(scores: Scores, *, columns: int = 5) -> Figure:
 
 @_style()
 def sweep_chart(settings: Sequence[Mapping[str, str]], ap: Sequence[Sequence[float]]) -> Figure:
-    """AP over each key that a sweep varied.
+    """AP over each key that a sweep varied: single runs as pale dots, the mean of each setting as a dark one.
 
     Args:
         settings: value of each varied key, one mapping per setting.
         ap: AP of each seed as fractions, one sequence per setting.
-
-    Returns:
-        Figure with one chart per key: single runs as pale dots, the mean of each setting as a dark one.
     """
     keys = [*settings[0]] if settings else []
     titles = [f"AP over {key}" for key in keys] or ["no run is done"]

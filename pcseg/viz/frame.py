@@ -15,23 +15,14 @@ _PALE, _FADE = 228.0, 0.8  # everything but the selected object fades to this gr
 
 @dataclass(frozen=True)
 class Frame:
-    """One room in the window.
-
-    Args:
-        scene: the room.
-        view: first position of the camera, and the cut of the ceiling.
-        spacing: distance between neighboring points in meters.
-        light: brightness of each point from the slope of its surface.
-        input: color of each point in the first layer.
-        layers: the other layers by key.
-    """
+    """One room in the window."""
 
     scene: Scene
-    view: View
-    spacing: float
-    light: Float32[np.ndarray, "P 1"]
-    input: UInt8[np.ndarray, "P 3"]
-    layers: dict[str, Layer]
+    view: View  # first position of the camera, and the cut of the ceiling
+    spacing: float  # distance between neighboring points in meters
+    light: Float32[np.ndarray, "P 1"]  # brightness of each point from the slope of its surface
+    input: UInt8[np.ndarray, "P 3"]  # color of each point in the first layer
+    layers: dict[str, Layer]  # the other layers by key
 
     @staticmethod
     def of(prediction: Prediction, threshold: float) -> "Frame":

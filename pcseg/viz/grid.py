@@ -18,34 +18,21 @@ INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 
 
 @dataclass(frozen=True)
 class Label:
-    """A word on an image.
+    """A word on an image."""
 
-    Args:
-        x: center of the word in pixels.
-        y: center of the word in pixels.
-        text: the word.
-        weight: where words would overlap, the greater weight stays.
-    """
-
-    x: float
-    y: float
+    x: float  # center of the word in pixels
+    y: float  # center of the word in pixels
     text: str
-    weight: float = 0.0
+    weight: float = 0.0  # where words would overlap, the greater weight stays
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One image of a grid.
+    """One image of a grid."""
 
-    Args:
-        title: line above the image.
-        image: the pixels.
-        labels: words on the image.
-    """
-
-    title: str
+    title: str  # line above the image
     image: UInt8[np.ndarray, "H W 3"]
-    labels: tuple[Label, ...] = ()
+    labels: tuple[Label, ...] = ()  # words on the image
 
 
 def save_png(path: Path, image: Image.Image) -> None:

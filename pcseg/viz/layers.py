@@ -43,17 +43,11 @@ DIGITS = {  # keys of the layers in the window and on the page
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of a room; row 0 means no object.
+    """Objects of a room; row 0 means no object."""
 
-    Args:
-        ids: row of each point.
-        numbers: id of each row in the scene, or 1 + its row in the prediction.
-        labels: class of each row, -1 for none.
-    """
-
-    ids: Int32[np.ndarray, "P"]
-    numbers: Int64[np.ndarray, "R"]
-    labels: Int64[np.ndarray, "R"]
+    ids: Int32[np.ndarray, "P"]  # row of each point
+    numbers: Int64[np.ndarray, "R"]  # id of each row in the scene, or 1 + its row in the prediction
+    labels: Int64[np.ndarray, "R"]  # class of each row, -1 for none
 
     @staticmethod
     def of_scene(scene: Scene) -> "Objects | None":
@@ -146,44 +140,26 @@ def point_errors(truth: Objects, predicted: Objects, classes: ClassSet) -> Int32
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a layer: an object, a class, a superpoint or a kind of error.
+    """One row of a layer: an object, a class, a superpoint or a kind of error."""
 
-    Args:
-        number: id of the object in the scene, 1 + row in the prediction, class index, or superpoint; below 0 for none.
-        name: class name, or the name of the row.
-        num_points: number of points of the row.
-        score: score of a predicted object.
-        match: row of the matching object in the other layer of objects; 0 for none.
-        iou: overlap with the matching object, 0..1.
-        hint: sentence for tooltips.
-    """
-
-    number: int
-    name: str
-    num_points: int
-    score: float | None = None
-    match: int = 0
-    iou: float | None = None
-    hint: str = ""
+    number: int  # id in the scene, 1 + row in the prediction, class index, or superpoint; below 0 for none
+    name: str  # class name, or the name of the row
+    num_points: int  # number of points of the row
+    score: float | None = None  # score of a predicted object
+    match: int = 0  # row of the matching object in the other layer of objects; 0 for none
+    iou: float | None = None  # overlap with the matching object, 0..1
+    hint: str = ""  # sentence for tooltips
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One id per point and the meaning of each id.
+    """One id per point and the meaning of each id."""
 
-    Args:
-        key: truth, prediction, semantic_truth, semantic_prediction, superpoint or errors.
-        title: name in pictures and on buttons.
-        ids: row of each point; row 0 is "nothing" in every layer except errors and superpoint.
-        colors: color of each row.
-        entries: text of each row.
-    """
-
-    key: str
-    title: str
-    ids: Int32[np.ndarray, "P"]
-    colors: UInt8[np.ndarray, "R 3"]
-    entries: tuple[Entry, ...]
+    key: str  # truth, prediction, semantic_truth, semantic_prediction, superpoint or errors
+    title: str  # name in pictures and on buttons
+    ids: Int32[np.ndarray, "P"]  # row of each point; row 0 is "nothing" in every layer except errors and superpoint
+    colors: UInt8[np.ndarray, "R 3"]  # color of each row
+    entries: tuple[Entry, ...]  # text of each row
 
     def point_colors(self) -> UInt8[np.ndarray, "P 3"]:
         """Color of each point."""

@@ -11,27 +11,20 @@ from pcseg.kernels.splats import cell_covariances, flattest_directions
 from pcseg.ops.voxelize import voxelize
 
 BACKGROUND = (250, 250, 251)
+SUPERSAMPLING = 2  # pixels per pixel of the image along each side, which are averaged
 _MARGIN = 0.03  # fraction of the image that stays free on each side
 CEILING_CUT = 0.3  # meters below the top of the room
 
 
 @dataclass(frozen=True)
 class View:
-    """Position and direction of the camera.
+    """Position and direction of the camera."""
 
-    Args:
-        eye: position in meters.
-        rotation: rows are the right, up and backward axes of the camera.
-        fov: vertical opening angle in degrees.
-        cut: height above which points are hidden; None hides nothing.
-        open_front: hides the walls between the camera and the room.
-    """
-
-    eye: Float64[np.ndarray, "3"]
-    rotation: Float64[np.ndarray, "3 3"]
-    fov: float = 32.0
-    cut: float | None = None
-    open_front: bool = False
+    eye: Float64[np.ndarray, "3"]  # position in meters
+    rotation: Float64[np.ndarray, "3 3"]  # rows are the right, up and backward axes of the camera
+    fov: float = 32.0  # vertical opening angle in degrees
+    cut: float | None = None  # height above which points are hidden; None hides nothing
+    open_front: bool = False  # hides the walls between the camera and the room
 
     @property
     def azimuth(self) -> float:
@@ -113,15 +106,10 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
 
 @dataclass(frozen=True)
 class Splats:
-    """Discs around points.
+    """Discs around points."""
 
-    Args:
-        spacing: distance from each point to its neighbors in meters.
-        normal: unit normal of the surface around each point, of either sign; zero where unknown.
-    """
-
-    spacing: Float32[np.ndarray, "P"]
-    normal: Float32[np.ndarray, "P 3"]
+    spacing: Float32[np.ndarray, "P"]  # distance from each point to its neighbors in meters
+    normal: Float32[np.ndarray, "P 3"]  # unit normal of the surface, of either sign; zero where unknown
 
     @staticmethod
     def of_points(xyz: Float32[np.ndarray, "P 3"]) -> "Splats":
@@ -165,39 +153,22 @@ def _cell_planes(xyz: np.ndarray, size: float, bend: float) -> tuple[np.ndarray,
 
 @dataclass(frozen=True)
 class Raster:
-    """The point that each pixel shows and its brightness; one raster serves any number of colorings.
+    """The point that each pixel shows and its brightness; one raster serves any number of colorings."""
 
-    Args:
-        index: point of each pixel, -1 for none; supersampled.
-        shade: brightness of each pixel of the image.
-        num_points: number of points that were drawn.
-    """
+    index: Int32[np.ndarray, "h w"]  # point of each pixel, -1 for none; supersampled
+    shade: Float32[np.ndarray, "H W"]  # brightness of each pixel of the image
+    num_points: int  # number of points that were drawn
 
-    index: Int32[np.ndarray, "h w"]
-    shade: Float32[np.ndarray, "H W"]
-    num_points: int
-
-    @property
-    def supersampling(self) -> int:
-        """Pixels of `index` along each side of one pixel of the image."""
-        return len(self.index) // len(self.shade)
-
-    def paint(
-        self, colors: UInt8[np.ndarray, "Q 3"], background: tuple[int, int, int] = BACKGROUND
-    ) -> UInt8[np.ndarray, "H W 3"]:
-        """The image for one coloring of the points.
-
-        Args:
-            colors: color of each point.
-            background: color of pixels that show no point.
+    def paint(self, colors: UInt8[np.ndarray, "Q 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """The image for one color of each point.
 
         Raises:
             ValueError: there are more or fewer colors than points.
         """
         if len(colors) != self.num_points:
             raise ValueError(f"each point needs a color: {self.num_points} points, {len(colors)} colors")
-        back = np.array(background, np.uint8)
-        return paint(self.index, self.shade, np.ascontiguousarray(colors), back, self.supersampling)
+        background = np.array(BACKGROUND, np.uint8)
+        return paint(self.index, self.shade, np.ascontiguousarray(colors), background, SUPERSAMPLING)
 
 
 def room_view(
@@ -273,7 +244,6 @@ def rasterize(
     width: int,
     height: int,
     splats: Splats | None = None,
-    supersampling: int = 2,
 ) -> Raster:
     """Finds the point of each pixel and lights the surface that the points form.
 
@@ -283,20 +253,15 @@ def rasterize(
         width: width of the image in pixels.
         height: height of the image in pixels.
         splats: spacing and normals of the points, if known already.
-        supersampling: pixels per pixel of the image along each side, which are averaged.
-
-    Raises:
-        ValueError: the image has no pixel.
 
     Source:
         Eye-dome lighting: Boucheny 2009, "Visualisation scientifique de grands volumes de données", chapter 4.
     """
-    if width < 1 or height < 1:
-        raise ValueError(f"a picture needs at least one pixel, got {width} x {height}")
     splats = Splats.of_points(xyz) if splats is None else splats
-    depth, index = _splat(xyz, splats, 1.1, view, width * supersampling, height * supersampling)
-    fill_holes(depth, index, max(1, round(1.5 * supersampling)), 0.01)
-    blocks = [depth[y::supersampling, x::supersampling] for y in range(supersampling) for x in range(supersampling)]
+    factor = SUPERSAMPLING
+    depth, index = _splat(xyz, splats, 1.1, view, width * factor, height * factor)
+    fill_holes(depth, index, round(1.5 * factor), 0.01)
+    blocks = [depth[y::factor, x::factor] for y in range(factor) for x in range(factor)]
     spacing = float(np.median(splats.spacing)) if len(xyz) else 0.0
     return Raster(index, _shade(np.minimum.reduce(blocks), spacing, view), len(xyz))
 

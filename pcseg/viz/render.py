@@ -10,7 +10,7 @@ from PIL import Image
 from pcseg.prediction import Prediction
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers
-from pcseg.viz.raster import Raster, Splats, bounding_box, rasterize, room_view
+from pcseg.viz.raster import SUPERSAMPLING, Raster, Splats, bounding_box, rasterize, room_view
 
 _OTHER_VIEWS = ("from the other side", "from above")
 
@@ -36,9 +36,6 @@ def room_picture(
         height: height of a cell in pixels.
         cut: height above which points are hidden; None is 0.3 m below the top.
         views: 1 for one camera; 2 adds a row from the other side, 3 also one from above.
-
-    Returns:
-        RGB image.
 
     Raises:
         ValueError: the scene has no points, or `views` is not 1 to 3.
@@ -105,7 +102,7 @@ def _object_title(layer: Layer, prediction: Prediction, threshold: float) -> str
 
 def _object_labels(raster: Raster, layer: Layer, unlabeled: set[str]) -> tuple[Label, ...]:
     """Class names in the middle of the visible part of each object."""
-    step = 2 * raster.supersampling  # every second pixel of the image is enough
+    step = 2 * SUPERSAMPLING  # every second pixel of the image is enough
     pixels = raster.index[::step, ::step]
     y, x = np.nonzero(pixels >= 0)
     ids = layer.ids[pixels[y, x]]

@@ -30,7 +30,8 @@ def test_agrees_with_mask2former(name):
     matcher, matches = HungarianMatcher(2.0, 5.0, 5.0), []
     matcher.register_forward_hook(lambda _module, _inputs, found: matches.append(found))
     options = HungarianOptions(weights=LossWeights(classes=2.0), mask_weight=5.0, dice_weight=5.0)
-    criterion = SetCriterion(int(data["num_classes"]), options, matcher=matcher)
+    criterion = SetCriterion(int(data["num_classes"]), options)
+    criterion.matcher = matcher
     losses = criterion({**layers[-1], "aux_outputs": layers[:-1]}, targets)
     assert set(losses) == set(expected["losses"])
     for key, value in losses.items():

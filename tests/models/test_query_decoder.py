@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from pcseg.models.query_decoder import (
-    AnchorHead,
     QueryDecoder,
     QueryDecoderOptions,
+    _AnchorHead,
     choose_spread,
     mask_is_on,
     pad_rooms,
@@ -122,7 +122,7 @@ def test_padding_marks_real_rows() -> None:
 
 
 def test_masks_fall_off_with_the_distance_from_the_anchor() -> None:
-    head = AnchorHead(4)
+    head = _AnchorHead(4)
     x, anchors = torch.randn(1, 2, 4), torch.tensor([[[0.0, 0, 0], [3.0, 0, 0]]])
     places = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0], [3.0, 0, 0]]])
     distance = head.distance(x, anchors, places)[0]

@@ -23,7 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_rooms_without_labels(trained: tuple[Path, Path], tmp_path: Path) -> None:
     """They can be exported, but neither scored nor written as ground truth."""
-    assert "Area_2_conferenceRoom_1 has no labels" in refused("test", *trained, "--device", "cpu")
+    assert "Area_2_conferenceRoom_1: it has no ground truth" in refused("test", *trained, "--device", "cpu")
     assert "no room has labels" in refused("make_gt", trained[0].parent / "rooms", tmp_path / "gt", "Area_2_*")
 
 

@@ -51,8 +51,6 @@ def test_hardly_any_points(count: int) -> None:
 def test_refuses_bad_arguments(room: Scene) -> None:
     with pytest.raises(ValueError, match="12000 points, 3 colors"):
         rasterize(room.xyz, FRONT, width=16, height=12).paint(np.zeros((3, 3), np.uint8))
-    with pytest.raises(ValueError, match="0 x 12"):
-        rasterize(room.xyz, FRONT, width=0, height=12)
     with pytest.raises(ValueError, match="no point is below the cut"):
         room_view(room.xyz, width=16, height=12, cut=-1.0)
 
@@ -61,7 +59,7 @@ def test_refuses_bad_arguments(room: Scene) -> None:
 def test_rooms_fill_the_picture(room: Scene, size: tuple[int, int]) -> None:
     width, height = size
     view = room_view(room.xyz, width=width, height=height, open_front=False)
-    shown = rasterize(room.xyz, view, width=width, height=height, supersampling=1).index >= 0
+    shown = rasterize(room.xyz, view, width=width, height=height).index[::2, ::2] >= 0
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
     tall, wide = (rows[-1] - rows[0]) / height, (columns[-1] - columns[0]) / width
     assert max(tall, wide) > 0.85

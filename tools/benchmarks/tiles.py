@@ -1,6 +1,5 @@
 """Time and memory for large scans: synthetic floors of increasing size, predicted in tiles."""
 
-import resource
 import time
 from functools import lru_cache
 from typing import Any
@@ -15,7 +14,7 @@ from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
-from tools.benchmarks.measure import in_own_process, print_row
+from tools.benchmarks.measure import in_own_process, peak_mb, print_row
 
 ROOM_POINTS = 100_000
 NUM_MODELS = 10
@@ -61,14 +60,14 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
     torch.set_num_threads(1)
     segmenter = make_segmenter()
     segmenter.predict(make_floor(20_000, 20_000))  # compiles
-    before, found = _peak_mb(), []
+    before, found = peak_mb(), []
     for first in range(0, NUM_MODELS, max(1, round(num_points / room_points))):
         scene = make_floor(num_points, room_points, first)
         start = time.process_time()  # excludes other programs
         prediction = segmenter.predict(scene)
         found.append((time.process_time() - start, prediction.num_columns, len(prediction)))
     seconds, superpoints, objects = np.mean(found, axis=0).tolist()
-    peak = {"peak_mb": _peak_mb(), "peak_mb_before": before}
+    peak = {"peak_mb": peak_mb(), "peak_mb_before": before}
     return {"seconds": seconds, **peak, "superpoints": superpoints, "objects": objects}
 
 
@@ -79,7 +78,3 @@ def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
         found = result[str(num_points)] = in_own_process(predict_floor, num_points)
         print_row(f"{num_points:,} points", found)
     return result
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
