@@ -14,16 +14,8 @@ import torch
 
 from pcseg.cli import run_tool, write_json
 
-# Module of tools/benchmarks that defines the function of each name.
-BENCHMARKS = {
-    "criterion": "criterion",
-    "metrics": "metrics",
-    "conv": "conv",
-    "train": "train",
-    "voxelize": "voxelize",
-    "loader": "loader",
-    "tiles": "tiles",
-}
+# Each is a function in the module of tools/benchmarks with its name.
+BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "loader", "tiles")
 
 
 def main() -> None:
@@ -45,8 +37,7 @@ def main() -> None:
     keep_freed_memory()
     results = {}
     for name in args.names or BENCHMARKS:
-        module = importlib.import_module(f"tools.benchmarks.{BENCHMARKS[name]}")
-        results[name] = getattr(module, name)(args.rounds)
+        results[name] = getattr(importlib.import_module(f"tools.benchmarks.{name}"), name)(args.rounds)
     if args.json:
         write_json(args.json, {"threads": args.threads, "torch": torch.__version__, **results})
 

@@ -129,16 +129,8 @@ def _predict(
             progress(f"{path.name}: {text}")
 
     stage("reading")
-    scene = read_scan(
-        path,
-        drop_nan=args.drop_nan,
-        drop_duplicates=args.drop_duplicates,
-        gray=args.gray,
-        columns=args.columns,
-        scale=args.scale,
-        up=args.up,
-        origin=args.origin,
-    )
+    keys = ("drop_nan", "drop_duplicates", "gray", "columns", "scale", "up", "origin")
+    scene = read_scan(path, **{key: getattr(args, key) for key in keys})
     check_features(scene, segmenter.features)
     # The labels may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)

@@ -39,17 +39,8 @@ def main() -> None:
     add_options(parser)
     args = parser.parse_args()
     class_set(args.classes)  # reports a mistake before any scan is read
-    options = {
-        "drop_nan": args.drop_nan,
-        "drop_duplicates": args.drop_duplicates,
-        "gray": args.gray,
-        "scale": args.scale,
-        "up": args.up,
-        "columns": args.columns,
-        "label_ids": args.label_ids,
-        "first_instance": args.first_instance,
-        "needs_labels": not args.unlabeled,
-    }
+    keys = ("drop_nan", "drop_duplicates", "gray", "scale", "up", "columns", "label_ids", "first_instance")
+    options = {**{key: getattr(args, key) for key in keys}, "needs_labels": not args.unlabeled}
     read = functools.partial(read_labeled_scan, **options)
     name_of = operator.attrgetter("stem")
     run(find_scans(args.raw), RoomReader(args.classes, name_of, lambda path: [path], read, repr(options)), args)

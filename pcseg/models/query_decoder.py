@@ -12,17 +12,14 @@ from pcseg.structures import DecoderOutput, MaskActivation
 
 
 class FourierPosition(nn.Module):
-    """Coordinates as sines and cosines of random directions, then a linear layer (Tancik et al. 2020).
-
-    `scale` is the standard deviation of the directions in radians per meter.
-    """
+    """Coordinates as sines and cosines of random directions, then a linear layer (Tancik et al. 2020)."""
 
     directions: Tensor
 
-    def __init__(self, width: int, num_frequencies: int = 32, scale: float = 1.5) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("directions", torch.randn(3, num_frequencies) * scale)
-        self.linear = nn.Linear(2 * num_frequencies, width)
+        self.register_buffer("directions", torch.randn(3, 32) * 1.5)  # radians per meter
+        self.linear = nn.Linear(64, width)
 
     def forward(self, xyz: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n width"]:
         phase = xyz @ self.directions
