@@ -67,6 +67,27 @@ class ClassSet:
         row = np.minimum(np.searchsorted(known, ids), len(known) - 1)
         return np.where(known[row] == ids, order[row], -1).astype(np.int32)
 
+    def mapping_to(self, other: "ClassSet") -> Int32[np.ndarray, "C"]:
+        """Index in another set of each class, -1 for classes without a counterpart; see class_sets/mappings.yaml.
+
+        Raises:
+            ValueError: the sets differ, and no mapping between them is known.
+
+        >>> indoor, s3dis = class_set("indoor"), class_set("s3dis")
+        >>> [s3dis.names[i] for i in indoor.mapping_to(s3dis)[[0, 3, 9, 18]]]
+        ['wall', 'chair', 'bookcase', 'clutter']
+        """
+        if self.names == other.names:
+            return np.arange(len(self), dtype=np.int32)
+        known = _mappings().get(self.name, {})
+        if other.name not in known:
+            raise ValueError(
+                f"no mapping from classes {self.name} to {other.name}; known: {', '.join(known) or 'none'}"
+            )
+        table = known[other.name]
+        names = [table.get(n, n if n in other.names else table.get("others")) for n in self.names]
+        return np.array([-1 if name is None else other.index(name) for name in names], np.int32)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and texts, for JSON, YAML and checkpoints."""
         return {
@@ -131,6 +152,11 @@ def __getattr__(name: str) -> ClassSet:
 @cache
 def _built_in(name: str) -> ClassSet:
     return _read_yaml(Path(__file__).parent / "class_sets" / f"{name}.yaml")
+
+
+@cache
+def _mappings() -> dict[str, dict[str, dict[str, str]]]:
+    return yaml.safe_load((Path(__file__).parent / "class_sets/mappings.yaml").read_text(encoding="utf-8"))
 
 
 def _read_yaml(path: Path) -> ClassSet:

@@ -184,6 +184,22 @@ class Prediction:
         """A prediction with some of the objects, in the order of `rows`."""
         return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
 
+    def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
+        """The prediction in the classes of another set, such as a benchmark's.
+
+        Args:
+            classes: the other set; objects of classes without a counterpart there are left out.
+            scene: the same scan, with labels of the other set, if it has any.
+
+        Raises:
+            ValueError: no mapping is known, see `ClassSet.mapping_to`.
+        """
+        assert self.classes is not None
+        index = self.classes.mapping_to(classes)
+        found = self.select(np.flatnonzero(index[self.labels] >= 0))
+        semantic = None if self.semantic is None else np.where(self.semantic < 0, -1, index[self.semantic])
+        return replace(found, scene=scene, labels=index[found.labels], semantic=semantic, classes=classes)
+
     def save(self, path: Path | str) -> None:
         """Writes scene and prediction to one compressed .npz, atomically, that `load` reads without any other file.
 

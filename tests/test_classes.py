@@ -49,6 +49,17 @@ def test_unknown_names() -> None:
         class_set("mine.yaml")
 
 
+def test_mappings_name_existing_classes() -> None:
+    indoor = class_set("indoor")
+    for name in ("s3dis", "scannet20", "scannet200", "indoor"):
+        other = class_set(name)
+        mapped = {a: other.names[i] if i >= 0 else None for a, i in zip(indoor.names, indoor.mapping_to(other))}
+        assert mapped["chair"] == "chair"
+        assert mapped["pillow"] == {"s3dis": "clutter", "scannet20": None}.get(name, "pillow")
+    with pytest.raises(ValueError, match="no mapping from classes s3dis to indoor; known: none"):
+        class_set("s3dis").mapping_to(indoor)
+
+
 def test_custom_classes(tmp_path: Path) -> None:
     path = tmp_path / "workshop.yaml"
     path.write_text("names: [floor, bench, vice]\nstuff: [floor]\n")

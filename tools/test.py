@@ -9,6 +9,7 @@ share the rooms under torchrun, with --workers N, or on a Dask cluster (--cluste
 """
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from pcseg import build
 from pcseg import config as cfg
+from pcseg.classes import ClassSet, class_set
 from pcseg.cli import run_tool, write_json
 from pcseg.data.store import read_room
 from pcseg.files import atomic_write
@@ -54,15 +56,21 @@ def main() -> None:
 
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
-    segmenter = build.load_model(args.checkpoint, pick_device(args.device, processes), config)
+    device, classes = pick_device(args.device, processes), class_set(config.data.classes)
+    segmenter = build.load_model(args.checkpoint, device)
+    if segmenter.classes.names == classes.names:
+        segmenter = build.load_model(args.checkpoint, device, config)
+    elif processes.is_first:
+        own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
+        print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
-    worst = WorstRooms(segmenter.classes, min_points=segmenter.options.min_points)
+    worst = WorstRooms(classes, min_points=segmenter.options.min_points)
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
     mine = [rooms.rooms[index] for index in processes.shard(len(rooms))]
-    scores = Scores(segmenter.classes, min_points=segmenter.options.min_points)
+    scores = Scores(classes, min_points=segmenter.options.min_points)
     num_points: dict[str, int] = {}  # of every room, also of those without labels
-    found = map_rooms(partial(_test_room, segmenter, args), mine, workers=args.workers, cluster=args.cluster)
+    found = map_rooms(partial(_test_room, segmenter, classes, args), mine, workers=args.workers, cluster=args.cluster)
     for _, result in tqdm(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
         if isinstance(result, Exception):
             raise result
@@ -87,12 +95,12 @@ def _union(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _test_room(
-    segmenter: Segmenter, args: argparse.Namespace, folder: Path
+    segmenter: Segmenter, classes: ClassSet, args: argparse.Namespace, folder: Path
 ) -> tuple[Scores, dict[str, int], Prediction | None]:
     """Predicts, scores and saves a room: its scores, its number of points, the prediction if the report needs it."""
-    prediction = segmenter.predict(read_room(folder))
+    prediction = segmenter.predict(read_room(folder), classes)
     scene = prediction.scene
-    scores = Scores(segmenter.classes, min_points=segmenter.options.min_points)
+    scores = Scores(classes, min_points=segmenter.options.min_points)
     if (scene.semantic is not None and scene.instance is not None) or not (args.export or args.results):
         scores.add(prediction)
     if args.results:

@@ -83,22 +83,26 @@ class Segmenter:
         """A copy with some of the `SegmenterOptions` replaced, such as ``views="flips"``."""
         return replace(self, options=replace(self.options, **changes))
 
-    def predict(self, scene: Scene) -> Prediction:
+    def predict(self, scene: Scene, classes: ClassSet | None = None) -> Prediction:
         """Predicts the objects, best first, and the class of every point.
 
         Memory is used for the points, about 50 bytes each, and for the voxels and features of one tile at a time.
 
         Args:
             scene: a scan or room, with the features that the model takes.
+            classes: class set of the result and of the scene's labels; by default the model's own.
 
         Returns:
             A prediction whose scene has the superpoints that were used.
 
         Raises:
-            ValueError: the scene has no points, or lacks a feature that the model takes.
+            ValueError: the scene has no points or lacks a feature that the model takes, or its classes are unknown.
         """
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
+        if classes is not None and classes != self.classes:
+            prediction = self.predict(scene.with_(semantic=None, instance=None))
+            return prediction.in_classes(classes, scene.with_(superpoint=prediction.superpoint))
         options = self.options
         grid = tile_grid(scene.xyz, options.tile_size, options.tile_overlap)
         if len(grid) == 1 or (grid.extent <= options.tile_above).all():

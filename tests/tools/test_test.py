@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pcseg.classes import S3DIS
+from pcseg.prediction import Prediction
 from tests.tools.commands import ROOT, passes, refused, tool
 from tests.tools.small import fresh_checkpoint, write_config
 
@@ -62,6 +64,20 @@ def test_files(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "d.json").read_text())["num_scenes"] == 3
     (tmp_path / "scenes.txt").write_text("Area_1_office_1\n")
     assert "is not one of the scenes to submit" in refused(*check, "--scenes", tmp_path / "scenes.txt")
+
+
+def test_a_model_of_other_classes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """It is scored in the classes of the rooms, if there is a mapping."""
+    indoor = fresh_checkpoint(tmp_path / "indoor.pt", "data.classes=indoor", "inference.min_points=10")
+    labeled = "data.val=[Area_1_*,Area_3_*]"
+    _, notes = passes("test", trained[0], indoor, labeled, "--results", tmp_path, "--json", tmp_path / "a.json")
+    assert "predicts classes indoor, which are mapped to s3dis" in notes
+    found = Prediction.load(tmp_path / "Area_1_office_1.npz")
+    assert found.classes == S3DIS
+    assert found.scene.semantic is not None
+    assert len(found) > 0
+    other = fresh_checkpoint(tmp_path / "other.pt", "data.classes=scannet20")
+    assert "no mapping from classes scannet20 to s3dis" in refused("test", trained[0], other, labeled)
 
 
 def test_several_processes(trained: tuple[Path, Path], tmp_path: Path) -> None:
