@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from pcseg.classes import S3DIS, ClassSet
+from pcseg.classes import S3DIS, ClassSet, class_set
 from pcseg.prediction import Prediction, is_result, mask_rows
 from pcseg.structures import Scene
 
@@ -217,3 +217,14 @@ def test_refuses_other_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a pcseg result"):
         Prediction.load(path)
     assert not is_result(path)
+
+
+def test_classes_of_another_set() -> None:
+    indoor, scannet = class_set("indoor"), class_set("scannet20")
+    labels, semantic = np.array([indoor.index("pillow"), indoor.index("shower")]), np.array([-1, 0, 2], np.int32)
+    scene = Scene.without_xyz("room", 3)
+    given = Prediction(scene, np.eye(2, 3, dtype=bool), labels, np.array([0.9, 0.8]), semantic, indoor)
+    found = given.in_classes(scannet, scene.with_(semantic=np.array([3, -1, 4], np.int32)))
+    assert [(o.label, o.score, o.mask.tolist()) for o in found] == [("shower curtain", 0.8, [False, True, False])]
+    assert found.semantic.tolist() == [-1, 0, -1]  # no ceiling
+    assert found.scene.semantic.tolist() == [3, -1, 4]
