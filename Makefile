@@ -52,8 +52,10 @@ demo: $(VENV)/base.done
 	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
 	    --report $(DEMO)/report.html --results $(DEMO)/results
 	$(BIN)/python tools/visualize.py $$(ls $(DEMO)/results/*.npz | head -4) --png $(DEMO)/pictures --html $(DEMO)/pages
+	$(BIN)/python tools/predict.py data/example_room.ply --out $(DEMO)/example
 	@echo "activate the environment: source $(VENV)/bin/activate"
-	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html"
+	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html;"
+	@echo "$(DEMO)/example has what the built-in model finds in a scan that looks like a phone's"
 
 clean:
 	rm -rf $(VENV) outputs build .pytest_cache .ruff_cache

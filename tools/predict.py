@@ -43,7 +43,6 @@ from pcseg.inference.segmenter import Segmenter, ViewSet
 from pcseg.ops.precision import DTYPES, autocast
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.training.distributed import pick_device
-from pcseg.viz.layers import DEFAULT_THRESHOLD
 
 
 def main() -> None:
@@ -57,6 +56,8 @@ def main() -> None:
     elif args.tile is not None:
         given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
     segmenter = segmenter.with_options(**{key: value for key, value in given.items() if value is not None})
+    if args.threshold is None:
+        args.threshold = segmenter.options.shown_above
     failed = []
     with tqdm(total=len(args.scans), unit="scan") as bar:
         alone = args.workers == 1 and args.cluster is None
@@ -85,8 +86,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--threshold",
         type=float,
-        default=DEFAULT_THRESHOLD,
-        help=f"minimum score of objects to show (default: {DEFAULT_THRESHOLD})",
+        help="minimum score of objects to show (default: from the model's config)",
     )
     parser.add_argument("--min-points", type=int, help="minimum object size in points (default: from the config)")
     parser.add_argument("--tile", type=float, metavar="METERS", help="tile size for larger scans; 0 disables tiling")
@@ -113,7 +113,7 @@ def _parse() -> argparse.Namespace:
     args = parser.parse_args()
     if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
         raise ValueError(f"{checkpoints[0]} is a model, not a scan; give it as --model {checkpoints[0]}")
-    if not 0 <= args.threshold <= 1:
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     return args
 

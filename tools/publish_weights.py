@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from pcseg import config as cfg
 from pcseg.cli import run_tool
 from pcseg.training.checkpoint import LAST, load_checkpoint, prediction_weights
 from pcseg.training.weights_file import write_weights
@@ -13,11 +14,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("out", type=Path, metavar="OUT", help="file to write (.safetensors)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes such as inference.views=flips")
     parser.add_argument("--checkpoint", default=LAST, help=f"name of its checkpoint (default: {LAST})")
     parser.add_argument("--license", required=True, help="license of the weights")
     parser.add_argument("--attribution", type=Path, help="text file that names the sources of the training data")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     content = load_checkpoint(args.run / args.checkpoint)
+    content["config"] = cfg.dumps(cfg.load(args.run / "config.yaml", args.overrides))
     data = json.loads((args.run / "data.json").read_text())["train"]
     notes = {
         "license": args.license,

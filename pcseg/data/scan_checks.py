@@ -35,8 +35,8 @@ def scan_warnings(scene: Scene) -> list[str]:
         remedy = "" if scene.faces is not None else ": read it with drop_duplicates=True"
         found.append(f"{num_duplicates} of {len(scene)} points are duplicates of another one{remedy}.")
     if scene.rgb is None:
-        remedy = "a model that takes color needs it read with gray=True and will find less"
-        found.append(f"It has no color: {remedy}; one trained with data.features=[xyz] needs none.")
+        needs = "other models may need it read with gray=True, or training with data.features=[xyz]"
+        found.append(f"It has no color: the built-in model finds less without; {needs}.")
     elif (scene.rgb == scene.rgb[0]).all():
         found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():

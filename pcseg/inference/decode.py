@@ -15,6 +15,7 @@ from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Sce
 
 # Logit of the probability that a follower at the place of its influencer belongs to it.
 _CLOSEST_LOGIT = 6.0
+UNSURE = "other object"
 
 
 def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
@@ -95,6 +96,7 @@ def decode(
     min_points: int = 100,
     iou_power: float = 5.0,
     one_class: bool = False,
+    unsure_below: float = 0.0,
 ) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
     """Objects of one room: the best pairs of query and class.
 
@@ -108,6 +110,8 @@ def decode(
         min_points: least number of points of an object.
         iou_power: power of the expected IoU in the scores.
         one_class: only the best class of each query, instead of an object for each class.
+        unsure_below: objects whose class has a smaller share of the probabilities of all classes that count are
+            called `UNSURE`, a class that the set must then have.
 
     Returns:
         Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
@@ -136,18 +140,24 @@ def decode(
     scores = class_probability * expected_iou[:, None] ** iou_power
 
     # The best pairs, without small masks and classes that do not count.
-    allowed = torch.zeros_like(scores, dtype=torch.bool)
-    allowed[:, list(classes.instance_classes)] = True
+    counted = torch.zeros(num_classes, dtype=torch.bool, device=scores.device)
+    counted[list(classes.instance_classes)] = True
+    allowed = counted.expand_as(scores)
     if one_class:
-        allowed &= scores == torch.where(allowed, scores, 0).amax(1, keepdim=True)
-    allowed &= (size >= min_points)[:, None]
+        allowed = allowed & (scores == (scores * counted).amax(1, keepdim=True))
+    allowed = allowed & (size >= min_points)[:, None]
     pairs = allowed.flatten().nonzero()[:, 0]
     pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[:top_k]]
+    labels = pairs % num_classes
+    if unsure_below > 0:
+        probability_of = class_probability[pairs // num_classes] * counted
+        share = probability_of.gather(1, labels[:, None])[:, 0] / probability_of.sum(1)
+        labels = torch.where(share < unsure_below, classes.index(UNSURE), labels)
     masks = inside[:, pairs // num_classes].T.contiguous().cpu().numpy()
     prediction = Prediction(
         scene,
         masks=mask_rows([np.flatnonzero(mask) for mask in masks], num_superpoints),
-        labels=(pairs % num_classes).cpu().numpy(),
+        labels=labels.cpu().numpy(),
         scores=scores.flatten()[pairs].cpu().numpy(),
         classes=classes,
         superpoint=scene.superpoint,

@@ -46,6 +46,8 @@ class SegmenterOptions:
     top_k: int = 200  # most objects of a room, or of each tile of a large room
     min_points: int = 100  # least number of points of an object
     score_threshold: float = 0.0  # least score of an object
+    shown_above: float = 0.3  # least score of the objects in pictures, tables and files for other programs
+    unsure_below: float = 0.0  # objects whose class is less probable, given that they are objects, are "other object"
     iou_power: float = 5.0  # power of the expected IoU in the scores
     mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
     tile_above: float = 10.0  # meters; a longer scan is predicted room by room, longer rooms in tiles; .inf: never
@@ -148,6 +150,7 @@ class Segmenter:
             min_points=options.min_points,
             iou_power=options.iou_power,
             one_class=options.one_class,
+            unsure_below=options.unsure_below,
         )
 
     def _predict_views(self, scene: Scene) -> Found:

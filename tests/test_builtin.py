@@ -1,0 +1,92 @@
+"""The model that comes with pcseg: what it contains, and that it takes any scan."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg import load_model, read_scan
+from pcseg.inference.segmenter import Segmenter
+from pcseg.structures import Scene
+from pcseg.training.weights_file import BUILT_IN, read_weights
+from tests.tools.commands import ROOT, passes
+
+EXAMPLE = ROOT / "data" / "example_room.ply"
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def example() -> Scene:
+    return read_scan(EXAMPLE)
+
+
+def _found(segmenter: Segmenter, scene: Scene) -> list[str]:
+    """Names of the objects above the threshold of the model."""
+    prediction = segmenter.predict(scene)
+    assert prediction.num_points == len(scene)
+    assert prediction.semantic is not None
+    return [found.label for found in prediction if found.score >= segmenter.options.shown_above]
+
+
+def test_the_file_is_small_and_names_its_sources() -> None:
+    notes = read_weights(BUILT_IN)["notes"]
+    assert BUILT_IN.stat().st_size < 8e6
+    assert "rooms, SHA-256" in notes["rooms"]
+    assert "CC BY 3.0" in notes["attribution"] or "CC-BY 3.0" in notes["attribution"]
+    assert int(notes["steps"]) > 0
+    assert notes["license"]
+
+
+def test_it_finds_the_furniture_of_the_example(segmenter: Segmenter, example: Scene) -> None:
+    names = _found(segmenter, example)
+    assert {"sofa", "table", "floor", "wall"} <= set(names)
+    fast = _found(segmenter.with_options(views="one"), example)
+    gray = _found(segmenter.with_options(views="one"), example.with_(rgb=None))
+    assert min(len(names), len(fast), len(gray)) >= 10
+
+
+def test_predict_needs_only_the_scan(tmp_path: Path) -> None:
+    out, _ = passes("predict", EXAMPLE, "--out", tmp_path, "--fast", "--device", "cpu")
+    assert "objects with score" in out
+    assert (tmp_path / "example_room.html").exists()
+
+
+def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generator) -> None:
+    fast = segmenter.with_options(views="one")
+    rows = np.sort(rng.permutation(len(example))[:3000])
+    few = Scene("few points", example.xyz[rows], example.rgb[rows])
+    assert "floor" in _found(fast.with_options(min_points=20), few)
+    line = Scene("a line", np.linspace(0, 1, 500, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32))
+    assert _found(fast, line) is not None
+    # A corridor of 60 m: the same room twelve times, in a row.
+    shift = np.repeat(np.arange(12, dtype=np.float32) * 5.3, len(rows) * 3)
+    rows = np.tile(np.sort(rng.permutation(len(example))[: 3 * 3000]), 12)
+    xyz = example.xyz[rows] + shift[:, None] * np.array([1, 0, 0], np.float32)
+    assert np.ptp(xyz[:, 0]) > 60
+    assert _found(fast.with_options(min_points=30), Scene("corridor", xyz, example.rgb[rows])).count("sofa") >= 6
+
+
+@pytest.mark.slow
+def test_twenty_million_points(segmenter: Segmenter, example: Scene, rng: np.random.Generator) -> None:
+    rows = rng.integers(0, len(example), 20_000_000)
+    xyz = example.xyz[rows] + rng.normal(0, 0.004, (len(rows), 3)).astype(np.float32)
+    names = _found(segmenter.with_options(views="one"), Scene("dense", xyz, example.rgb[rows]))
+    assert {"sofa", "table", "floor"} <= set(names)
+
+
+def test_training_starts_from_it(tmp_path: Path) -> None:
+    """With the classes of another set, the heads start afresh and everything else is built in."""
+    from pcseg import config as cfg
+    from pcseg.build import build_model
+    from pcseg.classes import class_set
+    from pcseg.training.checkpoint import load_checkpoint, load_matching_weights
+
+    config = cfg.load(ROOT / "configs" / "general.yaml", ["data.classes=scannet20"])
+    model = build_model(config, class_set("scannet20"))
+    fresh = load_matching_weights(model, load_checkpoint("builtin")["model"], BUILT_IN)
+    assert fresh
+    assert all("class" in name or "semantic" in name for name in fresh)
