@@ -1,7 +1,7 @@
 """Find the objects of scans.
 
 tools/predict.py SCAN... [--out DIR] [--model CHECKPOINT] [--threshold T] [--fast] [--tile METERS] [--device cuda]
-                         [--workers N] [--cluster ADDRESS]
+                         [--workers N] [--cluster ADDRESS] [--only ids,csv] [--no-picture] [--no-page]
 
 SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room. Labels are ignored.
 CHECKPOINT is the only file needed from training; without it, the built-in model for indoor scans is used.
@@ -38,16 +38,18 @@ from pcseg.cli import run_tool
 from pcseg.data.dataset import check_features
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
-from pcseg.inference.prediction_files import prediction_targets, write_prediction
+from pcseg.inference.prediction_files import SUFFIXES, object_table, prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter, ViewSet
 from pcseg.ops.precision import DTYPES, autocast
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.training.distributed import pick_device
 
+KINDS = {suffix.split(".")[-1].replace("npy", "ids"): suffix for suffix in SUFFIXES}
+
 
 def main() -> None:
     args = _parse()
-    targets = prediction_targets(args.scans, args.out)
+    targets = prediction_targets(args.scans, args.out, args.suffixes)
     segmenter = build.load_model(args.model, pick_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
     given = {"views": "one" if args.fast else args.views, "min_points": args.min_points}
@@ -109,13 +111,26 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
     )
+    parser.add_argument("--only", metavar="KINDS", help=f"write only these files, such as ids,csv: {', '.join(KINDS)}")
+    parser.add_argument("--no-picture", action="store_true", help="write no .png")
+    parser.add_argument("--no-page", action="store_true", help="write no .html")
     add_parallel_options(parser)
     args = parser.parse_args()
+    args.suffixes = _suffixes(args)
     if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
         raise ValueError(f"{checkpoints[0]} is a model, not a scan; give it as --model {checkpoints[0]}")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     return args
+
+
+def _suffixes(args: argparse.Namespace) -> list[str]:
+    """Suffixes of the files to write."""
+    kinds = [*KINDS] if args.only is None else args.only.split(",")
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"--only {args.only}: unknown {unknown[0]!r}; choose from {', '.join(KINDS)}")
+    left_out = {"png": args.no_picture, "html": args.no_page}
+    return [suffix for kind, suffix in KINDS.items() if kind in kinds and not left_out.get(kind)]
 
 
 def _predict(
@@ -141,8 +156,9 @@ def _predict(
             prediction = segmenter.predict(scene)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
-    shown = write_prediction(target, prediction, threshold=args.threshold, stage=stage)
-    return [*lines, f"{path}: {shown} objects with score >= {args.threshold} -> {target}.*"]
+    rows = write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
+    found = f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'} with score >= {args.threshold}"
+    return [*lines, found, *object_table(rows), f"files: {target}{', '.join(args.suffixes)}"]
 
 
 if __name__ == "__main__":

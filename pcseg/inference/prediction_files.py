@@ -1,12 +1,13 @@
 """The files of a prediction: a result, points for other programs, a table, ids, a picture and a page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pcseg.files import atomic_open
-from pcseg.inference.exports import write_csv, write_ply
+from pcseg.inference.exports import object_rows, write_csv, write_ply
 from pcseg.prediction import Prediction
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
@@ -14,6 +15,7 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers
 from pcseg.viz.render import room_picture
 
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
+MAX_ROWS = 40  # lines of the table in the terminal
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -64,9 +66,10 @@ def write_prediction(
     prediction: Prediction,
     *,
     threshold: float = DEFAULT_THRESHOLD,
+    suffixes: Collection[str] = SUFFIXES,
     stage: Callable[[str], None] = lambda text: None,
-) -> int:
-    """Writes all files of a prediction: the target's name with each of SUFFIXES.
+) -> list[dict[str, Any]]:
+    """Writes the files of a prediction: the target's name with each of the suffixes.
 
     The .npz and the page hold every object; the others hold those from the threshold on, one id per point.
 
@@ -74,27 +77,54 @@ def write_prediction(
         target: folder and name.
         prediction: a scene with its objects.
         threshold: objects that score less are left out.
+        suffixes: which of SUFFIXES to write.
         stage: called with the name of each step.
 
     Returns:
-        Number of objects that some point belongs to.
+        The `object_rows` of the objects that some point belongs to.
 
     Raises:
         ValueError: no objects were predicted, or the scene has no points.
         OSError: a file cannot be written.
     """
-    stage("files")
-    prediction.save(add_suffix(target, ".npz"))
-    write_painted_ply(add_suffix(target, ".ply"), prediction, threshold=threshold)
-    write_csv(add_suffix(target, ".instances.csv"), prediction, threshold)
-    ids = prediction.point_ids(threshold)
-    with atomic_open(add_suffix(target, ".ids.npy")) as file:
-        np.save(file, ids)
-    stage("picture")
-    save_png(add_suffix(target, ".png"), room_picture(prediction, threshold=threshold))
-    stage("page")
-    write_page(add_suffix(target, ".html"), prediction, threshold=threshold)
-    return int(np.count_nonzero(np.bincount(ids)[1:]))
+    writers: dict[str, tuple[str, Callable[[Path], object]]] = {
+        ".npz": ("files", prediction.save),
+        ".ply": ("files", lambda path: write_painted_ply(path, prediction, threshold=threshold)),
+        ".instances.csv": ("files", lambda path: write_csv(path, prediction, threshold)),
+        ".ids.npy": ("files", lambda path: _write_ids(path, prediction, threshold)),
+        ".png": ("picture", lambda path: save_png(path, room_picture(prediction, threshold=threshold))),
+        ".html": ("page", lambda path: write_page(path, prediction, threshold=threshold)),
+    }
+    for suffix, (name, write) in writers.items():
+        if suffix in suffixes:
+            stage(name)
+            write(add_suffix(target, suffix))
+    return object_rows(prediction, threshold)
+
+
+def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of a table for the terminal: id, class, score, edge lengths of the box in meters, points.
+
+    Args:
+        rows: objects as `object_rows` gives them; of more than 40 the best are shown.
+
+    >>> low, high = dict(min_x=0.0, min_y=0.0, min_z=0.0), dict(max_x=0.5, max_y=0.6, max_z=1.0)
+    >>> print("\\n".join(object_table([{"id": 3, "class": "chair", "score": 0.876, "points": 1200, **low, **high}])))
+      id  class  score         size in meters     points
+       3  chair   0.88   0.50 x  0.60 x  1.00      1,200
+    """
+    shown = sorted(rows, key=lambda row: -row["score"])[:MAX_ROWS]
+    width = max([5, *(len(row["class"]) for row in shown)])
+    lines = [f"  id  {'class':<{width}}  score  {'size in meters':>21}     points"] if shown else []
+    for row in shown:
+        size = " x ".join(f"{row[f'max_{axis}'] - row[f'min_{axis}']:5.2f}" for axis in "xyz")
+        lines.append(f"{row['id']:>4}  {row['class']:<{width}}  {row['score']:5.2f}  {size}  {row['points']:>9,}")
+    return [*lines, *([f"      and {len(rows) - MAX_ROWS} more"] if len(rows) > MAX_ROWS else [])]
+
+
+def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
+    with atomic_open(path) as file:
+        np.save(file, prediction.point_ids(threshold))
 
 
 def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:

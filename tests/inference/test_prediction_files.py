@@ -8,8 +8,10 @@ from plyfile import PlyData
 
 from pcseg.classes import S3DIS
 from pcseg.inference.prediction_files import (
+    MAX_ROWS,
     SUFFIXES,
     add_suffix,
+    object_table,
     prediction_targets,
     write_painted_ply,
     write_prediction,
@@ -68,10 +70,28 @@ def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.rando
     masks[0, 0] = True
     given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), np.zeros(300, np.int32), S3DIS, superpoint
     objects = Prediction(scene, *given)
-    shown = write_prediction(tmp_path / "a", objects)
+    rows = write_prediction(tmp_path / "a", objects)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
     ids = np.load(tmp_path / "a.ids.npy")
     assert ids.dtype == np.int32
     np.testing.assert_array_equal(ids, objects.point_ids(0.5))
     np.testing.assert_array_equal(PlyData.read(tmp_path / "a.ply")["vertex"].data["scalar_instance"], ids)
-    assert len((tmp_path / "a.instances.csv").read_text().splitlines()) == 1 + shown == 1 + len(np.unique(ids[ids > 0]))
+    assert (
+        len((tmp_path / "a.instances.csv").read_text().splitlines())
+        == 1 + len(rows)
+        == 1 + len(np.unique(ids[ids > 0]))
+    )
+    stages: list[str] = []
+    write_prediction(tmp_path / "b", objects, suffixes=[".ids.npy"], stage=stages.append)
+    assert [path.name for path in tmp_path.glob("b*")] == ["b.ids.npy"]
+    assert stages == ["files"], "no picture and no page is drawn"
+
+
+def test_table_of_many_objects() -> None:
+    box = {"min_x": 0.0, "min_y": 0.0, "min_z": 0.0, "max_x": 1.0, "max_y": 2.0, "max_z": 11.5}
+    rows = [{"id": k, "class": "trash can", "score": k / 100, "points": 10**k, **box} for k in range(1, 50)]
+    lines = object_table(rows)
+    assert len(lines) == 1 + MAX_ROWS + 1
+    assert lines[1].startswith("  49  trash can   0.49   1.00 x  2.00 x 11.50"), "the best first"
+    assert lines[-1].strip() == "and 9 more"
+    assert object_table([]) == []

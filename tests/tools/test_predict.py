@@ -65,7 +65,8 @@ def test_any_format_gives_the_same_and_labels_change_nothing(checkpoint: Path, s
     labels = np.arange(len(scene))
     np.savez(scans[3], xyz=scene.xyz, rgb=scene.rgb, semantic=labels % 40, instance=labels % 7)
     out, _ = passes("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
-    assert out.count("objects with score >= 0.0 -> ") == len(scans)
+    assert out.count(" with score >= 0.0\n") == out.count("size in meters") == len(scans)
+    assert f"files: {tmp_path / 'out' / 'plain'}.npz, .ply, .instances.csv, .ids.npy, .png, .html\n" in out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {path.stem + end for path in scans for end in SUFFIXES}
     first, *others = [_arrays(tmp_path / "out" / f"{path.stem}.npz") for path in scans]
     assert len(first["labels"]) > 0
@@ -123,8 +124,16 @@ def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tm
     assert "absent.txt: no such file" in err
     assert err.splitlines()[-1].startswith("error: 2 of 3 scans not predicted, reasons above: ")
     assert "Traceback" not in err
-    assert out.count(" objects with score") == 1
+    assert out.count(" with score >= ") == 1
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"room.v2{end}" for end in SUFFIXES}
+
+
+def test_only_the_wanted_files(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
+    out, _ = passes("predict", "--model", checkpoint, scan, "--out", tmp_path, "--only", "ids,csv,html", "--no-page")
+    assert {path.name for path in tmp_path.iterdir()} == {"room.v2.ids.npy", "room.v2.instances.csv"}
+    assert out.endswith("room.v2.instances.csv, .ids.npy\n")
+    error = refused("predict", "--model", checkpoint, scan, "--only", "idz")
+    assert error.startswith("error: --only idz: unknown 'idz'; choose from npz, ply, csv, ids, png, html")
 
 
 def test_nothing_takes_the_place_of_another(checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path) -> None:
