@@ -18,7 +18,7 @@ from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
 from pcseg.losses.criterion import Criterion
 from pcseg.models import EmbeddingHeads, InfluencerFormer, QueryDecoder, SparseUNet
 from pcseg.ops.superpoints import SuperpointOptions
-from pcseg.training.checkpoint import load_checkpoint, load_weights, prediction_weights
+from pcseg.training.checkpoint import CheckpointError, load_checkpoint, load_weights, prediction_weights
 
 
 def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
@@ -87,9 +87,12 @@ def load_model(
     """
     path = Path(checkpoint)
     content = load_checkpoint(path)
-    config = config or loads(content["config"], ignore=REMOVED_OPTIONS)
-    # The config may name a file of classes that is not on this machine; the checkpoint contains the classes.
-    classes = ClassSet.from_dict(content["classes"], str(path))
+    try:
+        config = config or loads(content["config"], ignore=REMOVED_OPTIONS)
+        # The config may name a file of classes that is not on this machine; the checkpoint contains the classes.
+        classes = ClassSet.from_dict(content["classes"], str(path))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: its config or classes are damaged, or of another version: {error}") from error
     model = build_model(config, classes)
     load_weights(model, prediction_weights(content), path)
     segmenter = Segmenter(model.to(device), classes, config.data.voxel_size, config.data.features, config.inference)

@@ -6,7 +6,6 @@ import math
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,24 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-# What zipfile and numpy raise for bytes that are no archive, or a damaged one.
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+@contextmanager
+def decoding(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
+    """Turns every error of a library's decoder into one line: damaged bytes raise errors of all kinds.
+
+    Args:
+        path: the file, for the message.
+        kind: expected format, for example "an .npy file".
+        remedy: what to do, for the end of the message.
+
+    Raises:
+        ValueError: the block raised an exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path}: not {kind}, or damaged ({reason}){remedy}") from error
 
 
 @contextmanager
@@ -79,13 +94,10 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
     """
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path}: damaged or foreign file, expected an .npz archive")
+            raise ValueError(f"{path}: not an .npz archive, or damaged")
         file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files if keys is None or key in keys}
-        except _DAMAGED as error:
-            raise ValueError(f"{path}: damaged or foreign .npz file ({error})") from error
+        with decoding(path, "an .npz archive"), np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if keys is None or key in keys}
 
 
 def none_for_nan(value: Any, digits: int | None = None) -> Any:

@@ -7,6 +7,7 @@ from jaxtyping import Int64
 from plyfile import PlyData, PlyElement, PlyParseError
 
 from pcseg.data.scan_fields import check_faces, fields_of_columns
+from pcseg.files import decoding
 
 _CORNERS = ("vertex_indices", "vertex_index")
 
@@ -31,14 +32,12 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
 
 
 def _parse(path: Path) -> PlyData:
-    try:
+    with decoding(path, "a PLY file"):
         try:
             # Fast when every face is a triangle.
             return PlyData.read(str(path), known_list_len={"face": dict.fromkeys(_CORNERS, 3)})
         except PlyParseError:
             return PlyData.read(str(path))
-    except (PlyParseError, ValueError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a PLY file, or damaged ({error})") from error
 
 
 def _triangles(path: Path, element: PlyElement) -> Int64[np.ndarray, "F 3"]:

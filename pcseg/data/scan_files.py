@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from pcseg.classes import class_set
+from pcseg.data.las import open_las
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
 from pcseg.data.scan_checks import scan_warnings, without_duplicates
 from pcseg.data.scan_fields import LABEL_COLUMNS, check_faces, color_to_uint8, fields_of_columns, without_gaps
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
-from pcseg.files import read_npz
+from pcseg.files import decoding, read_npz
 from pcseg.structures import Scene
 
 # Axes and signs of the rotations that turn an axis up; they keep handedness.
@@ -154,11 +155,8 @@ def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
 
 
 def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:
-            table = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: damaged or foreign .npy file ({error})") from error
+    with path.open("rb") as file, decoding(path, "an .npy file"):
+        table = np.lib.format.read_array(file, allow_pickle=False)
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected numbers (P, 3) or (P, 6), found {table.dtype} {table.shape}")
     if columns is None and table.shape[1] not in (3, 6):
@@ -168,14 +166,7 @@ def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
 
 
 def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
-    try:
-        import laspy
-    except ImportError as error:
-        raise ValueError(f"{path}: reading it needs laspy, run: pip install 'laspy[lazrs]'") from error
-    try:
-        las = laspy.read(path)
-    except (laspy.errors.LaspyException, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a LAS file, or damaged, or compressed without lazrs ({error})") from error
+    las = open_las(path)
     names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyz")]
     return fields_of_columns(path, {name: np.asarray(las[name]) for name in names if name in _LAS_COLUMNS})
 

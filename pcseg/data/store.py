@@ -15,6 +15,7 @@ import numpy as np
 from pcseg import classes as class_sets
 from pcseg.classes import CLASS_SETS, ClassSet
 from pcseg.data.scan_fields import check_faces
+from pcseg.files import decoding
 from pcseg.structures import Scene
 
 FORMAT_VERSION = 1
@@ -301,12 +302,10 @@ def _map_arrays(folder: Path, manifest: dict) -> dict[str, np.ndarray]:
     arrays = {}
     for key, entry in manifest["arrays"].items():
         path = folder / f"{key}.npy"
-        try:
+        if not path.is_file():
+            raise ValueError(f"{path}: missing; {_AGAIN}")
+        with decoding(path, "an .npy file", f"; {_AGAIN}"):
             arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError as error:
-            raise ValueError(f"{path}: missing; {_AGAIN}") from error
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
         if (found := _entry(arrays[key])) != entry:
             expected = f"{entry['dtype']} {entry['shape']}"
             raise ValueError(f"{path}: expected {expected}, found {found['dtype']} {found['shape']}; {_AGAIN}")

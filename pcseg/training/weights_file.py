@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import pcseg
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, decoding
 
 BUILT_IN = Path(pcseg.__file__).parent / "weights" / "general.safetensors"
 FORMAT = "pcseg weights 1"
@@ -59,9 +59,10 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
         raise ValueError(f"{path}: not a .safetensors file, or damaged ({error})") from None
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: expected {FORMAT}, found {metadata.get('format', 'weights of another program')}")
-    if metadata["sha256"] != _sha256(half):
+    if metadata.get("sha256") != _sha256(half):
         raise ValueError(f"{path}: damaged: its weights do not have the SHA-256 that it names")
-    content = {key: json.loads(metadata.pop(key)) for key in ("config", "classes", "superpoints")}
+    with decoding(path, FORMAT):
+        content = {key: json.loads(metadata.pop(key)) for key in ("config", "classes", "superpoints")}
     model = {name: value.float() if value.is_floating_point() else value for name, value in half.items()}
     return {**content, "model": {name: value.to(device) for name, value in model.items()}, "notes": metadata}
 

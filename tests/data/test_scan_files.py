@@ -210,7 +210,7 @@ BAD_FILES = [
     ("a.npz", {"xyz": XYZ, "instance": [2**40, 1, 2, 3]}, "expected instance within 32 bits"),
     ("a.npz", {"xyz": XYZ, "rgb": RGB - 300.0}, "expected colors"),
     ("a.npy", np.hstack([XYZ, RGB, RGB]), r"expected \(P, 3\) or \(P, 6\), found \(4, 9\)"),
-    ("a.npy", np.array([None]), "damaged or foreign"),
+    ("a.npy", np.array([None]), "not an .npy file"),
     ("a.txt", "# only a comment\n", "no points"),
     ("a.txt", "1 2 3\n1 2\n", r"a\.txt:2: expected 3 numbers, found '1 2'"),
     ("a.txt", "hello\n", r"a\.txt:1: expected numbers or names of columns"),

@@ -111,9 +111,9 @@ def test_refused(tmp_path: Path, scene: Scene, change: dict, message: str) -> No
     ("name", "content", "message"),
     [
         ("rgb.npy", None, r"rgb\.npy: missing; run tools/preprocess"),
-        ("semantic.npy", b"", r"semantic\.npy: damaged"),
-        ("semantic.npy", b"\x93NUMPY", r"semantic\.npy: damaged"),
-        ("semantic.npy", -1, r"semantic\.npy: damaged"),
+        ("semantic.npy", b"", r"semantic\.npy: not an"),
+        ("semantic.npy", b"\x93NUMPY", r"semantic\.npy: not an"),
+        ("semantic.npy", -1, r"semantic\.npy: not an"),
         ("semantic.npy", np.zeros(49, np.int32), r"semantic\.npy: expected int32 \[50\], found int32 \[49\]"),
         ("xyz.npy", np.full((50, 3), np.nan, np.float32), "not finite"),
         ("manifest.json", b"{", r"manifest\.json: damaged"),

@@ -180,7 +180,7 @@ BAD_RLE = [
         ("m.npz", {"mask": MASK.astype(np.float32)}, "got float32"),
         ("m.npz", {"mask": MASK[None]}, r"got bool \(1, 9\)"),
         ("m.npz", {"mask": MASK}, "the mask has 9 points, the ground truth of the scene has 4"),
-        ("m.npz", {"mask": np.array([None, {}], object)}, r"m\.npz: damaged or foreign"),
+        ("m.npz", {"mask": np.array([None, {}], object)}, r"m\.npz: not an \.npz archive"),
         ("m.npz", {"packed": np.packbits(MASK).astype(np.int64)}, "got int64"),
         ("m.npz", {"packed": np.packbits(MASK)}, "packed must hold 1 bytes for 4 points"),
         ("m.npz", {"packed": np.packbits(MASK), "num_points": 9}, "the mask has 9 points"),
