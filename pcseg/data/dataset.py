@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from pcseg.data.augment import MID_GRAY, Composition, middle_of_floor
 from pcseg.data.store import read_room
-from pcseg.ops.overlap import overlap_table
+from pcseg.ops.overlap import object_ids, overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
 
@@ -189,8 +189,8 @@ def make_targets(
 ) -> Targets:
     """Ground truth over superpoints, by the majority of their points.
 
-    Superpoints whose majority is unlabeled are ignored (-1); classes without instances become background. An
-    instance that wins no superpoint is left out.
+    An instance is a pair of instance id and class. Superpoints whose majority is unlabeled are ignored (-1); classes
+    without instances become background. An instance that wins no superpoint is left out.
 
     Args:
         scene: labeled room.
@@ -201,14 +201,12 @@ def make_targets(
     """
     assert scene.semantic is not None
     assert scene.instance is not None
-    instance = np.where(np.isin(scene.semantic, list(instance_classes)), scene.instance, 0)
+    counted = np.isin(scene.semantic, list(instance_classes))
+    instance = object_ids(scene.semantic, np.where(counted, scene.instance, 0))
     semantic = overlap_table(superpoint, scene.semantic).majority(num_superpoints, empty=-1)
     winner = overlap_table(superpoint, instance).majority(num_superpoints)
-    ids, renumbered = np.unique(winner, return_inverse=True)
-    if len(ids) and ids[0] == 0:
-        ids = ids[1:]
-    else:
-        renumbered = renumbered + 1
+    ids, renumbered = np.unique(np.append(0, winner), return_inverse=True)
+    ids, renumbered = ids[1:], renumbered[1:]
     inside = instance > 0
     num_ids = int(instance.max(initial=0)) + 1
     labels = overlap_table(instance[inside], scene.semantic[inside]).majority(num_ids)[ids]

@@ -16,6 +16,7 @@ from pcseg import classes as class_sets
 from pcseg.classes import CLASS_SETS, ClassSet
 from pcseg.data.scan_fields import check_faces
 from pcseg.files import decoding
+from pcseg.ops.overlap import object_ids
 from pcseg.structures import Scene
 
 FORMAT_VERSION = 1
@@ -261,11 +262,11 @@ def _counts(scene: Scene, classes: ClassSet) -> dict[str, object]:
         counts["points_per_class"] = per_class(scene.semantic)
         counts["num_unlabeled_points"] = int((scene.semantic < 0).sum())
     if scene.instance is not None:
-        ids, first = np.unique(scene.instance, return_index=True)
+        ids = scene.instance if scene.semantic is None else object_ids(scene.semantic, scene.instance)
+        ids, first = np.unique(ids, return_index=True)
         first = first[ids > 0]
         counts["num_instances"] = len(first)
         if scene.semantic is not None:
-            # An instance has the class of its first point, because datasets give each object one class.
             counts["instances_per_class"] = per_class(scene.semantic[first])
     return counts
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Float64, Int32, Int64, Integer
 
 # Largest table that is counted without sorting, even for few points.
 DENSE = 2**20
@@ -93,6 +93,24 @@ def unique_ids(
     rank_of = np.zeros(len(counts), np.int64)
     rank_of[present] = np.arange(len(present))
     return present + low, rank_of[ids], counts[present]
+
+
+def object_ids(semantic: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
+    """Numbers the objects of labeled points: one object for each pair of instance id and class.
+
+    Args:
+        semantic: class index of each point, -1 for none; points without a class are an object of their own.
+        instance: instance id of each point, 0 for none.
+
+    Returns:
+        0 for no object, otherwise 1..K in the order of the instance ids, then of the classes.
+
+    >>> object_ids(np.array([8, 8, 7, 7]), np.array([1, 5000, 1, 0])).tolist()
+    [2, 3, 1, 0]
+    """
+    low, span = _range(semantic)
+    pairs = np.where(instance > 0, instance.astype(np.int64) * span + (semantic - low), 0)
+    return unique_ids(np.append(0, pairs))[1][1:].astype(np.int32)
 
 
 def _range(ids: Integer[np.ndarray, "P"]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt8
 
 from pcseg.classes import ClassSet
-from pcseg.ops.overlap import overlap_table, unique_ids
+from pcseg.ops.overlap import object_ids, overlap_table, unique_ids
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz.colors import NO_OBJECT, height_colors, instance_colors, superpoint_colors
@@ -51,13 +51,14 @@ class Objects:
 
     @staticmethod
     def of_scene(scene: Scene) -> "Objects | None":
-        """Objects of the ground truth with the most frequent class of their points; None without ground truth."""
+        """Objects of the ground truth, one for each pair of instance id and class; None without ground truth."""
         if scene.instance is None or scene.instance.max(initial=0) <= 0:
             return None
-        numbers, ids = compact_ids(scene.instance)
-        labels = np.full(len(numbers), -1, np.int64)
-        if scene.semantic is not None:
-            labels[1:] = overlap_table(ids, scene.semantic).majority(len(numbers), empty=-1)[1:]
+        semantic = np.full(len(scene), -1, np.int32) if scene.semantic is None else scene.semantic
+        ids = object_ids(semantic, scene.instance)
+        numbers, labels = (np.full(ids.max() + 1, none, np.int64) for none in (0, -1))
+        numbers[ids], labels[ids] = scene.instance, semantic
+        numbers[0], labels[0] = 0, -1
         return Objects(ids, numbers, labels)
 
     @staticmethod
