@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
-from pcseg.structures import Scene
+from pcseg.structures import ScanFile, Scene
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,8 @@ class Prediction:
             "class_s3dis_protocols": np.array(classes.s3dis_protocols),
         }
         arrays |= {key: value for key in _SCENE_ARRAYS if (value := getattr(self.scene, key)) is not None}
+        if self.scene.file is not None:
+            arrays |= {f"file_{key}": value for key, value in vars(self.scene.file).items()}
         if self.has_objects:
             bits = np.zeros((len(self), (self.num_columns + 7) // 8), np.uint8)  # eight columns a byte
             for row in range(len(self)):
@@ -251,7 +253,11 @@ class Prediction:
             raise ValueError(f"{path}: result version {version}, expected {RESULT_VERSION}; read it with a newer pcseg")
         try:
             present = {key: dtype for key, dtype in _SCENE_ARRAYS.items() if key in arrays or key == "xyz"}
-            scene = Scene(str(_entry(arrays, "name")), **{key: _entry(arrays, key, present[key]) for key in present})
+            scene = Scene(
+                str(_entry(arrays, "name")),
+                **{key: _entry(arrays, key, present[key]) for key in present},
+                file=_file_of(arrays),
+            )
             semantic = _entry(arrays, "predicted_semantic", np.int32) if "predicted_semantic" in arrays else None
             return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays))
         except (TypeError, IndexError, ValueError) as error:
@@ -292,6 +298,13 @@ def _entry(arrays: dict[str, np.ndarray], key: str, dtype: type | None = None) -
     if dtype is not None and value.dtype != dtype:
         raise ValueError(f"entry {key!r} must be {np.dtype(dtype).name}, found {value.dtype}")
     return value
+
+
+def _file_of(arrays: dict[str, np.ndarray]) -> ScanFile | None:
+    if "file_matrix" not in arrays:
+        return None
+    rows, places = (_entry(arrays, f"file_{key}", np.int32) for key in ("rows", "places"))
+    return ScanFile(rows, places, _entry(arrays, "file_matrix", np.float64))
 
 
 def _classes_of(arrays: dict[str, np.ndarray]) -> ClassSet | None:

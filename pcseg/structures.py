@@ -15,15 +15,46 @@ longer than all other imports.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Integer, UInt8
 from typing_extensions import NotRequired, TypedDict
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """Where the points of a scene lie in the file that it was read from, which may hold F other points too."""
+
+    rows: Int32[np.ndarray, "P"]  # row of each point of the scene in the file
+    # Point of the scene at the place of each point of the file, -1 where the file's coordinates are not finite.
+    places: Int32[np.ndarray, "F"]
+    matrix: Float64[np.ndarray, "4 4"]  # takes coordinates of the file to those of the scene
+
+    def labels(self, labels: Integer[np.ndarray, "P"]) -> Integer[np.ndarray, "F"]:
+        """Labels for the points of the file, -1 for those that the scene does not have."""
+        found = np.full(len(self.places), -1, labels.dtype)
+        found[self.rows] = labels
+        return found
+
+    @property
+    def is_left_out(self) -> Bool[np.ndarray, "F"]:
+        """Whether the scene does not have a point of the file: it is not finite, or a duplicate."""
+        return self.labels(self.rows) < 0
+
+    def normals(self, normal: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
+        """Unit normals of the scene in the frame of the file."""
+        rotation = self.matrix[:3, :3] / np.cbrt(np.linalg.det(self.matrix[:3, :3]))
+        return (normal @ rotation).astype(np.float32)
+
+    def xyz(self, xyz: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+        """Coordinates of the scene in the frame and the units of the file."""
+        inverse = np.linalg.inv(self.matrix)
+        return xyz @ inverse[:3, :3].T + inverse[:3, 3]
 
 
 @dataclass(frozen=True)
@@ -39,9 +70,10 @@ class Scene:
         instance: instance of each point, 0 for none, ids from 1; None if the scan has no labels.
         superpoint: superpoint of each point, 0..S-1 without gaps; None before over-segmentation.
         faces: triangles of a mesh, as point indices; None for a point cloud.
+        file: where its points lie in the file; None if the scene has all of its points, as they are there.
 
     Raises:
-        ValueError: arrays of different lengths, or coordinates that are not finite.
+        ValueError: arrays of different lengths, colors other than bytes, or coordinates that are not finite.
     """
 
     name: str
@@ -52,18 +84,25 @@ class Scene:
     instance: Int32[np.ndarray, "P"] | None = None
     superpoint: Int32[np.ndarray, "P"] | None = None
     faces: Int32[np.ndarray, "F 3"] | None = None
+    file: ScanFile | None = None
 
     def __post_init__(self) -> None:
         for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
             value = getattr(self, key)
             if value is not None and len(value) != len(self.xyz):
                 raise ValueError(f"scene {self.name}: {key} has {len(value)} rows, xyz has {len(self.xyz)}")
+        if self.file is not None and len(self.file.rows) != len(self.xyz):
+            raise ValueError(f"scene {self.name}: file has {len(self.file.rows)} rows, xyz has {len(self.xyz)}")
+        if self.rgb is not None and (self.rgb.dtype != np.uint8 or self.rgb.shape != (len(self), 3)):
+            found = f"{self.rgb.dtype} {self.rgb.shape}"
+            remedy = "convert it with pcseg.data.scan_fields.color_to_uint8"
+            raise ValueError(f"scene {self.name}: rgb must be uint8 (P, 3), 0..255, got {found}; {remedy}")
         if not np.isfinite(self.xyz).all():
             row = int(np.flatnonzero(~np.isfinite(self.xyz).all(axis=1))[0])
             raise ValueError(f"scene {self.name}: point {row} has a coordinate that is not finite: {self.xyz[row]}")
 
     @classmethod
-    def without_xyz(cls, name: str, num_points: int, **labels: np.ndarray) -> "Scene":
+    def without_xyz(cls, name: str, num_points: int, **labels: Any) -> "Scene":
         """A scene without coordinates: all points are at the origin and take no memory.
 
         Args:

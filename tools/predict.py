@@ -9,14 +9,16 @@ Writes these files to DIR for each scan NAME:
 
 NAME.npz            the scan and every object with class, score and mask; read by pcseg.Prediction.load,
                     tools/visualize.py and tools/export.py
-NAME.ply            points in their original order, colored by object, with scalar fields instance, score and semantic;
-                    for CloudCompare, MeshLab and Open3D
+NAME.ply            all points of the scan in their order, colored by object, with scalar fields instance, score and
+                    semantic; for CloudCompare, MeshLab and Open3D
 NAME.instances.csv  one line per object: id, class, score, number of points, center (mean of its points), corners of its
-                    axis-aligned box (meters), box volume (cubic meters)
-NAME.ids.npy        int32 (P,): object id of each point, 0 for none; same ids as in .ply and .csv
+                    axis-aligned box, box volume
+NAME.ids.npy        int32 (P,): object id of each point of the file, 0 for none, -1 for points that were left out
+                    (--drop-nan, --drop-duplicates); same ids as in .ply and .csv
 NAME.png            picture of the scan and its objects
 NAME.html           interactive page that needs no installation
 
+The .ply and .csv have the coordinates of the file; the .npz those after --scale, --up and --origin, with the way back.
 Objects may overlap in the .npz. In the other files each point belongs to its best-scoring object, and objects below
 --threshold are omitted (the page has a slider). If a scan cannot be read, the others are still processed and the exit
 code is 2.
@@ -37,6 +39,7 @@ from pcseg import build
 from pcseg.cli import run_tool
 from pcseg.data.dataset import check_features
 from pcseg.data.scan_checks import scan_warnings
+from pcseg.data.scan_fields import COLOR_RANGES
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.prediction_files import SUFFIXES, object_table, prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter, ViewSet
@@ -103,7 +106,18 @@ def _parse() -> argparse.Namespace:
         help="GPU precision: fp16 includes convolutions, bf16 excludes them; no faster on a CPU (default: float32)",
     )
     parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
-    parser.add_argument("--drop-nan", action="store_true", help="remove points with non-finite coordinates")
+    parser.add_argument(
+        "--drop-nan",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="remove points with non-finite coordinates, or refuse such a scan (default: remove)",
+    )
+    parser.add_argument(
+        "--color-range",
+        type=int,
+        choices=COLOR_RANGES,
+        help="brightest value of the colors in the file (default: decided from all colors)",
+    )
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
     parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b'")
     parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, such as 0.001 for millimeters")
@@ -144,12 +158,13 @@ def _predict(
             progress(f"{path.name}: {text}")
 
     stage("reading")
-    keys = ("drop_nan", "drop_duplicates", "gray", "columns", "scale", "up", "origin")
-    scene = read_scan(path, **{key: getattr(args, key) for key in keys})
+    keys = ("drop_nan", "drop_duplicates", "gray", "columns", "scale", "up", "origin", "color_range")
+    lines: list[str] = []
+    scene = read_scan(path, report=lines.append, **{key: getattr(args, key) for key in keys})
     check_features(scene, segmenter.features)
     # The labels may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
-    lines = [f"{path}: {warning}" for warning in scan_warnings(scene)]
+    lines += [f"{path.name}: {warning}" for warning in scan_warnings(scene)]
     stage("superpoints and network")
     try:
         with autocast(next(segmenter.model.parameters()).device, args.precision):

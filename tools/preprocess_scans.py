@@ -11,6 +11,7 @@ from pathlib import Path
 from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.data.preprocess import RoomReader, add_options, run
+from pcseg.data.scan_fields import COLOR_RANGES
 from pcseg.data.scan_files import find_scans, read_labeled_scan
 
 
@@ -34,12 +35,33 @@ def main() -> None:
     parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="up axis of the files (default: z)")
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
     parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
-    parser.add_argument("--drop-nan", action="store_true", help="remove points with non-finite coordinates")
+    parser.add_argument(
+        "--drop-nan",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="remove points with non-finite coordinates, or refuse such a scan (default: remove)",
+    )
+    parser.add_argument(
+        "--color-range",
+        type=int,
+        choices=COLOR_RANGES,
+        help="brightest value of the colors in the file (default: decided from all colors)",
+    )
     parser.add_argument("--unlabeled", action="store_true", help="also convert scans without labels")
     add_options(parser)
     args = parser.parse_args()
     class_set(args.classes)  # reports a mistake before any scan is read
-    keys = ("drop_nan", "drop_duplicates", "gray", "scale", "up", "columns", "label_ids", "first_instance")
+    keys = (
+        "drop_nan",
+        "drop_duplicates",
+        "gray",
+        "scale",
+        "up",
+        "columns",
+        "label_ids",
+        "first_instance",
+        "color_range",
+    )
     options = {**{key: getattr(args, key) for key in keys}, "needs_labels": not args.unlabeled}
     read = functools.partial(read_labeled_scan, **options)
     name_of = operator.attrgetter("stem")

@@ -84,19 +84,15 @@ def _read_header(path: Path, head: bytes) -> _Header:
 
 
 def unpack_rgb(packed: np.ndarray) -> np.ndarray:
-    """Unpacks colors 0x00RRGGBB (P,), stored as integers or in the bits of floats, to uint8 (P, 3).
-
-    In float64, which comes from text, whole numbers are integers and others are floats.
+    """Unpacks colors 0x00RRGGBB (P,), stored as integers or in the bits of single-precision floats, to uint8 (P, 3).
 
     >>> unpack_rgb(np.array([0xFF8001], np.uint32)).tolist()
     [[255, 128, 1]]
     """
-    if packed.dtype == np.float64:
-        whole = (packed == np.rint(packed)) & (packed >= 0) & (packed < 2**32)
-        bits = np.where(whole, packed, 0).astype(np.uint32)
-        bits = np.where(whole, bits, packed.astype(np.float32).view(np.uint32))
+    if packed.dtype.kind == "f":
+        bits = np.ascontiguousarray(packed, np.float32).view(np.uint32)
     else:
-        bits = np.ascontiguousarray(packed).view(np.uint32)
+        bits = packed.astype(np.int64)  # signed numbers have the same lower bits
     return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
 
 
@@ -106,7 +102,15 @@ def _read_ascii(path: Path, header: _Header) -> dict[str, np.ndarray]:
     rows = read_rows(path, int(starts[-1]), first_line=header.num_lines + 1)
     if len(rows) != header.num_points:
         raise ValueError(f"{path}: expected {header.num_points} points, found {len(rows)}")
-    return {name: rows[:, start] for name, start in zip(names, starts)}
+    columns = {name: rows[:, start] for name, start in zip(names, starts)}
+    for name in {"rgb", "rgba"} & columns.keys():
+        # TYPE says whether these are integers, or floats with the color in their bits.
+        if header.dtype[name].base.kind != "f":
+            columns[name] = columns[name].astype(np.int64)
+        elif (np.isnan(columns[name]) & np.isfinite(rows[:, :3]).all(axis=1)).any():
+            remedy = "write it in binary, or with TYPE U"
+            raise ValueError(f"{path}: {name} of TYPE F is nan, as its color cannot be written as text; {remedy}")
+    return columns
 
 
 def _read_compressed(path: Path, body: UInt8[np.ndarray, "bytes"], header: _Header) -> dict[str, np.ndarray]:

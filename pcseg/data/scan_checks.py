@@ -1,9 +1,9 @@
 """Warnings about scans that look wrong: units, axes, duplicate points, missing color."""
 
 import numpy as np
-from jaxtyping import Float32, UInt64
+from jaxtyping import Float32
 
-from pcseg.data.scan_fields import keep_points, without_gaps
+from pcseg.data.scan_fields import place_keys
 from pcseg.structures import Scene
 
 # Beyond this distance in meters, single precision is coarser than half a millimeter.
@@ -29,7 +29,7 @@ def scan_warnings(scene: Scene) -> list[str]:
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found.append(f"It is so far from 0 that single precision costs detail: read it with origin=({point}).")
-    keys = np.sort(_place_keys(scene.xyz))
+    keys = np.sort(place_keys(scene.xyz))
     num_duplicates = int((keys[1:] == keys[:-1]).sum())
     if num_duplicates:
         remedy = "" if scene.faces is not None else ": read it with drop_duplicates=True"
@@ -44,29 +44,6 @@ def scan_warnings(scene: Scene) -> list[str]:
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
             found.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
     return found
-
-
-def without_duplicates(scene: Scene) -> Scene:
-    """The scene with the first point of each place; superpoints are numbered again.
-
-    Raises:
-        ValueError: it is a mesh, whose faces refer to its vertices.
-    """
-    if scene.faces is not None:
-        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_duplicates")
-    rows = np.sort(np.unique(_place_keys(scene.xyz), return_index=True)[1])
-    if len(rows) == len(scene):
-        return scene
-    scene = keep_points(scene, rows)
-    return scene if scene.superpoint is None else scene.with_(superpoint=without_gaps(scene.superpoint))
-
-
-def _place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:
-    """A 64-bit hash of each place, which sorts faster than rows."""
-    bits = (xyz + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0 makes -0 and 0 one
-    primes = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
-    keys = (bits * primes).sum(axis=1, dtype=np.uint64)
-    return keys ^ (keys >> np.uint64(29))
 
 
 def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:

@@ -1,13 +1,19 @@
 """What readers of scans have in common: columns become fields, and labels, colors and faces are checked."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, Shaped
+from jaxtyping import Float32, Int32, Int64, Shaped, UInt8, UInt64
 
 from pcseg.structures import Scene
 
+# Takes a sentence about what a reader decided by itself.
+Report = Callable[[str], None]
+report_to_log: Report = logging.getLogger("pcseg").warning
+
+COLOR_RANGES = (1, 255, 65535)
 LABEL_COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
 _COLUMNS = {
     "xyz": (("x", "y", "z"),),
@@ -24,48 +30,82 @@ def fields_of_columns(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str
         columns: values (P,) of each column by its name; other names are ignored.
 
     Returns:
-        xyz float64 (P, 3). If the file has them: rgb uint8 (P, 3), normal float64 (P, 3), and the columns of
-        LABEL_COLUMNS (P,).
+        xyz float64 (P, 3). If the file has them: rgb (P, 3) as the file has it, normal float64 (P, 3), and the columns
+        of LABEL_COLUMNS (P,).
 
     Raises:
-        ValueError: x, y or z is missing, or a color is out of range.
+        ValueError: x, y or z is missing.
     """
     fields = {}
     for key, alternatives in _COLUMNS.items():
         names = next((names for names in alternatives if columns.keys() >= set(names)), None)
         if names is not None:
             values = np.stack([columns[name] for name in names], axis=1)
-            fields[key] = color_to_uint8(path, values) if key == "rgb" else values.astype(np.float64)
+            fields[key] = values if key == "rgb" else values.astype(np.float64)
     if "xyz" not in fields:
         raise ValueError(f"{path}: expected columns x y z, found {' '.join(columns) or 'none'}")
     labels = {name: columns[name] for name in LABEL_COLUMNS if name in columns}
     return fields | {name: np.ascontiguousarray(v, v.dtype.newbyteorder("=")) for name, v in labels.items()}
 
 
-def color_to_uint8(path: Path, color: np.ndarray) -> np.ndarray:
-    """Converts colors to uint8: 16 bits are cut to 8, fractions 0..1 are scaled, other numbers must be 0..255.
+def color_to_uint8(
+    where: object,
+    color: Shaped[np.ndarray, "P 3"],
+    *,
+    color_range: float | int | None = None,
+    report: Report = report_to_log,
+) -> UInt8[np.ndarray, "P 3"]:
+    """Converts colors to bytes, by their range: fractions 0..1, bytes 0..255, or 16 bits 0..65535.
 
     Args:
-        path: file, for the message.
-        color: (P, 3), any number type. Unsigned 16-bit colors that never exceed 255 count as bytes, because many
-            programs write them so.
+        where: file or scene, for messages.
+        color: colors of any number type.
+        color_range: 1, 255 or 65535; None decides from all values together.
+        report: called with a sentence if the range is not plain or values are clipped to it.
 
     Raises:
-        ValueError: a color is out of range.
+        ValueError: no range fits, or a color is not a number.
 
-    >>> color_to_uint8(Path("a.ply"), np.array([[0.0, 0.2, 1.0]])).tolist()
+    >>> color_to_uint8("a.ply", np.array([[0.0, 0.2, 1.0]]), report=lambda text: None).tolist()
     [[0, 51, 255]]
     """
-    if color.dtype == np.uint8 or len(color) == 0:
+    if color_range not in (None, *COLOR_RANGES):
+        raise ValueError(f"expected color_range 1, 255 or 65535, got {color_range}")
+    if len(color) == 0 or (color.dtype == np.uint8 and color_range in (None, 255)):
         return np.ascontiguousarray(color, np.uint8)
     low, high = color.min(), color.max()
-    if color.dtype.kind == "u" and color.dtype.itemsize == 2 and high > 255:
-        return (color >> 8).astype(np.uint8)
-    if not (low >= 0 and high <= 255):
-        raise ValueError(f"{path}: expected colors 0..255 or 0..1, found {low}..{high}")
-    if color.dtype.kind == "f" and high <= 1:
-        color = color * 255
-    return np.rint(color).astype(np.uint8)
+    if not np.isfinite([low, high]).all():
+        num_bad = int((~np.isfinite(color).all(axis=1)).sum())
+        raise ValueError(f"{where}: {num_bad} of {len(color)} points have a color that is not a number")
+    found = f"colors from {low:.9g} to {high:.9g}"
+    largest = color_range or likely_range(color)
+    if largest is None:
+        remedy = "give color_range (--color-range) 1, 255 or 65535; or columns (--columns) if they are not colors"
+        raise ValueError(f"{where}: {found} are not clearly 0..1, 0..255 or 0..65535; {remedy}")
+    beyond = int(((color < 0) | (color > largest)).sum())
+    clipped = f", {beyond} of {color.size} values are clipped to that" if beyond else ""
+    if clipped or (color_range is None and not (largest == 255 and _is_whole(color))):
+        report(f"It has {found}, taken as 0..{largest}{clipped}: color_range sets another range.")
+    color = np.clip(color, 0, largest)
+    # 16 bits lose their lower byte, since many programs leave it 0.
+    return (color // 256 if largest == 65535 else np.rint(color * (255 / largest))).astype(np.uint8)
+
+
+def _is_whole(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
+
+
+def likely_range(color: Shaped[np.ndarray, "P 3"]) -> int | None:
+    """The brightest value that colors can have, of COLOR_RANGES, with some room for rounding; None if not certain."""
+    low, high, whole = color.min(), color.max(), _is_whole(color)
+    if low < -0.01:
+        return None
+    if color.dtype.kind == "f" and high <= (1 if whole else 1.1):
+        return 1
+    most = float(np.quantile(color, 0.99))
+    if high < 255.5 and (whole or most > 1):
+        return 255
+    return 65535 if most >= 4096 and high <= 65535 else None
 
 
 def check_faces(where: object, faces: Shaped[np.ndarray, "F 3"] | None, num_points: int) -> None:
@@ -89,7 +129,7 @@ def without_gaps(ids: Shaped[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
 
 
 def keep_points(scene: Scene, rows: Shaped[np.ndarray, "n"]) -> Scene:
-    """The scene with some of its points; instances and superpoints are not renumbered, faces are dropped.
+    """The scene with some of its points; instances and superpoints are not renumbered, faces and file are dropped.
 
     Args:
         scene: the scene.
@@ -97,4 +137,19 @@ def keep_points(scene: Scene, rows: Shaped[np.ndarray, "n"]) -> Scene:
     """
     per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
     kept = {key: None if (value := getattr(scene, key)) is None else value[rows] for key in per_point}
-    return scene.with_(faces=None, **kept)
+    return scene.with_(faces=None, file=None, **kept)
+
+
+def distinct_places(xyz: Float32[np.ndarray, "P 3"]) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "P"]]:
+    """The first point of each place, ascending, and the number of each point's place in this order."""
+    rows, place = np.unique(place_keys(xyz), return_index=True, return_inverse=True)[1:]
+    order = np.argsort(rows)
+    return rows[order], np.argsort(order)[place.reshape(-1)]
+
+
+def place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:
+    """A 64-bit hash of each place, which sorts faster than rows."""
+    bits = (xyz + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0 makes -0 and 0 one
+    primes = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
+    keys = (bits * primes).sum(axis=1, dtype=np.uint64)
+    return keys ^ (keys >> np.uint64(29))

@@ -5,18 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from pcseg.classes import class_set
 from pcseg.data.las import open_las
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
-from pcseg.data.scan_checks import scan_warnings, without_duplicates
-from pcseg.data.scan_fields import LABEL_COLUMNS, check_faces, color_to_uint8, fields_of_columns, without_gaps
+from pcseg.data.scan_checks import scan_warnings
+from pcseg.data.scan_fields import (
+    LABEL_COLUMNS,
+    Report,
+    check_faces,
+    color_to_uint8,
+    distinct_places,
+    fields_of_columns,
+    keep_points,
+    report_to_log,
+    without_gaps,
+)
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import decoding, read_npz
-from pcseg.structures import Scene
+from pcseg.ops.overlap import object_ids
+from pcseg.structures import ScanFile, Scene
 
 # Axes and signs of the rotations that turn an axis up; they keep handedness.
 _UP = {"z": ((0, 1, 2), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "x": ((1, 2, 0), (1, 1, 1))}
@@ -28,7 +39,7 @@ _TOO_FAR = 65536.0
 def read_scan(
     path: Path | str,
     *,
-    drop_nan: bool = False,
+    drop_nan: bool = True,
     drop_duplicates: bool = False,
     gray: bool = False,
     scale: float | int = 1.0,
@@ -37,14 +48,18 @@ def read_scan(
     columns: str | None = None,
     label_ids: str | None = None,
     first_instance: int = 1,
+    color_range: float | int | None = None,
+    report: Report = report_to_log,
 ) -> Scene:
-    """Reads a scan. Its extension decides the format; nothing about units, axes or labels is guessed.
+    """Reads a scan. Its extension decides the format; what else is decided from the content is reported.
+
+    An instance id whose points have several classes is one object of each class, and gets an id for each.
 
     Args:
         path: the file, or the folder of a processed room, which is not changed. .npz has the keys xyz and optionally
             rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces; .ply and .pcd
             have properties of these names. `semantic` holds class indices, -1 for none.
-        drop_nan: leave out points with coordinates that are not finite, and their faces.
+        drop_nan: leave out points with coordinates that are not finite, and their faces; False refuses such a file.
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.
         scale: factor to meters, 0.001 for a file in millimeters.
@@ -53,10 +68,12 @@ def read_scan(
         columns: names of the columns of a text file or .npy without names, for example "x y z intensity r g b".
         label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
         first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
+        color_range: 1, 255 or 65535: value of the brightest color; None decides from all colors of the file.
+        report: called with a sentence for each decision; by default a warning in the log ``pcseg``.
 
     Returns:
         The scan, named after the file. Fields that the file does not have are None. Normals have length 1, or 0 where
-        the file has none. Superpoints are numbered without gaps.
+        the file has none. Superpoints are numbered without gaps. `Scene.file` says which points of the file these are.
 
     Raises:
         ValueError: missing file, unknown extension, damaged content, no points, options out of range, or coordinates
@@ -66,14 +83,21 @@ def read_scan(
     _check_options(scale, up, origin, first_instance)
     if path.is_dir():
         return read_room(path)
-    fields = _without_nan(path, _read_fields(path, columns), drop_nan)
+
+    def say(text: str) -> None:
+        report(f"{path.name}: {text}")
+
+    fields, finite = _without_nan(path, _read_fields(path, columns, say), drop_nan, say)
     axes, signs = _UP[up]
-    xyz = fields["xyz"][:, axes] * (np.array(signs, np.float64) * scale)
-    if origin is not None:
-        xyz = xyz - np.asarray(origin, np.float64)
+    matrix = np.diag([0.0, 0, 0, 1])
+    matrix[range(3), axes] = np.array(signs, np.float64) * scale
+    matrix[:3, 3] = -np.asarray((0, 0, 0) if origin is None else origin, np.float64)
+    xyz = fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
     _check_distance(path, xyz)
     rgb, normal, faces = (fields.get(key) for key in ("rgb", "normal", "faces"))
-    if rgb is None and gray:
+    if rgb is not None:
+        rgb = color_to_uint8(path, rgb, color_range=color_range, report=say)
+    elif gray:
         rgb = np.full((len(xyz), 3), 127, np.uint8)
     scene = Scene(
         name=path.stem,
@@ -81,9 +105,16 @@ def read_scan(
         rgb=rgb,
         normal=None if normal is None else _unit(normal[:, axes] * np.array(signs, np.float64)),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
-        **_labels(path, fields, label_ids, first_instance),
+        **_labels(path, fields, label_ids, first_instance, say),
     )
-    return without_duplicates(scene) if drop_duplicates else scene
+    places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
+    if drop_duplicates:
+        kept, place = distinct_places(scene.xyz)
+        places, rows = np.where(finite, place[places], -1), rows[kept]
+        scene = _with_points(scene, kept)
+    if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
+        return scene
+    return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
 
 
 def find_scans(raw: Path) -> list[Path]:
@@ -103,7 +134,7 @@ def find_scans(raw: Path) -> list[Path]:
 
 
 def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> RawRoom:
-    """Reads a scan with labels, as a room; its notes are `scan_warnings`.
+    """Reads a scan with labels, as a room; its notes are what `read_scan` reports, and `scan_warnings`.
 
     Args:
         path: the file.
@@ -113,21 +144,29 @@ def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) 
     Raises:
         ValueError: `read_scan` refuses the file, or it has no labels.
     """
-    scene = read_scan(path, **options)
+    notes: list[str] = []
+    scene = read_scan(path, report=notes.append, **options)
     missing = [key for key in ("semantic", "instance") if getattr(scene, key) is None]
     if needs_labels and missing:
         remedy = "give --label-ids if `label` holds ids of a benchmark, or take unlabeled scans with --unlabeled"
         raise ValueError(f"{path}: no {' and no '.join(missing)} in it; rename its columns, {remedy}")
-    return RawRoom(scene, [f"{path.name}: {warning}" for warning in scan_warnings(scene)])
+    return RawRoom(scene, notes + [f"{path.name}: {warning}" for warning in scan_warnings(scene)])
 
 
-def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
+def _with_points(scene: Scene, rows: Int64[np.ndarray, "n"]) -> Scene:
+    if scene.faces is not None:
+        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_duplicates")
+    scene = keep_points(scene, rows)
+    return scene if scene.superpoint is None else scene.with_(superpoint=without_gaps(scene.superpoint))
+
+
+def _read_fields(path: Path, columns: str | None, report: Report) -> dict[str, np.ndarray]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()))
+    fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()), report)
     lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
     wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
     if wrong:
@@ -135,7 +174,7 @@ def _read_fields(path: Path, columns: str | None) -> dict[str, np.ndarray]:
     return fields
 
 
-def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+def _read_npz(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
     colors = ("rgb", "color", "colors")
     fields = read_npz(path, ("xyz", "normal", "faces", *LABEL_COLUMNS, *colors))
     if "xyz" not in fields:
@@ -148,32 +187,27 @@ def _read_npz(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarr
         fits = value.ndim == 1 if key in LABEL_COLUMNS else value.ndim == 2 and value.shape[1] == 3
         if value.dtype.kind not in "fiu" or not fits:
             raise ValueError(f"{path}: expected {key} as numbers {shape}, found {value.dtype} {value.shape}")
-    if color is not None:
-        fields["rgb"] = color_to_uint8(path, color)
     check_faces(path, fields.get("faces"), len(fields["xyz"]))
     return fields | {key: fields[key].astype(np.float64) for key in ("xyz", "normal") if key in fields}
 
 
-def _read_npy(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+def _read_npy(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
     with path.open("rb") as file, decoding(path, "an .npy file"):
         table = np.lib.format.read_array(file, allow_pickle=False)
     if table.ndim != 2 or table.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: expected numbers (P, 3) or (P, 6), found {table.dtype} {table.shape}")
-    if columns is None and table.shape[1] not in (3, 6):
-        remedy = "name its columns: columns='x y z r g b label'"
-        raise ValueError(f"{path}: expected (P, 3) or (P, 6), found {table.shape}; {remedy}")
-    return fields_of_table(path, table.astype(np.float64), columns)
+        raise ValueError(f"{path}: expected numbers (P, columns), found {table.dtype} {table.shape}")
+    return fields_of_table(path, table.astype(np.float64), columns, report)
 
 
-def _read_las(path: Path, columns: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+def _read_las(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
     las = open_las(path)
     names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyz")]
     return fields_of_columns(path, {name: np.asarray(las[name]) for name in names if name in _LAS_COLUMNS})
 
 
-_READERS: dict[str, Callable[[Path, tuple[str, ...] | None], dict[str, np.ndarray]]] = {
-    ".ply": lambda path, _: read_ply(path),
-    ".pcd": lambda path, _: read_pcd(path),
+_READERS: dict[str, Callable[[Path, tuple[str, ...] | None, Report], dict[str, np.ndarray]]] = {
+    ".ply": lambda path, *_: read_ply(path),
+    ".pcd": lambda path, *_: read_pcd(path),
     ".npz": _read_npz,
     ".npy": _read_npy,
     ".txt": read_text,
@@ -196,22 +230,26 @@ def _check_options(scale: float | int, up: str, origin: Sequence[float | int] | 
         raise ValueError(f"expected first_instance 0 or 1, got {first_instance}")
 
 
-def _without_nan(path: Path, fields: dict[str, np.ndarray], drop_nan: bool) -> dict[str, np.ndarray]:
+def _without_nan(
+    path: Path, fields: dict[str, np.ndarray], drop_nan: bool, report: Report
+) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, "F"]]:
+    """The fields of the points with finite coordinates, and which points these are."""
     if len(fields["xyz"]) == 0:
         raise ValueError(f"{path}: no points in it")
     finite = np.asarray(np.isfinite(fields["xyz"]).all(axis=1))
     num_bad = int((~finite).sum())
     if num_bad == 0:
-        return fields
+        return fields, finite
+    found = f"{num_bad} of {len(finite)} points have coordinates that are not finite"
     if not drop_nan:
-        found = f"{num_bad} of {len(finite)} points have coordinates that are not finite"
         raise ValueError(f"{path}: {found}; leave them out with drop_nan=True (--drop-nan)")
     if num_bad == len(finite):
         raise ValueError(f"{path}: none of its {num_bad} points has finite coordinates")
+    report(f"{found} and are left out: drop_nan=False (--no-drop-nan) refuses such a file.")
     kept = {key: value[finite] for key, value in fields.items() if key != "faces"}
     if (faces := fields.get("faces")) is not None:
         kept["faces"] = (np.cumsum(finite) - 1)[faces[finite[faces].all(axis=1)]]
-    return kept
+    return kept, finite
 
 
 def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
@@ -237,8 +275,8 @@ def _whole(path: Path, key: str, values: np.ndarray) -> np.ndarray:
 
 
 def _labels(
-    path: Path, fields: dict[str, np.ndarray], label_ids: str | None, first_instance: int
-) -> dict[str, np.ndarray]:
+    path: Path, fields: dict[str, np.ndarray], label_ids: str | None, first_instance: int, report: Report
+) -> dict[str, Any]:
     """semantic, instance and superpoint of a scan, where it has them."""
     labels: dict[str, np.ndarray] = {}
     for key, classes in (("semantic", None), ("label", label_ids), ("semantic_nyu40", "scannet20")):
@@ -252,6 +290,22 @@ def _labels(
         elif len(instance) and instance.min() < 0:
             raise ValueError(f"{path}: expected instance ids from 0 (none), found {instance.min()}; see first_instance")
         labels["instance"] = instance.astype(np.int32)
+        if "semantic" in labels:
+            labels["instance"] = _one_class_each(labels["semantic"], labels["instance"], report)
     if "superpoint" in fields:
         labels["superpoint"] = without_gaps(_whole(path, "superpoint", fields["superpoint"]))
     return labels
+
+
+def _one_class_each(
+    semantic: Int32[np.ndarray, "P"], instance: Int32[np.ndarray, "P"], report: Report
+) -> Int32[np.ndarray, "P"]:
+    """Instance ids that hold points of one class each; unlabeled points make no object."""
+    labeled = instance[(semantic >= 0) & (instance > 0)]
+    objects = object_ids(semantic, np.where(semantic < 0, 0, instance))
+    num_ids, num_objects = len(np.unique(labeled)), int(objects.max(initial=0))
+    if num_objects == num_ids:
+        return instance
+    found = "Its instance ids are not unique, or hold points of several classes"
+    report(f"{found}: the {num_ids} ids are split into {num_objects} objects, one for each class and id.")
+    return objects

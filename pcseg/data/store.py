@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -299,7 +300,7 @@ def _globs(entry: str) -> list[str]:
     return [line.strip() for line in Path(entry).read_text().splitlines() if line.strip()]
 
 
-def _map_arrays(folder: Path, manifest: dict) -> dict[str, np.ndarray]:
+def _map_arrays(folder: Path, manifest: dict) -> dict[str, Any]:
     arrays = {}
     for key, entry in manifest["arrays"].items():
         path = folder / f"{key}.npy"

@@ -3,33 +3,38 @@
 import re
 import warnings
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.data.scan_fields import fields_of_columns
+from pcseg.data.scan_fields import Report, fields_of_columns, likely_range, report_to_log
 
-# Columns of files that do not name them, by their number.
-_UNNAMED = {3: "x y z", 6: "x y z r g b", 7: "x y z r g b semantic"}
-_UNNAMED_PTS = {**_UNNAMED, 4: "x y z intensity", 7: "x y z intensity r g b"}
+# Columns of files that do not name them. The values decide between those of one number, except in .pts files.
+_LAYOUTS = (
+    *("x y z", "x y z nx ny nz", "x y z r g b", "x y z r g b alpha", "x y z r g b semantic", "x y z intensity r g b"),
+    *("x y z r g b nx ny nz", "x y z nx ny nz r g b"),
+)
+_PTS_LAYOUTS = ("x y z intensity", "x y z intensity r g b")
 _ALIASES = {"class": "semantic", "x [m]": "x", "y [m]": "y", "z [m]": "z"}
 # A column of labels holds fewer values than this; one with more is a color or an intensity.
 _MAX_CLASSES = 201
 
 
-def read_text(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+def read_text(
+    path: Path, columns: tuple[str, ...] | None = None, report: Report = report_to_log
+) -> dict[str, np.ndarray]:
     """Reads the fields of a text file of points, see `fields_of_columns`.
 
-    Columns are named by the argument or by the file's first line. Otherwise their number decides: 3 x y z;
-    6 x y z r g b; 7 x y z r g b semantic, in .pts x y z intensity r g b; in .pts also 4 x y z intensity. Blanks, commas
-    or semicolons separate them. Lines that start with # or // are comments; a .pts file may start with its number of
+    Columns are named by the argument or by the file's first line; otherwise see `fields_of_table`. Blanks, commas or
+    semicolons separate them. Lines that start with # or // are comments; a .pts file may start with its number of
     points.
 
     Args:
         path: the file.
         columns: names of the columns; unknown names are ignored.
+        report: called with the names that columns without names were given.
 
     Raises:
         ValueError: a line that is not numbers, or columns that do not fit.
@@ -40,44 +45,78 @@ def read_text(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, n
     rows = read_rows(path, len(sample.split(separator)), separator=separator, first_line=first_line)
     if count is not None and count != len(rows):
         raise ValueError(f"{path}: its first line counts {count} points, found {len(rows)}")
-    return fields_of_table(path, rows, columns or names, is_pts=path.suffix.lower() == ".pts")
+    return fields_of_table(path, rows, columns or names, report)
 
 
 def fields_of_table(
-    path: Path, values: Float64[np.ndarray, "P columns"], names: tuple[str, ...] | None, *, is_pts: bool = False
+    path: Path, values: Float64[np.ndarray, "P columns"], names: tuple[str, ...] | None, report: Report = report_to_log
 ) -> dict[str, np.ndarray]:
     """Splits a table of points into fields, see `fields_of_columns`.
 
     Args:
         path: file, for messages.
         values: the table.
-        names: names of its columns; None takes them from their number.
-        is_pts: whether the file is a .pts file.
+        names: names of its columns; None takes the layout that their number and all of their values fit.
+        report: called with the names that columns without names were given.
 
     Raises:
-        ValueError: the names do not fit the columns, or the values do not fit the names.
+        ValueError: the names do not fit the columns, or none or several layouts do.
 
     >>> fields_of_table(Path("a.txt"), np.array([[1.0, 2.0, 3.0, 7.0]]), ("x", "y", "z", "label"))["label"]
     array([7.])
     """
-    num_columns, table = values.shape[1], _UNNAMED_PTS if is_pts else _UNNAMED
-    if names is not None:
-        names = tuple(_ALIASES.get(name.lower(), name.lower()) for name in names)
-        if len(names) != num_columns:
-            raise ValueError(f"{path}: expected names of its {num_columns} columns, found {' '.join(names)}")
-        return fields_of_columns(path, dict(zip(names, values.T)))
-    if num_columns not in table:
-        found = f"expected {', '.join(map(str, sorted(table)))} columns, found {num_columns}"
-        raise ValueError(f"{path}: {found}; name them, for example columns='x y z intensity r g b'")
-    try:
-        fields = fields_of_columns(path, dict(zip(table[num_columns].split(), values.T)))
-    except ValueError as error:
-        hint = "name the columns if they are others, for example columns='x y z nx ny nz'"
-        raise ValueError(f"{error}; {hint}") from error
-    if "semantic" in fields and len(np.unique(fields["semantic"])) > _MAX_CLASSES:
-        remedy = "name the columns, for example columns='x y z intensity r g b'"
-        raise ValueError(f"{path}: column 7 holds more values than there are classes; {remedy}")
-    return fields
+    if names is None:
+        names = _likely_names(path, values)
+        if len(names) > 3:
+            report(f"Its columns are taken as {' '.join(names)}: columns (--columns) gives them other names.")
+    names = tuple(_ALIASES.get(name.lower(), name.lower()) for name in names)
+    if len(names) != values.shape[1]:
+        raise ValueError(f"{path}: expected names of its {values.shape[1]} columns, found {' '.join(names)}")
+    return fields_of_columns(path, dict(zip(names, values.T)))
+
+
+def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple[str, ...]:
+    """The columns of a file that does not name them."""
+    layouts = _LAYOUTS if path.suffix.lower() != ".pts" else (*_LAYOUTS[:3], *_PTS_LAYOUTS)
+    possible = [names for layout in layouts if len(names := layout.split()) == values.shape[1]]
+    remedy = "name them, for example columns='x y z intensity r g b' (--columns)"
+    if not possible:
+        numbers = sorted({len(layout.split()) for layout in layouts})
+        expected = f"expected {', '.join(map(str, numbers))} columns"
+        raise ValueError(f"{path}: {expected}, found {values.shape[1]}; {remedy}")
+    if len(possible) == 1:
+        return tuple(possible[0])
+    finite = values[np.isfinite(values).all(axis=1)]
+    fitting = [names for names in possible if len(finite) and _fits(dict(zip(names, finite.T)))]
+    if len(fitting) > 1 and ("alpha" in fitting[0] or _is_clear(dict(zip(fitting[0], finite.T)))):
+        fitting = fitting[:1]
+    if len(fitting) != 1:
+        choice = " or ".join(" ".join(names) for names in fitting or possible)
+        raise ValueError(f"{path}: its columns without names are not clearly {choice}; {remedy}")
+    return tuple(fitting[0])
+
+
+def _fits(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
+    """Whether all values are possible for what the columns are named."""
+    if "nx" in columns:
+        length = np.linalg.norm([columns[name] for name in ("nx", "ny", "nz")], axis=0)
+        if not (length.any() and np.all((np.abs(length - 1) < 0.02) | (length == 0))):
+            return False
+    brightest = likely_range(np.stack([columns[name] for name in "rgb"], axis=1)) if "r" in columns else 0
+    if "alpha" in columns:
+        return bool((columns["alpha"] == brightest).all())
+    labels = columns.get("semantic", np.zeros(1))
+    is_label = labels.min() >= -1 and np.array_equal(labels, np.rint(labels)) and len(np.unique(labels)) < _MAX_CLASSES
+    return brightest is not None and bool(is_label)
+
+
+def _is_clear(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
+    """Whether normals or labels that are possible are so certain that other layouts are not."""
+    if "nx" in columns:
+        normals = np.stack([columns[name] for name in ("nx", "ny", "nz")])
+        return bool(normals.min() < 0 or (normals != np.rint(normals)).any())
+    # A label has few values, where the color in its place would have about as many as its neighbor.
+    return "semantic" in columns and 4 * len(np.unique(columns["semantic"])) <= len(np.unique(columns["b"]))
 
 
 def read_rows(

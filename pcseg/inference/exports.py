@@ -21,26 +21,28 @@ COLUMNS = (
 )
 
 
-def object_rows(prediction: Prediction, threshold: float = 0.0) -> list[dict[str, Any]]:
+def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bool = False) -> list[dict[str, Any]]:
     """Measures the objects on the points that have their ids; objects that better ones cover are left out.
 
     Args:
         prediction: objects of a scene.
         threshold: objects that score less are left out.
+        in_meters: measure in the frame of the scene, not in that of the scan's file.
 
     Returns:
         One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
-        box corners (meters) and box volume (m^3) cover the points with this id.
+        box corners and box volume cover the points with this id, in the frame and units of the scan's file.
 
     Raises:
         ValueError: no objects were predicted.
     """
-    classes, ids = _classes(prediction), prediction.point_ids(threshold)
+    classes, ids, file = _classes(prediction), prediction.point_ids(threshold), prediction.scene.file
     rows = []
     for inside in group_rows(ids):
         number = int(ids[inside[0]])
         if number > 0:
             xyz = prediction.scene.xyz[inside].astype(np.float64)
+            xyz = xyz if file is None or in_meters else file.xyz(xyz)
             low, high = xyz.min(axis=0), xyz.max(axis=0)
             name, score = classes.names[prediction.labels[number - 1]], float(prediction.scores[number - 1])
             lengths = *xyz.mean(axis=0), *low, *high, (high - low).prod()
@@ -71,6 +73,8 @@ def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
 def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
     """Writes the painted points in their order, with predictions as scalar fields; a mesh keeps its faces.
 
+    The points are those of the scan's file, in its frame, and in double precision where it differs from the scene's.
+    Points that the scene does not have get -1 as id and class.
     A vertex has x y z, nx ny nz if the scene has normals, and red green blue. It also has scalar_instance (id of
     `Prediction.point_ids`), scalar_score (0 for no object), scalar_semantic (class index, -1 for none), and quality,
     which repeats the id. CloudCompare reads properties with "scal" in their name as scalar fields; MeshLab has one
@@ -88,10 +92,10 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     Source:
         CloudCompare, libs/qCC_io/src/PlyFilter.cpp; MeshLab, issue 107.
     """
-    scene = prediction.scene
-    columns = dict(zip("xyz", scene.xyz.T))
+    scene, file = prediction.scene, prediction.scene.file
+    columns = dict(zip("xyz", scene.xyz.T if file is None else file.xyz(scene.xyz).T))
     if scene.normal is not None:
-        columns |= zip(("nx", "ny", "nz"), scene.normal.T)
+        columns |= zip(("nx", "ny", "nz"), (scene.normal if file is None else file.normals(scene.normal)).T)
     columns |= zip(("red", "green", "blue"), colors.T)
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
@@ -103,10 +107,18 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         vertex[name] = values
+    if file is not None:
+        vertex = vertex[file.places]
+        vertex[file.places < 0] = 0
+        for name in "xyz":
+            vertex[name][file.places < 0] = np.nan
+        for name, none in {"scalar_instance": -1, "quality": -1, "scalar_score": 0, "scalar_semantic": -1}.items():
+            if name in columns:
+                vertex[name][file.is_left_out] = none
     elements = [PlyElement.describe(vertex, "vertex")]
     if scene.faces is not None:
         faces = np.empty(len(scene.faces), [("vertex_indices", np.int32, (3,))])
-        faces["vertex_indices"] = scene.faces
+        faces["vertex_indices"] = scene.faces if file is None else file.rows[scene.faces]
         elements.append(PlyElement.describe(faces, "face"))
     with atomic_open(path) as file:
         PlyData(elements, byte_order="<").write(file)
@@ -116,7 +128,8 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
     """Rooms and their objects as COCO writes images and annotations, with run-length encoded masks over points.
 
     A room is an image of P rows and 1 column, so that pycocotools reads the masks. Masks may overlap. `bbox` is the
-    axis-aligned box as x, y, z of its least corner and its three edges, in meters; `area` counts points.
+    axis-aligned box as x, y, z of its least corner and its three edges; `area` counts points. Points and boxes are
+    those of the scan's file, in its order, frame and units.
 
     Args:
         predictions: rooms of one class set; each is taken when the previous one is done.
@@ -136,7 +149,8 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
     categories: list[dict[str, Any]] = []
     previous: ClassSet | None = None
     for image_id, prediction in enumerate(predictions, 1):
-        name, num_points, classes = prediction.scene.name, prediction.num_points, _classes(prediction)
+        scene, classes = prediction.scene, _classes(prediction)
+        name, file, num_points = scene.name, scene.file, len(scene if scene.file is None else scene.file.places)
         if previous is not None and classes != previous:
             raise ValueError(
                 f"{name} has the classes of {classes.name}, those before it the classes of {previous.name}; "
@@ -151,13 +165,17 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
         images.append({"id": image_id, "file_name": name, **size})
         shown = prediction.select(np.flatnonzero(prediction.scores >= threshold))
         for label, found in zip(shown.labels, shown):
-            low, high = found.box.astype(np.float64)
+            box, mask = found.box.astype(np.float64), found.mask
+            if file is not None:
+                inside = file.xyz(scene.xyz[mask]) if mask.any() else np.zeros((1, 3))
+                box, mask = np.stack([inside.min(axis=0), inside.max(axis=0)]), file.labels(mask.astype(np.int8)) > 0
+            low, high = box
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_id,
                     "category_id": classes.ids[label],
-                    "segmentation": {"size": [num_points, 1], "counts": rle_counts(found.mask)},
+                    "segmentation": {"size": [num_points, 1], "counts": rle_counts(mask)},
                     "area": found.num_points,
                     "bbox": [round(float(value), 4) for value in (*low, *(high - low))],
                     "score": round(found.score, 6),

@@ -71,7 +71,8 @@ def write_prediction(
 ) -> list[dict[str, Any]]:
     """Writes the files of a prediction: the target's name with each of the suffixes.
 
-    The .npz and the page hold every object; the others hold those from the threshold on, one id per point.
+    The .npz and the page hold every object; the others hold those from the threshold on, one id per point. Points, ids
+    and boxes for other programs are those of the scan's file, in its order and frame; see `ScanFile`.
 
     Args:
         target: folder and name.
@@ -99,7 +100,7 @@ def write_prediction(
         if suffix in suffixes:
             stage(name)
             write(add_suffix(target, suffix))
-    return object_rows(prediction, threshold)
+    return object_rows(prediction, threshold, in_meters=True)
 
 
 def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -123,8 +124,9 @@ def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
-    with atomic_open(path) as file:
-        np.save(file, prediction.point_ids(threshold))
+    ids, file = prediction.point_ids(threshold), prediction.scene.file
+    with atomic_open(path) as out:
+        np.save(out, ids if file is None else file.labels(ids))
 
 
 def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:

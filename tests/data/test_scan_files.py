@@ -27,7 +27,7 @@ def write_ply(path: Path, form: str = "<", real: str = "f4", color: str = "u1") 
     vertex["x"], vertex["y"], vertex["z"] = XYZ.T
     vertex["nz"] = 2
     vertex["red"], vertex["green"], vertex["blue"] = RGB.T / (255 if color.startswith("f") else 1)
-    vertex["semantic"], vertex["instance"] = [0, 1, -1, 2], [1, 1, 0, 2]
+    vertex["semantic"], vertex["instance"] = [1, 1, -1, 2], [1, 1, 0, 2]
     face = np.empty(2, [("vertex_indices", "i4", (3,))])
     face["vertex_indices"] = [[0, 1, 2], [1, 2, 3]]
     elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
@@ -65,7 +65,7 @@ def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
     np.testing.assert_array_equal(scene.xyz, XYZ.astype(np.float32))
     np.testing.assert_array_equal(scene.rgb, RGB)
     np.testing.assert_array_equal(scene.normal, [[0, 0, 1]] * 4)
-    np.testing.assert_array_equal(scene.semantic, [0, 1, -1, 2])
+    np.testing.assert_array_equal(scene.semantic, [1, 1, -1, 2])
     np.testing.assert_array_equal(scene.instance, [1, 1, 0, 2])
     np.testing.assert_array_equal(scene.faces, [[0, 1, 2], [1, 2, 3]])
     for array in (scene.xyz, scene.rgb, scene.semantic, scene.faces):
@@ -208,15 +208,16 @@ BAD_FILES = [
     ("a.npz", {"xyz": XYZ, "semantic": [1, 2]}, "semantic has 2 rows, xyz has 4"),
     ("a.npz", {"xyz": XYZ, "semantic": [0.5, 1, 2, 3]}, "expected whole numbers in semantic"),
     ("a.npz", {"xyz": XYZ, "instance": [2**40, 1, 2, 3]}, "expected instance within 32 bits"),
-    ("a.npz", {"xyz": XYZ, "rgb": RGB - 300.0}, "expected colors"),
-    ("a.npy", np.hstack([XYZ, RGB, RGB]), r"expected \(P, 3\) or \(P, 6\), found \(4, 9\)"),
+    ("a.npz", {"xyz": XYZ, "rgb": RGB - 300.0}, "not clearly"),
+    ("a.npy", np.hstack([XYZ, RGB, RGB]), "not clearly x y z r g b nx ny nz or x y z nx ny nz r g b"),
     ("a.npy", np.array([None]), "not an .npy file"),
     ("a.txt", "# only a comment\n", "no points"),
     ("a.txt", "1 2 3\n1 2\n", r"a\.txt:2: expected 3 numbers, found '1 2'"),
     ("a.txt", "hello\n", r"a\.txt:1: expected numbers or names of columns"),
-    ("a.txt", "1 2 3 4\n", "expected 3, 6, 7 columns, found 4"),
-    ("a.txt", "1 2 3 -0.5 0 1\n", "name the columns if they are others"),
-    ("a.txt", "".join(f"1 2 3 100 9 9 {i % 256}\n" for i in range(300)), "column 7 holds more"),
+    ("a.txt", "1 2 3 4\n", "expected 3, 6, 7, 9 columns, found 4"),
+    ("a.txt", "1 2 3 -0.5 0 1\n", "not clearly x y z nx ny nz or x y z r g b; name them"),
+    ("a.txt", "1 2 3 87 10 20 30\n1 2 4 12 10 20 30\n", "not clearly x y z r g b semantic or x y z intensity r g b"),
+    ("a.txt", "//x y z r g b\n" + "1 2 3 0.1 0.2 0.5\n" * 99 + "1 2 3 0 0 7\n", "colors from 0 to 7 are not clearly"),
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
     ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: expected numbers or names of columns"),
     ("a.csv", "x,y,z\n1,2,3,4\n", "expected names of its 4 columns, found x y z"),
@@ -260,14 +261,84 @@ def test_las(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None
         read_scan(path)
 
 
+FRACTIONS = np.linspace(0, 1, 300).reshape(100, 3)
+
+
+@pytest.mark.parametrize(
+    ("colors", "options", "expected", "said"),
+    [
+        (FRACTIONS, {}, 127.5, "taken as 0..1"),
+        (np.append(FRACTIONS, [[1.0000001, 0.5, -1e-9]], axis=0), {}, 127.5, "2 of 303 values are clipped"),
+        (np.append(FRACTIONS, [[3.0, 0.5, 0.5]], axis=0), {"color_range": 1}, 127.5, "1 of 303 values are clipped"),
+        (FRACTIONS * 255, {}, 127.5, "taken as 0..255"),
+        (np.rint(FRACTIONS * 255), {}, 127.5, ""),
+        (np.rint(FRACTIONS * 65535), {}, 127.5, "taken as 0..65535"),
+        ((FRACTIONS * 65535).astype(np.uint16), {"color_range": 65535}, 127.5, ""),
+        (np.rint(FRACTIONS * 1023), {"color_range": 65535}, 1.5, ""),
+    ],
+)
+def test_the_range_of_colors_comes_from_all_values(
+    tmp_path: Path, colors: np.ndarray, options: dict, expected: float, said: str
+) -> None:
+    xyz, notes = np.zeros((len(colors), 3)), []
+    np.savez(tmp_path / "a.npz", xyz=xyz, rgb=colors)
+    np.savetxt(tmp_path / "a.txt", np.hstack([xyz, colors]), fmt="%.9g", header="x y z r g b")
+    for name in ("a.npz", "a.txt"):
+        assert abs(read_scan(tmp_path / name, report=notes.append, **options).rgb.mean() - expected) < 0.7
+        text = "".join(notes)
+        assert said in text if said else text == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        ("1 2 3 0 0.6 -0.8\n1 2 4 0 0 1\n", "x y z nx ny nz"),
+        ("1 2 3 10 20 30\n1 2 4 0 0 1\n", "x y z r g b"),
+        ("1 2 3 10 20 30 255\n1 2 4 10 20 30 255\n", "x y z r g b alpha"),
+        ("1 2 3 -7.5 10 20 30\n1 2 4 12 10 20 30\n", "x y z intensity r g b"),
+        ("".join(f"1 2 3 {i} {i} {i} {i // 99}\n" for i in range(200)), "x y z r g b semantic"),
+        ("".join(f"1 2 3 100 9 9 {i % 256}\n" for i in range(300)), "x y z intensity r g b"),
+        ("1 2 3 10 20 30 0 -1 0\n1 2 4 0 0 1 0 0 1\n", "x y z r g b nx ny nz"),
+    ],
+)
+def test_columns_without_names(tmp_path: Path, rows: str, names: str) -> None:
+    notes = []
+    (tmp_path / "a.txt").write_text(rows)
+    (tmp_path / "b.csv").write_text(names + "\n" + rows)
+    scene, named = read_scan(tmp_path / "a.txt", report=notes.append), read_scan(tmp_path / "b.csv")
+    assert f"taken as {names}:" in notes[0]
+    for key in ("rgb", "normal", "semantic"):
+        np.testing.assert_array_equal(getattr(scene, key), getattr(named, key))
+
+
+@pytest.mark.parametrize(("kind", "value"), [("F", "4.2108e+06"), ("I", "-8355616"), ("U", "4286611680")])
+def test_pcd_text_colors_follow_their_type(tmp_path: Path, kind: str, value: str) -> None:
+    header = pcd_header("ascii", "x y z rgb", "4 4 4 4", f"F F F {kind}", 1)
+    (tmp_path / "a.pcd").write_bytes(header + f"0 0 0 {value}\n".encode())
+    assert read_scan(tmp_path / "a.pcd").rgb.tolist() == [[128, 128, 224]]
+
+
+def test_an_object_is_a_pair_of_class_and_id(tmp_path: Path) -> None:
+    notes = []
+    np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=[1, 2, 1, 2, 0, 1])
+    assert read_scan(tmp_path / "a.npz", report=notes.append).instance.tolist() == [2, 4, 1, 3, 0, 0]
+    assert "the 2 ids are split into 4 objects" in notes[0]
+    ids = [1, 39001, 0xFF8000, 0xFF8000, 0, 7]
+    np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=ids)
+    assert read_scan(tmp_path / "a.npz").instance.tolist() == ids
+
+
 def test_nan_is_refused_or_dropped(tmp_path: Path) -> None:
     xyz = XYZ.copy()
     xyz[1, 2] = np.nan
     xyz[3, 0] = np.inf
     np.savez(tmp_path / "a.npz", xyz=xyz, rgb=RGB, faces=[[0, 1, 2], [0, 2, 0]], instance=[1, 2, 3, 4])
     with pytest.raises(ValueError, match=r"2 of 4 points have coordinates that are not finite.*drop_nan=True"):
-        read_scan(tmp_path / "a.npz")
-    scene = read_scan(tmp_path / "a.npz", drop_nan=True)
+        read_scan(tmp_path / "a.npz", drop_nan=False)
+    notes = []
+    scene = read_scan(tmp_path / "a.npz", report=notes.append)
+    assert "a.npz: 2 of 4 points have coordinates that are not finite and are left out" in notes[0]
+    assert scene.file.labels(np.array([5, 6])).tolist() == [5, -1, 6, -1]
     np.testing.assert_array_equal(scene.xyz, XYZ[[0, 2]].astype(np.float32))
     np.testing.assert_array_equal(scene.rgb, RGB[[0, 2]])
     np.testing.assert_array_equal(scene.instance, [1, 3])

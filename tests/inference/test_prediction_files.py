@@ -7,6 +7,8 @@ import pytest
 from plyfile import PlyData
 
 from pcseg.classes import S3DIS
+from pcseg.data.scan_files import read_scan
+from pcseg.inference.exports import coco_document, object_rows
 from pcseg.inference.prediction_files import (
     MAX_ROWS,
     SUFFIXES,
@@ -95,3 +97,25 @@ def test_table_of_many_objects() -> None:
     assert lines[1].startswith("  49  trash can   0.49   1.00 x  2.00 x 11.50"), "the best first"
     assert lines[-1].strip() == "and 9 more"
     assert object_table([]) == []
+
+
+def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: np.random.Generator) -> None:
+    path, xyz = tmp_path / "a.npz", rng.random((60, 3)) * [1, 1, 2.5] * 1000 + [5e8, 4e9, 0]
+    xyz[7], xyz[20:30] = np.nan, xyz[:10]
+    np.savez(path, xyz=xyz, rgb=np.full((60, 3), 9, np.uint8))
+    scene = read_scan(path, scale=0.001, up="y", origin=(5e5, 0, 4e6), drop_duplicates=True, report=lambda text: None)
+    masks = scene.xyz[None, :, 0] > 0.5
+    prediction = Prediction(scene, masks, np.array([7]), np.array([0.9]), classes=S3DIS)
+    write_prediction(tmp_path / "b", prediction)
+    ids = np.load(tmp_path / "b.ids.npy")
+    left_out = np.isin(np.arange(60), [7, *range(20, 30)])
+    np.testing.assert_array_equal(ids, np.where(left_out, -1, xyz[:, 0] > 5e8 + 500))
+    again = Prediction.load(tmp_path / "b.npz")
+    write_painted_ply(tmp_path / "c.ply", again)
+    assert (tmp_path / "b.ply").read_bytes() == (tmp_path / "c.ply").read_bytes()
+    vertex = PlyData.read(tmp_path / "c.ply")["vertex"].data
+    np.testing.assert_allclose(np.stack([vertex[key] for key in "xyz"], axis=1), xyz, rtol=0, atol=0.001)
+    np.testing.assert_array_equal(vertex["scalar_instance"], ids)
+    row = object_rows(again)[0]
+    np.testing.assert_allclose([row["min_x"], row["max_z"]], [xyz[ids == 1][:, 0].min(), xyz[ids == 1][:, 2].max()])
+    assert coco_document([again])["images"][0]["num_points"] == 60
