@@ -183,6 +183,22 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
     return keep_points(scene, keep)
 
 
+def thin_objects(scene: Scene, rng: np.random.Generator, *, share: float = 0.8, probability: float = 0.3) -> Scene:
+    """Sometimes thin each instance differently, as density depends on the distance from the scanner.
+
+    Args:
+        scene: the room; without instances it stays the same.
+        rng: random generator.
+        share: largest part of the points of an instance to remove, 0..1.
+        probability: probability of thinning.
+    """
+    if scene.instance is None or rng.random() >= probability:
+        return scene
+    removed = rng.uniform(0, share, int(scene.instance.max(initial=0)) + 1)
+    keep = rng.random(len(scene)) >= removed[scene.instance]
+    return keep_points(scene, keep) if keep.any() else scene
+
+
 def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, radius: float = 0.4) -> Scene:
     """Remove all points within balls around random points, as where the scanner did not see; at least one point stays.
 
@@ -271,7 +287,7 @@ AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
     f.__name__: f
     for f in (
         flip, rotate, tilt, scale, translate, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
-        drop_points, holes, crop_cuboid, crop_points, mix,
+        drop_points, thin_objects, holes, crop_cuboid, crop_points, mix,
     )
 }  # fmt: skip
 

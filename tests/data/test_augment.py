@@ -14,6 +14,7 @@ from pcseg.data.augment import (
     mix,
     rotate,
     scale,
+    thin_objects,
     translate,
 )
 from pcseg.kernels.elastic import displaced
@@ -88,6 +89,7 @@ def test_crops_keep_rows_together(scene: Scene) -> None:
         (crop_cuboid, {"size": 2.0}),
         (crop_points, {"max_points": 100}),
         (drop_points, {"share": 0.9}),
+        (thin_objects, {"probability": 1.0}),
         (holes, {"count": 20, "radius": 1.0}),
     ):
         part = crop(scene, np.random.default_rng(0), **options)
