@@ -65,6 +65,19 @@ def test_small_masks_and_classes_that_do_not_count_are_left_out() -> None:
     assert set(_decode(replace(AB, instance_names=("b",)), min_points=1).labels.tolist()) == {1}
 
 
+def test_one_class_a_query_and_unsure_objects() -> None:
+    names = ClassSet.from_dict({"names": ["a", "b", "other object"]}, "test", "abo")
+    outputs = _outputs(MASKS, [[2.0, 1.9, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
+    every, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1)
+    assert len(every) == 6
+    best, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True)
+    assert best.labels.tolist() == [1, 0]
+    # The shares of the best classes are 0.49 and 0.91.
+    unsure, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True, unsure_below=0.6)
+    assert unsure.labels.tolist() == [1, 2]
+    np.testing.assert_array_equal(unsure.scores, best.scores)
+
+
 def test_softmax_masks_do_not_overlap() -> None:
     logits = torch.randn(50, 8) * 3
     probability = mask_probabilities(logits, "softmax")

@@ -216,6 +216,10 @@ def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tmp_path: P
     # Another number of processes: the same checksum.
     commands.passes("preprocess_s3dis", raw, tmp_path / "again", "--workers", 3)
     assert json.loads((tmp_path / "again" / "report.json").read_text())["sha256"] == whole["sha256"]
+    commands.passes("preprocess_s3dis", raw, tmp_path / "indoor", "--classes", "indoor")
+    counts = json.loads((tmp_path / "indoor" / "report.json").read_text())["classes"]
+    for name, other in (("table", "table"), ("bookcase", "bookshelf"), ("clutter", "other object")):
+        assert counts[other] == whole["classes"][name]
 
 
 def test_coarse_voxels_and_fewer_superpoints(raw: Path, out: Path, rng, preprocess: Preprocess) -> None:
