@@ -38,19 +38,20 @@ def superpoint_links(scene: Scene, cell: float = 0.05) -> csr_array:
     return csr_array(inside.T @ (near.tocsr() @ inside.tocsr()))
 
 
-def split_pieces(prediction: Prediction, *, min_points: int = 0) -> Prediction:
+def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 0) -> Prediction:
     """Makes an object of each connected piece of a mask.
 
     The score of a piece is that of its object times the square root of its share of the points.
 
     Args:
         prediction: objects with masks over superpoints.
+        links: `superpoint_links` of the scene.
         min_points: smaller pieces are dropped.
 
     Returns:
         The pieces, best first.
     """
-    links, counts = superpoint_links(prediction.scene), column_points(prediction)
+    counts = column_points(prediction)
     columns, owner, scores = [], [], []
     for row in range(len(prediction)):
         mine = prediction.columns(row)
@@ -67,13 +68,19 @@ def split_pieces(prediction: Prediction, *, min_points: int = 0) -> Prediction:
 
 
 def with_surfaces(
-    prediction: Prediction, semantic: Float32[np.ndarray, "S C"], *, min_points: int = 0, max_angle: float = 25.0
+    prediction: Prediction,
+    semantic: Float32[np.ndarray, "S C"],
+    links: csr_array,
+    *,
+    min_points: int = 0,
+    max_angle: float = 25.0,
 ) -> Prediction:
     """Adds walls, floors and ceilings as objects: connected superpoints of one stuff class that face the same way.
 
     Args:
         prediction: objects with masks over superpoints, and classes.
         semantic: class probabilities of each superpoint.
+        links: `superpoint_links` of the scene.
         min_points: smaller surfaces are left out.
         max_angle: largest angle between neighboring superpoints of a surface, in degrees.
 
@@ -81,7 +88,7 @@ def with_surfaces(
         The objects and the surfaces, whose score is their mean probability, best first.
     """
     assert prediction.classes is not None
-    links, counts = superpoint_links(prediction.scene), column_points(prediction)
+    counts = column_points(prediction)
     normal, label = _normals(prediction.scene), semantic.argmax(axis=1)
     columns, labels, scores = [], [], []
     for index in map(prediction.classes.index, sorted(prediction.classes.stuff)):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Int64
+from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from pcseg.classes import ClassSet
@@ -14,7 +15,7 @@ from pcseg.data.dataset import make_batch
 from pcseg.inference.decode import decode
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import merge
-from pcseg.inference.pieces import split_pieces, with_surfaces
+from pcseg.inference.pieces import split_pieces, superpoint_links, with_surfaces
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
@@ -116,15 +117,16 @@ class Segmenter:
             room = split_rooms(scene.xyz) if one_storey else np.zeros(len(scene), np.int32)
             scene = self._with_superpoints(scene, room)
             prediction, semantic = self._predict_tiles(scene, room)
+        links = superpoint_links(scene) if options.split_pieces or options.surfaces else csr_array((0, 0))
         if options.split_pieces:
-            prediction = split_pieces(prediction, min_points=options.min_points)
+            prediction = split_pieces(prediction, links, min_points=options.min_points)
         if options.matrix_nms:
             prediction = matrix_nms(prediction)
         if options.non_overlapping:
             prediction = without_overlap(prediction)
         prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)
         if options.surfaces:
-            prediction = with_surfaces(prediction, semantic, min_points=options.min_points)
+            prediction = with_surfaces(prediction, semantic, links, min_points=options.min_points)
         assert scene.superpoint is not None
         return replace(prediction, semantic=semantic.argmax(1).astype(np.int32)[scene.superpoint])
 

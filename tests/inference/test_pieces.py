@@ -26,11 +26,11 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
     scene = _scene(np.stack([x, 0 * x, 0 * x], axis=1), np.repeat([0, 1, 2, 3], [4, 4, 2, 1]))
     masks, scores = np.array([[1, 1, 1, 1], [0, 0, 1, 0]], bool), np.array([0.8, 0.5], np.float32)
     given = Prediction(scene, masks, np.array([8, 3]), scores, classes=S3DIS, superpoint=scene.superpoint)
-    found = split_pieces(given, min_points=2)
+    found = split_pieces(given, superpoint_links(scene), min_points=2)
     assert found.masks.toarray().astype(int).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
     assert found.labels.tolist() == [8, 3, 8]
     np.testing.assert_allclose(found.scores, [0.8 * np.sqrt(8 / 11), 0.5, 0.8 * np.sqrt(2 / 11)], rtol=1e-6)
-    assert len(split_pieces(given.select(np.zeros(0, np.int64)))) == 0
+    assert len(split_pieces(given.select(np.zeros(0, np.int64)), superpoint_links(scene))) == 0
 
 
 def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:
@@ -45,7 +45,7 @@ def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:
     semantic[4:, S3DIS.index("wall")] = 0.8
     chair = np.arange(12)[None] == 11
     given = Prediction(scene, chair, np.array([8]), np.array([0.85]), classes=S3DIS, superpoint=scene.superpoint)
-    found = with_surfaces(given, semantic, min_points=100)
+    found = with_surfaces(given, semantic, superpoint_links(scene), min_points=100)
     assert [(o.label, o.num_points) for o in found if o.label != "chair"] == [("floor", 2000)] + 2 * [("wall", 2000)]
     np.testing.assert_allclose(found.scores, [0.9, 0.85, 0.8, 0.8], rtol=1e-6)
     assert {tuple(found.columns(row)) for row in range(4)} == {(0, 1, 2, 3), (11,), (4, 5, 6, 7), (8, 9, 10, 11)}
