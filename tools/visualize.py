@@ -23,8 +23,6 @@ from pcseg.viz.layers import DEFAULT_THRESHOLD
 from pcseg.viz.render import room_picture
 from pcseg.viz.viewer import show_scenes
 
-WIDTH, HEIGHT = 720, 540  # pixels of one view
-
 
 def load(path: Path, classes: str | None) -> Prediction:
     """Loads a result, a processed room or a scan.
@@ -71,9 +69,7 @@ def main() -> None:
         shown = load(path, args.classes)
         if args.png is not None:
             target = _target(args.png, path, args.results, ".png")
-            picture = room_picture(
-                shown, threshold=args.threshold, cut=args.cut, views=args.views, width=WIDTH, height=HEIGHT
-            )
+            picture = room_picture(shown, threshold=args.threshold, cut=args.cut, views=args.views)
             save_png(target, picture)
             print(target)
         if args.html is not None:

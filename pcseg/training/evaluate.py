@@ -35,7 +35,7 @@ def evaluate(
         prediction = segmenter.predict(rooms.scene(index))
         scores.add(prediction)
         if (name := prediction.scene.name) in drawn:
-            pictures[name] = room_picture(prediction, width=480, height=360)
+            pictures[name] = room_picture(prediction, width=480, height=360, views=1)
     for part in processes.gather(pictures):
         pictures |= part
     return gather_scores(scores, processes), pictures

@@ -6,7 +6,7 @@ Source:
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 NO_OBJECT = (214, 217, 222)  # points that belong to no object
 
@@ -30,25 +30,50 @@ def instance_colors(
     center: Float[np.ndarray, "K 3"],
     is_surface: Bool[np.ndarray, "K"],
     taken: tuple[UInt8[np.ndarray, "T 3"], Float[np.ndarray, "T 3"]] | None = None,
+    legend: Integer[np.ndarray, "L 3"] | None = None,
 ) -> UInt8[np.ndarray, "K 3"]:
-    """One color per object; the 59 nearest earlier objects have other colors.
+    """One color per object; the nearest earlier objects have other colors, 59 without a legend and 19 with the longest.
 
     Args:
         center: middle of each object in meters.
         is_surface: True for walls, floors and ceilings, which get pale colors.
         taken: colors and centers of objects of the same room that have their colors already.
+        legend: colors with another meaning in the same picture, such as those of classes; no object gets one.
     """
-    colors, strong = class_colors(is_surface), np.flatnonzero(~is_surface)
+    surfaces, table = (_apart(each, legend) for each in (SURFACE_COLORS, OBJECT_COLORS))
+    strong, colors = np.flatnonzero(~is_surface), np.empty((len(is_surface), 3), np.uint8)
+    colors[is_surface] = surfaces[np.arange(is_surface.sum()) % len(surfaces)]
     before = (np.zeros((0, 3), np.uint8), np.zeros((0, 3))) if taken is None else taken
     used, places = np.vstack([before[0], colors[strong]]), np.vstack([before[1], center[strong]])
-    table = [*map(tuple, OBJECT_COLORS.tolist())]
+    choices = [*map(tuple, table.tolist())]
     for row in range(len(before[0]), len(used)):
         distance = np.linalg.norm(places[:row] - places[row], axis=1)
-        near = np.argsort(distance, kind="stable")[: len(table) - 1]
+        near = np.argsort(distance, kind="stable")[: len(choices) - 1]
         avoided = {*map(tuple, used[near].tolist())}
-        used[row] = next(color for color in table if color not in avoided)
+        used[row] = next(color for color in choices if color not in avoided)
     colors[strong] = used[len(before[0]) :]
     return colors
+
+
+def _apart(table: UInt8[np.ndarray, "K 3"], legend: np.ndarray | None) -> UInt8[np.ndarray, "k 3"]:
+    """The colors that differ from the legend as much as those of the table do; at least the best third of them."""
+    if legend is None or len(legend) == 0:
+        return table
+    distance = np.linalg.norm(oklab(table)[:, None] - oklab(legend), axis=2).min(axis=1)
+    return table[distance >= min(0.05, np.sort(distance)[-len(table) // 3])]
+
+
+def oklab(rgb: Integer[np.ndarray, "K 3"]) -> Float[np.ndarray, "K 3"]:
+    """Colors in a space where distances are as people see them; 0.05 is a clear difference.
+
+    Source:
+        Ottosson 2020, "A perceptual color space for image processing".
+    """
+    share = rgb / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    to_cones = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+    to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+    return np.cbrt(linear @ np.transpose(to_cones)) @ np.transpose(to_lab)
 
 
 def class_colors(is_surface: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:

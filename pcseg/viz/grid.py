@@ -13,6 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pcseg.files import atomic_write
 
+# Places for a word, in letter heights from where it belongs, the nearest first.
+_AROUND = np.stack(np.meshgrid(2.0 * np.arange(-12, 13), 0.65 * np.arange(-30, 31)), axis=-1).reshape(-1, 2)
+_AROUND = _AROUND[np.argsort(np.hypot(*_AROUND.T), kind="stable")]
 INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
 
 
@@ -23,7 +26,7 @@ class Label:
     x: float  # center of the word in pixels
     y: float  # center of the word in pixels
     text: str
-    weight: float = 0.0  # where words would overlap, the greater weight stays
+    weight: float = 0.0  # where words would overlap, the greater weight stays and the other moves
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,26 @@ def image_grid(
 
 
 def _labeled(cell: Cell, size: float) -> Image.Image:
-    """The image with its words; a word that would touch a heavier one is left out."""
+    """The image with its words; a word that would touch a heavier one moves away, and a line shows from where."""
     image = Image.fromarray(cell.image)
-    draw, font, taken = ImageDraw.Draw(image), _font(size), []
+    draw, font, line = ImageDraw.Draw(image), _font(size), 1.3 * size
+    taken, words = np.empty((0, 3)), []  # x, y and half the width of each word
     for label in sorted(cell.labels, key=lambda label: -label.weight):
-        text = _plain(label.text)
-        half = font.getlength(text) / 2 + size / 6
-        x = min(max(label.x, half), image.width - half)
-        if all(abs(x - a) >= half + b or abs(label.y - c) >= 1.3 * size for a, b, c in taken):
-            taken.append((x, half, label.y))
-            rim = {"stroke_width": max(2, round(size / 6)), "stroke_fill": (255, 255, 255)}
-            draw.text((x, label.y), text, fill=INK, font=font, anchor="mm", **rim)
+        half = font.getlength(_plain(label.text)) / 2 + size / 6
+        places = np.array([label.x, label.y]) + size * _AROUND
+        places[:, 0] = np.clip(places[:, 0], half, max(half, image.width - half))
+        places = places[(places[:, 1] > line / 2) & (places[:, 1] < image.height - line / 2)]
+        apart = np.abs(places[:, None] - taken[:, :2]) >= np.stack([half + taken[:, 2], np.full(len(taken), line)], 1)
+        free = apart.any(axis=2).all(axis=1)
+        x, y = places[free.argmax()] if free.any() else (label.x, label.y)  # no place: on other words
+        taken = np.vstack([taken, (x, y, half)])
+        words.append((x, y, label))
+    for x, y, label in words:
+        if abs(y - label.y) > 0.6 * line or abs(x - label.x) > 0.6 * line:
+            draw.line((x, y, label.x, label.y), fill=INK, width=max(1, round(size / 12)))
+    for x, y, label in words:
+        rim = {"stroke_width": max(2, round(size / 6)), "stroke_fill": (255, 255, 255)}
+        draw.text((x, y), _plain(label.text), fill=INK, font=font, anchor="mm", **rim)
     return image
 
 

@@ -180,7 +180,8 @@ def input_colors(scene: Scene) -> UInt8[np.ndarray, "P 3"]:
 def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects: bool = False) -> list[Layer]:
     """Every layer that the scene and its prediction have.
 
-    A predicted object has the color of the true object that it matches; others have colors of their own.
+    A predicted object has the color of the true object that it matches; others have colors of their own. No object has
+    the color of a class or of a kind of error of another layer.
 
     Args:
         prediction: a scene and what was predicted for it; where masks overlap, the higher score is shown.
@@ -197,7 +198,7 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
     if len(scene) == 0:
         raise ValueError(f"scene {scene.name}: it has no points, so there is nothing to draw")
     truth, predicted = Objects.of_scene(scene), Objects.of_prediction(prediction, threshold)
-    layers = _object_layers(truth, Objects.of_prediction(prediction, 0.0) if all_objects else predicted, prediction)
+    layers: list[Layer] = []
     for key, title, labels in (
         ("semantic_truth", "Classes: truth", scene.semantic),
         ("semantic_prediction", "Classes: prediction", semantic),
@@ -220,7 +221,9 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
     if errors is not None:
         rows = [(number, name, hint) for number, (name, _, hint) in enumerate(ERRORS)]
         layers.append(_layer("errors", "Errors", errors, np.array([color for _, color, _ in ERRORS]), rows))
-    return layers
+    legend = np.vstack([[NO_OBJECT], *(layer.colors for layer in layers if layer.key != "superpoint")])
+    every = Objects.of_prediction(prediction, 0.0) if all_objects else predicted
+    return [*_object_layers(truth, every, prediction, legend), *layers]
 
 
 def _layer(key: str, title: str, ids: np.ndarray, colors: np.ndarray, rows: Sequence[tuple[int, str, str]]) -> Layer:
@@ -230,15 +233,17 @@ def _layer(key: str, title: str, ids: np.ndarray, colors: np.ndarray, rows: Sequ
     return Layer(key, title, ids.astype(np.int32), colors.astype(np.uint8), entries)
 
 
-def _object_layers(truth: Objects | None, predicted: Objects | None, prediction: Prediction) -> list[Layer]:
+def _object_layers(
+    truth: Objects | None, predicted: Objects | None, prediction: Prediction, legend: np.ndarray
+) -> list[Layer]:
     layers, matches = [], match_objects(truth, predicted)
     if truth is not None:
         partners = {a: (b, iou) for a, b, iou in matches}
-        layers.append(_object_layer("truth", "Ground truth", truth, prediction, partners, None))
+        layers.append(_object_layer("truth", "Ground truth", truth, prediction, partners, None, legend))
     if predicted is not None:
         partners = {b: (a, iou) for a, b, iou in matches}
         shown = layers[0] if layers else None
-        layers.append(_object_layer("prediction", "Prediction", predicted, prediction, partners, shown))
+        layers.append(_object_layer("prediction", "Prediction", predicted, prediction, partners, shown, legend))
     return layers
 
 
@@ -249,8 +254,10 @@ def _object_layer(
     prediction: Prediction,
     partners: Mapping[int, tuple[int, float]],
     truth: Layer | None,
+    legend: np.ndarray,
 ) -> Layer:
-    """`partners`: row and IoU of the matching object by row; `truth`: layer whose colors matching objects take."""
+    """`partners`: row and IoU of the matching object by row; `truth`: layer whose colors matching objects take;
+    `legend`: colors of other meaning."""
     xyz, classes, labels, num_rows = prediction.scene.xyz, prediction.classes, objects.labels, len(objects.numbers)
     # Surfaces are pale, and so are objects without a class in a room whose objects have one.
     is_surface = (labels < 0) & (labels.max() >= 0)
@@ -262,7 +269,7 @@ def _object_layer(
         taken = truth.colors[1:], _centers(xyz, truth.ids, len(truth.colors))[1:]
         for row, (other, _) in partners.items():
             colors[row], free[row] = truth.colors[other], False
-    colors[free] = instance_colors(_centers(xyz, objects.ids, num_rows)[free], is_surface[free], taken)
+    colors[free] = instance_colors(_centers(xyz, objects.ids, num_rows)[free], is_surface[free], taken, legend)
     sizes = np.bincount(objects.ids, minlength=num_rows)
     entries = [Entry(0, "no object", int(sizes[0]))]
     for row in range(1, num_rows):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
+from scipy import ndimage
 
 from pcseg.kernels.render import fill_holes, paint, splat
 from pcseg.kernels.shade import eye_dome, light, smooth_depth
@@ -25,6 +26,7 @@ class View:
     fov: float = 32.0  # vertical opening angle in degrees
     cut: float | None = None  # height above which points are hidden; None hides nothing
     open_front: bool = False  # hides the walls between the camera and the room
+    box: Float64[np.ndarray, "2 3"] | None = None  # least and greatest shown coordinates; None shows all
 
     @property
     def azimuth(self) -> float:
@@ -36,8 +38,10 @@ class View:
         return height / 2 / float(np.tan(np.deg2rad(self.fov) / 2))
 
     def hidden(self, xyz: Float32[np.ndarray, "P 3"]) -> Bool[np.ndarray, "P"]:
-        """Points that the image leaves out: those above the cut, and the near walls of an open front."""
+        """Points that the image leaves out: those above the cut or out of the box, and near walls of an open front."""
         above = np.zeros(len(xyz), np.bool_) if self.cut is None else xyz[:, 2] > self.cut
+        if self.box is not None:
+            above |= ~inside(xyz, self.box)
         shown = np.flatnonzero(~above)
         if self.open_front and len(shown):
             above[shown] = near_walls(xyz[shown], self.rotation[2, :2])
@@ -69,6 +73,39 @@ def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"],
     # One column at a time is many times faster than all rows at once.
     low, high = (np.array([of(xyz[:, axis]) for axis in range(3)]) for of in (np.min, np.max))
     return low, high
+
+
+def inside(xyz: Float[np.ndarray, "P 3"], box: Float[np.ndarray, "2 3"]) -> Bool[np.ndarray, "P"]:
+    """Points in a box, given by its least and greatest coordinates."""
+    kept = np.ones(len(xyz), np.bool_)
+    for axis in range(3):  # many times faster than all columns at once
+        kept &= (xyz[:, axis] >= box[0, axis]) & (xyz[:, axis] <= box[1, axis])
+    return kept
+
+
+def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
+    """Least and greatest coordinates without strays: few points away from every large group of points.
+
+    Mirrors, windows and bad returns give laser scans points far outside of the room. Cells are an eighth of the middle
+    90 percent of the points long; connected cells with at least 3 percent of the points are a large group.
+    """
+    whole = np.stack(bounding_box(xyz)).astype(np.float64)
+    sample = xyz[:: max(1, len(xyz) // 200_000)].astype(np.float64)
+    low, high = np.quantile(sample, [0.05, 0.95], axis=0)
+    extent = np.maximum(high - low, 0.1 * (high - low).max())
+    start, size = low - 2 * extent, extent / 8
+    if not (extent > 0).all() or ((whole[0] >= low - size) & (whole[1] <= high + size)).all():
+        return whole
+    cells = np.floor((sample - start) / size).astype(np.int64)
+    shape = np.full(3, 40)
+    cells = cells[((cells >= 0) & (cells < shape)).all(axis=1)]
+    counts = np.bincount(np.ravel_multi_index(tuple(cells.T), shape), minlength=shape.prod()).reshape(shape)
+    around = np.ones((3, 3, 3))
+    groups, number = ndimage.label(counts > len(sample) / 5000, around)
+    large = np.flatnonzero(ndimage.sum_labels(counts, groups, np.arange(1, number + 1)) >= 0.03 * len(sample)) + 1
+    shown = np.argwhere(ndimage.binary_dilation(np.isin(groups, large), around))
+    box = np.stack([start + shown.min(axis=0) * size, start + (shown.max(axis=0) + 1) * size])
+    return np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)
 
 
 def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:
@@ -116,7 +153,7 @@ class Splats:
         """Estimates spacing, a third of its median to twice its median, and normals from points in cells of a grid."""
         if len(xyz) == 0:
             return Splats(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))
-        low, high = bounding_box(xyz)
+        low, high = core_box(xyz).astype(np.float32)
         local = xyz - low
         extent = np.sort(np.maximum(high - low, 1e-3))[1:]
         # Cells of about 30 points if the points were spread over the largest face of their box.
@@ -181,7 +218,7 @@ def room_view(
     cut: float | None = None,
     open_front: bool = True,
 ) -> View:
-    """A camera that looks into a room from a corner above, with the ceiling cut off.
+    """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
     Args:
         xyz: coordinates in meters, z up.
@@ -197,13 +234,15 @@ def room_view(
     """
     if len(xyz) == 0:
         raise ValueError("no points to frame")
+    box = core_box(xyz)
+    xyz = xyz[inside(xyz, box)]
     if cut is None:
         bottom, top = np.quantile(xyz[:, 2], [0.001, 0.999])
         cut = float(max(top - CEILING_CUT, bottom + 0.6 * (top - bottom)))
 
     def aim(points: np.ndarray, azimuth: float) -> View:
         rotation = look(azimuth, elevation)
-        return View(_nearest_eye(points, rotation, width / height), rotation, cut=cut, open_front=open_front)
+        return View(_nearest_eye(points, rotation, width / height), rotation, cut=cut, open_front=open_front, box=box)
 
     below = xyz[xyz[:, 2] <= cut]
     if len(below) == 0:

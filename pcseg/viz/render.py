@@ -1,5 +1,6 @@
 """Pictures of rooms: input, ground truth and prediction side by side, from several sides, without a display."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,62 +11,93 @@ from PIL import Image
 from pcseg.prediction import Prediction
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers
-from pcseg.viz.raster import SUPERSAMPLING, Raster, Splats, bounding_box, rasterize, room_view
+from pcseg.viz.raster import SUPERSAMPLING, Raster, Splats, core_box, inside, rasterize, room_view
 
-_OTHER_VIEWS = ("from the other side", "from above")
+_VIEWS = ("", ", from the other side", ", from above")
+_COLUMNS = 3
 
 
 def room_picture(
     prediction: Prediction,
     *,
     threshold: float = DEFAULT_THRESHOLD,
-    width: int = 880,
-    height: int = 660,
+    width: int = 720,
+    height: int = 540,
     cut: float | None = None,
-    views: int = 1,
+    views: int = 3,
 ) -> Image.Image:
-    """One figure about a room: input, true objects, predicted objects; below them errors and classes.
+    """One figure about a room: input, true objects, predicted objects, errors and classes, all from several sides.
 
-    Cells without data are left out. The camera looks in from above, with the ceiling and the near walls cut away. A
-    predicted object has the color of the true object that it matches.
+    Panels without data are left out, and the others fill the figure. The camera looks in from above, with the ceiling
+    and the near walls cut away. A predicted object has the color of the true object that it matches. Each visible
+    object has its name on it; the line at the top lists objects that are hidden.
 
     Args:
         prediction: a scene and what was predicted for it.
         threshold: lowest score of shown objects.
-        width: width of a cell in pixels.
-        height: height of a cell in pixels.
+        width: width of a panel in pixels.
+        height: height of a panel in pixels.
         cut: height above which points are hidden; None is 0.3 m below the top.
-        views: 1 for one camera; 2 adds a row from the other side, 3 also one from above.
+        views: 1 for one camera; 2 adds one from the other side, 3 also one from above.
 
     Raises:
         ValueError: the scene has no points, or `views` is not 1 to 3.
     """
-    if not 1 <= views <= 1 + len(_OTHER_VIEWS):
-        raise ValueError(f"a picture has 1 to {1 + len(_OTHER_VIEWS)} views, got {views}")
-    scene = prediction.scene
-    by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
-    objects = [by_key[key] for key in OBJECT_LAYERS if key in by_key]
-    titles = ["Input" if scene.rgb is not None else "Input (no color: by height)"]
-    titles += [_object_title(layer, prediction, threshold) for layer in objects]
-    rasters = _rasters(scene.xyz, views, {"width": width, "height": height, "cut": cut})
+    if not 1 <= views <= len(_VIEWS):
+        raise ValueError(f"a picture has 1 to {len(_VIEWS)} views, got {views}")
+    scene, layers = prediction.scene, scene_layers(prediction, threshold)
+    by_key: dict[str, Layer | None] = {"input": None, **{layer.key: layer for layer in layers}}
+    objects = [key for key in ("input", *OBJECT_LAYERS) if key in by_key]
+    compared = prediction.semantic is not None or "errors" in by_key
+    other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in by_key and compared]
+    rows = _arrange(objects, other, views)
+    cameras = 1 + max(view for row in rows for _, view in row)
+    rasters = _rasters(scene.xyz, cameras, {"width": width, "height": height, "cut": cut})
+
+    def cell(item: tuple[str, int]) -> Cell:
+        (key, view), layer, raster = item, by_key[item[0]], rasters[item[1]]
+        title = f"{_title(layer, prediction, threshold, full=view == 0)}{_VIEWS[view]}"
+        if layer is None:
+            return Cell(title, raster.paint(input_colors(scene)))
+        return Cell(title, raster.paint(layer.point_colors()), _names(raster, layer) if key in OBJECT_LAYERS else ())
+
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
-        first, *others = pool.map(lambda raster: _object_row(raster, prediction, objects, titles), rasters)
-    rows, legend = [first], []
-    if prediction.semantic is not None or "errors" in by_key:
-        keys = ("errors", "semantic_truth", "semantic_prediction")
-        shown = [by_key[key] for key in keys if key in by_key]
-        rows.append([Cell(layer.title, rasters[0].paint(layer.point_colors())) for layer in shown])
-        legend = _legend(shown)
-    for name, row in zip(_OTHER_VIEWS, others):
-        titles = ["Input", *(layer.title for layer in objects)]
-        row = [Cell(f"{title}, {name}", cell.image, cell.labels) for title, cell in zip(titles, row)]
-        if objects:
-            rows.append(row)
-        else:  # the views of a scan alone are side by side
-            first += row
-    low, high = bounding_box(scene.xyz)
-    size = " x ".join(f"{extent:.1f}" for extent in high - low)
-    return image_grid(rows, title=scene.name, note=f"{len(scene):,} points, {size} m", legend=legend)
+        cells = [list(pool.map(cell, row)) for row in rows]
+    note = _note(prediction, rasters, [layer for layer in layers if layer.key in OBJECT_LAYERS])
+    legend = _legend([layer for layer in layers if layer.key in other])
+    return image_grid(cells, title=scene.name, note=note, legend=legend)
+
+
+def _arrange(objects: list[str], other: list[str], views: int) -> list[list[tuple[str, int]]]:
+    """Rows of (panel, view), equally long: where panels are missing, a row has its first panel from further sides."""
+    if len(objects) + len(other) <= _COLUMNS:
+        if len(objects) + len(other) == 1:
+            return [[(objects[0], view) for view in range(views)]]
+        return [[(key, view) for key in [*objects, *other]] for view in range(views)]
+    columns = max(len(objects), len(other))
+    repeated = objects if len(objects) == columns else other
+    first = [[(row[0], view) for view in range(1 + columns - len(row))] for row in (objects, other)]
+    rows = [start + [(key, 0) for key in row[1:]] for start, row in zip(first, (objects, other))]
+    return rows + [[(key, view) for key in repeated] for view in range(1, views)]
+
+
+def _note(prediction: Prediction, rasters: list[Raster], layers: list[Layer]) -> str:
+    """Number of points and size, strays that are not shown, and objects that no camera sees."""
+    xyz, seen = prediction.scene.xyz, np.zeros(len(prediction.scene), np.bool_)
+    box = core_box(xyz)
+    facts = [f"{len(xyz):,} points, {' x '.join(f'{extent:.1f}' for extent in box[1] - box[0])} m"]
+    if strays := np.count_nonzero(~inside(xyz, box)):
+        facts.append(f"{strays:,} points far outside are not shown")
+    for raster in rasters:
+        seen[raster.index[raster.index >= 0]] = True
+    for layer in layers:
+        visible = np.bincount(layer.ids[seen], minlength=len(layer.entries)) > 0
+        hidden = Counter(entry.name for entry, shown in zip(layer.entries[1:], visible[1:]) if not shown)
+        if hidden:
+            names = [name if count == 1 else f"{count} x {name}" for name, count in hidden.most_common()]
+            more = f" and {len(names) - 4} more classes" if len(names) > 4 else ""
+            facts.append(f"hidden in {layer.title.lower()}: {', '.join(names[:4])}{more}")
+    return "; ".join(facts)
 
 
 def _rasters(xyz: np.ndarray, views: int, camera: dict[str, Any]) -> list[Raster]:
@@ -80,29 +112,24 @@ def _rasters(xyz: np.ndarray, views: int, camera: dict[str, Any]) -> list[Raster
         return list(pool.map(lambda view: rasterize(xyz, view, splats=splats, **size), cameras))
 
 
-def _object_row(raster: Raster, prediction: Prediction, objects: list[Layer], titles: list[str]) -> list[Cell]:
-    """Cells of the input and of the layers of objects."""
-    unlabeled = {UNNAMED, *(() if prediction.classes is None else prediction.classes.stuff)}
-    images = [raster.paint(input_colors(prediction.scene)), *(raster.paint(each.point_colors()) for each in objects)]
-    words = [(), *(_object_labels(raster, layer, unlabeled) for layer in objects)]
-    return [Cell(*parts) for parts in zip(titles, images, words)]
-
-
-def _object_title(layer: Layer, prediction: Prediction, threshold: float) -> str:
-    names = [entry.name for entry in layer.entries[1:]]
-    if prediction.classes is not None and set(names) != {UNNAMED}:
-        names = [name for name in names if name in prediction.classes.instance_names]
-    title = f"{layer.title}: {len(names)} object{'' if len(names) == 1 else 's'}"
+def _title(layer: Layer | None, prediction: Prediction, threshold: float, *, full: bool) -> str:
+    """Name of a panel; the full one has the number of objects."""
+    if layer is None:
+        return "Input" if prediction.scene.rgb is not None or not full else "Input (no color: by height)"
+    if layer.key not in OBJECT_LAYERS or not full:
+        return layer.title
+    number = len(layer.entries) - 1
+    title = f"{layer.title}: {number} object{'' if number == 1 else 's'}"
     if layer.key == "prediction":
         title += f", score at least {threshold:.2f}"
-        if not names and len(prediction):
+        if number == 0 and len(prediction):
             title += f" (the best of {len(prediction)} has {float(prediction.scores.max()):.2f})"
     return title
 
 
-def _object_labels(raster: Raster, layer: Layer, unlabeled: set[str]) -> tuple[Label, ...]:
-    """Class names in the middle of the visible part of each object."""
-    step = 2 * SUPERSAMPLING  # every second pixel of the image is enough
+def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
+    """Class names in the middle of the visible part of each object; objects without a class have their number."""
+    step = SUPERSAMPLING
     pixels = raster.index[::step, ::step]
     y, x = np.nonzero(pixels >= 0)
     ids = layer.ids[pixels[y, x]]
@@ -110,13 +137,14 @@ def _object_labels(raster: Raster, layer: Layer, unlabeled: set[str]) -> tuple[L
     order = np.argsort(small, kind="stable")
     labels = []
     for rows in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1):
-        entry = layer.entries[ids[rows[0]]] if len(rows) else layer.entries[0]
-        if entry is layer.entries[0] or len(rows) < 0.0006 * pixels.size or entry.name in unlabeled:
+        row = int(ids[rows[0]]) if len(rows) else 0
+        if row == 0:
             continue
-        xs, ys = x[rows], y[rows]
+        entry, xs, ys = layer.entries[row], x[rows], y[rows]
         middle = np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2)  # a pixel of the object itself
+        name = layer.name_of(row) if entry.name == UNNAMED else entry.name
         score = "" if entry.score is None else f" {entry.score:.2f}"
-        labels.append(Label(2.0 * xs[middle], 2.0 * ys[middle], entry.name + score, float(len(rows))))
+        labels.append(Label(float(xs[middle]), float(ys[middle]), name + score, float(len(rows))))
     return tuple(labels)
 
 

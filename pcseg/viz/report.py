@@ -55,7 +55,8 @@ class WorstRooms:
         for (_, _, name), prediction in self._worst:
             if name in wanted:
                 stream = io.BytesIO()
-                room_picture(prediction, width=480, height=360).save(stream, format="JPEG", quality=80, optimize=True)
+                picture = room_picture(prediction, width=480, height=360, views=1)
+                picture.save(stream, format="JPEG", quality=80, optimize=True)
                 pictures[name] = stream.getvalue()
         return pictures
 

@@ -1,10 +1,15 @@
 """Objects near each other have different colors, and surfaces are pale."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pcseg.classes import S3DIS, class_set
+from pcseg.prediction import Prediction
 from pcseg.viz import colors as tables
-from pcseg.viz.colors import class_colors, height_colors, instance_colors, superpoint_colors
+from pcseg.viz.colors import class_colors, height_colors, instance_colors, oklab, superpoint_colors
+from pcseg.viz.layers import ERRORS, scene_layers
 
 
 def _strength(colors: np.ndarray) -> np.ndarray:
@@ -33,6 +38,31 @@ def test_taken_colors_are_avoided() -> None:
     first = instance_colors(near, no)
     both = np.vstack([first, instance_colors(near, no, (first, near))])
     assert len(np.unique(both, axis=0)) == 10
+
+
+@pytest.mark.parametrize("name", ["indoor", "s3dis", "scannet20", "scannet200"])
+def test_objects_have_no_color_of_the_legend(name: str) -> None:
+    legend = np.vstack([class_set(name).color_table(), [color for _, color, _ in ERRORS], [tables.NO_OBJECT]])
+    center, is_surface = np.random.default_rng(0).random((300, 3)), np.arange(300) % 5 == 0
+    colors = instance_colors(center, is_surface, legend=legend)
+    apart = np.linalg.norm(oklab(colors)[:, None] - oklab(legend), axis=2)
+    assert apart.min() > 0.025
+    assert len(np.unique(colors[~is_surface], axis=0)) >= 20
+
+
+def test_no_object_has_the_color_of_a_class_of_another_panel(whole: Prediction) -> None:
+    # The ceiling's color is that of an object without the legend.
+    color = tuple(tables.OBJECT_COLORS[0].tolist())
+    classes = replace(S3DIS, colors=(color, *S3DIS.colors[1:]))
+    objects = {"truth", "prediction"}
+    for given, expected in ((S3DIS, True), (classes, False)):
+        layers = scene_layers(replace(whole, classes=given))
+        shown = {tuple(row) for layer in layers if layer.key in objects for row in layer.colors[1:].tolist()}
+        assert (color in shown) == expected
+        legend = {
+            tuple(row) for layer in layers if layer.key.startswith(("sem", "err")) for row in layer.colors.tolist()
+        }
+        assert not shown & legend
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 3000])

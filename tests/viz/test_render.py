@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,56 +12,99 @@ from pcseg.classes import S3DIS, SCANNET20
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz import render
-from pcseg.viz.grid import Cell, Label, image_grid, save_png
+from pcseg.viz.grid import Cell, Label, _labeled, image_grid, save_png
+from pcseg.viz.raster import Splats, core_box, inside, room_view
 from pcseg.viz.render import room_picture
 
 SMALL = {"width": 200, "height": 150}
 
 
 def _cells(image: Image.Image) -> tuple[int, int]:
-    """Columns and rows of a grid of small cells."""
-    return image.width // 200, image.height // 150
+    """Columns and rows of a grid of small cells, none of them empty."""
+    columns, rows = image.width // 200, round((image.height - 50) / 173)
+    pixels = np.asarray(image).astype(int)
+    for row in range(rows):
+        for column in range(columns):
+            x, y = 11 + 211 * column, 55 + 173 * row
+            assert (pixels[y : y + 150, x : x + 200] < 235).any(axis=2).mean() > 0.1, (row, column)
+    return columns, rows
 
 
-def test_cells(room: Scene, predicted: Prediction, whole: Prediction) -> None:
-    bare = room.with_(semantic=None, instance=None)
-    assert _cells(room_picture(Prediction(bare), **SMALL)) == (1, 1)
-    assert _cells(room_picture(Prediction(bare.with_(rgb=None)), **SMALL)) == (1, 1)
-    assert _cells(room_picture(Prediction(room, classes=S3DIS), **SMALL)) == (2, 1)
-    assert _cells(room_picture(replace(predicted, scene=bare), **SMALL)) == (2, 1)
+def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction) -> None:
+    bare, flat = room.with_(semantic=None, instance=None), room.with_(instance=None)
+    classes_alone = Prediction(bare, semantic=room.semantic, classes=S3DIS)
+    scan = replace(whole, scene=bare)
+    for prediction, views, expected in (
+        (Prediction(bare), 1, (1, 1)),
+        (Prediction(bare), 3, (3, 1)),
+        (Prediction(bare.with_(rgb=None)), 1, (1, 1)),
+        (Prediction(room, classes=S3DIS), 1, (2, 1)),
+        (Prediction(room, classes=S3DIS), 2, (2, 2)),
+        (replace(predicted, scene=bare), 3, (2, 3)),
+        (scan, 1, (3, 1)),  # input, objects and classes, as predict draws them
+        (scan, 3, (3, 3)),
+        (classes_alone, 1, (2, 1)),
+        (Prediction(flat, semantic=room.semantic, classes=S3DIS), 1, (3, 2)),
+        (Prediction(flat, semantic=room.semantic, classes=S3DIS), 3, (3, 4)),
+        (replace(predicted, scene=room.with_(semantic=None)), 1, (3, 2)),
+        (whole, 1, (3, 2)),
+        (whole, 3, (3, 4)),
+    ):
+        assert _cells(room_picture(prediction, views=views, **SMALL)) == expected
     for rows in ([0, 1, 2], [2], []):  # all objects, one below the threshold, none
-        assert _cells(room_picture(predicted.select(np.array(rows, np.int64)), **SMALL)) == (3, 2)
-    assert _cells(room_picture(whole, **SMALL)) == (3, 2)
-    assert _cells(room_picture(Prediction(bare, semantic=room.semantic, classes=S3DIS), **SMALL)) == (1, 2)
-
-
-def test_views(room: Scene, whole: Prediction) -> None:
-    bare = room.with_(semantic=None, instance=None)
-    assert _cells(room_picture(Prediction(bare), views=3, **SMALL)) == (3, 1), "a scan alone: its views side by side"
-    assert _cells(room_picture(Prediction(room, classes=S3DIS), views=2, **SMALL)) == (2, 2)
-    picture = room_picture(whole, views=3, **SMALL)
-    assert 4 * 150 < picture.height < 4 * 200, "two rows from the corner, one from the other side, one from above"
-    rows = [np.asarray(picture.crop((0, top, picture.width, top + 140))).astype(int) for top in range(60, 600, 175)]
-    for first in range(4):
-        for second in range(first):
-            assert (rows[first] != rows[second]).any(axis=2).mean() > 0.1, "each row is another picture"
+        chosen = predicted.select(np.array(rows, np.int64))
+        assert _cells(room_picture(chosen, views=1, **SMALL)) == (3, 2), "five panels and another view"
     for views in (0, 4):
         with pytest.raises(ValueError, match="1 to 3 views"):
             room_picture(whole, views=views, **SMALL)
 
 
+def test_views_differ(whole: Prediction) -> None:
+    picture = room_picture(whole, **SMALL)
+    rows = [np.asarray(picture.crop((0, top, picture.width, top + 140))).astype(int) for top in range(60, 600, 175)]
+    for first in range(4):
+        for second in range(first):
+            assert (rows[first] != rows[second]).any(axis=2).mean() > 0.1, "each row is another picture"
+
+
+def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+
+    def grid(cells: list[list[Cell]], **more: Any) -> Image.Image:
+        drawn.update(cells=cells, **more)
+        return Image.new("RGB", (1, 1))
+
+    monkeypatch.setattr(render, "image_grid", grid)
+    room_picture(predicted, threshold=0.0, **SMALL)
+    named = {label.text for row in drawn["cells"] for cell in row for label in cell.labels}
+    assert {"floor", "wall", "table", "chair", "table 0.90", "sofa 0.80", "clutter 0.10"} <= named
+    assert drawn["note"] == "12,000 points, 4.0 x 3.0 x 2.5 m; hidden in ground truth: ceiling"
+
+
+def test_strays_do_not_shrink_the_room(room: Scene, rng: np.random.Generator) -> None:
+    strays = rng.uniform(-500, 500, (100, 3)).astype(np.float32)
+    more = room.with_(semantic=None, instance=None, superpoint=None)
+    more = more.with_(xyz=np.vstack([room.xyz, strays]), rgb=np.vstack([room.rgb, np.zeros((100, 3), np.uint8)]))
+    view, wide = (room_view(scene.xyz, width=200, height=150) for scene in (room, more))
+    np.testing.assert_allclose(wide.eye, view.eye, atol=0.2)
+    np.testing.assert_array_equal(np.flatnonzero(~inside(more.xyz, core_box(more.xyz))), np.arange(12_000, 12_100))
+    before, after = (np.median(Splats.of_points(scene.xyz).spacing) for scene in (room, more))
+    assert after == pytest.approx(before, rel=0.1)
+
+
 def test_pictures_show_the_room(predicted: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = np.asarray(room_picture(predicted, **SMALL)).astype(int)
+    image = np.asarray(room_picture(predicted, views=1, **SMALL)).astype(int)
     strong = np.ptp(image, axis=2) > 90
     assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
-    monkeypatch.setattr(render, "_object_labels", lambda *_: ())
-    assert (np.asarray(room_picture(predicted, **SMALL)) != image).any(), "names are on the objects"
+    monkeypatch.setattr(render, "_names", lambda *_: ())
+    assert (np.asarray(room_picture(predicted, views=1, **SMALL)) != image).any(), "names are on the objects"
 
 
 def test_one_point() -> None:
     scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
     for name in ("", "Büro 中文", "x" * 300):
-        assert _cells(room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)) == (2, 1)
+        picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
+        assert (picture.width // 200, picture.height // 150) == (2, 3)
     with pytest.raises(ValueError, match="no points"):
         room_picture(Prediction(Scene.without_xyz("none", 0)))
 
@@ -69,6 +113,9 @@ def test_image_grid() -> None:
     red = np.zeros((40, 60, 3), np.uint8)
     red[:] = (200, 0, 0)
     cell = Cell("one", red, (Label(30.0, 20.0, "chair", 1.0), Label(32.0, 21.0, "behind", 0.5)))
+    ink = np.asarray(_labeled(Cell("", np.vstack([red, red]), cell.labels), 10.0))[:, :, 0] < 150
+    assert ink[15:26].any()
+    assert ink[27:].any(), "the word behind moves out of the way"
     legend = [(name, color) for name, color in zip(SCANNET20.names, SCANNET20.colors)]
     grid = np.asarray(image_grid([[cell, cell], [cell]], title="t", note="n", legend=legend))
     assert (grid == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
