@@ -108,14 +108,14 @@ def training_curves(runs: Mapping[str, tuple[Records, Records]], *, smoothing: f
 def precision_recall_chart(scores: Scores) -> Figure:
     """Precision over recall in percent at IoU 0.25, 0.5 and 0.75, one chart per class that has objects."""
     curves = scores.average_precision(tuple(CURVE_STYLES)).curves
-    figure, all_axes = _panels([*curves] or ["no objects to find"], columns=5, width=2.2, height=2.0, share=True)
+    figure, all_axes = _panels([*curves] or ["no objects to find"], columns=4, width=2.8, height=2.3)
     for axes, by_threshold in zip(all_axes, curves.values()):
         for threshold, curve in by_threshold.items():
             style = CURVE_STYLES[threshold]
             axes.plot(100 * curve.recall, 100 * curve.precision, label=f"IoU {threshold:.2f}", **style)
-    all_axes[0].set(xlim=(0, 102), ylim=(0, 102), xticks=range(0, 101, 25), yticks=range(0, 101, 25))
-    figure.supxlabel("recall, %", fontsize="medium")
-    figure.supylabel("precision, %", fontsize="medium")
+    for axes in all_axes:  # each with its own numbers, because a page shows few of them at a time
+        axes.set(xlim=(0, 102), ylim=(0, 102), xticks=range(0, 101, 25), yticks=range(0, 101, 25))
+        axes.set(xlabel="recall, %", ylabel="precision, %")
     _legend(figure, all_axes[0])
     return figure
 
@@ -163,22 +163,18 @@ def smooth(values: Float64[np.ndarray, "N"], share: float) -> Float64[np.ndarray
     return means
 
 
-def _panels(
-    titles: Sequence[str], *, columns: int, width: float, height: float, share: bool = False
-) -> tuple[Figure, list[Axes]]:
+def _panels(titles: Sequence[str], *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """One chart per title, `width` x `height` inches each."""
     from matplotlib.figure import Figure
 
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(columns * width, rows * height + 0.4))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, axes in enumerate(grid):
         axes.set_visible(number < len(titles))
         if number < len(titles):
             axes.set_title(titles[number])
-        if number + columns >= len(titles):
-            axes.tick_params(labelbottom=True)
     return figure, [*grid[: len(titles)]]
 
 

@@ -88,7 +88,10 @@ def image_grid(
     draw = ImageDraw.Draw(grid)
     draw.text((size, top / 2), _plain(title), fill=INK, font=_font(1.5 * size), anchor="lm")
     start = size + (draw.textlength(_plain(title), font=_font(1.5 * size)) + size if title else 0)
-    draw.text((start, top / 2 + 0.12 * size), _plain(note), fill=FAINT, font=_font(size), anchor="lm")
+    room = (width - size - start) / max(1, draw.textlength(_plain(note), font=_font(size)))  # a long note is smaller
+    draw.text(
+        (start, top / 2 + 0.12 * size), _plain(note), fill=FAINT, font=_font(max(0.5, min(1, room)) * size), anchor="lm"
+    )
     y = top
     for row, height in zip(rows, heights):
         for x, cell in zip(range(size, width, wide + size), row):

@@ -17,9 +17,9 @@ from pcseg.files import atomic_write
 from pcseg.prediction import Prediction
 from pcseg.viz.colors import class_colors
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, scene_layers
-from pcseg.viz.raster import Splats, room_view
+from pcseg.viz.raster import Splats, core_box, inside, room_view
 
-_SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "list.js", "input.js")  # in the order they run
+_SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "names.js", "list.js", "input.js")  # in the order they run
 MAX_POINTS = 3_000_000  # of a larger scan the page shows every second, third, ... point
 
 
@@ -53,7 +53,8 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
 def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
     """What the page reads: a description, and the planes of positions, colors, spacing, normals and layers."""
     scene = prediction.scene
-    keep = slice(None, None, -(-len(scene) // MAX_POINTS))
+    core = np.flatnonzero(inside(scene.xyz, core_box(scene.xyz)))
+    keep = core[:: -(-len(core) // MAX_POINTS)]
     xyz = np.ascontiguousarray(scene.xyz[keep])
     low = xyz.min(axis=0).astype(np.float64)
     cells, step = _quantize(xyz, low)
@@ -72,11 +73,12 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
         described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720)
     size = " × ".join(f"{length:.1f}" for length in extent)
-    thinned = f"{len(xyz):,} of " if len(xyz) < len(scene) else ""
+    thinned = f"{len(xyz):,} of " if len(xyz) < len(core) else ""
+    strays = f" · {len(scene) - len(core):,} points far outside are not shown" if len(core) < len(scene) else ""
     keys = [layer.key for layer in layers]
     meta = {
         "name": scene.name or "room",
-        "subtitle": f"{thinned}{len(scene):,} points · {size} m",
+        "subtitle": f"{thinned}{len(scene):,} points · {size} m{strays}",
         "input_title": "Input" if scene.rgb is not None else "Height",
         "num_points": len(xyz),
         "step": step,

@@ -1,4 +1,4 @@
-"""A page about an evaluation: AP, curves, outcomes of objects, confusions and the worst rooms, in one file."""
+"""A page about an evaluation, in one file: AP, what is wrong, and the worst rooms; everything else is folded."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ import numpy as np
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
 from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
-from pcseg.metrics.scores import COCO_NOTE, Evaluation, Scores
+from pcseg.metrics.scores import COCO_NOTE, Scores
 from pcseg.prediction import Prediction
 from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
@@ -24,6 +24,17 @@ NUM_WORST = 10
 _Rank = tuple[float, int, str]  # AP50, minus the number of lost objects, name of the room
 # After Okabe and Ito (2008), as in the pictures of errors; what is right stays pale.
 OUTCOME_COLORS = ("#9dd0be", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2")
+WORDS = {  # columns of the further measures
+    **{"iou": "IoU", "acc": "accuracy", "miou": "mean IoU", "macc": "mean accuracy of classes"},
+    **{"oa": "accuracy of all points", "mcov": "coverage", "mwcov": "coverage weighted by points"},
+    **{"pq": "panoptic quality", "sq": "segmentation quality", "rq": "recognition quality"},
+    "precision_confidence": "precision at scores from 0.8",
+    "recall_confidence": "recall at scores from 0.8",
+    "precision_best_f1": "precision at the best F1",
+    "recall_best_f1": "recall at the best F1",
+    "precision_partition": "precision, one object per point",
+    "recall_partition": "recall, one object per point",
+}
 MAX_MATRIX = 40  # classes; with more, the confusion is a list of its largest cells
 
 
@@ -92,6 +103,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     outcomes = result.outcomes
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     environment.filters["percent"] = lambda value: "–" if math.isnan(value) else f"{100 * value:.1f}"
+    environment.filters["words"] = _words
     template = environment.from_string((resources.files("pcseg.viz") / "report.html").read_text("utf-8"))
     named = {
         "Points: IoU and accuracy": result.semantic,
@@ -100,13 +112,13 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     }
     everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
     counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
+    mean = {"ap": result.ap.ap, "ap50": result.ap.ap50, "ap25": result.ap.ap25}
     page = template.render(
         title=title,
         scores=scores,
         result=result,
-        headline=_headline(result),
         coco_note=COCO_NOTE,
-        ap_rows={**result.ap.per_class, **result.ap.per_group},
+        ap_rows={"all classes": mean, **result.ap.per_group, **result.ap.per_class},
         thresholds=result.ap.threshold_means(),
         curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
         outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
@@ -118,16 +130,12 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     return atomic_write(path, page)
 
 
-def _headline(result: Evaluation) -> dict[str, float]:
-    values = {"AP": result.ap.ap, "AP50": result.ap.ap50, "AP25": result.ap.ap25, "AP 0.50–0.95": result.coco.ap}
-    for group, numbers in result.ap.per_group.items():
-        values[f"AP {group}"] = numbers["ap"]
-    if result.s3dis is not None:
-        mean = result.s3dis.mean
-        values |= {"mCov": mean["mcov"], "mWCov": mean["mwcov"]}
-        values |= {"mPrec (best F1)": mean["precision_best_f1"], "mRec (best F1)": mean["recall_best_f1"]}
-    values |= {"mIoU": result.semantic.mean["miou"], "accuracy": result.semantic.mean["oa"]}
-    return values | {f"{key.upper()}": result.panoptic.mean[key] for key in ("pq", "sq", "rq")}
+def _words(column: str) -> str:
+    """Name of a column for people."""
+    stem, _, part = column.rpartition("_")
+    if part in ("things", "stuff"):
+        return f"{WORDS[stem]} of {'surfaces' if part == 'stuff' else 'objects'}"
+    return WORDS[column]
 
 
 def _confusion(outcomes: OutcomeResult) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
 
     # A turned room keeps its colors.
     browser.press("3")
+    browser.press("n")  # a name would cover the table
     browser.run("pcseg.turn(60, 0)")
     x, y = _pixel(browser, room, TABLE)
     color = browser.run("pcseg.meta.layers.find(l => l.key === 'prediction').rows[1].color")
@@ -98,20 +99,34 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
 
     # Off and on in the list; what is off cannot be picked. The score slider by the keyboard.
     browser.settle()
+    assert browser.run("document.querySelectorAll('#tags span').length") == 0
+    browser.press("n")
+    browser.settle()
+    tags = "[...document.querySelectorAll('#tags span')].map(tag => tag.textContent).sort()"
+    assert browser.run(tags) == ["sofa 2", "table 1"], "the names of the objects in the image"
     below = browser.run(f"pcseg.pick({x}, {y})")
     browser.click_on("#list li[data-row='1'] input")
     browser.settle()
     assert browser.run(f"pcseg.pick({x}, {y})") != below
     assert browser.run("document.querySelectorAll('#list li').length") == 3
+    assert browser.run(tags) == ["sofa 2"]
+    assert browser.run("document.getElementById('count').textContent") == "Prediction: 1 shown of 3"
     none = "document.querySelector(`#list li[data-row='0'] span`).textContent"
     assert browser.run(none).endswith(f" {(whole.point_ids(0.3) == 0).sum():,}")
+    weak = _pixel(browser, room, (0.2, 1.5, 0.0))
+    color = browser.picture()[weak[1], weak[0]].astype(int)
+    assert np.ptp(color) < 20, "the weak object looks like no object"
+    browser.click(*weak)
+    assert browser.run("pcseg.state().chosen") == 0
+    browser.press("Escape")
     browser.run("document.getElementById('score').focus()")
     browser.press("Home")
     assert browser.run(none).endswith(f" {(whole.point_ids(0.0) == 0).sum():,}")
     assert browser.run("pcseg.state().minimum") == 0
     assert browser.run("document.querySelectorAll('#list li').length") == 4, "the weak object is shown now"
     browser.run("(c => { c.value = 'sofa'; c.dispatchEvent(new Event('change')) })(document.getElementById('class'))")
-    assert "1 of 3" in browser.run("document.getElementById('count').textContent")
+    shown = "document.getElementById('count').textContent"
+    assert browser.run(shown) == "Prediction: 1 shown of 3"
 
     # A click on a name flies there.
     far = browser.run("pcseg.state().cam.distance")
@@ -128,7 +143,10 @@ def test_every_control_by_keyboard(whole: Prediction, open_page: Open) -> None:
         browser.press("Tab")
         found.add(browser.run("(e => e.id || e.dataset.key || e.parentElement.dataset.row)(document.activeElement)"))
     wanted = {"canvas", "help", "theme", "input", "truth", "prediction", "superpoint", "errors", "search", "all"}
-    assert wanted | {"class", "sort", "score", "cut", "size", "open", "safe", "frame", "top", "save", "1"} <= found
+    assert (
+        wanted | {"class", "sort", "score", "cut", "size", "names", "open", "safe", "frame", "top", "save", "1"}
+        <= found
+    )
     browser.run("document.getElementById('safe').focus()")
     color = "pcseg.meta.layers.find(l => l.key === 'semantic_truth').rows[1].color"
     before = browser.run(color)

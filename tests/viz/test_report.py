@@ -45,11 +45,16 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = path.read_text()
     _check(page)
     assert "A &lt;title&gt; &amp; more" in page
-    for section in ("Classes", "Precision and recall", "Outcome", "Confusion", "Panoptic", "S3DIS", "worst rooms"):
-        assert section in page
+    sections = ["Average precision", "What is wrong", "worst rooms", "Precision over recall", "Confusion", "Panoptic"]
+    places = [page.index(section) for section in [*sections, "S3DIS: "]]
+    assert places == sorted(places), "AP first, then what is wrong and where"
+    assert page.index("<details") > places[2], "everything else is folded"
+    assert not re.search(r"<th>\w*_\w*</th>|<th>(pq|mcov|ap50)</th>", page), "columns have names in words"
     assert page.count("<img ") == 2
     assert page.index("Area_2_conferenceRoom_1</h3>") < page.index("Area_3_office_1</h3>")
-    assert f"<b>{100 * scores.compute().ap.ap:.1f}</b><span>AP</span>" in page
+    first = page[page.index("<td>all classes</td>") :].split("</tr>")[0]
+    assert first.count("<td>") == 6
+    assert f"<td>{100 * scores.compute().ap.ap:.1f}</td>" in first
 
 
 def test_rooms_without_labels_or_objects_are_no_worst_rooms() -> None:

@@ -10,9 +10,11 @@ let chosen = -1,
   minimum = M.threshold;
 const filter = { text: "", name: "" };
 const passes = (layer, r) =>
-  (r.s === undefined || r.s >= minimum) &&
+  !below(r) &&
   (!filter.name || r.n === filter.name) &&
   (!filter.text || (r.n + " " + r.i).toLowerCase().includes(filter.text));
+const below = (r) => r.s !== undefined && r.s < minimum;
+const rowAt = (layer, k) => (below(layer.rows[layer.ids[k]]) ? 0 : layer.ids[k]); // below the slider is no object
 const upload = () => {
   if (!listed) {
     gl.bindTexture(gl.TEXTURE_2D, palette);
@@ -21,8 +23,9 @@ const upload = () => {
     const height = Math.max(1, Math.ceil(listed.rows.length / 256)),
       data = new Uint8Array(1024 * height);
     listed.rows.forEach((r, k) => {
-      data.set(r.color, 4 * k);
-      data[4 * k + 3] = listed.hidden.has(k) ? 0 : k === 0 || passes(listed, r) ? 255 : 128;
+      const row = below(r) ? 0 : k;
+      data.set(listed.rows[row].color, 4 * k);
+      data[4 * k + 3] = listed.hidden.has(row) ? 0 : row !== k ? 210 : k === 0 || passes(listed, r) ? 255 : 128;
     });
     gl.bindTexture(gl.TEXTURE_2D, palette);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 256, height, 0, gl.RGBA, gl.UNSIGNED_BYTE, data);
@@ -46,6 +49,7 @@ const rgbOf = (name) => {
   return [1, 3, 5].map((i) => parseInt(v.slice(i, i + 2), 16) / 255);
 };
 const draw = () => {
+  $("tags").replaceChildren();
   resize();
   const { m, near, farPlane, f, eye, turn: rotation } = matrices(),
     isDark = document.documentElement.dataset.theme === "dark";

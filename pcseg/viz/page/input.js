@@ -10,7 +10,7 @@ const hover = (x, y) => {
   }
   const lines = [];
   if (listed) {
-    const r = listed.rows[listed.ids[k]],
+    const r = countedRow(listed, rowAt(listed, k)),
       head = make("strong"),
       swatch = make("i");
     swatch.style.background = css(r.color);
@@ -26,7 +26,7 @@ const hover = (x, y) => {
     if (r.h) lines.push(make("div", r.h, "faint"));
     for (const other of M.layers)
       if (other.rows && other !== listed)
-        lines.push(make("div", `${other.title}: ${named(other, other.rows[other.ids[k]])}`, "faint"));
+        lines.push(make("div", `${other.title}: ${named(other, other.rows[rowAt(other, k)])}`, "faint"));
   }
   const meters = place(k).map((v, a) => (v + M.origin[a]).toFixed(2));
   lines.push(make("div", `x y z  ${meters.join("  ")} m`, "faint"));
@@ -107,7 +107,7 @@ const release = (e) => {
   if (held.delete(e.pointerId) && e.type === "pointerup" && moved <= 4 && !pan) {
     hover(x, y);
     const k = pickAt(x, y);
-    if (k >= 0 && listed) choose(listed.ids[k], false);
+    if (k >= 0 && listed) choose(rowAt(listed, k), false);
     else if (chosen >= 0) choose(chosen);
   }
 };
@@ -160,6 +160,7 @@ addEventListener("keydown", (e) => {
     s: () => zoom(1.15),
     o: () => $("open").click(),
     b: () => $("safe").click(),
+    n: () => $("names").click(),
     f: $("frame").onclick,
     t: $("top").onclick,
     "?": $("help").onclick,
@@ -204,9 +205,11 @@ setSize(1);
 show(M.layers.find((l) => l.key === M.start) || M.layers[0]);
 cam = whole();
 note.hidden = true;
+let unnamed = true; // names wait until the camera rests
 const redraw = () => {
   draw();
   dirty = false;
+  unnamed = true;
 };
 let slow = 0,
   last = 0;
@@ -224,6 +227,10 @@ const loop = (now) => {
     dirty = true;
   }
   if (dirty) redraw();
+  else if (unnamed && !moving) {
+    unnamed = false;
+    nameObjects();
+  }
   requestAnimationFrame(loop);
 };
 started = true;
@@ -244,7 +251,7 @@ window.pcseg = {
     size,
     minimum,
     cam,
-    flying: flight !== null || dirty,
+    flying: flight !== null || dirty || unnamed,
   }),
   turn,
   position,

@@ -24,18 +24,25 @@ const fill = () => {
   else if (order === "score") rows.sort((a, b) => (b.s ?? 0) - (a.s ?? 0) || b.p - a.p);
   else rows.sort((a, b) => a.n.localeCompare(b.n) || a.i - b.i);
   const items = rows.slice(0, LIMIT).map((r) => item(r));
-  // Points of objects below the slider have no object either.
-  const below = listed.rows.filter((r) => r.row > 0 && r.s < minimum).reduce((sum, r) => sum + r.p, 0);
-  const none = { ...listed.rows[0], p: listed.rows[0].p + below };
+  const none = countedRow(listed, 0);
   if (none.p > 0) items.push(item(none));
   if (rows.length > LIMIT) items.push(make("p", `${count(rows.length - LIMIT)} more; search or filter to see them.`));
   if (!rows.length) items.unshift(make("p", "Nothing passes the filters."));
   list.replaceChildren(...items);
-  const total = listed.rows.filter((r) => r.row > 0 && r.p > 0).length;
-  $("count").textContent =
-    `${listed.title}: ${rows.length === total ? count(total) : count(rows.length) + " of " + count(total)}${listed.note ? " · " + listed.note : ""}`;
   $("all").textContent = rows.some((r) => !listed.hidden.has(r.row)) ? "Hide all" : "Show all";
-  $("grip").textContent = `List ${count(rows.length)}`;
+  counts();
+};
+const countedRow = (layer, row) => {
+  // Points of objects below the slider have no object either.
+  const weak = row === 0 ? layer.rows.filter((r) => r.row > 0 && below(r)) : [];
+  return { ...layer.rows[row], p: weak.reduce((sum, r) => sum + r.p, layer.rows[row].p) };
+};
+const counts = () => {
+  const rows = listed.rows.filter((r) => r.row > 0 && r.p > 0),
+    shown = rows.filter((r) => passes(listed, r) && !listed.hidden.has(r.row)).length;
+  $("count").textContent =
+    `${listed.title}: ${count(shown)} shown of ${count(rows.length)}${listed.note ? " · " + listed.note : ""}`;
+  $("grip").textContent = `List ${count(shown)}`;
 };
 const item = (r) => {
   const li = make("li", undefined, r.row === chosen ? "sel" : ""),
@@ -48,6 +55,7 @@ const item = (r) => {
   box.onchange = () => {
     listed.hidden[box.checked ? "delete" : "add"](r.row);
     upload();
+    counts();
   };
   swatch.style.background = css(r.color);
   const right =
@@ -65,7 +73,8 @@ const choose = (row, go) => {
   chosen = row === chosen ? -1 : row;
   for (const li of $("list").children) li.classList.toggle("sel", +li.dataset.row === chosen && chosen >= 0);
   if (chosen >= 0) {
-    if (go) {
+    if (go && chosen === 0) fly(whole({ yaw: cam.yaw }));
+    else if (go) {
       const b = boxOf(listed, chosen),
         grow = 0.35 * Math.hypot(...b.high.map((v, a) => v - b.low[a])) + 0.15;
       fly(
@@ -139,6 +148,7 @@ $("class").onchange = (e) => {
 $("sort").onchange = fill;
 $("score").oninput = (e) => {
   minimum = +e.target.value;
+  if (chosen > 0 && below(listed.rows[chosen])) chosen = -1;
   e.target.nextElementSibling.textContent = minimum.toFixed(2);
   upload();
   fill();
@@ -179,6 +189,9 @@ $("safe").onchange = (e) => {
   setColors(e.target.checked);
   upload();
   fill();
+};
+$("names").onchange = () => {
+  dirty = true;
 };
 $("open").onchange = (e) => {
   opened = e.target.checked;

@@ -55,7 +55,7 @@ disc.w = gl_PointSize / pixels * gl_Position.w * .5;
 vec4 entry = texelFetch(palette, ivec2(int(id & 255u), int(id >> 8)), 0);
 vec3 c = flat_ ? entry.rgb : rgb;
 if (entry.a < .75) c = flat_ ? dim : mix(c, dim, .75);
-bool mine = int(id) == chosen;
+bool mine = int(id) == chosen || (chosen == 0 && entry.a > .75 && entry.a < .9);
 if (chosen >= 0 && !mine) c = mix(c, dim, .72);
 tint = vec4(min(c * light, 1.), mine ? 1. : .5);
 number = uint(gl_VertexID) + 1u;
