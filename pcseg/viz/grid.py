@@ -116,8 +116,8 @@ def _labeled(cell: Cell, size: float) -> Image.Image:
         places = np.array([label.x, label.y]) + size * _AROUND
         places[:, 0] = np.clip(places[:, 0], half, max(half, image.width - half))
         places = places[(places[:, 1] > line / 2) & (places[:, 1] < image.height - line / 2)]
-        apart = np.abs(places[:, None] - taken[:, :2]) >= np.stack([half + taken[:, 2], np.full(len(taken), line)], 1)
-        free = apart.any(axis=2).all(axis=1)
+        across, down = (np.abs(places[:, [axis]] - taken[:, axis]) for axis in (0, 1))
+        free = np.all((across >= half + taken[:, 2]) | (down >= line), axis=-1)
         x, y = places[free.argmax()] if free.any() else (label.x, label.y)  # no place: on other words
         taken = np.vstack([taken, (x, y, half)])
         words.append((x, y, label))
