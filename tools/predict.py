@@ -41,6 +41,7 @@ from pcseg.data.dataset import check_features
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import COLOR_RANGES
 from pcseg.data.scan_files import read_scan
+from pcseg.data.scan_frame import UP_AXES
 from pcseg.inference.prediction_files import SUFFIXES, object_table, prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter, ViewSet
 from pcseg.ops.precision import DTYPES, autocast
@@ -120,8 +121,11 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
     parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b'")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, such as 0.001 for millimeters")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="up axis of the file (default: z)")
+    add = parser.add_argument
+    add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
+    add("--up", choices=UP_AXES, help="axis of the file that points up (default: recognized); write --up=-y")
+    add("--level", action="store_true", help="make the floor level, however little it is tilted")
+    add("--as-is", action="store_true", help="recognize nothing: meters, z up, no leveling")
     parser.add_argument(
         "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
     )
@@ -157,9 +161,9 @@ def _predict(
         if progress is not None:
             progress(f"{path.name}: {text}")
 
-    stage("reading")
-    keys = ("drop_nan", "drop_duplicates", "gray", "columns", "scale", "up", "origin", "color_range")
     lines: list[str] = []
+    stage("reading")
+    keys = ("drop_nan", "drop_duplicates", "gray", "columns", "scale", "up", "origin", "level", "as_is", "color_range")
     scene = read_scan(path, report=lines.append, **{key: getattr(args, key) for key in keys})
     check_features(scene, segmenter.features)
     # The labels may use another class set.

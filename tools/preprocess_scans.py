@@ -13,6 +13,7 @@ from pcseg.cli import run_tool
 from pcseg.data.preprocess import RoomReader, add_options, run
 from pcseg.data.scan_fields import COLOR_RANGES
 from pcseg.data.scan_files import find_scans, read_labeled_scan
+from pcseg.data.scan_frame import UP_AXES
 
 
 def main() -> None:
@@ -31,8 +32,9 @@ def main() -> None:
     )
     parser.add_argument("--label-ids", help="class set (a name or a YAML file) of the ids in the column `label`")
     parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b semantic instance'")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor to meters, such as 0.001 for millimeters")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="z", help="up axis of the files (default: z)")
+    parser.add_argument("--scale", type=float, help="factor to meters, such as 0.001 (default: recognized)")
+    parser.add_argument("--up", choices=UP_AXES, help="up axis of the files (default: recognized); write --up=-y")
+    parser.add_argument("--as-is", action="store_true", help="recognize nothing: meters, z up, no leveling")
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
     parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
     parser.add_argument(
@@ -57,6 +59,7 @@ def main() -> None:
         "gray",
         "scale",
         "up",
+        "as_is",
         "columns",
         "label_ids",
         "first_instance",

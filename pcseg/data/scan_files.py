@@ -23,14 +23,13 @@ from pcseg.data.scan_fields import (
     report_to_log,
     without_gaps,
 )
+from pcseg.data.scan_frame import UP_AXES, frame_of_scan
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import decoding, read_npz
 from pcseg.ops.overlap import object_ids
 from pcseg.structures import ScanFile, Scene
 
-# Axes and signs of the rotations that turn an axis up; they keep handedness.
-_UP = {"z": ((0, 1, 2), (1, 1, 1)), "y": ((0, 2, 1), (1, -1, 1)), "x": ((1, 2, 0), (1, 1, 1))}
 _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 # Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
@@ -42,9 +41,11 @@ def read_scan(
     drop_nan: bool = True,
     drop_duplicates: bool = False,
     gray: bool = False,
-    scale: float | int = 1.0,
-    up: str = "z",
+    scale: float | int | None = None,
+    up: str | None = None,
     origin: Sequence[float | int] | None = None,
+    level: bool = False,
+    as_is: bool = False,
     columns: str | None = None,
     label_ids: str | None = None,
     first_instance: int = 1,
@@ -62,9 +63,11 @@ def read_scan(
         drop_nan: leave out points with coordinates that are not finite, and their faces; False refuses such a file.
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.
-        scale: factor to meters, 0.001 for a file in millimeters.
-        up: axis that points up in the file: "x", "y" or "z".
-        origin: point in meters, z up, that becomes 0 0 0; for coordinates too far from 0 for single precision.
+        scale: factor to meters, 0.001 for a file in millimeters; None recognizes the unit.
+        up: axis that points up in the file: "x", "y", "z", "-x", "-y" or "-z"; None recognizes it.
+        origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
+        level: make the floor level, however little it is tilted.
+        as_is: recognize nothing: the file is in meters with z up, unless options say otherwise.
         columns: names of the columns of a text file or .npy without names, for example "x y z intensity r g b".
         label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
         first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
@@ -76,8 +79,8 @@ def read_scan(
         the file has none. Superpoints are numbered without gaps. `Scene.file` says which points of the file these are.
 
     Raises:
-        ValueError: missing file, unknown extension, damaged content, no points, options out of range, or coordinates
-            that are too far from 0 or not finite (unless drop_nan).
+        ValueError: missing file, unknown extension, damaged content, no points, options out of range, coordinates that
+            are too far from 0, rounded, or not finite (unless drop_nan), or a unit or axis that is not certain.
     """
     path = Path(path)
     _check_options(scale, up, origin, first_instance)
@@ -88,10 +91,8 @@ def read_scan(
         report(f"{path.name}: {text}")
 
     fields, finite = _without_nan(path, _read_fields(path, columns, say), drop_nan, say)
-    axes, signs = _UP[up]
-    matrix = np.diag([0.0, 0, 0, 1])
-    matrix[range(3), axes] = np.array(signs, np.float64) * scale
-    matrix[:3, 3] = -np.asarray((0, 0, 0) if origin is None else origin, np.float64)
+    frame = {"scale": scale, "up": up, "origin": origin, "level": level, "as_is": as_is}
+    matrix = frame_of_scan(path, fields["xyz"], **frame, report=say)  # type: ignore[arg-type]
     xyz = fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
     _check_distance(path, xyz)
     rgb, normal, faces = (fields.get(key) for key in ("rgb", "normal", "faces"))
@@ -103,7 +104,7 @@ def read_scan(
         name=path.stem,
         xyz=np.ascontiguousarray(xyz, np.float32),
         rgb=rgb,
-        normal=None if normal is None else _unit(normal[:, axes] * np.array(signs, np.float64)),
+        normal=None if normal is None else _unit(normal @ matrix[:3, :3].T),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
         **_labels(path, fields, label_ids, first_instance, say),
     )
@@ -219,11 +220,13 @@ _READERS: dict[str, Callable[[Path, tuple[str, ...] | None, Report], dict[str, n
 }
 
 
-def _check_options(scale: float | int, up: str, origin: Sequence[float | int] | None, first_instance: int) -> None:
-    if not (np.isfinite(scale) and scale > 0):
+def _check_options(
+    scale: float | int | None, up: str | None, origin: Sequence[float | int] | None, first_instance: int
+) -> None:
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"expected a finite scale above 0, got {scale}")
-    if up not in _UP:
-        raise ValueError(f"expected up 'x', 'y' or 'z', got {up!r}")
+    if up is not None and up not in UP_AXES:
+        raise ValueError(f"expected up {', '.join(UP_AXES)}, got {up!r}")
     if origin is not None and (len(origin) != 3 or not np.isfinite(origin).all()):
         raise ValueError(f"expected an origin of three finite numbers, got {origin}")
     if first_instance not in (0, 1):

@@ -1,0 +1,103 @@
+"""Units, axes and tilt of scans are recognized where they are certain, and refused where they are not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from pcseg.data.scan_files import read_scan
+from pcseg.data.scan_frame import UNITS
+
+
+@pytest.fixture(scope="module")
+def room() -> np.ndarray:
+    """An open room of 4 x 5 m: floor, four walls and a table, no ceiling."""
+    rng = np.random.default_rng(0)
+    floor, table = rng.random((9000, 3)) * [4, 5, 0], rng.random((1000, 3)) * [1.2, 0.8, 0] + [1, 2, 0.74]
+    walls = [rng.random((2000, 3)) * [0, 5, 1.8] + [x, 0, 0] for x in (0, 4)]
+    walls += [rng.random((1600, 3)) * [4, 0, 1.8] + [0, y, 0] for y in (0, 5)]
+    return np.concatenate([floor, table, *walls]) + rng.normal(0, 0.004, (17200, 3))
+
+
+@pytest.fixture(scope="module")
+def closed_room(room: np.ndarray) -> np.ndarray:
+    ceiling = np.random.default_rng(1).random((9000, 3)) * [4, 5, 0] + [0, 0, 2.5]
+    return np.concatenate([room, ceiling])
+
+
+def read(folder: Path, xyz: np.ndarray, **options: object) -> tuple[np.ndarray, str]:
+    said: list[str] = []
+    np.save(folder / "a.npy", xyz)
+    scene = read_scan(folder / "a.npy", report=said.append, **options)
+    return scene.xyz, "\n".join(said)
+
+
+FAR = np.array([500_000, 5_400_000, 100])
+TURNS = {
+    "z": lambda p: p,
+    "y": lambda p: p[:, [1, 2, 0]],
+    "-y": lambda p: p[:, [0, 2, 1]] * [1, -1, 1],
+    "-z": lambda p: p * [1, -1, -1],
+    "x": lambda p: p[:, [2, 0, 1]],
+}
+
+
+@pytest.mark.parametrize("unit", ["meters", "centimeters", "millimeters"])
+@pytest.mark.parametrize("up", TURNS)
+def test_unit_and_axis(tmp_path: Path, room: np.ndarray, unit: str, up: str) -> None:
+    found, said = read(tmp_path, TURNS[up](room) / UNITS[unit])
+    np.testing.assert_allclose(np.sort(np.ptp(found, axis=0)), np.sort(np.ptp(room, axis=0)), rtol=1e-5)
+    np.testing.assert_allclose(np.sort(found[:9000, 2])[[90, -90]], 0, atol=0.02)
+    assert (f"--up {up};" in said) == (up != "z")
+    assert (f"--scale {UNITS[unit]};" in said) == (unit != "meters")
+    as_is, said = read(tmp_path, room[:, [1, 2, 0]], as_is=True)
+    np.testing.assert_array_equal(as_is, room[:, [1, 2, 0]].astype(np.float32))
+    assert said == ""
+
+
+@pytest.mark.parametrize("unit", ["inches", "centimeters", "millimeters"])
+def test_a_storey_tells_the_unit(tmp_path: Path, closed_room: np.ndarray, unit: str) -> None:
+    found, said = read(tmp_path, closed_room / UNITS[unit])
+    np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(closed_room, axis=0), rtol=1e-5)
+    assert f"--scale {UNITS[unit]};" in said
+
+
+def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
+    rounded = np.float32(closed_room + FAR).astype(np.float64)
+    for xyz, message in (
+        (closed_room / UNITS["feet"], r"a\.npy: .* give --scale 0\.3048 \(feet\) or --scale 1"),
+        (room * 1e5, r"a\.npy: .* its unit is not certain; give .*--scale 0\.001 \(millimeters\)"),
+        (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, xyz)
+    assert np.ptp(read(tmp_path, closed_room / UNITS["feet"], scale=1)[0], axis=0).max() > 15
+
+
+def test_far_from_0(tmp_path: Path, room: np.ndarray) -> None:
+    found, said = read(tmp_path, room + FAR)
+    np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(room, axis=0), atol=1e-4)
+    assert "read with origin 500001 5400002 100" in said
+
+
+@pytest.mark.parametrize(("degrees", "level"), [(8, False), (1.5, True)])
+def test_tilt(tmp_path: Path, room: np.ndarray, degrees: float, level: bool) -> None:
+    found, said = read(tmp_path, Rotation.from_euler("x", degrees, degrees=True).apply(room), level=level)
+    normal = np.linalg.svd(found[:9000] - found[:9000].mean(axis=0), full_matrices=False)[2][2]
+    assert np.degrees(np.arccos(abs(normal[2]))) < 0.3
+    assert f"tilted by {degrees:.1f}" in said or f"tilted by {degrees:.0f}." in said
+
+
+def test_strays_do_not_change_the_size(tmp_path: Path, closed_room: np.ndarray) -> None:
+    strays = np.random.default_rng(2).normal(0, 300, (150, 3))
+    _, said = read(tmp_path, np.concatenate([closed_room, strays]))
+    assert said == ""
+
+
+def test_real_scans(real: Path) -> None:
+    expected = {"digmem_office_low": "--up y;", "jingdao_sample2": "", "labelcloud_exemplary": ""}
+    for name, option in expected.items():
+        said: list[str] = []
+        read_scan(real / "scans" / f"{name}.ply", report=said.append)
+        assert [option in text for text in said] == ([True] if option else [])
