@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
@@ -81,7 +81,7 @@ def frame_of_scan(
     if origin is None and knows:
         center = matrix[:3, :3] @ np.median(sample, axis=0)
         if np.abs(center).max() > _FAR:
-            origin = np.floor(center).tolist()
+            origin = [float(value) for value in np.floor(center)]
             report(f"It is far from 0: read with origin {' '.join(f'{value:.0f}' for value in origin)}.")
     if origin is not None:
         matrix[:3, 3] = -np.asarray(origin, np.float64)
@@ -117,7 +117,7 @@ def _sample(xyz: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "n 3"]:
 def _surface_normals(sample: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
     """Normals, of either sign, at places where the neighbors lie in a plane."""
     some = sample[:: max(1, len(sample) // 4000)]
-    neighbors = sample[cKDTree(sample).query(some, k=min(16, len(sample)))[1]]
+    neighbors = sample[KDTree(sample).query(some, k=min(16, len(sample)))[1]]
     offsets = neighbors - neighbors.mean(axis=1, keepdims=True)
     values, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))
     return vectors[values[:, 0] < 0.05 * values[:, 1], :, 0]

@@ -1,6 +1,7 @@
 """Units, axes and tilt of scans are recognized where they are certain, and refused where they are not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def closed_room(room: np.ndarray) -> np.ndarray:
     return np.concatenate([room, ceiling])
 
 
-def read(folder: Path, xyz: np.ndarray, **options: object) -> tuple[np.ndarray, str]:
+def read(folder: Path, xyz: np.ndarray, **options: Any) -> tuple[np.ndarray, str]:
     said: list[str] = []
     np.save(folder / "a.npy", xyz)
     scene = read_scan(folder / "a.npy", report=said.append, **options)
@@ -64,9 +65,9 @@ def test_a_storey_tells_the_unit(tmp_path: Path, closed_room: np.ndarray, unit: 
 
 
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
-    rounded = np.float32(closed_room + FAR).astype(np.float64)
+    rounded = (closed_room + FAR).astype(np.float32).astype(np.float64)
     for xyz, message in (
-        (closed_room / UNITS["feet"], r"a\.npy: .* give --scale 0\.3048 \(feet\) or --scale 1"),
+        (np.divide(closed_room, UNITS["feet"]), r"a\.npy: .* give --scale 0\.3048 \(feet\) or --scale 1"),
         (room * 1e5, r"a\.npy: .* its unit is not certain; give .*--scale 0\.001 \(millimeters\)"),
         (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
     ):
