@@ -16,7 +16,7 @@ def scan_warnings(scene: Scene) -> list[str]:
     if len(scene) == 0:
         return ["It has no points."]
     low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
-    extent = high - low
+    extent = np.ptp(np.percentile(scene.xyz[:: max(1, len(scene) // 100_000)], [2, 98], axis=0), axis=0)  # no strays
     size = " x ".join(f"{edge:.4g}" for edge in extent)
     found = []
     if extent.max() > 200:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
 from pcseg.data.scan_frame import UNITS
 
@@ -100,5 +101,6 @@ def test_real_scans(real: Path) -> None:
     expected = {"digmem_office_low": "--up y;", "jingdao_sample2": "", "labelcloud_exemplary": ""}
     for name, option in expected.items():
         said: list[str] = []
-        read_scan(real / "scans" / f"{name}.ply", report=said.append)
+        scene = read_scan(real / "scans" / f"{name}.ply", report=said.append)
+        assert not any("measures" in text for text in scan_warnings(scene))
         assert [option in text for text in said] == ([True] if option else [])
