@@ -123,9 +123,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b'")
     add = parser.add_argument
     add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
-    add("--up", choices=UP_AXES, help="axis of the file that points up (default: recognized); write --up=-y")
-    add("--level", action="store_true", help="make the floor level, however little it is tilted")
-    add("--as-is", action="store_true", help="recognize nothing: meters, z up, no leveling")
+    add("--up", choices=UP_AXES, default="z", help="axis of the file that points up (default: z); write --up=-y")
+    add("--level", action="store_true", help="make the floor level")
+    add("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
     parser.add_argument(
         "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
     )

@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--label-ids", help="class set (a name or a YAML file) of the ids in the column `label`")
     parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b semantic instance'")
     parser.add_argument("--scale", type=float, help="factor to meters, such as 0.001 (default: recognized)")
-    parser.add_argument("--up", choices=UP_AXES, help="up axis of the files (default: recognized); write --up=-y")
-    parser.add_argument("--as-is", action="store_true", help="recognize nothing: meters, z up, no leveling")
+    parser.add_argument("--up", choices=UP_AXES, default="z", help="up axis of the files (default: z); write --up=-y")
+    parser.add_argument("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
     parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
     parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
     parser.add_argument(

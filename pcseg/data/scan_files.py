@@ -42,7 +42,7 @@ def read_scan(
     drop_duplicates: bool = False,
     gray: bool = False,
     scale: float | int | None = None,
-    up: str | None = None,
+    up: str = "z",
     origin: Sequence[float | int] | None = None,
     level: bool = False,
     as_is: bool = False,
@@ -64,10 +64,10 @@ def read_scan(
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.
         scale: factor to meters, 0.001 for a file in millimeters; None recognizes the unit.
-        up: axis that points up in the file: "x", "y", "z", "-x", "-y" or "-z"; None recognizes it.
+        up: axis that points up in the file: "x", "y", "z", "-x", "-y" or "-z".
         origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
-        level: make the floor level, however little it is tilted.
-        as_is: recognize nothing: the file is in meters with z up, unless options say otherwise.
+        level: make the floor level.
+        as_is: recognize nothing: the file is in meters, unless `scale` is given.
         columns: names of the columns of a text file or .npy without names, for example "x y z intensity r g b".
         label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
         first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
@@ -80,7 +80,7 @@ def read_scan(
 
     Raises:
         ValueError: missing file, unknown extension, damaged content, no points, options out of range, coordinates that
-            are too far from 0, rounded, or not finite (unless drop_nan), or a unit or axis that is not certain.
+            are too far from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
     """
     path = Path(path)
     _check_options(scale, up, origin, first_instance)

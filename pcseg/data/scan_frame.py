@@ -1,4 +1,4 @@
-"""The frame of a scan: its unit, which axis is up, and its tilt, recognized by its floor, ceiling and size."""
+"""The frame of a scan: its unit, recognized by its height and size, which axis is up, and its tilt."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,17 +18,14 @@ _STOREY, _HEIGHT, _SIDE = (2.1, 3.5), (0.8, 3.3), (1.0, 40.0)
 _LARGEST, _HIGHEST = 200.0, 12.0
 _FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
 _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a warning, and too coarse for any object
-_TILTED, _MOST_TILTED = 3.0, 25.0  # degrees
+_MOST_TILTED = 25.0  # degrees
 
 
 class _Layers(NamedTuple):
-    """Surfaces across a direction, as shares of all surface."""
+    """Floor and ceiling: the strongest surfaces across a direction."""
 
     up: Float64[np.ndarray, "3"]
-    share: float  # of the two strongest layers
-    gap: float  # between these two, in units of the file
-    ends: tuple[float, float]  # strongest layer at the low end and at the high end
-    above: float  # surface just above the lower layer, relative to that just below the upper layer
+    gap: float  # between the two strongest, in units of the file
 
 
 def frame_of_scan(
@@ -36,7 +33,7 @@ def frame_of_scan(
     xyz: Float64[np.ndarray, "P 3"],
     *,
     scale: float | int | None = None,
-    up: str | None = None,
+    up: str = "z",
     origin: Sequence[float | int] | None = None,
     level: bool = False,
     as_is: bool = False,
@@ -48,34 +45,25 @@ def frame_of_scan(
         path: file, for messages.
         xyz: finite coordinates of the file.
         scale: factor to meters; None recognizes the unit.
-        up: one of UP_AXES; None recognizes it.
+        up: axis of the file that points up, one of `UP_AXES`.
         origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
-        level: make the floor level even if it is hardly tilted.
-        as_is: recognize nothing: meters and z up unless given.
+        level: make the floor level.
+        as_is: recognize nothing: the file is in meters, unless `scale` is given.
         report: called with a sentence for each decision.
 
     Raises:
-        ValueError: unit or axis are not certain, or coordinates are rounded; the message names the option to use.
+        ValueError: the unit is not certain, or coordinates are rounded; the message names the option to use.
     """
     knows = not as_is and len(xyz) >= _LEAST_POINTS
     sample = _sample(xyz)
     if knows or level:
-        normals = _surface_normals(sample)
-        straight = [_layers_across(sample, axis) for axis in np.eye(3)]
-        turned = [_layers_across(sample, _facing(normals, axis)) for axis in np.eye(3)]
-        if up is None:
-            # A wall that is turned in plan looks like a tilted floor, so straight layers count first.
-            up = _recognized_up(path, straight) or _recognized_up(path, turned) or "z" if knows else "z"
-            if up != "z":
-                report(f"Its floor shows that {up} points up: read with --up {up}; --as-is takes z.")
-        plain, floor = (layers[UP_AXES.index(up) % 3] for layers in (straight, turned))
-        if floor.share < 1.3 * plain.share and not level:
-            floor = plain
+        axis = np.eye(3)[UP_AXES.index(up) % 3]
+        floor = _layers_across(sample, _facing(_surface_normals(sample), axis) if level else axis)
         if scale is None:
             scale = _recognized_scale(path, sample, floor, report) if knows else 1.0
         if knows:
             _check_rounding(path, xyz, scale, report)
-    up, scale = up or "z", 1.0 if scale is None else scale
+    scale = 1.0 if scale is None else scale
     matrix = np.eye(4)
     matrix[:3, :3] = scale * _turn(up)
     if origin is None and knows:
@@ -85,15 +73,13 @@ def frame_of_scan(
             report(f"It is far from 0: read with origin {' '.join(f'{value:.0f}' for value in origin)}.")
     if origin is not None:
         matrix[:3, 3] = -np.asarray(origin, np.float64)
-    if knows or level:
+    if level:
         normal = _turn(up) @ floor.up
         normal = normal * np.sign(normal[2])
-        tilt = float(np.degrees(np.arccos(min(1.0, normal[2]))))
-        if level or tilt >= _TILTED:
-            rotation = np.eye(4)
-            rotation[:3, :3] = Rotation.align_vectors([[0.0, 0.0, 1.0]], [normal])[0].as_matrix()
-            matrix = rotation @ matrix
-            report(f"Its floor is tilted by {tilt:.1f} degrees: made level; --as-is leaves it as it is.")
+        rotation = np.eye(4)
+        rotation[:3, :3] = Rotation.align_vectors([[0.0, 0.0, 1.0]], [normal])[0].as_matrix()
+        matrix = rotation @ matrix
+        report(f"Its floor was tilted by {np.degrees(np.arccos(min(1.0, normal[2]))):.1f} degrees and is now level.")
     return matrix
 
 
@@ -149,37 +135,7 @@ def _layers_across(sample: Float64[np.ndarray, "n 3"], up: Float64[np.ndarray, "
     others = layer.copy()
     others[max(0, first - 2) : first + 3] = 0
     low, high = sorted((first, int(others.argmax())))
-    end, near = max(2, len(layer) // 8), max(1, int(0.35 * (high - low)))
-    above, below = counts[low + 3 : low + 3 + near].sum(), counts[max(low + 2, high - 1 - near) : high - 1].sum()
-    ends = float(layer[:end].max()), float(layer[-end - 1 :].max())
-    share = float(layer[low] + (layer[high] if high != low else 0))
-    return _Layers(up, share, cell * (high - low), ends, float(above / max(below, 1e-6)))
-
-
-def _recognized_up(path: Path, layers: Sequence[_Layers]) -> str | None:
-    """The axis that points up if there is clear evidence that it is not z."""
-
-    def floor_end(found: _Layers) -> float:
-        """How much stronger one end is; below 0 if that is the high end. 0 if both ends have a surface."""
-        low, high = found.ends
-        return low - high if min(low, high) < 0.3 * max(low, high) else 0.0
-
-    best = max(range(3), key=lambda axis: layers[axis].share)
-    found, z = layers[best], layers[2]
-    if best == 2:
-        low, high = z.ends
-        return "-z" if high - low > 0.15 and low < 0.15 * high else None
-    if found.share < 1.35 * z.share:
-        return None
-    if abs(floor_end(found)) > max(0.15, 2 * abs(floor_end(z))):
-        return "xyz"[best] if floor_end(found) > 0 else "-" + "xyz"[best]
-    if found.share > 0.3 and min(found.ends) > 0.05 and _unit_of_storey(found.gap):
-        axis = "xyz"[best]
-        if not found.above > 1.2:
-            text = f"its floor and ceiling lie across {axis}, but which is which is not certain"
-            raise ValueError(f"{path}: {text}; give --up {axis} or --up -{axis}, or --as-is if z points up")
-        return axis
-    return None
+    return _Layers(up, cell * (high - low))
 
 
 def _unit_of_storey(gap: float) -> str | None:
