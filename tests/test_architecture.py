@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    {"files", "parallel", "classes", "class_sets", "structures", "prediction"},
+    {"files", "parallel", "classes", "class_sets", "weights", "structures", "prediction"},
     {"kernels"},
     {"ops"},
     {"data", "models", "losses", "metrics"},

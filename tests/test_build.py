@@ -64,7 +64,7 @@ def test_options_reach_the_model(name: str) -> None:
 
 
 def test_unknown_feature() -> None:
-    with pytest.raises(ValueError, match=r"data\.features has 'smell'; known: rgb, xyz, normal, height"):
+    with pytest.raises(ValueError, match=r"data\.features has 'smell'; known: rgb, rgb_or_gray, xyz, normal, height"):
         build.build_model(cfg.load(CONFIG, ["data.features=[smell]"]), class_set("s3dis"))
 
 

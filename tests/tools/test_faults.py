@@ -33,7 +33,7 @@ def test_truncated_array(config_file: Path, tmp_path: Path, num_workers: int) ->
     path = tmp_path / "rooms" / "Area_1_office_1" / "rgb.npy"
     path.write_bytes(path.read_bytes()[:-100])
     error = Training(config_file, tmp_path / "run", f"train.num_workers={num_workers}").fail()
-    assert f"{path}: damaged" in error
+    assert f"{path}: not an .npy file, or damaged" in error
     assert "run tools/preprocess_*.py with --force again" in error
 
 
