@@ -56,8 +56,8 @@ def test_mappings_name_existing_classes() -> None:
         mapped = {a: other.names[i] if i >= 0 else None for a, i in zip(indoor.names, indoor.mapping_to(other))}
         assert mapped["chair"] == "chair"
         assert mapped["pillow"] == {"s3dis": "clutter", "scannet20": None}.get(name, "pillow")
-    with pytest.raises(ValueError, match="no mapping from classes s3dis to indoor; known: none"):
-        class_set("s3dis").mapping_to(indoor)
+    with pytest.raises(ValueError, match="no mapping from classes scannet20 to indoor; known: none"):
+        class_set("scannet20").mapping_to(indoor)
 
 
 def test_custom_classes(tmp_path: Path) -> None:
