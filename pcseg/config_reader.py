@@ -55,9 +55,12 @@ def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
         ignore: dotted keys to leave out.
 
     Raises:
-        ConfigError: a key or a value is not of the schema.
+        ConfigError: not YAML, or a key or a value is not of the schema.
     """
-    tree = yaml.safe_load(text)
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
     for key in ignore:
         *sections, last = key.split(".")
         functools.reduce(lambda part, name: part.get(name, {}), sections, tree).pop(last, None)
