@@ -80,7 +80,7 @@ def load_model(
     Args:
         checkpoint: file that training wrote; "builtin" is the general model for indoor scans that comes with pcseg.
         device: device of the model.
-        config: config to use instead of the one in the checkpoint.
+        config: config to use instead of the one in the checkpoint, if both have the same classes.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another model.
@@ -88,9 +88,10 @@ def load_model(
     path = Path(checkpoint)
     content = load_checkpoint(path)
     try:
-        config = config or loads(content["config"], ignore=REMOVED_OPTIONS)
-        # The config may name a file of classes that is not on this machine; the checkpoint contains the classes.
+        # Its config may name a file of classes that is not on this machine; the checkpoint contains the classes.
         classes = ClassSet.from_dict(content["classes"], str(path))
+        if config is None or class_set(config.data.classes).names != classes.names:
+            config = loads(content["config"], ignore=REMOVED_OPTIONS)
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: its config or classes are damaged, or of another version: {error}") from error
     model = build_model(config, classes)

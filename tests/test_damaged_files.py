@@ -22,7 +22,7 @@ DAMAGES = 24  # of each file; fewer where reading starts a process
 
 
 def damaged(content: bytes, seed: int, count: int = DAMAGES) -> Iterator[bytes]:
-    """Copies cut short, or with bytes flipped, blanked, doubled or with other digits; mostly near the start."""
+    """Copies cut short, or with bytes flipped, blanked, repeated or with other digits; mostly near the start."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         size = len(content)

@@ -39,9 +39,7 @@ from pcseg import build
 from pcseg.cli import run_tool
 from pcseg.data.dataset import check_features
 from pcseg.data.scan_checks import scan_warnings
-from pcseg.data.scan_fields import COLOR_RANGES
-from pcseg.data.scan_files import read_scan
-from pcseg.data.scan_frame import UP_AXES
+from pcseg.data.scan_files import READER_OPTIONS, add_reader_options, read_scan
 from pcseg.inference.prediction_files import SUFFIXES, object_table, prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter, ViewSet
 from pcseg.ops.precision import DTYPES, autocast
@@ -106,26 +104,8 @@ def _parse() -> argparse.Namespace:
         default="float32",
         help="GPU precision: fp16 includes convolutions, bf16 excludes them; no faster on a CPU (default: float32)",
     )
-    parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
-    parser.add_argument(
-        "--drop-nan",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="remove points with non-finite coordinates, or refuse such a scan (default: remove)",
-    )
-    parser.add_argument(
-        "--color-range",
-        type=int,
-        choices=COLOR_RANGES,
-        help="brightest value of the colors in the file (default: decided from all colors)",
-    )
-    parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
-    parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b'")
-    add = parser.add_argument
-    add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
-    add("--up", choices=UP_AXES, default="z", help="axis of the file that points up (default: z); write --up=-y")
-    add("--level", action="store_true", help="make the floor level")
-    add("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
+    add_reader_options(parser)
+    parser.add_argument("--level", action="store_true", help="make the floor level")
     parser.add_argument(
         "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
     )
@@ -163,8 +143,8 @@ def _predict(
 
     lines: list[str] = []
     stage("reading")
-    keys = ("drop_nan", "drop_duplicates", "gray", "columns", "scale", "up", "origin", "level", "as_is", "color_range")
-    scene = read_scan(path, report=lines.append, **{key: getattr(args, key) for key in keys})
+    options = {key: getattr(args, key) for key in (*READER_OPTIONS, "origin", "level")}
+    scene = read_scan(path, report=lines.append, **options)
     check_features(scene, segmenter.features)
     # The labels may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)

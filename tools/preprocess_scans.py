@@ -11,9 +11,7 @@ from pathlib import Path
 from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.data.preprocess import RoomReader, add_options, run
-from pcseg.data.scan_fields import COLOR_RANGES
-from pcseg.data.scan_files import find_scans, read_labeled_scan
-from pcseg.data.scan_frame import UP_AXES
+from pcseg.data.scan_files import READER_OPTIONS, add_reader_options, find_scans, read_labeled_scan
 
 
 def main() -> None:
@@ -31,40 +29,12 @@ def main() -> None:
         "--first-instance", type=int, choices=[0, 1], default=1, help="first valid instance id (default: 1)"
     )
     parser.add_argument("--label-ids", help="class set (a name or a YAML file) of the ids in the column `label`")
-    parser.add_argument("--columns", help="columns of text files without a header: 'x y z r g b semantic instance'")
-    parser.add_argument("--scale", type=float, help="factor to meters, such as 0.001 (default: recognized)")
-    parser.add_argument("--up", choices=UP_AXES, default="z", help="up axis of the files (default: z); write --up=-y")
-    parser.add_argument("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
-    parser.add_argument("--drop-duplicates", action="store_true", help="remove duplicate points")
-    parser.add_argument("--gray", action="store_true", help="color uncolored points mid-gray")
-    parser.add_argument(
-        "--drop-nan",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="remove points with non-finite coordinates, or refuse such a scan (default: remove)",
-    )
-    parser.add_argument(
-        "--color-range",
-        type=int,
-        choices=COLOR_RANGES,
-        help="brightest value of the colors in the file (default: decided from all colors)",
-    )
+    add_reader_options(parser)
     parser.add_argument("--unlabeled", action="store_true", help="also convert scans without labels")
     add_options(parser)
     args = parser.parse_args()
     class_set(args.classes)  # reports a mistake before any scan is read
-    keys = (
-        "drop_nan",
-        "drop_duplicates",
-        "gray",
-        "scale",
-        "up",
-        "as_is",
-        "columns",
-        "label_ids",
-        "first_instance",
-        "color_range",
-    )
+    keys = (*READER_OPTIONS, "label_ids", "first_instance")
     options = {**{key: getattr(args, key) for key in keys}, "needs_labels": not args.unlabeled}
     read = functools.partial(read_labeled_scan, **options)
     name_of = operator.attrgetter("stem")

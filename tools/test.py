@@ -57,10 +57,8 @@ def main() -> None:
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
     device, classes = pick_device(args.device, processes), class_set(config.data.classes)
-    segmenter = build.load_model(args.checkpoint, device)
-    if segmenter.classes.names == classes.names:
-        segmenter = build.load_model(args.checkpoint, device, config)
-    elif processes.is_first:
+    segmenter = build.load_model(args.checkpoint, device, config)
+    if segmenter.classes.names != classes.names and processes.is_first:
         own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
         print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)
     rooms = build.build_dataset(config, config.data.val, augmented=False)

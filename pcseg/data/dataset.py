@@ -147,16 +147,20 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
         ValueError: an unknown name, or the scene has no color or normal to give.
     """
     check_features(scene, names)
-    rgb = np.full_like(scene.xyz, MID_GRAY) if scene.rgb is None else scene.rgb.astype(np.float32)
     make = {
         "xyz": lambda: scene.xyz - center,
         "height": lambda: (scene.xyz[:, 2:] - np.quantile(scene.xyz[:, 2], 0.01)) / 1.5 - 1,
-        "rgb": lambda: rgb / 127.5 - 1,
-        "rgb_or_gray": lambda: rgb / 127.5 - 1,
+        "rgb": lambda: _colors(scene),
+        "rgb_or_gray": lambda: _colors(scene),
         "normal": lambda: scene.normal,
     }
     columns = [make[name]() for name in names]
     return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def _colors(scene: Scene) -> Float32[np.ndarray, "P 3"]:
+    rgb = np.full_like(scene.xyz, MID_GRAY) if scene.rgb is None else scene.rgb.astype(np.float32)
+    return rgb / 127.5 - 1
 
 
 def check_features(scene: Scene, features: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Reads any scan as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import (
+    COLOR_RANGES,
     LABEL_COLUMNS,
     Report,
     check_faces,
@@ -30,6 +32,7 @@ from pcseg.files import decoding, read_npz
 from pcseg.ops.overlap import object_ids
 from pcseg.structures import ScanFile, Scene
 
+READER_OPTIONS = ("drop_nan", "drop_duplicates", "gray", "scale", "up", "as_is", "columns", "color_range")
 _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 # Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
@@ -116,6 +119,29 @@ def read_scan(
     if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
         return scene
     return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
+
+
+def add_reader_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `read_scan` that all tools share, `READER_OPTIONS`."""
+    add = parser.add_argument
+    add("--columns", help="columns of text files without a header, such as 'x y z r g b semantic instance'")
+    add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
+    add("--up", choices=UP_AXES, default="z", help="axis of the file that points up (default: z); write --up=-y")
+    add("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
+    add("--drop-duplicates", action="store_true", help="remove duplicate points")
+    add("--gray", action="store_true", help="color uncolored points mid-gray")
+    add(
+        "--drop-nan",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="remove points with non-finite coordinates, or refuse such a scan (default: remove)",
+    )
+    add(
+        "--color-range",
+        type=int,
+        choices=COLOR_RANGES,
+        help="brightest value of the colors in the file (default: decided from all colors)",
+    )
 
 
 def find_scans(raw: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -19,13 +18,6 @@ _LARGEST, _HIGHEST = 200.0, 12.0
 _FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
 _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a warning, and too coarse for any object
 _MOST_TILTED = 25.0  # degrees
-
-
-class _Layers(NamedTuple):
-    """Floor and ceiling: the strongest surfaces across a direction."""
-
-    up: Float64[np.ndarray, "3"]
-    gap: float  # between the two strongest, in units of the file
 
 
 def frame_of_scan(
@@ -58,9 +50,9 @@ def frame_of_scan(
     sample = _sample(xyz)
     if knows or level:
         axis = np.eye(3)[UP_AXES.index(up) % 3]
-        floor = _layers_across(sample, _facing(_surface_normals(sample), axis) if level else axis)
+        vertical = _facing(_surface_normals(sample), axis) if level else axis
         if scale is None:
-            scale = _recognized_scale(path, sample, floor, report) if knows else 1.0
+            scale = _recognized_scale(path, sample, vertical, report) if knows else 1.0
         if knows:
             _check_rounding(path, xyz, scale, report)
     scale = 1.0 if scale is None else scale
@@ -74,7 +66,7 @@ def frame_of_scan(
     if origin is not None:
         matrix[:3, 3] = -np.asarray(origin, np.float64)
     if level:
-        normal = _turn(up) @ floor.up
+        normal = _turn(up) @ vertical
         normal = normal * np.sign(normal[2])
         rotation = np.eye(4)
         rotation[:3, :3] = Rotation.align_vectors([[0.0, 0.0, 1.0]], [normal])[0].as_matrix()
@@ -121,7 +113,8 @@ def _facing(normals: Float64[np.ndarray, "m 3"], axis: Float64[np.ndarray, "3"])
     return up
 
 
-def _layers_across(sample: Float64[np.ndarray, "n 3"], up: Float64[np.ndarray, "3"]) -> _Layers:
+def _storey(sample: Float64[np.ndarray, "n 3"], up: Float64[np.ndarray, "3"]) -> float:
+    """Distance of the two strongest surfaces across a direction, which usually are floor and ceiling."""
     rotation = Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0]
     placed = rotation.apply(sample)
     side = np.ptp(np.percentile(placed, [2, 98], axis=0), axis=0)
@@ -135,7 +128,7 @@ def _layers_across(sample: Float64[np.ndarray, "n 3"], up: Float64[np.ndarray, "
     others = layer.copy()
     others[max(0, first - 2) : first + 3] = 0
     low, high = sorted((first, int(others.argmax())))
-    return _Layers(up, cell * (high - low))
+    return cell * (high - low)
 
 
 def _unit_of_storey(gap: float) -> str | None:
@@ -144,13 +137,14 @@ def _unit_of_storey(gap: float) -> str | None:
 
 
 def _recognized_scale(
-    path: Path, sample: Float64[np.ndarray, "n 3"], floor: _Layers, report: Callable[[str], None]
+    path: Path, sample: Float64[np.ndarray, "n 3"], vertical: Float64[np.ndarray, "3"], report: Callable[[str], None]
 ) -> float:
     """The factor to meters, from the height of a storey, or the size of the scan."""
     side = float(np.ptp(np.percentile(sample, [2, 98], axis=0), axis=0).max())
-    height = float(np.ptp(np.percentile(sample @ floor.up, [1, 99])))
-    unit = _unit_of_storey(floor.gap)
-    if unit != "meters" and not (unit and height < 1.6 * floor.gap and _SIDE[0] <= side * UNITS[unit] <= _SIDE[1]):
+    height = float(np.ptp(np.percentile(sample @ vertical, [1, 99])))
+    gap = _storey(sample, vertical)
+    unit = _unit_of_storey(gap)
+    if unit != "meters" and not (unit and height < 1.6 * gap and _SIDE[0] <= side * UNITS[unit] <= _SIDE[1]):
         fits = [
             name
             for name, scale in UNITS.items()
@@ -166,7 +160,7 @@ def _recognized_scale(
         flags = ", ".join(f"--scale {UNITS[name]} ({name})" for name in UNITS)
         raise ValueError(f"{path}: {measures}, and its unit is not certain; give {flags}")
     if unit == "feet":  # a hall of this height has the same shape
-        text = f"floor and ceiling are {floor.gap:.3g} apart, a room in feet or a hall in meters"
+        text = f"floor and ceiling are {gap:.3g} apart, a room in feet or a hall in meters"
         raise ValueError(f"{path}: {text}; give --scale 0.3048 (feet) or --scale 1 (meters)")
     report(f"Its size is that of a room in {unit}: read with --scale {UNITS[unit]}; --as-is takes meters.")
     return UNITS[unit]

@@ -29,8 +29,7 @@ def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor
     Raises:
         ValueError: a weight is too large for half precision.
     """
-    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-    half = {name: value.contiguous() for name, value in half.items()}
+    half = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in weights.items()}
     for name, value in half.items():
         if not value.isfinite().all():
             raise ValueError(f"{name} has values that half precision cannot hold")
