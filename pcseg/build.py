@@ -1,6 +1,6 @@
 """From a config to objects; only this module, runs and tools read one."""
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,11 @@ from pcseg.inference.segmenter import Segmenter
 from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
 from pcseg.losses.criterion import Criterion
 from pcseg.models import EmbeddingHeads, InfluencerFormer, QueryDecoder, SparseUNet
+from pcseg.ops.device import pick_device
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.training.checkpoint import CheckpointError, load_checkpoint, load_weights, prediction_weights
+
+logger = logging.getLogger(__name__)
 
 
 def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
@@ -73,19 +76,23 @@ def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -
 
 
 def load_model(
-    checkpoint: Path | str = "builtin", device: str | torch.device = "cpu", config: Config | None = None
+    checkpoint: Path | str = "builtin", device: str | torch.device | None = None, config: Config | None = None
 ) -> Segmenter:
-    """Load a trained model from its checkpoint; it makes superpoints with the settings of its training rooms.
+    """Load a trained model from its checkpoint, in evaluation mode, with the superpoint settings of its training rooms.
 
     Args:
         checkpoint: file that training wrote; "builtin" is the general model for indoor scans that comes with pcseg.
-        device: device of the model.
+        device: device of the model; by default CUDA if available, otherwise the CPU.
         config: config to use instead of the one in the checkpoint, if both have the same classes.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another model.
+        ValueError: no such device.
+
+    >>> load_model().classes.name
+    'indoor'
     """
-    path = Path(checkpoint)
+    path, device = Path(checkpoint), pick_device(device)
     content = load_checkpoint(path)
     try:
         # Its config may name a file of classes that is not on this machine; the checkpoint contains the classes.
@@ -99,6 +106,5 @@ def load_model(
     segmenter = Segmenter(model.to(device), classes, config.data.voxel_size, config.data.features, config.inference)
     if content.get("superpoints") is not None:
         return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
-    note = f"note: {path} does not record the superpoint settings of its training rooms; scans use the defaults"
-    print(note, file=sys.stderr)
+    logger.warning("%s does not record the superpoint settings of its training rooms; scans use the defaults", path)
     return segmenter

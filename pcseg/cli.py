@@ -1,6 +1,7 @@
 """Shared by all command lines: exit codes, one-line error messages and JSON output."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,11 @@ def run_tool(main: Callable[[], None]) -> None:
     """Runs a command line and ends the process with its exit code.
 
     0: success. 2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback.
+    The log of pcseg goes to stderr.
     """
+    log, terminal = logging.getLogger("pcseg"), logging.StreamHandler()
+    log.setLevel(logging.INFO)
+    log.addHandler(terminal)
     try:
         main()
     except (ValueError, OSError) as error:
@@ -22,6 +27,8 @@ def run_tool(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        log.removeHandler(terminal)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """One training run in its folder: start or resume, train, save, evaluate."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,8 @@ from pcseg.training.evaluate import evaluate
 from pcseg.training.loading import load_batches, reraise_worker_errors
 from pcseg.training.optimizer import WeightAverage, adamw
 from pcseg.training.run_logger import EVALUATIONS, METRICS, RunLogger, TensorBoardWriter, WandbWriter, Writer
+
+logger = logging.getLogger(__name__)
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = {
@@ -195,7 +198,7 @@ class Run:
             self.average = WeightAverage(self.model, self.average.decay)
         if self.processes.is_first:
             others = f"; of another shape, and therefore fresh: {', '.join(fresh)}" if fresh else ""
-            print(f"starts from the weights of {path}{others}")
+            logger.info("starts from the weights of %s%s", path, others)
 
     def _loader(self) -> Iterator[SceneBatch]:
         """The batches of this process for the remaining steps."""

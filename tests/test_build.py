@@ -15,8 +15,8 @@ from pcseg import config as cfg
 from pcseg.classes import class_set
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.models.embedding_heads import EmbeddingHeads
+from pcseg.ops.device import pick_device
 from pcseg.training.checkpoint import save_checkpoint
-from pcseg.training.distributed import pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs" / "synthetic.yaml"
@@ -73,7 +73,7 @@ def test_devices_that_are_absent() -> None:
     assert pick_device().type == "cpu"
     with pytest.raises(ValueError, match="device 'tpu9' is not known; expected cpu, cuda"):
         pick_device("tpu9")
-    with pytest.raises(ValueError, match="device cuda: no CUDA device available; use --device cpu"):
+    with pytest.raises(ValueError, match="device cuda: no CUDA device available; use cpu"):
         pick_device("cuda")
 
 

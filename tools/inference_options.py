@@ -14,7 +14,7 @@ from pcseg import build
 from pcseg.cli import run_tool, write_json
 from pcseg.data.store import check_classes, list_rooms, read_room
 from pcseg.metrics.scores import Scores
-from pcseg.training.distributed import pick_device
+from pcseg.ops.device import pick_device
 
 # Every row changes this base: one view of whole rooms, the number of queries used in training, and matrix NMS.
 BASE: dict[str, Any] = {

@@ -44,7 +44,7 @@ from pcseg.inference.prediction_files import SUFFIXES, object_table, prediction_
 from pcseg.inference.segmenter import Segmenter, ViewSet
 from pcseg.ops.precision import DTYPES, autocast
 from pcseg.parallel import add_parallel_options, map_rooms
-from pcseg.training.distributed import pick_device
+from pcseg.ops.device import pick_device
 
 KINDS = {suffix.split(".")[-1].replace("npy", "ids"): suffix for suffix in SUFFIXES}
 

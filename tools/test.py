@@ -28,7 +28,8 @@ from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.prediction import Prediction
-from pcseg.training.distributed import join_processes, pick_device
+from pcseg.ops.device import pick_device
+from pcseg.training.distributed import join_processes
 from pcseg.training.evaluate import gather_scores
 from pcseg.viz.report import WorstRooms, write_report
 
@@ -56,7 +57,7 @@ def main() -> None:
 
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
-    device, classes = pick_device(args.device, processes), class_set(config.data.classes)
+    device, classes = pick_device(args.device, processes.local_rank), class_set(config.data.classes)
     segmenter = build.load_model(args.checkpoint, device, config)
     if segmenter.classes.names != classes.names and processes.is_first:
         own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"

@@ -17,7 +17,8 @@ from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
 from pcseg.run import Run
 from pcseg.training.checkpoint import LAST
-from pcseg.training.distributed import join_processes, pick_device
+from pcseg.ops.device import pick_device
+from pcseg.training.distributed import join_processes
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     config = cfg.load(args.config, args.overrides)
     processes = join_processes()
     folder = args.run or Path("runs") / args.config.stem
-    run = Run(config, folder, pick_device(args.device, processes), processes)
+    run = Run(config, folder, pick_device(args.device, processes.local_rank), processes)
     resumes = args.resume or (args.auto_resume and (folder / LAST).exists())
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:

@@ -21,7 +21,7 @@ class DistributedContext:
 
     rank: int = 0  # index of this process; process 0 prints and writes
     world: int = 1  # number of processes
-    local_rank: int = 0  # rank on this machine, which is the index of its GPU
+    local_rank: int | None = None  # rank on this machine, which is the index of its GPU; None: one process
 
     @property
     def is_first(self) -> bool:
@@ -73,27 +73,6 @@ def join_processes() -> DistributedContext:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=_store_of_torchrun(), rank=int(os.environ["RANK"]), world_size=world)
     return DistributedContext(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def pick_device(name: str | None = None, processes: DistributedContext = SINGLE_PROCESS) -> torch.device:
-    """The device to run on; each process has its own GPU.
-
-    Args:
-        name: name of a device; by default CUDA if available, otherwise the CPU.
-        processes: processes of the job.
-
-    Raises:
-        ValueError: no such device, or no CUDA device.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"device {name!r} is not known; expected cpu, cuda or cuda:0, cuda:1, ...") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name}: no CUDA device available; use --device cpu")
-    if device.type == "cuda" and device.index is None and processes.world > 1:
-        return torch.device("cuda", processes.local_rank)
-    return device
 
 
 def _store_of_torchrun() -> dist.Store | None:

@@ -1,6 +1,7 @@
 """A window to look at rooms, by Open3D; without a display, use pages (`html`) and pictures (`render`)."""
 
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from pcseg.prediction import Prediction
 from pcseg.viz.frame import Frame
 from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS
+
+logger = logging.getLogger(__name__)
 
 HELP = (
     "1 input   2 truth   3 prediction   4 classes   5 superpoints   6 errors\n"
@@ -152,11 +155,11 @@ class _Window:
             self.window.post_redraw()
 
     def _report(self, more: str = "") -> None:
-        """Shows which scene and layer this is, and what else there is to say, also in the terminal."""
+        """Shows which scene and layer this is, and what else there is to say, also in the log."""
         where = f"{self.number + 1} of {len(self.load)}: {self.frame.scene.name}, {self.frame.title(self.layer)}"
         text = f"{where}; {more}" if more else where
         self._write(self.heading, text)
-        print(text, file=sys.stderr, flush=True)
+        logger.info(text)
 
     # ---- the room
 
@@ -275,7 +278,7 @@ class _Window:
         """Selects the object of a point; deselects it if it is selected."""
         layer, row = self.frame.object_layer(self.layer), None
         if point is not None:
-            print(self.frame.describe(point, self.layer), file=sys.stderr, flush=True)
+            logger.info(self.frame.describe(point, self.layer))
             row = None if layer is None else int(layer.ids[point])
         chosen = None if row == self.chosen else row
         if chosen != self.chosen:

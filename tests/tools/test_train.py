@@ -84,8 +84,8 @@ def test_mistakes(config_file: Path, run: Path, tmp_path: Path) -> None:
 
 def test_starts_from_the_weights_of_another_run(config_file: Path, run: Path, tmp_path: Path) -> None:
     changes = [f"train.init={run / 'last.pt'}", "optimizer.lr=0.0", "train.steps=1", "data.val=[]"]
-    printed, _ = passes("train", config_file, *changes, "data.features=[xyz]", "--run", tmp_path / "run")
-    assert f"starts from the weights of {run / 'last.pt'}; of another shape, and therefore fresh: unet." in printed
+    _, log = passes("train", config_file, *changes, "data.features=[xyz]", "--run", tmp_path / "run")
+    assert f"starts from the weights of {run / 'last.pt'}; of another shape, and therefore fresh: unet." in log
     before = torch.load(run / "last.pt", weights_only=True)["ema"]["weights"]
     after = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["model"]
     same = [n for n in after if before[n].shape == after[n].shape and "running" not in n and "num_batches" not in n]
