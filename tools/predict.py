@@ -42,9 +42,9 @@ from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import READER_OPTIONS, add_reader_options, read_scan
 from pcseg.inference.prediction_files import SUFFIXES, object_table, prediction_targets, write_prediction
 from pcseg.inference.segmenter import Segmenter, ViewSet
+from pcseg.ops.device import pick_device
 from pcseg.ops.precision import DTYPES, autocast
 from pcseg.parallel import add_parallel_options, map_rooms
-from pcseg.ops.device import pick_device
 
 KINDS = {suffix.split(".")[-1].replace("npy", "ids"): suffix for suffix in SUFFIXES}
 

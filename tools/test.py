@@ -26,9 +26,9 @@ from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.benchmark_files import check_submission, write_predictions, write_submission
 from pcseg.metrics.room_results import save_room
 from pcseg.metrics.scores import Scores
+from pcseg.ops.device import pick_device
 from pcseg.parallel import add_parallel_options, map_rooms
 from pcseg.prediction import Prediction
-from pcseg.ops.device import pick_device
 from pcseg.training.distributed import join_processes
 from pcseg.training.evaluate import gather_scores
 from pcseg.viz.report import WorstRooms, write_report

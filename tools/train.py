@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pcseg import config as cfg
 from pcseg.cli import run_tool, write_json
+from pcseg.ops.device import pick_device
 from pcseg.run import Run
 from pcseg.training.checkpoint import LAST
-from pcseg.ops.device import pick_device
 from pcseg.training.distributed import join_processes
 
 
