@@ -19,7 +19,7 @@ from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PredictedObject:
     """One object of a `Prediction`.
 
@@ -28,6 +28,9 @@ class PredictedObject:
         score: its score, 0..1.
         mask: True at the points of the object.
         box: least and greatest corner of the axis-aligned box around its points, in meters; zeros without points.
+
+    >>> PredictedObject("chair", 0.93, np.array([True, True]), np.array([[0, 0, 0], [0.5, 0.6, 1]], np.float32))
+    <chair 0.93: 2 points, 0.50 x 0.60 x 1.00 m>
     """
 
     label: str
@@ -40,12 +43,17 @@ class PredictedObject:
         """Number of points of the object."""
         return int(np.count_nonzero(self.mask))
 
+    def __repr__(self) -> str:
+        size = " x ".join(f"{edge:.2f}" for edge in self.box[1] - self.box[0])
+        return f"<{self.label} {self.score:.2f}: {_count(self.num_points, 'point')}, {size} m>"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """Everything that was predicted for one scene: objects, whose masks may overlap, and the class of every point.
 
-    Iterating gives each object as a `PredictedObject`. Both parts may be absent: then there is only a scene to show.
+    Iterating or indexing gives objects as `PredictedObject`. Both parts may be absent: then there is only a scene to
+    show.
 
     Args:
         scene: the scan, with its ground truth if it has one.
@@ -63,8 +71,12 @@ class Prediction:
     >>> classes = ClassSet.from_dict({"name": "mine", "names": ["chair"]})
     >>> scene, masks = Scene.without_xyz("room", 3), np.array([[True, True, False], [False, True, True]])
     >>> prediction = Prediction(scene, masks, np.array([0, 0]), np.array([0.9, 0.5]), classes=classes)
+    >>> prediction
+    <Prediction room: 2 objects, 3 points, best chair 0.90>
     >>> [(found.label, found.score, found.num_points) for found in prediction]
     [('chair', 0.9, 2), ('chair', 0.5, 2)]
+    >>> prediction.above(0.8)[0]
+    <chair 0.90: 2 points, 0.00 x 0.00 x 0.00 m>
     >>> prediction.point_ids().tolist()
     [1, 1, 2]
     """
@@ -119,19 +131,26 @@ class Prediction:
             raise ValueError(f"{where}: {key} must be {expected}, got {indices.min()} to {indices.max()}")
 
     def __repr__(self) -> str:
-        objects = f"{len(self)} objects" if self.has_objects else "no objects predicted"
-        return f"Prediction({self.scene.name!r}, {self.num_points:,} points, {objects})"
+        objects = _count(len(self), "object") if self.has_objects else "no objects predicted"
+        best = ""
+        if len(self) and self.classes is not None:
+            row = int(np.argmax(self.scores))
+            best = f", best {self.classes.names[self.labels[row]]} {self.scores[row]:.2f}"
+        return f"<Prediction {self.scene.name}: {objects}, {_count(self.num_points, 'point')}{best}>"
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: int) -> PredictedObject:
+        row = range(len(self))[index]
+        mask = self.point_mask(row)
+        xyz = self.scene.xyz[mask] if mask.any() else np.zeros((1, 3), np.float32)
+        assert self.classes is not None  # objects have labels
+        box = np.stack([xyz.min(axis=0), xyz.max(axis=0)])
+        return PredictedObject(self.classes.names[self.labels[row]], float(self.scores[row]), mask, box)
+
     def __iter__(self) -> Iterator[PredictedObject]:
-        for row in range(len(self)):
-            mask = self.point_mask(row)
-            xyz = self.scene.xyz[mask] if mask.any() else np.zeros((1, 3), np.float32)
-            box = np.stack([xyz.min(axis=0), xyz.max(axis=0)])
-            assert self.classes is not None  # objects have labels
-            yield PredictedObject(self.classes.names[self.labels[row]], float(self.scores[row]), mask, box)
+        return (self[row] for row in range(len(self)))
 
     @property
     def has_objects(self) -> bool:
@@ -184,6 +203,10 @@ class Prediction:
         """A prediction with some of the objects, in the order of `rows`."""
         return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
 
+    def above(self, score: float) -> "Prediction":
+        """A prediction with the objects that score at least so much; models also give many objects with low scores."""
+        return self.select(np.flatnonzero(self.scores >= score))
+
     def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
         """The prediction in the classes of another set, such as a benchmark's.
 
@@ -199,6 +222,23 @@ class Prediction:
         found = self.select(np.flatnonzero(index[self.labels] >= 0))
         semantic = None if self.semantic is None else np.where(self.semantic < 0, -1, index[self.semantic])
         return replace(found, scene=scene, labels=index[found.labels], semantic=semantic, classes=classes)
+
+    def show(self, threshold: float = 0.3) -> Path | None:
+        """Shows the scan and its objects in a window, or on a web page where Open3D or a display is missing.
+
+        Args:
+            threshold: lowest score of shown objects.
+
+        Returns:
+            None after the window was closed; the temporary .html file that the browser opens, or that you can open
+            where there is no browser.
+
+        Raises:
+            ValueError: the scene has no points.
+        """
+        from pcseg.viz.show import show  # the one import upward: docs/design.md
+
+        return show(self, threshold)
 
     def save(self, path: Path | str) -> None:
         """Writes scene and prediction to one compressed .npz, atomically, that `load` reads without any other file.
@@ -262,6 +302,10 @@ class Prediction:
             return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays))
         except (TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: damaged result file: {error}") from error
+
+
+def _count(num: int, noun: str) -> str:
+    return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 
 def mask_rows(columns: Sequence[Integer[np.ndarray, "n"]], num_columns: int) -> csr_array:

@@ -1,7 +1,10 @@
 """What was predicted for a scene: its parts belong together, and its file survives a round trip."""
 
+import shutil
+import sys
 from dataclasses import is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +22,13 @@ def _prediction(masks: list[list[int]], scores: list[float], superpoint: list[in
     return Prediction(scene, np.array(masks, bool), labels, np.array(scores), classes=S3DIS, superpoint=owner)
 
 
-def test_point_ids_give_overlaps_to_the_higher_score() -> None:
+def test_overlaps_go_to_the_higher_score() -> None:
     prediction = _prediction([[1, 1, 0, 0], [0, 1, 1, 0]], [0.5, 0.9])
     assert prediction.point_ids().tolist() == [1, 2, 2, 0]
     assert prediction.point_ids(threshold=0.6).tolist() == [0, 2, 2, 0]
+    assert prediction.above(0.6).masks.toarray().tolist() == [[False, True, True, False]]
+    with pytest.raises(IndexError):
+        prediction[2]
 
 
 def test_objects_over_superpoints_one_by_one() -> None:
@@ -30,17 +36,28 @@ def test_objects_over_superpoints_one_by_one() -> None:
     assert (prediction.num_points, prediction.num_columns) == (3, 2)
     assert prediction.point_ids().tolist() == [1, 2, 2]
     xyz = np.array([[1, 2, 3], [4, 5, 6], [7, 4, 6]], np.float32)
-    first, second, empty = replace(prediction, scene=Scene("room", xyz))
-    assert (first.label, first.score, first.num_points) == ("chair", 0.9, 1)
+    prediction = replace(prediction, scene=Scene("room", xyz))
+    first, second, empty = prediction
+    assert [repr(found) for found in (first, prediction[-2])] == [
+        "<chair 0.90: 1 point, 0.00 x 0.00 x 0.00 m>",
+        "<chair 0.50: 2 points, 3.00 x 1.00 x 0.00 m>",
+    ]
     assert second.mask.tolist() == [False, True, True]
     assert second.box.tolist() == [[4, 4, 6], [7, 5, 6]]
     assert (empty.num_points, empty.box.tolist()) == (0, [[0, 0, 0], [0, 0, 0]])
 
 
-def test_selected_rows() -> None:
-    prediction = _prediction([[1, 0], [0, 1], [1, 1]], [0.9, 0.5, 0.1]).select(np.array([2, 0]))
-    assert prediction.scores.tolist() == [0.1, 0.9]
-    assert prediction.masks.toarray().tolist() == [[True, True], [True, False]]
+@pytest.mark.parametrize("display", [True, False])
+def test_shows_a_page_without_a_window(display: bool, monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("pcseg.viz.viewer.has_display", lambda: display)
+    monkeypatch.setitem(sys.modules, "open3d", None)
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    path = _prediction([[1, 0]], [0.9]).show()
+    assert path.read_text().startswith("<!doctype html>")
+    assert opened == ([path.as_uri()] if display else [])
+    assert (f"open {path}" in caplog.text) != display
+    shutil.rmtree(path.parent)
 
 
 @pytest.mark.parametrize("masks", [{"masks": np.zeros((0, 5), bool)}, {}])
@@ -49,7 +66,8 @@ def test_no_objects(masks: dict[str, np.ndarray]) -> None:
     assert (len(prediction), list(prediction)) == (0, [])
     assert prediction.has_objects == bool(masks)
     assert prediction.point_ids().tolist() == [0] * 5
-    assert repr(prediction).startswith("Prediction('room', 5 points, ")
+    count = "0 objects" if masks else "no objects predicted"
+    assert repr(prediction) == f"<Prediction room: {count}, 5 points>"
 
 
 def test_masks_become_sparse_and_may_be_given_so() -> None:
