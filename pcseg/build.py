@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -13,12 +14,13 @@ from pcseg.config import REMOVED_OPTIONS, Config, loads
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.data.store import check_classes, list_rooms
-from pcseg.inference.segmenter import Segmenter
+from pcseg.inference.segmenter import Scan, Segmenter
 from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
 from pcseg.losses.criterion import Criterion
 from pcseg.models import EmbeddingHeads, InfluencerFormer, QueryDecoder, SparseUNet
 from pcseg.ops.device import pick_device
 from pcseg.ops.superpoints import SuperpointOptions
+from pcseg.prediction import Prediction
 from pcseg.training.checkpoint import CheckpointError, load_checkpoint, load_weights, prediction_weights
 
 logger = logging.getLogger(__name__)
@@ -108,3 +110,49 @@ def load_model(
         return replace(segmenter, superpoints=SuperpointOptions.from_dict(content["superpoints"], str(path)))
     logger.warning("%s does not record the superpoint settings of its training rooms; scans use the defaults", path)
     return segmenter
+
+
+@overload
+def predict(
+    scan: Scan, model: Path | str = "builtin", device: str | torch.device | None = None, **options: Any
+) -> Prediction: ...
+
+
+@overload
+def predict(
+    scan: list[Any] | tuple[Any, ...],
+    model: Path | str = "builtin",
+    device: str | torch.device | None = None,
+    **options: Any,
+) -> list[Prediction]: ...
+
+
+def predict(
+    scan: Any, model: Path | str = "builtin", device: str | torch.device | None = None, **options: Any
+) -> Prediction | list[Prediction]:
+    """Find the objects of a scan, or of each scan of a list; see `Segmenter.predict`.
+
+    Args:
+        scan: a file, an array (P, 3) of x y z or (P, 6) of x y z r g b, a `Scene`, or a list of these.
+        model: checkpoint, as for `load_model`; it is loaded once and reused, even if the file changes.
+        device: device of the model; by default CUDA if available, otherwise the CPU.
+        **options: `SegmenterOptions` to replace, such as ``views="one"``, which is faster.
+
+    Returns:
+        The objects, best first, and the class of each point; a list of predictions for a list.
+
+    Raises:
+        CheckpointError: the model cannot be loaded.
+        ValueError: no such device, or the scan cannot be read or predicted.
+        TypeError: no such option.
+
+    >>> prediction = predict("data/example_room.ply", views="one")
+    >>> {"sofa", "table", "floor"} <= {found.label for found in prediction.above(0.3)}
+    True
+    """
+    return _loaded(str(model), pick_device(device)).with_options(**options).predict(scan)
+
+
+@lru_cache(maxsize=4)
+def _loaded(model: str, device: torch.device) -> Segmenter:
+    return load_model(model, device)

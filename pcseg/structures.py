@@ -74,6 +74,10 @@ class Scene:
 
     Raises:
         ValueError: arrays of different lengths, colors other than bytes, or coordinates that are not finite.
+
+    >>> scene = Scene("room", np.zeros((4, 3), np.float32), rgb=np.full((4, 3), 127, np.uint8))
+    >>> len(scene), scene.with_(rgb=None).rgb
+    (4, None)
     """
 
     name: str

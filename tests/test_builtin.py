@@ -1,10 +1,13 @@
 """The model that comes with pcseg: what it contains, and that it takes any scan."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import pcseg
 from pcseg import load_model, read_scan
 from pcseg.inference.segmenter import Segmenter
 from pcseg.structures import Scene
@@ -47,6 +50,19 @@ def test_it_finds_the_furniture_of_the_example(segmenter: Segmenter, example: Sc
     fast = _found(segmenter.with_options(views="one"), example)
     gray = _found(segmenter.with_options(views="one"), example.with_(rgb=None))
     assert min(len(names), len(fast), len(gray)) >= 10
+
+
+def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, pcseg; sys.exit(str({'numpy', 'torch'} & set(sys.modules) or ''))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stderr.strip() == ""
+    for module in (pcseg, pcseg.losses, pcseg.metrics):
+        assert set(module.__all__) <= set(dir(module))
+        assert all(getattr(module, name).__doc__ for name in module.__all__)
+    loads: list[str] = []
+    monkeypatch.setattr("pcseg.build.load_model", lambda model, device: loads.append(model) or segmenter)
+    points = np.random.default_rng(0).random((200, 3))
+    assert [pcseg.predict(points, "once.pt", "cpu", views="one").num_points for _ in range(2)] == [200, 200]
+    assert loads == ["once.pt"]
 
 
 def test_predict_needs_only_the_scan(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _TOO_FAR = 65536.0
 
 
 def read_scan(
-    path: Path | str,
+    path: Path | str | np.ndarray,
     *,
     drop_nan: bool = True,
     drop_duplicates: bool = False,
@@ -55,14 +55,15 @@ def read_scan(
     color_range: float | int | None = None,
     report: Report = report_to_log,
 ) -> Scene:
-    """Reads a scan. Its extension decides the format; what else is decided from the content is reported.
+    """Reads a scan, a file or an array. What is decided from its content, such as the unit, is reported.
 
     An instance id whose points have several classes is one object of each class, and gets an id for each.
 
     Args:
-        path: the file, or the folder of a processed room, which is not changed. .npz has the keys xyz and optionally
-            rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces; .ply and .pcd
-            have properties of these names. `semantic` holds class indices, -1 for none.
+        path: the file, whose extension decides the format, or the folder of a processed room, which is not changed.
+            Or an array (P, 3) of x y z, (P, 6) of x y z r g b, or of other `columns`. .npz has the keys xyz and
+            optionally rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces;
+            .ply and .pcd have properties of these names. `semantic` holds class indices, -1 for none.
         drop_nan: leave out points with coordinates that are not finite, and their faces; False refuses such a file.
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.
@@ -71,29 +72,36 @@ def read_scan(
         origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
         level: make the floor level.
         as_is: recognize nothing: the file is in meters, unless `scale` is given.
-        columns: names of the columns of a text file or .npy without names, for example "x y z intensity r g b".
+        columns: names of the columns of a text file, .npy or array without names, for example "x y z intensity r g b".
         label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
         first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
         color_range: 1, 255 or 65535: value of the brightest color; None decides from all colors of the file.
         report: called with a sentence for each decision; by default a warning in the log ``pcseg``.
 
     Returns:
-        The scan, named after the file. Fields that the file does not have are None. Normals have length 1, or 0 where
-        the file has none. Superpoints are numbered without gaps. `Scene.file` says which points of the file these are.
+        The scan, named after the file, or "points" for an array. Fields that the file does not have are None. Normals
+        have length 1, or 0 where the file has none. Superpoints are numbered without gaps. `Scene.file` says which
+        points of the file these are.
 
     Raises:
         ValueError: missing file, unknown extension, damaged content, no points, options out of range, coordinates that
             are too far from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
+
+    >>> scene = read_scan(np.array([[0.0, 1.0, 2.0, 255.0, 0.0, 0.0]]))
+    >>> scene.xyz.tolist(), scene.rgb.tolist()
+    ([[0.0, 1.0, 2.0]], [[255, 0, 0]])
     """
-    path = Path(path)
+    table = path if isinstance(path, np.ndarray) else None
+    path = Path("points") if isinstance(path, np.ndarray) else Path(path)
     _check_options(scale, up, origin, first_instance)
-    if path.is_dir():
+    if table is None and path.is_dir():
         return read_room(path)
 
     def say(text: str) -> None:
         report(f"{path.name}: {text}")
 
-    fields, finite = _without_nan(path, _read_fields(path, columns, say), drop_nan, say)
+    fields = _read_fields(path, columns, say) if table is None else _fields_of_array(path, table, columns)
+    fields, finite = _without_nan(path, fields, drop_nan, say)
     frame = {"scale": scale, "up": up, "origin": origin, "level": level, "as_is": as_is}
     matrix = frame_of_scan(path, fields["xyz"], **frame, report=say)  # type: ignore[arg-type]
     xyz = fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
@@ -224,6 +232,15 @@ def _read_npy(path: Path, columns: tuple[str, ...] | None, report: Report) -> di
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected numbers (P, columns), found {table.dtype} {table.shape}")
     return fields_of_table(path, table.astype(np.float64), columns, report)
+
+
+def _fields_of_array(path: Path, table: np.ndarray, columns: str | None) -> dict[str, np.ndarray]:
+    names = {3: "x y z", 6: "x y z r g b"}.get(table.shape[-1] if table.ndim else 0) if columns is None else columns
+    if table.ndim != 2 or table.dtype.kind not in "fiu" or names is None:
+        expected = "an array of numbers (P, 3) of x y z or (P, 6) of x y z r g b"
+        remedy = "name other columns: pcseg.read_scan(array, columns='x y z intensity')"
+        raise ValueError(f"expected {expected}, got {table.dtype} {table.shape}; {remedy}")
+    return fields_of_table(path, table.astype(np.float64), tuple(names.replace(",", " ").split()))
 
 
 def _read_las(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:

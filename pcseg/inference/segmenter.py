@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from tqdm import tqdm
 
 from pcseg.classes import ClassSet
 from pcseg.data.dataset import make_batch
+from pcseg.data.scan_checks import scan_warnings
+from pcseg.data.scan_fields import report_to_log
+from pcseg.data.scan_files import read_scan
 from pcseg.inference.decode import decode
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import merge
@@ -19,6 +23,7 @@ from pcseg.inference.pieces import split_pieces, superpoint_links, with_surfaces
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.ops.device import pick_device
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.prediction import Prediction
@@ -36,6 +41,8 @@ VIEWS: dict[str, tuple[np.ndarray, ...]] = {
 # Least IoU of two objects to merge them from two views. Higher than for tiles, which may truncate objects.
 _VIEW_IOU = 0.65
 
+# What can be predicted: a file, points (P, 3) of x y z or (P, 6) of x y z r g b, or a scene.
+Scan = Scene | Path | str | np.ndarray | torch.Tensor
 Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class probabilities of superpoints
 
 
@@ -64,7 +71,9 @@ class SegmenterOptions:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Scenes in, predictions out.
+    """Scans in, predictions out.
+
+    The network is in evaluation mode, so that calling it directly leaves its batch statistics as they are.
 
     Args:
         model: the network.
@@ -73,6 +82,14 @@ class Segmenter:
         features: names of the point features that the model takes.
         options: options of prediction.
         superpoints: options for the superpoints of scenes that have none.
+
+    >>> from pcseg import load_model
+    >>> segmenter = load_model().to("cpu").with_options(views="one")
+    >>> segmenter, segmenter.model.training
+    (<Segmenter of 31 classes (indoor) on cpu>, False)
+    >>> points = np.random.default_rng(0).random((500, 6))  # x y z in meters, and colors
+    >>> [prediction.num_points for prediction in segmenter.predict([points, points[:100]])]
+    [500, 100]
     """
 
     model: InfluencerFormer
@@ -82,25 +99,60 @@ class Segmenter:
     options: SegmenterOptions = field(default_factory=SegmenterOptions)
     superpoints: SuperpointOptions = field(default_factory=SuperpointOptions)
 
+    def __post_init__(self) -> None:
+        self.model.eval()
+
+    def __repr__(self) -> str:
+        return f"<Segmenter of {len(self.classes)} classes ({self.classes.name}) on {self.device}>"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    def to(self, device: str | torch.device) -> "Segmenter":
+        """Moves the network, which copies by `with_options` share, and returns this segmenter.
+
+        Args:
+            device: for example "cuda", "cuda:1" or "cpu".
+
+        Raises:
+            ValueError: no such device.
+        """
+        self.model.to(pick_device(device))
+        return self
+
     def with_options(self, **changes: Any) -> "Segmenter":
         """A copy with some of the `SegmenterOptions` replaced, such as ``views="flips"``."""
         return replace(self, options=replace(self.options, **changes))
 
-    def predict(self, scene: Scene, classes: ClassSet | None = None) -> Prediction:
+    @overload
+    def predict(self, scan: Scan, classes: ClassSet | None = None) -> Prediction: ...
+
+    @overload
+    def predict(self, scan: list[Any] | tuple[Any, ...], classes: ClassSet | None = None) -> list[Prediction]: ...
+
+    def predict(self, scan: Any, classes: ClassSet | None = None) -> Prediction | list[Prediction]:
         """Predicts the objects, best first, and the class of every point.
 
         Memory is used for the points, about 50 bytes each, and for the voxels and features of one tile at a time.
 
         Args:
-            scene: a scan or room, with the features that the model takes.
+            scan: a scan, or a list of scans, each of them one of these. A file, or the folder of a processed room;
+                its labels are ignored. An array or tensor (P, 3) of x y z or (P, 6) of x y z r g b. Or a `Scene`.
+                Files and arrays are read by `read_scan`, which takes options for units, axes and colors.
             classes: class set of the result and of the scene's labels; by default the model's own.
 
         Returns:
-            A prediction whose scene has the superpoints that were used.
+            A prediction whose scene has the superpoints that were used; a list of them for a list.
 
         Raises:
-            ValueError: the scene has no points or lacks a feature that the model takes, or its classes are unknown.
+            ValueError: the scan cannot be read, has no points, or lacks a feature that the model takes, or its classes
+                are unknown.
         """
+        if isinstance(scan, list | tuple):
+            return [self.predict(one, classes) for one in scan]
+        scene = scan if isinstance(scan, Scene) else _read(scan)
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
         if classes is not None and classes != self.classes:
@@ -141,7 +193,7 @@ class Segmenter:
             instance_classes=classes.instance_classes,
         )
         self.model.eval()
-        outputs = self.model(batch.to(next(self.model.parameters()).device), options.num_queries or None)
+        outputs = self.model(batch.to(self.device), options.num_queries or None)
         return decode(
             outputs,
             scene,
@@ -210,6 +262,19 @@ class Segmenter:
                 superpoint[rows] = piece.superpoint + num
                 num += piece.num_superpoints
         return scene.with_(superpoint=superpoint)
+
+
+def _read(scan: object) -> Scene:
+    """A scan that is not a scene yet, without labels, which may be of another class set."""
+    if isinstance(scan, torch.Tensor):
+        scan = scan.numpy(force=True)
+    if not isinstance(scan, Path | str | np.ndarray):
+        expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
+        raise ValueError(f"expected {expected}, got {type(scan).__name__}")
+    scene = read_scan(scan).with_(semantic=None, instance=None)
+    for warning in scan_warnings(scene):
+        report_to_log(f"{scene.name}: {warning}")
+    return scene
 
 
 def transformed(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:

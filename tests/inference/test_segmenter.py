@@ -1,6 +1,7 @@
 """Prediction with tiles, views and filters, mostly by a model that finds red points."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -165,10 +166,32 @@ def test_nothing_found_and_one_point() -> None:
     assert instances.scene.superpoint is not None
 
 
-def test_a_scan_without_points_is_refused() -> None:
-    empty = Scene("nothing", np.zeros((0, 3), np.float32))
-    with pytest.raises(ValueError, match="scene nothing has no points"):
-        _segmenter().predict(empty)
+@pytest.mark.parametrize(
+    ("scan", "message"),
+    [
+        (Scene("nothing", np.zeros((0, 3), np.float32)), "scene nothing has no points"),
+        (np.zeros((9, 4)), r"expected an array of numbers \(P, 3\) of x y z or \(P, 6\).*, got float64 \(9, 4\)"),
+        (torch.zeros(3), r"\(P, 3\) of x y z or \(P, 6\).*, got float32 \(3,\)"),
+        (np.full((9, 6), -1.0), "points: colors from -1 to -1 are not clearly 0..1"),
+        ("nowhere.ply", "nowhere.ply: no such file"),
+        ([0.5], r"expected a path, an array \(P, 3\) or \(P, 6\), a Scene, or a list of these, got float"),
+    ],
+)
+def test_what_is_no_scan_is_refused(scan: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _segmenter().predict(scan)
+
+
+def test_arrays_tensors_files_and_lists_of_them(tmp_path: Path) -> None:
+    hall, superpoints = _hall((4, 6)), SuperpointOptions("voxel", coarse_voxel_size=0.5)
+    points = np.concatenate([hall.xyz, hall.rgb], axis=1)
+    np.savez(tmp_path / "hall.npz", xyz=hall.xyz, rgb=hall.rgb, semantic=np.full(len(hall), 99))  # labels are ignored
+    fractions = torch.from_numpy(points / np.float32([1, 1, 1, 255, 255, 255]))
+    scans = [hall.with_(superpoint=None), points, fractions, tmp_path / "hall.npz", str(tmp_path / "hall.npz")]
+    expected, *others = replace(_segmenter(), superpoints=superpoints).predict(scans)
+    assert (expected.labels == TABLE).sum() == 1
+    for found in others:
+        np.testing.assert_array_equal(found.masks.toarray(), expected.masks.toarray())
 
 
 def test_each_set_begins_with_the_scan_itself_and_repeats_none() -> None:
