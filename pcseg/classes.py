@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 from jaxtyping import Int32, Int64, UInt8
 
-CLASS_SETS = ("s3dis", "scannet20", "scannet200", "indoor")
+from pcseg.choices import CLASS_SETS as CLASS_SETS
+
 _ALIASES = {"scannet": "scannet20"}
 
 

@@ -1,26 +1,93 @@
-"""Shared by all command lines: exit codes, one-line error messages and JSON output."""
+"""The command `pcseg`: parses the arguments of a subcommand before numpy and torch are imported, then runs it."""
 
-import json
+import argparse
 import logging
+import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
 
-from pcseg.files import atomic_write, none_for_nan
+import pcseg
+
+# Modules of pcseg.commands. "prepare scans" is the module prepare_scans, a member of the group prepare.
+COMMANDS = (
+    *("predict", "show", "export", "prepare s3dis", "prepare scannet", "prepare scans", "synth"),
+    *("train", "test", "evaluate", "plot", "sweep", "bench"),
+)
+GROUPS = {"prepare": "Convert raw datasets or labeled scans to processed rooms."}
 
 
-def run_tool(main: Callable[[], None]) -> None:
-    """Runs a command line and ends the process with its exit code.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command line. It ends the process with the exit code of `run_tool` unless the command succeeds.
 
-    0: success. 2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback.
-    The log of pcseg goes to stderr.
+    Args:
+        argv: words after `pcseg`; None for those of this process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    parsers = make_parsers()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parsers[""])
+    count = next((num for num in (2, 1) if " ".join(words[:num]) in COMMANDS), 0)
+    if count == 0:
+        shell = parsers[""].parse_args(words).print_completion
+        run_tool(lambda: _print_completion(shell))
+        return
+    name = " ".join(words[:count])
+    # Options may stand between positional arguments, which subparsers do not allow.
+    args = parsers[name].parse_intermixed_args(words[count:])
+    args.command_line = ["pcseg", *words]
+    run_tool(lambda: _module(name).run(args))
+
+
+def make_parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each subcommand by its name, and of `pcseg` itself by an empty name."""
+    text = "Instance segmentation of indoor point clouds: raw rooms in, objects out."
+    top = argparse.ArgumentParser("pcseg", description=text, epilog="pcseg COMMAND --help shows the options of each.")
+    top.add_argument("--version", action="version", version=f"pcseg {pcseg.__version__}")
+    top.add_argument(
+        "--print-completion", choices=("bash", "zsh", "fish"), help="print the script that completes words in a shell"
+    )
+    parsers = {"": top}
+    places = {"": top.add_subparsers(metavar="COMMAND", title="commands")}
+    for name in COMMANDS:
+        group, _, own = name.rpartition(" ")
+        if group not in places:
+            parser = places[""].add_parser(group, help=GROUPS[group], description=GROUPS[group])
+            places[group] = parser.add_subparsers(metavar="KIND", title="kinds", required=True)
+        module = _module(name)
+        summary, _, details = (module.__doc__ or "").partition("\n\n")
+        parsers[name] = places[group].add_parser(
+            own,
+            help=summary,
+            description=summary,
+            epilog=details,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parsers[name])
+    return parsers
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"pcseg.commands.{name.replace(' ', '_')}")
+
+
+def run_tool(call: Callable[[], object]) -> None:
+    """Runs a command and ends the process with its exit code unless it succeeds.
+
+    2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback. The log of pcseg
+    goes to stderr.
+
+    Args:
+        call: the command.
     """
     log, terminal = logging.getLogger("pcseg"), logging.StreamHandler()
     log.setLevel(logging.INFO)
     log.addHandler(terminal)
     try:
-        main()
+        call()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -31,11 +98,9 @@ def run_tool(main: Callable[[], None]) -> None:
         log.removeHandler(terminal)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes results as JSON, with null for numbers that are not finite.
-
-    Args:
-        path: the file, written atomically.
-        content: nested dicts and lists of numbers and texts.
-    """
-    atomic_write(path, json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n")
+def _print_completion(shell: str) -> None:
+    try:
+        import argcomplete
+    except ImportError as error:
+        raise ValueError("completion needs the package argcomplete: pip install 'pcseg[completion]'") from error
+    print(argcomplete.shellcode(["pcseg"], shell=shell))

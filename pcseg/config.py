@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pcseg import config_reader
+from pcseg.config_files import find_config
 from pcseg.config_reader import ConfigError as ConfigError
 from pcseg.config_reader import differences as differences
 from pcseg.data.augment import AugmentStep
@@ -62,13 +63,13 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read a config file, the files it is based on, and overrides.
 
     Args:
-        path: YAML file; see `pcseg.config_reader.read`.
+        path: YAML file, or the name of a shipped config; see `pcseg.config_reader.read`.
         overrides: changes such as ``optimizer.lr=0.001``.
 
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
     """
-    return config_reader.read(Config, Path(path), overrides)
+    return config_reader.read(Config, find_config(path), overrides)
 
 
 def loads(text: str, ignore: Sequence[str] = ()) -> Config:

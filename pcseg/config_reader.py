@@ -30,7 +30,25 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
     """
-    tree = _read_tree(path)
+    tree = read_tree(path, overrides)
+    try:
+        return _build(schema, tree, "")
+    except ConfigError as error:
+        where = f"{path} with {' '.join(overrides)}" if overrides else path
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a file, the files it is based on, and overrides, without a schema.
+
+    Args:
+        path: YAML file.
+        overrides: ``a.b=value`` with the value in YAML.
+
+    Raises:
+        ConfigError: the file cannot be read, or an override is not one.
+    """
+    tree = _read_file(path)
     for item in overrides:
         key, equals, text = item.partition("=")
         if not equals or not key:
@@ -39,11 +57,7 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         for part in reversed(key.split(".")):
             change = {part: change}
         tree = _merge(tree, change)
-    try:
-        return _build(schema, tree, "")
-    except ConfigError as error:
-        where = f"{path} with {' '.join(overrides)}" if overrides else path
-        raise ConfigError(f"{where}: {error}") from None
+    return tree
 
 
 def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
@@ -95,9 +109,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _read_tree(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -105,7 +119,7 @@ def _read_tree(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys to values, got {type(tree).__name__}")
     base = tree.pop("base", None)
-    return tree if base is None else _merge(_read_tree(path.parent / base), tree)
+    return tree if base is None else _merge(_read_file(path.parent / base), tree)
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +154,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping, got {value!r}")
         return {str(key): _build(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is Path and isinstance(value, str):
-        return Path(value)
+    if kind is Path and type(value) in (str, int):  # a folder may be called 2024
+        return Path(str(value))
     if kind is float and (type(value) is int or isinstance(value, str)):  # YAML reads 1e-3 as text
         try:
             return float(value)

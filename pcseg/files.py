@@ -74,6 +74,16 @@ def atomic_write(path: Path, content: bytes | str) -> Path:
     return path
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes results as JSON, with null for numbers that are not finite.
+
+    Args:
+        path: the file, written atomically.
+        content: nested dicts and lists of numbers and texts.
+    """
+    atomic_write(path, json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n")
+
+
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The content of a compressed .npz file with these arrays."""
     file = io.BytesIO()
@@ -135,7 +145,7 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
         OSError: the file cannot be written, for example because the disk is full.
     """
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             # Nine digits distinguish any two single-precision numbers.
             file.write(json.dumps(none_for_nan(record, digits=9), allow_nan=False) + "\n")
     except OSError as error:
@@ -161,7 +171,7 @@ def _parse(path: Path) -> list[tuple[dict[str, Any], str]]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected the log of a run")
     records = []
-    with path.open(errors="replace") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         lines = list(file)
     for number, line in enumerate(lines, start=1):
         if not line.endswith("\n"):

@@ -4,11 +4,8 @@ import argparse
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from typing import Any, TypeVar
-
-import joblib
 
 CONNECT_SECONDS = 10
 # Calls within one Dask worker take turns; each starts threads of its own.
@@ -58,6 +55,10 @@ def add_parallel_options(parser: argparse.ArgumentParser, default: int | None = 
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, cluster: str | None
 ) -> Iterator[tuple[Item, Result | Exception]]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    import joblib
+
     lost: tuple[type[Exception], ...] = (BrokenProcessPool,)
     config: dict[str, Any] = {"backend": "loky", "n_jobs": workers}
     with ExitStack() as stack:

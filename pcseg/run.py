@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 # What a resumed run may change, because the weights do not depend on it; data is compared by its own hash.
 FREE_KEYS = {
-    *("data.root", "model.unet.checkpointing", "train.num_workers", "train.max_skipped", "train.checkpoint_every"),
-    *("train.log_every", "train.evaluate_every", "train.keep_checkpoints", "train.tensorboard", "train.wandb"),
+    *("data.root", "model.unet.checkpointing", "train.steps", "train.num_workers", "train.max_skipped"),
+    *("train.checkpoint_every", "train.log_every", "train.evaluate_every", "train.keep_checkpoints"),
+    *("train.tensorboard", "train.wandb"),
 }
 NUM_PICTURES = 3  # held-out rooms that are drawn at every evaluation
 
@@ -103,13 +104,17 @@ class Run:
     def resume(self, name: str = LAST) -> None:
         """Continue from a checkpoint in the run's folder as if the run had not been interrupted.
 
+        More ``train.steps`` than before extend the run, on the learning rate of the longer one.
+
         Raises:
             CheckpointError: the checkpoint is missing, damaged, or of another config; names the newest good one.
-            ValueError: the rooms are not those that the run began with.
+            ValueError: the rooms are not those that the run began with, or ``train.steps`` are fewer than were made.
         """
         path = self.folder / name
         content = checkpoint.read_last_checkpoint(path, str(self.device))
         self._check_config(content["config"], path)
+        if self.config.train.steps < (step := content["state"]["step"]):
+            raise ValueError(f"{path} has {step} steps; train.steps is {self.config.train.steps}, give at least {step}")
         reproducible.check_data(self.folder / "data.json", self._data_record())
         checkpoint.load_weights(self.model, content["model"], path)
         self.optimizer.load_state_dict(content["optimizer"])
@@ -122,6 +127,7 @@ class Run:
         if self.processes.is_first:
             reproducible.warn_of_other_versions(self.folder / "versions.json")
             checkpoint.remove_unfinished_files(self.folder)
+            atomic_write(self.folder / "config.yaml", cfg.dumps(self.config))
             for log in (METRICS, EVALUATIONS):
                 drop_records_after(self.folder / log, self.state.step)
 

@@ -28,7 +28,7 @@ class Row:
     """A setting and its results."""
 
     setting: Setting  # value of each varied key
-    runs: dict[int, dict[str, Any]]  # numbers of each finished seed, as tools/train.py writes them
+    runs: dict[int, dict[str, Any]]  # numbers of each finished seed, as pcseg train writes them
     failure: str | None = None  # reason if a run failed
 
     def values(self, metric: str) -> list[float]:
@@ -93,7 +93,7 @@ class Sweep:
     trials: int | None  # number of settings that a search tries; None runs every setting of a grid
     seeds: tuple[int, ...]  # seeds of each setting
     out: Path
-    command: tuple[str, ...]  # command that trains a config, with the arguments of tools/train.py
+    command: tuple[str, ...]  # command that trains a config, with the arguments of pcseg train
 
     def folder(self, setting: Setting, seed: int) -> Path:
         """The run folder: a readable name with a hash of the setting."""
@@ -272,7 +272,11 @@ def _failure(status: int, log: Path) -> str | None:
 
 def _row(sweep: Sweep, setting: Setting, failure: str | None) -> Row:
     files = {seed: sweep.folder(setting, seed) / NUMBERS for seed in sweep.seeds}
-    return Row(setting, {seed: json.loads(path.read_text()) for seed, path in files.items() if path.exists()}, failure)
+    return Row(
+        setting,
+        {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in files.items() if path.exists()},
+        failure,
+    )
 
 
 def _rows(sweep: Sweep, study: Any) -> list[Row]:

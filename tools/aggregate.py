@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pcseg.cli import run_tool, write_json
-from pcseg.files import atomic_write
+from pcseg.cli import run_tool
+from pcseg.files import atomic_write, write_json
 from pcseg.metrics.result import nanmean, percent
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation

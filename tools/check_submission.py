@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pcseg.classes import CLASS_SETS, class_set
-from pcseg.cli import run_tool, write_json
+from pcseg.cli import run_tool
+from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import check_submission
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the counts as JSON")
     args = parser.parse_args()
 
-    scenes = dict.fromkeys(args.scenes.read_text().split()) if args.scenes else None
+    scenes = dict.fromkeys(args.scenes.read_text(encoding="utf-8").split()) if args.scenes else None
     counts = check_submission(args.zip, class_set(args.dataset), scenes)
     print(f"{args.zip}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
     if args.json:

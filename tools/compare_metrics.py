@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from pcseg.classes import S3DIS
-from pcseg.cli import run_tool, write_json
-from pcseg.files import atomic_write
+from pcseg.cli import run_tool
+from pcseg.files import atomic_write, write_json
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.comparison import compare_readings
 from pcseg.metrics.room_results import split_areas

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pcseg import build
-from pcseg.cli import run_tool, write_json
+from pcseg.cli import run_tool
 from pcseg.data.store import check_classes, list_rooms, read_room
+from pcseg.files import write_json
 from pcseg.metrics.scores import Scores
 from pcseg.ops.device import pick_device
 

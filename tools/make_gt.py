@@ -10,8 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from pcseg.cli import run_tool, write_json
+from pcseg.cli import run_tool
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room
+from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import write_ground_truth
 
 

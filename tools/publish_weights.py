@@ -21,7 +21,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     content = load_checkpoint(args.run / args.checkpoint)
     content["config"] = cfg.dumps(cfg.load(args.run / "config.yaml", args.overrides))
-    data = json.loads((args.run / "data.json").read_text())["train"]
+    data = json.loads((args.run / "data.json").read_text(encoding="utf-8"))["train"]
     notes = {
         "license": args.license,
         "attribution": args.attribution.read_text(encoding="utf-8") if args.attribution else "",

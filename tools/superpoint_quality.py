@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pcseg.cli import run_tool, write_json
+from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
+from pcseg.files import write_json
 from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_voxels
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room

@@ -1,82 +1,8 @@
-"""Train a config with many settings: a grid or a search.
+"""The same as `pcseg sweep`."""
 
-tools/sweep.py CONFIG [key=value ...] --grid key=v1,v2 [key2=v1,v2 ...]
-tools/sweep.py CONFIG [key=value ...] --search key=low..high[:log] [key2=v1,v2 ...] --trials N
-               [--seeds 0,1,2] [--processes P] [--out DIR] [--json FILE] [--command COMMAND]
-
-DIR gets every run (runs/), the Optuna study (study.db), table.md, table.json and plot.png. To continue an interrupted
-sweep, run the same command again, with more --trials if needed; finished runs are not repeated.
-"""
-
-import argparse
-import re
-import shlex
-import signal
 import sys
-from pathlib import Path
 
-from pcseg import config as cfg
-from pcseg.cli import run_tool, write_json
-from pcseg.files import atomic_write
-from pcseg.sweep import Row, Sweep, best_first, parse_space, run_sweep, to_json, to_markdown
-from pcseg.viz.figures import sweep_chart, to_image
-from pcseg.viz.grid import save_png
-
-TRAIN = shlex.join([sys.executable, str(Path(__file__).with_name("train.py"))])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a config with many settings and compare them.")
-    parser.add_argument("config", type=Path, help="config file such as configs/synthetic.yaml")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="config overrides for every run, such as train.steps=100"
-    )
-    varied = parser.add_mutually_exclusive_group(required=True)
-    varied.add_argument("--grid", nargs="+", metavar="key=v1,v2", help="train every combination of these values")
-    varied.add_argument("--search", nargs="+", metavar="key=low..high[:log]", help="search for high AP with Optuna")
-    parser.add_argument("--trials", type=int, help="number of settings that --search tries")
-    parser.add_argument("--seeds", help="seeds for every setting, such as 0,1,2 (default: the seed of the config)")
-    parser.add_argument("--processes", type=int, default=1, help="number of concurrent runs (default: 1)")
-    parser.add_argument("--out", type=Path, help="sweep folder (default: sweeps/NAME-OF-CONFIG)")
-    parser.add_argument("--json", type=Path, help="also write the results as JSON")
-    parser.add_argument(
-        "--command",
-        default=TRAIN,
-        help="training command with the interface of tools/train.py (default: tools/train.py)",
-    )
-    args = parser.parse_intermixed_args()
-    if (args.trials is None) != (args.search is None):
-        parser.error("--search needs --trials N, and --grid takes none")
-    if args.seeds and not re.fullmatch(r"\d+(,\d+)*", args.seeds):
-        parser.error(f"--seeds must be integers such as 0,1,2, got {args.seeds!r}")
-
-    config = cfg.load(args.config, args.overrides)
-    seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (config.train.seed,)
-    space = parse_space(args.grid or args.search)
-    out = args.out or Path("sweeps") / args.config.stem
-    command = tuple(shlex.split(args.command))
-    sweep = Sweep(args.config, tuple(args.overrides), space, args.trials, seeds, out, command)
-    # A stopped sweep stops its runs.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-    def write(rows: list[Row]) -> None:
-        ordered = best_first(rows) if args.search else rows
-        atomic_write(out / "table.md", to_markdown(ordered))
-        write_json(out / "table.json", to_json(ordered))
-        done = [row for row in ordered if not row.failure]
-        chart = sweep_chart([row.setting for row in done], [row.values("ap") for row in done])
-        save_png(out / "plot.png", to_image(chart))
-        print(f"{len(rows)} settings finished, {out / 'table.md'}", flush=True)
-
-    rows = run_sweep(sweep, processes=args.processes, on_trial=write)
-    write(rows)
-    print((out / "table.md").read_text(), end="")
-    if args.json:
-        write_json(args.json, to_json(rows))
-    failed = sum(row.failure is not None for row in rows)
-    if failed:
-        raise ValueError(f"{failed} of {len(rows)} settings failed; see {out / 'table.md'}")
-
+from pcseg.cli import main
 
 if __name__ == "__main__":
-    run_tool(main)
+    main(["sweep", *sys.argv[1:]])

@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from pcseg.classes import CLASS_SETS, class_set
 from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
 from pcseg.files import atomic_write
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
-from pcseg.parallel import add_parallel_options, map_rooms
+from pcseg.parallel import map_rooms
 
 REPORT = "report.json"
 # Amount of raw data that justifies one more worker process.
@@ -164,38 +163,13 @@ def _process(
     return _Result(name, status, read_manifest(out / name), seconds=time.perf_counter() - start)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that all preprocessing tools share."""
-    add_parallel_options(parser, default=None)
-    parser.add_argument(
-        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="process every N-th room, starting with the I-th"
-    )
-    defaults = SuperpointOptions()
-    parser.add_argument(
-        "--superpoints",
-        choices=["graph", "voxel"],
-        default=defaults.method,
-        help="graph: superpoints of the scan, or made from its mesh or points; voxel: coarse voxels (default: graph)",
-    )
-    for name, text in (
-        ("voxel_size", "voxel size for merging points, in meters"),
-        ("max_superpoints", "maximum number of superpoints of a point cloud"),
-        ("coarse_voxel_size", "size of --superpoints voxel, in meters"),
-    ):
-        value = getattr(defaults, name)
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=type(value), default=value, help=f"{text} (default: {value})")
-    parser.add_argument("--force", action="store_true", help="process rooms again even if they are up to date")
-    parser.add_argument("--json", type=Path, help="also write the report as JSON")
-
-
 def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> None:
     """Preprocesses as a command line says, prints the report, and raises where a room failed.
 
     Args:
         paths: raw files or folders, one per room.
         reader: how to read them.
-        args: `out` and the options of `add_options`.
+        args: `out`, `command_line`, and the options of `add_prepare_options`.
 
     Raises:
         ValueError: an option is out of range, or a room failed; all failed rooms are named.
@@ -209,7 +183,7 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> 
         cluster=args.cluster,
         force=args.force,
         shard=args.shard,
-        command=_command(),
+        command=_command(args.command_line),
     )
     print(_table(report))
     if args.json:
@@ -219,22 +193,15 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> 
         raise ValueError(f"{len(failed)} of {report['rooms'] + len(failed)} rooms failed:{listed}")
 
 
-def _shard(text: str) -> tuple[int, int]:
-    part, slash, whole = text.partition("/")
-    if not slash or not part.isdigit() or not whole.isdigit():
-        raise argparse.ArgumentTypeError(f"expected I/N, for example 2/4, got {text!r}")
-    return int(part), int(whole)
-
-
-def _command() -> str:
-    """The current command line without the options that do not change the rooms."""
+def _command(line: Sequence[str]) -> str:
+    """A command line without the options that do not change the rooms."""
     words, skip = [], False
-    for word in sys.argv[1:]:
+    for word in line:
         drop = word in ("--shard", "--workers", "--cluster", "--json")
         if not skip and not drop and word != "--force":
             words.append(word)
         skip = drop
-    return shlex.join(["python", f"tools/{Path(sys.argv[0]).name}", *words])
+    return shlex.join(words)
 
 
 def _num_bytes(path: Path, reader: RoomReader) -> int:

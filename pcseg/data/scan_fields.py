@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, Shaped, UInt8, UInt64
 
+from pcseg.data.reader_options import COLOR_RANGES
 from pcseg.structures import Scene
 
 # Takes a sentence about what a reader decided by itself.
 Report = Callable[[str], None]
 report_to_log: Report = logging.getLogger("pcseg").warning
 
-COLOR_RANGES = (1, 255, 65535)
 LABEL_COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
 _COLUMNS = {
     "xyz": (("x", "y", "z"),),

@@ -1,6 +1,5 @@
 """Reads any scan as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from pcseg.classes import class_set
 from pcseg.data.las import open_las
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
+from pcseg.data.reader_options import UP_AXES
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import (
-    COLOR_RANGES,
     LABEL_COLUMNS,
     Report,
     check_faces,
@@ -25,14 +24,13 @@ from pcseg.data.scan_fields import (
     report_to_log,
     without_gaps,
 )
-from pcseg.data.scan_frame import UP_AXES, frame_of_scan
+from pcseg.data.scan_frame import frame_of_scan
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import decoding, read_npz
 from pcseg.ops.overlap import object_ids
 from pcseg.structures import ScanFile, Scene
 
-READER_OPTIONS = ("drop_nan", "drop_duplicates", "gray", "scale", "up", "as_is", "columns", "color_range")
 _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 # Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
@@ -127,29 +125,6 @@ def read_scan(
     if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
         return scene
     return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
-
-
-def add_reader_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `read_scan` that all tools share, `READER_OPTIONS`."""
-    add = parser.add_argument
-    add("--columns", help="columns of text files without a header, such as 'x y z r g b semantic instance'")
-    add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
-    add("--up", choices=UP_AXES, default="z", help="axis of the file that points up (default: z); write --up=-y")
-    add("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
-    add("--drop-duplicates", action="store_true", help="remove duplicate points")
-    add("--gray", action="store_true", help="color uncolored points mid-gray")
-    add(
-        "--drop-nan",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="remove points with non-finite coordinates, or refuse such a scan (default: remove)",
-    )
-    add(
-        "--color-range",
-        type=int,
-        choices=COLOR_RANGES,
-        help="brightest value of the colors in the file (default: decided from all colors)",
-    )
 
 
 def find_scans(raw: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
+from pcseg.data.reader_options import UP_AXES
+
 UNITS = {"meters": 1.0, "centimeters": 0.01, "millimeters": 0.001, "inches": 0.0254, "feet": 0.3048}
 _LEAST_POINTS, _NUM_SAMPLES = 1000, 30_000  # fewer points are no evidence
 # In meters: from floor to ceiling, height of scans without a ceiling, longest side. Ranges of storeys in different

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
 from pcseg import classes
+from pcseg.choices import SCANNET_LABEL_COLUMNS as LABEL_COLUMNS
 from pcseg.data.ply import read_ply
 from pcseg.data.scan_fields import without_gaps
 from pcseg.data.store import RawRoom
@@ -19,10 +20,6 @@ from pcseg.data.text import numbers_of_line
 from pcseg.structures import Scene
 
 Object = tuple[int, str, list[int]]  # id from 0, raw category, segments
-
-LABEL_TABLE = "scannetv2-labels.combined.tsv"
-# Which column of the label table holds the ids of a class set.
-LABEL_COLUMNS = {"scannet20": "nyu40id", "scannet200": "id"}
 _SCAN_NAME = re.compile(r"scene\d+_\d+")
 
 
@@ -237,7 +234,7 @@ def _note_defects(path: Path, groups: list[Object], row_of: dict[int, int], note
 
 def _read_json(path: Path, key: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged ({error}); download the scan again") from error
     if not isinstance(content, dict) or key not in content:

@@ -22,7 +22,7 @@ from pcseg.structures import Scene
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-_AGAIN = "run tools/preprocess_*.py with --force again"
+_AGAIN = "run pcseg prepare with --force again"
 ARRAYS = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint", "faces")
 
 
@@ -113,7 +113,7 @@ def write_room(
         custom = None if classes.name in CLASS_SETS else classes.to_dict()
         extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints}
         manifest |= {key: value for key, value in extras.items() if value is not None}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)
@@ -131,14 +131,14 @@ def read_manifest(folder: Path) -> dict:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(f"{folder}: no {MANIFEST} in it; expected a processed room, run tools/preprocess_*.py")
+        raise ValueError(f"{folder}: no {MANIFEST} in it; expected a processed room, run pcseg prepare")
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest.get("format_version")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
     if version != FORMAT_VERSION:
-        command = manifest.get("command") or "tools/preprocess_*.py RAW OUT"
+        command = manifest.get("command") or "pcseg prepare KIND RAW OUT"
         found = f"format version {version!r}, this pcseg reads {FORMAT_VERSION}"
         raise ValueError(f"{path}: {found}; convert it with: {command} --force")
     missing = [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]
@@ -236,7 +236,7 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
         ValueError: no such folder, a missing .txt file, or no room remains.
     """
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder; expected processed rooms, run tools/preprocess_*.py")
+        raise ValueError(f"{root}: no such folder; expected processed rooms, run pcseg prepare")
     names = sorted(path.parent.name for path in root.glob("[!.]*/" + MANIFEST) if path.is_file())
     chosen: set[str] = set()
     dropped: set[str] = set()
@@ -297,7 +297,7 @@ def _globs(entry: str) -> list[str]:
         return [entry]
     if not Path(entry).is_file():
         raise ValueError(f"{entry}: no such file; expected a list of rooms, one name a line")
-    return [line.strip() for line in Path(entry).read_text().splitlines() if line.strip()]
+    return [line.strip() for line in Path(entry).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _map_arrays(folder: Path, manifest: dict) -> dict[str, Any]:

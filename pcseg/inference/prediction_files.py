@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from pcseg.choices import DEFAULT_THRESHOLD
+from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
 from pcseg.inference.exports import object_rows, write_csv, write_ply
 from pcseg.prediction import Prediction
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import DEFAULT_THRESHOLD, input_colors, scene_layers
+from pcseg.viz.layers import input_colors, scene_layers
 from pcseg.viz.render import room_picture
 
-SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 MAX_ROWS = 40  # lines of the table in the terminal
 
 

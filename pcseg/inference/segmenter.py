@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int32, Int64
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
+from pcseg.choices import ViewSet as ViewSet
 from pcseg.classes import ClassSet
 from pcseg.data.dataset import make_batch
 from pcseg.data.scan_checks import scan_warnings
@@ -30,7 +31,6 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
 # Test-time augmentation: the same points mirrored and rotated by right angles. Each set begins with the scan as it is.
-ViewSet = Literal["one", "flips", "flips_rotations"]
 _FLIPS = tuple(np.diag([x, y, 1.0]).astype(np.float32) for x in (1, -1) for y in (1, -1))
 _QUARTER_TURN = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
 VIEWS: dict[str, tuple[np.ndarray, ...]] = {

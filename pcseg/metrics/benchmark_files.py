@@ -196,7 +196,7 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
     with atomic_open(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for scene in sorted(scenes):
             lines = []
-            for line in (folder / f"{scene}.txt").read_text().splitlines():
+            for line in (folder / f"{scene}.txt").read_text(encoding="utf-8").splitlines():
                 file, label_id, score = line.split()
                 name = f"{MASK_FOLDER}/{Path(file).stem}.txt"
                 archive.writestr(name, mask_bytes(read_mask(folder / file, None), "txt"))

@@ -8,14 +8,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from pcseg.choices import MaskFormat as MaskFormat
 from pcseg.files import npz_bytes, read_npz
-
-MaskFormat = Literal["txt", "npz", "json"]
 
 
 def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:

@@ -51,7 +51,7 @@ def read_rooms(folders: Iterable[Path]) -> Scores:
     for folder in folders:
         paths = sorted(Path(folder).glob("*.npz"))
         if not paths:
-            raise ValueError(f"{folder}: expected results of rooms (NAME.npz), found none; tools/test.py --export DIR")
+            raise ValueError(f"{folder}: expected results of rooms (NAME.npz), found none; pcseg test --export DIR")
         for path in paths:
             name, found = _read(path)
             if scores is None:
@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[str, Scores]:
     """The name of a room, and scores of this room alone."""
     arrays = read_npz(path)
     if str(arrays.get("format")) != FORMAT or int(arrays.get("version", -1)) != VERSION:
-        raise ValueError(f"{path}: not results of a room as tools/test.py --export writes them (version {VERSION})")
+        raise ValueError(f"{path}: not results of a room as pcseg test --export writes them (version {VERSION})")
 
     def parts(kind: type, prefix: str) -> Any:
         return kind(**{f.name: arrays[f"{prefix}.{f.name}"] for f in fields(kind)})

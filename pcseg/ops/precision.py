@@ -1,10 +1,9 @@
 """Number formats of the network's products, by the names that configs and command lines use."""
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["float32", "bf16", "fp16"]
+from pcseg.choices import Precision as Precision
+
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

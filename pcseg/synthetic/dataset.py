@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from pcseg.choices import RAW_FORMATS as FORMATS
 from pcseg.files import atomic_write
 from pcseg.parallel import map_rooms
 from pcseg.synthetic.meshes import make_mesh_room
 from pcseg.synthetic.rooms import check_arguments, make_room, room_name
 from pcseg.synthetic.writers import s3dis_folder, write_s3dis, write_scannet, write_scannet_lists
 
-FORMATS = ("s3dis", "scannet")
 MARKER = "synthetic.json"
 # Goes up if the same seed gives other rooms than before.
 VERSION = 1
@@ -71,7 +71,7 @@ def claim_folder(out: Path, settings: dict[str, object]) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder to write rooms to")
     if marker.is_file():
-        found = json.loads(marker.read_text())
+        found = json.loads(marker.read_text(encoding="utf-8"))
         if found != settings:
             raise ValueError(f"{out} holds rooms made with {found}, not {settings}; remove it or name another folder")
         return

@@ -79,8 +79,10 @@ def write_s3dis(scene: Scene, folder: Path | str) -> Path:
         for k in range(len(ids)):
             name = S3DIS.names[int(scene.semantic[order[first[k]]])]
             numbers[name] = numbers.get(name, 0) + 1
-            (temporary / "Annotations" / f"{name}_{numbers[name]}.txt").write_text("".join(rows[first[k] : ends[k]]))
-        (temporary / f"{target.name}.txt").write_text("".join(rows))
+            (temporary / "Annotations" / f"{name}_{numbers[name]}.txt").write_text(
+                "".join(rows[first[k] : ends[k]]), encoding="utf-8"
+            )
+        (temporary / f"{target.name}.txt").write_text("".join(rows), encoding="utf-8")
     return target
 
 
@@ -129,9 +131,9 @@ def write_scannet(
     target = Path(folder) / "scans" / name
     with _fresh_folder(target) as temporary:
         (temporary / f"{stem}.ply").write_bytes(_ply(xyz, scene))
-        (temporary / segments_file).write_text(json.dumps(segments))
-        (temporary / f"{name}.aggregation.json").write_text(json.dumps(aggregation))
-        (temporary / f"{name}.txt").write_text(f"axisAlignment = {numbers} \nsceneType = Office\n")
+        (temporary / segments_file).write_text(json.dumps(segments), encoding="utf-8")
+        (temporary / f"{name}.aggregation.json").write_text(json.dumps(aggregation), encoding="utf-8")
+        (temporary / f"{name}.txt").write_text(f"axisAlignment = {numbers} \nsceneType = Office\n", encoding="utf-8")
     return target
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 import pcseg
+from pcseg.choices import LAST as LAST
 from pcseg.files import atomic_open
 from pcseg.training.weights_file import BUILT_IN, read_weights
 
 FORMAT = 2
-LAST = "last.pt"
 BEST = "best.pt"
 
 

@@ -155,6 +155,6 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: damaged ({error}); remove it to continue without comparing") from None

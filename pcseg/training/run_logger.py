@@ -68,7 +68,7 @@ class WandbWriter:
     def __init__(self, project: str, folder: Path, config: Mapping[str, Any]) -> None:
         self._wandb = _import("wandb", f"train.wandb={project}")
         known = folder / "wandb_id.txt"
-        run_id = known.read_text().strip() if known.is_file() else None
+        run_id = known.read_text(encoding="utf-8").strip() if known.is_file() else None
         try:
             self._run = self._wandb.init(
                 project=project, name=folder.name, dir=str(folder), config=dict(config), id=run_id, resume="allow"

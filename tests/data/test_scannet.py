@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
+from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
 from pcseg.classes import SCANNET20, SCANNET200
-from pcseg.data.scannet import LABEL_TABLE, find_rooms, read_label_table, read_room, room_files
+from pcseg.data.scannet import find_rooms, read_label_table, read_room, room_files
 
 ALIGNMENT = [0.0, -1, 0, 1, 1, 0, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1]
 NAME = "scene0000_00"

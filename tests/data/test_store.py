@@ -110,7 +110,7 @@ def test_refused(tmp_path: Path, scene: Scene, change: dict, message: str) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rgb.npy", None, r"rgb\.npy: missing; run tools/preprocess"),
+        ("rgb.npy", None, r"rgb\.npy: missing; run pcseg prepare"),
         ("semantic.npy", b"", r"semantic\.npy: not an"),
         ("semantic.npy", b"\x93NUMPY", r"semantic\.npy: not an"),
         ("semantic.npy", -1, r"semantic\.npy: not an"),
@@ -141,12 +141,12 @@ def test_other_arrays_are_found_by_their_checksum(folder: Path) -> None:
         verify_room(folder)
 
 
-@pytest.mark.parametrize("command", ["", "python tools/preprocess_s3dis.py in out"])
+@pytest.mark.parametrize("command", ["", "pcseg prepare s3dis in out"])
 def test_another_format_version_names_the_command(tmp_path: Path, scene: Scene, command: str) -> None:
     folder = write_room(tmp_path, scene, "s3dis", SOURCE, command=command)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    expected = command or r"tools/preprocess_\*\.py RAW OUT"
+    expected = command or "pcseg prepare KIND RAW OUT"
     with pytest.raises(ValueError, match=f"format version 99, .* convert it with: {expected} --force"):
         read_room(folder)
     assert not is_current(tmp_path, "room", "s3dis", SOURCE)

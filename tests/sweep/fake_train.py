@@ -1,4 +1,4 @@
-"""Replaces tools/train.py in tests of sweeps: takes its arguments and writes numbers computed from them."""
+"""Replaces pcseg train in tests of sweeps: takes its arguments and writes numbers computed from them."""
 
 import argparse
 import json

@@ -10,27 +10,28 @@ import numpy as np
 import pytest
 import torch
 
+from pcseg.benchmarks import tiles
+from pcseg.benchmarks.conv import conv
+from pcseg.benchmarks.criterion import CRITERIA, criterion_step
+from pcseg.benchmarks.loader import loader
+from pcseg.benchmarks.measure import count_waits, in_own_process, median_ms
+from pcseg.benchmarks.metrics import metrics
+from pcseg.benchmarks.train import PHASES, train
+from pcseg.benchmarks.voxelize import voxelizers
+from pcseg.choices import BENCHMARKS
 from pcseg.data.augment import AUGMENTATIONS
 from pcseg.synthetic import make_room
 from tests.tools.commands import passes, refused
 from tests.tools.small import fresh_checkpoint, write_rooms
-from tools import augmentation_pictures, benchmark, superpoint_quality
-from tools.benchmarks import tiles
-from tools.benchmarks.conv import conv
-from tools.benchmarks.criterion import CRITERIA, criterion_step
-from tools.benchmarks.loader import loader
-from tools.benchmarks.measure import count_waits, in_own_process, median_ms
-from tools.benchmarks.metrics import metrics
-from tools.benchmarks.train import PHASES, train
-from tools.benchmarks.voxelize import voxelizers
+from tools import augmentation_pictures, superpoint_quality
 
 SMALL = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
 
 
 def test_names() -> None:
-    assert "unknown benchmark 'criterium'; expected one of criterion" in refused("benchmark", "criterium")
-    for name in benchmark.BENCHMARKS:
-        assert callable(getattr(importlib.import_module(f"tools.benchmarks.{name}"), name))
+    assert "unknown benchmark 'criterium'; expected one of criterion" in refused("bench", "criterium")
+    for name in BENCHMARKS:
+        assert callable(getattr(importlib.import_module(f"pcseg.benchmarks.{name}"), name))
 
 
 def test_measuring() -> None:

@@ -1,4 +1,4 @@
-"""tools/evaluate.py: the official script's numbers from files, and a one-line message for each bad input."""
+"""pcseg evaluate: the official script's numbers from files, and a one-line message for each bad input."""
 
 import csv
 import json

@@ -34,7 +34,7 @@ def test_truncated_array(config_file: Path, tmp_path: Path, num_workers: int) ->
     path.write_bytes(path.read_bytes()[:-100])
     error = Training(config_file, tmp_path / "run", f"train.num_workers={num_workers}").fail()
     assert f"{path}: not an .npy file, or damaged" in error
-    assert "run tools/preprocess_*.py with --force again" in error
+    assert "run pcseg prepare with --force again" in error
 
 
 def _run(config_file: Path, *overrides: str) -> Run:

@@ -1,4 +1,4 @@
-"""tools/predict.py from a checkpoint and any file to results, and tools/export.py from these to other programs."""
+"""pcseg predict from a checkpoint and any file to results, and pcseg export from these to other programs."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""tools/test.py and its files: exports, reports, combined rooms, several processes."""
+"""pcseg test and its files: exports, reports, combined rooms, several processes."""
 
 import json
 import os

@@ -3,15 +3,14 @@
 import multiprocessing
 import os
 import resource
-import runpy
 import sys
 from pathlib import Path
 
 import torch
 
+from pcseg.cli import main
 from pcseg.ops.superpoints import SuperpointOptions
 from tests.tools import small
-from tests.tools.commands import ROOT
 
 CONFIG_TEXT = """
 data: {root: ROOMS, classes: s3dis, train: ["Area_[12]_*"], val: ["Area_3_*"], voxel_size: 0.3, features: [rgb, xyz]}
@@ -29,7 +28,7 @@ def write_config(folder: Path) -> Path:
 
 
 class Training:
-    """A process that runs tools/train.py.
+    """A process that runs pcseg train.
 
     Args:
         config_file: file from `write_config`.
@@ -39,7 +38,7 @@ class Training:
     """
 
     def __init__(self, config_file: Path, folder: Path, *options: object, file_size_limit: int | None = None) -> None:
-        words = ["train.py", config_file, "--run", folder, "--device", "cpu", *options]
+        words = ["pcseg", "train", config_file, "--run", folder, "--device", "cpu", *options]
         self.log = folder.with_suffix(".log")
         context = multiprocessing.get_context("forkserver")
         # torch.optim imports torch._dynamo with the first optimizer, which takes as long as this training.
@@ -76,4 +75,4 @@ def _train(words: list[str], log: Path, file_size_limit: int | None) -> None:
     torch.set_num_threads(1)
     if file_size_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, resource.RLIM_INFINITY))
-    runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
+    main()

@@ -88,12 +88,12 @@ def load_models(folder: Path) -> dict[str, list[Model]]:
     """
     path = folder / LIST
     if not path.exists():
-        raise ValueError(f"{folder}: no furniture models ({LIST} is missing); run tools/fetch_assets.py {folder}")
+        raise ValueError(f"{folder}: no furniture models ({LIST} is missing); add --fetch-assets")
     kinds: dict[str, list[Model]] = {}
     for name, kind in json.loads(path.read_text("utf-8"))["models"].items():
         file = folder / "models" / f"{name}.npz"
         if not file.exists():
-            raise ValueError(f"{folder}: the model {name} is missing; run tools/fetch_assets.py {folder} again")
+            raise ValueError(f"{folder}: the model {name} is missing; add --fetch-assets, to fetch it again")
         kinds.setdefault(kind, []).append(Model.load(file))
     return kinds
 

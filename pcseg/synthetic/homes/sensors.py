@@ -1,18 +1,18 @@
 """Simulated sensors that turn surfaces into scans: a handheld depth camera, a phone, a laser scanner on a tripod."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32
 from scipy.ndimage import zoom
 from scipy.sparse import coo_array, csr_array, diags_array, eye_array
 
+from pcseg.choices import Sensor as Sensor
 from pcseg.classes import class_set
 from pcseg.structures import Scene
 from pcseg.synthetic.homes.room import CELL, Room
 from pcseg.synthetic.homes.surfaces import RayCaster, Surfaces
 
-Sensor = Literal["rgbd", "phone", "tripod"]
 WIDTH, HEIGHT, FOCAL = 192, 144, 173.0  # a depth camera at 3/10 of its resolution, in pixels
 MIN_DEPTH, MAX_DEPTH = 0.4, 6.0  # meters
 MIN_INSTANCE_POINTS = 20

@@ -1,4 +1,4 @@
-"""tools/visualize.py: pages and pictures from results, rooms and scans; one sentence and status 2 for the rest."""
+"""pcseg show: pages and pictures from results, rooms and scans; one sentence and status 2 for the rest."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def result(scene: Scene, tmp_path: Path) -> Path:
 
 def test_result(result: Path, tmp_path: Path) -> None:
     png, page = tmp_path / "a.png", tmp_path / "a.html"
-    out, err = passes("visualize", result, "--png", png, "--html", page, "--threshold", "0.5", "--cut", "2.5")
+    out, err = passes("show", result, "--png", png, "--html", page, "--threshold", "0.5", "--cut", "2.5")
     assert err == ""
     assert out.split() == [str(png), str(page)]
     with Image.open(png) as image:
@@ -39,11 +39,11 @@ def test_result(result: Path, tmp_path: Path) -> None:
 
 def test_processed_room(scene: Scene, tmp_path: Path) -> None:
     folder = write_room(tmp_path / "rooms", scene, "s3dis", Source("made", "0"))
-    assert passes("visualize", folder, "--png", tmp_path / "a.png")[1] == ""
+    assert passes("show", folder, "--png", tmp_path / "a.png")[1] == ""
 
 
 def test_scan(scene: Scene, tmp_path: Path) -> None:
-    command = ("visualize", tmp_path / "scan.npz", "--html", tmp_path / "a.html")
+    command = ("show", tmp_path / "scan.npz", "--html", tmp_path / "a.html")
     np.savez(tmp_path / "scan.npz", xyz=scene.xyz)
     passes(*command)
     np.savez(tmp_path / "scan.npz", xyz=scene.xyz, semantic=scene.semantic, instance=scene.instance)
@@ -56,8 +56,8 @@ def test_into_folders(result: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     other.write_bytes(result.read_bytes())
     (tmp_path / "pages").mkdir()
-    passes("visualize", result, other, "--png", tmp_path / "pictures")
-    passes("visualize", result, "--html", tmp_path / "pages")
+    passes("show", result, other, "--png", tmp_path / "pictures")
+    passes("show", result, "--html", tmp_path / "pages")
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["other.png", "room.png"]
     assert [p.name for p in (tmp_path / "pages").iterdir()] == ["room.html"]
 
@@ -72,7 +72,7 @@ def test_into_folders(result: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_options(result: Path, tmp_path: Path, options: tuple[str, str], message: str) -> None:
-    assert message in refused("visualize", result, "--png", tmp_path / "a.png", *options)
+    assert message in refused("show", result, "--png", tmp_path / "a.png", *options)
     assert [p.name for p in tmp_path.iterdir()] == ["room.npz"]
 
 
@@ -83,5 +83,5 @@ def test_bad_input(result: Path, tmp_path: Path) -> None:
         (tmp_path, "expected a processed room"),
         (result, f"error: {result}"),
     ):
-        assert message in refused("visualize", path, "--png", tmp_path / "a.png")
-    assert tool("visualize")[0] == 2
+        assert message in refused("show", path, "--png", tmp_path / "a.png")
+    assert tool("show")[0] == 2

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pcseg.benchmarks.measure import VOXEL_SIZE, Step, median_times, print_row
 from pcseg.ops.neighbors import SparseGrid, submanifold_map, voxel_order
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.voxelize import voxelize
 from pcseg.synthetic import make_room
-from tools.benchmarks.measure import VOXEL_SIZE, Step, median_times, print_row
 
 CHANNELS = (32, 96)
 

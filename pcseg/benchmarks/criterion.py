@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from pcseg.benchmarks import measure
 from pcseg.losses.criterion import Criterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
 from pcseg.losses.set_criterion import SetCriterion
-from tools.benchmarks import measure
 
 # Value checks are off, as in training.
 CRITERIA: dict[str, Callable[[], Criterion]] = {

@@ -1,4 +1,4 @@
-"""The preprocessing tools from raw folders to rooms in the store: reports, second runs, and what they refuse."""
+"""pcseg prepare from raw folders to rooms in the store: reports, second runs, and what they refuse."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
 from pcseg.data import preprocess as preprocessing
-from pcseg.data.scannet import LABEL_TABLE
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room, verify_room
 from tests.data.test_scannet import NAME, write_scan
 from tests.tools import commands
@@ -34,10 +34,10 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def preprocess(raw: Path, out: Path) -> Preprocess:
-    """Runs tools/preprocess_DATASET.py RAW OUT; returns the report, with what was printed as "text"."""
+    """Runs pcseg prepare DATASET RAW OUT; returns the report, with what was printed as "text"."""
 
     def run(dataset: str, *options: object, report: str = "report.json") -> dict[str, Any]:
-        printed, _ = commands.passes(f"preprocess_{dataset}", raw, out, *options)
+        printed, _ = commands.passes(f"prepare {dataset}", raw, out, *options)
         return {**json.loads((out / report).read_text()), "text": printed}
 
     return run
@@ -45,8 +45,8 @@ def preprocess(raw: Path, out: Path) -> Preprocess:
 
 @pytest.fixture
 def refused(raw: Path, out: Path) -> Refused:
-    """Runs a preprocessing tool that ends with status 2; returns its error."""
-    return lambda dataset, *options: commands.refused(f"preprocess_{dataset}", raw, out, *options)
+    """Runs pcseg prepare, which ends with status 2; returns its error."""
+    return lambda dataset, *options: commands.refused(f"prepare {dataset}", raw, out, *options)
 
 
 def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Path:
@@ -79,7 +79,7 @@ def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path,
     text = report.pop("text")
     manifest = read_manifest(out / "Area_1_office_1")
     assert manifest["instance_sources"] == ["floor_1.txt", "table_1.txt", "wall_1.txt"]
-    assert manifest["command"] == f"python tools/preprocess_s3dis.py {raw} {out}"
+    assert manifest["command"] == f"pcseg prepare s3dis {raw} {out}"
     assert "2 rooms (2 written, 0 up to date, 0 failed), 3,599 points" in text
     assert "wall_1.txt:1: not a point x y z r g b, dropped" in text
     assert report == json.loads((tmp_path / "r.json").read_text())
@@ -214,9 +214,9 @@ def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tmp_path: P
     assert sum(group["points"] for group in whole["groups"].values()) == whole["points"] == 5400
     assert whole["per_room"]["Area_1_office_1"]["sha256"] == read_manifest(out / "Area_1_office_1")["sha256"]
     # Another number of processes: the same checksum.
-    commands.passes("preprocess_s3dis", raw, tmp_path / "again", "--workers", 3)
+    commands.passes("prepare s3dis", raw, tmp_path / "again", "--workers", 3)
     assert json.loads((tmp_path / "again" / "report.json").read_text())["sha256"] == whole["sha256"]
-    commands.passes("preprocess_s3dis", raw, tmp_path / "indoor", "--classes", "indoor")
+    commands.passes("prepare s3dis", raw, tmp_path / "indoor", "--classes", "indoor")
     counts = json.loads((tmp_path / "indoor" / "report.json").read_text())["classes"]
     for name, other in (("table", "table"), ("bookcase", "bookshelf"), ("clutter", "other object")):
         assert counts[other] == whole["classes"][name]
@@ -254,10 +254,10 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess: P
 
 def test_real_rooms(real: Path, out: Path) -> None:
     options = ("--classes", "s3dis", "--first-instance", 0)
-    commands.passes("preprocess_scans", real / "s3dis" / "room_7.npz", out, *options)
+    commands.passes("prepare scans", real / "s3dis" / "room_7.npz", out, *options)
     scene = read_room(out / "room_7")
     assert len(scene) == 99605
     assert read_manifest(out / "room_7")["num_instances"] == 14
     assert 50 < scene.num_superpoints < 5000
-    commands.passes("preprocess_s3dis", real / "s3dis_raw", out / "raw")
+    commands.passes("prepare s3dis", real / "s3dis_raw", out / "raw")
     assert read_manifest(out / "raw" / "Area_3_hallway_3")["num_instances"] == 12

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pcseg.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row
 from pcseg.ops import voxelize as voxelizer
 from pcseg.synthetic import make_room
-from tools.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row
 
 
 def voxelizers(xyz: np.ndarray) -> dict[str, Step]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pcseg.benchmarks.measure import in_own_process, peak_mb, print_row
 from pcseg.classes import S3DIS
 from pcseg.inference.segmenter import Segmenter
 from pcseg.models.influencerformer import InfluencerFormer
@@ -14,7 +15,6 @@ from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
-from tools.benchmarks.measure import in_own_process, peak_mb, print_row
 
 ROOM_POINTS = 100_000
 NUM_MODELS = 10

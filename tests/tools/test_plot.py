@@ -1,4 +1,4 @@
-"""tools/plot_run.py: a picture of one or several runs; one sentence and status 2 for the rest."""
+"""pcseg plot: a picture of one or several runs; one sentence and status 2 for the rest."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def _run(folder: Path, num_steps: int, *, timed: bool = True) -> Path:
 
 def test_one_run(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
-    assert passes("plot_run", _run(tmp_path / "one", 30), "--out", out) == (f"{out}\n", "")
+    assert passes("plot", _run(tmp_path / "one", 30), "--out", out) == (f"{out}\n", "")
     with Image.open(out) as image:
         assert image.width > 3 * 400, "three charts side by side"
         assert image.height > 3 * 250, "seven charts in three rows"
@@ -32,12 +32,12 @@ def test_several_runs_old_and_torn(tmp_path: Path) -> None:
     with (first / "metrics.jsonl").open("a") as file:
         file.write('{"step": 31, "lo')
     (second / "evaluations.jsonl").touch()
-    assert passes("plot_run", first, second, "--out", tmp_path / "a.png", "--smoothing", 0)[1] == ""
+    assert passes("plot", first, second, "--out", tmp_path / "a.png", "--smoothing", 0)[1] == ""
 
 
 def test_bad_usage(tmp_path: Path) -> None:
     out = ("--out", tmp_path / "a.png")
-    assert "no metrics.jsonl found; expected a run folder" in refused("plot_run", tmp_path, *out)
+    assert "no metrics.jsonl found; expected a run folder" in refused("plot", tmp_path, *out)
     run = _run(tmp_path / "run", 3)
-    assert "smoothing must be at least 0 and less than 1, got 1.0" in refused("plot_run", run, *out, "--smoothing", 1)
+    assert "smoothing must be at least 0 and less than 1, got 1.0" in refused("plot", run, *out, "--smoothing", 1)
     assert not (tmp_path / "a.png").exists()

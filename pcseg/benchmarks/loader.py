@@ -11,10 +11,10 @@ import joblib
 import numpy as np
 from torch.utils.data import DataLoader
 
+from pcseg.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row, segmented_room, write_segmented_rooms
 from pcseg.data.augment import AUGMENTATIONS, compose
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.data.sampler import ResumableSampler
-from tools.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row, segmented_room, write_segmented_rooms
 
 # Augmentations of ScanNet's config.
 STEPS = [

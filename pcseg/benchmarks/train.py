@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from pcseg import config as cfg
+from pcseg.benchmarks import measure
 from pcseg.data.sampler import ResumableSampler
 from pcseg.run import Run
 from pcseg.structures import SceneBatch
 from pcseg.training.loading import load_batches
-from tools.benchmarks import measure
 
-CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "synthetic.yaml"
 PHASES: tuple[str, ...] = ("loading", "forward", "criterion", "backward", "optimizer")
 UNREAD = ("train.log_every=1000", "train.checkpoint_every=1000", "train.evaluate_every=0")  # avoids reading losses
 WARM_UP = 3  # unmeasured steps
@@ -33,7 +32,7 @@ def train(
             for num in workers:
                 own = [f"data.root={folder}", 'data.train=["*"]', "data.val=[]", f"train.num_workers={num}", *UNREAD]
                 title = f"{device.type}, {num} loader processes"
-                result[title] = _measure(cfg.load(CONFIG, [*own, *overrides]), device, 4 * rounds)
+                result[title] = _measure(cfg.load("synthetic", [*own, *overrides]), device, 4 * rounds)
                 print(title)
                 for key, value in result[title].items():
                     print(f"  {key:<30}{value:>10.3f}", flush=True)

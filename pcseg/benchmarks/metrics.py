@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from pcseg.benchmarks.measure import median_ms, print_row
 from pcseg.classes import SCANNET20
 from pcseg.metrics.instance_ap import InstanceAP, average_precision
 from pcseg.metrics.matching import match_scene
@@ -13,7 +14,6 @@ from pcseg.metrics.overlaps import SceneOverlaps, find_objects
 from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from tools.benchmarks.measure import median_ms, print_row
 
 
 def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: int = 30) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from tests.tools.commands import passes, refused
 
 def test_makes_rooms(tmp_path: Path) -> None:
     options = ("--format", "s3dis", "--rooms", 2, "--seed", 1, "--points", 2000, "--workers", 1)
-    _, progress = passes("make_synthetic", tmp_path, *options)
+    _, progress = passes("synth", tmp_path, *options)
     assert (tmp_path / "Area_1" / "office_1" / "office_1.txt").is_file()
     assert (tmp_path / "Area_2" / "conferenceRoom_1" / "Annotations" / "floor_1.txt").is_file()
     assert "2/2" in progress
@@ -18,5 +18,5 @@ def test_makes_rooms(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--rooms 0", "--points 10", "--seed -4", "--workers 0", "--format kitti"])
 def test_bad_options_are_named(option: str, tmp_path: Path) -> None:
     name = option.split()[0].removeprefix("--")
-    assert name in refused("make_synthetic", tmp_path / "raw", "--format", "s3dis", *option.split())
+    assert name in refused("synth", tmp_path / "raw", "--format", "s3dis", *option.split())
     assert not (tmp_path / "raw").exists()

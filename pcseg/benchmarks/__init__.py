@@ -1,0 +1,1 @@
+"""Benchmarks that time competing implementations side by side in one process."""

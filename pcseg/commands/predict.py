@@ -1,0 +1,165 @@
+"""Find the objects of scans.
+
+SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room.
+Labels are ignored. CHECKPOINT is the only file needed from training; without it, the
+built-in model for indoor scans is used. Writes these files to DIR for each scan NAME:
+
+NAME.npz            the scan and every object with class, score and mask; read by
+                    pcseg.Prediction.load, pcseg show and pcseg export
+NAME.ply            all points of the scan in their order, colored by object, with scalar
+                    fields instance, score and semantic; for CloudCompare, MeshLab and Open3D
+NAME.instances.csv  one line per object: id, class, score, number of points, center (mean of
+                    its points), corners of its axis-aligned box, box volume
+NAME.ids.npy        int32 (P,): object id of each point of the file, 0 for none, -1 for points
+                    that were left out (--drop-nan, --drop-duplicates); same ids as in .ply
+                    and .csv
+NAME.png            picture of the scan and its objects
+NAME.html           interactive page that needs no installation
+
+The .ply and .csv have the coordinates of the file; the .npz those after --scale, --up and
+--origin, with the way back. Objects may overlap in the .npz. In the other files each point
+belongs to its best-scoring object, and objects below --threshold are omitted (the page has a
+slider). If a scan cannot be read, the others are still processed and the exit code is 2.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from pcseg.choices import SUFFIXES, Precision, ViewSet
+from pcseg.data.reader_options import READER_OPTIONS, add_reader_options
+from pcseg.parallel import add_parallel_options, map_rooms
+
+if TYPE_CHECKING:
+    from pcseg.inference.segmenter import Segmenter
+
+KINDS = {suffix.split(".")[-1].replace("npy", "ids"): suffix for suffix in SUFFIXES}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan or folder of a processed room")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
+    parser.add_argument(
+        "--model", type=Path, default=Path("builtin"), metavar="CHECKPOINT", help="trained model (default: built in)"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="minimum score of objects to show (default: from the model's config)",
+    )
+    parser.add_argument("--min-points", type=int, help="minimum object size in points (default: from the config)")
+    parser.add_argument("--tile", type=float, metavar="METERS", help="tile size for larger scans; 0 disables tiling")
+    views = parser.add_mutually_exclusive_group()
+    views.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation by flips and rotations")
+    views.add_argument("--fast", action="store_true", help="one view only: faster, and finds less")
+    parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="float32",
+        help="GPU precision: fp16 includes convolutions, bf16 excludes them; no faster on a CPU (default: float32)",
+    )
+    add_reader_options(parser)
+    parser.add_argument("--level", action="store_true", help="make the floor level")
+    parser.add_argument(
+        "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
+    )
+    parser.add_argument("--only", metavar="KINDS", help=f"write only these files, such as ids,csv: {', '.join(KINDS)}")
+    parser.add_argument("--no-picture", action="store_true", help="write no .png")
+    parser.add_argument("--no-page", action="store_true", help="write no .html")
+    add_parallel_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    args.suffixes = _suffixes(args)
+    if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
+        raise ValueError(f"{checkpoints[0]} is a model, not a scan; give it as --model {checkpoints[0]}")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    if str(args.model) != "builtin" and not args.model.is_file():
+        raise ValueError(f"{args.model}: no such checkpoint")
+    if len(args.scans) == 1 and not args.scans[0].exists():
+        raise ValueError(f"{args.scans[0]}: no such file")
+    from tqdm import tqdm
+
+    from pcseg import build
+    from pcseg.inference.prediction_files import prediction_targets
+    from pcseg.ops.device import pick_device
+
+    targets = prediction_targets(args.scans, args.out, args.suffixes)
+    segmenter = build.load_model(args.model, pick_device(args.device))
+    args.out.mkdir(parents=True, exist_ok=True)
+    given = {"views": "one" if args.fast else args.views, "min_points": args.min_points}
+    if args.tile == 0:
+        given["tile_above"] = math.inf
+    elif args.tile is not None:
+        given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
+    segmenter = segmenter.with_options(**{key: value for key, value in given.items() if value is not None})
+    if args.threshold is None:
+        args.threshold = segmenter.options.shown_above
+    failed = []
+    with tqdm(total=len(args.scans), unit="scan") as bar:
+        alone = args.workers == 1 and args.cluster is None
+        work = partial(_predict, segmenter, args, bar.set_postfix_str if alone else None)
+        done = map_rooms(work, list(zip(args.scans, targets)), workers=args.workers, cluster=args.cluster)
+        for (path, _), lines in done:
+            if isinstance(lines, Exception):
+                if len(args.scans) == 1:
+                    raise lines
+                bar.write(f"{path}: not predicted: {lines}", file=sys.stderr)
+                failed.append(str(path))
+            else:
+                bar.write("\n".join(lines))
+            bar.update()
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
+
+
+def _suffixes(args: argparse.Namespace) -> list[str]:
+    """Suffixes of the files to write."""
+    kinds = [*KINDS] if args.only is None else args.only.split(",")
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"--only {args.only}: unknown {unknown[0]!r}; choose from {', '.join(KINDS)}")
+    left_out = {"png": args.no_picture, "html": args.no_page}
+    return [suffix for kind, suffix in KINDS.items() if kind in kinds and not left_out.get(kind)]
+
+
+def _predict(
+    segmenter: "Segmenter", args: argparse.Namespace, progress: Callable[[str], None] | None, item: tuple[Path, Path]
+) -> list[str]:
+    """Predicts a scan and writes its files; returns lines for the user."""
+    import torch
+
+    from pcseg.data.dataset import check_features
+    from pcseg.data.scan_checks import scan_warnings
+    from pcseg.data.scan_files import read_scan
+    from pcseg.inference.prediction_files import object_table, write_prediction
+    from pcseg.ops.precision import autocast
+
+    path, target = item
+
+    def stage(text: str) -> None:
+        if progress is not None:
+            progress(f"{path.name}: {text}")
+
+    lines: list[str] = []
+    stage("reading")
+    options = {key: getattr(args, key) for key in (*READER_OPTIONS, "origin", "level")}
+    scene = read_scan(path, report=lines.append, **options)
+    check_features(scene, segmenter.features)
+    # The labels may use another class set.
+    scene = scene.with_(name=target.name, semantic=None, instance=None)
+    lines += [f"{path.name}: {warning}" for warning in scan_warnings(scene)]
+    stage("superpoints and network")
+    try:
+        with autocast(next(segmenter.model.parameters()).device, args.precision):
+            prediction = segmenter.predict(scene)
+    except torch.cuda.OutOfMemoryError:
+        raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
+    rows = write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
+    found = f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'} with score >= {args.threshold}"
+    return [*lines, found, *object_table(rows), f"files: {target}{', '.join(args.suffixes)}"]

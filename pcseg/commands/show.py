@@ -1,0 +1,85 @@
+"""Show results, processed rooms and scans in a window, web page or picture.
+
+RESULT: a result of pcseg predict or pcseg test (.npz), the folder of a processed room, or
+a scan (.ply .pcd .las .laz .npz .npy .txt). If --html or --png is a folder, as required for
+several RESULTs, it gets one file per RESULT. Without either option a window opens (needs
+Open3D and a display).
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD
+
+if TYPE_CHECKING:
+    from pcseg.prediction import Prediction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="result, processed room or scan")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="web page to write, or folder for several RESULTs")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="picture to write, or folder for several RESULTs")
+    parser.add_argument("--views", type=int, default=3, help="number of views in the picture, 1 to 3 (default: 3)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=DEFAULT_THRESHOLD,
+        help=f"minimum score of objects to show (default: {DEFAULT_THRESHOLD})",
+    )
+    parser.add_argument("--cut", type=float, metavar="METERS", help="hide points above this height in the picture")
+    parser.add_argument("--classes", help="class set of a scan with class labels: a name or a YAML file")
+
+
+def run(args: argparse.Namespace) -> None:
+    if not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    if args.html is None and args.png is None:
+        from functools import partial
+
+        from pcseg.viz.viewer import show_scenes
+
+        show_scenes([partial(_load, path, args.classes) for path in args.results], threshold=args.threshold)
+        return
+    from pcseg.viz.grid import save_png
+    from pcseg.viz.html import write_page
+    from pcseg.viz.render import room_picture
+
+    for path in args.results:
+        shown = _load(path, args.classes)
+        if args.png is not None:
+            target = _target(args.png, path, args.results, ".png")
+            picture = room_picture(shown, threshold=args.threshold, cut=args.cut, views=args.views)
+            save_png(target, picture)
+            print(target)
+        if args.html is not None:
+            target = _target(args.html, path, args.results, ".html")
+            write_page(target, shown, threshold=args.threshold)
+            print(target)
+
+
+def _load(path: Path, classes: str | None) -> "Prediction":
+    """Loads a result, a processed room, or a scan, whose labels are of a class set."""
+    from pcseg.classes import class_set
+    from pcseg.data.scan_files import read_scan
+    from pcseg.data.store import classes_of, read_manifest, read_room
+    from pcseg.prediction import Prediction, is_result
+
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder; expected a result, a processed room or a scan")
+    if path.is_dir():
+        return Prediction(read_room(path), classes=classes_of(read_manifest(path)))
+    if is_result(path):
+        return Prediction.load(path)
+    scene = read_scan(path, label_ids=classes)
+    if scene.semantic is not None and classes is None:
+        raise ValueError(f"{path}: scan with class labels; name the class set with --classes {'|'.join(CLASS_SETS)}")
+    return Prediction(scene, classes=None if classes is None else class_set(classes))
+
+
+def _target(given: Path, result: Path, results: list[Path], suffix: str) -> Path:
+    """The given file, or a file named after the result in the given folder."""
+    if len(results) == 1 and not given.is_dir():
+        return given
+    given.mkdir(parents=True, exist_ok=True)
+    return given / f"{result.stem}{suffix}"

@@ -1,0 +1,139 @@
+"""Evaluate a trained model on held-out rooms: AP, S3DIS protocols, mIoU, PQ.
+
+--export writes DIR/ROOM.txt and masks in ScanNet benchmark format, DIR/submission.zip (already
+checked), and DIR/rooms, the per-room results for tools/aggregate.py. Rooms without labels are
+exported but not evaluated. Several processes share the rooms under torchrun, with --workers N,
+or on a Dask cluster (--cluster ADDRESS); results do not change.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pcseg.choices import MaskFormat
+from pcseg.parallel import add_parallel_options, map_rooms
+
+if TYPE_CHECKING:
+    from pcseg.classes import ClassSet
+    from pcseg.inference.segmenter import Segmenter
+    from pcseg.metrics.scores import Scores
+    from pcseg.prediction import Prediction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file, or the name of a shipped one such as synthetic")
+    parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="config overrides such as inference.views=flips"
+    )
+    parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
+    parser.add_argument("--json", type=Path, help="also write the results as JSON")
+    parser.add_argument("--csv", type=Path, help="also write per-class results as CSV")
+    parser.add_argument("--report", type=Path, help="also write an HTML report with curves, errors and the worst rooms")
+    parser.add_argument("--export", type=Path, help="folder for predictions in ScanNet benchmark format")
+    parser.add_argument(
+        "--mask-format", choices=get_args(MaskFormat), default="txt", help="mask format of --export (default: txt)"
+    )
+    parser.add_argument("--results", type=Path, help="folder for one prediction file per room, for pcseg show")
+    add_parallel_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from pcseg.config_files import check_data_root, find_config
+
+    path = find_config(args.config)
+    check_data_root(path, args.overrides)
+    if not args.checkpoint.is_file():
+        raise ValueError(f"{args.checkpoint}: no such checkpoint")
+    from tqdm import tqdm
+
+    from pcseg import build
+    from pcseg import config as cfg
+    from pcseg.classes import class_set
+    from pcseg.metrics.room_results import save_room
+    from pcseg.metrics.scores import Scores
+    from pcseg.ops.device import pick_device
+    from pcseg.training.distributed import join_processes
+    from pcseg.training.evaluate import gather_scores
+    from pcseg.viz.report import WorstRooms
+
+    config = cfg.load(path, args.overrides)
+    processes = join_processes()
+    device, classes = pick_device(args.device, processes.local_rank), class_set(config.data.classes)
+    segmenter = build.load_model(args.checkpoint, device, config)
+    if segmenter.classes.names != classes.names and processes.is_first:
+        own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
+        print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)
+    rooms = build.build_dataset(config, config.data.val, augmented=False)
+    worst = WorstRooms(classes, min_points=segmenter.options.min_points)
+    if args.results:
+        args.results.mkdir(parents=True, exist_ok=True)
+    mine = [rooms.rooms[index] for index in processes.shard(len(rooms))]
+    scores = Scores(classes, min_points=segmenter.options.min_points)
+    num_points: dict[str, int] = {}  # of every room, also of those without labels
+    found = map_rooms(partial(_test_room, segmenter, classes, args), mine, workers=args.workers, cluster=args.cluster)
+    for _, result in tqdm(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
+        if isinstance(result, Exception):
+            raise result
+        scored, sizes, prediction = result
+        scores.merge([scored.state()])
+        num_points |= sizes
+        if prediction is not None:
+            worst.offer(prediction)
+    if args.export:
+        for name in scores.names:
+            save_room(args.export / "rooms", name, scores)
+    scores = gather_scores(scores, processes)
+    num_points = _union(processes.gather(num_points))
+    pictures = _union(processes.gather(worst.pictures(scores))) if args.report else {}
+    if processes.is_first:
+        _finish(args, scores, num_points, pictures)
+    processes.close()
+
+
+def _union(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _test_room(
+    segmenter: "Segmenter", classes: "ClassSet", args: argparse.Namespace, folder: Path
+) -> "tuple[Scores, dict[str, int], Prediction | None]":
+    """Predicts, scores and saves a room: its scores, its number of points, the prediction if the report needs it."""
+    from pcseg.data.store import read_room
+    from pcseg.metrics.benchmark_files import write_predictions
+    from pcseg.metrics.scores import Scores
+
+    prediction = segmenter.predict(read_room(folder), classes)
+    scene = prediction.scene
+    scores = Scores(classes, min_points=segmenter.options.min_points)
+    if (scene.semantic is not None and scene.instance is not None) or not (args.export or args.results):
+        scores.add(prediction)
+    if args.results:
+        prediction.save(args.results / f"{scene.name}.npz")
+    if args.export:
+        write_predictions(args.export, prediction, mask_format=args.mask_format)
+    return scores, {scene.name: len(scene)}, prediction if args.report else None
+
+
+def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, int], pictures: dict[str, bytes]) -> None:
+    """Prints the results and writes the files that cover all rooms."""
+    from pcseg.files import atomic_write, write_json
+    from pcseg.metrics.benchmark_files import check_submission, write_submission
+    from pcseg.viz.report import write_report
+
+    if len(scores) < len(num_points):
+        print(f"{len(num_points) - len(scores)} of {len(num_points)} rooms have no labels: predicted, not scored")
+    result = scores.compute()
+    print(result.to_text())
+    if args.json:
+        write_json(args.json, result.to_json())
+    if args.csv:
+        atomic_write(args.csv, result.to_csv())
+    if args.report:
+        write_report(args.report, scores, title=str(args.checkpoint), pictures=pictures)
+    if args.export:
+        path = write_submission(args.export / "submission.zip", args.export, num_points)
+        counts = check_submission(path, scores.classes, num_points)
+        print(f"{path}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")

@@ -1,0 +1,51 @@
+"""The configs that come with pcseg, found by name, and checks of a config before torch is imported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pcseg.config_reader import ConfigError, read_tree
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Configs by name: files of a wheel's pcseg/configs, or of the folder configs beside the package."""
+    package = Path(__file__).parent
+    folder = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package)
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(path: Path | str) -> Path:
+    """The file itself if it exists, else the shipped config of this name.
+
+    Args:
+        path: file, or the name of a shipped config: synthetic, synthetic.yaml or configs/synthetic.yaml.
+
+    Raises:
+        ConfigError: neither a file nor the name of a shipped config.
+
+    >>> find_config("configs/synthetic.yaml").stem == find_config("synthetic").stem == "synthetic"
+    True
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    name = path.name.removesuffix(".yaml")
+    if name not in shipped or str(path.parent) not in (".", "configs"):
+        raise ConfigError(f"{path}: no such config; give a .yaml file, or one of {', '.join(shipped)}")
+    return shipped[name]
+
+
+def check_data_root(path: Path, overrides: Sequence[str]) -> None:
+    """Checks that the folder of processed rooms exists; the schema, whose modules import torch, checks the rest.
+
+    Args:
+        path: config file.
+        overrides: as in `pcseg.config.load`.
+
+    Raises:
+        ConfigError: there is no such folder, or the file or an override cannot be read.
+    """
+    data = read_tree(path, overrides).get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    if isinstance(root, (str, int)) and not Path(str(root)).is_dir():
+        raise ConfigError(f"{path}: data.root is {root}, but there is no such folder; write it with pcseg prepare")
