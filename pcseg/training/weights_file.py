@@ -14,11 +14,12 @@ import pcseg
 from pcseg.files import atomic_write, decoding
 
 BUILT_IN = Path(pcseg.__file__).parent / "weights" / "general.safetensors"
-FORMAT = "pcseg weights 1"
+FORMAT = "pcseg weights 2"
+OLDER = "pcseg weights 1"  # its SHA-256 covers the tensors alone
 
 
 def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor], notes: dict[str, str]) -> None:
-    """Write weights in half precision, with their SHA-256.
+    """Write weights in half precision, with the SHA-256 of all that the file holds.
 
     Args:
         path: the file.
@@ -34,8 +35,8 @@ def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor
         if not value.isfinite().all():
             raise ValueError(f"{name} has values that half precision cannot hold")
     recorded = {key: json.dumps(content[key]) for key in ("config", "classes", "superpoints")}
-    metadata = {**notes, **recorded, "format": FORMAT, "pcseg": pcseg.__version__, "sha256": _sha256(half)}
-    atomic_write(path, save(half, metadata))
+    metadata = {**notes, **recorded, "format": FORMAT, "pcseg": pcseg.__version__}
+    atomic_write(path, save(half, {**metadata, "sha256": _sha256(half, metadata)}))
 
 
 def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
@@ -56,18 +57,19 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
             metadata, half = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a .safetensors file, or damaged ({error})") from None
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected {FORMAT}, found {metadata.get('format', 'weights of another program')}")
-    if metadata.get("sha256") != _sha256(half):
-        raise ValueError(f"{path}: damaged: its weights do not have the SHA-256 that it names")
+    kind = metadata.get("format", "weights of another program")
+    if kind not in (FORMAT, OLDER):
+        raise ValueError(f"{path}: expected {FORMAT}, found {kind}")
+    if metadata.pop("sha256", None) != _sha256(half, metadata if kind == FORMAT else {}):
+        raise ValueError(f"{path}: damaged: its content does not have the SHA-256 that it names")
     with decoding(path, FORMAT):
         content = {key: json.loads(metadata.pop(key)) for key in ("config", "classes", "superpoints")}
     model = {name: value.float() if value.is_floating_point() else value for name, value in half.items()}
     return {**content, "model": {name: value.to(device) for name, value in model.items()}, "notes": metadata}
 
 
-def _sha256(weights: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _sha256(weights: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    digest = hashlib.sha256("".join(f"{key} {json.dumps(metadata[key])}\n" for key in sorted(metadata)).encode())
     for name in sorted(weights):
         value = weights[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

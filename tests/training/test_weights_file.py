@@ -40,8 +40,10 @@ def test_damage_is_noticed(published: tuple[Path, Path], tmp_path: Path) -> None
     path = tmp_path / "a.safetensors"
     for damaged, message in {
         data[:-100]: "not a .safetensors file, or damaged",
-        data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]: "damaged: its weights do not have the SHA-256",
+        data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]: "damaged: its content does not have the SHA-256",
+        data.replace(b"voxel_size: 0.", b"voxel_size: 1."): "damaged: its content does not have the SHA-256",
     }.items():
+        assert damaged != data
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=message):
             load_model(path)
