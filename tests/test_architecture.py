@@ -68,6 +68,11 @@ def test_imports_go_down() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_library_logs_and_never_prints() -> None:
+    names = [(path, getattr(node, "id", "")) for path, text in _sources().items() for node in ast.walk(ast.parse(text))]
+    assert {_package(path) for path, name in names if name == "print"} <= {"cli", "commands", "benchmarks"}
+
+
 def test_only_sparse_conv_imports_spconv() -> None:
     """Benchmarks compare with it."""
     users = [path for path, text in _sources().items() if "import spconv" in text or "from spconv" in text]

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
     read = partial(_read_room, args.classes)
     reader = preprocess.RoomReader(args.classes, s3dis.room_name, s3dis.room_files, read, group_of=s3dis.area_of)
-    preprocess.run(s3dis.find_rooms(args.raw, args.areas), reader, args)
+    preprocess.run(s3dis.find_rooms(args.raw, args.areas), reader, args, print)
 
 
 def _read_room(classes: str, folder: Path) -> "RawRoom":

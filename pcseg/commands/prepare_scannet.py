@@ -29,4 +29,4 @@ def run(args: argparse.Namespace) -> None:
         partial(scannet.room_files, label_table=table),
         partial(scannet.read_room, label_table=table, class_set=args.classes),
     )
-    preprocess.run(scannet.find_rooms(args.raw), reader, args)
+    preprocess.run(scannet.find_rooms(args.raw), reader, args, print)

@@ -43,4 +43,4 @@ def run(args: argparse.Namespace) -> None:
     read = partial(read_labeled_scan, **options)
     name_of, files_of = attrgetter("stem"), lambda path: [path]
     reader = preprocess.RoomReader(args.classes, name_of, files_of, read, repr(options))
-    preprocess.run(find_scans(args.raw), reader, args)
+    preprocess.run(find_scans(args.raw), reader, args, print)

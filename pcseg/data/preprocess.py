@@ -163,13 +163,14 @@ def _process(
     return _Result(name, status, read_manifest(out / name), seconds=time.perf_counter() - start)
 
 
-def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> None:
-    """Preprocesses as a command line says, prints the report, and raises where a room failed.
+def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Preprocesses as a command line says, reports, and raises where a room failed.
 
     Args:
         paths: raw files or folders, one per room.
         reader: how to read them.
         args: `out`, `command_line`, and the options of `add_prepare_options`.
+        say: called with the report as a table.
 
     Raises:
         ValueError: an option is out of range, or a room failed; all failed rooms are named.
@@ -185,7 +186,7 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace) -> 
         shard=args.shard,
         command=_command(args.command_line),
     )
-    print(_table(report))
+    say(_table(report))
     if args.json:
         atomic_write(args.json, json.dumps(report, indent=1) + "\n")
     if failed := report["failed"]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -27,10 +28,11 @@ LICENSES = {
     "SweetHome3D": "CC-BY 3.0, Emmanuel Puybaret (eTeks) and contributors",
 }
 LIST = "assets.json"
+logger = logging.getLogger(__name__)
 
 
 def fetch_assets(
-    out: Path, packages: Sequence[Path] = (), *, any_version: bool = False, note: Callable[[str], None] = print
+    out: Path, packages: Sequence[Path] = (), *, any_version: bool = False, note: Callable[[str], None] = logger.info
 ) -> Counter[str]:
     """Unpacks the catalogs, converts every model that kinds.yaml uses, and writes the attribution.
 
