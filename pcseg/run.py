@@ -235,8 +235,8 @@ class Run:
         if options.evaluate_every and step % options.evaluate_every == 0 and self.held_out:
             self._evaluate()
         if step % options.checkpoint_every == 0 and self.processes.is_first:
-            self.save(LAST)
             self.save(checkpoint.step_name(step))
+            self.save(LAST)  # second: a run that is killed in between repeats this step and writes both
             checkpoint.remove_old_checkpoints(self.folder, step, options.keep_checkpoints)
 
     def _evaluate(self) -> Evaluation:
