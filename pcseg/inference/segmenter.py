@@ -20,8 +20,9 @@ from pcseg.data.scan_files import read_scan
 from pcseg.inference.decode import decode
 from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.inference.merge import merge
-from pcseg.inference.pieces import split_pieces, superpoint_links, with_surfaces
+from pcseg.inference.pieces import split_pieces, superpoint_links
 from pcseg.inference.rooms import split_rooms
+from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.ops.device import pick_device
@@ -178,7 +179,9 @@ class Segmenter:
             prediction = without_overlap(prediction)
         prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)
         if options.surfaces:
-            prediction = with_surfaces(prediction, semantic, links, min_points=options.min_points)
+            prediction = with_surfaces(
+                prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above
+            )
         assert scene.superpoint is not None
         return replace(prediction, semantic=semantic.argmax(1).astype(np.int32)[scene.superpoint])
 

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 
 from pcseg.classes import S3DIS
-from pcseg.inference.pieces import split_pieces, superpoint_links, with_surfaces
+from pcseg.inference.pieces import split_pieces, superpoint_links
+from pcseg.inference.surfaces import with_surfaces
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
@@ -34,18 +37,23 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
 
 
 def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:
-    # Floor z = 0, walls x = 0 and y = 0, each cut into 1 m pieces: 4, 4 and 4 superpoints.
+    """Pieces of 1 m on the floor z = 0, and on the walls x = 0 and y = 0; the second wall has a gap of 1 m."""
     u, v = rng.uniform(0, 2, (2, 6000))
     zero, side = np.zeros(6000), np.repeat([0, 1, 2], 2000)
     xyz = np.where(side[:, None] == 0, np.stack([u, v, zero], 1), np.stack([u, zero, v], 1))
-    xyz = np.where(side[:, None] == 2, np.stack([zero, u, v], 1), xyz)
+    xyz = np.where(side[:, None] == 2, np.stack([zero, u + (u > 1), v], 1), xyz)
     scene = _scene(xyz, 4 * side + 2 * (u > 1) + (v > 1))
     semantic = np.full((12, len(S3DIS)), 0.01, np.float32)
     semantic[:4, S3DIS.index("floor")] = 0.9
     semantic[4:, S3DIS.index("wall")] = 0.8
-    chair = np.arange(12)[None] == 11
-    given = Prediction(scene, chair, np.array([8]), np.array([0.85]), classes=S3DIS, superpoint=scene.superpoint)
-    found = with_surfaces(given, semantic, superpoint_links(scene), min_points=100)
-    assert [(o.label, o.num_points) for o in found if o.label != "chair"] == [("floor", 2000)] + 2 * [("wall", 2000)]
-    np.testing.assert_allclose(found.scores, [0.9, 0.85, 0.8, 0.8], rtol=1e-6)
-    assert {tuple(found.columns(row)) for row in range(4)} == {(0, 1, 2, 3), (11,), (4, 5, 6, 7), (8, 9, 10, 11)}
+    masks, scores = np.arange(12) == np.array([[3], [7]]), np.array([0.85, 0.1])  # the second is not shown
+    given = Prediction(scene, masks, np.array([8, 8]), scores, classes=S3DIS, superpoint=scene.superpoint)
+    found = with_surfaces(given, semantic, superpoint_links(scene), min_points=100, shown_above=0.3)
+    expected = {"chair": [(3,), (7,)], "floor": [(0, 1, 2)], "wall": [(4, 5, 6, 7), (8, 9, 10, 11)]}
+    columns = [tuple(sorted(found.columns(row))) for row in range(5)]
+    assert {label: sorted(c for c, o in zip(columns, found) if o.label == label) for label in expected} == expected
+    np.testing.assert_allclose(found.scores, [0.9, 0.85, 0.8, 0.8, 0.1], rtol=1e-6)
+    small = replace(given, scene=scene.with_(xyz=scene.xyz / 2))
+    walls = with_surfaces(small, semantic, superpoint_links(small.scene), shown_above=0.3)
+    walls = [o for o in walls if o.label == "wall"]
+    np.testing.assert_allclose(walls[-1].score, 0.8 * np.sqrt(1 / 2), rtol=0.02)  # 1 m x 1 m
