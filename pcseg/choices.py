@@ -10,10 +10,9 @@ SCANNET_LABEL_TABLE = "scannetv2-labels.combined.tsv"
 # Files of a prediction.
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 MaskFormat = Literal["txt", "npz", "json"]  # of the ScanNet benchmark
-# Minimum score of objects that are shown. In held-out rooms of a model of configs/synthetic.yaml, objects from this
-# score on have precision 0.96 and recall 0.90 at IoU 0.5, each point given to its best object; 0.92 and 0.91 from 0.2
-# on, 0.97 and 0.87 from 0.5 on.
-DEFAULT_THRESHOLD = 0.3
+# Minimum score of objects that are shown. In real scans, half of the objects from this score on are right
+# (docs/general_model.md); in held-out synthetic rooms, more than 90 % of them.
+DEFAULT_THRESHOLD = 0.25
 
 # Test-time augmentation: 1, 4 or 8 predictions of each scan, merged.
 ViewSet = Literal["one", "flips", "flips_rotations"]
