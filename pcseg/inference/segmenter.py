@@ -56,9 +56,7 @@ class SegmenterOptions:
     top_k: int = 200  # most objects of a room, or of each tile of a large room
     min_points: int = 100  # least number of points of an object
     score_threshold: float = 0.0  # least score of an object
-    shown_above: float = (
-        DEFAULT_THRESHOLD  # least score of the objects in pictures, tables and files for other programs
-    )
+    shown_above: float = DEFAULT_THRESHOLD  # least score of objects in pictures, tables and files for other programs
     unsure_below: float = 0.0  # objects whose class is less probable, given that they are objects, are "other object"
     iou_power: float = 5.0  # power of the expected IoU in the scores
     mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
