@@ -4,7 +4,6 @@ from torch import nn
 
 from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.models.query_decoder import QueryDecoder
-from pcseg.models.sparse_unet import SparseUNet
 from pcseg.ops.segment import segment_mean
 from pcseg.structures import DecoderOutput, EmbeddingOutput, SceneBatch
 
@@ -13,11 +12,11 @@ class InfluencerFormer(nn.Module):
     """The whole network; it never sees ground truth and never moves data between devices.
 
     Args:
-        unet: voxel features to voxel features.
+        unet: backbone, a `SparseUNet` or another module with the same arguments and result.
         decoder: superpoint features to queries, or to embeddings.
     """
 
-    def __init__(self, unet: SparseUNet, decoder: QueryDecoder | EmbeddingHeads) -> None:
+    def __init__(self, unet: nn.Module, decoder: QueryDecoder | EmbeddingHeads) -> None:
         super().__init__()
         self.unet = unet
         self.decoder = decoder

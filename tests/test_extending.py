@@ -1,0 +1,23 @@
+"""The examples of docs/extending.md, run as a reader would."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs/extending.md").read_text()
+EXAMPLES = dict(re.findall(r"^## (.+?)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def test_every_section_has_one() -> None:
+    assert list(EXAMPLES) == re.findall(r"^## (.+)", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_example_runs(title: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict = {"__name__": "example"}
+    exec(compile(EXAMPLES[title], title, "exec"), names)
+    assert capsys.readouterr().out
+    if "history" in names:
+        assert names["history"][-1] < names["history"][0] / 2
