@@ -1,6 +1,7 @@
 # make demo    environment, synthetic raw rooms, preprocessing, training, AP, pictures (less than 6 minutes on 2 cores)
 # make test    environment with everything, then the whole test suite
 # make lint    style and types only
+# make docs    the documentation as a site, in build/site
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +12,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 DEMO   := outputs/demo
 SYSTEM := libgl1 libegl1 libvulkan1 mesa-vulkan-drivers libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
 
-.PHONY: demo test lint system clean
+.PHONY: demo test lint docs system clean
 
 # What the demo needs; torch-scatter and Open3D are not among it.
 $(VENV)/base.done: pyproject.toml constraints.txt
@@ -22,7 +23,7 @@ $(VENV)/base.done: pyproject.toml constraints.txt
 
 # torch-scatter has no wheel: it compiles against the installed torch, for about 7 minutes the first time.
 $(VENV)/full.done: $(VENV)/base.done
-	$(INSTALL) -e '.[dev,viz,las,watch,sweep,cluster,homes]' setuptools wheel ninja
+	$(INSTALL) -e '.[dev,viz,las,watch,sweep,cluster,homes,docs]' setuptools wheel ninja
 	@echo "compiling torch-scatter (about 7 minutes unless pip has the wheel already) ..."
 	$(INSTALL) --no-build-isolation torch-scatter
 	@touch $@
@@ -36,13 +37,16 @@ system:
 	    echo "Open3D and the browser test need these system packages (Debian names): $(SYSTEM)"; \
 	fi
 
-test: system lint
+test: system lint docs
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/full.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/full.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 demo: $(VENV)/base.done
 	rm -rf $(DEMO)
