@@ -22,7 +22,7 @@ class Docstrings(griffe.Extension):
         if cls.docstring is None or "Args:" in cls.docstring.value or not any(text for _, text in fields):
             return
         is_dataclass = any("dataclass" in str(decorator.value) for decorator in cls.decorators)
-        rows = "".join(f"    {name}: {text or "–"}\n" for name, text in fields)
+        rows = "".join(f"    {name}: {text or '–'}\n" for name, text in fields)
         cls.docstring.value += f"\n\n{'Args' if is_dataclass else 'Attributes'}:\n{rows}"
 
 

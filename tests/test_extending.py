@@ -17,6 +17,7 @@ def test_every_section_has_one() -> None:
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_example_runs(title: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(EXAMPLES[title], title, "exec"), {"__name__": "example"})
-    assert (printed := capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert printed
     if losses := [float(value) for value in re.findall("loss (.+)", printed)]:
         assert losses[-1] < losses[0] / 2
