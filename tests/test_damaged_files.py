@@ -9,12 +9,14 @@ import pytest
 
 from pcseg import build
 from pcseg.classes import class_set
+from pcseg.data.mesh_files import MESH_SUFFIXES
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import Source, verify_room, write_room
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.training.checkpoint import load_checkpoint
 from pcseg.training.weights_file import write_weights
+from tests.data.test_formats import write_e57, write_ptx
 from tests.data.test_scan_files import XYZ, pack_lzf, pcd_header, write_ply
 from tests.tools.small import fresh_checkpoint
 
@@ -84,6 +86,10 @@ def _text(path: Path) -> None:
     np.savetxt(path, rows, delimiter=separator, header=names, comments="")
 
 
+def _mesh(path: Path) -> None:
+    pytest.importorskip("trimesh").creation.icosphere(2).export(path)
+
+
 def _predict(path: Path) -> None:
     build.load_model(path)
 
@@ -100,6 +106,9 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object]]] = [
     ("b.npz", lambda path: np.savez(path, xyz=np.random.default_rng(0).random((500, 3))), read_scan),
     ("a.npy", lambda path: np.save(path, np.random.default_rng(0).random((20, 3))), read_scan),
     *((f"a.{kind}", _text, read_scan) for kind in ("txt", "csv", "xyz", "pts")),
+    ("a.ptx", write_ptx, read_scan),
+    ("a.e57", write_e57, read_scan),
+    *((f"a{suffix}", _mesh, read_scan) for suffix in MESH_SUFFIXES if suffix != ".gltf"),
     ("result.npz", _result, Prediction.load),
     ("model.pt", fresh_checkpoint, _predict),
     ("model.safetensors", _weights, _predict),

@@ -47,7 +47,14 @@ def read_pcd(path: Path) -> dict[str, np.ndarray]:
         columns = _read_compressed(path, body, header)
     fields = fields_of_columns(path, columns)
     packed = columns.get("rgb", columns.get("rgba"))
-    return fields if packed is None else {**fields, "rgb": unpack_rgb(packed)}
+    if packed is None:
+        return fields
+    if packed.ndim == 2 and packed.dtype.itemsize == 1 and packed.shape[1] in (3, 4):  # bytes R G B, or B G R A
+        packed = packed.view(np.uint8)
+        return {**fields, "rgb": packed if packed.shape[1] == 3 else packed[:, 2::-1]}
+    if packed.ndim != 1:
+        raise ValueError(f"{path}: expected rgb as one number or as bytes, found {packed.shape[1]} {packed.dtype}")
+    return {**fields, "rgb": unpack_rgb(packed)}
 
 
 def _read_header(path: Path, head: bytes) -> _Header:
@@ -60,7 +67,7 @@ def _read_header(path: Path, head: bytes) -> _Header:
         words = head[start:end].decode("latin-1").split()
         start, num_lines = end + 1, num_lines + 1
         if words and not words[0].startswith("#"):
-            entries[words[0].upper()] = words[1:]
+            entries[words[0].upper().replace("COLUMNS", "FIELDS")] = words[1:]
     missing = [key for key in ("FIELDS", "SIZE", "TYPE") if key not in entries]
     if missing:
         raise ValueError(f"{path}: not a PCD file, no line {missing[0]} in its header")
@@ -72,12 +79,13 @@ def _read_header(path: Path, head: bytes) -> _Header:
         counts = [int(count) for count in entries.get("COUNT", ["1"] * len(names))]
         width, height = (int(entries.get(key, ["1"])[0]) for key in ("WIDTH", "HEIGHT"))
         num_points = int(entries["POINTS"][0]) if "POINTS" in entries else width * height
-        if num_points < 0 or min(counts) < 1:
-            raise ValueError("a count below 1")
+        if num_points < 0 or min(counts) < 0:
+            raise ValueError("a count below 0")
         fields = []
         for index, (name, size, kind, count) in enumerate(zip(names, entries["SIZE"], kinds, counts, strict=True)):
             name = name if name != "_" and name not in names[:index] else f"_{index}"
-            fields.append((name, f"<{_KINDS[kind]}{size}", (count,) if count > 1 else ()))
+            if count > 0:  # some drivers of scanners write fields without content
+                fields.append((name, f"<{_KINDS[kind]}{size}", (count,) if count > 1 else ()))
         return _Header(np.dtype(fields), num_points, data, start, num_lines)
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged header, FIELDS, SIZE, TYPE and COUNT do not fit ({error})") from error

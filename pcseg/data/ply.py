@@ -1,5 +1,8 @@
 """Reads point clouds and meshes from PLY files."""
 
+import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from plyfile import PlyData, PlyElement, PlyParseError
 from pcseg.data.scan_fields import check_faces, fields_of_columns
 from pcseg.files import decoding
 
-_CORNERS = ("vertex_indices", "vertex_index")
+_CORNERS = ("vertex_indices", "vertex_index", "vertices")
 
 
 def read_ply(path: Path) -> dict[str, np.ndarray]:
@@ -32,12 +35,43 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
 
 
 def _parse(path: Path) -> PlyData:
-    with decoding(path, "a PLY file"):
+    with decoding(path, "a PLY file"), tempfile.TemporaryDirectory() as folder:
+        with path.open("rb") as file:
+            head, body = _clean_header(file.read(1 << 16))
+            readable = path if head is None else Path(folder) / "clean.ply"
+            if head is not None:
+                with readable.open("wb") as clean:
+                    clean.write(head)
+                    file.seek(body)
+                    shutil.copyfileobj(file, clean)
         try:
             # Fast when every face is a triangle.
-            return PlyData.read(str(path), known_list_len={"face": dict.fromkeys(_CORNERS, 3)})
+            return PlyData.read(str(readable), known_list_len={"face": dict.fromkeys(_CORNERS, 3)})
         except PlyParseError:
-            return PlyData.read(str(path))
+            return PlyData.read(str(readable))
+
+
+def _clean_header(head: bytes) -> tuple[bytes | None, int]:
+    """A header as plyfile takes it and where the content starts, if plyfile refuses it as it is; otherwise None.
+
+    Plain words, no blank lines, no blanks at line ends, and no property twice: the second gets another name.
+    """
+    start = re.match(rb"(\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r)", head)
+    end = re.search(rb"[\r\n]end_header[ \t]*(\r\n|\n|\r)", head)
+    if start is None or end is None:
+        return None, 0
+    lines, seen = [], set()
+    for line in re.sub(rb"[^\x00-\x7f]", b"?", head[: end.start()].removeprefix(start[1] or b"")).splitlines():
+        words = line.split()
+        if words[:1] == [b"element"]:
+            seen = set()
+        if words[:1] == [b"property"]:
+            if words[-1] in seen:
+                line = line.rstrip() + b"_%d" % len(seen)
+            seen.add(words[-1])
+        lines += [line.rstrip()] if words else []
+    clean = start[2].join([*lines, b"end_header", b""])
+    return (None if clean == head[: end.end()] else clean), end.end()
 
 
 def _triangles(path: Path, element: PlyElement) -> Int64[np.ndarray, "F 3"]:

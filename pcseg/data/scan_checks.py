@@ -1,14 +1,13 @@
 """Warnings about scans that look wrong: units, axes, duplicate points, missing color."""
 
 import numpy as np
-from jaxtyping import Float32
 
 from pcseg.data.scan_fields import place_keys
+from pcseg.data.scan_frame import likely_up
 from pcseg.structures import Scene
 
 # Beyond this distance in meters, single precision is coarser than half a millimeter.
 _FAR = 8192.0
-_UP_MARGIN = 1.35
 
 
 def scan_warnings(scene: Scene) -> list[str]:
@@ -23,9 +22,10 @@ def scan_warnings(scene: Scene) -> list[str]:
         found.append(f"It measures {size} m: if that is in millimeters, read it with scale=0.001 (centimeters 0.01).")
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
-    axis = _likely_up(scene.xyz)
+    axis = likely_up(scene.xyz)
     if axis != "z":
-        found.append(f"Most level surfaces lie across {axis}, not z: if {axis} points up, read it with up={axis!r}.")
+        reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
+        found.append(f"{reason}: if {axis} points up in it, read it with up={axis!r} (--up={axis}).")
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found.append(f"It is so far from 0 that single precision costs detail: read it with origin=({point}).")
@@ -44,27 +44,3 @@ def scan_warnings(scene: Scene) -> list[str]:
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
             found.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
     return found
-
-
-def _likely_up(xyz: Float32[np.ndarray, "P 3"]) -> str:
-    """The axis across which the two strongest layers of surface lie; z unless another one is far ahead.
-
-    Floor and ceiling are usually the largest surfaces, except in corridors. The margin is one that real corridors do
-    not reach.
-    """
-    extent = float((xyz.max(axis=0) - xyz.min(axis=0)).max())
-    cell = 0.05 if extent <= 50 else extent / 1000
-    cells = np.floor((xyz - xyz.min(axis=0)) / np.float32(cell)).astype(np.int64)
-    shape = cells.max(axis=0) + 1
-    keys = np.sort(np.ravel_multi_index(tuple(cells.T), tuple(shape)))
-    occupied = keys[np.append(True, keys[1:] != keys[:-1])]
-    shares = []
-    for indices, size in zip(np.unravel_index(occupied, tuple(shape)), shape):
-        # Two neighboring cells together, as a surface may lie on their border.
-        layer = np.convolve(np.bincount(indices, minlength=size), [1, 1])
-        top = int(layer.argmax())
-        strongest = layer[top]
-        layer[max(0, top - 2) : top + 3] = 0
-        shares.append((strongest + layer.max()) / len(occupied))
-    best = int(np.argmax(shares))
-    return "xyz"[best] if shares[best] > _UP_MARGIN * shares[2] else "z"

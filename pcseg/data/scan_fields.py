@@ -17,7 +17,10 @@ report_to_log: Report = logging.getLogger("pcseg").warning
 LABEL_COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
 _COLUMNS = {
     "xyz": (("x", "y", "z"),),
-    "rgb": (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue")),
+    "rgb": (
+        *(("red", "green", "blue"), ("r", "g", "b"), ("rf", "gf", "bf")),
+        ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ),
     "normal": (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")),
 }
 
@@ -27,23 +30,30 @@ def fields_of_columns(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str
 
     Args:
         path: file, for messages.
-        columns: values (P,) of each column by its name; other names are ignored.
+        columns: values (P,) of each column by its name, in any case; other names are ignored. CloudCompare writes
+            "scalar_" before its own.
 
     Returns:
         xyz float64 (P, 3). If the file has them: rgb (P, 3) as the file has it, normal float64 (P, 3), and the columns
         of LABEL_COLUMNS (P,).
 
     Raises:
-        ValueError: x, y or z is missing.
+        ValueError: x, y or z is missing, or a field has several numbers for a point.
     """
     fields = {}
+    plain = {name.lower().removeprefix("scalar_"): values for name, values in columns.items()}
+    columns = plain | dict(columns)
+    known = [name for names in _COLUMNS.values() for alternative in names for name in alternative]
+    for name in {*known, *LABEL_COLUMNS} & columns.keys():
+        if columns[name].ndim != 1 or columns[name].dtype == object:
+            raise ValueError(f"{path}: expected one number of {name} for each point, found several")
     for key, alternatives in _COLUMNS.items():
         names = next((names for names in alternatives if columns.keys() >= set(names)), None)
         if names is not None:
             values = np.stack([columns[name] for name in names], axis=1)
             fields[key] = values if key == "rgb" else values.astype(np.float64)
     if "xyz" not in fields:
-        raise ValueError(f"{path}: expected columns x y z, found {' '.join(columns) or 'none'}")
+        raise ValueError(f"{path}: expected columns x y z, found {' '.join(plain) or 'none'}")
     labels = {name: columns[name] for name in LABEL_COLUMNS if name in columns}
     return fields | {name: np.ascontiguousarray(v, v.dtype.newbyteorder("=")) for name, v in labels.items()}
 

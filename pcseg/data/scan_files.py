@@ -1,14 +1,17 @@
-"""Reads any scan as a Scene: .ply .pcd .npz .npy .txt .xyz .pts .csv .las .laz."""
+"""Reads any scan as a Scene: points, meshes, and text of many formats."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 
 from pcseg.classes import class_set
 from pcseg.data.las import open_las
+from pcseg.data.laser_scans import read_e57, read_ptx
+from pcseg.data.mesh_files import MESH_SUFFIXES, read_mesh
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
 from pcseg.data.reader_options import UP_AXES
@@ -34,6 +37,8 @@ from pcseg.structures import ScanFile, Scene
 _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 # Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
+_Y_UP = (".glb", ".gltf")
+_SPACING = 0.02  # meters between samples of a mesh
 
 
 def read_scan(
@@ -43,7 +48,7 @@ def read_scan(
     drop_duplicates: bool = False,
     gray: bool = False,
     scale: float | int | None = None,
-    up: str = "z",
+    up: str | None = None,
     origin: Sequence[float | int] | None = None,
     level: bool = False,
     as_is: bool = False,
@@ -61,12 +66,14 @@ def read_scan(
         path: the file, whose extension decides the format, or the folder of a processed room, which is not changed.
             Or an array (P, 3) of x y z, (P, 6) of x y z r g b, or of other `columns`. .npz has the keys xyz and
             optionally rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces;
-            .ply and .pcd have properties of these names. `semantic` holds class indices, -1 for none.
+            .ply and .pcd have properties of these names. `semantic` holds class indices, -1 for none. A mesh
+            of large triangles becomes samples of its surface, 2 cm apart.
         drop_nan: leave out points with coordinates that are not finite, and their faces; False refuses such a file.
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.
         scale: factor to meters, 0.001 for a file in millimeters; None recognizes the unit.
-        up: axis that points up in the file: "x", "y", "z", "-x", "-y" or "-z".
+        up: axis that points up in the file: "x", "y", "z", "-x", "-y" or "-z"; None is "z", and "y" for glTF, which
+            its specification sets.
         origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
         level: make the floor level.
         as_is: recognize nothing: the file is in meters, unless `scale` is given.
@@ -98,10 +105,19 @@ def read_scan(
     def say(text: str) -> None:
         report(f"{path.name}: {text}")
 
-    fields = _read_fields(path, columns, say) if table is None else _fields_of_array(path, table, columns)
+    if up is None:
+        up = "y" if path.suffix.lower() in _Y_UP else "z"
+    as_given = functools.partial(frame_of_scan, path, scale=scale, up=up, origin=origin, as_is=as_is)
+
+    def spacing(xyz: np.ndarray) -> float:
+        """Distance between samples of a surface, in units of the file."""
+        return _SPACING / float(np.linalg.norm(as_given(xyz, report=lambda text: None)[0, :3]))
+
+    names = None if columns is None else tuple(columns.replace(",", " ").split())
+    how = _Reading(names, spacing, say)
+    fields = _read_fields(path, how) if table is None else _fields_of_array(path, table, columns)
     fields, finite = _without_nan(path, fields, drop_nan, say)
-    frame = {"scale": scale, "up": up, "origin": origin, "level": level, "as_is": as_is}
-    matrix = frame_of_scan(path, fields["xyz"], **frame, report=say)  # type: ignore[arg-type]
+    matrix = as_given(fields["xyz"], level=level, report=say)
     xyz = fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
     _check_distance(path, xyz)
     rgb, normal, faces = (fields.get(key) for key in ("rgb", "normal", "faces"))
@@ -127,8 +143,12 @@ def read_scan(
     return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
 
 
-def find_scans(raw: Path) -> list[Path]:
+def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
     """Scans of a folder in order of name; the scan itself if `raw` is a file.
+
+    Args:
+        raw: the folder, or a scan.
+        report: called with the names of hidden files, such as macOS's "._a.ply", and of links to missing files.
 
     Raises:
         ValueError: no such folder, or no scan in it.
@@ -137,7 +157,14 @@ def find_scans(raw: Path) -> list[Path]:
         return [raw]
     if not raw.is_dir():
         raise ValueError(f"{raw}: no such folder; expected a folder of scans")
-    scans = sorted(path for path in raw.iterdir() if path.is_file() and path.suffix.lower() in _READERS)
+    found = sorted(path for path in raw.iterdir() if path.suffix.lower() in _READERS and not path.is_dir())
+    passed = {path.name: "hidden" for path in found if path.name.startswith(".")}
+    passed |= {path.name: "a link to a missing file" for path in found if not path.exists()}
+    if passed:
+        names = [f"{name} ({reason})" for name, reason in passed.items()]
+        several = f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        report(f"{raw}: passed over {several}.")
+    scans = [path for path in found if path.name not in passed]
     if not scans:
         raise ValueError(f"{raw}: no scan in it; expected files {' '.join(_READERS)}")
     return scans
@@ -170,13 +197,21 @@ def _with_points(scene: Scene, rows: Int64[np.ndarray, "n"]) -> Scene:
     return scene if scene.superpoint is None else scene.with_(superpoint=without_gaps(scene.superpoint))
 
 
-def _read_fields(path: Path, columns: str | None, report: Report) -> dict[str, np.ndarray]:
+class _Reading(NamedTuple):
+    """How to read a file, for the readers that need it."""
+
+    columns: tuple[str, ...] | None
+    spacing: Callable[[np.ndarray], float]
+    report: Report
+
+
+def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    fields = reader(path, None if columns is None else tuple(columns.replace(",", " ").split()), report)
+    fields = reader(path, how)
     lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
     wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
     if wrong:
@@ -184,7 +219,7 @@ def _read_fields(path: Path, columns: str | None, report: Report) -> dict[str, n
     return fields
 
 
-def _read_npz(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
+def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     colors = ("rgb", "color", "colors")
     fields = read_npz(path, ("xyz", "normal", "faces", *LABEL_COLUMNS, *colors))
     if "xyz" not in fields:
@@ -201,12 +236,12 @@ def _read_npz(path: Path, columns: tuple[str, ...] | None, report: Report) -> di
     return fields | {key: fields[key].astype(np.float64) for key in ("xyz", "normal") if key in fields}
 
 
-def _read_npy(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
+def _read_npy(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     with path.open("rb") as file, decoding(path, "an .npy file"):
         table = np.lib.format.read_array(file, allow_pickle=False)
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected numbers (P, columns), found {table.dtype} {table.shape}")
-    return fields_of_table(path, table.astype(np.float64), columns, report)
+    return fields_of_table(path, table.astype(np.float64), how.columns, how.report)
 
 
 def _fields_of_array(path: Path, table: np.ndarray, columns: str | None) -> dict[str, np.ndarray]:
@@ -218,23 +253,26 @@ def _fields_of_array(path: Path, table: np.ndarray, columns: str | None) -> dict
     return fields_of_table(path, table.astype(np.float64), tuple(names.replace(",", " ").split()))
 
 
-def _read_las(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
+def _read_text(path: Path, how: _Reading) -> dict[str, np.ndarray]:
+    return read_text(path, how.columns, how.report)
+
+
+def _read_las(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     las = open_las(path)
-    names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyz")]
-    return fields_of_columns(path, {name: np.asarray(las[name]) for name in names if name in _LAS_COLUMNS})
+    names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyzXYZ")]
+    return fields_of_columns(path, {name: np.asarray(las[name]) for name in names if name.lower() in _LAS_COLUMNS})
 
 
-_READERS: dict[str, Callable[[Path, tuple[str, ...] | None, Report], dict[str, np.ndarray]]] = {
-    ".ply": lambda path, *_: read_ply(path),
-    ".pcd": lambda path, *_: read_pcd(path),
+_READERS: dict[str, Callable[[Path, _Reading], dict[str, np.ndarray]]] = {
+    ".ply": lambda path, how: read_ply(path),
+    ".pcd": lambda path, how: read_pcd(path),
     ".npz": _read_npz,
     ".npy": _read_npy,
-    ".txt": read_text,
-    ".xyz": read_text,
-    ".pts": read_text,
-    ".csv": read_text,
-    ".las": _read_las,
-    ".laz": _read_las,
+    **dict.fromkeys((".txt", ".xyz", ".asc", ".pts", ".csv"), _read_text),
+    **dict.fromkeys((".las", ".laz"), _read_las),
+    ".e57": lambda path, how: read_e57(path),
+    ".ptx": lambda path, how: read_ptx(path),
+    **dict.fromkeys(MESH_SUFFIXES, lambda path, how: read_mesh(path, how.spacing, how.report)),
 }
 
 
@@ -287,7 +325,11 @@ def _unit(normal: np.ndarray) -> np.ndarray:
     return (normal / np.where(length > 0, length, 1)).astype(np.float32)
 
 
-def _whole(path: Path, key: str, values: np.ndarray) -> np.ndarray:
+def _whole(path: Path, key: str, values: np.ndarray, report: Report, none: int = -1) -> np.ndarray:
+    """The values as whole numbers; nan, which programs write for points that have no value, becomes `none`."""
+    if values.dtype.kind == "f" and key != "superpoint" and (missing := np.isnan(values)).any():
+        report(f"{missing.sum()} of {len(values)} points have no {key} (nan).")
+        values = np.where(missing, none, values)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         raise ValueError(f"{path}: expected whole numbers in {key}")
     if len(values) and not (values.min() >= -(2**31) and values.max() < 2**31 - 1):
@@ -302,10 +344,10 @@ def _labels(
     labels: dict[str, np.ndarray] = {}
     for key, classes in (("semantic", None), ("label", label_ids), ("semantic_nyu40", "scannet20")):
         if key in fields and "semantic" not in labels and (key != "label" or label_ids is not None):
-            ids = _whole(path, key, fields[key])
+            ids = _whole(path, key, fields[key], report)
             labels["semantic"] = ids.astype(np.int32) if classes is None else class_set(classes).index_of_ids(ids)
     if "instance" in fields:
-        instance = _whole(path, "instance", fields["instance"])
+        instance = _whole(path, "instance", fields["instance"], report, none=first_instance - 1)
         if first_instance == 0:
             instance = np.maximum(instance, -1) + 1
         elif len(instance) and instance.min() < 0:
@@ -314,7 +356,7 @@ def _labels(
         if "semantic" in labels:
             labels["instance"] = _one_class_each(labels["semantic"], labels["instance"], report)
     if "superpoint" in fields:
-        labels["superpoint"] = without_gaps(_whole(path, "superpoint", fields["superpoint"]))
+        labels["superpoint"] = without_gaps(_whole(path, "superpoint", fields["superpoint"], report))
     return labels
 
 

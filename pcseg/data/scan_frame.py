@@ -2,23 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from pcseg.data.reader_options import UP_AXES
 
 UNITS = {"meters": 1.0, "centimeters": 0.01, "millimeters": 0.001, "inches": 0.0254, "feet": 0.3048}
-_LEAST_POINTS, _NUM_SAMPLES = 1000, 30_000  # fewer points are no evidence
+_LEAST_POINTS, _NUM_SAMPLES, _NUM_FOR_LAYERS = 1000, 30_000, 300_000  # fewer points are no evidence
 # In meters: from floor to ceiling, height of scans without a ceiling, longest side. Ranges of storeys in different
 # units do not overlap.
 _STOREY, _HEIGHT, _SIDE = (2.1, 3.5), (0.8, 3.3), (1.0, 40.0)
-_LARGEST, _HIGHEST = 200.0, 12.0
+_OPEN_IN_FEET = (1.4, 3.3)  # height in meters without a ceiling; lower ones are common in scans in meters
+_LARGEST, _HIGHEST = 1000.0, 30.0  # up to these it may be a hall or a building in meters
 _FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
 _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a warning, and too coarse for any object
 _MOST_TILTED = 25.0  # degrees
+_LEAST_SHARE = 0.06  # of all surface in the floor, and in the ceiling
+_UP_MARGIN = 1.4  # more than nearly all real rooms reach
 
 
 def frame_of_scan(
@@ -48,10 +52,10 @@ def frame_of_scan(
         ValueError: the unit is not certain, or coordinates are rounded; the message names the option to use.
     """
     knows = not as_is and len(xyz) >= _LEAST_POINTS
-    sample = _sample(xyz)
+    sample = _sample(xyz, _NUM_FOR_LAYERS)
     if knows or level:
         axis = np.eye(3)[UP_AXES.index(up) % 3]
-        vertical = _facing(_surface_normals(sample), axis) if level else axis
+        vertical = _facing(_surface_normals(_sample(xyz)), axis) if level else axis
         if scale is None:
             scale = _recognized_scale(path, sample, vertical, report) if knows else 1.0
         if knows:
@@ -84,13 +88,13 @@ def _turn(up: str) -> Float64[np.ndarray, "3 3"]:
     return units[[UP_AXES.index(axis) for axis in rows[up]]]
 
 
-def _sample(xyz: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "n 3"]:
+def _sample(xyz: Float64[np.ndarray, "P 3"], num_samples: int = _NUM_SAMPLES) -> Float64[np.ndarray, "n 3"]:
     """Some of the points without strays: those near the bulk along each axis."""
-    some = xyz[:: max(1, len(xyz) // (4 * _NUM_SAMPLES))]
+    some = xyz[:: max(1, len(xyz) // (4 * num_samples))]
     low, high = np.percentile(some, [2, 98], axis=0)
     margin = 0.1 * (high - low)
     some = some[((some >= low - margin) & (some <= high + margin)).all(axis=1)]
-    return some[:: max(1, len(some) // _NUM_SAMPLES)]
+    return some[:: max(1, len(some) // num_samples)]
 
 
 def _surface_normals(sample: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
@@ -114,27 +118,50 @@ def _facing(normals: Float64[np.ndarray, "m 3"], axis: Float64[np.ndarray, "3"])
     return up
 
 
-def _storey(sample: Float64[np.ndarray, "n 3"], up: Float64[np.ndarray, "3"]) -> float:
-    """Distance of the two strongest surfaces across a direction, which usually are floor and ceiling."""
-    rotation = Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0]
-    placed = rotation.apply(sample)
-    side = np.ptp(np.percentile(placed, [2, 98], axis=0), axis=0)
-    cell = max(side.min() / 50, side.max() / 400, 1e-12)
-    cells = np.floor((placed - placed.min(axis=0)) / cell).astype(np.int64).T
+class _Layers(NamedTuple):
+    """Strong surfaces across an axis, by their share of all surface; places in units of the scan."""
+
+    two_strongest: float
+    strongest: float
+    is_high: bool  # the strongest one is in the upper part
+    floor: float  # the strongest near the low end
+    gap: float | None  # from floor to ceiling, if both are found
+
+
+def _layers(points: Float64[np.ndarray, "n 3"]) -> list[_Layers]:
+    """The layers across each axis, by the cells that surfaces occupy."""
+    side = np.ptp(np.percentile(points, [2, 98], axis=0), axis=0)
+    cell = float(max(side.min() / 50, side.max() / 200, 1e-12))
+    cells = np.floor((points - points.min(axis=0)) / cell).astype(np.int64).T
     shape = tuple(cells.max(axis=1) + 1)
-    height = np.unravel_index(np.unique(np.ravel_multi_index(tuple(cells), shape)), shape)[2]
-    counts = np.bincount(height) / len(height)
-    layer = counts + np.append(counts[1:], 0)  # two cells, as a surface may lie on their border
-    first = int(layer.argmax())
-    others = layer.copy()
-    others[max(0, first - 2) : first + 3] = 0
-    low, high = sorted((first, int(others.argmax())))
-    return cell * (high - low)
+    found = []
+    for places in np.unravel_index(np.unique(np.ravel_multi_index(tuple(cells), shape)), shape):
+        counts = np.bincount(places) / len(places)
+        layer = counts + np.append(counts[1:], 0)  # two cells, as a surface may lie on their border
+        first, others = int(layer.argmax()), layer.copy()
+        others[max(0, first - 2) : first + 3] = 0
+        end = max(1, len(layer) // 5)
+        floor, ceiling = int(layer[:end].argmax()), len(layer) - end + int(layer[-end:].argmax())
+        both = min(layer[floor], layer[ceiling]) >= max(_LEAST_SHARE, 2 * np.median(layer))
+        gap = cell * (ceiling - floor) if both else None
+        found.append(_Layers(layer[first] + others.max(), layer[first], first > 0.6 * len(layer), layer[floor], gap))
+    return found
 
 
-def _unit_of_storey(gap: float) -> str | None:
-    low, high = _STOREY
-    return next((unit for unit, scale in UNITS.items() if low <= gap * scale <= high), None)
+def likely_up(xyz: Float[np.ndarray, "P 3"]) -> str:
+    """The axis that seems to point up, one of `UP_AXES`; "z" unless another one is far ahead.
+
+    Floor and ceiling usually are the largest surfaces. Without a ceiling, the largest surface is at the low end. A scan
+    with a ceiling that is upside down is not noticed.
+
+    Args:
+        xyz: points of a scan in any unit.
+    """
+    layers = _layers(_sample(np.asarray(xyz, np.float64), _NUM_FOR_LAYERS))
+    best = int(np.argmax([axis.two_strongest for axis in layers]))
+    best = best if layers[best].two_strongest > _UP_MARGIN * layers[2].two_strongest else 2
+    is_down = layers[best].is_high and layers[best].floor < 0.4 * layers[best].strongest
+    return UP_AXES[best + 3 * is_down]
 
 
 def _recognized_scale(
@@ -143,28 +170,25 @@ def _recognized_scale(
     """The factor to meters, from the height of a storey, or the size of the scan."""
     side = float(np.ptp(np.percentile(sample, [2, 98], axis=0), axis=0).max())
     height = float(np.ptp(np.percentile(sample @ vertical, [1, 99])))
-    gap = _storey(sample, vertical)
-    unit = _unit_of_storey(gap)
-    if unit != "meters" and not (unit and height < 1.6 * gap and _SIDE[0] <= side * UNITS[unit] <= _SIDE[1]):
-        fits = [
-            name
-            for name, scale in UNITS.items()
-            if _HEIGHT[0] <= height * scale <= _HEIGHT[1] and _SIDE[0] <= side * scale <= _SIDE[1] and name != "feet"
-        ]
-        if (side <= _LARGEST and height <= _HIGHEST) or "meters" in fits:
-            return 1.0
-        unit = fits[0] if len(fits) == 1 else None
-    if unit == "meters":
+    rotation = Rotation.align_vectors([[0.0, 0.0, 1.0]], [vertical])[0]
+    gap = _layers(rotation.apply(sample))[2].gap
+
+    def fits(unit: str, low: float, high: float, of: float, longest: float = _SIDE[1]) -> bool:
+        return low <= of * UNITS[unit] <= high and _SIDE[0] <= side * UNITS[unit] <= longest
+
+    if height <= _HIGHEST and side <= _LARGEST:
+        if fits("feet", *_STOREY, gap) if gap is not None else fits("feet", *_OPEN_IN_FEET, height, 15.0):
+            found = f"Its height is {height:.3g}: this is a hall in meters, or a room in feet"
+            report(f"{found}. It is read in meters; give --scale 0.3048 if it is in feet.")
         return 1.0
-    measures = f"it measures {side:.4g} by {height:.4g} in height, too large for meters"
-    if unit is None:
+    units = [unit for unit in UNITS if gap is not None and fits(unit, *_STOREY, gap)]
+    units = units or [unit for unit in UNITS if fits(unit, *_HEIGHT, height) and unit != "feet"]
+    if len(units) != 1:
         flags = ", ".join(f"--scale {UNITS[name]} ({name})" for name in UNITS)
-        raise ValueError(f"{path}: {measures}, and its unit is not certain; give {flags}")
-    if unit == "feet":  # a hall of this height has the same shape
-        text = f"floor and ceiling are {gap:.3g} apart, a room in feet or a hall in meters"
-        raise ValueError(f"{path}: {text}; give --scale 0.3048 (feet) or --scale 1 (meters)")
-    report(f"Its size is that of a room in {unit}: read with --scale {UNITS[unit]}; --as-is takes meters.")
-    return UNITS[unit]
+        found = f"it measures {side:.4g} by {height:.4g} in height, too large for meters"
+        raise ValueError(f"{path}: {found}, and its unit is not certain; give {flags}")
+    report(f"Its size is that of a room in {units[0]}: read with --scale {UNITS[units[0]]}; --as-is takes meters.")
+    return UNITS[units[0]]
 
 
 def _check_rounding(

@@ -1,5 +1,6 @@
-"""Numbers in text files, and point clouds as plain text: .txt, .xyz, .pts and .csv, with or without column names."""
+"""Numbers in text files, and point clouds as plain text, with or without column names: .txt .xyz .asc .pts .csv."""
 
+import codecs
 import re
 import warnings
 from array import array
@@ -28,8 +29,8 @@ def read_text(
     """Reads the fields of a text file of points, see `fields_of_columns`.
 
     Columns are named by the argument or by the file's first line; otherwise see `fields_of_table`. Blanks, commas or
-    semicolons separate them. Lines that start with # or // are comments; a .pts file may start with its number of
-    points.
+    semicolons separate them, also at the ends of lines; values may be quoted. Lines that start with # or // are
+    comments. The file may start with its number of points.
 
     Args:
         path: the file.
@@ -39,10 +40,8 @@ def read_text(
     Raises:
         ValueError: a line that is not numbers, or columns that do not fit.
     """
-    names, first_line, separator, count = _header(path)
-    with path.open("rb") as file:
-        sample = file.read(1 << 17).split(b"\n", first_line)[first_line - 1].strip().decode("latin-1")
-    rows = read_rows(path, len(sample.split(separator)), separator=separator, first_line=first_line)
+    names, first_line, num_columns, separator, count = _header(path)
+    rows = read_rows(path, num_columns, separator=separator, first_line=first_line)
     if count is not None and count != len(rows):
         raise ValueError(f"{path}: its first line counts {count} points, found {len(rows)}")
     return fields_of_table(path, rows, columns or names, report)
@@ -157,7 +156,9 @@ def load_rows(
         separator: character between columns; None for blanks and tabs.
         first_line: line number of the first row.
     """
-    options = {"comments": None, "delimiter": separator, "skiprows": first_line - 1, "ndmin": 2, "encoding": "latin-1"}
+    with path.open("rb") as file:
+        encoding = "utf-8-sig" if file.read(3) == codecs.BOM_UTF8 else "latin-1"
+    options = {"comments": None, "delimiter": separator, "skiprows": first_line - 1, "ndmin": 2, "encoding": encoding}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "loadtxt: input contained no data")
         try:
@@ -176,7 +177,7 @@ def text_lines(path: Path, first_line: int = 1) -> Iterator[tuple[int, bytes]]:
         path: the file.
         first_line: line number of the first line wanted.
     """
-    for line, content in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for line, content in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         if line >= first_line and content.strip():
             yield line, content
 
@@ -185,13 +186,17 @@ def numbers_of_line(line: bytes, separator: str | None = None) -> list[float] | 
     """The numbers of a line, including nan and inf; None if any part of it is not a number.
 
     Args:
-        line: without its line break.
-        separator: character between columns; None for blanks and tabs.
+        line: without its line break; values may be in double quotes.
+        separator: character between columns, and perhaps after the last one; None for blanks and tabs.
 
     >>> numbers_of_line(b"1 -2.5 3e2"), numbers_of_line(b"1 two")
     ([1.0, -2.5, 300.0], None)
     """
-    fields = line.split(None if separator is None else separator.encode())
+    line = line.replace(b'"', b"")
+    if separator is None:
+        fields = line.split()
+    else:
+        fields = line.strip().removesuffix(separator.encode()).split(separator.encode())
     try:
         return None if b"_" in line else [float(field) for field in fields]
     except ValueError:
@@ -216,27 +221,30 @@ def _is_comment(line: bytes) -> bool:
     return line.lstrip().startswith((b"#", b"//"))
 
 
-def _header(path: Path) -> tuple[tuple[str, ...] | None, int, str | None, int | None]:
-    """Names of the columns, line number of the first point, the separator, and the count of a .pts file."""
+def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, int | None]:
+    """Names of the columns, line number and length of the first point, the separator, and the number of points."""
     names = count = None
     with path.open("rb") as file:
-        head = file.read(1 << 16).split(b"\n")
+        head = file.read(1 << 16).removeprefix(codecs.BOM_UTF8).splitlines()
     for number, line in enumerate(head, start=1):
-        text = line.strip().removeprefix(b"\xef\xbb\xbf")
-        comment = _is_comment(text)
-        text = text.lstrip(b"#/").strip() if comment else text
+        comment = _is_comment(line)
+        text = line.strip().lstrip(b"#/").strip() if comment else line.strip()
         separator = next((mark for mark in ",;" if mark.encode() in text), None)
         if not text:
             continue
-        numbers = numbers_of_line(text.rstrip(separator.encode()) if separator else text, separator)
-        if not comment and numbers is not None:
-            if len(numbers) == 1 and count is None and path.suffix.lower() == ".pts" and numbers[0] == int(numbers[0]):
-                count = int(numbers[0])
-                continue
-            return names, number, separator, count
-        words = [word.strip(" \t\"'").lower() for word in text.decode("latin-1").split(separator)]
-        if {"x", "y", "z"} <= {re.sub(r" \[m\]$", "", word) for word in words}:
-            names = tuple(words)
-        elif not comment:
-            raise ValueError(f"{path}:{number}: expected numbers or names of columns, found {show(line)}")
+        numbers = None if comment else numbers_of_line(text, separator)
+        if numbers is not None and len(numbers) == 1 and count is None and numbers[0] == int(numbers[0]):
+            count = int(numbers[0])
+        elif numbers is not None:
+            return names, number, len(numbers), separator, count
+        else:
+            content = text.decode("latin-1").rstrip(separator)
+            words = [word.strip(" \t\"'").lower() for word in content.split(separator)]
+            if {"x", "y", "z"} <= {re.sub(r" \[m\]$", "", word) for word in words}:
+                names = tuple(words)
+            elif not comment:
+                point = text.replace(b",", b".")
+                if numbers_of_line(point) or numbers_of_line(point, ";"):
+                    raise ValueError(f"{path}:{number}: its numbers have a decimal comma; write them with a point")
+                raise ValueError(f"{path}:{number}: expected numbers or names of columns, found {show(line)}")
     raise ValueError(f"{path}: no points in it")

@@ -221,7 +221,7 @@ BAD_FILES = [
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
     ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: expected numbers or names of columns"),
     ("a.csv", "x,y,z\n1,2,3,4\n", "expected names of its 4 columns, found x y z"),
-    ("a.obj", "v 0 0 0", r"unknown extension '\.obj'; expected one of \.ply \.pcd \.npz"),
+    ("a.abc", "v 0 0 0", r"unknown extension '\.abc'; expected one of \.ply \.pcd \.npz"),
 ]
 
 

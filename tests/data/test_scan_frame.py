@@ -28,6 +28,18 @@ def closed_room(room: np.ndarray) -> np.ndarray:
     return np.concatenate([room, ceiling])
 
 
+def box(rng: np.random.Generator, size: tuple[float, float, float], has_ceiling: bool) -> np.ndarray:
+    """An empty room with a surface of even density."""
+    x, y, z = size
+    faces = [(x * y, 2, 0), (x * y * has_ceiling, 2, z), *((x * z, 1, at) for at in (0, y))]
+    faces += [(y * z, 0, at) for at in (0, x)]
+    face = rng.choice(6, 40_000, p=np.array([area for area, _, _ in faces]) / sum(area for area, _, _ in faces))
+    points = rng.random((40_000, 3)) * size
+    for number, (_, axis, at) in enumerate(faces):
+        points[face == number, axis] = at
+    return points
+
+
 def read(folder: Path, xyz: np.ndarray, **options: Any) -> tuple[np.ndarray, str]:
     said: list[str] = []
     np.save(folder / "a.npy", xyz)
@@ -64,16 +76,32 @@ def test_a_storey_tells_the_unit(tmp_path: Path, closed_room: np.ndarray, unit: 
     assert f"--scale {UNITS[unit]};" in said
 
 
+@pytest.mark.parametrize("up", TURNS)
+def test_another_axis_that_points_up_is_noticed(tmp_path: Path, room: np.ndarray, up: str) -> None:
+    np.save(tmp_path / "a.npy", TURNS[up](room))
+    advice = "\n".join(scan_warnings(read_scan(tmp_path / "a.npy")))
+    assert f"read it with up={up!r} (--up={up})" in advice if up != "z" else "up=" not in advice
+    assert "up=" not in "\n".join(scan_warnings(read_scan(tmp_path / "a.npy", up=up)))
+
+
+@pytest.mark.parametrize("has_ceiling", [True, False])
+@pytest.mark.parametrize("size", [(16, 13, 8), (60, 3, 3), (20, 20, 4), (60, 4, 8), (40, 40, 15), (250, 100, 10)])
+def test_halls_are_in_meters(tmp_path: Path, size: tuple[int, int, int], has_ceiling: bool) -> None:
+    points = box(np.random.default_rng(0), size, has_ceiling)
+    found, said = read(tmp_path, points)
+    np.testing.assert_array_equal(found, points.astype(np.float32))
+    assert ("--scale 0.3048 if it is in feet" in said) == (size[2] == 8 and (has_ceiling or size[0] < 50))
+
+
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
     rounded = (closed_room + FAR).astype(np.float32).astype(np.float64)
     for xyz, message in (
-        (np.divide(closed_room, UNITS["feet"]), r"a\.npy: .* give --scale 0\.3048 \(feet\) or --scale 1"),
+        (box(np.random.default_rng(0), (192, 156, 96), False), r"its unit is not certain; give .*--scale 0\.0254 \(in"),
         (room * 1e5, r"a\.npy: .* its unit is not certain; give .*--scale 0\.001 \(millimeters\)"),
         (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, xyz)
-    assert np.ptp(read(tmp_path, closed_room / UNITS["feet"], scale=1)[0], axis=0).max() > 15
 
 
 def test_far_from_0(tmp_path: Path, room: np.ndarray) -> None:

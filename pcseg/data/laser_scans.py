@@ -1,0 +1,79 @@
+"""Reads files of laser scanners that hold several scans with a pose each: .e57 and .ptx."""
+
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from jaxtyping import Float64
+
+from pcseg.files import decoding
+
+_GRAY = 127  # of scans without color in a file where others have one
+
+
+def read_e57(path: Path) -> dict[str, np.ndarray]:
+    """Reads xyz and rgb of all scans of an E57 file, in the frame of the file; invalid points are left out.
+
+    Raises:
+        ValueError: pye57 is missing, or the file is damaged or has no scan.
+    """
+    try:
+        import pye57
+    except ImportError as error:
+        raise ValueError(f"{path}: reading it needs pye57, run: pip install pye57") from error
+    with decoding(path, "an E57 file"), closing(pye57.E57(str(path))) as file:
+        options = {"colors": True, "ignore_missing_fields": True}
+        scans = [file.read_scan(index, **options) for index in range(file.scan_count)]
+        if not scans:
+            raise ValueError("no scan in it")
+        xyz = [np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1) for scan in scans]
+        names = ("colorRed", "colorGreen", "colorBlue")
+        rgb = [np.stack([scan[n] for n in names], axis=1) if set(names) <= scan.keys() else None for scan in scans]
+        return _joined(xyz, rgb)
+
+
+def read_ptx(path: Path) -> dict[str, np.ndarray]:
+    """Reads xyz and rgb of all scans of a PTX file, in the frame of the file; NaN where the scanner saw nothing.
+
+    Raises:
+        ValueError: the file is damaged or cut short.
+
+    Source:
+        Leica's description of the format: columns, rows, pose (four lines), matrix for row vectors (four lines), then
+        one line "x y z intensity" or "x y z intensity r g b" for each point; 0 0 0 for no return.
+    """
+    xyz, rgb = [], []
+    with path.open(encoding="latin-1") as file, decoding(path, "a PTX file"):
+        while head := list(islice(file, 10)):
+            if not any(line.strip() for line in head):
+                break
+            points, colors = _ptx_scan(head, file)
+            xyz.append(points)
+            rgb.append(colors)
+        if not xyz:
+            raise ValueError("no scan in it")
+    return _joined(xyz, rgb)
+
+
+def _ptx_scan(head: list[str], file: TextIO) -> tuple[Float64[np.ndarray, "P 3"], Float64[np.ndarray, "P 3"] | None]:
+    num_points = int(head[0]) * int(head[1])
+    matrix = np.loadtxt(head[6:])
+    if matrix.shape != (4, 4) or num_points < 1:
+        raise ValueError("its header needs two counts, a pose of four lines and a matrix of four lines")
+    rows = np.loadtxt(file, max_rows=num_points, ndmin=2)
+    if len(rows) != num_points or rows.shape[1] not in (4, 7):
+        raise ValueError(f"expected {num_points} lines of 4 or 7 numbers, found {len(rows)} of {rows.shape[1]}")
+    xyz = rows[:, :3] @ matrix[:3, :3] + matrix[3, :3]
+    xyz[~rows[:, :3].any(axis=1)] = np.nan
+    return xyz, rows[:, 4:] if rows.shape[1] == 7 else None
+
+
+def _joined(xyz: list[np.ndarray], rgb: list[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Fields of several scans; those without color become gray if others have one."""
+    fields = {"xyz": np.concatenate(xyz)}
+    if any(colors is not None for colors in rgb):
+        gray = [np.full(points.shape, _GRAY, np.uint8) for points in xyz]
+        fields["rgb"] = np.concatenate([none if colors is None else colors for colors, none in zip(rgb, gray)])
+    return fields

@@ -1,0 +1,224 @@
+"""Meshes and laser scans that the libraries of these formats write, and headers that other programs write."""
+
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcseg.data.mesh_files import MESH_SUFFIXES
+from pcseg.data.scan_files import find_scans, read_scan
+
+SIZE = np.array([1.6, 2.0, 2.5])
+
+
+def said_and_read(path: Path, **options: object) -> tuple:
+    notes: list[str] = []
+    return read_scan(path, report=notes.append, **options), "\n".join(notes)
+
+
+# trimesh leaves closing the files that it writes to Python.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("suffix", "unit"), [*((suffix, 1.0) for suffix in MESH_SUFFIXES), (".stl", 1000.0)])
+def test_a_mesh_of_large_triangles_is_sampled(tmp_path: Path, suffix: str, unit: float) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    y_up, path = suffix in (".glb", ".gltf"), tmp_path / f"a{suffix}"
+    mesh = trimesh.creation.box(SIZE[[0, 2, 1]] * unit if y_up else SIZE * unit)
+    mesh.visual.vertex_colors = np.tile([200, 10, 20, 255], (8, 1))
+    mesh.export(path)
+    scene, said = said_and_read(path)
+    assert "(12 triangles, surface" in said
+    assert f"61,000 points are sampled, about {0.02 * unit:.3g} apart" in said
+    np.testing.assert_allclose(np.ptp(scene.xyz, axis=0), SIZE, rtol=1e-4)
+    assert np.isclose(np.abs(scene.xyz) / SIZE, 0.5, atol=1e-5).any(axis=1).all()
+    assert scene.faces is None
+    if suffix in (".stl", ".off"):  # trimesh writes no colors to these
+        assert scene.rgb is None
+    else:
+        assert (scene.rgb == [200, 10, 20]).all()
+    if y_up or unit > 1:
+        assert (np.ptp(scene.file.xyz(scene.xyz), axis=0).argmax() == 1) == y_up
+    np.testing.assert_array_equal(read_scan(path).xyz, scene.xyz)
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".glb"])
+def test_textures_become_colors(tmp_path: Path, suffix: str) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    from PIL import Image
+
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, :32], image[:, 32:] = (250, 0, 0), (0, 0, 250)
+    mesh = trimesh.creation.box(SIZE)
+    uv = mesh.vertices[:, :2] / SIZE[:2] + 0.5
+    mesh.visual = trimesh.visual.TextureVisuals(uv * 0.98 + 0.01, image=Image.fromarray(image))
+    mesh.export(tmp_path / f"a{suffix}")
+    scene = read_scan(tmp_path / f"a{suffix}", up="z")
+    clear = np.abs(scene.xyz[:, 0]) > 0.1
+    np.testing.assert_array_equal(scene.rgb[clear, 0] == 250, scene.xyz[clear, 0] < 0)
+    np.testing.assert_array_equal(scene.rgb[clear, 2] == 250, scene.xyz[clear, 0] > 0)
+
+
+def test_a_fine_mesh_keeps_its_faces_and_parts_are_joined(tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    ball = trimesh.creation.icosphere(5, 0.5)
+    ball.export(tmp_path / "a.stl")
+    trimesh.Scene([ball, ball.copy().apply_translation([3, 0, 0])]).export(tmp_path / "b.glb")
+    one, two = read_scan(tmp_path / "a.stl"), read_scan(tmp_path / "b.glb")
+    assert (len(one), len(one.faces)) == (len(ball.vertices), len(ball.faces))
+    assert (len(two), len(two.faces)) == (2 * len(ball.vertices), 2 * len(ball.faces))
+    centers = np.where(two.xyz[:, :1] > 1.5, [3, 0, 0], 0)
+    np.testing.assert_allclose(np.linalg.norm(two.xyz - centers, axis=1), 0.5, rtol=1e-5)
+    assert np.ptp(two.xyz[two.faces], axis=1).max() < 0.05
+
+
+def write_e57(path: Path) -> None:
+    """Two scans of 300 points, one with color, the other with a pose."""
+    pye57 = pytest.importorskip("pye57")
+    points = np.random.default_rng(0).random((300, 3))
+    scan = {f"cartesian{axis}": column for axis, column in zip("XYZ", points.T)}
+    colors = {f"color{name}": np.full(300, 40, np.uint8) for name in ("Red", "Green", "Blue")}
+    file = pye57.E57(str(path), mode="w")
+    file.write_scan_raw({**scan, **colors})
+    file.write_scan_raw(scan, rotation=np.array([0.5**0.5, 0, 0, 0.5**0.5]), translation=np.array([10.0, 0, 0]))
+    file.close()
+
+
+def write_ptx(path: Path) -> None:
+    """The same in text, with one more point of each scan that the scanner did not see."""
+    points = np.random.default_rng(0).random((300, 3))
+    turns = ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    with path.open("w") as file:
+        for turn, shift, rest in zip(turns, ([0, 0, 0], [10, 0, 0]), (" 0.5 40 40 40", " 0.5")):
+            matrix = np.block([[np.array(turn), np.zeros((3, 1))], [np.array([*shift, 1])]])
+            file.write("7\n43\n" + "0 0 0\n1 0 0\n0 1 0\n0 0 1\n")
+            np.savetxt(file, matrix)
+            file.writelines(" ".join(f"{x:.9g}" for x in p) + rest + "\n" for p in [*points, np.zeros(3)])
+
+
+@pytest.mark.parametrize(("name", "write", "num_missing"), [("a.e57", write_e57, 0), ("a.ptx", write_ptx, 2)])
+def test_scans_with_poses(tmp_path: Path, name: str, write: object, num_missing: int) -> None:
+    write(tmp_path / name)
+    scene, said = said_and_read(tmp_path / name)
+    points = np.random.default_rng(0).random((300, 3)).astype(np.float32)
+    np.testing.assert_allclose(scene.xyz[:300], points, atol=1e-6)
+    np.testing.assert_allclose(scene.xyz[300:], points[:, [1, 0, 2]] * [-1, 1, 1] + [10, 0, 0], atol=1e-5)
+    assert scene.rgb[[0, 299, 300]].tolist() == [[40] * 3, [40] * 3, [127] * 3]
+    assert (f"{num_missing} of 602 points" in said) == bool(num_missing)
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [("a.e57", "pye57"), ("a.las", r"'laspy\[lazrs\]'"), *((f"a{suffix}", "trimesh") for suffix in MESH_SUFFIXES)],
+)
+def test_a_missing_library_is_named(tmp_path: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_bytes(b"")
+    monkeypatch.setitem(sys.modules, library.strip("'").split("\\")[0], None)
+    with pytest.raises(ValueError, match=rf"{name}: reading it needs .*, run: pip install {library}$"):
+        read_scan(tmp_path / name)
+
+
+HEADER, ROWS = "ply\nformat ascii 1.0\n", "0 0 0\n1 0 0\n0 1 2\n"
+VERTEX = "element vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+PLY_HEADERS = {
+    "blank after ply": "ply \nformat ascii 1.0\n" + VERTEX + "end_header\n" + ROWS,
+    "blank at the end": HEADER + VERTEX + "end_header \n" + ROWS,
+    "empty line": HEADER + "\n" + VERTEX + "end_header\n" + ROWS,
+    "umlaut": HEADER + "comment Büro 3, Übersicht\n" + VERTEX + "end_header\n" + ROWS,
+    "byte order mark": "\ufeff" + HEADER + VERTEX + "end_header\n" + ROWS,
+    "property twice": HEADER + VERTEX + 2 * "property float q\n" + "end_header\n" + ROWS.replace("\n", " 1 1\n"),
+    "vertices": HEADER + VERTEX + "element face 1\nproperty list uchar int vertices\nend_header\n" + ROWS + "3 0 1 2\n",
+    "capitals": HEADER
+    + VERTEX.replace("float x", "float X")
+    + "property int scalar_Instance\nend_header\n"
+    + ROWS.replace("\n", " 7\n"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("kind", PLY_HEADERS)
+def test_ply_headers(tmp_path: Path, kind: str, encoding: str) -> None:
+    (tmp_path / "a.ply").write_bytes(PLY_HEADERS[kind].encode(encoding if kind == "umlaut" else "utf-8"))
+    scene = read_scan(tmp_path / "a.ply")
+    assert scene.xyz.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 2]]
+    assert (scene.faces is not None) == (kind == "vertices")
+    assert kind != "capitals" or scene.instance.tolist() == [7] * 3
+
+
+ZEROS = struct.pack("<3f", 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "kind", "count", "record"),
+    [
+        ("x y z _ i", "4 4 4 1 4", "F F F U F", "1 1 1 0 1", ZEROS + bytes(4)),
+        ("X Y Z", "4 4 4", "F F F", "1 1 1", ZEROS),
+        ("x y z red green blue", "4 4 4 1 1 1", "F F F U U U", "1 1 1 1 1 1", ZEROS + bytes([16, 32, 48])),
+        ("x y z rgb", "4 4 4 1", "F F F U", "1 1 1 3", ZEROS + bytes([16, 32, 48])),
+        ("x y z rgba", "4 4 4 1", "F F F U", "1 1 1 4", ZEROS + bytes([48, 32, 16, 255])),
+        ("x y z rgb", "4 4 4 8", "F F F U", "1 1 1 1", ZEROS + struct.pack("<Q", 0x102030)),
+        ("x y z", "4 4 4", "F F F", "2 1 1", ZEROS + bytes(4)),
+        ("x y z instance", "4 4 4 4", "F F F U", "1 1 1 2", ZEROS + bytes(8)),
+        ("x y z rgb", "4 4 4 4", "F F F U", "1 1 1 2", ZEROS + bytes(8)),
+    ],
+)
+@pytest.mark.parametrize("word", ["FIELDS", "COLUMNS"])
+def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: str, count: str, record: bytes) -> None:
+    header = f"VERSION .7\n{word} {fields}\nSIZE {size}\nTYPE {kind}\nCOUNT {count}\nWIDTH 2\nHEIGHT 1\nPOINTS 2\n"
+    (tmp_path / "a.pcd").write_bytes((header + "DATA binary\n").encode() + 2 * record)
+    if "2" in count:
+        with pytest.raises(ValueError, match=r"a\.pcd: expected (one number of (x|instance)|rgb as one number)"):
+            read_scan(tmp_path / "a.pcd")
+    else:
+        scene = read_scan(tmp_path / "a.pcd")
+        assert len(scene) == 2
+        assert scene.rgb is None or scene.rgb.tolist() == [[16, 32, 48]] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "2\n1 2 3\n1 2 4\n"),
+        ("a.asc", "\ufeff1 2 3\n1 2 4\n"),
+        ("a.csv", "\ufeffx,y,z\n1,2,3\n1,2,4\n"),
+        ("a.csv", "x,y,z,\n1,2,3,\n1,2,4,\n"),
+        ("a.csv", '"X";"Y";"Z"\n"1";"2";"3"\n"1";"2";"4"\n'),
+        ("a.txt", "1 2 3\r1 2 4\r"),
+        ("a.txt", "1 2 3\r\n1 2 4\r\n"),
+        ("a.asc", "//X Y Z Rf Gf Bf scalar_Semantic scalar_Instance\n1 2 3 0.1 0.2 1 nan nan\n1 2 4 0 0 0 3 1\n"),
+    ],
+)
+def test_text_of_other_programs(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    scene, said = said_and_read(tmp_path / name)
+    assert scene.xyz.tolist() == [[1, 2, 3], [1, 2, 4]]
+    if "nan" in content:
+        assert scene.rgb.tolist() == [[26, 51, 255], [0, 0, 0]]
+        assert (scene.semantic.tolist(), scene.instance.tolist()) == ([-1, 3], [0, 1])
+        assert "1 of 2 points have no semantic (nan)" in said
+
+
+@pytest.mark.parametrize("content", ["1,5;2,5;3,5\n", "1,5\t2,5\t3,5\n"])
+def test_a_decimal_comma_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(ValueError, match=r"a\.csv:1: its numbers have a decimal comma"):
+        read_scan(tmp_path / "a.csv")
+
+
+def test_names_of_las_dimensions_in_any_case(tmp_path: Path) -> None:
+    laspy = pytest.importorskip("laspy")
+    las = laspy.create(point_format=3, file_version="1.2")
+    las.x = las.y = las.z = np.arange(3)
+    las.add_extra_dim(laspy.ExtraBytesParams("Semantic", np.int32))
+    las.Semantic = np.arange(3)
+    las.write(tmp_path / "a.las")
+    assert read_scan(tmp_path / "a.las").semantic.tolist() == [0, 1, 2]
+
+
+def test_folders_with_what_is_no_scan(tmp_path: Path) -> None:
+    notes: list[str] = []
+    for name in ("b.ply", "a.xyz", "._a.xyz", "notes.md"):
+        (tmp_path / name).write_text("1 2 3\n")
+    (tmp_path / "c.ply").symlink_to(tmp_path / "gone.ply")
+    assert [path.name for path in find_scans(tmp_path, notes.append)] == ["a.xyz", "b.ply"]
+    assert notes == [f"{tmp_path}: passed over ._a.xyz (hidden), c.ply (a link to a missing file)."]
