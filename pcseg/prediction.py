@@ -64,6 +64,7 @@ class Prediction:
         semantic: predicted class index of each point, -1 for none; None if only objects were predicted.
         classes: the classes that all labels index; None if nothing has a label.
         superpoint: column of `masks` that each point belongs to; None for masks over points.
+        min_points: objects to which better ones leave fewer points are not shown, see `shown_ids`.
 
     Raises:
         ValueError: the parts do not belong together.
@@ -88,6 +89,7 @@ class Prediction:
     semantic: Int32[np.ndarray, "P"] | None = None
     classes: ClassSet | None = None
     superpoint: Int32[np.ndarray, "P"] | None = None
+    min_points: int = 0
 
     def __post_init__(self) -> None:
         name, num_points = f"scene {self.scene.name}", len(self.scene)
@@ -199,6 +201,25 @@ class Prediction:
                 columns[self.columns(row)] = row + 1
         return columns if self.superpoint is None else columns[self.superpoint]
 
+    def shown_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
+        """As `point_ids`, without the remains of objects to which better ones leave fewer than `min_points` points.
+
+        Files, tables and pictures show these. The points of remains go to the next object there, if any.
+
+        Args:
+            threshold: objects that score less are left out.
+        """
+        if not self.has_objects:
+            return np.zeros(self.num_points, np.int32)
+        owner = np.arange(self.num_columns) if self.superpoint is None else self.superpoint
+        sizes = np.bincount(owner, minlength=self.num_columns)
+        columns = np.zeros(self.num_columns, np.int32)
+        for row in np.argsort(self.scores, kind="stable")[::-1]:
+            free = self.columns(row)[columns[self.columns(row)] == 0]
+            if self.scores[row] >= threshold and sizes[free].sum() >= self.min_points:
+                columns[free] = row + 1
+        return columns if self.superpoint is None else columns[self.superpoint]
+
     def select(self, rows: Integer[np.ndarray, "n"]) -> "Prediction":
         """A prediction with some of the objects, in the order of `rows`."""
         return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
@@ -271,6 +292,7 @@ class Prediction:
             arrays["mask_bits"] = bits
             arrays["labels"] = np.asarray(self.labels, np.int64)
             arrays["scores"] = np.asarray(self.scores)
+            arrays["min_points"] = np.array(self.min_points)
             if self.superpoint is not None:
                 arrays["mask_superpoint"] = self.superpoint
         if self.semantic is not None:
@@ -299,7 +321,8 @@ class Prediction:
                 file=_file_of(arrays),
             )
             semantic = _entry(arrays, "predicted_semantic", np.int32) if "predicted_semantic" in arrays else None
-            return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays))
+            least = int(arrays.get("min_points", 0))
+            return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays), min_points=least)
         except (TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: damaged result file: {error}") from error
 

@@ -70,6 +70,20 @@ def test_no_objects(masks: dict[str, np.ndarray]) -> None:
     assert repr(prediction) == f"<Prediction room: {count}, 5 points>"
 
 
+@pytest.mark.parametrize("superpoint", [None, np.array([0, 1, 2, 2, 3], np.int32)])
+def test_remains_of_covered_objects_are_not_shown(superpoint: np.ndarray | None) -> None:
+    masks = np.array([[1, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]], bool)
+    masks = masks if superpoint is None else masks[:, [0, 1, 2, 4]]
+    scores = np.array([0.9, 0.8, 0.7])
+    given = Prediction(Scene.without_xyz("a", 5), masks, np.zeros(3, int), scores, None, S3DIS, superpoint)
+    np.testing.assert_array_equal(given.shown_ids(), given.point_ids())
+    strict = replace(given, min_points=2)
+    assert strict.shown_ids().tolist() == [1, 1, 1, 1, 0]
+    assert strict.point_ids().tolist() == [1, 1, 1, 1, 2]
+    assert replace(given, min_points=3).shown_ids(0.75).tolist() == [1, 1, 1, 1, 0]
+    assert strict.shown_ids(0.85).tolist() == [1, 1, 1, 1, 0]
+
+
 def test_masks_become_sparse_and_may_be_given_so() -> None:
     dense = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]], bool)
     rows = mask_rows([np.array([0, 2]), np.zeros(0, np.int64), np.array([1, 2])], 3)

@@ -1,6 +1,6 @@
 """Find the objects of scans.
 
-SCAN: .ply .pcd .las .laz .npz .npy .txt .xyz .pts .csv, or the folder of a processed room.
+SCAN: a scan (formats: docs/predict.md), or the folder of a processed room.
 Labels are ignored. CHECKPOINT is the only file needed from training; without it, the
 built-in model for indoor scans is used. Writes these files to DIR for each scan NAME:
 

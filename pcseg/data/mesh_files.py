@@ -11,7 +11,7 @@ from pcseg.data.scan_fields import Report, check_faces
 from pcseg.files import decoding
 
 if TYPE_CHECKING:
-    from trimesh import PointCloud, Trimesh
+    from trimesh import Trimesh
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
 # A mesh with more than this share of its surface in triangles longer than two spacings is sampled.
@@ -101,7 +101,7 @@ def _sample(meshes: list["Trimesh"], spacing: float) -> tuple[Float64[np.ndarray
     return np.concatenate(xyz), np.concatenate(rgb)
 
 
-def _vertex_colors(part: "Trimesh | PointCloud") -> UInt8[np.ndarray, "V 3"]:
+def _vertex_colors(part: Any) -> UInt8[np.ndarray, "V 3"]:
     num_vertices = len(part.vertices)
     if not hasattr(part, "faces"):
         colors = np.asarray(part.visual.vertex_colors)

@@ -30,13 +30,13 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
         in_meters: measure in the frame of the scene, not in that of the scan's file.
 
     Returns:
-        One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
+        One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.shown_ids`; center,
         box corners and box volume cover the points with this id, in the frame and units of the scan's file.
 
     Raises:
         ValueError: no objects were predicted.
     """
-    classes, ids, file = _classes(prediction), prediction.point_ids(threshold), prediction.scene.file
+    classes, ids, file = _classes(prediction), prediction.shown_ids(threshold), prediction.scene.file
     rows = []
     for inside in group_rows(ids):
         number = int(ids[inside[0]])
@@ -76,7 +76,7 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     The points are those of the scan's file, in its frame, and in double precision where it differs from the scene's.
     Points that the scene does not have get -1 as id and class.
     A vertex has x y z, nx ny nz if the scene has normals, and red green blue. It also has scalar_instance (id of
-    `Prediction.point_ids`), scalar_score (0 for no object), scalar_semantic (class index, -1 for none), and quality,
+    `Prediction.shown_ids`), scalar_score (0 for no object), scalar_semantic (class index, -1 for none), and quality,
     which repeats the id. CloudCompare reads properties with "scal" in their name as scalar fields; MeshLab has one
     scalar per vertex, called quality.
 
@@ -99,7 +99,7 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     columns |= zip(("red", "green", "blue"), colors.T)
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
-        ids = prediction.point_ids(threshold)
+        ids = prediction.shown_ids(threshold)
         columns["scalar_instance"] = columns["quality"] = ids.astype(np.float32)
         columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[ids]
     if prediction.semantic is not None:

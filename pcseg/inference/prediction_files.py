@@ -125,7 +125,7 @@ def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
-    ids, file = prediction.point_ids(threshold), prediction.scene.file
+    ids, file = prediction.shown_ids(threshold), prediction.scene.file
     with atomic_open(path) as out:
         np.save(out, ids if file is None else file.labels(ids))
 

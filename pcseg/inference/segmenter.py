@@ -184,7 +184,8 @@ class Segmenter:
                 prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above
             )
         assert scene.superpoint is not None
-        return replace(prediction, semantic=semantic.argmax(1).astype(np.int32)[scene.superpoint])
+        of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
+        return replace(prediction, semantic=of_points, min_points=options.min_points)
 
     @torch.no_grad()
     def _predict_one(self, scene: Scene) -> Found:

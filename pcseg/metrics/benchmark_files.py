@@ -120,20 +120,28 @@ def write_ground_truth(folder: Path, scene: Scene, classes: ClassSet) -> Path:
 
     Args:
         folder: folder of ground truth; created if it is missing.
-        scene: a scene with labels and with instances 1..999. Points without class or without instance become 0: the
-            format cannot hold a class without an instance.
+        scene: a scene with labels. Points without class or without instance become 0: the format cannot hold a class
+            without an instance. Instance ids above 999, which it cannot hold either, are numbered again in each class.
         classes: the dataset's classes.
 
     Raises:
-        ValueError: a class index outside the set, or an instance id that does not fit into three digits.
+        ValueError: a class index outside the set, a negative instance id, or a class of more than 999 instances.
     """
     path, semantic, instance = Path(folder) / f"{scene.name}.txt", scene.semantic, scene.instance
     if semantic is None or instance is None:
         raise ValueError(f"{path}: scene {scene.name} has no labels to write")
-    for what, values, low, high in (("class index", semantic, -1, len(classes) - 1), ("instance id", instance, 0, 999)):
-        wrong = values[(values < low) | (values > high)]
-        if len(wrong):
-            raise ValueError(f"{path}: {what} {wrong[0]} does not fit the format, expected {low}..{high}")
+    wrong = semantic[(semantic < -1) | (semantic >= len(classes))]
+    if len(wrong):
+        raise ValueError(f"{path}: class index {wrong[0]} does not fit the format, expected -1..{len(classes) - 1}")
+    if instance.min(initial=0) < 0:
+        raise ValueError(f"{path}: instance id {instance.min()} does not fit the format, expected 0 or more")
+    if instance.max(initial=0) > 999:
+        instance = instance.copy()
+        for label in np.unique(semantic[semantic >= 0]):
+            inside = (semantic == label) & (instance > 0)
+            instance[inside] = np.unique(instance[inside], return_inverse=True)[1].reshape(-1) + 1
+            if (count := instance[inside].max(initial=0)) > 999:
+                raise ValueError(f"{path}: {classes.names[label]} has {count} instances, the format holds 999")
     label_ids = np.append(np.array(classes.ids, np.int64), 0)[semantic]
     values = np.where((label_ids > 0) & (instance > 0), label_ids * 1000 + instance, 0)
     return atomic_write(path, "".join(f"{value}\n" for value in values.tolist()))

@@ -53,6 +53,7 @@ def test_ground_truth_there_and_back(tmp_path_factory: pytest.TempPathFactory, s
     class_of = rng.integers(-1, 13, 8)
     instance = rng.integers(0, 8, num_points).astype(np.int32)
     semantic = class_of[instance].astype(np.int32)
+    instance *= rng.choice([1, 39_001])  # ids above 999 are numbered again
     path = write_ground_truth(tmp_path_factory.mktemp("gt"), _labeled(semantic, instance), S3DIS)
     found_semantic, found_instance = read_ground_truth(path, S3DIS)
     known = (semantic >= 0) & (instance > 0)
@@ -92,12 +93,17 @@ def test_bad_ground_truth(tmp_path: Path, text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("semantic", "instance", "message"),
-    [(0, 1000, "instance id 1000"), (0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")],
+    [(0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")],
 )
 def test_ground_truth_that_does_not_fit(tmp_path: Path, semantic: int, instance: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_ground_truth(tmp_path, _labeled([semantic], [instance]), S3DIS)
     assert not list(tmp_path.iterdir())
+
+
+def test_more_instances_of_a_class_than_the_format_holds(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ceiling has 1000 instances, the format holds 999"):
+        write_ground_truth(tmp_path, _labeled(np.zeros(1000), np.arange(1, 1001)), S3DIS)
 
 
 @pytest.mark.parametrize(
