@@ -37,6 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_file_on_its_base_under_overrides(path: Path) -> None:
     assert read(Drawing, path, ["file=b.png"]) == Drawing(Path("b.png"), Circle(radius=2.0), (3,))
+    assert read(Drawing, path, ["file=2024"]).file == Path("2024")
     assert read(Drawing, path, ["shape.kind=square"]).shape == Square()
 
 
