@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, run as a reader would."""
+"""The examples of docs/extending.md, run as a reader would, and the links of the README."""
 
 import re
 
@@ -21,3 +21,9 @@ def test_example_runs(title: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed
     if losses := [float(value) for value in re.findall("loss (.+)", printed)]:
         assert losses[-1] < losses[0] / 2
+
+
+def test_links_of_the_readme() -> None:
+    targets = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
+    assert targets
+    assert not [target for target in targets if not (ROOT / target).exists()]
