@@ -50,13 +50,13 @@ docs: $(VENV)/full.done
 
 demo: $(VENV)/base.done
 	rm -rf $(DEMO)
-	$(BIN)/python tools/make_synthetic.py $(DEMO)/raw --format s3dis --rooms 90 --seed 0 --workers 2
-	$(BIN)/python tools/preprocess_s3dis.py $(DEMO)/raw $(DEMO)/processed --workers 2 --max-superpoints 1000
-	$(BIN)/python tools/train.py configs/demo.yaml --run $(DEMO)/run
-	$(BIN)/python tools/test.py configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
+	$(BIN)/pcseg synth $(DEMO)/raw --format s3dis --rooms 90 --seed 0 --workers 2
+	$(BIN)/pcseg prepare s3dis $(DEMO)/raw $(DEMO)/processed --workers 2 --max-superpoints 1000
+	$(BIN)/pcseg train configs/demo.yaml --run $(DEMO)/run
+	$(BIN)/pcseg test configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
 	    --report $(DEMO)/report.html --results $(DEMO)/results
-	$(BIN)/python tools/visualize.py $$(ls $(DEMO)/results/*.npz | head -4) --png $(DEMO)/pictures --html $(DEMO)/pages
-	$(BIN)/python tools/predict.py data/example_room.ply --out $(DEMO)/example
+	$(BIN)/pcseg show $$(ls $(DEMO)/results/*.npz | head -4) --png $(DEMO)/pictures --html $(DEMO)/pages
+	$(BIN)/pcseg predict data/example_room.ply --out $(DEMO)/example
 	@echo "activate the environment: source $(VENV)/bin/activate"
 	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html;"
 	@echo "$(DEMO)/example has what the built-in model finds in a scan that looks like a phone's"

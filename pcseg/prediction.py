@@ -301,7 +301,7 @@ class Prediction:
 
     @classmethod
     def load(cls, path: Path | str) -> "Prediction":
-        """Reads a result file of `save`, tools/predict.py or tools/test.py.
+        """Reads a result file of `save`, pcseg predict or pcseg test.
 
         Raises:
             ValueError: the file is not a result, is damaged, or was written by a newer version.

@@ -24,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-instance", type=int, choices=[0, 1], default=1, help="first valid instance id (default: 1)"
     )
     parser.add_argument("--label-ids", help="class set (a name or a YAML file) of the ids in the column `label`")
+    parser.add_argument(
+        "--ignore-labels",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="values of `semantic` that mean no class, such as 255 or -100",
+    )
     add_reader_options(parser)
     parser.add_argument("--unlabeled", action="store_true", help="also convert scans without labels")
     add_prepare_options(parser)
@@ -38,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.data.scan_files import find_scans, read_labeled_scan
 
     class_set(args.classes)  # reports a mistake before any scan is read
-    keys = (*READER_OPTIONS, "label_ids", "first_instance")
+    keys = (*READER_OPTIONS, "label_ids", "first_instance", "ignore_labels")
     options = {**{key: getattr(args, key) for key in keys}, "needs_labels": not args.unlabeled}
     read = partial(read_labeled_scan, **options)
     name_of, files_of = attrgetter("stem"), lambda path: [path]

@@ -10,7 +10,7 @@ of the longer run.
 Under torchrun, several processes share the rooms of each step and train the same model as one
 process would (the -- keeps torchrun from parsing --run itself):
 
-    torchrun --nproc-per-node 8 --max-restarts 3 -m pcseg -- train CONFIG --auto-resume
+    torchrun --nproc-per-node 8 --max-restarts 3 -m -- pcseg train CONFIG --auto-resume
 """
 
 import argparse

@@ -55,6 +55,7 @@ def read_scan(
     columns: str | None = None,
     label_ids: str | None = None,
     first_instance: int = 1,
+    ignore_labels: Sequence[int] = (),
     color_range: float | int | None = None,
     report: Report = report_to_log,
 ) -> Scene:
@@ -80,6 +81,8 @@ def read_scan(
         columns: names of the columns of a text file, .npy or array without names, for example "x y z intensity r g b".
         label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
         first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
+        ignore_labels: values of `semantic` that mean no class, such as 255 or -100; their points have no instance, and
+            negative ones mean no instance too.
         color_range: 1, 255 or 65535: value of the brightest color; None decides from all colors of the file.
         report: called with a sentence for each decision; by default a warning in the log ``pcseg``.
 
@@ -131,7 +134,7 @@ def read_scan(
         rgb=rgb,
         normal=None if normal is None else _unit(normal @ matrix[:3, :3].T),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
-        **_labels(path, fields, label_ids, first_instance, say),
+        **_labels(path, fields, label_ids, first_instance, ignore_labels, say),
     )
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
@@ -338,20 +341,31 @@ def _whole(path: Path, key: str, values: np.ndarray, report: Report, none: int =
 
 
 def _labels(
-    path: Path, fields: dict[str, np.ndarray], label_ids: str | None, first_instance: int, report: Report
+    path: Path,
+    fields: dict[str, np.ndarray],
+    label_ids: str | None,
+    first_instance: int,
+    ignore_labels: Sequence[int],
+    report: Report,
 ) -> dict[str, Any]:
     """semantic, instance and superpoint of a scan, where it has them."""
     labels: dict[str, np.ndarray] = {}
+    ignored = np.zeros(len(fields["xyz"]), np.bool_)
     for key, classes in (("semantic", None), ("label", label_ids), ("semantic_nyu40", "scannet20")):
         if key in fields and "semantic" not in labels and (key != "label" or label_ids is not None):
             ids = _whole(path, key, fields[key], report)
+            ignored = np.isin(ids, ignore_labels)
+            ids = np.where(ignored, -1, ids)
             labels["semantic"] = ids.astype(np.int32) if classes is None else class_set(classes).index_of_ids(ids)
     if "instance" in fields:
         instance = _whole(path, "instance", fields["instance"], report, none=first_instance - 1)
+        ignored |= np.isin(instance, [value for value in ignore_labels if value < 0])
+        instance = np.where(ignored, first_instance - 1, instance)
         if first_instance == 0:
             instance = np.maximum(instance, -1) + 1
         elif len(instance) and instance.min() < 0:
-            raise ValueError(f"{path}: expected instance ids from 0 (none), found {instance.min()}; see first_instance")
+            found = f"found {instance.min()}; see first_instance and ignore_labels"
+            raise ValueError(f"{path}: expected instance ids from 0 (none), {found}")
         labels["instance"] = instance.astype(np.int32)
         if "semantic" in labels:
             labels["instance"] = _one_class_each(labels["semantic"], labels["instance"], report)

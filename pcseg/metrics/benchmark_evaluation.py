@@ -1,13 +1,18 @@
 """Scores folders of predictions and ground truth in the benchmark's own format, without a model."""
 
+import logging
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 from pcseg.classes import ClassSet
-from pcseg.metrics.benchmark_files import and_more, read_ground_truth, read_predictions
+from pcseg.metrics.benchmark_files import and_more, object_lines, read_ground_truth, read_predictions
+from pcseg.metrics.mask_files import decode
 from pcseg.metrics.scores import SceneRecord, Scores
 from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_folders(
@@ -35,7 +40,8 @@ def evaluate_folders(
         cluster: address of a Dask scheduler, whose workers share the scenes instead.
 
     Returns:
-        Scores, and the names of the scenes without predictions, which are left out.
+        Scores, and the names of the scenes without predictions, which are left out. Objects of label ids that the
+        class set does not have are passed over, and the log says how many.
 
     Raises:
         ValueError: a folder without scenes, scenes that only one of the folders has, or an invalid file.
@@ -48,20 +54,30 @@ def evaluate_folders(
         found = f"{pred} has no predictions {missing[0]}.txt for the ground truth in {gt}{and_more(missing)}"
         raise ValueError(f"{found}; an empty file means no objects, --allow-missing skips such scenes")
     scores = Scores(classes, min_score=min_score)
+    unknown_ids: Counter[int] = Counter()
     score = partial(_score_scene, pred, gt, scores)
     for _, result in map_rooms(score, sorted(pred_names), workers=workers, cluster=cluster):
         if isinstance(result, Exception):
             raise result
-        scores.merge([result])
+        state, ids = result
+        scores.merge([state])
+        unknown_ids += ids
+    if unknown_ids:
+        ids = ", ".join(map(str, sorted(unknown_ids)))
+        text = "passed over objects of label ids that %s does not have: %d, of ids %s"
+        logger.warning(text, classes.name, unknown_ids.total(), ids)
     return scores, missing
 
 
-def _score_scene(pred: Path, gt: Path, settings: Scores, name: str) -> dict[str, SceneRecord]:
+def _score_scene(pred: Path, gt: Path, settings: Scores, name: str) -> tuple[dict[str, SceneRecord], Counter[int]]:
+    """The scores of a scene, and how many objects have each label id that the class set does not have."""
     semantic, instance = read_ground_truth(gt / f"{name}.txt", settings.classes)
     scene = Scene.without_xyz(name, len(semantic), semantic=semantic, instance=instance)
     scores = settings.subset([])
-    scores.add(read_predictions(pred / f"{name}.txt", scene, settings.classes))
-    return scores.state()
+    path = pred / f"{name}.txt"
+    scores.add(read_predictions(path, scene, settings.classes))
+    labels = (label for _, _, label, _ in object_lines(decode(path.read_bytes(), str(path)), str(path)))
+    return scores.state(), Counter(label for label in labels if label not in settings.classes.ids)
 
 
 def _scene_names(folder: Path, what: str) -> set[str]:

@@ -59,15 +59,18 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
         classes: the dataset's classes.
 
     Returns:
-        Objects with masks over points, in the order of the file.
+        Objects with masks over points, in the order of the file. As in the benchmark's script, objects whose label ids
+        the class set does not have are passed over.
 
     Raises:
-        ValueError: an invalid line, an unknown label id, or a mask file that is missing, named twice or of a wrong
-            length; the message names file and line.
+        ValueError: an invalid line, or a mask file that is missing, named twice or of a wrong length; the message names
+            file and line.
     """
     path = Path(path)
     masks, labels, scores = [], [], []
-    for where, file, label_id, score in object_lines(decode(path.read_bytes(), str(path)), str(path), classes.ids):
+    for where, file, label_id, score in object_lines(decode(path.read_bytes(), str(path)), str(path)):
+        if label_id not in classes.ids:
+            continue
         if not (path.parent / file).is_file():
             raise ValueError(f"{where}: there is no mask file {path.parent / file}")
         masks.append(np.flatnonzero(read_mask(path.parent / file, len(scene))))
@@ -77,16 +80,14 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     return Prediction(scene, rows, np.array(labels, np.int64), np.array(scores, np.float64), classes=classes)
 
 
-def object_lines(
-    text: str, where: str, ids: Collection[int], *, strict: bool = False
-) -> Iterator[tuple[str, str, int, float]]:
+def object_lines(text: str, where: str, ids: Collection[int] | None = None) -> Iterator[tuple[str, str, int, float]]:
     """Reads and checks the lines of SCENE.txt.
 
     Args:
         text: content of the file.
         where: name of the file in messages.
-        ids: label ids that may occur.
-        strict: refuse empty lines and label ids like 5.0, which the benchmark's script reads.
+        ids: label ids that may occur; empty lines and label ids like 5.0, which the benchmark's script reads, are then
+            refused. None accepts all of these.
 
     Yields:
         Place in messages, mask file, label id and score of each line.
@@ -97,7 +98,7 @@ def object_lines(
     named: set[str] = set()
     for number, line in enumerate(text.splitlines(), start=1):
         here, parts = f"{where}:{number}", line.split()
-        if not parts and not strict:
+        if not parts and ids is None:
             continue
         if len(parts) != 3:
             raise ValueError(f"{here}: expected 'MASK_FILE LABEL_ID SCORE', found {line!r}")
@@ -107,7 +108,9 @@ def object_lines(
         if file in named:
             raise ValueError(f"{here}: mask file {parts[0]} was named by an earlier line")
         named.add(file)
-        if label not in ids or (strict and not parts[1].isdecimal()):
+        if not label.is_integer():
+            raise ValueError(f"{here}: the label id must be a whole number, found {parts[1]!r}")
+        if ids is not None and (label not in ids or not parts[1].isdecimal()):
             known = ", ".join(map(str, sorted(ids))) if len(ids) <= 20 else f"{len(ids)} ids"
             raise ValueError(f"{here}: label id {parts[1]} is not one of the class set's ({known})")
         if not math.isfinite(score):
@@ -159,9 +162,15 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
         order of the file's numbers. As in the benchmark's script, the number label id * 1000 is an instance too.
 
     Raises:
-        ValueError: names file and line of what is not a whole number.
+        ValueError: names file and line of what is not a whole number, or numbers that are label ids without instances.
     """
     values = read_integers(decode(path.read_bytes(), str(path)), str(path))
+    highest = values.max(initial=0)
+    if 0 < highest < 1000 and np.isin(values, (*classes.ids, 0)).all():
+        raise ValueError(
+            f"{path}: expected label id * 1000 + instance, found label ids up to {highest} without instances; "
+            "tools/make_gt.py writes such files from processed rooms"
+        )
     semantic = classes.index_of_ids(values // 1000)
     numbers, rank = np.unique(np.where(semantic < 0, 0, values), return_inverse=True)
     first = 0 if len(numbers) and numbers[0] == 0 else 1
@@ -264,7 +273,7 @@ def _check_scene(
     """The mask files that one SCENE.txt names."""
     ids = {classes.ids[label] for label in classes.instance_classes}
     where, named, files = f"{path}: {name}.txt", set[str](), set(archive.namelist())
-    for here, mask, _, _ in object_lines(decode(archive.read(f"{name}.txt"), where), where, ids, strict=True):
+    for here, mask, _, _ in object_lines(decode(archive.read(f"{name}.txt"), where), where, ids):
         if "/" not in mask:
             raise ValueError(f"{here}: mask file {mask} must be in a folder of the zip")
         if mask not in files:

@@ -78,6 +78,16 @@ def test_s3dis(folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None
     assert "precision_best_f1" in printed
 
 
+def test_unknown_label_ids_are_passed_over(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """As in the benchmark's script; how many is reported."""
+    path = folders[0] / "a.txt"
+    path.write_text(path.read_text().replace(" 1 ", " 40 "))
+    _, errors = passes("evaluate", *folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
+    assert errors == "passed over objects of label ids that s3dis does not have: 1, of ids 40\n"
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert [content["classes"][name]["ap50"] for name in ("ceiling", "chair")] == [0.0, 1.0]
+
+
 def test_missing_scenes(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[0] / "b.txt").unlink()
     command = ("evaluate", *folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
@@ -96,7 +106,8 @@ def test_missing_scenes(folders: tuple[Path, Path], tmp_path: Path) -> None:
     [
         ("pred/predicted_masks/a_000.txt", "1\n0\n", "the mask has 2 points, the ground truth of the scene has"),
         ("pred/predicted_masks/a_000.txt", None, "a.txt:1: there is no mask file"),
-        ("pred/a.txt", "predicted_masks/a_000.txt 14 0.5\n", "a.txt:1: label id 14 is not one of"),
+        ("pred/a.txt", "predicted_masks/a_000.txt 1.5 0.5\n", "a.txt:1: the label id must be a whole number"),
+        ("gt/a.txt", "1\n9\n0\n", "expected label id * 1000 + instance, found label ids up to 9"),
         ("pred/a.txt", "predicted_masks/a_000.txt 1 high\n", "a.txt:1: the score must be a finite number, found"),
         ("gt/a.txt", None, "has no ground truth a.txt"),
         ("gt/*.txt", None, "expected one SCENE.txt per scene of ground truth, found none"),

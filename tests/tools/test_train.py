@@ -49,11 +49,20 @@ def test_training_leaves_everything_in_its_folder(run: Path) -> None:
     assert np.isfinite(numbers["ap"])
 
 
-def test_resumed_run_equals_an_uninterrupted_one(config_file: Path, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "last.pt").write_bytes((run / "step_0000003.pt").read_bytes())
-    passes("train", config_file, "--run", tmp_path, "--device", "cpu", "--resume")
+def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path) -> None:
+    for name, new in (("step_0000003.pt", "last.pt"), ("config.yaml", "config.yaml")):
+        (tmp_path / new).write_bytes((run / name).read_bytes())
+    command = ("train", "--resume", "--run", tmp_path, "--device", "cpu")
+    passes(*command)
     whole, resumed = (load_checkpoint(folder / "last.pt")["model"] for folder in (run, tmp_path))
     assert all(torch.equal(whole[name], weights) for name, weights in resumed.items())
+    # More steps extend it; other changes are refused.
+    passes(*command, "train.steps=7")
+    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")][-1] == 7
+    assert "steps: 7" in (tmp_path / "config.yaml").read_text()
+    for change, message in (("train.steps=5", "has 7 steps"), ("optimizer.lr=1.0", "optimizer.lr was 0.001, is 1.0")):
+        assert message in refused(*command, change)
+    assert "no checkpoint to continue from" in refused("train", "--resume", "--run", tmp_path / "none")
 
 
 def test_testing_repeats_the_numbers(config_file: Path, run: Path, tmp_path: Path) -> None:

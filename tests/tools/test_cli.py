@@ -1,0 +1,128 @@
+"""The command `pcseg`: light help, doors in tools/, completion, shipped configs, and what the built wheel has."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pcseg import cli
+from tests.tools.commands import ROOT, tool
+
+LIGHT = """
+import sys
+from pcseg.cli import make_parsers
+make_parsers()
+print([name for name in ("torch", "numpy", "scipy", "numba", "joblib", "yaml", "tqdm") if name in sys.modules])
+"""
+
+
+def _python(*words: object, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_parsing_imports_nothing_slow() -> None:
+    done = _python("-c", LIGHT)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, text in (
+        ([], "Find the objects of scans."),
+        (["prepare", "--help"], "scannet"),
+        (["--version"], "pcseg "),
+    ):
+        with pytest.raises(SystemExit) as leave:
+            cli.main(words)
+        assert leave.value.code == 0
+        assert text in capsys.readouterr().out
+    for name, parser in cli.make_parsers().items():
+        assert parser.format_help().startswith(f"usage: pcseg {name}".rstrip())
+
+
+@pytest.mark.parametrize("words", ["predit", "prepare", "prepare kitti", "train", "predict --views 2 a.ply", "test a"])
+def test_bad_usage(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leave:
+        cli.main(words.split())
+    assert leave.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_doors() -> None:
+    """Every script in tools/ that is the same as a command calls it."""
+    doors = {}
+    for path in (ROOT / "tools").glob("*.py"):
+        if found := re.search(r'"""The same as `pcseg (.*)`\."""', path.read_text()):
+            doors[found[1]] = path
+    assert set(doors) == set(cli.COMMANDS)
+    for name, path in doors.items():
+        status, out, _ = tool(path.stem, "--help")
+        assert (status, out.split("\n")[0].startswith(f"usage: pcseg {name} ")) == (0, True)
+
+
+def test_module_from_any_folder(tmp_path: Path) -> None:
+    done = _python("-m", "pcseg", "predict", "absent.ply", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: absent.ply: no such file\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("argcomplete")
+    cli.main(["--print-completion", shell])
+    assert "_ARGCOMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [("pcseg pre", "predict"), ("pcseg prepare sca", "scannet"), ("pcseg train --auto", "--auto-resume")],
+)
+def test_completion(tmp_path: Path, line: str, word: str) -> None:
+    pytest.importorskip("argcomplete")
+    found = tmp_path / "words"
+    variables = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": str(found)}
+    _python("-m", "pcseg", _ARGCOMPLETE="1", _ARGCOMPLETE_IFS="\n", **variables)
+    assert word in [text.strip() for text in found.read_text().split("\n")]
+
+
+def test_data_root_is_checked_before_torch(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("base: synthetic.yaml\ndata: {root: 2024}  # Räume\n", encoding="utf-8")
+    (tmp_path / "synthetic.yaml").write_text((ROOT / "configs" / "synthetic.yaml").read_text(encoding="utf-8"))
+    program = "import sys, pcseg.cli\ntry: pcseg.cli.main()\nfinally: print('torch' in sys.modules)"
+    done = _python("-c", program, "train", config, folder=tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert "data.root is 2024, but there is no such folder" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "False\n")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the files of the built wheel."""
+    pytest.importorskip("hatchling")
+    out = tmp_path_factory.mktemp("wheel")
+    done = _python("-m", "hatchling", "build", "-t", "wheel", "-d", out)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(out.glob("*.whl"))) as archive:
+        archive.extractall(out / "site")
+    return out / "site"
+
+
+def test_wheel(wheel: Path) -> None:
+    there = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
+    files = subprocess.run(["git", "ls-files", "pcseg"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    configs = [f"pcseg/configs/{path.name}" for path in (ROOT / "configs").iterdir()]
+    assert there >= {*files.split(), *configs}
+    assert {"pcseg/py.typed", "pcseg/weights/general.safetensors", "pcseg/class_sets/s3dis.yaml"} <= there
+    assert {path.split("/")[0].split("-")[0] for path in there} == {"pcseg"}
+
+
+def test_a_folder_of_the_same_name_does_not_hide_the_package(wheel: Path, tmp_path: Path) -> None:
+    """As in the folder that holds a clone: the installed package wins, and finds its own configs."""
+    (tmp_path / "pcseg" / "docs").mkdir(parents=True)
+    program = "import pcseg; from pcseg.config_files import find_config; print(find_config('s3dis'), pcseg.__version__)"
+    done = _python("-c", program, folder=tmp_path, PYTHONPATH=str(wheel))
+    assert done.stdout.startswith(f"{wheel}/pcseg/configs/s3dis.yaml "), done.stderr
