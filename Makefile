@@ -23,7 +23,7 @@ $(VENV)/base.done: pyproject.toml constraints.txt
 
 # torch-scatter has no wheel: it compiles against the installed torch, for about 7 minutes the first time.
 $(VENV)/full.done: $(VENV)/base.done
-	$(INSTALL) -e '.[dev,viz,las,e57,watch,sweep,cluster,homes,docs]' setuptools wheel ninja
+	$(INSTALL) -e '.[dev,viz,las,e57,watch,sweep,cluster,homes,images,docs]' setuptools wheel ninja
 	@echo "compiling torch-scatter (about 7 minutes unless pip has the wheel already) ..."
 	$(INSTALL) --no-build-isolation torch-scatter
 	@touch $@

@@ -21,7 +21,7 @@ Precision = Literal["float32", "bf16", "fp16"]
 LAST = "last.pt"  # newest checkpoint of a run
 
 # Synthetic rooms and homes.
-RAW_FORMATS = ("s3dis", "scannet")
+RAW_FORMATS = ("s3dis", "scannet", "coco")
 Sensor = Literal["rgbd", "phone", "tripod"]
 
 BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "loader", "tiles")

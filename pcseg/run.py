@@ -1,5 +1,6 @@
 """One training run in its folder: start or resume, train, save, evaluate."""
 
+import copy
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -9,16 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcseg import build
+from pcseg import build, config_reader
 from pcseg import config as cfg
 from pcseg.classes import class_set
+from pcseg.data.dataset import collate
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.sampler import ResumableSampler
 from pcseg.files import atomic_write, drop_records_after
 from pcseg.inference.segmenter import Segmenter
+from pcseg.metrics.coco import CocoScores
 from pcseg.metrics.scores import Evaluation
 from pcseg.models.voxel_batch_norm import synchronize
-from pcseg.structures import SceneBatch
+from pcseg.structures import Batch
 from pcseg.training import checkpoint, loop, reproducible
 from pcseg.training.checkpoint import BEST, LAST, CheckpointError
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -54,10 +57,13 @@ class Run:
         ConfigError: checkpoints or evaluations between the steps at which losses are read.
     """
 
+    collate = staticmethod(collate)
+
     def __init__(
-        self, config: cfg.Config, folder: Path, device: torch.device, processes: DistributedContext = SINGLE_PROCESS
+        self, config: Any, folder: Path, device: torch.device, processes: DistributedContext = SINGLE_PROCESS
     ) -> None:
-        self.config, self.folder, self.device, self.processes = config, folder, device, processes
+        self.config: cfg.Config = config  # a subclass may have another schema with criterion, optimizer and train
+        self.folder, self.device, self.processes = folder, device, processes
         for key in ("checkpoint_every", "evaluate_every"):
             if (every := getattr(config.train, key)) % config.train.log_every:
                 raise cfg.ConfigError(
@@ -66,9 +72,7 @@ class Run:
         if config.train.deterministic:
             reproducible.use_deterministic_algorithms()
         reproducible.seed_everything(config.train.seed)
-        self.classes = class_set(config.data.classes)
-        self.model = build.build_model(config, self.classes).to(device)
-        self.criterion = build.build_criterion(config, check_values=False, sum_counts=processes.sum)
+        self._build()
         if processes.world > 1:
             synchronize(self.model, processes.sum)
         self.optimizer = adamw(self.model, config.optimizer)
@@ -76,6 +80,13 @@ class Run:
         self.average = WeightAverage(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.state = loop.TrainState()
         self.logger: RunLogger | None = None
+
+    def _build(self) -> None:
+        """Classes, model, criterion and data of the config."""
+        config = self.config
+        self.classes = class_set(config.data.classes)
+        self.model: torch.nn.Module = build.build_model(config, self.classes).to(self.device)
+        self.criterion = build.build_criterion(config, check_values=False, sum_counts=self.processes.sum)
         self.rooms = build.build_dataset(config, config.data.train, augmented=True)
         self.superpoints = superpoints_of(self.rooms.rooms)
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
@@ -97,7 +108,7 @@ class Run:
             for name in (METRICS, EVALUATIONS):
                 (self.folder / name).unlink(missing_ok=True)
             checkpoint.remove_unfinished_files(self.folder)
-            atomic_write(self.folder / "config.yaml", cfg.dumps(self.config))
+            atomic_write(self.folder / "config.yaml", config_reader.to_text(self.config))
             reproducible.write_record(self.folder / "versions.json", reproducible.versions())
             reproducible.write_record(self.folder / "data.json", self._data_record())
 
@@ -127,11 +138,11 @@ class Run:
         if self.processes.is_first:
             reproducible.warn_of_other_versions(self.folder / "versions.json")
             checkpoint.remove_unfinished_files(self.folder)
-            atomic_write(self.folder / "config.yaml", cfg.dumps(self.config))
+            atomic_write(self.folder / "config.yaml", config_reader.to_text(self.config))
             for log in (METRICS, EVALUATIONS):
                 drop_records_after(self.folder / log, self.state.step)
 
-    def train(self) -> Evaluation | None:
+    def train(self) -> Evaluation | CocoScores | None:
         """Train to the end; returns the scores of the held-out rooms, None without such rooms.
 
         Raises:
@@ -164,7 +175,7 @@ class Run:
             if self.logger:
                 self.logger.close()
 
-    def train_on(self, batches: Iterable[SceneBatch]) -> None:
+    def train_on(self, batches: Iterable[Batch]) -> None:
         """Train on these batches, ``train.accumulate`` per step, until they or ``train.steps`` end."""
         loop.train(
             self.model,
@@ -186,7 +197,7 @@ class Run:
         if self.processes.is_first:
             checkpoint.save_checkpoint(
                 self.folder / name,
-                config=cfg.dumps(self.config),
+                config=config_reader.to_text(self.config),
                 classes=self.classes.to_dict(),
                 superpoints=asdict(self.superpoints) if self.superpoints else None,
                 model=self.model.state_dict(),
@@ -206,7 +217,7 @@ class Run:
             others = f"; of another shape, and therefore fresh: {', '.join(fresh)}" if fresh else ""
             logger.info("starts from the weights of %s%s", path, others)
 
-    def _loader(self) -> Iterator[SceneBatch]:
+    def _loader(self) -> Iterator[Any]:
         """The batches of this process for the remaining steps."""
         options, processes = self.config.train, self.processes
         num_voxels = None
@@ -226,7 +237,7 @@ class Run:
             num_voxels=num_voxels,
             max_voxels=options.max_voxels,
         )
-        return load_batches(self.rooms, sampler, options.num_workers)
+        return load_batches(self.rooms, sampler, options.num_workers, self.collate)
 
     def _after_log(self) -> None:
         options, step = self.config.train, self.state.step
@@ -239,16 +250,14 @@ class Run:
             self.save(LAST)  # second: a run that is killed in between repeats this step and writes both
             checkpoint.remove_old_checkpoints(self.folder, step, options.keep_checkpoints)
 
-    def _evaluate(self) -> Evaluation:
+    def _evaluate(self) -> Evaluation | CocoScores:
         """Score the held-out rooms, log the scores, and save weights that are the best so far."""
         assert self.held_out is not None
-        options, data, model = self.config.train, self.config.data, self.model
+        options, data = self.config.train, self.config.data
         names = [room.name for room in self.held_out.rooms]
         fixed = np.linspace(0, len(names) - 1, NUM_PICTURES).round().astype(int)
         drawn = [names[i] for i in fixed] if options.tensorboard or options.wandb else []
-        if self.average is not None:
-            model = build.build_model(self.config, self.classes).to(self.device)
-            model.load_state_dict(self.average.weights)
+        model = self._averaged_model()
         segmenter = Segmenter(model, self.classes, data.voxel_size, data.features, self.config.inference)
         scores, pictures = evaluate(segmenter, self.held_out, drawn, self.processes)
         result = scores.compute()
@@ -259,12 +268,20 @@ class Run:
             self.save(BEST)
         return result
 
+    def _averaged_model(self) -> Any:
+        """The model to evaluate: with averaged weights if the run has them."""
+        if self.average is None:
+            return self.model
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.average.weights)
+        return model
+
     def _data_record(self) -> dict[str, Any]:
         return reproducible.data_record(self.rooms.rooms, [] if self.held_out is None else self.held_out.rooms)
 
     def _check_config(self, text: str, path: Path) -> None:
         try:
-            before = cfg.loads(text)
+            before = config_reader.from_text(type(self.config), text)
         except cfg.ConfigError as error:
             raise CheckpointError(f"{path}: its config is of another version of pcseg: {error}") from None
         changed = {key: what for key, what in cfg.differences(before, self.config).items() if key not in FREE_KEYS}

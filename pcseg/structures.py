@@ -200,3 +200,24 @@ class SceneBatch:
         if targets is not None:
             targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in targets]  # type: ignore[misc]
         return replace(self, targets=targets, **moved)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of one size, ready for the model; their pixels are the tokens of a mask."""
+
+    pixels: "UInt8[Tensor, 'B 3 H W']"
+    names: list[str]  # of the image files
+    # Each has labels (K,), masks (K, h, w), and ignored (h, w), True at pixels that do not count.
+    targets: "list[dict[str, Tensor]]"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: "torch.device | str") -> "ImageBatch":
+        """A copy with all tensors on `device`."""
+        targets = [{key: value.to(device, non_blocking=True) for key, value in each.items()} for each in self.targets]
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True), targets=targets)
+
+
+Batch = SceneBatch | ImageBatch

@@ -18,7 +18,7 @@ LAYERS = [
     {"config"},
     {"build"},
     {"run"},
-    {"sweep"},
+    {"sweep", "images"},
     {"synthetic"},
     {"benchmarks"},
     {"commands"},

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from pcseg import config as cfg
+from pcseg import config_reader
+from pcseg.images.run import ImagesConfig
 from pcseg.losses.competitive import CompetitiveOptions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -10,8 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_of_the_repository_reads_back_unchanged(path: Path) -> None:
-    config = cfg.load(path)
-    assert cfg.loads(cfg.dumps(config)) == config
+    schema = ImagesConfig if config_reader.read_tree(path).get("kind") == "images" else cfg.Config
+    config = config_reader.read(schema, path)
+    assert config_reader.from_text(schema, config_reader.to_text(config)) == config
 
 
 def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:

@@ -41,19 +41,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     path, folder, overrides, resumes = _check(args)
     from pcseg import config as cfg
+    from pcseg.config_reader import read, read_tree
     from pcseg.files import write_json
     from pcseg.ops.device import pick_device
     from pcseg.run import Run
     from pcseg.training.distributed import join_processes
 
-    config = cfg.load(path, overrides)
+    make = Run
+    if read_tree(path, overrides).get("kind") == "images":
+        from pcseg.images.run import ImageRun, ImagesConfig
+
+        make, config = ImageRun, read(ImagesConfig, path, overrides)
+    else:
+        config = cfg.load(path, overrides)
     processes = join_processes()
-    run = Run(config, folder, pick_device(args.device, processes.local_rank), processes)
+    run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:
         where = f"{processes.world} processes on {run.device.type}" if processes.world > 1 else f"on {run.device}"
         num_parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-        print(f"{run.folder}: {len(run.rooms)} rooms, {num_parameters:,} parameters, {where}")
+        what = "rooms" if make is Run else "images"
+        print(f"{run.folder}: {len(run.rooms)} {what}, {num_parameters:,} parameters, {where}")
     result = run.train()
     processes.close()
     if result is not None and processes.is_first:

@@ -14,6 +14,7 @@ tensor(True)
 from pcseg.losses.competitive import CompetitiveInfluencerLoss
 from pcseg.losses.embedding import EmbeddingCriterion
 from pcseg.losses.influencer_criterion import InfluencerCriterion
+from pcseg.losses.mask2former import mask2former_outputs
 from pcseg.losses.mask_influencer import MaskInfluencerLoss
 from pcseg.losses.matcher import HungarianMatcher
 from pcseg.losses.set_criterion import SetCriterion
@@ -25,4 +26,5 @@ __all__ = [
     "InfluencerCriterion",
     "MaskInfluencerLoss",
     "SetCriterion",
+    "mask2former_outputs",
 ]

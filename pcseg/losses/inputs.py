@@ -60,7 +60,8 @@ class SceneTarget:
     """Ground truth of one scene; errors name the scene.
 
     Args:
-        target: ``labels`` (K,) with ``instance_labels`` (N,) or ``masks`` (K, N) or (K, H, W).
+        target: ``labels`` (K,) with ``instance_labels`` (N,) or ``masks`` (K, N) or (K, H, W). With masks there may be
+            ``ignored`` (N,) or (H, W), bool, True at tokens that do not count.
         index: index of the scene in the batch.
         num_tokens: number of tokens N of the predictions.
         check_values: whether labels out of range raise an error, which waits for the device.
@@ -109,6 +110,15 @@ class SceneTarget:
             raise ValueError(f"{self.name}: {found}; resize one to the other")
         return masks > 0.5 if masks.is_floating_point() else masks != 0
 
+    def ignored(self) -> Bool[Tensor, "N"]:
+        """Tokens that do not count, of a target with masks; a ValueError if they do not fit the predictions."""
+        if "ignored" not in self.target:
+            return self.target["labels"].new_zeros(self.num_tokens, dtype=torch.bool)
+        ignored = self.target["ignored"].flatten()
+        if len(ignored) != self.num_tokens:
+            raise ValueError(f"{self.name}: ignored has {len(ignored)} tokens, pred_masks {self.num_tokens}")
+        return ignored
+
     def instance_labels(self) -> Int64[Tensor, "N"]:
         """Instance of each token: 1..K, 0 for background, -1 for ignored; from masks if necessary.
 
@@ -122,7 +132,8 @@ class SceneTarget:
                     f"{self.name}: target masks overlap at {overlaps} of {self.num_tokens} tokens; the Influencer Loss "
                     "needs instances that do not overlap: give each token to one of them, or train with SetCriterion"
                 )
-            return torch.einsum("kn,k->n", masks.long(), torch.arange(1, len(masks) + 1, device=masks.device))
+            ids = torch.einsum("kn,k->n", masks.long(), torch.arange(1, len(masks) + 1, device=masks.device))
+            return ids.masked_fill(self.ignored(), -1)
         ids = self.of_tokens("instance_labels")
         self.check_range("instance_labels", ids, -1, len(self.target["labels"]))
         return ids.long()

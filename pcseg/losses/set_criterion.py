@@ -92,7 +92,7 @@ class SetCriterion(QueryCriterion):
         if self.options.weight_tokens:
             weights = scene.of_tokens("point_counts").to(dtype)
         if scene.has_masks:
-            return _Instances(labels, scene.masks().to(dtype), weights)
+            return _Instances(labels, scene.masks().to(dtype), weights.masked_fill(scene.ignored(), 0))
         ids = scene.instance_labels()
         # Instances without a token have no mask to learn.
         present = torch.unique(ids[ids > 0])

@@ -34,7 +34,7 @@ def write_rooms(
 
     Args:
         out: a new or empty folder, or one with rooms of the same arguments.
-        format: s3dis or scannet.
+        format: s3dis, scannet, or coco, which has images of the rooms and needs pycocotools.
         num_rooms: number of rooms.
         seed: random seed; room i depends on (seed, i) alone.
         num_points: number of points (of the mesh, vertices) in a room of average size.
@@ -54,7 +54,7 @@ def write_rooms(
     check_arguments(seed, 0, num_points)
     out = Path(out)
     claim_folder(out, {"format": format, "seed": seed, "points": num_points, "version": VERSION})
-    write_one = _write_room if format == "s3dis" else _write_scan
+    write_one = {"s3dis": _write_room, "scannet": _write_scan, "coco": _write_views}[format]
     make_room(0, 0, num_points=100, min_instance_points=1)  # compiles once, before several processes would
     work = partial(write_one, out, seed, num_points)
     for _, name in map_rooms(work, range(num_rooms), workers=num_workers, cluster=cluster):
@@ -63,6 +63,10 @@ def write_rooms(
         yield name
     if format == "scannet":
         write_scannet_lists(out, num_rooms)
+    if format == "coco":
+        from pcseg.synthetic.images import join_rooms
+
+        join_rooms(out, num_rooms)
 
 
 def claim_folder(out: Path, settings: dict[str, object]) -> None:
@@ -93,6 +97,17 @@ def _write_scan(out: Path, seed: int, num_points: int, index: int) -> str:
     if not (out / "scans" / name).exists():
         scene, categories = make_mesh_room(seed, index, num_points=num_points)
         write_scannet(scene, out, categories, alignment=_alignment(np.random.default_rng([seed, index, 1])))
+    return name
+
+
+def _write_views(out: Path, seed: int, num_points: int, index: int) -> str:
+    try:
+        from pcseg.synthetic.images import room_file, write_views
+    except ModuleNotFoundError:
+        raise ValueError("the format coco needs pycocotools; run: pip install 'pcseg[images]'") from None
+    name = room_name(index)
+    if not room_file(out, index).exists():
+        write_views(make_room(seed, index, num_points=num_points), out, index, np.random.default_rng([seed, index, 2]))
     return name
 
 

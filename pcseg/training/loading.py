@@ -1,28 +1,32 @@
 """Data loading with readable worker errors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pcseg.data.dataset import RoomDataset, collate
-from pcseg.structures import SceneBatch
+from pcseg.data.dataset import collate
+from pcseg.structures import Batch
 
 
-def load_batches(rooms: RoomDataset, sampler: Sampler, num_workers: int) -> Iterator[SceneBatch]:
+def load_batches(
+    rooms: Dataset, sampler: Sampler, num_workers: int, collate: Callable[[list], Batch] = collate
+) -> Iterator[Any]:
     """The batches that a sampler asks for, on the CPU and in its order.
 
     Args:
-        rooms: dataset.
+        rooms: dataset of rooms or images.
         sampler: gives the keys of each batch.
         num_workers: loader processes; 0 loads in this one.
+        collate: makes a batch of items.
 
     Raises:
         ValueError: a room is damaged or does not fit the config; the same with and without loader processes.
     """
     loader = DataLoader(
-        _Batches(rooms),
+        _Batches(rooms, collate),
         sampler=sampler,
         batch_size=None,  # a key is a whole batch
         num_workers=num_workers,
@@ -59,11 +63,11 @@ def reraise_worker_errors() -> Iterator[None]:
 class _Batches(Dataset):
     """Batches, or the errors that they raise: torch would bury an error under the traceback of its worker."""
 
-    def __init__(self, rooms: RoomDataset) -> None:
-        self.rooms = rooms
+    def __init__(self, rooms: Dataset, collate: Callable[[list], Batch]) -> None:
+        self.rooms, self.collate = rooms, collate
 
-    def __getitem__(self, keys: Sequence[tuple[tuple[int, ...], int]]) -> SceneBatch | ValueError | OSError:
+    def __getitem__(self, keys: Sequence[tuple[tuple[int, ...], int]]) -> Batch | ValueError | OSError:
         try:
-            return collate([self.rooms[key] for key in keys])
+            return self.collate([self.rooms[key] for key in keys])
         except (ValueError, OSError) as error:
             return error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pcseg.files import atomic_open
 from pcseg.losses.criterion import Criterion
 from pcseg.ops.precision import Precision, autocast
-from pcseg.structures import SceneBatch
+from pcseg.structures import Batch
 from pcseg.training.distributed import SINGLE_PROCESS, DistributedContext
 from pcseg.training.optimizer import OptimizerOptions, WeightAverage, learning_rate
 
@@ -62,7 +62,7 @@ class TrainState:
 class TooManySkippedError(RuntimeError):
     """More than `max_skipped` consecutive steps were skipped; `batches` are those of the last one in this process."""
 
-    def __init__(self, message: str, batches: list[SceneBatch]) -> None:
+    def __init__(self, message: str, batches: list[Batch]) -> None:
         super().__init__(message)
         self.batches = batches
 
@@ -73,7 +73,7 @@ class _Step:
 
     number: int
     rate: float
-    batches: list[SceneBatch]
+    batches: list[Batch]
     left_out: list[str]  # rooms that ran out of memory
     values: dict[str, Float[Tensor, ""]]  # grad_norm, loss, the losses, rooms
     loading_seconds: float
@@ -84,7 +84,7 @@ def train(
     model: nn.Module,
     criterion: Criterion,
     optimizer: torch.optim.Optimizer,
-    loader: Iterable[SceneBatch],
+    loader: Iterable[Batch],
     options: TrainOptions,
     optimizer_options: OptimizerOptions,
     *,
@@ -101,7 +101,7 @@ def train(
     waits for the device, except to read the losses every `options.log_every` steps, in one transfer.
 
     Args:
-        model: takes a SceneBatch on its own device.
+        model: takes a batch on its own device.
         criterion: loss of the model's outputs.
         optimizer: optimizer of the model's parameters.
         loader: micro-batches on the CPU, `options.accumulate` of them for each step.
@@ -176,7 +176,7 @@ def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradSca
     return torch.amp.GradScaler(device.type, init_scale=2.0**16 if precision == "fp16" else 1.0)
 
 
-def save_batches(path: Path, batches: Sequence[SceneBatch]) -> None:
+def save_batches(path: Path, batches: Sequence[Batch]) -> None:
     """Write batches for study; ``SceneBatch(**torch.load(path)[i])`` reads one of them back."""
     with atomic_open(path) as file:
         torch.save([asdict(batch) for batch in batches], file)
@@ -187,7 +187,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
-def _timed(loader: Iterable[SceneBatch], num: int) -> Iterator[tuple[list[SceneBatch], float]]:
+def _timed(loader: Iterable[Batch], num: int) -> Iterator[tuple[list[Batch], float]]:
     """The micro-batches of each step, and the seconds that the step waited for them."""
     rooms, start = iter(loader), time.perf_counter()
     while batches := list(itertools.islice(rooms, num)):
@@ -195,7 +195,7 @@ def _timed(loader: Iterable[SceneBatch], num: int) -> Iterator[tuple[list[SceneB
         start = time.perf_counter()
 
 
-def _rooms_out_of_memory(error: Exception, batch: SceneBatch, processes: DistributedContext) -> list[str]:
+def _rooms_out_of_memory(error: Exception, batch: Batch, processes: DistributedContext) -> list[str]:
     """The rooms of a micro-batch that did not fit; raises any other error again."""
     if not is_out_of_memory(error):
         raise error
@@ -207,7 +207,7 @@ def _rooms_out_of_memory(error: Exception, batch: SceneBatch, processes: Distrib
     return batch.names
 
 
-def _shares(batches: Sequence[SceneBatch], processes: DistributedContext) -> list[float]:
+def _shares(batches: Sequence[Batch], processes: DistributedContext) -> list[float]:
     """Fraction of the step's rooms in each micro-batch, over all processes."""
     if len(batches) == 1:
         return [1.0]

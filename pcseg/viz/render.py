@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pcseg.prediction import Prediction
+from pcseg.viz.flat import flat_raster, image_size
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers
 from pcseg.viz.raster import SUPERSAMPLING, Raster, Splats, core_box, inside, rasterize, room_view
@@ -29,8 +30,8 @@ def room_picture(
     """One figure about a room: input, true objects, predicted objects, errors and classes, all from several sides.
 
     Panels without data are left out, and the others fill the figure. The camera looks in from above, with the ceiling
-    and the near walls cut away. A predicted object has the color of the true object that it matches. Each visible
-    object has its name on it; the line at the top lists objects that are hidden.
+    and the near walls cut away; an image is shown as it is. A predicted object has the color of the true object that it
+    matches. Each visible object has its name on it; the line at the top lists objects that are hidden.
 
     Args:
         prediction: a scene and what was predicted for it.
@@ -50,7 +51,8 @@ def room_picture(
     objects = [key for key in ("input", *OBJECT_LAYERS) if key in by_key]
     compared = prediction.semantic is not None or "errors" in by_key
     other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in by_key and compared]
-    rows = _arrange(objects, other, views)
+    is_image = image_size(scene.xyz) is not None  # nothing to see from other sides
+    rows = [[(key, 0) for key in (*objects, *other)]] if is_image else _arrange(objects, other, views)
     cameras = 1 + max(view for row in rows for _, view in row)
     rasters = _rasters(scene.xyz, cameras, {"width": width, "height": height, "cut": cut})
 
@@ -84,6 +86,8 @@ def _arrange(objects: list[str], other: list[str], views: int) -> list[list[tupl
 def _note(prediction: Prediction, rasters: list[Raster], layers: list[Layer]) -> str:
     """Number of points and size, strays that are not shown, and objects that no camera sees."""
     xyz, seen = prediction.scene.xyz, np.zeros(len(prediction.scene), np.bool_)
+    if size := image_size(xyz):
+        return f"{size[1]} x {size[0]} pixels"
     box = core_box(xyz)
     facts = [f"{len(xyz):,} points, {' x '.join(f'{extent:.1f}' for extent in box[1] - box[0])} m"]
     if strays := np.count_nonzero(~inside(xyz, box)):
@@ -102,6 +106,8 @@ def _note(prediction: Prediction, rasters: list[Raster], layers: list[Layer]) ->
 
 def _rasters(xyz: np.ndarray, views: int, camera: dict[str, Any]) -> list[Raster]:
     """Rasters from the camera and, with more views, from the other side and from above."""
+    if size := image_size(xyz):
+        return [flat_raster(*size, camera["width"])]
     view = room_view(xyz, **camera)
     camera = {**camera, "cut": view.cut}
     behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0}

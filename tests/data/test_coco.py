@@ -1,0 +1,97 @@
+"""Instances in COCO's format, whole and damaged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from pcseg.data.coco import CocoDataset, read_mask
+
+COCO = Path(__file__).resolve().parents[3] / "shared" / "coco"
+SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]  # 4 x 4 pixels
+LARGE = {"size": [10, 12], "counts": [0, 60, 60]}  # the left half
+
+
+def write(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda content: None) -> CocoDataset:
+    """Two images of 12 x 10 pixels, the second without objects; ids with gaps."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (12, 10), (10, 20, 30)).save(folder / name)
+    masks = ([SQUARE], LARGE, [[1, 1, 1, 1, 1, 1]], {"size": [10, 12], "counts": [84, 36]}, [])
+    content = {
+        "images": [{"id": i, "file_name": n, "height": 10, "width": 12} for i, n in ((7, "a.png"), (9, "b.png"))],
+        "annotations": [{"id": i, "image_id": 7, "category_id": 44, "segmentation": m} for i, m in enumerate(masks)],
+        "categories": [{"id": 44, "name": "cup"}, {"id": 3, "name": "car"}],
+    }
+    content["annotations"][1]["category_id"] = 3
+    content["annotations"][3]["iscrowd"] = 1
+    change(content)
+    (folder / "instances.json").write_text(json.dumps(content))
+    return CocoDataset(folder / "instances.json", folder)
+
+
+def test_reads_polygons_rle_crowds_and_empty_masks(tmp_path: Path) -> None:
+    data = write(tmp_path)
+    found = data[0]
+    assert data.classes.names == ("car", "cup")
+    assert (found.name, found.image.shape, found.image[0, 0].tolist()) == ("a.png", (10, 12, 3), [10, 20, 30])
+    assert found.labels.tolist() == [1, 0]
+    assert found.masks.sum(axis=(1, 2)).tolist() == [16, 60 - 16]  # the smaller one has the pixels of both
+    assert found.ignored.sum() == 36
+    assert not found.ignored[:, :8].any()
+    both = CocoDataset(tmp_path / "instances.json", tmp_path, "stay")[0]
+    assert both.masks.sum(axis=(1, 2)).tolist() == [16, 60]
+    assert data[1].masks.shape == (0, 10, 12)
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no list annotations": (lambda c: c.pop("annotations"), "instances.json: .*has no list annotations"),
+    "no key": (lambda c: c["images"][0].pop("height"), "entry 0 of images has no height"),
+    "unknown image": (lambda c: c["annotations"][0].update(image_id=5), "annotation 0 has the unknown image_id 5"),
+    "unknown category": (lambda c: c["annotations"][2].update(category_id=5), "annotation 2 .*category_id 5"),
+    "missing image": (lambda c: c["images"][0].update(file_name="c.png"), "c.png: no such image"),
+    "image of another size": (lambda c: c["images"][0].update(width=13), "a.png: the image has 12 x 10 pixels.* 13 x"),
+    "polygon outside": (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 15, 0, 9, 9]]), r"reaches \(15, 0\)"),
+    "polygon of words": (lambda c: c["annotations"][0].update(segmentation=[["a", 0]]), "must be a list of numbers"),
+    "odd polygon": (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "must be a list of numbers"),
+    "no mask": (lambda c: c["annotations"][0].update(segmentation=7), "must be polygons or RLE, got int"),
+    "RLE of another size": (lambda c: c["annotations"][1].update(segmentation={"size": [9, 9], "counts": []}), "9, 9"),
+    "RLE too long": (lambda c: c["annotations"][1].update(segmentation={**LARGE, "counts": "zz"}), "RLE is damaged"),
+    "RLE of words": (lambda c: c["annotations"][1].update(segmentation={**LARGE, "counts": ["a"]}), "RLE is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_damage_is_named(case: str, tmp_path: Path) -> None:
+    change, message = BROKEN[case]
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path, change)[0]
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    data = write(tmp_path)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"a\.png: not an image, or damaged"):
+        data[0]
+    data.path.write_text(data.path.read_text()[:-20])
+    with pytest.raises(ValueError, match=r"instances\.json: not JSON, or damaged"):
+        CocoDataset(data.path, tmp_path)
+
+
+def test_compressed_rle_is_that_of_pycocotools(rng: np.random.Generator) -> None:
+    for share in (0.0, 0.1, 0.9, 1.0):
+        mask = np.asfortranarray(rng.random((37, 23)) < share)
+        rle = coco_mask.encode(mask.view(np.uint8))
+        np.testing.assert_array_equal(read_mask({**rle, "counts": rle["counts"].decode()}, mask.shape), mask)
+
+
+@pytest.mark.skipif(not COCO.is_dir(), reason="no folder with COCO images beside the repository")
+def test_real_images() -> None:
+    data = CocoDataset(COCO / "tinycoco/annotations/instances_val2017.json", COCO / "tinycoco/images/val2017")
+    images = [data[index] for index in range(len(data))]
+    assert sum(len(image.labels) for image in images) > 120
+    assert max(image.masks.sum(axis=0).max() for image in images) == 1

@@ -1,0 +1,146 @@
+"""The criteria on the outputs of Mask2Former, against the loss of transformers itself, and short runs."""
+
+import json
+import runpy
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from transformers import Mask2FormerConfig
+from transformers.models.mask2former import modeling_mask2former as theirs
+
+from pcseg.data.coco import CocoDataset
+from pcseg.images.model import Mask2Former, Mask2FormerOptions, objects_of
+from pcseg.losses import InfluencerCriterion, SetCriterion, mask2former_outputs
+from pcseg.losses.criterion import LossWeights
+from pcseg.losses.set_criterion import HungarianOptions
+from pcseg.metrics.coco import coco_scores
+from pcseg.structures import ImageBatch
+from tests.tools.commands import passes
+
+CLASSES, SIZE = 5, (12, 16)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def batch(counts: tuple[int, ...]) -> ImageBatch:
+    """Images with instances that do not overlap, for masks of a quarter of their size."""
+    targets = []
+    for count in counts:
+        owner = torch.randint(-2, count + 1, SIZE)
+        masks = torch.stack([owner == k for k in range(1, count + 1)]) if count else torch.zeros(0, *SIZE).bool()
+        labels = torch.randint(0, CLASSES, (count,))
+        targets.append({"labels": labels, "masks": masks, "ignored": torch.zeros(SIZE).bool()})
+    pixels = torch.randint(0, 256, (len(counts), 3, 4 * SIZE[0], 4 * SIZE[1]), dtype=torch.uint8)
+    return ImageBatch(pixels, [str(index) for index in range(len(counts))], targets)
+
+
+def test_losses_of_every_layer_equal_those_of_transformers() -> None:
+    """With all pixels instead of sampled points; matched pairs are equal, or the losses would not be."""
+    images = batch((4, 2, 3))
+    network = Mask2Former(CLASSES, Mask2FormerOptions(num_queries=9, width=32, decoder_layers=3)).network
+    outputs = network(pixel_values=images.pixels.float() / 255, output_auxiliary_logits=True)
+    height, width = SIZE
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
+    centers = torch.stack([x, y], -1).reshape(1, -1, 2)
+    config = Mask2FormerConfig(num_labels=CLASSES, train_num_points=height * width)
+    reference = theirs.Mask2FormerLoss(config, {})
+    reference.sample_points_using_uncertainty = lambda logits, *_: centers.expand(len(logits), -1, -1)
+    with mock.patch.object(theirs.torch, "rand", return_value=centers):
+        expected = reference(
+            outputs.masks_queries_logits,
+            outputs.class_queries_logits,
+            [target["masks"].float() for target in images.targets],
+            [target["labels"] for target in images.targets],
+            outputs.auxiliary_logits,
+        )
+    options = HungarianOptions(
+        weights=LossWeights(classes=2.0), mask_weight=5.0, dice_weight=5.0, cost_class=2.0, cost_mask=5.0, cost_dice=5.0
+    )
+    found = SetCriterion(CLASSES, options)(mask2former_outputs(outputs), images.targets)
+    assert len(outputs.auxiliary_logits) == 3
+    assert {key.replace("cross_entropy", "ce") for key in expected} == set(found)
+    for key, value in expected.items():
+        assert found[key.replace("cross_entropy", "ce")].item() == pytest.approx(value.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("criterion", [InfluencerCriterion(CLASSES), SetCriterion(CLASSES)])
+def test_ignored_pixels_do_not_count(criterion: torch.nn.Module) -> None:
+    images = batch((3, 0))
+    outputs = {"pred_logits": torch.randn(2, 6, CLASSES + 1), "pred_masks": torch.randn(2, 6, *SIZE)}
+    for target in images.targets:
+        target["ignored"] = torch.rand(SIZE) < 0.3
+        target["masks"] &= ~target["ignored"]
+    before = criterion.total(criterion(outputs, images.targets))
+    masks = [torch.where(target["ignored"], 9.0, m) for m, target in zip(outputs["pred_masks"], images.targets)]
+    after = criterion.total(criterion({**outputs, "pred_masks": torch.stack(masks)}, images.targets))
+    torch.testing.assert_close(before, after)
+    images.targets[0]["ignored"] = torch.zeros(3).bool()
+    with pytest.raises(ValueError, match="scene 0: ignored has 3 tokens, pred_masks 192"):
+        criterion(outputs, images.targets)
+
+
+def test_objects_that_are_the_truth_have_full_ap(tmp_path: Path) -> None:
+    masks = np.zeros((2, 20, 20), np.float32)
+    masks[0, 2:9, 2:9], masks[1, 10:18, 5:15] = 1, 1
+    logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9]])
+    found = objects_of(logits, torch.from_numpy(np.concatenate([masks, masks[:1] * 0]) * 20 - 10), 20, 20)
+    assert found.labels[:2].tolist() == [0, 1]
+    assert found.masks[:2].sum((1, 2)).tolist() == [49, 80]
+
+    def rle(mask: torch.Tensor) -> dict[str, object]:
+        runs = np.diff(np.flatnonzero(np.diff(mask.numpy().T.ravel(), prepend=False, append=True)), prepend=0)
+        return {"size": [20, 20], "counts": runs.tolist()}
+
+    objects = [
+        {"image_id": 0, "category_id": label, "score": 0.9, "segmentation": coco_mask.frPyObjects(rle(mask), 20, 20)}
+        for label, mask in zip((1, 2), found.masks[:2])
+    ]
+    truth = {"images": [{"id": 0, "height": 20, "width": 20}], "categories": [{"id": 1}, {"id": 2}]}
+    scores = coco_scores({**truth, "annotations": objects}, objects)
+    assert (scores.ap, scores.ap50, scores.small) == pytest.approx((1, 1, 1))
+    assert np.isnan(scores.large)
+    assert coco_scores({**truth, "annotations": objects}, []).ap == 0
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images") / "made"
+    passes("synth", folder, "--format", "coco", "--rooms", 5, "--points", 3000, "--workers", 1)
+    return folder
+
+
+def test_makes_images(rooms: Path) -> None:
+    train, val = (CocoDataset(rooms / f"annotations/instances_{s}.json", rooms / s) for s in ("train", "val"))
+    assert (len(train), len(val)) == (20, 5)
+    assert train.classes.names[:3] == ("ceiling", "floor", "wall")
+    image = train[3]
+    assert image.image.shape == (160, 160, 3)
+    assert len(image.labels) > 2
+
+
+@pytest.mark.parametrize("name", ["images", "images_hungarian"])
+def test_trains_resumes_and_shows_images(name: str, rooms: Path, tmp_path: Path) -> None:
+    small = ["data.size=[64, 64]", "model.width=32", "model.decoder_layers=1", "model.swin_width=16"]
+    command = ["train", ROOT / f"configs/{name}.yaml", f"data.root={rooms}", *small, "train.batch_size=2"]
+    passes(*command, "train.steps=2", "--run", tmp_path)
+    out, _ = passes("train", "--resume", "--run", tmp_path, "train.steps=3")
+    assert "20 images" in out
+    assert "AP50" in out
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert np.isfinite([record["loss_ce_0"] for record in records]).all()
+    results = sorted((tmp_path / "results").glob("*.npz"))
+    assert len(results) == 5
+    passes("show", results[0], "--png", tmp_path / "a.png", "--html", tmp_path / "a.html")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["toy_image", "toy_pointcloud"])
+def test_examples_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with mock.patch("sys.argv", [name, "2"]):
+        runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["Influencer", "Hungarian"]
