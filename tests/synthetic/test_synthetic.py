@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plyfile import PlyData
 
 from pcseg.classes import S3DIS, SCANNET20
+from pcseg.data import s3dis, scannet
 from pcseg.kernels.ray_casting import evaluate_points, nearest_depth
 from pcseg.structures import Scene
 from pcseg.synthetic import make_mesh_room, make_room, room_name, write_rooms, write_s3dis, write_scannet
@@ -46,13 +46,13 @@ def _points(patches: Patches, num: int, rng: np.random.Generator) -> tuple[np.nd
     return patch, *evaluate_points(patches.kind, patches.frame, patches.extra, patch, u, v)
 
 
-# What is in the rooms
-
-
-def test_every_class_occurs_often(rooms: list[Scene]) -> None:
+def test_every_point_belongs_to_one_instance_of_one_class_and_every_class_occurs(rooms: list[Scene]) -> None:
     instances = np.zeros(13, int)
     for room in rooms:
-        first = np.unique(room.instance, return_index=True)[1]
+        ids, first, count = np.unique(room.instance, return_index=True, return_counts=True)
+        assert np.array_equal(ids, np.arange(1, len(ids) + 1))
+        assert count.min() >= 50
+        assert len(np.unique(np.stack([room.instance, room.semantic]), axis=1).T) == len(ids)
         instances += np.bincount(room.semantic[first], minlength=13)
     by_name = dict(zip(S3DIS.names, instances.tolist()))
     assert min(by_name.values()) >= 4, by_name
@@ -60,17 +60,6 @@ def test_every_class_occurs_often(rooms: list[Scene]) -> None:
     assert by_name["table"] >= 12
     assert by_name["clutter"] >= 60
     assert by_name["ceiling"] == by_name["floor"] == 12
-
-
-def test_every_point_belongs_to_one_instance_of_one_class(rooms: list[Scene]) -> None:
-    for room in rooms:
-        ids, count = np.unique(room.instance, return_counts=True)
-        assert np.array_equal(ids, np.arange(1, len(ids) + 1))
-        assert count.min() >= 50
-        assert room.semantic.min() >= 0
-        assert room.semantic.max() < 13
-        assert len(np.unique(np.stack([room.instance, room.semantic]), axis=1).T) == len(ids)
-        assert np.isfinite(room.xyz).all()
 
 
 def test_rooms_have_the_requested_size_and_contrast(rooms: list[Scene]) -> None:
@@ -106,21 +95,14 @@ def test_names_are_unique_and_every_area_gets_every_kind() -> None:
         assert kinds == set(KINDS)
 
 
-@pytest.mark.parametrize("arguments", [(-1, 0, 1000), (0, -1, 1000), (0, 0, 99), (0, 0, 0)])
-def test_arguments_out_of_range(arguments: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="got"):
-        make_room(*arguments[:2], num_points=arguments[2])
-    with pytest.raises(ValueError, match="got"):
-        make_mesh_room(*arguments[:2], num_points=arguments[2])
-
-
-def test_few_points_are_enough() -> None:
+def test_few_points_are_enough_and_fewer_are_refused() -> None:
     room = make_room(0, 0, num_points=100, min_instance_points=1)
     assert 20 < len(room) <= 100
-    assert room.instance.min() == 1
-
-
-# Shapes
+    for make, (seed, index, num_points) in itertools.product(
+        (make_room, make_mesh_room), ((-1, 0, 1000), (0, -1, 1000), (0, 0, 99))
+    ):
+        with pytest.raises(ValueError, match="got"):
+            make(seed, index, num_points=num_points)
 
 
 def test_patches_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
@@ -167,9 +149,6 @@ def test_furniture_is_varied(rng: np.random.Generator) -> None:
         assert len(sizes) > 10
 
 
-# Plan
-
-
 def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41)] * 2), axis=-1).reshape(-1, 2)
     agree = 0
@@ -208,9 +187,6 @@ def test_walls_without_their_holes() -> None:
     assert sum((b - a) * (d - c) for a, b, c, d in pieces) == pytest.approx(4 * 2.5 - 2 - 1 - 0.04)
     for one, two in itertools.combinations(pieces, 2):
         assert one[1] <= two[0] or two[1] <= one[0] or one[3] <= two[2] or two[3] <= one[2]
-
-
-# Scanner
 
 
 def test_depth_maps_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
@@ -290,40 +266,33 @@ def test_density_falls_with_distance_and_surfaces_are_noisy(rooms: list[Scene]) 
     assert np.quantile(count, 0.9) > 1.5 * np.quantile(count, 0.3)
 
 
-# S3DIS
-
-
-def test_s3dis_layout(rooms: list[Scene], tmp_path: Path) -> None:
+def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
     room = rooms[0]
+    for changes, message in (
+        ({"name": "kitchen"}, "must be named"),
+        ({"rgb": None}, "must have rgb"),
+        ({"instance": room.instance - 1}, "every point"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_s3dis(room.with_(**changes), tmp_path)
+    assert not list(tmp_path.iterdir())
     folder = write_s3dis(room, tmp_path)
     assert folder == tmp_path / "Area_1" / "office_1"
-    rows = (folder / "office_1.txt").read_text().splitlines()
-    assert len(rows) == len(room)
-    parts = {path.stem: path.read_text().splitlines() for path in (folder / "Annotations").glob("*.txt")}
-    assert len(parts) == room.instance.max()
-    assert {name.rsplit("_", 1)[0] for name in parts} == {S3DIS.names[k] for k in np.unique(room.semantic)}
-    assert sorted(itertools.chain(*parts.values())) == sorted(rows)
-    values = np.array([row.split() for row in rows], float)
-    assert values.shape == (len(room), 6)
-    assert np.abs(values[:, :3] - room.xyz).max() < 5.1e-4
-    assert np.array_equal(values[:, 3:], room.rgb)
+    found = s3dis.read_room(folder)
+    assert (found.scene.name, found.notes) == (room.name, [])
+    ids, first = np.unique(room.instance, return_index=True)
+    names = [S3DIS.names[label] for label in room.semantic[first]]
+    in_order = [k for _, k in sorted(zip(names, ids))]  # the order of the files
+    rows = np.concatenate([np.flatnonzero(room.instance == k) for k in in_order])
+    assert np.abs(found.scene.xyz - room.xyz[rows]).max() < 5.1e-4
+    np.testing.assert_array_equal(found.scene.instance, np.repeat(ids, np.bincount(room.instance)[in_order]))
+    for key in ("rgb", "semantic"):
+        assert np.array_equal(getattr(found.scene, key), getattr(room, key)[rows])
+    parts = [path.read_text() for path in (folder / "Annotations").glob("*.txt")]
+    assert sorted("".join(parts).splitlines()) == sorted((folder / "office_1.txt").read_text().splitlines())
     assert not list(tmp_path.rglob("*.tmp"))
     with pytest.raises(ValueError, match="exists already"):
         write_s3dis(room, tmp_path)
-
-
-def test_s3dis_needs_labels_and_a_name(rooms: list[Scene], tmp_path: Path) -> None:
-    room = rooms[0]
-    with pytest.raises(ValueError, match="must be named"):
-        write_s3dis(room.with_(name="kitchen"), tmp_path)
-    with pytest.raises(ValueError, match="must have rgb"):
-        write_s3dis(room.with_(rgb=None), tmp_path)
-    with pytest.raises(ValueError, match="every point"):
-        write_s3dis(room.with_(instance=room.instance - 1), tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-# ScanNet
 
 
 def test_mesh_is_consistent(mesh: tuple[Scene, list[str]]) -> None:
@@ -345,41 +314,29 @@ def test_mesh_is_consistent(mesh: tuple[Scene, list[str]]) -> None:
         assert label == (SCANNET20.ids.index(nyu40) if nyu40 in SCANNET20.ids else -1)
 
 
-def test_scannet_files_agree(mesh: tuple[Scene, list[str]], tmp_path: Path) -> None:
+def test_scannet_files_are_read_back(mesh: tuple[Scene, list[str]], tmp_path: Path) -> None:
     scene, categories = mesh
     alignment = np.eye(4)
     alignment[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
     alignment[:3, 3] = 1.5, -2.0, 0.25
     folder = write_scannet(scene, tmp_path, categories, alignment=alignment)
     assert folder == tmp_path / "scans" / "scene0000_00"
-    ply = PlyData.read(folder / "scene0000_00_vh_clean_2.ply")
-    vertices = ply["vertex"]
-    assert [p.name for p in vertices.properties] == ["x", "y", "z", "red", "green", "blue", "alpha"]
-    assert np.array_equal(np.stack(list(ply["face"]["vertex_indices"])), scene.faces)
-    text = dict(row.split(" = ") for row in (folder / "scene0000_00.txt").read_text().splitlines())
-    matrix = np.array(text["axisAlignment"].split(), float).reshape(4, 4)
-    assert np.allclose(matrix, alignment)
-    xyz = np.stack([vertices["x"], vertices["y"], vertices["z"]], axis=1) @ matrix[:3, :3].T + matrix[:3, 3]
-    assert np.abs(xyz - scene.xyz).max() < 1e-5
-    assert np.array_equal(vertices["green"], scene.rgb[:, 1])
-    segments = json.loads((folder / "scene0000_00_vh_clean_2.0.010000.segs.json").read_text())
-    assert segments["sceneId"] == "scene0000_00"
-    index = np.array(segments["segIndices"])
+    write_scannet_lists(tmp_path, 1)
+    found = scannet.read_room(folder, label_table=tmp_path / scannet.LABEL_TABLE)
+    assert (found.scene.name, found.notes) == (scene.name, [])
+    assert np.abs(found.scene.xyz - scene.xyz).max() < 1e-5
+    for key in ("rgb", "faces", "semantic", "instance", "superpoint"):
+        assert np.array_equal(getattr(found.scene, key), getattr(scene, key)), key
+    text = (folder / "scene0000_00.txt").read_text()
+    assert np.allclose(np.array(text.split("axisAlignment = ")[1].split()[:16], float).reshape(4, 4), alignment)
     groups = json.loads((folder / "scene0000_00.aggregation.json").read_text())["segGroups"]
     assert [group["label"] for group in groups] == categories
-    instance = np.zeros(len(scene), int)
-    for group in groups:
-        instance[np.isin(index, group["segments"])] = group["objectId"] + 1
-    assert np.array_equal(instance, scene.instance)
 
 
 def test_every_category_of_many_rooms_is_in_the_table() -> None:
     for index in range(22):
         room = furnished_room(KINDS[index % len(KINDS)], index, np.random.default_rng(index))
         assert set(room.surfaces().categories) <= set(CATEGORIES)
-
-
-# Folders of rooms
 
 
 def _files(folder: Path) -> dict[str, bytes]:
