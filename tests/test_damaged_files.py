@@ -26,28 +26,18 @@ DAMAGES = 24  # of each file; fewer where reading starts a process
 def damaged(content: bytes, seed: int, count: int = DAMAGES) -> Iterator[bytes]:
     """Copies cut short, or with bytes flipped, blanked, repeated or with other digits; mostly near the start."""
     rng = np.random.default_rng(seed)
+    digits = [i for i, byte in enumerate(content[:2048]) if chr(byte).isdigit()] or [0]
     for number in range(count):
-        size = len(content)
-        at = int(rng.integers(min(size, 512) if number % 2 else size))
-        length = int(rng.integers(1, 40))
-        changed = bytearray(content)
-        part = changed[at : at + length]
-        match number % 6:
-            case 0:
-                yield content[:at]
-                continue
-            case 1:
-                changed[at] ^= 1 << int(rng.integers(8))
-            case 2:
-                changed[at : at + length] = bytes(len(part))
-            case 3:
-                changed[at : at + length] = rng.bytes(len(part))
-            case 4:
-                changed[at:at] = part
-            case 5:
-                digits = [i for i, byte in enumerate(content[:2048]) if chr(byte).isdigit()] or [at]
-                changed[int(rng.choice(digits))] = ord(str(rng.integers(10)))
-        yield bytes(changed)
+        at = int(rng.integers(min(len(content), 512) if number % 2 else len(content)))
+        part, digit = content[at : at + int(rng.integers(1, 40))], int(rng.choice(digits))
+        yield [
+            content[:at],
+            content[:at] + bytes([content[at] ^ 1 << int(rng.integers(8))]) + content[at + 1 :],
+            content[:at] + bytes(len(part)) + content[at + len(part) :],
+            content[:at] + rng.bytes(len(part)) + content[at + len(part) :],
+            content[:at] + part + content[at:],
+            content[:digit] + str(rng.integers(10)).encode() + content[digit + 1 :],
+        ][number % 6]
 
 
 def _las(path: Path) -> None:
@@ -90,15 +80,8 @@ def _mesh(path: Path) -> None:
     pytest.importorskip("trimesh").creation.icosphere(2).export(path)
 
 
-def _predict(path: Path) -> None:
-    build.load_model(path)
-
-
 CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object]]] = [
-    ("old.las", _las, read_scan),
-    ("new.las", _las, read_scan),
-    ("old.laz", _las, read_scan),
-    ("new.laz", _las, read_scan),
+    *((name, _las, read_scan) for name in ("old.las", "new.las", "old.laz", "new.laz")),
     *((f"{form}.pcd", _pcd, read_scan) for form in ("ascii", "binary", "binary_compressed")),
     ("a.ply", lambda path: write_ply(path, "ascii"), read_scan),
     ("b.ply", write_ply, read_scan),
@@ -110,8 +93,8 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object]]] = [
     ("a.e57", write_e57, read_scan),
     *((f"a{suffix}", _mesh, read_scan) for suffix in MESH_SUFFIXES if suffix != ".gltf"),
     ("result.npz", _result, Prediction.load),
-    ("model.pt", fresh_checkpoint, _predict),
-    ("model.safetensors", _weights, _predict),
+    ("model.pt", fresh_checkpoint, build.load_model),
+    ("model.safetensors", _weights, build.load_model),
 ]
 
 

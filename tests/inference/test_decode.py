@@ -1,7 +1,6 @@
 """From outputs to objects: scores, masks, dropped objects, and clusters of embeddings."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from pcseg.classes import ClassSet
 from pcseg.inference.decode import decode, greedy_clusters, mask_probabilities
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
-from pcseg.prediction import Prediction
 from pcseg.structures import DecoderOutput, EmbeddingOutput, Scene
 from tests.reference import greedy_clusters as slow
 
@@ -30,13 +28,9 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
     }
 
 
-def _decode(classes: ClassSet = AB, **options: Any) -> Prediction:
-    return decode(_outputs(MASKS, LOGITS), SCENE, classes, SIGMOID, **options)[0]
-
-
 @pytest.mark.parametrize("power", [5.0, 3.0])
 def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: float) -> None:
-    found = _decode(min_points=1, top_k=2, iou_power=power)
+    found, classes = decode(_outputs(MASKS, LOGITS), SCENE, AB, SIGMOID, min_points=1, top_k=2, iou_power=power)
     class_probability = torch.tensor(LOGITS).softmax(1)
     p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
     # Points shared, over the mask's and those expected outside it.
@@ -48,6 +42,8 @@ def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: f
     assert found.labels.tolist() == [0, 1]
     assert found.masks.toarray().tolist() == [[True, True, False, False], [False, False, True, False]]
     assert found.point_mask(0).sum() == 5
+    np.testing.assert_allclose(classes.sum(1), 1, rtol=1e-6)
+    assert classes.argmax(1).tolist() == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("threshold", [0.15, 0.5, 0.7])
@@ -61,8 +57,9 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold(threshold: float
 
 
 def test_small_masks_and_classes_that_do_not_count_are_left_out() -> None:
-    assert not _decode(min_points=2).masks.toarray()[:, 2].any()
-    assert set(_decode(replace(AB, instance_names=("b",)), min_points=1).labels.tolist()) == {1}
+    outputs, only_b = _outputs(MASKS, LOGITS), replace(AB, instance_names=("b",))
+    assert not decode(outputs, SCENE, AB, SIGMOID, min_points=2)[0].masks.toarray()[:, 2].any()
+    assert set(decode(outputs, SCENE, only_b, SIGMOID, min_points=1)[0].labels.tolist()) == {1}
 
 
 def test_one_class_a_query_and_unsure_objects() -> None:
@@ -83,12 +80,6 @@ def test_softmax_masks_do_not_overlap() -> None:
     probability = mask_probabilities(logits, "softmax")
     assert ((probability > 0.5).sum(1) <= 1).all()
     np.testing.assert_allclose(probability.sum(1) + 1 / (1 + logits.exp().sum(1)), torch.ones(50), rtol=1e-5)
-
-
-def test_class_of_superpoints() -> None:
-    _, found = decode(_outputs(MASKS, LOGITS), SCENE, AB, SIGMOID)
-    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
-    assert found.argmax(1).tolist() == [0, 1, 2, 0]
 
 
 PLACES = torch.tensor([[0.0, 0, 0], [0.2, 0, 0], [5, 0, 0], [5, 0.3, 0]])

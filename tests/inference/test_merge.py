@@ -1,5 +1,3 @@
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
@@ -9,116 +7,86 @@ from pcseg.inference.tiles import Tile
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
-POINTS = 10  # of each superpoint
+Objects = list[tuple[list[int], int, float]]  # the superpoints of the scan that each one has, label, score
 
 
-def _part(columns: range, masks: Sequence[Sequence[int]], labels: list[int], scores: list[float], core: range) -> Part:
-    """Masks are given as the superpoints of the scan that they hold."""
-    dense = np.zeros((len(masks), len(columns)), bool)
-    for row, mask in enumerate(masks):
-        dense[row, np.array(mask, int) - columns.start] = True
+def _part(columns: range, core: range, objects: Objects) -> Part:
+    """What is predicted for a tile that sees the superpoints `columns` and owns `core`."""
+    masks = np.array([np.isin(columns, mask) for mask, _, _ in objects], bool).reshape(len(objects), len(columns))
+    labels, scores = np.array([o[1] for o in objects], int), np.array([o[2] for o in objects], np.float32)
+    scene = Scene.without_xyz("part", len(columns))
     number = np.array(columns, np.int64)
-    owned = np.isin(number, core)
-    return Tile(number, owned), _prediction(dense, np.array(labels, int), np.array(scores, np.float32))
-
-
-def _prediction(masks: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Prediction:
-    return Prediction(Scene.without_xyz("part", masks.shape[1]), masks, labels, scores, classes=S3DIS)
+    return Tile(number, np.isin(number, core)), Prediction(scene, masks, labels, scores, classes=S3DIS)
 
 
 def _merge(parts: list[Part], num: int, **options: float) -> Prediction:
-    superpoint = np.repeat(np.arange(num), POINTS).astype(np.int32)
+    """The parts of a scan with this many superpoints of ten points."""
+    superpoint = np.repeat(np.arange(num), 10).astype(np.int32)
     return merge(parts, Scene.without_xyz("scan", len(superpoint), superpoint=superpoint), S3DIS, **options)
 
 
-def _found(prediction: Prediction) -> list[list[int]]:
-    return [prediction.columns(row).tolist() for row in range(len(prediction))]
+def _check(prediction: Prediction, expected: Objects) -> None:
+    assert [prediction.columns(row).tolist() for row in range(len(prediction))] == [mask for mask, _, _ in expected]
+    assert prediction.labels.tolist() == [label for _, label, _ in expected]
+    np.testing.assert_allclose(prediction.scores, [score for _, _, score in expected], rtol=1e-6)
 
 
-def test_a_table_cut_by_the_seam_is_one_table() -> None:
-    left = _part(range(0, 8), [[4, 5, 6, 7]], [3], [0.9], range(0, 6))
-    right = _part(range(4, 12), [[4, 5, 6, 7, 8]], [3], [0.7], range(6, 12))
-    found = _merge([left, right], 12)
-    assert _found(found) == [[4, 5, 6, 7, 8]]
-    assert found.labels.tolist() == [3]
-    assert found.scores[0] == pytest.approx((4 * 4 * 0.9 + 5 * 5 * 0.7) / (4 * 4 + 5 * 5))
-    assert found.num_points == 120
+# A table in two tiles has the mean of its scores, weighted by what each tile saw of it and by its size there.
+TABLE = ([4, 5, 6, 7, 8], 3, (4 * 4 * 0.9 + 5 * 5 * 0.7) / (4 * 4 + 5 * 5))
+NEIGHBORS: Objects = [([5, 6, 7, 8], 3, 0.8), ([3, 4], 3, (2 * 2 * 0.9 + 1 * 1 * 0.2) / (2 * 2 + 1 * 1))]
+CASES: dict[str, tuple[Objects, Objects, Objects]] = {
+    "a table cut by the seam is one": ([([4, 5, 6, 7], 3, 0.9)], [([4, 5, 6, 7, 8], 3, 0.7)], [TABLE]),
+    "two neighbors stay two": (
+        [([3, 4], 3, 0.9), ([5, 6, 7], 3, 0.8)],
+        [([4], 3, 0.2), ([5, 6, 7, 8], 3, 0.8)],
+        NEIGHBORS,
+    ),
+    # The other tile saw no such object.
+    "other classes are not merged": ([([5, 6], 3, 0.9)], [([5, 6], 4, 0.5)], [([5, 6], 3, 0.45), ([5, 6], 4, 0.25)]),
+    # The other tile sees two thirds of it, and finds only one of them, as another class.
+    "an object comes from the tile that sees all of it": (
+        [([3, 4, 5], 3, 0.9)],
+        [([5], 7, 0.6)],
+        [([3, 4, 5], 3, 3 * 3 * 0.9 / (3 * 3 + 2 * 2))],
+    ),
+    "one tile without objects": ([], [([8, 9], 3, 0.7)], [([8, 9], 3, 0.7)]),
+    "no objects": ([], [], []),
+}
 
 
-def test_two_neighbors_stay_two() -> None:
-    left = _part(range(0, 8), [[3, 4], [5, 6, 7]], [3, 3], [0.9, 0.8], range(0, 6))
-    right = _part(range(4, 12), [[4], [5, 6, 7, 8]], [3, 3], [0.2, 0.8], range(6, 12))
-    assert sorted(_found(_merge([left, right], 12))) == [[3, 4], [5, 6, 7, 8]]
-
-
-def test_other_classes_are_not_merged() -> None:
-    left = _part(range(0, 8), [[5, 6]], [3], [0.9], range(0, 6))
-    right = _part(range(4, 12), [[5, 6]], [4], [0.5], range(6, 12))
-    found = _merge([left, right], 12)
-    assert found.labels.tolist() == [3, 4]
-    np.testing.assert_allclose(found.scores, [0.45, 0.25], rtol=1e-6)  # the other tile saw no such object
+@pytest.mark.parametrize("name", CASES)
+def test_two_tiles(name: str) -> None:
+    left, right, expected = CASES[name]
+    _check(_merge([_part(range(0, 8), range(0, 6), left), _part(range(4, 12), range(6, 12), right)], 12), expected)
 
 
 def test_a_floor_longer_than_a_tile_is_one() -> None:
-    parts = [
-        _part(range(6 * i, 6 * i + 10), [range(6 * i, 6 * i + 10)], [1], [0.5], range(6 * i + 2, 6 * i + 8))
-        for i in range(20)
-    ]
-    found = _merge(parts, 124)
-    assert _found(found) == [list(range(124))]
-    assert found.scores[0] == pytest.approx(0.5)
-
-
-def test_object_cut_at_a_rim_comes_from_the_tile_that_sees_all_of_it() -> None:
-    left = _part(range(0, 8), [[3, 4, 5]], [3], [0.9], range(0, 6))
-    # A third of the table is also in the other tile, which predicts another class for it.
-    right = _part(range(5, 12), [[5]], [7], [0.6], range(6, 12))
-    found = _merge([left, right], 12)
-    assert _found(found) == [[3, 4, 5]]
-    assert found.labels.tolist() == [3]
+    parts = [_part(range(i, i + 10), range(i + 2, i + 8), [([*range(i, i + 10)], 1, 0.5)]) for i in range(0, 6 * 20, 6)]
+    _check(_merge(parts, 124), [([*range(124)], 1, 0.5)])
 
 
 def test_touching_by_one_superpoint_is_not_being_one() -> None:
     # Two walls of twelve superpoints; both tiles see one of the superpoints.
-    left = _part(range(0, 14), [range(1, 13)], [2], [0.9], range(0, 13))
-    right = _part(range(12, 26), [[12, *range(14, 25)]], [2], [0.9], range(13, 26))
+    left = _part(range(0, 14), range(0, 13), [([*range(1, 13)], 2, 0.9)])
+    right = _part(range(12, 26), range(13, 26), [([12, *range(14, 25)], 2, 0.9)])
     assert len(_merge([left, right], 26)) == 2
     assert len(_merge([left, right], 26, min_shared=0.0)) == 1
 
 
 def test_views_average_and_vote() -> None:
-    everything = range(0, 6)
-    views = [
-        _part(everything, [[0, 1, 2], [4, 5]], [0, 1], [0.9, 0.8], everything),
-        _part(everything, [[0, 1, 2]], [0], [0.6], everything),
-        _part(everything, [[0, 1, 2, 3]], [0], [0.6], everything),
-        _part(everything, [[0, 1]], [0], [0.3], everything),
+    views: list[Objects] = [
+        [([0, 1, 2], 0, 0.9), ([4, 5], 1, 0.8)],
+        [([0, 1, 2], 0, 0.6)],
+        [([0, 1, 2, 3], 0, 0.6)],
+        [([0, 1], 0, 0.3)],
     ]
-    found = _merge(views, 6)
-    assert _found(found) == [[0, 1, 2], [4, 5]]
-    expected = [(3 * 0.9 + 3 * 0.6 + 3 * 0.6 + 2 * 0.3) / 12, 0.2]
-    np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
+    mean = (3 * 0.9 + 3 * 0.6 + 3 * 0.6 + 2 * 0.3) / 12
+    parts = [_part(range(6), range(6), view) for view in views]
+    _check(_merge(parts, 6), [([0, 1, 2], 0, mean), ([4, 5], 1, 0.2)])
 
 
-def test_one_part_keeps_its_objects(rng: np.random.Generator) -> None:
-    masks = rng.random((5, 12)) < 0.5
-    masks[:, 0] = True
-    scores = np.sort(rng.random(5))[::-1].astype(np.float32)
-    given = _prediction(masks, np.array([0, 0, 1, 1, 2]), scores)
-    found = _merge([(Tile(np.arange(12), np.ones(12, bool)), given)], 12)
-    np.testing.assert_array_equal(found.masks.toarray(), masks)
-    np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
-    np.testing.assert_array_equal(found.labels, given.labels)
-
-
-def test_parts_without_objects() -> None:
-    empty = _part(range(0, 8), [], [], [], range(0, 6))
-    assert _merge([empty, empty], 8).masks.shape == (0, 8)
-    one = _part(range(4, 12), [[8, 9]], [3], [0.7], range(6, 12))
-    assert _found(_merge([empty, one], 12)) == [[8, 9]]
-
-
-def test_weak_objects_go() -> None:
-    part = _part(range(0, 6), [[0], [2, 3], [5]], [0, 1, 2], [0.2, 0.9, 0.5], range(0, 6))
-    assert _merge([part], 6).labels.tolist() == [1, 2, 0]
-    assert _merge([part], 6, score_threshold=0.3).labels.tolist() == [1, 2]
+def test_one_part_keeps_its_objects_but_weak_ones() -> None:
+    objects: Objects = [([2, 3, 5], 1, 0.9), ([3, 5], 2, 0.5), ([0], 0, 0.2)]
+    part = _part(range(6), range(6), objects)
+    _check(_merge([part], 6), objects)
+    _check(_merge([part], 6, score_threshold=0.3), objects[:2])

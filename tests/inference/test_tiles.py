@@ -53,28 +53,27 @@ def test_cells_are_a_partition_by_the_nearest_tile(rng: np.random.Generator) -> 
     assert sorted(cell.tolist() for cell in cells) == sorted(owned)
 
 
-def test_empty_tiles_cost_nothing() -> None:
-    xyz = np.array([[0, 0, 0], [1, 1, 1], [100_000, 100_000, 0]], np.float32)
+@pytest.mark.parametrize(
+    ("points", "tiles"),
+    [([[0, 0, 0]], [[0]]), ([[0, 0, 0], [3, 4, 1]], [[0, 1]]), ([[0, 0, 0], [1, 1, 1], [1e5, 1e5, 0]], [[0, 1], [2]])],
+)
+def test_only_tiles_with_points_cost_something(points: list[list[float]], tiles: list[list[int]]) -> None:
+    xyz = np.array(points, np.float32)
     grid = tile_grid(xyz, 4.0, 1.0)
-    assert len(grid) > 10**9
-    assert [tile.columns.tolist() for tile in grid.tiles(xyz)] == [[0, 1], [2]]
-    assert [cell.tolist() for cell in grid.cells(xyz)] == [[0, 1], [2]]
+    assert len(grid) == 1 if len(tiles) == 1 else len(grid) > 10**9
+    assert [tile.columns.tolist() for tile in grid.tiles(xyz)] == tiles
+    assert [cell.tolist() for cell in grid.cells(xyz)] == tiles
+    assert all(tile.owned.all() for tile in grid.tiles(xyz))
 
 
-def test_one_point_and_small_scans_are_one_tile() -> None:
-    for xyz in (np.zeros((1, 3), np.float32), np.array([[0, 0, 0], [3, 4, 1]], np.float32)):
-        grid = tile_grid(xyz, 4.0, 1.0)
-        assert len(grid) == 1
-        (tile,) = grid.tiles(xyz)
-        assert tile.columns.tolist() == list(range(len(xyz)))
-        assert tile.owned.all()
-
-
-def test_bad_sizes_are_refused() -> None:
-    xyz = np.array([[0, 0, 0], [9, 9, 9]], np.float32)
-    with pytest.raises(ValueError, match="tile_size must be a positive length in meters, got -1"):
-        tile_grid(xyz, -1.0, 0.0)
-    with pytest.raises(ValueError, match=r"tile_overlap must be within 0 and half of tile_size \(4.0 m\), got 3"):
-        tile_grid(xyz, 4.0, 3.0)
-    with pytest.raises(ValueError, match="remove far outliers"):
-        tile_grid(xyz * np.float32(1e9), 1.0, 0.5)
+@pytest.mark.parametrize(
+    ("extent", "tile_size", "overlap", "message"),
+    [
+        (9, -1.0, 0.0, "tile_size must be a positive length in meters, got -1"),
+        (9, 4.0, 3.0, r"tile_overlap must be within 0 and half of tile_size \(4.0 m\), got 3"),
+        (9e9, 1.0, 0.5, "remove far outliers"),
+    ],
+)
+def test_bad_sizes_are_refused(extent: float, tile_size: float, overlap: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tile_grid(np.array([[0, 0, 0], [extent] * 3], np.float32), tile_size, overlap)

@@ -54,5 +54,4 @@ def test_other_results() -> None:
     assert table[-7].split() == ["mean", "83.3", "100.0", "83.3"]
     keys = [f"{key}_{group}: " for group in ("things", "stuff") for key in ("pq", "sq", "rq")]
     assert all(line.startswith(key) for line, key in zip(table[-6:], keys, strict=True))
-    assert result.s3dis is not None
     assert len({len(line) for line in result.s3dis.to_text().splitlines()}) == 1

@@ -23,9 +23,7 @@ def _measure(*rooms: Prediction, min_points: int = 100, classes: ClassSet = S3DI
     scores = Scores(classes, min_points=min_points)
     for room in rooms:
         scores.add(room)
-    result = scores.compute().s3dis
-    assert result is not None
-    return result
+    return scores.compute().s3dis
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -1,14 +1,7 @@
 import pytest
 import torch
 
-from pcseg.models.query_decoder import (
-    QueryDecoder,
-    QueryDecoderOptions,
-    _AnchorHead,
-    choose_spread,
-    mask_is_on,
-    pad_rooms,
-)
+from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions, _AnchorHead, choose_spread, mask_is_on
 
 
 def _decoder(**options: object) -> QueryDecoder:
@@ -31,6 +24,7 @@ def test_shapes_of_every_layer(queries: str, activation: str) -> None:
         assert layer["pred_logits"].shape == (2, 6, 6)
         assert [m.shape for m in layer["pred_masks"]] == [(9, 6), (7, 6)]
     assert [s.shape for s in outputs["pred_semantic"]] == [(9, 5), (7, 5)]
+    assert [c.shape for c in outputs["pred_centers"]] == [(9, 3), (7, 3)]
 
 
 @pytest.mark.parametrize("queries", ["learned", "superpoint"])
@@ -65,9 +59,7 @@ def test_every_weight_learns() -> None:
 
 def test_masks_do_not_move_the_votes() -> None:
     decoder = _decoder()
-    outputs = decoder(*_input([9]))
-    assert [c.shape for c in outputs["pred_centers"]] == [(9, 3)]
-    outputs["pred_masks"][0].sum().backward()
+    decoder(*_input([9]))["pred_masks"][0].sum().backward()
     assert all(p.grad is None for p in decoder.vote_head.parameters())
     assert "pred_centers" not in _decoder(votes=False)(*_input([9]))
 
@@ -113,12 +105,6 @@ def test_softmax_masks_are_on_for_one_query_at_most() -> None:
     logits = torch.tensor([[2.0, 1.0], [-1.0, -2.0], [0.5, 3.0]])
     assert mask_is_on(logits, "softmax").tolist() == [[True, False], [False, False], [False, True]]
     assert mask_is_on(logits, "sigmoid").tolist() == [[True, True], [False, False], [True, True]]
-
-
-def test_padding_marks_real_rows() -> None:
-    padded, real = pad_rooms(torch.arange(6.0).reshape(3, 2), [1, 2])
-    assert padded.tolist() == [[[0, 1], [0, 0]], [[2, 3], [4, 5]]]
-    assert real.tolist() == [[True, False], [True, True]]
 
 
 def test_masks_fall_off_with_the_distance_from_the_anchor() -> None:

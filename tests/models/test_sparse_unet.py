@@ -35,11 +35,8 @@ def test_shapes_and_gradients(rng: np.random.Generator, channels: tuple[int, ...
     assert out.shape == (500, channels[0])
     assert model.out_channels == channels[0]
     out.square().sum().backward()
-    assert features.grad is not None
     assert features.grad.isfinite().all()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
 def test_size_is_that_of_spformer() -> None:
@@ -120,15 +117,10 @@ def test_autocast(rng: np.random.Generator) -> None:
 def test_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
     coords, model = in_batch(room_voxels(rng)), _unet(3, (8,))
-    for voxels, features, message in (
-        (coords, torch.zeros(400, 4), "the layer takes 3 channels, the features have 4"),
-        (coords, torch.zeros(399, 3), "voxel_features has 399 rows, voxel_coords has 400"),
-        (torch.cat([coords, coords[:1]]), torch.zeros(401, 3), "have the same coordinates"),
-        (coords.long(), torch.zeros(400, 3), r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            model(voxels, features, 1)
-    with pytest.raises(ValueError, match="must be at least 1"):
-        _unet(3, ())
-    with pytest.raises(ValueError, match="must be at least 1"):
-        _unet(3, (8,), blocks_per_level=0)
+    with pytest.raises(ValueError, match="voxel_features has 399 rows, voxel_coords has 400"):
+        model(coords, torch.zeros(399, 3), 1)
+    with pytest.raises(ValueError, match=r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64"):
+        model(coords.long(), torch.zeros(400, 3), 1)
+    for channels, blocks_per_level in (((), 2), ((8,), 0)):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            _unet(3, channels, blocks_per_level=blocks_per_level)

@@ -13,7 +13,7 @@ def slow_matrix_nms(
     def iou(i: int, j: int) -> float:
         shared = sum(p for p, a, b in zip(points, masks[i], masks[j]) if a and b)
         either = sum(p for p, a, b in zip(points, masks[i], masks[j]) if a or b)
-        return shared / either
+        return shared / max(either, 1)
 
     def kept(overlap: float) -> float:
         return math.exp(-(overlap**2) / sigma)

@@ -59,7 +59,6 @@ def test_failures_are_reported_and_tried_again(sweep: Sweep) -> None:
     sweep = replace(sweep, space=parse_space(["optimizer.lr=0.01,7,8"]), seeds=(0,))
     good, bad, empty = run_sweep(sweep)
     assert good.failure is None
-    assert bad.failure is not None
     assert bad.failure.startswith("exit status 2, error: the rate is too high")
     assert empty.failure == "AP is not a number: the held-out rooms have no objects"
     run_sweep(sweep)

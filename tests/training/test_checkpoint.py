@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from pcseg.training.checkpoint import (
     save_checkpoint,
     step_name,
 )
+from tests.test_damaged_files import damaged
 
 
 def _save(path: Path, **state: Any) -> dict[str, Any]:
@@ -47,16 +47,12 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_truncated_and_flipped_bytes_are_noticed_or_harmless(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_damage_is_noticed_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     model = _save(path)
-    data, noticed = path.read_bytes(), 0
-    for turn in range(40):
-        broken = bytearray(data)
-        at = int(rng.integers(len(data))) if turn else 0
-        if turn % 2:
-            broken[at] ^= 1 << int(rng.integers(8))
-        path.write_bytes(broken if turn % 2 else broken[:at])
+    noticed = 0
+    for content in damaged(path.read_bytes(), 0, 40):
+        path.write_bytes(content)
         try:
             found = load_checkpoint(path)["model"]
         except CheckpointError:

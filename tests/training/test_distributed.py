@@ -52,7 +52,6 @@ def _room(index: int) -> SceneBatch:
         scene = scene.with_(instance=np.zeros_like(scene.instance))
     batch = make_batch([scene], voxel_size=0.25, features=("rgb", "xyz"), instance_classes=range(13))
     doubles = {key: value.double() for key, value in vars(batch).items() if getattr(value, "dtype", 0) == torch.float32}
-    assert batch.targets is not None
     targets = [{k: v.double() if v.is_floating_point() else v for k, v in t.items()} for t in batch.targets]
     return SceneBatch(**{**vars(batch), **doubles, "targets": targets})
 
