@@ -1,5 +1,3 @@
-"""Atomic writes, and logs of JSON records."""
-
 import json
 import math
 import resource

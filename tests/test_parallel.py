@@ -1,5 +1,3 @@
-"""Work over many rooms: in this process, in several, and on a Dask cluster; errors of workers that die."""
-
 import os
 import signal
 import socket

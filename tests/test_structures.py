@@ -1,5 +1,3 @@
-"""Scenes refuse arrays that do not fit, and a batch moves between devices."""
-
 import numpy as np
 import pytest
 import torch

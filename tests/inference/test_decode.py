@@ -1,5 +1,3 @@
-"""From outputs to objects: scores, masks, dropped objects, and clusters of embeddings."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Tables and files for other programs have the content of the prediction."""
-
 import csv
 import json
 from dataclasses import replace

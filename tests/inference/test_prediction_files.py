@@ -1,5 +1,3 @@
-"""Paths and colors of the files of a prediction."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Only walls separate rooms."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""The criterion in every form of call, against plain loops, and with input that it must refuse."""
-
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""Segment sums of masks against sums written out, forward and backward, where float32 is at its limits too."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Files in the benchmark's format: there and back, and what is refused."""
-
 import json
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""Instance AP against the official script's numbers, a slow reference, and by hand."""
-
 import json
 import math
 import pickle

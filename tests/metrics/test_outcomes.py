@@ -1,5 +1,3 @@
-"""Outcome of each object: one case by hand for each word."""
-
 import numpy as np
 import pytest
 

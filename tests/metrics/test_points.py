@@ -1,5 +1,3 @@
-"""Semantic and panoptic measures of points, by hand and against counting sets of points."""
-
 import math
 
 import numpy as np

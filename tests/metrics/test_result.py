@@ -1,5 +1,3 @@
-"""Results as text and JSON."""
-
 import json
 import math
 

@@ -1,5 +1,3 @@
-"""The S3DIS measures by hand and against a slow reference."""
-
 import math
 from dataclasses import replace
 

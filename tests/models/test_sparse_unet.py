@@ -1,5 +1,3 @@
-"""The U-Net: shapes, size, independence of rooms and of the order of voxels, tiny inputs, and that it learns."""
-
 import jaxtyping
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""Voxels and threads for several tests."""
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

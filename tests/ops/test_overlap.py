@@ -1,5 +1,3 @@
-"""The overlap table against sets of points, for ids that are close together and far apart."""
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,5 +1,3 @@
-"""Segment reductions against plain loops, with torch-scatter and without, forward and backward."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Superpoints: each step against its slow form, ScanNet's segments to the vertex, quality, and degenerate clouds."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Voxels against a dictionary, and the input that must be refused."""
-
 from typing import Any
 
 import numpy as np

@@ -59,21 +59,26 @@ def decide(scene, label, threshold, min_points):
     return true, false, len(large)
 
 
-def class_ap(scenes, label, threshold, min_points=100):
-    """AP of one class at one threshold, nan where it has no large object."""
+def curve_of(scenes, label, threshold, min_points):
+    """Precision and recall of one class, from the lowest confidence, where everything is kept, to none."""
     true, false, num_gt = [], [], 0
     for scene in scenes:
         more_true, more_false, more_gt = decide(scene, label, threshold, min_points)
         true, false, num_gt = true + more_true, false + more_false, num_gt + more_gt
     if num_gt == 0:
-        return math.nan
-    curve = []  # from the lowest confidence, where everything is kept, to none
+        return []
+    curve = []
     for least in sorted(set(true + false)):
         hits = sum(score >= least for score in true)
         kept = hits + sum(score >= least for score in false)
         curve.append((hits / kept, hits / num_gt))
-    curve.append((1.0, 0.0))
-    area = 0.0
+    return [*curve, (1.0, 0.0)]
+
+
+def class_ap(scenes, label, threshold, min_points=100):
+    """AP of one class at one threshold, nan where it has no large object."""
+    curve = curve_of(scenes, label, threshold, min_points)
+    area = 0.0 if curve else math.nan
     for i, (precision, recall) in enumerate(curve):
         before = curve[i - 1][1] if i > 0 else recall
         after = curve[i + 1][1] if i + 1 < len(curve) else 0.0

@@ -2,7 +2,7 @@
 
 import math
 
-from tests.reference.average_precision import decide, iou
+from tests.reference.average_precision import curve_of, iou
 
 
 def mean(values):
@@ -50,18 +50,10 @@ def rates(scenes, label, least):
 
 
 def best_f1(scenes, label, min_points):
-    true, false, num_gt = [], [], 0
-    for scene in scenes:
-        more_true, more_false, more_gt = decide(scene, label, 0.5, min_points)
-        true, false, num_gt = true + more_true, false + more_false, num_gt + more_gt
+    curve = curve_of(scenes, label, 0.5, min_points)
     has_pred = any(c == label and len(p) >= max(min_points, 1) for scene in scenes for c, _, p in scene["predictions"])
-    if num_gt == 0:
+    if not curve:
         return math.nan, math.nan
     if not has_pred:
         return 0.0, 0.0
-    curve = []
-    for least in sorted(set(true + false)):
-        hits = sum(score >= least for score in true)
-        curve.append((hits / (hits + sum(score >= least for score in false)), hits / num_gt))
-    curve.append((1.0, 0.0))
     return max(curve, key=lambda point: 2 * point[0] * point[1] / (point[0] + point[1] + 0.0001))

@@ -1,5 +1,3 @@
-"""Sweeps with a trainer that takes no time: runs, finished runs, and errors."""
-
 import json
 import os
 import sys

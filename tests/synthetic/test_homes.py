@@ -1,5 +1,3 @@
-"""Simulated homes: reproducible, labeled with classes of `indoor`, and clear about missing assets."""
-
 import json
 import subprocess
 import zipfile

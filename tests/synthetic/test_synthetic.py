@@ -1,5 +1,3 @@
-"""Synthetic rooms: what is in them, what a scanner sees of them, and the files they are written to."""
-
 import itertools
 import json
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Checkpoints are whole or refused, and a refusal names the newest good one."""
-
 from pathlib import Path
 from typing import Any
 

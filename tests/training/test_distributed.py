@@ -1,9 +1,8 @@
-"""Two processes share rooms and get the numbers of one."""
-
 import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from typing import Any
 
@@ -116,18 +115,17 @@ def _batches(name: str, rank: int) -> list[SceneBatch]:
     return [collate([_room(i) for i in rooms]) for rooms in STEPS[name][rank]]
 
 
-def _process(rank: int, port: int, queue: multiprocessing.Queue) -> None:
+def _process(rank: int, port: int) -> Answer:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = join_processes()
-    answer = {
+    return {
         "sum": processes.sum(torch.tensor([1.0, processes.rank])).tolist(),
         "shard": list(processes.shard(NUM_ROOMS)),
         "scores": _score(processes),
         "steps": {(name, criterion): _step(processes, criterion, _batches(name, rank)) for name, criterion in CASES},
         "out of memory": _out_of_memory_in_one(processes),
     }
-    queue.put((rank, answer))
 
 
 @pytest.fixture(scope="module")
@@ -136,16 +134,8 @@ def answers() -> list[Answer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    workers = [context.Process(target=_process, args=(rank, port, queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    answers = dict(queue.get(timeout=300) for _ in workers)
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-    return [answers[0], answers[1]]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(_process, range(2), [port] * 2))
 
 
 def test_every_room_is_scored_once(answers: list[Answer]) -> None:

@@ -1,5 +1,3 @@
-"""The loop on a tiny model: micro-batches, precision, skipped steps, and waits for the device."""
-
 import copy
 import itertools
 from collections.abc import Callable, Iterable

@@ -1,5 +1,3 @@
-"""The line, the logs, and the output to TensorBoard and Weights & Biases."""
-
 import json
 import math
 import sys

@@ -1,5 +1,3 @@
-"""Published weights hold what a checkpoint holds, in half precision, and damage is noticed."""
-
 from pathlib import Path
 
 import pytest

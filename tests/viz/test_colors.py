@@ -1,5 +1,3 @@
-"""Objects near each other have different colors, and surfaces are pale."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 from pcseg.classes import S3DIS, class_set
 from pcseg.prediction import Prediction
 from pcseg.viz import colors as tables
-from pcseg.viz.colors import class_colors, height_colors, instance_colors, oklab, superpoint_colors
+from pcseg.viz.colors import height_colors, instance_colors, oklab
 from pcseg.viz.layers import ERRORS, scene_layers
 
 
@@ -54,23 +52,13 @@ def test_no_object_has_the_color_of_a_class_of_another_panel(whole: Prediction) 
     # The ceiling's color is that of an object without the legend.
     color = tuple(tables.OBJECT_COLORS[0].tolist())
     classes = replace(S3DIS, colors=(color, *S3DIS.colors[1:]))
-    objects = {"truth", "prediction"}
     for given, expected in ((S3DIS, True), (classes, False)):
-        layers = scene_layers(replace(whole, classes=given))
-        shown = {tuple(row) for layer in layers if layer.key in objects for row in layer.colors[1:].tolist()}
-        assert (color in shown) == expected
-        legend = {
-            tuple(row) for layer in layers if layer.key.startswith(("sem", "err")) for row in layer.colors.tolist()
+        layers = {
+            layer.key: set(map(tuple, layer.colors.tolist())) for layer in scene_layers(replace(whole, classes=given))
         }
-        assert not shown & legend
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 3000])
-def test_counts(count: int) -> None:
-    assert superpoint_colors(count).shape == (count, 3)
-    assert class_colors(np.arange(count) % 2 == 0).shape == (count, 3)
-    few = min(count, 100)
-    assert instance_colors(np.zeros((few, 3)), np.zeros(few, np.bool_)).shape == (few, 3)
+        shown = (layers["truth"] | layers["prediction"]) - {tables.NO_OBJECT}
+        assert (color in shown) == expected
+        assert not shown & (layers["semantic_truth"] | layers["semantic_prediction"] | layers["errors"])
 
 
 def test_height_colors() -> None:

@@ -1,5 +1,3 @@
-"""Charts show their data, labeled and within their axes."""
-
 import subprocess
 import sys
 from typing import Any

@@ -1,5 +1,3 @@
-"""Layers give for each point its object, class and error."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,55 +1,91 @@
 """The page in headless Chromium, with real keys, mouse and touch: no network, the right object under a known pixel."""
 
-import time
+import io
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz.html import write_page
-from tests.viz.browser import CHROMIUM, Browser
 
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with: apt-get install chromium"),
     pytest.mark.timeout(300),
 ]
-Open = Callable[..., Browser]
+FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+DESKTOP = {"viewport": {"width": 800, "height": 520}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+Open = Callable[..., "Browser"]
+
+
+class Browser:
+    """A tab of Chromium that shows a page."""
+
+    def __init__(self, tab: "playwright.Page", path: Path) -> None:
+        self.requests: list[str] = []
+        self.faults: list[str] = []
+        tab.set_default_timeout(90_000)
+        tab.on("request", lambda request: self.requests.append(request.url))
+        tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        tab.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
+        tab.goto(path.as_uri())
+        try:
+            tab.wait_for_function("document.documentElement.dataset.ready === '1'")
+        except playwright.TimeoutError:
+            message = tab.inner_text("body")
+            (pytest.skip if "WebGL 2" in message else pytest.fail)(message)
+        self.tab, self.run = tab, tab.evaluate
+        self.press, self.click, self.move = tab.keyboard.press, tab.mouse.click, tab.mouse.move
+
+    def touch(self, kind: str, *fingers: tuple[float, float]) -> None:
+        """A real touch event: touchStart, touchMove, touchEnd."""
+        points = [{"x": x, "y": y} for x, y in fingers]
+        devtools = self.tab.context.new_cdp_session(self.tab)
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def settle(self) -> None:
+        """Waits for the end of camera flights and for two frames."""
+        self.tab.wait_for_function("!pcseg.state().flying")
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def picture(self) -> np.ndarray:
+        """Screenshot, uint8 (H, W, 3)."""
+        return np.asarray(Image.open(io.BytesIO(self.tab.screenshot())).convert("RGB"))
+
+    def pixel(self, scene: Scene, place: tuple[float, float, float]) -> list[int]:
+        """Where the page shows a place of the scene."""
+        self.settle()
+        x, y, z = (float(v) for v in np.array(place) - scene.xyz.min(axis=0))
+        return [round(v) for v in self.run(f"pcseg.project([{x}, {y}, {z}])")]
+
+    def tip(self) -> str:
+        """The text beside the pointer, once it is there."""
+        self.tab.wait_for_function("getComputedStyle(tip).display === 'block'")
+        return self.run("tip.innerText")
 
 
 @pytest.fixture
 def open_page(tmp_path: Path) -> Iterator[Open]:
     """Writes a page and opens it."""
-    with ExitStack() as stack:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
-        def open_page(prediction: Prediction, phone: bool = False) -> Browser:
+        def open_page(prediction: Prediction, screen: dict = DESKTOP) -> Browser:
             write_page(tmp_path / "room.html", prediction)
-            browser = stack.enter_context(Browser(tmp_path / "profile", phone=phone))
-            browser.open(tmp_path / "room.html")
-            return browser
+            # Camera flights end immediately: each frame is slow without a graphics card.
+            return Browser(chromium.new_page(**screen, reduced_motion="reduce"), tmp_path / "room.html")
 
         yield open_page
-
-
-def _pixel(browser: Browser, scene: Scene, place: tuple[float, float, float]) -> list[int]:
-    """Where the page shows a place of the scene."""
-    browser.settle()
-    x, y, z = (float(v) for v in np.array(place) - scene.xyz.min(axis=0))
-    return [round(v) for v in browser.run(f"pcseg.project([{x}, {y}, {z}])")]
-
-
-def _tip(browser: Browser) -> str:
-    """The text beside the pointer, once it is there."""
-    for _ in range(400):
-        if browser.run("getComputedStyle(tip).display") == "block":
-            return browser.run("tip.innerText")
-        time.sleep(0.05)
-    return "nothing"
+        chromium.close()
 
 
 TABLE = (1.4, 1.2, 0.75)
@@ -65,9 +101,9 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
 
     # The table under the mouse, then chosen by a click.
-    x, y = _pixel(browser, room, TABLE)
-    browser.mouse("mouseMoved", x, y)
-    tip = _tip(browser)
+    x, y = browser.pixel(room, TABLE)
+    browser.move(x, y)
+    tip = browser.tip()
     assert tip.startswith("table 1\nscore 0.90 · 1,500 points"), tip
     for line in ("IoU 1.00 with the truth", "Ground truth: table 7", "Superpoints: superpoint ", "Errors: correct"):
         assert line in tip
@@ -92,7 +128,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     browser.press("3")
     browser.press("n")  # a name would cover the table
     browser.run("pcseg.turn(60, 0)")
-    x, y = _pixel(browser, room, TABLE)
+    x, y = browser.pixel(room, TABLE)
     color = browser.run("pcseg.meta.layers.find(l => l.key === 'prediction').rows[1].color")
     shown = browser.picture()[y, x].astype(float)
     np.testing.assert_allclose(shown / shown.sum(), np.array(color) / sum(color), atol=0.03)
@@ -105,7 +141,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     tags = "[...document.querySelectorAll('#tags span')].map(tag => tag.textContent).sort()"
     assert browser.run(tags) == ["sofa 2", "table 1"], "the names of the objects in the image"
     below = browser.run(f"pcseg.pick({x}, {y})")
-    browser.click_on("#list li[data-row='1'] input")
+    browser.tab.click("#list li[data-row='1'] input")
     browser.settle()
     assert browser.run(f"pcseg.pick({x}, {y})") != below
     assert browser.run("document.querySelectorAll('#list li').length") == 3
@@ -113,7 +149,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     assert browser.run("document.getElementById('count').textContent") == "Prediction: 1 shown of 3"
     none = "document.querySelector(`#list li[data-row='0'] span`).textContent"
     assert browser.run(none).endswith(f" {(whole.point_ids(0.3) == 0).sum():,}")
-    weak = _pixel(browser, room, (0.2, 1.5, 0.0))
+    weak = browser.pixel(room, (0.2, 1.5, 0.0))
     color = browser.picture()[weak[1], weak[0]].astype(int)
     assert np.ptp(color) < 20, "the weak object looks like no object"
     browser.click(*weak)
@@ -130,7 +166,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
 
     # A click on a name flies there.
     far = browser.run("pcseg.state().cam.distance")
-    browser.click_on("#list li[data-row='2'] button")
+    browser.tab.click("#list li[data-row='2'] button")
     browser.settle()
     assert browser.run("pcseg.state().cam.distance") < 0.7 * far
     assert browser.faults == []
@@ -155,14 +191,14 @@ def test_every_control_by_keyboard(whole: Prediction, open_page: Open) -> None:
 
 
 def test_phone(room: Scene, whole: Prediction, open_page: Open) -> None:
-    browser = open_page(whole, phone=True)
+    browser = open_page(whole, PHONE)
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     assert browser.run("stage.clientHeight") > 600, "the room has most of the screen"
     assert browser.run("stage.getBoundingClientRect().bottom <= side.getBoundingClientRect().top + 1")
 
-    browser.touch("touchStart", _pixel(browser, room, TABLE))
+    browser.touch("touchStart", browser.pixel(room, TABLE))
     browser.touch("touchEnd")
-    assert _tip(browser).startswith("table 1\nscore 0.90")
+    assert browser.tip().startswith("table 1\nscore 0.90")
     left, right, top = browser.run("(b => [b.left, b.right, b.top])(tip.getBoundingClientRect())")
     assert 0 <= left < right <= 390
     assert top >= 0
@@ -181,12 +217,12 @@ def test_phone(room: Scene, whole: Prediction, open_page: Open) -> None:
     assert nearer["distance"] == pytest.approx(turned["distance"] / 2, rel=0.15)
 
     for button, drawer in (("grip", "list"), ("more", "view")):
-        browser.click_on(f"#{button}")
+        browser.tab.click(f"#{button}")
         browser.settle()
         assert browser.run(f"document.getElementById('{drawer}').getBoundingClientRect().height") > 100
         assert browser.run("stage.clientHeight") > 250
         assert browser.run("side.getBoundingClientRect().bottom <= innerHeight + 1")
-    browser.click_on("#more")
+    browser.tab.click("#more")
     assert browser.run("stage.clientHeight") > 600
     assert browser.faults == []
 
@@ -207,7 +243,7 @@ def test_66000_ids(rng: np.random.Generator, open_page: Open) -> None:
     assert max(number for _, _, number in hits) > 255
     for x, y, number in hits:
         assert np.abs(xyz[number, :2] - low[:2] - (x, y)).max() < 0.01, "the point has the id it went in with"
-    browser.mouse("mouseMoved", 220, 260)
-    assert _tip(browser).startswith("superpoint ")
+    browser.move(220, 260)
+    assert browser.tip().startswith("superpoint ")
     assert browser.run("document.querySelectorAll('#list li').length") == 400, "the list stays short"
     assert browser.faults == []

@@ -1,5 +1,3 @@
-"""Pixels show the nearest point, rooms fill the picture, and degenerate clouds do no harm."""
-
 import numpy as np
 import pytest
 

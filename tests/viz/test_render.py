@@ -1,5 +1,3 @@
-"""Figures have a cell for each kind of available data."""
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""The report needs no other file, has every section, and shows only the worst rooms."""
-
 import re
 from dataclasses import replace
 from pathlib import Path

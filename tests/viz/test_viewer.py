@@ -38,9 +38,8 @@ def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     open3d.visualization.gui.Application.instance.initialize.side_effect = RuntimeError("no vulkan library!")
     monkeypatch.setattr(viewer, "import_open3d", lambda: open3d)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
-    with pytest.raises(ValueError, match=r"vulkan library!.*apt-get install .*libvulkan1.*--html") as caught:
+    with pytest.raises(ValueError, match=r"^[^\n]*vulkan library!.*apt-get install .*libvulkan1.*--html[^\n]*$"):
         show_scenes([lambda: Prediction(room.with_(semantic=None))])
-    assert "\n" not in str(caught.value)
 
 
 def test_every_key_is_in_the_help(room: Scene) -> None:
