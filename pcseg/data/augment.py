@@ -11,6 +11,7 @@ from scipy.ndimage import convolve1d
 
 from pcseg.data.scan_fields import keep_points
 from pcseg.kernels.elastic import displaced
+from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
 MID_GRAY = 127
@@ -105,7 +106,7 @@ def elastic(
     """
     if len(scene) == 0 or rng.random() >= probability:
         return scene
-    low, high = _corners(scene.xyz)
+    low, high = bounding_box(scene.xyz)
     # A node before the first point and two beyond the last one.
     cells = ((high - low) / granularity).astype(int) + 4
     field = rng.standard_normal((*cells, 3), np.float32)
@@ -349,14 +350,8 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
 
 def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]:
     """Middle of the bounding box of some points in plan, at the height of the lowest one."""
-    low, high = _corners(xyz)
+    low, high = bounding_box(xyz)
     return np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
-
-
-def _corners(xyz: Float32[np.ndarray, "P 3"]) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    # Column by column: numpy is several times slower at the minimum of rows.
-    columns = [xyz[:, axis] for axis in range(3)]
-    return np.array([c.min() for c in columns], np.float32), np.array([c.max() for c in columns], np.float32)
 
 
 def _linear(scene: Scene, matrix: Float[np.ndarray, "3 3"]) -> Scene:

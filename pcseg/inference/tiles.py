@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from pcseg.ops.segment import group_rows
+from pcseg.ops.voxelize import bounding_box
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> T
         raise ValueError(f"tile_size must be a positive length in meters, got {size}")
     if not 0 <= overlap <= size / 2:
         raise ValueError(f"tile_overlap must be within 0 and half of tile_size ({size} m), got {overlap}")
-    low = np.array([xyz[:, axis].min() for axis in range(3)], np.float64)
-    extent = np.array([xyz[:, axis].max() for axis in range(3)], np.float64) - low
+    low, high = (corner.astype(np.float64) for corner in bounding_box(xyz))
+    extent = high - low
     several = extent > size
     counts = np.where(several, np.ceil((extent - overlap) / (size - overlap)), 1.0)
     if counts.prod() >= 2**62:

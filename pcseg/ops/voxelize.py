@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32, Integer, Shaped
+from jaxtyping import Float, Float32, Int32, Integer, Shaped
 
 from pcseg.kernels import voxelize as kernels
 
@@ -67,6 +67,18 @@ def voxelize(
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
     assign = kernels.block_voxels if few else kernels.hash_voxels
     return VoxelGrid(*assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)), start)
+
+
+def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Smallest and largest coordinates.
+
+    >>> import numpy as np
+    >>> bounding_box(np.array([[1.0, 2.0, 3.0], [0.0, 5.0, 1.0]]))
+    (array([0., 2., 1.]), array([1., 5., 3.]))
+    """
+    # One column at a time is many times faster than all rows at once.
+    low, high = (np.array([of(xyz[:, axis]) for axis in range(3)]) for of in (np.min, np.max))
+    return low, high
 
 
 def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np.ndarray, "V C"]:

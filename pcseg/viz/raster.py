@@ -9,7 +9,7 @@ from scipy import ndimage
 from pcseg.kernels.render import fill_holes, paint, splat
 from pcseg.kernels.shade import eye_dome, light, smooth_depth
 from pcseg.kernels.splats import cell_covariances, flattest_directions
-from pcseg.ops.voxelize import voxelize
+from pcseg.ops.voxelize import bounding_box, voxelize
 
 BACKGROUND = (250, 250, 251)
 SUPERSAMPLING = 2  # pixels per pixel of the image along each side, which are averaged
@@ -62,17 +62,6 @@ def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
     back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
     right = np.array([-np.sin(a), np.cos(a), 0.0])
     return np.stack([right, np.cross(back, right), back])
-
-
-def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Smallest and largest coordinates.
-
-    >>> bounding_box(np.array([[1.0, 2.0, 3.0], [0.0, 5.0, 1.0]]))
-    (array([0., 2., 1.]), array([1., 5., 3.]))
-    """
-    # One column at a time is many times faster than all rows at once.
-    low, high = (np.array([of(xyz[:, axis]) for axis in range(3)]) for of in (np.min, np.max))
-    return low, high
 
 
 def inside(xyz: Float[np.ndarray, "P 3"], box: Float[np.ndarray, "2 3"]) -> Bool[np.ndarray, "P"]:

@@ -40,13 +40,6 @@ def token_weights(target, weighted):
     return ((target["instance_labels"] >= 0) * (target["point_counts"] if weighted else 1.0)).double()
 
 
-def assert_close(found, expected):
-    """The same losses."""
-    assert set(found) == set(expected)
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value)
-
-
 def assert_same_grads(found, expected, leaves):
     """The same gradients of two sums of losses."""
     right = torch.autograd.grad(expected, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)

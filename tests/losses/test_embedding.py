@@ -14,7 +14,7 @@ from pcseg.losses.embedding import (
     EmbeddingLossWeights,
 )
 from tests.conftest import REFERENCE
-from tests.losses.scenes import SIZES, assert_close, random_targets, without_ignored
+from tests.losses.scenes import SIZES, random_targets, without_ignored
 from tests.reference import greedy_clusters as slow
 
 CASES = json.loads((REFERENCE / "influencernet.json").read_text())
@@ -78,7 +78,7 @@ def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
 def test_ignored_tokens_are_as_if_absent():
     outputs, targets = _outputs(), random_targets()
     less, fewer, _ = without_ignored(outputs, targets)
-    assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
+    torch.testing.assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
 
 
 def test_weights_count():

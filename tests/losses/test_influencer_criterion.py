@@ -9,7 +9,6 @@ from pcseg.losses.criterion import LossWeights
 from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_influencer import FirstPassOptions
 from tests.losses.scenes import (
-    assert_close,
     assert_same_grads,
     masks_of,
     random_layer,
@@ -44,7 +43,7 @@ def test_agrees_with_loops(activation, weighted):
         shares.append(torch.zeros(0, 7))  # the last scene has no instances
         right[f"loss_ce{suffix}"] = slow.class_loss(layer["pred_logits"], labels, shares)
         right[f"loss_influencer{suffix}"] = sum(values) / 3
-    assert_close(losses, right)
+    torch.testing.assert_close(losses, right)
     leaves = [leaf for layer in layers for leaf in (layer["pred_logits"], *layer["pred_masks"])]
     total = sum({"loss_ce": 0.5, "loss_influencer": 1.0}[k.removesuffix("_0")] * v for k, v in right.items())
     assert_same_grads(criterion.total(losses), total, leaves)
@@ -74,10 +73,10 @@ def test_images_lists_and_single_matrices_are_one_thing(kind):
     rows = [image.flatten(1).T for image in images]
     expected = criterion({"pred_logits": logits, "pred_masks": images}, masks)
     for form, targets in ((images, labels), (rows, masks), (rows, labels)):
-        assert_close(criterion({"pred_logits": logits, "pred_masks": form}, targets), expected)
+        torch.testing.assert_close(criterion({"pred_logits": logits, "pred_masks": form}, targets), expected)
     one = criterion({"pred_logits": logits[:1], "pred_masks": rows[0]}, labels[:1])
     same = criterion({"pred_logits": logits[:1], "pred_masks": [rows[0]]}, masks[:1])
-    assert_close(one, same)
+    torch.testing.assert_close(one, same)
 
 
 @pytest.mark.parametrize("kind", CRITERIA)
@@ -86,7 +85,7 @@ def test_ignored_tokens_are_as_if_absent(kind):
     layer, targets = random_layer(semantic=True), random_targets()
     less, fewer, counted = without_ignored(layer, targets)
     found = criterion(layer, targets)
-    assert_close(found, criterion(less, fewer))
+    torch.testing.assert_close(found, criterion(less, fewer))
     criterion.total(found).backward()
     assert not layer["pred_masks"][0].grad[~counted[0]].any()
 
@@ -105,7 +104,7 @@ def test_instances_without_tokens_are_left_out():
     expected = criterion(layer, targets)
     targets[0]["labels"] = torch.cat([targets[0]["labels"][:1], torch.tensor([2]), targets[0]["labels"][1:]])
     targets[0]["instance_labels"] = targets[0]["instance_labels"] + (targets[0]["instance_labels"] > 1)
-    assert_close(criterion(layer, targets), expected)
+    torch.testing.assert_close(criterion(layer, targets), expected)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])

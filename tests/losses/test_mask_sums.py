@@ -61,8 +61,7 @@ def test_layout_threads_and_half_precision_do_not_matter(activation):
         turned = mask_sums(columns, segment, 3, None, activation)
     finally:
         torch.set_num_threads(threads)
-    for a, b in zip(plain, turned, strict=True):
-        assert torch.equal(a, b)
+    torch.testing.assert_close(turned, plain, rtol=0, atol=0)
     half = [layer.detach().bfloat16().requires_grad_() for layer in layers]
     sums = mask_sums(half, segment, 3, None, activation)
     assert sums.total_log_off.dtype == torch.float32
@@ -89,7 +88,6 @@ def test_cuda_agrees_with_cpu(activation):
     expected = mask_sums(layers, segment, 5, weights, activation)
     (expected.bce().sum() + expected.dice().sum()).backward()
     (found.bce().sum() + found.dice().sum()).backward()
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-3)
-    for a, b in zip(on_gpu, layers, strict=True):
-        torch.testing.assert_close(a.grad.cpu(), b.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3, check_device=False)
+    grads, expected_grads = ([layer.grad for layer in of] for of in (on_gpu, layers))
+    torch.testing.assert_close(grads, expected_grads, rtol=1e-4, atol=1e-6, check_device=False)

@@ -11,7 +11,7 @@ from pcseg.losses import HungarianMatcher, SetCriterion
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
 from tests.conftest import REFERENCE
-from tests.losses.scenes import assert_close, assert_same_grads, masks_of, random_layer, random_targets, token_weights
+from tests.losses.scenes import assert_same_grads, masks_of, random_layer, random_targets, token_weights
 from tests.reference import competitive as slow
 
 EXPECTED = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())
@@ -64,7 +64,7 @@ def test_agrees_with_loops(activation, weighted):
         chosen[-1][rows, columns] = 1
     classes = slow.class_loss(outputs["pred_logits"], [t["labels"] for t in targets], chosen)
     expected = {"loss_ce": classes, "loss_mask": bce_sum / 6, "loss_dice": dice_sum / 6}
-    assert_close(losses, expected)
+    torch.testing.assert_close(losses, expected)
     leaves = [outputs["pred_logits"], *outputs["pred_masks"]]
     total = sum(criterion.weight_dict[key] * value for key, value in expected.items())
     assert_same_grads(criterion.total(losses), total, leaves)

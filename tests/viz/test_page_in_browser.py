@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,23 +39,27 @@ class Browser:
         tab.on("pageerror", lambda error: self.faults.append(str(error)))
         tab.on("console", lambda message: self.faults.append(message.text) if message.type == "error" else None)
         tab.goto(path.as_uri())
-        try:
-            tab.wait_for_function("document.documentElement.dataset.ready === '1'")
-        except playwright.TimeoutError:
-            message = tab.inner_text("body")
-            (pytest.skip if "WebGL 2" in message else pytest.fail)(message)
-        self.tab, self.run = tab, tab.evaluate
+        self.tab, self.run, self.devtools = tab, tab.evaluate, tab.context.new_cdp_session(tab)
         self.press, self.click, self.move = tab.keyboard.press, tab.mouse.click, tab.mouse.move
+        self.wait("document.documentElement.dataset.ready === '1'")
 
     def touch(self, kind: str, *fingers: tuple[float, float]) -> None:
         """A real touch event: touchStart, touchMove, touchEnd."""
         points = [{"x": x, "y": y} for x, y in fingers]
-        devtools = self.tab.context.new_cdp_session(self.tab)
-        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        self.devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def wait(self, condition: str) -> None:
+        """Waits for a JavaScript condition; Playwright's own way needs eval, which the page forbids."""
+        end = time.monotonic() + 90
+        while not self.run(condition):
+            if time.monotonic() > end:
+                message = self.tab.inner_text("body")
+                (pytest.skip if "WebGL 2" in message else pytest.fail)(f"not {condition}: {message}")
+            self.tab.wait_for_timeout(20)
 
     def settle(self) -> None:
         """Waits for the end of camera flights and for two frames."""
-        self.tab.wait_for_function("!pcseg.state().flying")
+        self.wait("!pcseg.state().flying")
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def picture(self) -> np.ndarray:
@@ -69,7 +74,7 @@ class Browser:
 
     def tip(self) -> str:
         """The text beside the pointer, once it is there."""
-        self.tab.wait_for_function("getComputedStyle(tip).display === 'block'")
+        self.wait("getComputedStyle(tip).display === 'block'")
         return self.run("tip.innerText")
 
 
