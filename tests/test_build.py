@@ -17,8 +17,8 @@ from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.ops.device import pick_device
 from pcseg.training.checkpoint import save_checkpoint
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs" / "synthetic.yaml"
 
 

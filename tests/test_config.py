@@ -6,8 +6,7 @@ from pcseg import config as cfg
 from pcseg import config_reader
 from pcseg.images.run import ImagesConfig
 from pcseg.losses.competitive import CompetitiveOptions
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)

@@ -2,7 +2,6 @@ import json
 import math
 import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from pcseg.metrics import InstanceAP
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from tests.conftest import REFERENCE
 from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
 from tests.reference import average_precision as slow
 
-OFFICIAL = Path(__file__).resolve().parent.parent / "reference" / "scannet_ap"
+OFFICIAL = REFERENCE / "scannet_ap"
 EXPECTED = json.loads((OFFICIAL / "expected.json").read_text())
 
 

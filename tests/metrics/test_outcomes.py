@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES
+from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES, OutcomeResult
 from pcseg.metrics.scores import Scores
 from tests.metrics.scenes import predict
 
@@ -10,21 +10,21 @@ CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("so
 
 
 def _outcomes(
-    predictions: list[tuple[int, int, int, float]], sizes: tuple[int, ...] = (200, 200), min_score: float = 0.3
-) -> tuple[list[str], list[str], np.ndarray]:
+    predictions: list[tuple[int, int, int, float]], sizes: tuple[int, ...] = (200, 200)
+) -> tuple[list[str], list[str], OutcomeResult]:
     """Chairs side by side on a line; predictions are (first point, end, class, score)."""
     instance = np.repeat(np.arange(1, len(sizes) + 1), sizes).astype(np.int32)
     points = np.arange(len(instance))
     masks = np.array([(points >= a) & (points < b) for a, b, _, _ in predictions], np.bool_)
     labels, scores = [p[2] for p in predictions], [p[3] for p in predictions]
-    metric = Scores(S3DIS, min_score=min_score)
+    metric = Scores(S3DIS)
     masks = masks.reshape(len(predictions), len(points))
     metric.add(predict(masks, labels, scores, np.full(len(points), CHAIR), instance, classes=S3DIS))
     record = metric.records()[0].outcomes
     return (
         [OBJECT_OUTCOMES[i] for i in record.object_outcome],
         [PREDICTION_OUTCOMES[i] for i in record.pred_outcome],
-        metric.compute().outcomes.confusion,
+        metric.compute().outcomes,
     )
 
 
@@ -53,12 +53,12 @@ def test_words(predictions: list, objects: list[str], found: list[str]) -> None:
 
 
 def test_confusion() -> None:
-    _, _, confusion = _outcomes([(0, 200, TABLE, 0.9), (250, 360, SOFA, 0.9)], sizes=(200, 200, 200))
+    confusion = _outcomes([(0, 200, TABLE, 0.9), (250, 360, SOFA, 0.9)], sizes=(200, 200, 200))[2].confusion
     assert confusion[CHAIR, TABLE] == 1
     assert confusion[CHAIR, SOFA] == 1
     assert confusion[CHAIR, -1] == 1
     assert confusion.sum() == 3
-    _, _, confusion = _outcomes([(150, 250, SOFA, 0.9)])
+    confusion = _outcomes([(150, 250, SOFA, 0.9)])[2].confusion
     assert confusion[-1, SOFA] == 1
     assert confusion[CHAIR, -1] == 2
 
@@ -74,11 +74,7 @@ def test_small_objects_and_void_are_no_errors() -> None:
 
 
 def test_text_and_json_agree() -> None:
-    metric = Scores(S3DIS)
-    instance = np.repeat([1, 2], 200)
-    masks, semantic = np.stack([instance == 1, instance == 1]), np.full(400, CHAIR)
-    metric.add(predict(masks, [CHAIR, CHAIR], [0.9, 0.8], semantic, instance, classes=S3DIS))
-    outcomes = metric.compute().outcomes
+    _, _, outcomes = _outcomes([(0, 200, CHAIR, 0.9), (0, 200, CHAIR, 0.8)])
     content = outcomes.to_json()
     assert content["found"] == content["missed"] == content["duplicate_predictions"] == 1
     assert content["classes"] == {"chair": {k: v for k, v in content.items() if k != "classes"}}

@@ -13,9 +13,8 @@ from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
-from pcseg.prediction import Prediction
-from pcseg.structures import Scene
 from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter
+from tests.metrics.scenes import predict
 
 CPU = torch.device("cpu")
 
@@ -29,11 +28,9 @@ def _record(step: int, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def scores() -> Scores:
     """One chair found, one missed."""
-    semantic = np.repeat(np.array([8, 8, 1], np.int32), 200)
-    instance = np.repeat(np.array([1, 2, 0], np.int32), 200)
-    scene = Scene.without_xyz("Area_5_office_1", 600, semantic=semantic, instance=instance)
+    instance = np.repeat([1, 2, 0], 200)
     scores = Scores(S3DIS)
-    scores.add(Prediction(scene, (instance == 1)[None], np.array([8]), np.array([0.9], np.float32), classes=S3DIS))
+    scores.add(predict((instance == 1)[None], [8], [0.9], np.repeat([8, 8, 1], 200), instance, classes=S3DIS))
     return scores
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
-from pcseg.prediction import Prediction
-from pcseg.structures import Scene
 from pcseg.viz.figures import precision_recall_chart, smooth, sweep_chart, to_image, to_svg, training_curves
+from tests.metrics.scenes import predict
 
 
 def _steps(num: int, **more: Any) -> list[dict[str, Any]]:
@@ -65,9 +64,8 @@ def test_precision_over_recall() -> None:
     scores = Scores(S3DIS)
     empty = precision_recall_chart(scores)
     assert list(_charts(empty)) == ["no objects to find"]
-    semantic, instance = np.repeat(np.array([8, 8], np.int32), 200), np.repeat(np.array([1, 2], np.int32), 200)
-    scene = Scene.without_xyz("a", len(instance), semantic=semantic, instance=instance)
-    scores.add(Prediction(scene, (instance == 1)[None], np.array([8]), np.array([0.9], np.float32), classes=S3DIS))
+    instance = np.repeat([1, 2], 200)
+    scores.add(predict((instance == 1)[None], [8], [0.9], np.full(400, 8), instance, classes=S3DIS))
     figure = precision_recall_chart(scores)
     charts = _charts(figure)
     assert list(charts) == ["chair"]

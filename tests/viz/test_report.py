@@ -7,12 +7,11 @@ import pytest
 
 from pcseg.classes import S3DIS, ClassSet
 from pcseg.metrics.scores import Scores
-from pcseg.prediction import Prediction
-from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
 from pcseg.viz import report
 from pcseg.viz.report import WorstRooms, worst_rooms, write_report
+from tests.metrics.scenes import predict
 from tests.viz.test_html import Page
 
 
@@ -74,8 +73,7 @@ def test_degenerate_pages(num_classes: int, tmp_path: Path) -> None:
     instance = np.repeat(np.arange(1, num_classes + 1), 100).astype(np.int32)
     masks = instance[None] == np.arange(1, num_classes + 1)[:, None]
     wrong = np.roll(np.arange(num_classes), 1)
-    scene = Scene.without_xyz("room", len(instance), semantic=instance - 1, instance=instance)
-    scores.add(Prediction(scene, masks, wrong, np.ones(num_classes), classes=classes))
+    scores.add(predict(masks, wrong, np.ones(num_classes), instance - 1, instance, classes=classes))
     page = write_report(tmp_path / "page.html", scores, title="").read_text()
     _check(page)
     assert ("predicted class</th>" in page) == (num_classes == 60)
