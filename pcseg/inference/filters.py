@@ -64,6 +64,22 @@ def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float 
     return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))
 
 
+def trust_large(prediction: Prediction, areas: Float64[np.ndarray, "columns"], whole_area: float) -> Prediction:
+    """Lowers the scores of objects with a small surface, as more of them are wrong.
+
+    Args:
+        prediction: objects.
+        areas: area of each column of the masks in square meters.
+        whole_area: area from which on scores stay as they are; those of smaller objects fall with the root of the area.
+
+    Returns:
+        The same objects with new scores, best first.
+    """
+    scores = prediction.scores * np.sqrt(np.minimum(1, prediction.masks @ areas / whole_area))
+    scores = scores.astype(prediction.scores.dtype)
+    return replace(prediction, scores=scores).select(np.argsort(-scores, kind="stable"))
+
+
 def column_points(prediction: Prediction) -> Float64[np.ndarray, "columns"]:
     """Number of points of each column of the masks."""
     if prediction.superpoint is None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -35,6 +36,19 @@ def superpoint_links(scene: Scene, cell: float = 0.05) -> csr_array:
     ends = (pairs.in_index.numpy(), pairs.out_index.numpy())
     near = coo_array((np.ones(len(ends[0]), np.float32), ends), shape=(num_cells, num_cells))
     return csr_array(inside.T @ (near.tocsr() @ inside.tocsr()))
+
+
+def superpoint_areas(scene: Scene, cell: float = 0.05) -> Float64[np.ndarray, "S"]:
+    """Area of each superpoint in square meters: its cells of a grid, which do not depend on the density of points.
+
+    Args:
+        scene: a scan with superpoints.
+        cell: edge of the cells in meters.
+    """
+    assert scene.superpoint is not None
+    point_to_cell = voxelize(scene.xyz, cell).point_to_voxel
+    _, superpoint, _ = pair_superpoints(point_to_cell, scene.superpoint, scene.num_superpoints)
+    return np.bincount(superpoint, minlength=scene.num_superpoints) * cell**2
 
 
 def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 0) -> Prediction:

@@ -19,9 +19,9 @@ from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.decode import decode
-from pcseg.inference.filters import keep, matrix_nms, without_overlap
+from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
 from pcseg.inference.merge import merge
-from pcseg.inference.pieces import split_pieces, superpoint_links
+from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_links
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
@@ -66,6 +66,7 @@ class SegmenterOptions:
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
     one_class: bool = False  # only the best class of each query; without it a query gives an object for each class
     split_pieces: bool = False  # make an object of each connected piece of a mask
+    whole_area: float = 0.0  # square meters; objects with a smaller surface get lower scores
     surfaces: bool = False  # also objects of the classes that are stuff: floors, ceilings, each plane of the walls
     matrix_nms: bool = True  # lower the scores of objects that overlap better ones of their class
     non_overlapping: bool = False  # leave each superpoint to the best of its objects
@@ -179,6 +180,8 @@ class Segmenter:
         if options.non_overlapping:
             prediction = without_overlap(prediction)
         prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)
+        if options.whole_area:
+            prediction = trust_large(prediction, superpoint_areas(scene), options.whole_area)
         if options.surfaces:
             prediction = with_surfaces(
                 prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above

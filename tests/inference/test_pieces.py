@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 
 from pcseg.classes import S3DIS
-from pcseg.inference.pieces import split_pieces, superpoint_links
+from pcseg.inference.filters import trust_large
+from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_links
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
@@ -34,6 +35,20 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
     assert found.labels.tolist() == [8, 3, 8]
     np.testing.assert_allclose(found.scores, [0.8 * np.sqrt(8 / 11), 0.5, 0.8 * np.sqrt(2 / 11)], rtol=1e-6)
     assert len(split_pieces(given.select(np.zeros(0, np.int64)), superpoint_links(scene))) == 0
+
+
+def test_scores_fall_with_a_small_area(rng: np.random.Generator) -> None:
+    """A square of 1 m, and one of 0.5 m that is scanned more densely."""
+    xyz = np.zeros((40000, 3))
+    xyz[:, :2] = rng.uniform(0, np.where(np.arange(40000) < 20000, 1, 0.5)[:, None], (40000, 2))
+    scene = _scene(xyz, np.arange(40000) // 20000)
+    areas = superpoint_areas(scene)
+    np.testing.assert_allclose(areas, [1.0, 0.25], rtol=0.01)
+    masks, scores = np.eye(2) > 0, np.array([0.5, 0.9])
+    given = Prediction(scene, masks, np.array([8, 8]), scores, classes=S3DIS, superpoint=scene.superpoint)
+    found = trust_large(given, areas, 1.0)
+    np.testing.assert_allclose(found.scores, [0.5, 0.9 * 0.5], rtol=0.01)
+    assert found.columns(0).tolist() == [0]
 
 
 def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:
