@@ -43,7 +43,7 @@ def with_surfaces(
     """
     assert prediction.classes is not None
     shapes, counts, label = _Shapes(prediction.scene), column_points(prediction), semantic.argmax(axis=1)
-    for row in np.flatnonzero(prediction.scores >= shown_above):
+    for row in np.flatnonzero(prediction.scores >= shown_above).tolist():
         label[prediction.columns(row)] = -1
     columns, labels, scores = [], [], []
     for index in map(prediction.classes.index, sorted(prediction.classes.stuff)):
