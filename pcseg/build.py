@@ -13,6 +13,8 @@ from pcseg.classes import ClassSet, class_set
 from pcseg.config import REMOVED_OPTIONS, Config, loads
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
+from pcseg.data.reader_options import READER_OPTIONS
+from pcseg.data.scan_files import read_scan
 from pcseg.data.store import check_classes, list_rooms
 from pcseg.inference.segmenter import Scan, Segmenter
 from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
@@ -136,7 +138,8 @@ def predict(
         scan: a file, an array (P, 3) of x y z or (P, 6) of x y z r g b, a `Scene`, or a list of these.
         model: checkpoint, as for `load_model`; it is loaded once and reused, even if the file changes.
         device: device of the model; by default CUDA if available, otherwise the CPU.
-        **options: `SegmenterOptions` to replace, such as ``views="one"``, which is faster.
+        **options: options of `read_scan` for files and arrays, such as ``up="y"``, and `SegmenterOptions` to replace,
+            such as ``views="one"``, which is faster.
 
     Returns:
         The objects, best first, and the class of each point; a list of predictions for a list.
@@ -150,7 +153,13 @@ def predict(
     >>> {"sofa", "table", "floor"} <= {found.label for found in prediction.above(0.3)}
     True
     """
-    return _loaded(str(model), pick_device(device)).with_options(**options).predict(scan)
+    reading = {key: options.pop(key) for key in READER_OPTIONS if key in options}
+    segmenter = _loaded(str(model), pick_device(device)).with_options(**options)
+    if reading and isinstance(scan, list | tuple):
+        scan = [read_scan(one, **reading) for one in scan]
+    elif reading:
+        scan = read_scan(scan, **reading)
+    return segmenter.predict(scan)
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,6 @@
 """Maps a function over many rooms: in this process, in several processes, or on a Dask cluster."""
 
 import argparse
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -89,13 +88,11 @@ def _in_processes(
 def _take_turn(function: Callable[[Item], Result], item: Item, index: Any) -> tuple[Any, Result | Exception]:
     """A call on a Dask worker, with as many threads as the worker has, which wait until it ends."""
     import distributed
-    import numba  # not at the top: the shape checks of the tests leave out modules that import it there
+    import torch
 
     num_threads = distributed.get_worker().state.nthreads
     with _TURN:
-        numba.set_num_threads(min(num_threads, numba.get_num_threads()))
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(num_threads)
+        torch.set_num_threads(num_threads)
         return _call(function, item, index)
 
 

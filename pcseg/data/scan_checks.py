@@ -25,7 +25,10 @@ def scan_warnings(scene: Scene) -> list[str]:
     axis = likely_up(scene.xyz)
     if axis != "z":
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
-        found.append(f"{reason}: if {axis} points up in it, read it with up={axis!r} (--up={axis}).")
+        row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
+        turned = row[2] < row[:2].max()  # then the axes are not those of the file
+        advice = "try another --up" if turned else f"if {axis} points up in it, read it with up={axis!r} (--up={axis})"
+        found.append(f"{reason}: {advice}.")
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found.append(f"It is so far from 0 that single precision costs detail: read it with origin=({point}).")

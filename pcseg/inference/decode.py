@@ -111,7 +111,7 @@ def decode(
         iou_power: power of the expected IoU in the scores.
         one_class: only the best class of each query, instead of an object for each class.
         unsure_below: objects whose class has a smaller share of the probabilities of all classes that count are
-            called `UNSURE`, a class that the set must then have.
+            called `UNSURE`, if the set has that class.
 
     Returns:
         Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
@@ -149,7 +149,7 @@ def decode(
     pairs = allowed.flatten().nonzero()[:, 0]
     pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[:top_k]]
     labels = pairs % num_classes
-    if unsure_below > 0:
+    if unsure_below > 0 and UNSURE in classes.names:
         probability_of = class_probability[pairs // num_classes] * counted
         share = probability_of.gather(1, labels[:, None])[:, 0] / probability_of.sum(1)
         labels = torch.where(share < unsure_below, classes.index(UNSURE), labels)

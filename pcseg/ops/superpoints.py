@@ -1,6 +1,7 @@
 """Over-segmentation of clouds and meshes into superpoints: small patches that do not cross the border of an object."""
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from scipy.spatial import KDTree
 
@@ -48,7 +49,7 @@ def over_segment(
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point. The same input
-        gives the same result on any number of numba threads.
+        gives the same result on any number of threads.
 
     Raises:
         ValueError: parameters out of range, or input that `voxelize` refuses.
@@ -189,9 +190,6 @@ def _nearest(
     num_neighbors: int,
 ) -> Int32[np.ndarray, "V k"]:
     """The nearest nodes of each node, itself first; nodes are sorted by the keys of their cells."""
-    # Not at the top: the shape checks of the tests leave out modules that import numba there.
-    from numba import get_num_threads
-
     k = min(num_neighbors, len(nodes))
     neighbors, complete = kernels.nearest_in_cells(
         nodes, cell, _keys(cell), _steps(cell), origin.astype(np.float64), cell_size, k
@@ -199,8 +197,8 @@ def _nearest(
     lonely = np.flatnonzero(~complete)
     if len(lonely):
         tree = KDTree(nodes, balanced_tree=False, compact_nodes=False)
-        # Numba's number, not all cores: that is the share of a worker of the preprocessing.
-        _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=get_num_threads())  # type: ignore[arg-type]
+        # Torch's number, not all cores: that is the share of a worker of the preprocessing.
+        _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=torch.get_num_threads())  # type: ignore[arg-type]
         neighbors[lonely] = far
     return neighbors
 

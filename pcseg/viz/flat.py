@@ -16,7 +16,7 @@ def pixel_grid(height: int, width: int) -> Float32[np.ndarray, "P 3"]:
 
 def image_size(xyz: Float32[np.ndarray, "P 3"]) -> tuple[int, int] | None:
     """Height and width if the points are the pixels of an image, None for a cloud."""
-    if len(xyz) == 0 or xyz[0].any() or xyz[-1, 2]:
+    if len(xyz) < 2 or xyz[0].any() or xyz[-1, 2]:
         return None
     width, height = round(float(xyz[-1, 0]) / _PIXEL) + 1, round(-float(xyz[-1, 1]) / _PIXEL) + 1
     return (height, width) if height * width == len(xyz) and np.array_equal(xyz, pixel_grid(height, width)) else None

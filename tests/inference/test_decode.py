@@ -71,6 +71,9 @@ def test_one_class_a_query_and_unsure_objects() -> None:
     unsure, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True, unsure_below=0.6)
     assert unsure.labels.tolist() == [1, 2]
     np.testing.assert_array_equal(unsure.scores, best.scores)
+    names = ClassSet.from_dict({"names": ["a", "b", "c"]}, "test", "abc")
+    found, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True, unsure_below=0.6)
+    assert found.labels.tolist() == [1, 0]
 
 
 def test_softmax_masks_do_not_overlap() -> None:
