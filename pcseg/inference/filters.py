@@ -6,16 +6,16 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.sparse import csr_array, triu
 
-from pcseg.ops.segment import group_rows
 from pcseg.prediction import Prediction, mask_rows
 
 
-def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:
+def matrix_nms(prediction: Prediction, *, sigma: float = 0.3, unnamed: int | None = None) -> Prediction:
     """Lowers the scores of objects that overlap better ones of their class, by a Gaussian of their IoU over points.
 
     Args:
         prediction: objects, best first.
         sigma: width of the Gaussian; a smaller one lowers scores further.
+        unnamed: class of objects without a certain name, which compete with those of all classes.
 
     Returns:
         The same objects with new scores, best first.
@@ -23,19 +23,17 @@ def matrix_nms(prediction: Prediction, *, sigma: float = 0.3) -> Prediction:
     Source:
         Wang et al., SOLOv2: Dynamic and Fast Instance Segmentation, NeurIPS 2020, section 3.3.
     """
-    decay = np.ones(len(prediction))
-    points = mask_points(prediction)
+    label, points = prediction.labels, mask_points(prediction)
     size = points.sum(axis=1)
-    for rows in group_rows(prediction.labels):
-        mine = points[rows]
-        inside = csr_array((np.ones_like(mine.data), mine.indices, mine.indptr), shape=mine.shape)
-        # Only pairs of an object and a better one, which comes before it; those that share no point change nothing.
-        shared = triu(mine @ inside.T, k=1, format="coo")
-        better, own = rows[shared.row], rows[shared.col]
-        iou = shared.data / np.maximum(size[better] + size[own] - shared.data, 1)
-        best = np.zeros(len(prediction))
-        np.maximum.at(best, own, iou)
-        np.minimum.at(decay, own, np.exp(-(iou**2 - best[better] ** 2) / sigma))
+    inside = csr_array((np.ones_like(points.data), points.indices, points.indptr), shape=points.shape)
+    # Only pairs of an object and a better one, which comes before it; those that share no point change nothing.
+    shared = triu(points @ inside.T, k=1, format="coo")
+    compete = (label[shared.row] == label[shared.col]) | (label[shared.row] == unnamed) | (label[shared.col] == unnamed)
+    better, own, both = shared.row[compete], shared.col[compete], shared.data[compete]
+    iou = both / np.maximum(size[better] + size[own] - both, 1)
+    best, decay = np.zeros(len(prediction)), np.ones(len(prediction))
+    np.maximum.at(best, own, iou)
+    np.minimum.at(decay, own, np.exp(-(iou**2 - best[better] ** 2) / sigma))
     scores = (prediction.scores * decay).astype(prediction.scores.dtype)
     return replace(prediction, scores=scores).select(np.argsort(-scores, kind="stable"))
 

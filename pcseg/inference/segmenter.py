@@ -18,7 +18,7 @@ from pcseg.data.dataset import make_batch
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import read_scan
-from pcseg.inference.decode import decode
+from pcseg.inference.decode import UNSURE, decode
 from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
 from pcseg.inference.merge import merge
 from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_links
@@ -176,7 +176,8 @@ class Segmenter:
         if options.split_pieces:
             prediction = split_pieces(prediction, links, min_points=options.min_points)
         if options.matrix_nms:
-            prediction = matrix_nms(prediction)
+            renames = options.unsure_below > 0 and UNSURE in self.classes.names
+            prediction = matrix_nms(prediction, unnamed=self.classes.index(UNSURE) if renames else None)
         if options.non_overlapping:
             prediction = without_overlap(prediction)
         prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)

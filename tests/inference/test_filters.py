@@ -34,6 +34,15 @@ def test_filters_of_sparse_masks_are_those_of_full_ones(rng: np.random.Generator
     np.testing.assert_array_equal(found.point_ids() > 0, given.point_ids() > 0)
 
 
+def test_objects_without_a_name_compete_with_all() -> None:
+    masks, scores = np.ones((3, 2), bool), np.array([0.9, 0.8, 0.7])
+    given = _prediction(masks, np.array([0, 1, 2]), scores, np.array([0, 1]))
+    assert matrix_nms(given).scores.tolist() == scores.tolist()
+    found = matrix_nms(given, unnamed=1)
+    expected = dict(zip([0, 2, 1], [0.9, 0.7, 0.8 * np.exp(-1 / 0.3)]))
+    assert dict(zip(found.labels.tolist(), found.scores.tolist())) == pytest.approx(expected)
+
+
 def test_small_and_weak_objects_go() -> None:
     masks = np.array([[1, 0], [0, 1], [1, 1]], bool)
     given = _prediction(masks, np.array([0, 1, 2]), np.array([0.9, 0.8, 0.1], np.float32), np.array([0, 0, 0, 1]))
