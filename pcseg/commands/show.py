@@ -1,9 +1,9 @@
 """Show results, processed rooms and scans in a window, web page or picture.
 
 RESULT: a result of pcseg predict or pcseg test (.npz), the folder of a processed room, or
-a scan (.ply .pcd .las .laz .npz .npy .txt). If --html or --png is a folder, as required for
-several RESULTs, it gets one file per RESULT. Without either option a window opens (needs
-Open3D and a display).
+a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, as
+required for several RESULTs, it gets one file per RESULT. Without either option a window
+opens (needs Open3D and a display).
 """
 
 import argparse
