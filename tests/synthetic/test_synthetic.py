@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pcseg.choices import SCANNET_LABEL_TABLE
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.data import s3dis, scannet
 from pcseg.kernels.ray_casting import evaluate_points, nearest_depth
@@ -320,7 +321,7 @@ def test_scannet_files_are_read_back(mesh: tuple[Scene, list[str]], tmp_path: Pa
     folder = write_scannet(scene, tmp_path, categories, alignment=alignment)
     assert folder == tmp_path / "scans" / "scene0000_00"
     write_scannet_lists(tmp_path, 1)
-    found = scannet.read_room(folder, label_table=tmp_path / scannet.LABEL_TABLE)
+    found = scannet.read_room(folder, label_table=tmp_path / SCANNET_LABEL_TABLE)
     assert (found.scene.name, found.notes) == (scene.name, [])
     assert np.abs(found.scene.xyz - scene.xyz).max() < 1e-5
     for key in ("rgb", "faces", "semantic", "instance", "superpoint"):
