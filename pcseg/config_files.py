@@ -49,3 +49,16 @@ def check_data_root(path: Path, overrides: Sequence[str]) -> None:
     root = data.get("root") if isinstance(data, dict) else None
     if isinstance(root, (str, int)) and not Path(str(root)).is_dir():
         raise ConfigError(f"{path}: data.root is {root}, but there is no such folder; write it with pcseg prepare")
+
+
+def check_checkpoint(path: Path) -> None:
+    """Checks that a checkpoint exists.
+
+    Args:
+        path: a file, or "builtin" for the weights that come with pcseg.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if str(path) != "builtin" and not path.is_file():
+        raise ValueError(f"{path}: no such checkpoint")

@@ -75,13 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from pcseg.config_files import check_checkpoint
+
     args.suffixes = _suffixes(args)
     if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
         raise ValueError(f"{checkpoints[0]} is a model, not a scan; give it as --model {checkpoints[0]}")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
-    if str(args.model) != "builtin" and not args.model.is_file():
-        raise ValueError(f"{args.model}: no such checkpoint")
+    check_checkpoint(args.model)
     if len(args.scans) == 1 and not args.scans[0].exists():
         raise ValueError(f"{args.scans[0]}: no such file")
     from tqdm import tqdm

@@ -41,12 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pcseg.config_files import check_data_root, find_config
+    from pcseg.config_files import check_checkpoint, check_data_root, find_config
 
     path = find_config(args.config)
     check_data_root(path, args.overrides)
-    if not args.checkpoint.is_file():
-        raise ValueError(f"{args.checkpoint}: no such checkpoint")
+    check_checkpoint(args.checkpoint)
     from tqdm import tqdm
 
     from pcseg import build
