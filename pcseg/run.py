@@ -12,7 +12,7 @@ import torch
 
 from pcseg import build, config_reader
 from pcseg import config as cfg
-from pcseg.classes import class_set
+from pcseg.classes import ClassSet, class_set
 from pcseg.data.dataset import collate
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.sampler import ResumableSampler
@@ -209,8 +209,10 @@ class Run:
             )
 
     def _load_initial_weights(self, path: str) -> None:
-        weights = checkpoint.prediction_weights(checkpoint.load_checkpoint(path))
-        fresh = checkpoint.load_matching_weights(self.model, weights, Path(path))
+        content = checkpoint.load_checkpoint(path)
+        classes = ClassSet.from_dict(content["classes"], path), self.classes
+        weights = checkpoint.prediction_weights(content)
+        fresh = checkpoint.load_matching_weights(self.model, weights, Path(path), classes)
         if self.average is not None:
             self.average = WeightAverage(self.model, self.average.decay)
         if self.processes.is_first:

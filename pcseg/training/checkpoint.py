@@ -11,6 +11,7 @@ from torch import Tensor
 
 import pcseg
 from pcseg.choices import LAST as LAST
+from pcseg.classes import ClassSet
 from pcseg.files import atomic_open
 from pcseg.training.weights_file import BUILT_IN, read_weights
 
@@ -175,13 +176,16 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path)
     model.load_state_dict(weights)
 
 
-def load_matching_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
+def load_matching_weights(
+    model: torch.nn.Module, weights: dict[str, Tensor], path: Path, classes: tuple[ClassSet, ClassSet]
+) -> list[str]:
     """Start a model from the weights of another, which may have other classes or inputs.
 
     Args:
         model: changed in place.
         weights: tensors by name.
         path: checkpoint of the weights, for messages.
+        classes: those of the weights, and those of the model; heads take the rows of classes that both know.
 
     Returns:
         Names of the parameters that keep their own values because their shapes differ.
@@ -190,6 +194,26 @@ def load_matching_weights(model: torch.nn.Module, weights: dict[str, Tensor], pa
         CheckpointError: the models do not have the same parameters.
     """
     own = model.state_dict()
-    fresh = [name for name, value in own.items() if name in weights and weights[name].shape != value.shape]
-    load_weights(model, {**weights, **{name: own[name] for name in fresh}}, path)
+    before, after = classes
+    row_of = _rows_of_same_classes(before, after)
+    taken, fresh = dict(weights), []
+    for name, value in own.items():
+        if name not in weights or weights[name].shape == value.shape:
+            continue
+        rest = len(value) - len(after)  # 1 for a head with "no object" as the last class
+        if rest in (0, 1) and weights[name].shape == (len(before) + rest, *value.shape[1:]):
+            rows = {**row_of, **({len(after): len(before)} if rest else {})}
+            taken[name] = value.index_copy(0, torch.tensor([*rows]), weights[name][[*rows.values()]].to(value))
+        else:
+            taken[name] = value
+            fresh.append(name)
+    load_weights(model, taken, path)
     return fresh
+
+
+def _rows_of_same_classes(before: ClassSet, after: ClassSet) -> dict[int, int]:
+    """Index in one class set by the index in another, for classes with one name or a known mapping."""
+    rows: dict[int, int] = {}
+    with suppress(ValueError):  # no mapping is known
+        rows = {int(new): old for old, new in enumerate(before.mapping_to(after)) if new >= 0}
+    return rows | {after.index(name): before.index(name) for name in after.names if name in before.names}
