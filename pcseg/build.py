@@ -52,8 +52,19 @@ def build_criterion(config: Config, **settings: Any) -> Criterion:
     num_classes = len(class_set(config.data.classes))
     if options.kind == "embedding" or decoder.kind == "embedding":
         return EmbeddingCriterion(options, decoder.radius, **settings)  # type: ignore[arg-type]
+    return query_criterion(num_classes, options, mask_activation=decoder.mask_activation, **settings)
+
+
+def query_criterion(num_classes: int, options: Any, **settings: Any) -> Criterion:
+    """The criterion of a model with queries, for rooms or images.
+
+    Args:
+        num_classes: number of classes.
+        options: options of criterion of any kind but embedding.
+        **settings: further arguments of the criterion.
+    """
     criterion = SetCriterion if options.kind == "hungarian" else InfluencerCriterion
-    return criterion(num_classes, options, decoder.mask_activation, **settings)  # type: ignore[arg-type]
+    return criterion(num_classes, options, **settings)
 
 
 def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from pcseg.choices import CLASS_SETS
+from pcseg.commands.results import report_scores
 from pcseg.parallel import add_parallel_options
 
 
@@ -36,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from pcseg.classes import class_set
-    from pcseg.files import atomic_write, write_json
     from pcseg.metrics.benchmark_evaluation import evaluate_folders
     from pcseg.metrics.room_results import save_room
     from pcseg.viz.report import write_report
@@ -53,12 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if missing:
         total = len(scores) + len(missing)
         print(f"evaluated {len(scores)} of {total} scenes; the others have no predictions", file=sys.stderr)
-    result = scores.compute()
-    print(result.to_text())
-    if args.json:
-        write_json(args.json, result.to_json())
-    if args.csv:
-        atomic_write(args.csv, result.to_csv())
+    report_scores(args, scores)
     if args.report:
         write_report(args.report, scores, title=str(args.pred))
     if args.rooms:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pcseg.choices import MaskFormat
+from pcseg.commands.results import report_scores
 from pcseg.parallel import add_parallel_options, map_rooms
 
 if TYPE_CHECKING:
@@ -118,18 +119,12 @@ def _test_room(
 
 def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, int], pictures: dict[str, bytes]) -> None:
     """Prints the results and writes the files that cover all rooms."""
-    from pcseg.files import atomic_write, write_json
     from pcseg.metrics.benchmark_files import check_submission, write_submission
     from pcseg.viz.report import write_report
 
     if len(scores) < len(num_points):
         print(f"{len(num_points) - len(scores)} of {len(num_points)} rooms have no labels: predicted, not scored")
-    result = scores.compute()
-    print(result.to_text())
-    if args.json:
-        write_json(args.json, result.to_json())
-    if args.csv:
-        atomic_write(args.csv, result.to_csv())
+    report_scores(args, scores)
     if args.report:
         write_report(args.report, scores, title=str(args.checkpoint), pictures=pictures)
     if args.export:

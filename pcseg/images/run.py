@@ -12,14 +12,13 @@ from pycocotools import mask as rle
 from torch.utils.data import Dataset
 
 from pcseg import config_reader
+from pcseg.build import query_criterion
 from pcseg.classes import ClassSet
 from pcseg.config import CriterionOptions
 from pcseg.data.coco import CocoDataset, CocoImage
 from pcseg.files import append_record, drop_records_after
 from pcseg.images.model import Mask2Former, Mask2FormerOptions, Objects, objects_of
-from pcseg.losses import InfluencerCriterion, SetCriterion
 from pcseg.losses.competitive import CompetitiveOptions
-from pcseg.losses.set_criterion import HungarianOptions
 from pcseg.metrics.coco import CocoScores, coco_scores
 from pcseg.prediction import Prediction
 from pcseg.run import Run
@@ -137,10 +136,7 @@ class ImageRun(Run):
             raise ValueError(f"{self.held_out.path}: its categories are not those of {train.path}")
         self.model = Mask2Former(len(self.classes), config.model).to(self.device)
         settings: dict[str, Any] = {"check_values": False, "sum_counts": self.processes.sum}
-        if isinstance(criterion, HungarianOptions):
-            self.criterion = SetCriterion(len(self.classes), criterion, **settings)
-        else:
-            self.criterion = InfluencerCriterion(len(self.classes), criterion, **settings)  # type: ignore[arg-type]
+        self.criterion = query_criterion(len(self.classes), criterion, **settings)
 
     @property
     def images(self) -> CocoDataset:
@@ -149,11 +145,10 @@ class ImageRun(Run):
         return self.held_out
 
     @torch.no_grad()
-    def predict(self, index: Sequence[int]) -> list[tuple[CocoImage, Objects]]:
+    def _predict(self, model: torch.nn.Module, index: Sequence[int]) -> list[tuple[CocoImage, Objects]]:
         """Some held-out images and their objects, in the pixels of the image files."""
         found = [self.images[each] for each in index]
         batch = collate_images([resized(image, self.config.data) for image in found])  # type: ignore[arg-type]
-        model = self._averaged_model().eval()
         outputs = model(batch.to(self.device))
         sizes = [image.image.shape[:2] for image in found]
         parts = zip(outputs["pred_logits"].cpu(), outputs["pred_masks"].cpu(), sizes, strict=True)
@@ -162,10 +157,10 @@ class ImageRun(Run):
     def _evaluate(self) -> CocoScores:
         """Score the held-out images, log the scores, and save weights that are the best so far."""
         images, step = self.images, self.state.step
-        mine, results = self.processes.shard(len(images)), []
+        mine, results, model = self.processes.shard(len(images)), [], self._averaged_model().eval()
         for start in range(0, len(mine), _BATCH):
             index = mine[start : start + _BATCH]
-            for each, (_, objects) in zip(index, self.predict(index), strict=True):
+            for each, (_, objects) in zip(index, self._predict(model, index), strict=True):
                 results += _coco_results(objects, images.images[each]["id"], images.category_ids)
         results = [result for part in self.processes.gather(results) for result in part]
         scores = coco_scores(images.truth(), results)
@@ -173,7 +168,7 @@ class ImageRun(Run):
             drop_records_after(self.folder / EVALUATIONS, step - 1)
             append_record(self.folder / EVALUATIONS, {"step": step, **scores.to_json()})
         if step == self.config.train.steps and self.processes.is_first:
-            for found, objects in self.predict(range(min(NUM_RESULTS, len(images)))):
+            for found, objects in self._predict(model, range(min(NUM_RESULTS, len(images)))):
                 target = self.folder / RESULTS / f"{Path(found.name).stem}.npz"
                 image_prediction(found, objects, self.classes).save(target)
         if self.config.train.evaluate_every and scores.ap > self.state.best_ap:

@@ -34,8 +34,7 @@ def matrix_nms(prediction: Prediction, *, sigma: float = 0.3, unnamed: int | Non
     best, decay = np.zeros(len(prediction)), np.ones(len(prediction))
     np.maximum.at(best, own, iou)
     np.minimum.at(decay, own, np.exp(-(iou**2 - best[better] ** 2) / sigma))
-    scores = (prediction.scores * decay).astype(prediction.scores.dtype)
-    return replace(prediction, scores=scores).select(np.argsort(-scores, kind="stable"))
+    return _lowered(prediction, decay)
 
 
 def without_overlap(prediction: Prediction) -> Prediction:
@@ -73,8 +72,12 @@ def trust_large(prediction: Prediction, areas: Float64[np.ndarray, "columns"], w
     Returns:
         The same objects with new scores, best first.
     """
-    scores = prediction.scores * np.sqrt(np.minimum(1, prediction.masks @ areas / whole_area))
-    scores = scores.astype(prediction.scores.dtype)
+    return _lowered(prediction, np.sqrt(np.minimum(1, prediction.masks @ areas / whole_area)))
+
+
+def _lowered(prediction: Prediction, factor: Float64[np.ndarray, "K"]) -> Prediction:
+    """The objects with their scores times a factor, best first."""
+    scores = (prediction.scores * factor).astype(prediction.scores.dtype)
     return replace(prediction, scores=scores).select(np.argsort(-scores, kind="stable"))
 
 

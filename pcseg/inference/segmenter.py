@@ -21,7 +21,7 @@ from pcseg.data.scan_files import read_scan
 from pcseg.inference.decode import UNSURE, decode
 from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
 from pcseg.inference.merge import merge
-from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_links
+from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_cells, superpoint_links
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
@@ -172,7 +172,8 @@ class Segmenter:
             room = split_rooms(scene.xyz) if one_storey else np.zeros(len(scene), np.int32)
             scene = self._with_superpoints(scene, room)
             prediction, semantic = self._predict_tiles(scene, room)
-        links = superpoint_links(scene) if options.split_pieces or options.surfaces else csr_array((0, 0))
+        cells = superpoint_cells(scene) if options.split_pieces or options.surfaces or options.whole_area else None
+        links = superpoint_links(cells) if cells and (options.split_pieces or options.surfaces) else csr_array((0, 0))
         if options.split_pieces:
             prediction = split_pieces(prediction, links, min_points=options.min_points)
         if options.matrix_nms:
@@ -181,8 +182,8 @@ class Segmenter:
         if options.non_overlapping:
             prediction = without_overlap(prediction)
         prediction = keep(prediction, min_points=options.min_points, score_threshold=options.score_threshold)
-        if options.whole_area:
-            prediction = trust_large(prediction, superpoint_areas(scene), options.whole_area)
+        if cells and options.whole_area:
+            prediction = trust_large(prediction, superpoint_areas(cells), options.whole_area)
         if options.surfaces:
             prediction = with_surfaces(
                 prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above

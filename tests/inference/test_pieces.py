@@ -4,7 +4,7 @@ import numpy as np
 
 from pcseg.classes import S3DIS
 from pcseg.inference.filters import trust_large
-from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_links
+from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_cells, superpoint_links
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
@@ -21,7 +21,7 @@ def test_superpoints_touch_in_neighboring_cells(rng: np.random.Generator) -> Non
     expected = np.zeros((25, 25), bool)
     for a, b in np.argwhere(near):
         expected[scene.superpoint[a], scene.superpoint[b]] = True
-    np.testing.assert_array_equal(superpoint_links(scene, 0.1).toarray() > 0, expected)
+    np.testing.assert_array_equal(superpoint_links(superpoint_cells(scene, 0.1)).toarray() > 0, expected)
 
 
 def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
@@ -30,11 +30,11 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
     scene = _scene(np.stack([x, 0 * x, 0 * x], axis=1), np.repeat([0, 1, 2, 3], [4, 4, 2, 1]))
     masks, scores = np.array([[1, 1, 1, 1], [0, 0, 1, 0]], bool), np.array([0.8, 0.5], np.float32)
     given = Prediction(scene, masks, np.array([8, 3]), scores, classes=S3DIS, superpoint=scene.superpoint)
-    found = split_pieces(given, superpoint_links(scene), min_points=2)
+    found = split_pieces(given, superpoint_links(superpoint_cells(scene)), min_points=2)
     assert found.masks.toarray().astype(int).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
     assert found.labels.tolist() == [8, 3, 8]
     np.testing.assert_allclose(found.scores, [0.8 * np.sqrt(8 / 11), 0.5, 0.8 * np.sqrt(2 / 11)], rtol=1e-6)
-    assert len(split_pieces(given.select(np.zeros(0, np.int64)), superpoint_links(scene))) == 0
+    assert len(split_pieces(given.select(np.zeros(0, np.int64)), superpoint_links(superpoint_cells(scene)))) == 0
 
 
 def test_scores_fall_with_a_small_area(rng: np.random.Generator) -> None:
@@ -42,7 +42,7 @@ def test_scores_fall_with_a_small_area(rng: np.random.Generator) -> None:
     xyz = np.zeros((40000, 3))
     xyz[:, :2] = rng.uniform(0, np.where(np.arange(40000) < 20000, 1, 0.5)[:, None], (40000, 2))
     scene = _scene(xyz, np.arange(40000) // 20000)
-    areas = superpoint_areas(scene)
+    areas = superpoint_areas(superpoint_cells(scene))
     np.testing.assert_allclose(areas, [1.0, 0.25], rtol=0.01)
     masks, scores = np.eye(2) > 0, np.array([0.5, 0.9])
     given = Prediction(scene, masks, np.array([8, 8]), scores, classes=S3DIS, superpoint=scene.superpoint)
@@ -63,12 +63,12 @@ def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:
     semantic[4:, S3DIS.index("wall")] = 0.8
     masks, scores = np.arange(12) == np.array([[3], [7]]), np.array([0.85, 0.1])  # the second is not shown
     given = Prediction(scene, masks, np.array([8, 8]), scores, classes=S3DIS, superpoint=scene.superpoint)
-    found = with_surfaces(given, semantic, superpoint_links(scene), min_points=100, shown_above=0.3)
+    found = with_surfaces(given, semantic, superpoint_links(superpoint_cells(scene)), min_points=100, shown_above=0.3)
     expected = {"chair": [(3,), (7,)], "floor": [(0, 1, 2)], "wall": [(4, 5, 6, 7), (8, 9, 10, 11)]}
     columns = [tuple(sorted(found.columns(row))) for row in range(5)]
     assert {label: sorted(c for c, o in zip(columns, found) if o.label == label) for label in expected} == expected
     np.testing.assert_allclose(found.scores, [0.9, 0.85, 0.8, 0.8, 0.1], rtol=1e-6)
     small = replace(given, scene=scene.with_(xyz=scene.xyz / 2))
-    walls = with_surfaces(small, semantic, superpoint_links(small.scene), shown_above=0.3)
+    walls = with_surfaces(small, semantic, superpoint_links(superpoint_cells(small.scene)), shown_above=0.3)
     walls = [o for o in walls if o.label == "wall"]
     np.testing.assert_allclose(walls[-1].score, 0.8 * np.sqrt(1 / 2), rtol=0.02)  # 1 m x 1 m
