@@ -14,6 +14,8 @@ from pcseg.losses.mask_sums import MaskSums, mask_sums
 from pcseg.losses.matcher import cheapest_pairs, claims_of_pairs
 from pcseg.structures import MaskActivation
 
+_POWER = 3.0  # of the soft minimum
+
 
 @dataclass(frozen=True)
 class CompetitiveOptions:
@@ -32,8 +34,9 @@ class CompetitiveOptions:
     mean: Literal["geometric", "arithmetic"] = "geometric"  # of the probabilities of being right
     class_weight: float = 0.5  # weight of the class probability in the claims
     origin_weight: float = 0.3  # weight of a superpoint query's start in the instance, in the claims
-    # Dual softmax, unbalanced Sinkhorn at T, or one query for each instance by a Hungarian matcher (also for classes).
-    claims: Literal["dual", "sinkhorn", "matching"] = "dual"
+    # Dual softmax, unbalanced Sinkhorn at T, one softmax over queries and the claimed cost to the power 3, or one query
+    # for each instance by a Hungarian matcher (also for classes).
+    claims: Literal["dual", "sinkhorn", "softmin", "matching"] = "dual"
     responsibility_temperature: float = 0.01  # of the Sinkhorn rounds that share out classes
     num_rounds: int = 10  # Sinkhorn rounds
     weight_tokens: bool = False  # weigh superpoints by their points
@@ -86,6 +89,10 @@ class CompetitiveInfluencerLoss(nn.Module):
     ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``. The loss is the mean over instances of the claimed -S.
     T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. exp(-BCE) is
     the geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.
+
+    ``claims: softmin`` is the power soft-min of InfluencerFormer (github.com/murnanedaniel), on masks: claims are the
+    softmax of C/T over queries, without competition, and each instance adds its claimed -S to the power 3. Classes are
+    trained on the same responsibilities as with the dual softmax.
 
     Args:
         options: weights and temperatures.
@@ -165,14 +172,18 @@ class CompetitiveInfluencerLoss(nn.Module):
                 instances = torch.arange(cost.shape[1], device=segment.device)
                 bonus = bonus + options.origin_weight * (segment[query_tokens] == instances[:, None])
             score = bonus - cost
-            if options.claims == "matching":
-                # Any match will do where the score is not finite: neither is the loss.
-                claims = responsibilities = claims_of_pairs(cheapest_pairs(-score.nan_to_num()), score)
-            else:
-                claims = (
-                    dual_softmax(score, temperature)
-                    if options.claims == "dual"
-                    else unbalanced_sinkhorn(score, temperature, options.num_rounds)
-                )
-                responsibilities = unbalanced_sinkhorn(score, options.responsibility_temperature, options.num_rounds)
-        return CompetitiveResult((claims * cost).sum(2).mean(1), claims, responsibilities)
+            responsibilities = unbalanced_sinkhorn(score, options.responsibility_temperature, options.num_rounds)
+            match options.claims:
+                case "dual":
+                    claims = dual_softmax(score, temperature)
+                case "sinkhorn":
+                    claims = unbalanced_sinkhorn(score, temperature, options.num_rounds)
+                case "softmin":
+                    claims = (score / temperature).softmax(2)
+                case "matching":
+                    # Any match will do where the score is not finite: neither is the loss.
+                    claims = responsibilities = claims_of_pairs(cheapest_pairs(-score.nan_to_num()), score)
+        claimed = (claims * cost).sum(2)
+        if options.claims == "softmin":
+            claimed = claimed**_POWER
+        return CompetitiveResult(claimed.mean(1), claims, responsibilities)

@@ -56,14 +56,15 @@ def sinkhorn(score, temperature, num_rounds):
     return (log_plan - log_plan.logsumexp(1, keepdim=True)).exp()
 
 
-def competitive(logits, masks, weights, probability, activation, temperature):
+def competitive(logits, masks, weights, probability, activation, temperature, form="dual"):
     """Loss, claims and responsibilities of one layer."""
     bce, dice = pairs(logits, masks, weights, activation)
     suits = -bce - dice - 0.1 * repulsion(logits, masks, weights, activation)
     score = (suits + 0.5 * probability).detach()
     choice = (score / temperature).log_softmax(1) + (score / temperature).log_softmax(0)
-    claims = choice.softmax(1)
-    loss = sum((claims[k] * -suits[k]).sum() for k in range(len(masks))) / len(masks)
+    claims = choice.softmax(1) if form == "dual" else (score / temperature).softmax(1)
+    power = 3 if form == "softmin" else 1
+    loss = sum((claims[k] * -suits[k]).sum() ** power for k in range(len(masks))) / len(masks)
     return loss, claims, sinkhorn(score, 0.01, 10)
 
 
