@@ -3,6 +3,7 @@
 import argparse
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
@@ -14,7 +15,12 @@ Result = TypeVar("Result")
 
 
 def map_rooms(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int = 1, cluster: str | None = None
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int = 1,
+    cluster: str | None = None,
+    threads: int = 1,
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """Calls a function on every item and yields each result as the call completes.
 
@@ -24,6 +30,7 @@ def map_rooms(
         workers: number of processes, which share the cores of this machine; 1 works in this process.
         cluster: address of a Dask scheduler, for example "tcp://10.0.0.1:8786", whose workers replace `workers`. They
             need pcseg and the same paths. A room whose worker dies goes to another one.
+        threads: number of items that this process works on at a time, where there are no other processes.
 
     Yields:
         The item with its result, or with the ValueError or OSError that the call raised. If a worker on this machine
@@ -40,6 +47,8 @@ def map_rooms(
         raise ValueError(f"expected at least 1 worker, got {workers}")
     if cluster is not None or (workers > 1 and len(items) > 1):
         return _in_processes(function, items, min(workers, len(items)), cluster)
+    if threads > 1 and len(items) > 1:
+        return _in_threads(function, items, threads)
     return (_call(function, item, item) for item in items)
 
 
@@ -49,6 +58,17 @@ def add_parallel_options(parser: argparse.ArgumentParser, default: int | None = 
     parser.add_argument("--workers", type=int, default=default, metavar="N", help=text)
     text = "address of a Dask scheduler whose workers process the rooms instead"
     parser.add_argument("--cluster", metavar="ADDRESS", help=text)
+
+
+def _in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int
+) -> Iterator[tuple[Item, Result | Exception]]:
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for call in as_completed([pool.submit(_call, function, item, item) for item in items]):
+            yield call.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _in_processes(

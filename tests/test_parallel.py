@@ -51,16 +51,16 @@ def _slow(folder: Path) -> tuple[int, float, float]:
     return os.getpid(), begin, time.time()
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_results_and_errors_of_every_item(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("workers", "threads"), [(1, 1), (1, 2), (3, 1)])
+def test_results_and_errors_of_every_item(workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    found = dict(map_rooms(_work, [3, 2, 1, 0], workers=workers))
+    found = dict(map_rooms(_work, [3, 2, 1, 0], workers=workers, threads=threads))
     if workers > 1:
         assert found[0] == max(1, joblib.cpu_count() // workers), "the workers share the cores"
     assert (found[1], found[3]) == (10, 30)
     assert str(found[2]) == "room 2 is damaged"
     with pytest.raises(RuntimeError, match="internal error at 9"):
-        list(map_rooms(_work, [1, 9], workers=workers))
+        list(map_rooms(_work, [1, 9], workers=workers, threads=threads))
 
 
 def test_a_killed_worker_names_unfinished_rooms() -> None:

@@ -25,7 +25,7 @@ slider). If a scan cannot be read, the others are still processed and the exit c
 import argparse
 import math
 import sys
-from collections.abc import Callable
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -35,9 +35,12 @@ from pcseg.data.reader_options import READER_OPTIONS, add_reader_options
 from pcseg.parallel import add_parallel_options, map_rooms
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from pcseg.inference.segmenter import Segmenter
 
 KINDS = {suffix.split(".")[-1].replace("npy", "ids"): suffix for suffix in SUFFIXES}
+_NETWORK = threading.Lock()  # one scan at a time goes through the network, which uses all of torch's threads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,15 +108,17 @@ def run(args: argparse.Namespace) -> None:
     failed = []
     with tqdm(total=len(args.scans), unit="scan") as bar:
         alone = args.workers == 1 and args.cluster is None
-        work = partial(_predict, segmenter, args, bar.set_postfix_str if alone else None)
-        done = map_rooms(work, list(zip(args.scans, targets)), workers=args.workers, cluster=args.cluster)
+        work = partial(_predict, segmenter, args, bar if alone else None)
+        items = list(zip(args.scans, targets))
+        # In one process, a scan is read or written while another is in the network.
+        done = map_rooms(work, items, workers=args.workers, cluster=args.cluster, threads=2 if alone else 1)
         for (path, _), lines in done:
             if isinstance(lines, Exception):
                 if len(args.scans) == 1:
                     raise lines
                 bar.write(f"{path}: not predicted: {lines}", file=sys.stderr)
                 failed.append(str(path))
-            else:
+            elif lines:
                 bar.write("\n".join(lines))
             bar.update()
     if failed:
@@ -130,37 +135,43 @@ def _suffixes(args: argparse.Namespace) -> list[str]:
 
 
 def _predict(
-    segmenter: "Segmenter", args: argparse.Namespace, progress: Callable[[str], None] | None, item: tuple[Path, Path]
+    segmenter: "Segmenter", args: argparse.Namespace, bar: "tqdm | None", item: tuple[Path, Path]
 ) -> list[str]:
-    """Predicts a scan and writes its files; returns lines for the user."""
+    """Predicts a scan and writes its files; returns lines for the user, unless a bar shows them as they come."""
     import torch
 
     from pcseg.data.dataset import check_features
     from pcseg.data.scan_checks import scan_warnings
     from pcseg.data.scan_files import read_scan
+    from pcseg.inference.exports import object_rows
     from pcseg.inference.prediction_files import object_table, write_prediction
     from pcseg.ops.precision import autocast
 
     path, target = item
+    lines: list[str] = []
+    say = lines.append if bar is None else bar.write
 
     def stage(text: str) -> None:
-        if progress is not None:
-            progress(f"{path.name}: {text}")
+        if bar is not None:
+            bar.set_postfix_str(f"{path.name}: {text}")
 
-    lines: list[str] = []
     stage("reading")
     options = {key: getattr(args, key) for key in (*READER_OPTIONS, "origin", "level")}
-    scene = read_scan(path, report=lines.append, **options)
+    scene = read_scan(path, report=say, **options)
     check_features(scene, segmenter.features)
     # The labels may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
-    lines += [f"{path.name}: {warning}" for warning in scan_warnings(scene)]
-    stage("superpoints and network")
+    for warning in scan_warnings(scene):
+        say(f"{path.name}: {warning}")
     try:
-        with autocast(next(segmenter.model.parameters()).device, args.precision):
+        with _NETWORK, autocast(segmenter.device, args.precision):
+            stage("superpoints and network")
             prediction = segmenter.predict(scene)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
-    rows = write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
+    rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'} with score >= {args.threshold}"
-    return [*lines, found, *object_table(rows), f"files: {target}{', '.join(args.suffixes)}"]
+    say("\n".join([found, *object_table(rows)]))
+    write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
+    say(f"files: {target}{', '.join(args.suffixes)}")
+    return lines

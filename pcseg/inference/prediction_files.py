@@ -9,7 +9,7 @@ import numpy as np
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
-from pcseg.inference.exports import object_rows, write_csv, write_ply
+from pcseg.inference.exports import write_csv, write_ply
 from pcseg.prediction import Prediction
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
@@ -69,7 +69,7 @@ def write_prediction(
     threshold: float = DEFAULT_THRESHOLD,
     suffixes: Collection[str] = SUFFIXES,
     stage: Callable[[str], None] = lambda text: None,
-) -> list[dict[str, Any]]:
+) -> None:
     """Writes the files of a prediction: the target's name with each of the suffixes.
 
     The .npz and the page hold every object; the others hold those from the threshold on, one id per point. Points, ids
@@ -81,9 +81,6 @@ def write_prediction(
         threshold: objects that score less are left out.
         suffixes: which of SUFFIXES to write.
         stage: called with the name of each step.
-
-    Returns:
-        The `object_rows` of the objects that some point belongs to.
 
     Raises:
         ValueError: no objects were predicted, or the scene has no points.
@@ -101,7 +98,6 @@ def write_prediction(
         if suffix in suffixes:
             stage(name)
             write(add_suffix(target, suffix))
-    return object_rows(prediction, threshold, in_meters=True)
 
 
 def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:

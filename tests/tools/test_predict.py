@@ -132,6 +132,7 @@ def test_only_the_wanted_files(checkpoint: Path, scan: Path, tmp_path: Path) -> 
     out, _ = passes("predict", "--model", checkpoint, scan, "--out", tmp_path, "--only", "ids,csv,html", "--no-page")
     assert {path.name for path in tmp_path.iterdir()} == {"room.v2.ids.npy", "room.v2.instances.csv"}
     assert out.endswith("room.v2.instances.csv, .ids.npy\n")
+    assert out.index(" with score >= ") < out.index("files: "), "the objects come first"
     error = refused("predict", "--model", checkpoint, scan, "--only", "idz")
     assert error.startswith("error: --only idz: unknown 'idz'; choose from npz, ply, csv, ids, png, html")
 
