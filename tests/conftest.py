@@ -1,6 +1,7 @@
 """Checks the shapes of every annotated function during tests, and has shared fixtures."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,19 @@ def _modules_to_check() -> list[str]:
 collect_ignore = ["sweep/fake_train.py"]  # a script, which --doctest-modules would import
 
 install_import_hook(_modules_to_check(), "beartype.beartype")
+
+
+def refuses(message: str, call: Callable, *args: object, **options: object) -> None:
+    """Asserts that a call raises ValueError with one line in which this pattern is found."""
+    with pytest.raises(ValueError, match=message) as caught:
+        call(*args, **options)
+    assert "\n" not in str(caught.value)
+
+
+def holds(record: object, **arrays: object) -> None:
+    """Asserts that a record has these arrays."""
+    for key, expected in arrays.items():
+        np.testing.assert_array_equal(getattr(record, key), expected, err_msg=key)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.ops.device import pick_device
 from pcseg.training.checkpoint import save_checkpoint
-from tests.conftest import ROOT
+from tests.conftest import ROOT, refuses
 
 CONFIG = ROOT / "configs" / "synthetic.yaml"
 
@@ -35,8 +35,7 @@ def _leaves(schema: type[Any], key: str = "") -> Iterator[tuple[str, type[Any]]]
 def test_every_option_belongs_to_one_dataclass_outside_of_config() -> None:
     owners = dict(_leaves(cfg.Config))
     assert len(owners) > 80
-    here = [key for key, owner in owners.items() if owner.__module__ == cfg.__name__]
-    assert here == []
+    assert [key for key, owner in owners.items() if owner.__module__ == cfg.__name__] == []
 
 
 @pytest.mark.parametrize("kind", ["competitive", "first_pass", "hungarian"])
@@ -64,17 +63,16 @@ def test_options_reach_the_model(name: str) -> None:
 
 
 def test_unknown_feature() -> None:
-    with pytest.raises(ValueError, match=r"data\.features has 'smell'; known: rgb, rgb_or_gray, xyz, normal, height"):
-        build.build_model(cfg.load(CONFIG, ["data.features=[smell]"]), class_set("s3dis"))
+    config = cfg.load(CONFIG, ["data.features=[smell]"])
+    message = r"data\.features has 'smell'; known: rgb, rgb_or_gray, xyz, normal, height"
+    refuses(message, build.build_model, config, class_set("s3dis"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_devices_that_are_absent() -> None:
     assert pick_device().type == "cpu"
-    with pytest.raises(ValueError, match="device 'tpu9' is not known; expected cpu, cuda"):
-        pick_device("tpu9")
-    with pytest.raises(ValueError, match="device cuda: no CUDA device available; use cpu"):
-        pick_device("cuda")
+    refuses("device 'tpu9' is not known; expected cpu, cuda", pick_device, "tpu9")
+    refuses("device cuda: no CUDA device available; use cpu", pick_device, "cuda")
 
 
 def test_checkpoint_with_an_iou_head_loads(tmp_path: Path) -> None:
@@ -90,5 +88,4 @@ def test_checkpoint_with_an_iou_head_loads(tmp_path: Path) -> None:
     save_checkpoint(path, config=yaml.safe_dump(tree), classes=classes.to_dict(), model=weights)
     found = load_model(path).model
     assert all(torch.equal(value, weights[name]) for name, value in found.state_dict().items())
-    with pytest.raises(cfg.ConfigError, match=r"unknown key 'criterion\.differentiable_claims'"):
-        cfg.loads(yaml.safe_dump(tree))
+    refuses(r"unknown key 'criterion\.differentiable_claims'", cfg.loads, yaml.safe_dump(tree))

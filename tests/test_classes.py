@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pcseg.classes import CLASS_SETS, S3DIS, SCANNET20, SCANNET200, ClassSet, class_set
+from tests.conftest import refuses
 
 
 @pytest.mark.parametrize("name", CLASS_SETS)
@@ -34,19 +35,13 @@ def test_benchmarks(classes: ClassSet, num: int, not_instances: set[str], ids: l
     assert classes.s3dis_protocols == (classes is S3DIS)
 
 
-def test_groups_of_scannet200() -> None:
+def test_groups_of_scannet200_and_unknown_names() -> None:
     assert {group: len(names) for group, names in SCANNET200.groups.items()} == {"head": 66, "common": 68, "tail": 66}
     assert {name for names in SCANNET200.groups.values() for name in names} == set(SCANNET200.names)
     assert len(set(SCANNET200.colors)) == 200
-
-
-def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="no class set 's3dsi'; known: s3dis"):
-        class_set("s3dsi")
-    with pytest.raises(ValueError, match="s3dis has no class 'lamp'"):
-        S3DIS.index("lamp")
-    with pytest.raises(ValueError, match=r"mine\.yaml: cannot read the classes: No such file"):
-        class_set("mine.yaml")
+    refuses("no class set 's3dsi'; known: s3dis", class_set, "s3dsi")
+    refuses("s3dis has no class 'lamp'", S3DIS.index, "lamp")
+    refuses(r"mine\.yaml: cannot read the classes: No such file", class_set, "mine.yaml")
 
 
 def test_mappings_name_existing_classes() -> None:
@@ -56,8 +51,7 @@ def test_mappings_name_existing_classes() -> None:
         mapped = {a: other.names[i] if i >= 0 else None for a, i in zip(indoor.names, indoor.mapping_to(other))}
         assert mapped["chair"] == "chair"
         assert mapped["pillow"] == {"s3dis": "clutter", "scannet20": None}.get(name, "pillow")
-    with pytest.raises(ValueError, match="no mapping from classes scannet20 to indoor; known: none"):
-        class_set("scannet20").mapping_to(indoor)
+    refuses("no mapping from classes scannet20 to indoor; known: none", class_set("scannet20").mapping_to, indoor)
 
 
 def test_custom_classes(tmp_path: Path) -> None:
@@ -99,5 +93,4 @@ def test_custom_classes(tmp_path: Path) -> None:
 def test_mistakes_in_a_file_of_classes_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        class_set(path)
+    refuses(message, class_set, path)

@@ -1,25 +1,33 @@
+"""Configs of the repository, mistakes in configs, and their reader with a schema of its own."""
+
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from pcseg import config as cfg
 from pcseg import config_reader
+from pcseg.config_reader import differences, read
 from pcseg.images.run import ImagesConfig
 from pcseg.losses.competitive import CompetitiveOptions
-from tests.conftest import ROOT
+from tests.conftest import ROOT, refuses
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_of_the_repository_reads_back_unchanged(path: Path) -> None:
     schema = ImagesConfig if config_reader.read_tree(path).get("kind") == "images" else cfg.Config
-    config = config_reader.read(schema, path)
+    config = read(schema, path)
     assert config_reader.from_text(schema, config_reader.to_text(config)) == config
 
 
-def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:
+def test_kinds_missing_files_and_overrides(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     path.write_text("data: {root: rooms}\n")
     assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
+    refuses("no such config; give a", cfg.load, tmp_path / "nowhere.yaml")
+    refuses("must look like key=value", cfg.load, ROOT / "configs" / "synthetic.yaml", ["train.steps"])
 
 
 @pytest.mark.parametrize(
@@ -46,14 +54,45 @@ def test_criterion_without_kind_is_the_competitive_one(tmp_path: Path) -> None:
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
-    with pytest.raises(cfg.ConfigError) as error:
-        cfg.load(path)
-    assert message in str(error.value)
-    assert str(path) in str(error.value)
+    refuses(f"{re.escape(str(path))}.*{re.escape(message)}", cfg.load, path)
 
 
-def test_missing_file_and_bad_override(tmp_path: Path) -> None:
-    with pytest.raises(cfg.ConfigError, match="no such config; give a"):
-        cfg.load(tmp_path / "nowhere.yaml")
-    with pytest.raises(cfg.ConfigError, match="must look like key=value"):
-        cfg.load(ROOT / "configs" / "synthetic.yaml", ["train.steps"])
+@dataclass(frozen=True)
+class Circle:
+    kind: Literal["circle"] = "circle"
+    radius: float = 1.0
+
+
+@dataclass(frozen=True)
+class Square:
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    file: Path
+    shape: Circle | Square = field(default_factory=Circle)
+    sizes: tuple[int, ...] = ()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "base.yaml").write_text("file: a.png\nshape: {radius: 2}\nsizes: [1, 2]\n")
+    (tmp_path / "child.yaml").write_text("base: base.yaml\nsizes: [3]\n")
+    return tmp_path / "child.yaml"
+
+
+def test_file_on_its_base_under_overrides(path: Path) -> None:
+    assert read(Drawing, path, ["file=b.png"]) == Drawing(Path("b.png"), Circle(radius=2.0), (3,))
+    assert read(Drawing, path, ["file=2024"]).file == Path("2024")
+    assert read(Drawing, path, ["shape.kind=square"]).shape == Square()
+    message = r"child\.yaml with shape.kind=square .*: unknown key 'shape\.radius'"
+    refuses(message, read, Drawing, path, ["shape.kind=square", "shape.radius=1"])
+
+
+def test_differences_have_dotted_keys() -> None:
+    before, now = Drawing(Path("a.png")), Drawing(Path("a.png"), Circle(radius=2.0))
+    assert differences(before, now) == {"shape.radius": "shape.radius was 1.0, is 2.0"}
+    assert set(differences(before, Drawing(Path("a.png"), Square()))) == {"shape.kind", "shape.radius", "shape.side"}
+    assert differences(now, now) == {}

@@ -10,8 +10,11 @@ PAGE = (ROOT / "docs/extending.md").read_text()
 EXAMPLES = dict(re.findall(r"^## (.+?)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 
 
-def test_every_section_has_one() -> None:
+def test_every_section_has_an_example_and_links_of_the_readme_exist() -> None:
     assert list(EXAMPLES) == re.findall(r"^## (.+)", PAGE, re.MULTILINE)
+    targets = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
+    assert targets
+    assert not [target for target in targets if not (ROOT / target).exists()]
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
@@ -21,9 +24,3 @@ def test_example_runs(title: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed
     if losses := [float(value) for value in re.findall("loss (.+)", printed)]:
         assert losses[-1] < losses[0] / 2
-
-
-def test_links_of_the_readme() -> None:
-    targets = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
-    assert targets
-    assert not [target for target in targets if not (ROOT / target).exists()]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pcseg.files import append_record, atomic_open, drop_records_after, none_for_nan, npz_bytes, read_npz, read_records
+from tests.conftest import refuses
 
 
 def _break_off(path: Path) -> None:
@@ -49,8 +50,7 @@ def test_read_npz(tmp_path: Path) -> None:
     others = [(tmp_path / name).read_bytes() for name in ("array.npy", "objects.npz")]
     for content in (b"", b"text", whole[: len(whole) // 2], bytes(flipped), *others):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"a\.npz: not an \.npz archive"):
-            read_npz(path)
+        refuses(r"a\.npz: not an \.npz archive", read_npz, path)
     with pytest.raises(OSError, match=r"none\.npz"):
         read_npz(tmp_path / "none.npz")
 
@@ -72,10 +72,9 @@ def test_torn_last_line_and_later_steps_go(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"step": 4, "lo')
     assert [record["step"] for record in read_records(path)] == [1, 2, 3]
-    drop_records_after(path, 2)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
-    drop_records_after(path, 0)
-    assert path.read_text() == ""
+    for last, left in ((2, '{"step": 1}\n{"step": 2}\n'), (0, "")):
+        drop_records_after(path, last)
+        assert path.read_text() == left
     drop_records_after(tmp_path / "none.jsonl", 2)
     assert not (tmp_path / "none.jsonl").exists()
 
@@ -83,11 +82,9 @@ def test_torn_last_line_and_later_steps_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["nonsense\n", "[1]\n", '{"loss": 1}\n', '{"step": "x"}\n', "\x00\x00\n"])
 def test_line_that_is_no_record(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
-    with pytest.raises(ValueError, match=r"metrics.jsonl: no such file"):
-        read_records(path)
+    refuses(r"metrics.jsonl: no such file", read_records, path)
     path.write_text('{"step": 1}\n' + line + '{"step": 3}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is not a record of a step"):
-        read_records(path)
+    refuses(r"metrics.jsonl: line 2 is not a record of a step", read_records, path)
 
 
 def test_full_disk(tmp_path: Path) -> None:

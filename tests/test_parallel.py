@@ -20,6 +20,7 @@ from pcseg import parallel
 from pcseg.data.preprocess import RoomReader, preprocess
 from pcseg.data.scan_files import read_labeled_scan
 from pcseg.parallel import map_rooms
+from tests.conftest import refuses
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,13 +72,10 @@ def test_a_killed_worker_names_unfinished_rooms() -> None:
 
 def test_bad_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "CONNECT_SECONDS", 1)
-    with pytest.raises(ValueError, match="at least 1 worker, got 0"):
-        map_rooms(_work, [1], workers=0)
-    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9: no Dask scheduler answers"):
-        list(map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
+    refuses("at least 1 worker, got 0", map_rooms, _work, [1], workers=0)
+    refuses(r"127\.0\.0\.1:9: no Dask scheduler answers", list, map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ValueError, match="a cluster needs the package distributed"):
-        list(map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
+    refuses("a cluster needs the package distributed", list, map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
 
 
 @pytest.fixture

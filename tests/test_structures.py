@@ -1,20 +1,17 @@
 import numpy as np
-import pytest
 import torch
 
 from pcseg.data.dataset import make_batch
 from pcseg.structures import Scene
+from tests.conftest import refuses
 
 
 def test_scene_refuses_arrays_of_another_length_and_nan() -> None:
     xyz = np.zeros((4, 3), np.float32)
-    with pytest.raises(ValueError, match="scene room: rgb has 3 rows, xyz has 4"):
-        Scene("room", xyz, np.zeros((3, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"rgb must be uint8 \(P, 3\), 0..255, got float32"):
-        Scene("room", xyz, xyz)
+    refuses("scene room: rgb has 3 rows, xyz has 4", Scene, "room", xyz, np.zeros((3, 3), np.uint8))
+    refuses(r"rgb must be uint8 \(P, 3\), 0..255, got float32", Scene, "room", xyz, xyz)
     xyz[2, 1] = np.nan
-    with pytest.raises(ValueError, match="point 2 has a coordinate that is not finite"):
-        Scene("room", xyz)
+    refuses("point 2 has a coordinate that is not finite", Scene, "room", xyz)
     assert Scene.without_xyz("room", 0, superpoint=np.zeros(0, np.int32)).num_superpoints == 0
 
 

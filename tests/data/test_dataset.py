@@ -9,40 +9,34 @@ from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, p
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene, SceneBatch
+from tests.conftest import refuses
 
 
-def _scene(name: str = "room", num: int = 300, seed: int = 0, color: bool = True) -> Scene:
+def _scene(name: str = "room", num: int = 300, seed: int = 0) -> Scene:
     rng = np.random.default_rng(seed)
     return Scene(
         name,
         rng.uniform(0, 2, (num, 3)).astype(np.float32),
-        rgb=rng.integers(0, 256, (num, 3)).astype(np.uint8) if color else None,
+        rgb=rng.integers(0, 256, (num, 3)).astype(np.uint8),
         semantic=rng.integers(0, 3, num).astype(np.int32),
         instance=rng.integers(0, 4, num).astype(np.int32),
         superpoint=(np.arange(num) % 10).astype(np.int32),
     )
 
 
-def _batch(scenes: list[Scene], **options: object) -> SceneBatch:
-    return make_batch(
-        scenes, **{"voxel_size": 0.3, "features": ("rgb", "xyz"), "instance_classes": (0, 1, 2), **options}
-    )
+def _batch(*scenes: Scene) -> SceneBatch:
+    return make_batch(scenes, voxel_size=0.3, features=("rgb", "xyz"), instance_classes=(0, 1, 2))
 
 
 def test_pairs_count_every_point_once_and_are_sorted() -> None:
     scene = _scene()
-    batch = _batch([scene])
+    batch = _batch(scene)
     assert batch.pair_points.sum() == len(scene)
-    np.testing.assert_array_equal(
-        torch.zeros(10).index_add(0, batch.pair_superpoint, batch.pair_points).numpy(), np.bincount(scene.superpoint)
-    )
+    counts = torch.zeros(10).index_add(0, batch.pair_superpoint, batch.pair_points)
+    np.testing.assert_array_equal(counts.numpy(), np.bincount(scene.superpoint))
     assert (batch.pair_superpoint.diff() >= 0).all()
     assert len(torch.unique(batch.voxel_coords, dim=0)) == len(batch.voxel_coords)
-
-
-def test_superpoints_stand_at_the_mean_of_their_points() -> None:
-    scene = _scene()
-    batch = _batch([scene])
+    # Superpoints are at the mean of their points.
     low, high = scene.xyz.min(0), scene.xyz.max(0)
     center = np.array([*(low + high)[:2] / 2, low[2]])
     expected = [scene.xyz[scene.superpoint == s].mean(0) - center for s in range(10)]
@@ -51,8 +45,7 @@ def test_superpoints_stand_at_the_mean_of_their_points() -> None:
 
 def test_rooms_of_a_batch_keep_their_own_indices() -> None:
     scenes = [_scene("a", 200, 1), _scene("b", 300, 2)]
-    both = _batch(scenes)
-    alone = _batch(scenes[1:])
+    both, alone = _batch(*scenes), _batch(scenes[1])
     in_b = both.voxel_coords[:, 0] == 1
     assert torch.equal(both.voxel_coords[in_b][:, 1:], alone.voxel_coords[:, 1:])
     assert both.superpoint_offsets.tolist() == [0, 10, 20]
@@ -66,7 +59,7 @@ def test_cropped_rooms_count_only_superpoints_that_are_left() -> None:
     scene = _scene()
     keep = scene.superpoint != 4
     part = Scene("part", scene.xyz[keep], scene.rgb[keep], superpoint=scene.superpoint[keep])
-    batch = _batch([part])
+    batch = _batch(part)
     assert batch.superpoint_xyz.shape == (9, 3)
     assert batch.targets is None
 
@@ -87,35 +80,24 @@ def test_targets_by_majority() -> None:
     assert targets["semantic_labels"].tolist() == [1, 2, -1, 0, 1]
     assert targets["point_counts"].tolist() == [3, 2, 1, 2, 1]
 
-
-def test_room_without_any_label() -> None:
     scene = _scene().with_(semantic=np.full(300, -1, np.int32), instance=np.zeros(300, np.int32))
-    targets = _batch([scene]).targets[0]
+    targets = _batch(scene).targets[0]
     assert len(targets["labels"]) == 0
     assert targets["instance_labels"].tolist() == [-1] * 10
 
 
-def test_features_and_their_mistakes() -> None:
-    scene = _scene()
-    features = point_features(scene, np.zeros(3, np.float32), ("height", "rgb"))
+def test_features_and_scenes_without_what_they_need() -> None:
+    scene, gray, origin = _scene(), _scene().with_(rgb=None), np.zeros(3, np.float32)
+    features = point_features(scene, origin, ("height", "rgb"))
     assert features.shape == (300, 4)
-    np.testing.assert_allclose(
-        features[:, 0], (scene.xyz[:, 2] - np.quantile(scene.xyz[:, 2], 0.01)) / 1.5 - 1, rtol=1e-4
-    )
+    height = scene.xyz[:, 2] - np.quantile(scene.xyz[:, 2], 0.01)
+    np.testing.assert_allclose(features[:, 0], height / 1.5 - 1, rtol=1e-4)
     assert -1 <= features[:, 1:].min() < features[:, 1:].max() <= 1
-    with pytest.raises(ValueError, match="scene room has no rgb, but the model takes rgb"):
-        point_features(_scene(color=False), np.zeros(3, np.float32), ("rgb",))
-    gray = point_features(_scene(color=False), np.zeros(3, np.float32), ("rgb_or_gray",))
-    np.testing.assert_allclose(gray, 127 / 127.5 - 1, atol=1e-6)
-    with pytest.raises(ValueError, match="no feature 'intensity'; known: rgb, rgb_or_gray"):
-        point_features(scene, np.zeros(3, np.float32), ("intensity",))
-
-
-def test_bad_scenes_are_named() -> None:
-    with pytest.raises(ValueError, match="scene room has no superpoints"):
-        _batch([_scene().with_(superpoint=None)])
-    with pytest.raises(ValueError, match="scene empty has no points"):
-        _batch([Scene("empty", np.zeros((0, 3), np.float32))])
+    np.testing.assert_allclose(point_features(gray, origin, ("rgb_or_gray",)), 127 / 127.5 - 1, atol=1e-6)
+    refuses("scene room has no rgb, but the model takes rgb", point_features, gray, origin, ("rgb",))
+    refuses("no feature 'intensity'; known: rgb, rgb_or_gray", point_features, scene, origin, ("intensity",))
+    refuses("scene room has no superpoints", _batch, _scene().with_(superpoint=None))
+    refuses("scene empty has no points", _batch, Scene("empty", np.zeros((0, 3), np.float32)))
 
 
 def test_sampler_is_a_function_of_seed_and_step() -> None:
@@ -168,26 +150,19 @@ def test_voxel_budget() -> None:
 
 
 def test_sampler_refuses_impossible_options() -> None:
-    with pytest.raises(ValueError, match="no rooms to train on"):
-        ResumableSampler(0, 2, 10, seed=0)
-    with pytest.raises(ValueError, match="batch_size 3 must be at least 4: one room for each of 2 processes"):
-        ResumableSampler(5, 3, 10, seed=0, world=2, accumulate=2)
+    refuses("no rooms to train on", ResumableSampler, 0, 2, 10, seed=0)
+    message = "batch_size 3 must be at least 4: one room for each of 2 processes"
+    refuses(message, ResumableSampler, 5, 3, 10, seed=0, world=2, accumulate=2)
 
 
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
-    write_room(tmp_path, _scene("a"), "s3dis", source=Source("made", "0"))
-    write_room(tmp_path, _scene("b", seed=1), "s3dis", source=Source("made", "0"))
+    rooms = [write_room(tmp_path, _scene(name), "s3dis", source=Source("made", "0")) for name in "ab"]
 
     def shake(scene: Scene, rng: np.random.Generator) -> Scene:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
 
-    dataset = RoomDataset(
-        sorted(tmp_path.iterdir()),
-        voxel_size=0.3,
-        features=("xyz",),
-        instance_classes=(0,),
-        augment=Composition((("shake", shake),)),
-    )
+    options = {"voxel_size": 0.3, "features": ("xyz",), "instance_classes": (0,)}
+    dataset = RoomDataset(rooms, augment=Composition((("shake", shake),)), **options)
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])

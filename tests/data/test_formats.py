@@ -9,6 +9,7 @@ import pytest
 
 from pcseg.data.mesh_files import MESH_SUFFIXES
 from pcseg.data.scan_files import find_scans, read_scan
+from tests.conftest import refuses
 
 SIZE = np.array([1.6, 2.0, 2.5])
 
@@ -114,8 +115,7 @@ def test_scans_with_poses(tmp_path: Path, name: str, write: object, num_missing:
 def test_a_missing_library_is_named(tmp_path: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).write_bytes(b"")
     monkeypatch.setitem(sys.modules, library.strip("'").split("\\")[0], None)
-    with pytest.raises(ValueError, match=rf"{name}: reading it needs .*, run: pip install {library}$"):
-        read_scan(tmp_path / name)
+    refuses(rf"{name}: reading it needs .*, run: pip install {library}$", read_scan, tmp_path / name)
 
 
 HEADER, ROWS = "ply\nformat ascii 1.0\n", "0 0 0\n1 0 0\n0 1 2\n"
@@ -167,8 +167,7 @@ def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: st
     header = f"VERSION .7\n{word} {fields}\nSIZE {size}\nTYPE {kind}\nCOUNT {count}\nWIDTH 2\nHEIGHT 1\nPOINTS 2\n"
     (tmp_path / "a.pcd").write_bytes((header + "DATA binary\n").encode() + 2 * record)
     if "2" in count:
-        with pytest.raises(ValueError, match=r"a\.pcd: expected (one number of (x|instance)|rgb as one number)"):
-            read_scan(tmp_path / "a.pcd")
+        refuses(r"a\.pcd: expected (one number of (x|instance)|rgb as one number)", read_scan, tmp_path / "a.pcd")
     else:
         scene = read_scan(tmp_path / "a.pcd")
         assert len(scene) == 2
@@ -201,8 +200,7 @@ def test_text_of_other_programs(tmp_path: Path, name: str, content: str) -> None
 @pytest.mark.parametrize("content", ["1,5;2,5;3,5\n", "1,5\t2,5\t3,5\n"])
 def test_a_decimal_comma_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.csv").write_text(content)
-    with pytest.raises(ValueError, match=r"a\.csv:1: its numbers have a decimal comma"):
-        read_scan(tmp_path / "a.csv")
+    refuses(r"a\.csv:1: its numbers have a decimal comma", read_scan, tmp_path / "a.csv")
 
 
 def test_names_of_las_dimensions_in_any_case(tmp_path: Path) -> None:

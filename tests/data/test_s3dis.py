@@ -8,6 +8,7 @@ import pytest
 from pcseg.classes import S3DIS
 from pcseg.data import s3dis
 from pcseg.data.s3dis import find_rooms, read_room, room_files
+from tests.conftest import refuses
 
 # Some programs write whole colors as decimals.
 SOUND = [f"19.{i:03d} -9.{i:03d} 1.{i:03d} {i} {i + 1}.000 {i + 2}.0" for i in range(100, 140)]
@@ -89,35 +90,26 @@ def test_duplicates_empty_files_and_stairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lines", [["1 2 3"] * 30, [*SOUND[:20], *["1 2 3"] * 20]])
 def test_another_layout_is_not_taken_for_damage(tmp_path: Path, lines: list[str]) -> None:
     folder = write_room(tmp_path, {"wall_1.txt": lines})
-    with pytest.raises(ValueError, match="not a file of the release"):
-        read_room(folder)
+    refuses("not a file of the release", read_room, folder)
 
 
 def test_refused_rooms(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such folder"):
-        read_room(tmp_path / "absent")
+    refuses("no such folder", read_room, tmp_path / "absent")
     (tmp_path / "Area_1" / "empty").mkdir(parents=True)
-    with pytest.raises(ValueError, match="no folder Annotations in it, found nothing"):
-        read_room(tmp_path / "Area_1" / "empty")
+    refuses("no folder Annotations in it, found nothing", read_room, tmp_path / "Area_1" / "empty")
     (tmp_path / "Area_1" / "empty" / "Annotations").mkdir()
-    with pytest.raises(ValueError, match=r"no file CLASS_I\.txt"):
-        room_files(tmp_path / "Area_1" / "empty")
+    refuses(r"no file CLASS_I\.txt", room_files, tmp_path / "Area_1" / "empty")
     folder = write_room(tmp_path, {"dragon_1.txt": SOUND})
-    with pytest.raises(ValueError, match="found class 'dragon'; classes: ceiling, floor"):
-        read_room(folder)
+    refuses("found class 'dragon'; classes: ceiling, floor", read_room, folder)
     folder = write_room(tmp_path, {"wall_1.txt": b"\n"}, room="hall_1")
-    with pytest.raises(ValueError, match="none of its files holds a point"):
-        read_room(folder)
+    refuses("none of its files holds a point", read_room, folder)
 
 
 def test_find_rooms(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such folder"):
-        find_rooms(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"no folder Area_\*"):
-        find_rooms(tmp_path)
+    refuses("no such folder", find_rooms, tmp_path / "absent")
+    refuses(r"no folder Area_\*", find_rooms, tmp_path)
     for area, room in ((2, "office_10"), (2, "office_9"), (5, "hall_1")):
         write_room(tmp_path, {"wall_1.txt": SOUND}, area, room)
     assert [room.name for room in find_rooms(tmp_path)] == ["office_9", "office_10", "hall_1"]
     assert [room.name for room in find_rooms(tmp_path, [5])] == ["hall_1"]
-    with pytest.raises(ValueError, match="no folder Area_3 in it; there are Area_2, Area_5"):
-        find_rooms(tmp_path, [3])
+    refuses("no folder Area_3 in it; there are Area_2, Area_5", find_rooms, tmp_path, [3])

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
 from pcseg.data.scan_frame import UNITS
+from tests.conftest import refuses
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,7 @@ def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed
         (room * 1e5, r"a\.npy: .* its unit is not certain; give .*--scale 0\.001 \(millimeters\)"),
         (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
     ):
-        with pytest.raises(ValueError, match=message):
-            read(tmp_path, xyz)
+        refuses(message, read, tmp_path, xyz)
 
 
 def test_far_from_0(tmp_path: Path, room: np.ndarray) -> None:

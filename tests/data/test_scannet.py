@@ -11,6 +11,7 @@ from plyfile import PlyData, PlyElement
 from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
 from pcseg.classes import SCANNET20, SCANNET200
 from pcseg.data.scannet import find_rooms, read_label_table, read_room, room_files
+from tests.conftest import holds, refuses
 
 ALIGNMENT = [0.0, -1, 0, 1, 1, 0, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1]
 NAME = "scene0000_00"
@@ -62,8 +63,7 @@ def test_scan(tmp_path: Path, aggregation: str) -> None:
     # Instances are objectId + 1; the fan is an object without a class of the benchmark, the last vertex has no object.
     np.testing.assert_array_equal(scene.instance, [3, 3, 3, 1, 1, 2, 2, 0])
     wall, chair = SCANNET20.index("wall"), SCANNET20.index("chair")
-    np.testing.assert_array_equal(scene.semantic, [wall] * 3 + [chair] * 2 + [-1] * 3)
-    np.testing.assert_array_equal(scene.faces, [[0, 1, 2]])
+    holds(scene, semantic=[wall] * 3 + [chair] * 2 + [-1] * 3, faces=[[0, 1, 2]])
     assert len(room_files(folder, tmp_path / LABEL_TABLE)) == 5
 
 
@@ -92,8 +92,7 @@ def test_test_scan_without_anything(tmp_path: Path) -> None:
 )
 def test_damaged(tmp_path: Path, options: dict, message: str) -> None:
     folder = write_scan(tmp_path, **options)
-    with pytest.raises(ValueError, match=message):
-        read_room(folder, label_table=tmp_path / LABEL_TABLE)
+    refuses(message, read_room, folder, label_table=tmp_path / LABEL_TABLE)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
@@ -104,22 +103,17 @@ def test_damaged_files(tmp_path: Path) -> None:
         ("other.tsv", "scannet20", "no column raw_category, found a, b"),
         (LABEL_TABLE, "s3dis", "not one of ScanNet"),
     ):
-        with pytest.raises(ValueError, match=message):
-            read_room(folder, label_table=tmp_path / table, class_set=class_set)
+        refuses(message, read_room, folder, label_table=tmp_path / table, class_set=class_set)
     for content in ("{", "[]", "{}"):
         (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(content)
-        with pytest.raises(ValueError, match=r"segs\.json: (damaged|no segIndices)"):
-            read_room(folder, label_table=tmp_path / LABEL_TABLE)
+        refuses(r"segs\.json: (damaged|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
     (folder / f"{NAME}_vh_clean_2.ply").unlink()
-    with pytest.raises(ValueError, match=r"no scene0000_00_vh_clean_2\.ply"):
-        room_files(folder)
+    refuses(r"no scene0000_00_vh_clean_2\.ply", room_files, folder)
 
 
 def test_find_rooms(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such folder"):
-        find_rooms(tmp_path / "absent")
-    with pytest.raises(ValueError, match="no folder sceneNNNN_NN"):
-        find_rooms(tmp_path)
+    refuses("no such folder", find_rooms, tmp_path / "absent")
+    refuses("no folder sceneNNNN_NN", find_rooms, tmp_path)
     names = ["scene0001_00", "scene0002_00", "scene0707_00"]
     for place in (f"scans/{names[1]}", f"scans/{names[0]}", f"scans_test/{names[2]}", "scans/notes"):
         (tmp_path / place).mkdir(parents=True)
@@ -163,8 +157,7 @@ def test_defects_of_the_aggregation_as_scannets_script_has_them(tmp_path: Path, 
         raw = tmp_path / str(trial)
         room = read_room(write_scan(raw, groups=groups), label_table=raw / LABEL_TABLE)
         labels, instances = _official_v2(groups, read_label_table(raw / LABEL_TABLE, "nyu40id"))
-        np.testing.assert_array_equal(room.scene.instance, instances)
-        np.testing.assert_array_equal(room.scene.semantic, SCANNET20.index_of_ids(labels))
+        holds(room.scene, instance=instances, semantic=SCANNET20.index_of_ids(labels))
         ids = [group["objectId"] for group in groups]
         assert any("there twice" in note for note in room.notes) == (len(set(ids)) < len(ids))
 

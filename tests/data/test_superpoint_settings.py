@@ -11,6 +11,7 @@ from pcseg.data.preprocess import RoomReader, preprocess, superpoints_of
 from pcseg.data.scan_files import read_labeled_scan
 from pcseg.data.store import MANIFEST
 from pcseg.ops.superpoints import SuperpointOptions
+from tests.conftest import refuses
 
 GRAPH, VOXEL = SuperpointOptions(voxel_size=0.04, max_superpoints=77), SuperpointOptions(method="voxel")
 
@@ -38,11 +39,9 @@ def test_settings_of_rooms(rooms: dict[str, Path]) -> None:
     for names in ("a voxel", "a old", "old", ""):
         assert superpoints_of([rooms[name] for name in names.split()]) is None
     change(rooms["a"], {**asdict(GRAPH), "snap_to_edges": True})
-    with pytest.raises(ValueError, match=r"rooms/a: superpoint settings .*snap_to_edges.* update it"):
-        superpoints_of([rooms["a"]])
+    refuses(r"rooms/a: superpoint settings .*snap_to_edges.* update it", superpoints_of, [rooms["a"]])
 
 
 @pytest.mark.parametrize("content", [None, [], "graph", {"method": "other"}, {"max_superpoints": 0}])
 def test_malformed_settings(content: object) -> None:
-    with pytest.raises(ValueError, match=r"settings|expected"):
-        SuperpointOptions.from_dict(content, "here")
+    refuses(r"settings|expected", SuperpointOptions.from_dict, content, "here")

@@ -12,6 +12,7 @@ from pcseg.data.scan_files import read_scan
 from pcseg.inference.exports import COLUMNS, coco_document, object_rows, rle_counts, write_csv, write_ply
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from tests.conftest import holds, refuses
 
 SCALARS = {"scalar_instance", "scalar_score", "scalar_semantic", "quality"}
 
@@ -57,8 +58,7 @@ def test_no_objects(objects: Prediction, tmp_path: Path) -> None:
     assert coco_document([none])["annotations"] == []
     assert coco_document([]) == {"images": [], "categories": [], "annotations": []}
     for write in (object_rows, lambda prediction: coco_document([prediction])):
-        with pytest.raises(ValueError, match="room: no objects were predicted"):
-            write(Prediction(objects.scene, classes=S3DIS))
+        refuses("room: no objects were predicted", write, Prediction(objects.scene, classes=S3DIS))
 
 
 def test_csv(objects: Prediction, tmp_path: Path) -> None:
@@ -96,8 +96,7 @@ def test_ply_has_normals_and_faces_but_no_absent_predictions(objects: Prediction
     write_ply(tmp_path / "a.ply", Prediction(mesh), np.zeros((400, 3), np.uint8))
     assert not SCALARS & set(PlyData.read(tmp_path / "a.ply")["vertex"].data.dtype.names)
     again = read_scan(tmp_path / "a.ply")
-    np.testing.assert_array_equal(again.faces, faces)
-    np.testing.assert_array_equal(again.normal, normal)
+    holds(again, faces=faces, normal=normal)
 
 
 def test_open3d_reads_points_colors_and_scalars(objects: Prediction, tmp_path: Path) -> None:

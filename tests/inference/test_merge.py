@@ -60,12 +60,9 @@ def test_two_tiles(name: str) -> None:
     _check(_merge([_part(range(0, 8), range(0, 6), left), _part(range(4, 12), range(6, 12), right)], 12), expected)
 
 
-def test_a_floor_longer_than_a_tile_is_one() -> None:
+def test_long_objects_are_one_and_touching_ones_two() -> None:
     parts = [_part(range(i, i + 10), range(i + 2, i + 8), [([*range(i, i + 10)], 1, 0.5)]) for i in range(0, 6 * 20, 6)]
     _check(_merge(parts, 124), [([*range(124)], 1, 0.5)])
-
-
-def test_touching_by_one_superpoint_is_not_being_one() -> None:
     # Two walls of twelve superpoints; both tiles see one of the superpoints.
     left = _part(range(0, 14), range(0, 13), [([*range(1, 13)], 2, 0.9)])
     right = _part(range(12, 26), range(13, 26), [([12, *range(14, 25)], 2, 0.9)])

@@ -18,6 +18,7 @@ from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import DecoderOutput, Scene, SceneBatch
 from pcseg.synthetic import make_room
+from tests.conftest import refuses
 
 TABLE, FLOOR = S3DIS.index("table"), S3DIS.index("floor")
 
@@ -178,8 +179,7 @@ def test_nothing_found_and_one_point() -> None:
     ],
 )
 def test_what_is_no_scan_is_refused(scan: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        _segmenter().predict(scan)
+    refuses(message, _segmenter().predict, scan)
 
 
 def test_arrays_tensors_files_and_lists_of_them(tmp_path: Path) -> None:

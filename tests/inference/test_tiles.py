@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pcseg.inference.tiles import tile_grid
+from tests.conftest import refuses
 
 
 def _points(rng: np.random.Generator, *extent: float, num: int = 2000) -> np.ndarray:
@@ -75,5 +76,4 @@ def test_only_tiles_with_points_cost_something(points: list[list[float]], tiles:
     ],
 )
 def test_bad_sizes_are_refused(extent: float, tile_size: float, overlap: float, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        tile_grid(np.array([[0, 0, 0], [extent] * 3], np.float32), tile_size, overlap)
+    refuses(message, tile_grid, np.array([[0, 0, 0], [extent] * 3], np.float32), tile_size, overlap)

@@ -7,13 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pcseg.losses.embedding import (
-    EmbeddingCriterion,
-    EmbeddingCriterionOptions,
-    EmbeddingInfluencerLoss,
-    EmbeddingLossWeights,
-)
-from tests.conftest import REFERENCE
+from pcseg.losses.embedding import EmbeddingCriterion, EmbeddingCriterionOptions, EmbeddingInfluencerLoss
+from pcseg.losses.embedding import EmbeddingLossWeights as Weights
+from tests.conftest import REFERENCE, refuses
 from tests.losses.scenes import SIZES, random_targets, without_ignored
 from tests.reference import greedy_clusters as slow
 
@@ -65,10 +61,8 @@ def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
     criterion.total(full).backward()
     assert all(room.grad.isfinite().all() for rooms in outputs.values() for room in rooms)
     for nothing in (0, -1):
-        empty = [
-            {**t, "labels": t["labels"][:0], "instance_labels": torch.full_like(t["instance_labels"], nothing)}
-            for t in targets
-        ]
+        ids = [torch.full_like(t["instance_labels"], nothing) for t in targets]
+        empty = [{**t, "labels": t["labels"][:0], "instance_labels": i} for t, i in zip(targets, ids)]
         losses = criterion(outputs, empty)
         assert set(losses) == set(full)
         assert all(value.isfinite() for value in losses.values())
@@ -81,25 +75,18 @@ def test_ignored_tokens_are_as_if_absent():
     torch.testing.assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
 
 
-def test_weights_count():
+def test_weights_count_and_bad_input_is_named():
     outputs, targets = _outputs(), random_targets()
-    criterion = _criterion(weights=EmbeddingLossWeights(center=3.0))
+    criterion = _criterion(weights=Weights(center=3.0))
     losses = criterion(outputs, targets)
     torch.testing.assert_close(criterion.total(losses), sum(losses.values()) + 2 * losses["loss_center"])
-    with pytest.raises(ValueError, match=r"radius must be positive, got 0\.0"):
-        _criterion(radius=0.0)
-
-
-def test_bad_input_is_named():
-    outputs, targets = _outputs(), random_targets()
-    criterion = _criterion()
-    with pytest.raises(ValueError, match="pred_followers holds 3 scenes, targets 2"):
-        criterion(outputs, targets[:2])
-    with pytest.raises(ValueError, match=r"scene 0: instance_labels must have shape \(25,\)"):
-        criterion(outputs, [{**targets[0], "instance_labels": targets[1]["instance_labels"]}, *targets[1:]])
+    refuses(r"radius must be positive, got 0\.0", _criterion, radius=0.0)
+    outputs, targets, criterion = _outputs(), random_targets(), _criterion()
+    refuses("pred_followers holds 3 scenes, targets 2", criterion, outputs, targets[:2])
+    short = {**targets[0], "instance_labels": targets[1]["instance_labels"]}
+    refuses(r"scene 0: instance_labels must have shape \(25,\)", criterion, outputs, [short, *targets[1:]])
     outputs["pred_influencers"][1].data[3, 2] = torch.nan
-    with pytest.raises(ValueError, match="scene 1: pred_influencers of the last layer must be finite"):
-        criterion(outputs, targets)
+    refuses("scene 1: pred_influencers of the last layer must be finite", criterion, outputs, targets)
 
 
 def _loss(**options):
@@ -136,8 +123,7 @@ def test_pairs_within_the_margin_hold_the_whole_gradient():
         total = counts[0] * negative + counts[1] * both["influencer_influencer_loss"]
         sums[pairs] = (total, *torch.autograd.grad(total, (followers, influencers)))
     torch.testing.assert_close(sums["radius"], sums["all"])
-    with pytest.raises(ValueError, match="margins must be positive"):
-        _loss(influencer_margin=0.0)
+    refuses("margins must be positive", _loss, influencer_margin=0.0)
 
 
 @pytest.mark.parametrize("labels", [[], [1], [1, 1], [0, 0, 1, 1, 2, 2]])

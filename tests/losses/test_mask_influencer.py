@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcseg.losses import MaskInfluencerLoss
-from tests.conftest import REFERENCE
+from tests.conftest import REFERENCE, refuses
 
 CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
 PARTS = ("loss", "attractive", "repulsive", "background")
@@ -34,8 +34,7 @@ def test_no_instances_leaves_the_background_and_the_graph():
     torch.testing.assert_close(terms["background"], torch.sigmoid(logits).mean())
     for part in ("attractive", "repulsive"):
         assert not torch.autograd.grad(terms[part], logits, retain_graph=True)[0].any()
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
-        MaskInfluencerLoss(temperature=0.0)
+    refuses("temperature must be positive, got 0", MaskInfluencerLoss, temperature=0.0)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 200.0])  # profiles that coincide, and logits that are large

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from pcseg.losses import HungarianMatcher, SetCriterion
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
-from tests.conftest import REFERENCE
+from tests.conftest import REFERENCE, refuses
 from tests.losses.scenes import assert_same_grads, masks_of, random_layer, random_targets, token_weights
 from tests.reference import competitive as slow
 
@@ -76,8 +76,7 @@ def test_overlapping_masks_are_allowed_and_costs_of_zero_are_not():
     losses = criterion({"pred_masks": torch.randn(9, 4)}, [{"labels": torch.tensor([0, 1]), "masks": masks}])
     assert set(losses) == {"loss_mask", "loss_dice"}
     assert criterion.total(losses).isfinite()
-    with pytest.raises(ValueError, match="are all 0"):
-        HungarianMatcher(0.0, 0.0, 0.0)
+    refuses("are all 0", HungarianMatcher, 0.0, 0.0, 0.0)
 
 
 def test_nan_names_the_scene_and_the_layer():

@@ -13,7 +13,7 @@ from pcseg.metrics import InstanceAP
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from tests.conftest import REFERENCE
+from tests.conftest import REFERENCE, refuses
 from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
 from tests.reference import average_precision as slow
 
@@ -21,7 +21,7 @@ OFFICIAL = REFERENCE / "scannet_ap"
 EXPECTED = json.loads((OFFICIAL / "expected.json").read_text())
 
 
-def _official_scenes(case: str) -> list[tuple]:
+def official_scenes(case: str) -> list[tuple]:
     data = np.load(OFFICIAL / f"{case}.npz")
     scenes = []
     for i in range(int(data["n_scenes"])):
@@ -40,7 +40,7 @@ def _numbers(values: list) -> np.ndarray:
 @pytest.mark.parametrize("case", sorted(EXPECTED))
 def test_equals_the_official_script(case: str) -> None:
     metric = InstanceAP(SCANNET20)
-    for i, scene in enumerate(_official_scenes(case)):
+    for i, scene in enumerate(official_scenes(case)):
         metric.add(predict(*scene, name=f"scene{i}", classes=SCANNET20))
     result, expected = metric.compute(), EXPECTED[case]
     assert list(result.per_class) == list(expected["classes"])
@@ -53,7 +53,7 @@ def test_equals_the_official_script(case: str) -> None:
 @pytest.mark.parametrize("case", ["duplicates", "multi_scene", "tiny", "void"])
 def test_slow_reference_equals_the_official_script(case: str) -> None:
     counted = SCANNET20.instance_classes
-    scenes = [slow.scene_of(*scene, counted=counted) for scene in _official_scenes(case)]
+    scenes = [slow.scene_of(*scene, counted=counted) for scene in official_scenes(case)]
     expected = _numbers(EXPECTED[case]["ap_per_threshold"])
     np.testing.assert_allclose(slow.table(scenes, counted, thresholds=SCANNET_THRESHOLDS), expected, rtol=0, atol=1e-9)
 
@@ -69,16 +69,13 @@ def _measure(room: Prediction, **options: object) -> APResult:
     return metric.compute()
 
 
-def test_class_zero_is_not_void() -> None:
+def test_class_zero_is_not_void_and_points_without_object_are() -> None:
     result = _measure(predict((SEMANTIC == 0)[None], [0], [0.9], SEMANTIC, INSTANCE))
     found = [list(row.values()) for row in result.per_class.values()]
     np.testing.assert_array_equal(found, [[1.0] * 3, [math.nan] * 3, [0.0] * 3])
     assert result.ap == result.ap50 == result.ap25 == 0.5
     assert result.num_gt == {"ceiling": 1, "floor": 0, "chair": 1}
     assert result.num_pred == {"ceiling": 1, "floor": 0, "chair": 0}
-
-
-def test_points_of_a_class_without_object_are_void() -> None:
     instance = np.repeat([0, 1], 150)
     result = _measure(predict(np.stack([instance == 0, instance == 1]), [2, 2], [0.9, 0.5], np.full(300, 2), instance))
     assert result.ap == 1.0
@@ -130,19 +127,15 @@ def test_merge(rng: np.random.Generator) -> None:
     merged.merge(pickle.loads(pickle.dumps([part.state() for part in parts])))
     np.testing.assert_array_equal(merged.compute().per_threshold, whole.compute().per_threshold)
     assert len(merged) == 5
-    with pytest.raises(ValueError, match=r"room0.*two processes"):
-        merged.merge([{}, parts[0].state()])
-    with pytest.raises(ValueError, match=r"room1.*two processes"):
-        InstanceAP(CLASSES).merge([parts[1].state(), parts[1].state()])
+    refuses(r"room0.*two processes", merged.merge, [{}, parts[0].state()])
+    refuses(r"room1.*two processes", InstanceAP(CLASSES).merge, [parts[1].state(), parts[1].state()])
 
 
 def test_refuses() -> None:
     metric, mask = InstanceAP(CLASSES), np.ones((1, 4), np.bool_)
-    with pytest.raises(ValueError, match="scene room: it has no ground truth"):
-        metric.add(Prediction(Scene.without_xyz("room", 4)))
+    refuses("scene room: it has no ground truth", metric.add, Prediction(Scene.without_xyz("room", 4)))
     with pytest.raises(ValueError, match="scene room: its classes are s3dis, expected test"):
         metric.add(predict(mask, [0], [0.5], np.zeros(4), np.ones(4), classes=S3DIS))
     good = predict(mask, [0], [0.5], np.zeros(4), np.ones(4))
     metric.add(good)  # nothing of the refused scenes was stored
-    with pytest.raises(ValueError, match="'room' was added before"):
-        metric.add(good)
+    refuses("'room' was added before", metric.add, good)

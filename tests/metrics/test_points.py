@@ -90,17 +90,6 @@ def test_panoptic_equals_sets_of_points(seed: int, num_points: int, num_scenes: 
             assert result.mean[key + suffix] == pytest.approx(mean, abs=1e-12, nan_ok=True)
 
 
-def test_panoptic_by_hand() -> None:
-    # Chair 1: 3 of 4 points found, and one more point taken from the floor; chair 2 is missed.
-    gt_semantic, gt_instance = [1, 1, 1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 2, 2, 0, 0, 0]
-    pred_semantic, pred_instance = [1, 1, 1, 0, 0, 0, 1, 0, 0], [7, 7, 7, 0, 0, 0, 7, 0, 0]
-    result = _panoptic((pred_semantic, pred_instance, gt_semantic, gt_instance))
-    assert result.per_class["chair"] == pytest.approx({"pq": 0.6 / 1.5, "sq": 0.6, "rq": 1 / 1.5})
-    # Floor: 2 shared, 5 predicted, 3 true, IoU 2/6: no match, one false and one missed.
-    assert result.per_class["floor"] == {"pq": 0.0, "sq": 0.0, "rq": 0.0}
-    assert (result.mean["pq_things"], result.mean["pq_stuff"], result.mean["pq"]) == pytest.approx((0.4, 0.0, 0.2))
-
-
 def test_panoptic_void_and_iou_of_one_half() -> None:
     # Void does not lower the IoU of a match, and a prediction mostly on void is not counted.
     ids = [1, 1, 1, 1, 2, 2, 2]

@@ -19,7 +19,7 @@ def _metric(kind: type = InstanceAP) -> InstanceAP:
     return metric
 
 
-def test_table() -> None:
+def test_table_and_json() -> None:
     assert _metric().compute().to_text().splitlines() == [
         "class              ap   ap50   ap25",
         "-" * 35,
@@ -30,9 +30,6 @@ def test_table() -> None:
         "mean             75.0   75.0   75.0",
     ]
     assert InstanceAP(CLASSES).compute().to_text().splitlines()[-1].split() == ["mean", "-", "-", "-"]
-
-
-def test_json() -> None:
     content = _metric().compute().to_json()
     values = {"wall": 1.0, "shower curtain": None, "chair": 0.5}
     per_class = {name: dict.fromkeys(("ap", "ap50", "ap25"), value) for name, value in values.items()}

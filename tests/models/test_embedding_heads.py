@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pcseg.models.embedding_heads import EmbeddingHeads, EmbeddingHeadsOptions
+from tests.conftest import refuses
 
 
 def _heads(**options: object) -> EmbeddingHeads:
@@ -39,5 +40,4 @@ def test_every_parameter_is_trained() -> None:
     output = heads(*_inputs((6,)))
     sum(rooms[0].square().sum() for rooms in output.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in heads.parameters())
-    with pytest.raises(ValueError, match="at least 3 dimensions, got 2"):
-        _heads(dimensions=2)
+    refuses("at least 3 dimensions, got 2", _heads, dimensions=2)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions, _AnchorHead, choose_spread, mask_is_on
+from tests.conftest import refuses
 
 
 def _decoder(**options: object) -> QueryDecoder:
@@ -68,10 +69,8 @@ def test_few_superpoints() -> None:
     outputs = _decoder(queries="superpoint")(*_input([1, 4]))
     assert outputs["pred_logits"].shape == (2, 1, 6)
     assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])
-    with pytest.raises(ValueError, match="room 1 of the batch has no superpoints"):
-        _decoder()(*_input([3, 0]))
-    with pytest.raises(ValueError, match="width 16 must be a multiple of the number of heads 3"):
-        _decoder(num_heads=3)
+    refuses("room 1 of the batch has no superpoints", _decoder(), *_input([3, 0]))
+    refuses("width 16 must be a multiple of the number of heads 3", _decoder, num_heads=3)
 
 
 def test_superpoint_queries_tell_where_they_started() -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
+from tests.conftest import refuses
 
 
 def _unet(in_channels: int, channels: tuple[int, ...], **options: object) -> SparseUNet:
@@ -42,16 +43,13 @@ def test_size_is_that_of_spformer() -> None:
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(11e6, rel=0.05)
 
 
-def test_order_of_the_voxels_does_not_matter(rng: np.random.Generator) -> None:
+def test_order_of_voxels_and_other_rooms_do_not_matter(rng: np.random.Generator) -> None:
     coords = in_batch(room_voxels(rng), room_voxels(rng))
     features = torch.randn(800, 3)
     model = _unet(3, (8, 16))
     order = torch.from_numpy(rng.permutation(800))
     out = model(coords, features, 2)
     assert torch.equal(model(coords[order], features[order], 2), out[order])
-
-
-def test_rooms_of_a_batch_do_not_meet(rng: np.random.Generator) -> None:
     one, two = room_voxels(rng), room_voxels(rng, 150)
     features = torch.randn(550, 3)
     model = _unet(3, (8, 16, 24)).eval()
@@ -114,10 +112,7 @@ def test_autocast(rng: np.random.Generator) -> None:
 def test_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
     coords, model = in_batch(room_voxels(rng)), _unet(3, (8,))
-    with pytest.raises(ValueError, match="voxel_features has 399 rows, voxel_coords has 400"):
-        model(coords, torch.zeros(399, 3), 1)
-    with pytest.raises(ValueError, match=r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64"):
-        model(coords.long(), torch.zeros(400, 3), 1)
+    refuses("voxel_features has 399 rows, voxel_coords has 400", model, coords, torch.zeros(399, 3), 1)
+    refuses(r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64", model, coords.long(), torch.zeros(400, 3), 1)
     for channels, blocks_per_level in (((), 2), ((8,), 0)):
-        with pytest.raises(ValueError, match="must be at least 1"):
-            _unet(3, channels, blocks_per_level=blocks_per_level)
+        refuses("must be at least 1", _unet, 3, channels, blocks_per_level=blocks_per_level)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pcseg.ops.neighbors import BLOCK, KernelMap, SparseGrid, downsample_map, submanifold_map, voxel_keys
+from tests.conftest import refuses
 from tests.ops.conftest import random_coords
 from tests.reference import neighbors as slow
 
@@ -51,15 +52,12 @@ def test_downsample_map(rng: np.random.Generator, num_voxels: int) -> None:
     check_map(kernel_map, slow.downsample_pairs(coords.tolist(), coarse.tolist()))
 
 
-def test_large_coordinates_are_exact() -> None:
+def test_grids_make_each_map_once_and_large_coordinates_are_exact(rng: np.random.Generator) -> None:
     high = 900_000
     coords = torch.tensor([[0, high, high, high], [0, high, high, high - 1], [0, 0, 0, 0]], dtype=torch.int32)
     assert len(submanifold_map(coords, 1).in_index) == 3 + 2
     keys, _ = voxel_keys(coords.numpy(), 1)
     assert keys[0] - keys[1] == 1
-
-
-def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
     grid = SparseGrid(random_coords(rng, 100, size=11), 2)
     assert grid.submanifold(3) is grid.submanifold(3)
     coarse, _ = grid.coarser
@@ -79,5 +77,4 @@ def test_grid_makes_each_map_once(rng: np.random.Generator) -> None:
     ],
 )
 def test_bad_voxels(rows: list[list[int]], batch_size: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SparseGrid(torch.tensor(rows, dtype=torch.int32), batch_size)
+    refuses(message, SparseGrid, torch.tensor(rows, dtype=torch.int32), batch_size)

@@ -36,14 +36,11 @@ def test_gradients_are_right() -> None:
     assert (values.grad == 0).all()  # without weight no NaN
 
 
-def test_nothing_gives_zeros() -> None:
+def test_nothing_gives_zeros_and_half_precision_adds_up_in_single() -> None:
     values, index = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     for result in (segment_sum(values, index, 3), segment_mean(values, index, 3)):
         assert result.tolist() == [[0] * 4] * 3
     assert segment_mean(values, index, 0).shape == (0, 4)
-
-
-def test_half_precision_adds_up_in_single() -> None:
     values, index = torch.ones(5000, 2, dtype=torch.bfloat16), torch.zeros(5000, dtype=torch.int64)
     assert segment_sum(values, index, 1).tolist() == [[4992, 4992]]  # 5000 rounded to bfloat16
     assert segment_mean(values, index, 1).tolist() == [[1, 1]]

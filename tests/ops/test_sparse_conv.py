@@ -12,6 +12,7 @@ from pcseg.ops import sparse_conv
 from pcseg.ops.neighbors import SparseGrid
 from pcseg.ops.pair_conv import pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
+from tests.conftest import refuses
 from tests.ops.conftest import random_coords
 from tests.reference import conv as slow
 
@@ -117,17 +118,12 @@ def test_nan_stays_where_it_reaches() -> None:
 
 def test_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     x = SparseTensor(torch.zeros(5, 3), SparseGrid(random_coords(rng, 5), 2))
-    with pytest.raises(ValueError, match=r"features must be \(5, C\), got \(4, 3\)"):
-        SparseTensor(torch.zeros(4, 3), x.grid)
-    with pytest.raises(ValueError, match="the layer takes 8 channels, the features have 3"):
-        SubmanifoldConv3d(8, 8)(x)
-    with pytest.raises(ValueError, match="must be odd, got 2"):
-        SubmanifoldConv3d(8, 8, kernel_size=2)
-    with pytest.raises(ValueError, match="this tensor is at full resolution"):
-        UpsampleConv3d(3, 3)(x)
+    refuses(r"features must be \(5, C\), got \(4, 3\)", SparseTensor, torch.zeros(4, 3), x.grid)
+    refuses("the layer takes 8 channels, the features have 3", SubmanifoldConv3d(8, 8), x)
+    refuses("must be odd, got 2", SubmanifoldConv3d, 8, 8, kernel_size=2)
+    refuses("this tensor is at full resolution", UpsampleConv3d(3, 3), x)
     monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: None)
-    with pytest.raises(ValueError, match="backend 'spconv' is not installed"):
-        SubmanifoldConv3d(3, 3, backend="spconv")(x)
+    refuses("backend 'spconv' is not installed", SubmanifoldConv3d(3, 3, backend="spconv"), x)
     assert SubmanifoldConv3d(3, 3)(x).features.shape == (5, 3)
 
 
@@ -170,8 +166,7 @@ def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
 @needs_spconv
 def test_spconv_reports_its_limits(rng: np.random.Generator) -> None:
     x = SparseTensor(torch.randn(40, 6), SparseGrid(random_coords(rng, 40), 2))
-    with pytest.raises(ValueError, match="no gradients on the CPU"):
-        SubmanifoldConv3d(6, 6, backend="spconv")(x)
+    refuses("no gradients on the CPU", SubmanifoldConv3d(6, 6, backend="spconv"), x)
     with torch.no_grad(), pytest.raises(ValueError, match="must use the same backend"):
         UpsampleConv3d(6, 6, backend="torch")(DownsampleConv3d(6, 6, backend="spconv")(x))
 

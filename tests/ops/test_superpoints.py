@@ -9,6 +9,7 @@ from pcseg.ops import superpoints
 from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_mesh, over_segment_voxels
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
+from tests.conftest import refuses
 from tests.reference import regions as slow_regions
 from tests.reference import superpoints as slow
 
@@ -251,12 +252,9 @@ def test_bad_input_is_named() -> None:
         ({"block_size": 0.0}, "block_size must be a positive length"),
         ({"max_superpoints": 0}, "max_superpoints must be a finite number, 1 or more, got 0"),
     ):
-        with pytest.raises(ValueError, match=message):
-            over_segment(xyz, **options)
+        refuses(message, over_segment, xyz, **options)
     with pytest.raises(ValueError, match=r"faces must index the 4 vertices, got indices 0\.\.4"):
         over_segment_mesh(xyz, np.array([[0, 1, 4]], np.int32))
     xyz[2, 0] = np.nan
-    with pytest.raises(ValueError, match="point 2 has a coordinate that is not finite"):
-        over_segment(xyz)
-    with pytest.raises(ValueError, match="vertex 2 has a coordinate that is not finite"):
-        over_segment_mesh(xyz, np.zeros((0, 3), np.int32))
+    refuses("point 2 has a coordinate that is not finite", over_segment, xyz)
+    refuses("vertex 2 has a coordinate that is not finite", over_segment_mesh, xyz, np.zeros((0, 3), np.int32))

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from pcseg.ops.threads import for_each
+from tests.conftest import refuses
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -28,8 +29,7 @@ def test_an_error_reaches_the_caller(num_threads, bad):
         if item == bad:
             raise ValueError(f"no {item}")
 
-    with pytest.raises(ValueError, match=f"no {bad}"):
-        for_each(refuse, range(20))
+    refuses(f"no {bad}", for_each, refuse, range(20))
 
 
 def _sum(count):

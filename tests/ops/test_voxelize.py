@@ -5,6 +5,7 @@ import pytest
 
 from pcseg.ops import voxelize as voxelizer
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
+from tests.conftest import refuses
 from tests.reference import voxelize as slow
 
 
@@ -59,8 +60,7 @@ def test_degenerate_clouds() -> None:
     ],
 )
 def test_bad_input_is_named(point: list[float], options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        voxelize(np.array([[0, 0, 0], point], np.float32), **{"voxel_size": 0.02, **options})
+    refuses(message, voxelize, np.array([[0, 0, 0], point], np.float32), **{"voxel_size": 0.02, **options})
 
 
 def test_voxel_mean(rng: np.random.Generator) -> None:
@@ -68,8 +68,7 @@ def test_voxel_mean(rng: np.random.Generator) -> None:
     for values in (rng.normal(size=(500, 4)).astype(np.float32), rng.integers(0, 256, (500, 3)).astype(np.uint8)):
         expected = [values[grid.point_to_voxel == v].astype(np.float64).mean(axis=0) for v in range(len(grid))]
         np.testing.assert_allclose(voxel_mean(values, grid), expected, rtol=1e-6)
-    with pytest.raises(ValueError, match="one row per point of the grid"):
-        voxel_mean(np.zeros((3, 1), np.float32), grid)
+    refuses("one row per point of the grid", voxel_mean, np.zeros((3, 1), np.float32), grid)
 
 
 @pytest.mark.parametrize("num_points", [0, 1000])
@@ -77,5 +76,4 @@ def test_pairs_are_those_of_a_counter(rng: np.random.Generator, num_points: int)
     point_to_voxel, superpoint = (rng.integers(0, most, num_points).astype(np.int32) for most in (40, 7))
     voxel, owner, points = pair_superpoints(point_to_voxel, superpoint, 9)
     assert list(zip(owner, voxel, points)) == slow.pair_superpoints(point_to_voxel, superpoint)
-    with pytest.raises(ValueError, match=r"within 0\.\.1, got 0\.\.2"):
-        pair_superpoints(np.zeros(2, np.int32), np.array([0, 2], np.int32), 2)
+    refuses(r"within 0\.\.1, got 0\.\.2", pair_superpoints, np.zeros(2, np.int32), np.array([0, 2], np.int32), 2)

@@ -1,13 +1,20 @@
+"""Sweeps with a trainer that takes no time: grids and searches, kills, and their command."""
+
 import json
 import os
+import shlex
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
 from pcseg.sweep import Row, Sweep, best_first, parse_space, run_sweep, to_json, to_markdown
+from tests.conftest import ROOT, refuses
+from tests.tools.commands import passes, refused
 
 distributions = pytest.importorskip("optuna").distributions
 
@@ -39,20 +46,6 @@ def test_grid_runs_every_setting_with_every_seed_once(sweep: Sweep) -> None:
     assert len(_calls(sweep)) == 8
 
 
-def test_runs_that_are_done_count_in_an_interrupted_setting(sweep: Sweep) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run_sweep(sweep, on_trial=Mock(side_effect=KeyboardInterrupt))
-    calls = len(_calls(sweep))
-    assert calls < 8
-    missing = sweep.folder(sweep.grid()[3], 1) / "ap.json"
-    missing.parent.mkdir(parents=True)
-    missing.write_text(json.dumps({"ap": 0.25, "ap50": 0.5, "ap25": 0.5}))
-    rows = run_sweep(sweep)
-    assert len(rows) == 4
-    assert rows[3].runs[1]["ap"] == 0.25
-    assert len(_calls(sweep)) == 7
-
-
 def test_failures_are_reported_and_tried_again(sweep: Sweep) -> None:
     sweep = replace(sweep, space=parse_space(["optimizer.lr=0.01,7,8"]), seeds=(0,))
     good, bad, empty = run_sweep(sweep)
@@ -63,7 +56,7 @@ def test_failures_are_reported_and_tried_again(sweep: Sweep) -> None:
     assert [len(p.read_text().splitlines()) for p in sorted(sweep.out.glob("runs/*/*/calls.txt"))] == [1, 2, 1]
 
 
-def test_search_finds_the_hill_and_may_go_on(sweep: Sweep) -> None:
+def test_search_finds_the_hill_and_runs_no_setting_twice(sweep: Sweep) -> None:
     space = parse_space(["optimizer.lr=0.001..1:log", "model.decoder.num_queries=20..30"])
     sweep = replace(sweep, space=space, trials=5, seeds=(0,))
     first = run_sweep(sweep, processes=2)
@@ -87,21 +80,15 @@ def test_processes_share_the_cores(sweep: Sweep, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     run_sweep(replace(sweep, seeds=(0,)), processes=2)
     assert {call.split()[1] for call in _calls(sweep)} == {"4"}
-    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
-        run_sweep(sweep, processes=0)
+    refuses("processes must be at least 1, got 0", run_sweep, sweep, processes=0)
 
 
-def test_folder_of_another_sweep(sweep: Sweep) -> None:
+def test_folders_of_another_sweep_and_without_optuna(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     run_sweep(replace(sweep, seeds=(0,)))
     for other in (sweep, replace(sweep, seeds=(0,), fixed=()), replace(sweep, seeds=(0,), trials=3)):
-        with pytest.raises(ValueError, match="holds a sweep of another config, space or seeds"):
-            run_sweep(other)
-
-
-def test_without_optuna(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+        refuses("holds a sweep of another config, space or seeds", run_sweep, other)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ValueError, match=r"a sweep needs optuna; pip install -e '\.\[sweep\]'"):
-        run_sweep(sweep)
+    refuses(r"a sweep needs optuna; pip install -e '\.\[sweep\]'", run_sweep, sweep)
 
 
 def test_values_and_intervals() -> None:
@@ -130,8 +117,7 @@ def test_values_and_intervals() -> None:
     ],
 )
 def test_mistakes_are_named(items: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        parse_space(items.split())
+    refuses(message, parse_space, items.split())
 
 
 def test_folders_tell_settings_apart(sweep: Sweep) -> None:
@@ -146,14 +132,10 @@ def test_config_is_tried_before_anything_runs(sweep: Sweep) -> None:
         return replace(sweep, space=parse_space([space]), **changes).check()
 
     assert check("optimizer.lr=1e-3") != check("optimizer.lr=1e-2")
-    with pytest.raises(ValueError, match=r"unknown key 'optimizer\.rate'"):
-        check("optimizer.rate=1e-3")
-    with pytest.raises(ValueError, match="expected one of dual"):
-        check("criterion.claims=dual,single")
-    with pytest.raises(ValueError, match=r"optimizer\.lr: a grid takes values"):
-        check("optimizer.lr=1e-3..1e-2")
-    with pytest.raises(ValueError, match=r"data\.val names no rooms"):
-        check("optimizer.lr=1e-3", fixed=("data.val=[]",))
+    refuses(r"unknown key 'optimizer\.rate'", check, "optimizer.rate=1e-3")
+    refuses("expected one of dual", check, "criterion.claims=dual,single")
+    refuses(r"optimizer\.lr: a grid takes values", check, "optimizer.lr=1e-3..1e-2")
+    refuses(r"data\.val names no rooms", check, "optimizer.lr=1e-3", fixed=("data.val=[]",))
 
 
 def _runs(*aps: float) -> dict[int, dict[str, float]]:
@@ -167,7 +149,7 @@ ROWS = [
 ]
 
 
-def test_table() -> None:
+def test_table_and_numbers() -> None:
     assert to_markdown(ROWS).splitlines() == [
         "| lr | claims | AP | AP50 | AP25 | seeds |",
         "|---|---|---|---|---|---|",
@@ -179,12 +161,59 @@ def test_table() -> None:
     ]
     assert to_markdown([]) == "no run is done\n"
     assert "| 0.1 | 30.0 | 40.0 | 50.0 | 0 |" in to_markdown([Row({"lr": "0.1"}, _runs(0.3))])
-
-
-def test_best_first_and_numbers() -> None:
     assert [row.setting["lr"] for row in best_first(ROWS)] == ["0.3", "0.1", "0.2"], "the failed come last"
     first, second, _ = to_json(ROWS)["settings"]
     assert first["ap"] == {"mean": 0.4, "min": 0.3, "max": 0.5}
     assert first["runs"]["1"]["ap25"] == 0.7
     assert second["failure"] == "exit status 2, error: too high"
     assert "ap" not in second
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
+    """Name of the tool, and the arguments of every sweep."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the process of the tests keeps its own handlers
+    path = tmp_path / "config.yaml"
+    path.write_text("data: {root: rooms, val: [a]}\ntrain: {seed: 4}\n")
+    return "sweep", path, "--command", shlex.join(FAKE), "--out", tmp_path / "out"
+
+
+def test_grid_of_two_processes_leaves_table_and_picture(command, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FAKE_MEET", "2")  # each of the two runs waits until the other one has begun
+    options = ("--grid", "optimizer.lr=0.01,0.02", "--processes", 2, "--json", tmp_path / "n")
+    printed, _ = passes(*command, "train.steps=3", *options)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table in printed
+    assert "| 0.01 | 50.4 | 60.0 | 70.0 | 4 |" in table
+    assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "out" / "table.json").read_text()) == json.loads((tmp_path / "n").read_text())
+
+
+def test_terminated_sweep_continues(command, tmp_path: Path) -> None:
+    command = (*command, "--grid", "optimizer.lr=0.01,0.02,0.03", "--seeds", "0,1")
+    name, *arguments = map(str, command)
+    program = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *arguments]
+    gate, runs = tmp_path / "gate", tmp_path / "out" / "runs"
+    stopped = subprocess.Popen(program, stdout=subprocess.DEVNULL, env={**os.environ, "FAKE_GATE": str(gate)})
+    end = time.monotonic() + 60
+    while len(list(runs.glob("optimizer.lr=0.02*/*/calls.txt"))) < 2:
+        assert time.monotonic() < end, "the fourth run never began"
+        time.sleep(0.05)
+    assert "another sweep is running in this folder" in refused(*command)
+    stopped.send_signal(signal.SIGTERM)
+    stopped.wait()
+    gate.touch()
+    assert len(list(runs.glob("*/*/ap.json"))) == 3
+    passes(*command)
+    assert sorted(len(path.read_text().splitlines()) for path in runs.glob("*/*/calls.txt")) == [1, 1, 1, 1, 1, 2]
+    assert len(json.loads((tmp_path / "out" / "table.json").read_text())["settings"]) == 3
+
+
+def test_failed_settings_and_mistakes_end_in_one_sentence(command, tmp_path: Path) -> None:
+    assert "error: 1 of 2 settings failed; " in refused(*command, "--grid", "optimizer.lr=7,0.01")
+    assert "the rate is too high" in (tmp_path / "out" / "table.md").read_text()
+    for options, message in (
+        (("--search", "optimizer.lr=0.1..1"), "--search needs --trials N"),
+        (("--grid", "optimizer.lr=0.1", "--seeds", "a"), "--seeds must be integers such as 0,1,2, got 'a'"),
+    ):
+        assert message in refused(*command, *options)

@@ -28,13 +28,10 @@ from tools import augmentation_pictures, superpoint_quality
 SMALL = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
 
 
-def test_names() -> None:
+def test_names_and_measuring() -> None:
     assert "unknown benchmark 'criterium'; expected one of criterion" in refused("bench", "criterium")
     for name in BENCHMARKS:
         assert callable(getattr(importlib.import_module(f"pcseg.benchmarks.{name}"), name))
-
-
-def test_measuring() -> None:
     calls = []
     times = median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3, "the first round is not measured"

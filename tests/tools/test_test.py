@@ -6,11 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pcseg.classes import S3DIS
+from pcseg.metrics.room_results import save_room
+from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
+from pcseg.synthetic import make_room
+from pcseg.synthetic.predictions import simulate_predictions
 from tests.tools.commands import ROOT, passes, refused, tool
 from tests.tools.small import fresh_checkpoint, write_config
 
@@ -117,3 +122,32 @@ def test_compare_metrics(tmp_path: Path) -> None:
     assert ours["AP"] == content["ap"]
     assert ours["mCov"] == content["s3dis"]["mcov"]
     assert tool("compare_metrics", "--rooms", 0)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "areas"),
+    [
+        (("Area_1_office_1", "Area_5_hallway_2"), {"Area_1", "Area_5"}),
+        (("kitchen", "attic"), set()),
+        (("Area_1_office_1", "kitchen"), set()),
+    ],
+)
+def test_results_of_rooms_in_two_folders(tmp_path: Path, names: tuple[str, str], areas: set[str]) -> None:
+    scores = Scores(S3DIS)
+    for index, name in enumerate(names):
+        scene = make_room(0, index, num_points=3000).with_(name=name)
+        scores.add(simulate_predictions(scene, S3DIS, np.random.default_rng(index)))
+        save_room(tmp_path / str(index), name, scores)
+    files = [tmp_path / f"c.{suffix}" for suffix in ("json", "csv", "html")]
+    options = ("--json", files[0], "--csv", files[1], "--report", files[2])
+    printed, _ = passes("aggregate", tmp_path / "0", tmp_path / "1", *options)
+    assert printed.startswith("2 rooms together\n")
+    assert ("\nmean of areas" in printed) == bool(areas)
+    found = json.loads(files[0].read_text())
+    assert found["s3dis"]["mcov"] > 0
+    assert set(found.get("areas", ())) == areas
+    assert ("mean_of_areas" in found) == bool(areas)
+    if areas:
+        values = [area["mcov"] for area in found["areas"].values()]
+        assert found["mean_of_areas"]["mcov"] == pytest.approx(sum(values) / 2)
+    assert all(path.stat().st_size > 100 for path in files)

@@ -65,12 +65,9 @@ def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path) -> N
     assert "no checkpoint to continue from" in refused("train", "--resume", "--run", tmp_path / "none")
 
 
-def test_testing_repeats_the_numbers(config_file: Path, run: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_repeats_the_numbers_and_predicts_alone(config_file: Path, run: Path, tmp_path: Path) -> None:
     passes("test", config_file, run / "last.pt", "--device", "cpu", "--json", tmp_path / "ap.json")
     assert json.loads((tmp_path / "ap.json").read_text()) == json.loads((run / "ap.json").read_text())
-
-
-def test_checkpoint_predicts_without_its_config(run: Path) -> None:
     segmenter, scene = load_model(run / "last.pt"), make_room(5, 0, num_points=6000)
     assert segmenter.superpoints == SUPERPOINTS, "those of the training rooms"
     first, second = segmenter.predict(scene), segmenter.predict(scene)

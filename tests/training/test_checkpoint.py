@@ -6,15 +6,9 @@ import torch
 from torch import nn
 
 from pcseg.classes import S3DIS, ClassSet
-from pcseg.training.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    load_weights,
-    read_last_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-    step_name,
-)
+from pcseg.training import checkpoint
+from pcseg.training.checkpoint import load_checkpoint, load_weights, read_last_checkpoint, save_checkpoint, step_name
+from tests.conftest import refuses
 from tests.test_damaged_files import damaged
 
 
@@ -36,13 +30,15 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_missing_and_foreign_files(tmp_path: Path) -> None:
+def test_foreign_files_and_weights_of_another_model(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
-        load_checkpoint(path)
+    refuses("no such checkpoint", load_checkpoint, path)
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(CheckpointError, match="expected a pcseg checkpoint of format 2, found None"):
-        load_checkpoint(path)
+    refuses("expected a pcseg checkpoint of format 2, found None", load_checkpoint, path)
+    path, weights = tmp_path / "a.pt", nn.Linear(3, 2).state_dict()
+    refuses(r"weight has shape \(2, 3\), expected \(2, 4\)", load_weights, nn.Linear(4, 2), weights, path)
+    refuses("the checkpoint has no bias", load_weights, nn.Linear(3, 2), nn.Linear(3, 2, bias=False).state_dict(), path)
+    refuses("unexpected bias in the checkpoint", load_weights, nn.Linear(3, 2, bias=False), weights, path)
 
 
 def test_damage_is_noticed_or_harmless(tmp_path: Path) -> None:
@@ -53,21 +49,11 @@ def test_damage_is_noticed_or_harmless(tmp_path: Path) -> None:
         path.write_bytes(content)
         try:
             found = load_checkpoint(path)["model"]
-        except CheckpointError:
+        except checkpoint.CheckpointError:
             noticed += 1
         else:  # some bytes between the parts of a zip file have no meaning
             assert all(torch.equal(found[name], value) for name, value in model.items())
     assert noticed > 25
-
-
-def test_weights_of_another_model(tmp_path: Path) -> None:
-    path, weights = tmp_path / "a.pt", nn.Linear(3, 2).state_dict()
-    with pytest.raises(CheckpointError, match=r"weight has shape \(2, 3\), expected \(2, 4\)"):
-        load_weights(nn.Linear(4, 2), weights, path)
-    with pytest.raises(CheckpointError, match="the checkpoint has no bias"):
-        load_weights(nn.Linear(3, 2), nn.Linear(3, 2, bias=False).state_dict(), path)
-    with pytest.raises(CheckpointError, match="unexpected bias in the checkpoint"):
-        load_weights(nn.Linear(3, 2, bias=False), weights, path)
 
 
 @pytest.mark.parametrize(
@@ -76,21 +62,18 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 def test_newest_remain(tmp_path: Path, step: int, num_kept: int, left: list[int]) -> None:
     for name in ("last.pt", "best.pt", *map(step_name, (10, 20, 30, 40))):
         (tmp_path / name).touch()
-    remove_old_checkpoints(tmp_path, step, num_kept)
+    checkpoint.remove_old_checkpoints(tmp_path, step, num_kept)
     assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "best.pt", *map(step_name, left)}
 
 
 def test_message_names_the_newest_good_one(tmp_path: Path) -> None:
     last = tmp_path / "last.pt"
-    with pytest.raises(CheckpointError, match="no such checkpoint; nothing to continue from: start without --resume"):
-        read_last_checkpoint(last, "cpu")
+    refuses("no such checkpoint; nothing to continue from: start without --resume", read_last_checkpoint, last, "cpu")
     last.write_bytes(b"torn")
-    with pytest.raises(CheckpointError, match=r"damaged .*; no other checkpoint is intact: start again with another"):
-        read_last_checkpoint(last, "cpu")
+    refuses(r"damaged .*; no other checkpoint is intact: start again with another", read_last_checkpoint, last, "cpu")
     for step in (1, 2):
         _save(tmp_path / step_name(step))
     (tmp_path / step_name(3)).write_bytes(b"")
     for path in (last, tmp_path / step_name(3)):
-        with pytest.raises(CheckpointError, match=rf"{path.name}.* --resume --from step_0000002\.pt"):
-            read_last_checkpoint(path, "cpu")
+        refuses(rf"{path.name}.* --resume --from step_0000002\.pt", read_last_checkpoint, path, "cpu")
     assert read_last_checkpoint(tmp_path / step_name(2), "cpu")["config"] == "data: {root: a}"

@@ -14,6 +14,7 @@ from PIL import Image
 from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
 from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter
+from tests.conftest import refuses
 from tests.metrics.scenes import predict
 
 CPU = torch.device("cpu")
@@ -94,8 +95,7 @@ def test_absent_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match=r"train.tensorboard=true needs tensorboard, which is not installed; run: pip"):
         TensorBoardWriter(tmp_path, 0)
-    with pytest.raises(ValueError, match=r"train.wandb=rooms needs wandb, which is not installed"):
-        WandbWriter("rooms", tmp_path, {})
+    refuses(r"train.wandb=rooms needs wandb, which is not installed", WandbWriter, "rooms", tmp_path, {})
 
 
 def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,5 +126,4 @@ def test_wandb_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     wandb = pytest.importorskip("wandb")
     monkeypatch.setattr(wandb, "init", Mock(side_effect=wandb.UsageError("No API key configured.")))
     message = r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"
-    with pytest.raises(ValueError, match=message):
-        WandbWriter("rooms", tmp_path, {})
+    refuses(message, WandbWriter, "rooms", tmp_path, {})

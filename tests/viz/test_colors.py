@@ -14,10 +14,14 @@ def _strength(colors: np.ndarray) -> np.ndarray:
     return np.ptp(colors.astype(int), axis=1)
 
 
-def test_the_tables() -> None:
+def test_tables_and_taken_colors() -> None:
     apart = np.abs(tables.OBJECT_COLORS[:, None].astype(int) - tables.OBJECT_COLORS[None]).sum(axis=2)
     assert apart[~np.eye(60, dtype=bool)].min() > 20
     assert _strength(tables.SURFACE_COLORS).max() < 45 < _strength(tables.OBJECT_COLORS).min()
+    near, no = np.zeros((5, 3)), np.zeros(5, np.bool_)
+    first = instance_colors(near, no)
+    both = np.vstack([first, instance_colors(near, no, (first, near))])
+    assert len(np.unique(both, axis=0)) == 10
 
 
 def test_neighbors_differ_and_surfaces_are_pale() -> None:
@@ -29,13 +33,6 @@ def test_neighbors_differ_and_surfaces_are_pale() -> None:
     for near in range(1, 30):
         assert (strong[near:] != strong[:-near]).any(axis=1).all()
     np.testing.assert_array_equal(colors, instance_colors(center, is_surface))
-
-
-def test_taken_colors_are_avoided() -> None:
-    near, no = np.zeros((5, 3)), np.zeros(5, np.bool_)
-    first = instance_colors(near, no)
-    both = np.vstack([first, instance_colors(near, no, (first, near))])
-    assert len(np.unique(both, axis=0)) == 10
 
 
 @pytest.mark.parametrize("name", ["indoor", "s3dis", "scannet20", "scannet200"])

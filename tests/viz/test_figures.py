@@ -1,14 +1,19 @@
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pcseg.classes import S3DIS
+from pcseg.files import append_record
 from pcseg.metrics.scores import Scores
 from pcseg.viz.figures import precision_recall_chart, smooth, sweep_chart, to_image, to_svg, training_curves
+from tests.conftest import refuses
 from tests.metrics.scenes import predict
+from tests.tools.commands import passes, refused
 
 
 def _steps(num: int, **more: Any) -> list[dict[str, Any]]:
@@ -53,8 +58,7 @@ def test_outliers_of_pale_lines_leave_the_chart() -> None:
 
 
 def test_bad_training_logs() -> None:
-    with pytest.raises(ValueError, match="a: holds no step yet"):
-        training_curves({"a": ([], [])})
+    refuses("a: holds no step yet", training_curves, {"a": ([], [])})
     for smoothing in (-0.1, 1.0):
         with pytest.raises(ValueError, match="smoothing must be at least 0 and less than 1"):
             training_curves({"a": (_steps(3), [])}, smoothing=smoothing)
@@ -110,3 +114,36 @@ assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams["font.size"] == matplotlib.rcParamsDefault["font.size"], "no global setting changes"
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def _run(folder: Path, records: list[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True)
+    for record in records:
+        append_record(folder / "metrics.jsonl", record)
+    append_record(folder / "evaluations.jsonl", {"step": 10, "ap": 0.1, "ap50": 0.5, "ap25": None})
+    return folder
+
+
+def test_plot_of_one_run(tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    assert passes("plot", _run(tmp_path / "one", _steps(30)), "--out", out) == (f"{out}\n", "")
+    with Image.open(out) as image:
+        assert image.width > 3 * 400, "three charts side by side"
+        assert image.height > 3 * 250, "seven charts in three rows"
+
+
+def test_plot_of_runs_old_and_torn(tmp_path: Path) -> None:
+    first = _run(tmp_path / "a" / "run", _steps(30))
+    second = _run(tmp_path / "b" / "run", [{"step": 1, "lr": 1e-3, "grad_norm": 2.0, "loss": 5.0}])
+    with (first / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 31, "lo')
+    (second / "evaluations.jsonl").write_text("")
+    assert passes("plot", first, second, "--out", tmp_path / "a.png", "--smoothing", 0)[1] == ""
+
+
+def test_plot_refuses(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "a.png")
+    assert "no metrics.jsonl found; expected a run folder" in refused("plot", tmp_path, *out)
+    run = _run(tmp_path / "run", _steps(3))
+    assert "smoothing must be at least 0 and less than 1, got 1.0" in refused("plot", run, *out, "--smoothing", 1)
+    assert not (tmp_path / "a.png").exists()

@@ -24,6 +24,7 @@ from pcseg.synthetic.predictions import simulate_predictions
 from pcseg.viz import html
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, scene_layers
+from tests.conftest import refuses
 
 
 class Page(HTMLParser):
@@ -162,8 +163,7 @@ def test_degenerate(tmp_path: Path) -> None:
     assert _read(_write(tmp_path, Prediction(one))).meta["start"] == "input"
     nothing = Prediction(one, np.zeros((0, 1), np.bool_))
     assert _read(_write(tmp_path, nothing)).ids["prediction"].tolist() == [0]
-    with pytest.raises(ValueError, match="no points"):
-        write_page(tmp_path / "none.html", Prediction(Scene.without_xyz("none", 0)))
+    refuses("no points", write_page, tmp_path / "none.html", Prediction(Scene.without_xyz("none", 0)))
     with pytest.raises(OSError, match="a folder; expected"):
         write_page(tmp_path, Prediction(one))
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

@@ -77,7 +77,7 @@ def test_cell_covariances(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(splats.cell_covariances(xyz, cell, 10), expected, atol=1e-9)
 
 
-def test_flattest_directions(rng: np.random.Generator) -> None:
+def test_flattest_directions_and_shapes_without_one(rng: np.random.Generator) -> None:
     axes = np.linalg.qr(rng.normal(0, 1, (50, 3, 3)))[0]
     spread = np.sort(rng.uniform(0.01, 1, (50, 3)), axis=1) * 1e-4
     arguments = (axes @ (spread[..., None] * axes.transpose(0, 2, 1)), np.full(50, 8), 8)
@@ -85,9 +85,6 @@ def test_flattest_directions(rng: np.random.Generator) -> None:
     slow_roughness, slow_direction = slow_splats.flattest_directions(*arguments)
     np.testing.assert_allclose(roughness, slow_roughness, rtol=1e-6)
     np.testing.assert_allclose(np.abs((direction * slow_direction).sum(axis=1)), 1, atol=1e-6)
-
-
-def test_shapes_without_a_flattest_direction() -> None:
     cases = [np.zeros((3, 3)), np.eye(3), np.diag([1.0, 0, 0]), np.diag([1.0, 1, 0])]
     roughness, direction = splats.flattest_directions(np.stack(cases), np.array([9, 9, 9, 7]), 8)
     assert np.isinf(roughness).all()

@@ -7,6 +7,7 @@ from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz.layers import ERRORS, Layer, Objects, compact_ids, input_colors, match_objects, scene_layers
+from tests.conftest import holds, refuses
 
 
 def _by_key(layers: list[Layer]) -> dict[str, Layer]:
@@ -103,7 +104,7 @@ def test_compact_ids(rng: np.random.Generator, far: int) -> None:
     np.testing.assert_array_equal(numbers[rows], np.maximum(ids, 0))
 
 
-def test_bare_scans(rng: np.random.Generator) -> None:
+def test_bare_scans_and_ids_with_gaps(rng: np.random.Generator, room: Scene) -> None:
     scene = Scene("bare", rng.random((9, 3), np.float32))
     assert scene_layers(Prediction(scene)) == []
     assert input_colors(scene).shape == (9, 3)
@@ -112,11 +113,7 @@ def test_bare_scans(rng: np.random.Generator) -> None:
     assert [layer.key for layer in layers] == ["semantic_truth"]
     nothing = Prediction(scene, np.zeros((0, 9), np.bool_))
     assert [entry.name for entry in scene_layers(nothing)[0].entries] == ["no object"]
-    with pytest.raises(ValueError, match="no points"):
-        scene_layers(Prediction(Scene.without_xyz("none", 0)))
-
-
-def test_instance_ids_may_have_gaps(room: Scene) -> None:
+    refuses("no points", scene_layers, Prediction(Scene.without_xyz("none", 0)))
     scene = room.with_(instance=(room.instance * 1000).astype(np.int32), semantic=None)
     layer = scene_layers(Prediction(scene))[0]
     assert [entry.number for entry in layer.entries] == [1000 * k for k in range(9)]
@@ -131,6 +128,5 @@ def test_all_objects_with_the_errors_of_a_threshold(room: Scene, whole: Predicti
     assert [layer.key for layer in mixed] == [*every]
     for layer in mixed:
         expected = some[layer.key] if layer.key == "errors" else every[layer.key]
-        np.testing.assert_array_equal(layer.ids, expected.ids)
-        np.testing.assert_array_equal(layer.colors, expected.colors)
+        holds(layer, ids=expected.ids, colors=expected.colors)
         assert layer.entries == expected.entries

@@ -13,6 +13,7 @@ from pcseg.viz import render
 from pcseg.viz.grid import Cell, Label, _labeled, image_grid, save_png
 from pcseg.viz.raster import Splats, core_box, inside, room_view
 from pcseg.viz.render import room_picture
+from tests.conftest import refuses
 
 SMALL = {"width": 200, "height": 150}
 
@@ -53,8 +54,7 @@ def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction
         chosen = predicted.select(np.array(rows, np.int64))
         assert _cells(room_picture(chosen, views=1, **SMALL)) == (3, 2), "five panels and another view"
     for views in (0, 4):
-        with pytest.raises(ValueError, match="1 to 3 views"):
-            room_picture(whole, views=views, **SMALL)
+        refuses("1 to 3 views", room_picture, whole, views=views, **SMALL)
 
 
 def test_views_differ(whole: Prediction) -> None:
@@ -103,8 +103,7 @@ def test_one_point() -> None:
     for name in ("", "Büro 中文", "x" * 300):
         picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
         assert (picture.width // 200, picture.height // 150) == (2, 3)
-    with pytest.raises(ValueError, match="no points"):
-        room_picture(Prediction(Scene.without_xyz("none", 0)))
+    refuses("no points", room_picture, Prediction(Scene.without_xyz("none", 0)))
 
 
 def test_image_grid() -> None:
@@ -119,8 +118,7 @@ def test_image_grid() -> None:
     assert (grid == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
     for color in SCANNET20.colors:
         assert (grid == color).all(axis=2).any(), "every class is in the legend"
-    with pytest.raises(ValueError, match="at least one cell"):
-        image_grid([[]])
+    refuses("at least one cell", image_grid, [[]])
 
 
 def test_save_png(tmp_path: Path) -> None:
@@ -128,6 +126,5 @@ def test_save_png(tmp_path: Path) -> None:
     save_png(tmp_path / "a.png", image)
     with Image.open(tmp_path / "a.png") as again:
         assert again.getpixel((0, 0)) == (1, 2, 3)
-    with pytest.raises(ValueError, match=r"a\.jpg: pictures are written as \.png"):
-        save_png(tmp_path / "a.jpg", image)
+    refuses(r"a\.jpg: pictures are written as \.png", save_png, tmp_path / "a.jpg", image)
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

@@ -16,6 +16,7 @@ from pcseg.structures import Scene
 from pcseg.viz import viewer
 from pcseg.viz.frame import Frame
 from pcseg.viz.viewer import HELP, import_open3d, show_scenes
+from tests.conftest import refuses
 
 
 def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,14 +24,11 @@ def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     scene = [lambda: Prediction(room.with_(semantic=None))]
-    with pytest.raises(ValueError, match="there is no display"):
-        show_scenes(scene)
+    refuses("there is no display", show_scenes, scene)
     if ctypes.util.find_library("X11") is not None:
         monkeypatch.setenv("DISPLAY", ":98765")  # set, but nothing answers
-        with pytest.raises(ValueError, match="there is no display"):
-            show_scenes(scene)
-    with pytest.raises(ValueError, match="no scene"):
-        show_scenes([])
+        refuses("there is no display", show_scenes, scene)
+    refuses("no scene", show_scenes, [])
 
 
 def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
