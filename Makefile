@@ -2,6 +2,7 @@
 # make test    environment with everything, then the whole test suite
 # make lint    style and types only
 # make docs    the documentation as a site, in build/site
+# make gpu-check  tests, agreement, training and speed on a GPU: gpu_check.json and gpu_check.md in outputs/gpu_check
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +13,7 @@ INSTALL := $(PIP) install --no-compile -c constraints.txt
 DEMO   := outputs/demo
 SYSTEM := libgl1 libegl1 libvulkan1 mesa-vulkan-drivers libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
 
-.PHONY: demo test lint docs system clean
+.PHONY: demo test lint docs system gpu-check clean
 
 # What the demo needs; torch-scatter and Open3D are not among it.
 $(VENV)/base.done: pyproject.toml constraints.txt
@@ -60,6 +61,10 @@ demo: $(VENV)/base.done
 	@echo "activate the environment: source $(VENV)/bin/activate"
 	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html;"
 	@echo "$(DEMO)/example has what the built-in model finds in a scan that looks like a phone's"
+
+# Needs no installation: on a bare machine, packages that are missing may be on PYTHONPATH.
+gpu-check:
+	PYTHONPATH="$$PYTHONPATH:." $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tools/gpu_check.py
 
 clean:
 	rm -rf $(VENV) outputs build .pytest_cache .ruff_cache

@@ -75,8 +75,12 @@ def _clusters(
     superpoint is 0 outside the cluster; inside it falls with the squared distance from the influencer, from nearly 1
     to 0.5 at the radius.
     """
-    followers, influencers = outputs["pred_followers"][0].float(), outputs["pred_influencers"][0].float()
-    influence, semantic = outputs["pred_influence"][0].float(), outputs["pred_semantic"][0].float().softmax(1)
+    # On the CPU: clustering reads a value at each superpoint.
+    followers, influencers, influence, semantic = (
+        outputs[key][0].float().cpu()
+        for key in ("pred_followers", "pred_influencers", "pred_influence", "pred_semantic")
+    )
+    semantic = semantic.softmax(1)
     rows, members = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=max_clusters)
     distance = torch.cdist(followers, influencers[rows], compute_mode="donot_use_mm_for_euclid_dist")
     probability = members * (_CLOSEST_LOGIT * (1 - distance.square() / radius**2)).sigmoid()
@@ -140,8 +144,7 @@ def decode(
     scores = class_probability * expected_iou[:, None] ** iou_power
 
     # The best pairs, without small masks and classes that do not count.
-    counted = torch.zeros(num_classes, dtype=torch.bool, device=scores.device)
-    counted[list(classes.instance_classes)] = True
+    counted = torch.from_numpy(np.isin(np.arange(num_classes), classes.instance_classes)).to(scores.device)
     allowed = counted.expand_as(scores)
     if one_class:
         allowed = allowed & (scores == (scores * counted).amax(1, keepdim=True))

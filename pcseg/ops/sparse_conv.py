@@ -5,6 +5,7 @@ Its axes 1, 2 and 3 go with x, y and z, the columns 1, 2 and 3 of the coordinate
 weight.permute(0, 4, 1, 2, 3) on a (batch, in, x, y, z) array. The array is zero where there is no voxel.
 """
 
+import logging
 import math
 import warnings
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from pcseg.ops.neighbors import KernelMap, SparseGrid
 from pcseg.ops.pair_conv import pair_conv
 
 Backend = Literal["auto", "torch", "spconv"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,30 @@ def _import_spconv() -> ModuleType | None:
         warnings.simplefilter("ignore")  # it uses names that torch has deprecated
         try:
             import spconv.pytorch
-        except ImportError:
+        except Exception as error:  # one for another version of torch or CUDA fails in many ways
+            if not isinstance(error, ModuleNotFoundError):
+                logger.warning("spconv cannot be imported (%s)", error)
             return None
     return spconv.pytorch
+
+
+@cache
+def spconv_on_gpu() -> bool:
+    """Whether spconv is installed and convolves on this GPU, found by a trial; the log says why not."""
+    if _import_spconv() is None:
+        logger.warning("spconv is not installed: convolutions on the GPU run without it (pip install spconv-cu126)")
+        return False
+    try:
+        grid = SparseGrid(torch.zeros((1, 4), dtype=torch.int32, device="cuda"), 1)
+        layer = SubmanifoldConv3d(8, 8, backend="spconv").cuda()
+        with torch.enable_grad(), torch.autocast("cuda", enabled=False):
+            out = layer(SparseTensor(torch.ones(1, 8, device="cuda"), grid)).features
+            out.sum().backward()
+        torch.cuda.synchronize()
+    except Exception as error:
+        logger.warning("spconv fails on this GPU: convolutions run without it (%s)", error)
+        return False
+    return True
 
 
 def _autocast_dtype(features: Tensor) -> torch.dtype | None:
@@ -115,7 +138,7 @@ class _SparseConv(nn.Module):
         if self.backend == "torch" or len(features) == 0:
             return False
         if self.backend == "auto":
-            return features.is_cuda and features.dtype != torch.float64 and _import_spconv() is not None
+            return features.is_cuda and features.dtype != torch.float64 and spconv_on_gpu()
         if _import_spconv() is None:
             raise ValueError("backend 'spconv' is not installed: pip install spconv-cu126, or use backend 'torch'")
         if not features.is_cuda and torch.is_grad_enabled() and (features.requires_grad or self.weight.requires_grad):
@@ -168,7 +191,7 @@ class SubmanifoldConv3d(_SparseConv):
         out_channels: number of output channels.
         kernel_size: odd.
         bias: whether a learned bias is added.
-        backend: "torch", "spconv", or "auto": spconv if features are on CUDA and it is installed.
+        backend: "torch", "spconv", or "auto": spconv if features are on CUDA and `spconv_on_gpu`.
 
     Raises:
         ValueError: kernel_size is even; in forward: features that do not fit, or spconv is not installed.

@@ -133,15 +133,16 @@ def train(
         before, values, shares = _flat(buffers), dict[str, Tensor](), _shares(batches, processes)
         try:
             for batch, share in zip(batches, shares, strict=True):
+                moved = batch.to(device)
                 with autocast(device, options.precision):
-                    outputs = model(batch.to(device))
-                losses = criterion(outputs, batch.targets, progress=state.step / options.steps)
+                    outputs = model(moved)
+                losses = criterion(outputs, moved.targets, progress=state.step / options.steps)
                 loss = criterion.total(losses)
                 scaler.scale(share * _nan_unless_finite(loss)).backward()
                 _add(values, {"loss": loss, **losses}, share)
         except (RuntimeError, MemoryError) as error:
             left_out = _rooms_out_of_memory(error, batch, processes)
-            outputs = losses = loss = None  # they hold the memory of the failed micro-batch
+            moved = outputs = losses = loss = None  # they hold the memory of the failed micro-batch
         if left_out:
             nan = torch.full((), torch.nan, device=device)
             values = {"grad_norm": nan, "loss": nan}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -161,6 +162,26 @@ def test_spconv_gives_the_same_on_the_cpu(rng: np.random.Generator) -> None:
         found = theirs(SparseTensor(features, SparseGrid(coords, 2)))
     torch.testing.assert_close(found.features, expected.features, rtol=1e-5, atol=1e-6)
     assert list(theirs.state_dict()) == list(ours.state_dict())
+
+
+@needs_spconv
+@pytest.mark.parametrize("layer", [SubmanifoldConv3d, DownsampleConv3d, UpsampleConv3d])
+def test_spconv_takes_what_it_is_given(layer: type) -> None:
+    """Names of arguments; on a GPU every call has the same ones."""
+    spconv = sparse_conv._import_spconv()
+    given = {"bias": False, "indice_key": "", "algo": None, **layer.spconv_options}
+    signature(getattr(spconv, layer.spconv_name)).bind(8, 8, 3, **given)
+    signature(spconv.SparseConvTensor.__init__).bind(None, None, None, [1, 1, 1], 1, indice_dict={})
+
+
+def test_why_spconv_does_not_run_on_the_gpu(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    trial = sparse_conv.spconv_on_gpu.__wrapped__  # not the saved result
+    monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: None)
+    assert not trial()
+    assert "spconv is not installed" in caplog.text
+    monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: torch)  # something without its layers
+    assert not trial()
+    assert "spconv fails on this GPU" in caplog.text
 
 
 @needs_spconv
