@@ -17,8 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from pcseg import config as cfg
+from pcseg.config_reader import to_text
 
-METRICS = ("ap", "ap50", "ap25")
+METRICS = ("ap", "ap50", "ap25", "ap75")  # rooms have no AP75, images no AP25
 NUMBERS = "ap.json"  # the file that a finished run leaves in its folder
 Setting = dict[str, str]  # value of each varied key, as in an override
 
@@ -94,6 +95,7 @@ class Sweep:
     seeds: tuple[int, ...]  # seeds of each setting
     out: Path
     command: tuple[str, ...]  # command that trains a config, with the arguments of pcseg train
+    load: Callable[[Path, Sequence[str]], Any] = cfg.load  # reads a config with overrides
 
     def folder(self, setting: Setting, seed: int) -> Path:
         """The run folder: a readable name with a hash of the setting."""
@@ -124,11 +126,11 @@ class Sweep:
             if choices is None and self.trials is None:
                 raise ValueError(f"{key}: a grid takes values as v1,v2; an interval is for a search")
             for value in choices or (values.low, values.high):
-                cfg.load(self.config, [*self.fixed, f"{key}={value}"])
-        config = cfg.load(self.config, self.fixed)
+                self.load(self.config, [*self.fixed, f"{key}={value}"])
+        config = self.load(self.config, self.fixed)
         if not config.data.val:
-            raise ValueError(f"{self.config}: data.val names no rooms, so runs cannot be compared; name some")
-        return f"{cfg.dumps(config)}\nspace: {self.space}\nseeds: {self.seeds}\ngrid: {self.trials is None}\n"
+            raise ValueError(f"{self.config}: data.val names no rooms or images, so runs cannot be compared; name some")
+        return f"{to_text(config)}\nspace: {self.space}\nseeds: {self.seeds}\ngrid: {self.trials is None}\n"
 
 
 def run_sweep(
@@ -300,13 +302,20 @@ def to_markdown(rows: Sequence[Row]) -> str:
     """A table with the mean over seeds and the range of each metric, in percent; then the reasons of failures."""
     if not rows:
         return "no run is done\n"
-    keys = list(rows[0].setting)
-    lines = ["| " + " | ".join([*keys, "AP", "AP50", "AP25", "seeds"]) + " |", "|" + "---|" * (len(keys) + 4)]
+    keys, metrics = list(rows[0].setting), _metrics(rows)
+    header = [*keys, *map(str.upper, metrics), "seeds"]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in rows:
-        cells = ["failed", "", ""] if row.failure else [_span(row, metric) for metric in METRICS]
+        cells = ["failed", "", ""] if row.failure else [_span(row, metric) for metric in metrics]
         lines.append("| " + " | ".join([*row.setting.values(), *cells, ", ".join(map(str, row.runs))]) + " |")
     failures = [f"{' '.join(f'{k}={v}' for k, v in row.setting.items())}: {row.failure}" for row in rows if row.failure]
     return "\n".join([*lines, *([""] if failures else []), *failures]) + "\n"
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    """Those of `METRICS` that the runs have."""
+    runs = [run for row in rows for run in row.runs.values()]
+    return [metric for metric in METRICS if not runs or metric in runs[0]][:3]
 
 
 def _span(row: Row, metric: str) -> str:
@@ -317,12 +326,12 @@ def _span(row: Row, metric: str) -> str:
 
 def to_json(rows: Sequence[Row]) -> dict[str, Any]:
     """The same as fractions: mean, lowest and highest of each metric for each setting, and its runs."""
-    settings = []
+    settings, metrics = [], _metrics(rows)
     for row in rows:
         content: dict[str, Any] = {"setting": row.setting, "failure": row.failure}
-        for metric in () if row.failure else METRICS:
+        for metric in () if row.failure else metrics:
             values = row.values(metric)
             content[metric] = {"mean": row.mean(metric), "min": min(values), "max": max(values)}
-        runs = {str(seed): {metric: run[metric] for metric in METRICS} for seed, run in row.runs.items()}
+        runs = {str(seed): {metric: run[metric] for metric in metrics} for seed, run in row.runs.items()}
         settings.append({**content, "runs": runs})
     return {"settings": settings}

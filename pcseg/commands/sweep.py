@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.config_files import find_config
 
     path = find_config(args.config)
-    from pcseg import config as cfg
     from pcseg.files import atomic_write, write_json
+    from pcseg.images import config as cfg
     from pcseg.sweep import Sweep, best_first, parse_space, run_sweep, to_json, to_markdown
     from pcseg.viz.figures import sweep_chart, to_image
     from pcseg.viz.grid import save_png
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     space = parse_space(args.grid or args.search)
     out = args.out or Path("sweeps") / path.stem
     command = shlex.split(args.command) if args.command else [sys.executable, "-m", "pcseg", "train"]
-    sweep = Sweep(path, tuple(args.overrides), space, args.trials, seeds, out, tuple(command))
+    sweep = Sweep(path, tuple(args.overrides), space, args.trials, seeds, out, tuple(command), cfg.load)
     # A stopped sweep stops its runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 

@@ -1,9 +1,10 @@
-"""Evaluate a trained model on held-out rooms: AP, S3DIS protocols, mIoU, PQ.
+"""Evaluate a trained model on held-out rooms: AP, S3DIS protocols, mIoU, PQ. On images: COCO's AP.
 
 --export writes DIR/ROOM.txt and masks in ScanNet benchmark format, DIR/submission.zip (already
 checked), and DIR/rooms, the per-room results for tools/aggregate.py. Rooms without labels are
 exported but not evaluated. Several processes share the rooms under torchrun, with --workers N,
-or on a Dask cluster (--cluster ADDRESS); results do not change.
+or on a Dask cluster (--cluster ADDRESS); results do not change. For images, --export writes
+DIR/results.json in COCO's format, and torchrun alone makes several processes.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pcseg.parallel import add_parallel_options, map_rooms
 
 if TYPE_CHECKING:
     from pcseg.classes import ClassSet
+    from pcseg.images.config import ImagesConfig
     from pcseg.inference.segmenter import Segmenter
     from pcseg.metrics.scores import Scores
     from pcseg.prediction import Prediction
@@ -50,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from pcseg import build
-    from pcseg import config as cfg
     from pcseg.classes import class_set
+    from pcseg.config import Config
+    from pcseg.images import config as cfg
     from pcseg.metrics.room_results import save_room
     from pcseg.metrics.scores import Scores
     from pcseg.ops.device import pick_device
@@ -60,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.viz.report import WorstRooms
 
     config = cfg.load(path, args.overrides)
+    if not isinstance(config, Config):
+        return _test_images(args, config)
     processes = join_processes()
     device, classes = pick_device(args.device, processes.local_rank), class_set(config.data.classes)
     segmenter = build.load_model(args.checkpoint, device, config)
@@ -131,3 +136,35 @@ def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, in
         path = write_submission(args.export / "submission.zip", args.export, num_points)
         counts = check_submission(path, scores.classes, num_points)
         print(f"{path}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
+
+
+def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
+    """The same for a config on images."""
+    import json
+
+    from pcseg.files import atomic_write, write_json
+    from pcseg.images.run import evaluate, held_out, image_prediction, load_model, predict
+    from pcseg.ops.device import pick_device
+    from pcseg.training.distributed import join_processes
+    from pcseg.viz.report import NUM_WORST, write_image_report
+
+    if args.csv or args.workers > 1 or args.cluster:
+        raise ValueError("--csv, --workers and --cluster are for rooms")
+    processes, data = join_processes(), config.data
+    model, classes = load_model(args.checkpoint, config, pick_device(args.device, processes.local_rank))
+    images = held_out(data, classes)
+    folder, num_saved = (args.results, len(images)) if args.results else (Path(), 0)
+    scores, results = evaluate(model, images, data, processes, folder, num_saved)
+    if processes.is_first:
+        print(scores.to_text())
+        if args.json:
+            write_json(args.json, scores.to_json())
+        if args.export:
+            atomic_write(args.export / "results.json", json.dumps(results))
+        if args.report:
+            index = {image["id"]: number for number, image in enumerate(images.images)}
+            worst = scores.worst(NUM_WORST)
+            found = predict(model, images, data, [index[scores.image_ids[row]] for row in worst])
+            shown = {row: image_prediction(*each, classes) for row, each in zip(worst, found, strict=True)}
+            write_image_report(args.report, scores, shown, title=str(args.checkpoint))
+    processes.close()

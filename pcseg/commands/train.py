@@ -40,20 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     path, folder, overrides, resumes = _check(args)
-    from pcseg import config as cfg
-    from pcseg.config_reader import read, read_tree
+    from pcseg.config import Config
     from pcseg.files import write_json
+    from pcseg.images import config as cfg
     from pcseg.ops.device import pick_device
     from pcseg.run import Run
     from pcseg.training.distributed import join_processes
 
-    make = Run
-    if read_tree(path, overrides).get("kind") == "images":
-        from pcseg.images.run import ImageRun, ImagesConfig
+    make, config = Run, cfg.load(path, overrides)
+    if not isinstance(config, Config):
+        from pcseg.images.run import ImageRun
 
-        make, config = ImageRun, read(ImagesConfig, path, overrides)
-    else:
-        config = cfg.load(path, overrides)
+        make = ImageRun
     processes = join_processes()
     run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
     run.resume(args.name or LAST) if resumes else run.start()

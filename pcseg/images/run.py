@@ -1,9 +1,8 @@
-"""A training run on images: config, data and evaluation; the rest is as on rooms."""
+"""A training run on images: data and evaluation; the rest is as on rooms."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,64 +10,23 @@ from PIL import Image
 from pycocotools import mask as rle
 from torch.utils.data import Dataset
 
-from pcseg import config_reader
 from pcseg.build import query_criterion
 from pcseg.classes import ClassSet
-from pcseg.config import CriterionOptions
 from pcseg.data.coco import CocoDataset, CocoImage
 from pcseg.files import append_record, drop_records_after
-from pcseg.images.model import Mask2Former, Mask2FormerOptions, Objects, objects_of
-from pcseg.losses.competitive import CompetitiveOptions
+from pcseg.images.config import ImagesConfig, ImagesOptions
+from pcseg.images.model import Mask2Former, Objects, objects_of
 from pcseg.metrics.coco import CocoScores, coco_scores
 from pcseg.prediction import Prediction
 from pcseg.run import Run
 from pcseg.structures import ImageBatch, Scene
-from pcseg.training.checkpoint import BEST
-from pcseg.training.loop import TrainOptions
-from pcseg.training.optimizer import OptimizerOptions
+from pcseg.training.checkpoint import BEST, load_checkpoint, load_weights, prediction_weights
+from pcseg.training.distributed import DistributedContext
 from pcseg.training.run_logger import EVALUATIONS
 from pcseg.viz.flat import pixel_grid
 
 _BATCH = 8  # images that are evaluated together
 RESULTS, NUM_RESULTS = "results", 12  # folder in a run's folder, and number of held-out images in it after training
-
-
-@dataclass(frozen=True)
-class ImagesOptions:
-    """Images in COCO's format; also the `data` section of a config for images."""
-
-    root: Path  # folder of everything below
-    train: str = "annotations/instances_train.json"
-    train_images: str = "train"  # folder
-    val: str = "annotations/instances_val.json"  # empty for no evaluation
-    val_images: str = "val"  # folder
-    overlaps: Literal["smaller", "stay"] = "smaller"  # see `CocoDataset`
-    size: tuple[int, ...] = (160, 160)  # height and width to which images are resized for the model, multiples of 32
-    mask_stride: int = 2  # pixels of these per pixel of the masks in the loss
-    flip: bool = True  # mirrors half of the training images
-
-
-@dataclass(frozen=True)
-class ImagesConfig:
-    """All options of a run on images; the sections that a run on rooms has too have the same options.
-
-    Raises:
-        ConfigError: a size that the model cannot take.
-    """
-
-    data: ImagesOptions
-    kind: Literal["images"] = "images"  # what `pcseg train` knows such a config by
-    model: Mask2FormerOptions = field(default_factory=Mask2FormerOptions)
-    criterion: CriterionOptions = field(default_factory=CompetitiveOptions)
-    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
-    train: TrainOptions = field(default_factory=TrainOptions)
-
-    def __post_init__(self) -> None:
-        size = self.data.size
-        if len(size) != 2 or any(side < 32 or side % 32 for side in size):
-            raise config_reader.ConfigError(f"data.size must be a height and a width, multiples of 32, got {size}")
-        if self.criterion.kind == "embedding":
-            raise config_reader.ConfigError("criterion.kind embedding is for rooms; images have queries")
 
 
 class ResizedImages(Dataset):
@@ -77,11 +35,10 @@ class ResizedImages(Dataset):
     Args:
         images: images of any size.
         options: size, stride of masks, and augmentation.
-        augmented: whether images are augmented.
     """
 
-    def __init__(self, images: CocoDataset, options: ImagesOptions, augmented: bool) -> None:
-        self.images, self.options, self.augmented = images, options, augmented
+    def __init__(self, images: CocoDataset, options: ImagesOptions) -> None:
+        self.images, self.options = images, options
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,7 +46,7 @@ class ResizedImages(Dataset):
     def __getitem__(self, key: tuple[tuple[int, ...], int]) -> ImageBatch:
         """The batch of one image; the key is the seed of its augmentation and its index."""
         seed, index = key
-        flip = self.augmented and self.options.flip and np.random.default_rng(seed).random() < 0.5
+        flip = self.options.flip and np.random.default_rng(seed).random() < 0.5
         return resized(self.images[index], self.options, flip)
 
 
@@ -126,68 +83,123 @@ class ImageRun(Run):
 
     def _build(self) -> None:
         config: ImagesConfig = self.config  # type: ignore[assignment]
-        data, criterion = config.data, config.criterion
+        data = config.data
         train = CocoDataset(data.root / data.train, data.root / data.train_images, data.overlaps)
         self.classes = train.classes
         self.superpoints = None
-        self.rooms = ResizedImages(train, data, augmented=True)  # type: ignore[assignment]
-        self.held_out = CocoDataset(data.root / data.val, data.root / data.val_images) if data.val else None
-        if self.held_out is not None and self.held_out.classes.names != self.classes.names:
-            raise ValueError(f"{self.held_out.path}: its categories are not those of {train.path}")
+        self.rooms = ResizedImages(train, data)  # type: ignore[assignment]
+        self.images = held_out(data, self.classes) if data.val else None
+        self.held_out = self.images  # type: ignore[assignment]
         self.model = Mask2Former(len(self.classes), config.model).to(self.device)
         settings: dict[str, Any] = {"check_values": False, "sum_counts": self.processes.sum}
-        self.criterion = query_criterion(len(self.classes), criterion, **settings)
-
-    @property
-    def images(self) -> CocoDataset:
-        """The held-out images."""
-        assert isinstance(self.held_out, CocoDataset)
-        return self.held_out
-
-    @torch.no_grad()
-    def _predict(self, model: torch.nn.Module, index: Sequence[int]) -> list[tuple[CocoImage, Objects]]:
-        """Some held-out images and their objects, in the pixels of the image files."""
-        found = [self.images[each] for each in index]
-        batch = collate_images([resized(image, self.config.data) for image in found])  # type: ignore[arg-type]
-        outputs = model(batch.to(self.device))
-        sizes = [image.image.shape[:2] for image in found]
-        parts = zip(outputs["pred_logits"].cpu(), outputs["pred_masks"].cpu(), sizes, strict=True)
-        return [(image, objects_of(logits, masks, *size)) for image, (logits, masks, size) in zip(found, parts)]
+        self.criterion = query_criterion(len(self.classes), config.criterion, **settings)
 
     def _evaluate(self) -> CocoScores:
         """Score the held-out images, log the scores, and save weights that are the best so far."""
-        images, step = self.images, self.state.step
-        mine, results, model = self.processes.shard(len(images)), [], self._averaged_model().eval()
-        for start in range(0, len(mine), _BATCH):
-            index = mine[start : start + _BATCH]
-            for each, (_, objects) in zip(index, self._predict(model, index), strict=True):
-                results += _coco_results(objects, images.images[each]["id"], images.category_ids)
-        results = [result for part in self.processes.gather(results) for result in part]
-        scores = coco_scores(images.truth(), results)
+        assert self.images is not None
+        step, options = self.state.step, self.config.train
+        num_saved, data = NUM_RESULTS if step == options.steps else 0, self.config.data
+        model = self._averaged_model()
+        scores, _ = evaluate(model, self.images, data, self.processes, self.folder / RESULTS, num_saved)  # type: ignore[arg-type]
         if self.logger:
             drop_records_after(self.folder / EVALUATIONS, step - 1)
             append_record(self.folder / EVALUATIONS, {"step": step, **scores.to_json()})
-        if step == self.config.train.steps and self.processes.is_first:
-            for found, objects in self._predict(model, range(min(NUM_RESULTS, len(images)))):
-                target = self.folder / RESULTS / f"{Path(found.name).stem}.npz"
-                image_prediction(found, objects, self.classes).save(target)
-        if self.config.train.evaluate_every and scores.ap > self.state.best_ap:
+        if options.evaluate_every and scores.ap > self.state.best_ap:
             self.state.best_ap = scores.ap
             self.save(BEST)
         return scores
 
     def _data_record(self) -> dict[str, Any]:
-        sets = {"train": self.rooms.images, "val": self.held_out}  # type: ignore[attr-defined]
+        sets = {"train": self.rooms.images, "val": self.images}  # type: ignore[attr-defined]
         return {key: images.record() if images else {"rooms": {}} for key, images in sets.items()}
 
 
-def _coco_results(objects: Objects, image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
-    masks = rle.encode(np.asfortranarray(objects.masks.numpy().transpose(1, 2, 0).astype(np.uint8)))
-    rows = zip(objects.labels.tolist(), objects.scores.tolist(), masks, strict=True)
-    return [
-        {"image_id": image_id, "category_id": category_ids[label], "score": score, "segmentation": mask}
-        for label, score, mask in rows
-    ]
+def held_out(data: ImagesOptions, classes: ClassSet) -> CocoDataset:
+    """The images that a model is scored on.
+
+    Args:
+        data: where they are.
+        classes: classes of the model.
+
+    Raises:
+        ValueError: no images are named, they are damaged, or their categories are not the classes.
+    """
+    if not data.val:
+        raise ValueError("data.val names no images to test on; name some")
+    images = CocoDataset(data.root / data.val, data.root / data.val_images)
+    if images.classes.names != classes.names:
+        raise ValueError(f"{images.path}: its categories are not the classes of the model")
+    return images
+
+
+def load_model(path: Path, config: ImagesConfig, device: torch.device) -> tuple[Mask2Former, ClassSet]:
+    """A trained model and its classes.
+
+    Args:
+        path: checkpoint.
+        config: config of the same model.
+        device: device of the model.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another model.
+    """
+    content = load_checkpoint(path)
+    classes = ClassSet.from_dict(content["classes"], str(path))
+    model = Mask2Former(len(classes), config.model)
+    load_weights(model, prediction_weights(content), path)
+    return model.to(device), classes
+
+
+def predict(
+    model: torch.nn.Module, images: CocoDataset, options: ImagesOptions, index: Sequence[int]
+) -> Iterator[tuple[CocoImage, Objects]]:
+    """Some images and their objects, in the pixels of the image files.
+
+    Args:
+        model: a `Mask2Former`; changes to evaluation mode.
+        images: images of any size.
+        options: size of the model's images.
+        index: which images.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    for start in range(0, len(index), _BATCH):
+        found = [images[each] for each in index[start : start + _BATCH]]
+        batch = collate_images([resized(image, options) for image in found])
+        with torch.no_grad():
+            outputs = model(batch.to(device))
+        for image, logits, masks in zip(found, outputs["pred_logits"].cpu(), outputs["pred_masks"].cpu(), strict=True):
+            yield image, objects_of(logits, masks, *image.image.shape[:2])
+
+
+def evaluate(
+    model: torch.nn.Module,
+    images: CocoDataset,
+    options: ImagesOptions,
+    processes: DistributedContext,
+    folder: Path,
+    num_saved: int,
+) -> tuple[CocoScores, list[dict[str, Any]]]:
+    """Scores images in all processes together; also returns their objects in COCO's format of results.
+
+    Args:
+        model: a `Mask2Former`.
+        images: images with truth.
+        options: size of the model's images.
+        processes: processes that share the images.
+        folder: folder for files of predictions.
+        num_saved: number of images, the first ones, whose predictions are saved there.
+    """
+    results, mine = [], processes.shard(len(images))
+    for each, (found, objects) in zip(mine, predict(model, images, options, mine), strict=True):
+        masks: Any = rle.encode(np.asfortranarray(objects.masks.numpy().transpose(1, 2, 0).astype(np.uint8)))
+        for label, score, mask in zip(objects.labels.tolist(), objects.scores.tolist(), masks, strict=True):
+            entry = {"image_id": images.images[each]["id"], "category_id": images.category_ids[label], "score": score}
+            results.append({**entry, "segmentation": {**mask, "counts": mask["counts"].decode()}})
+        if each < num_saved:
+            image_prediction(found, objects, images.classes).save(folder / f"{Path(found.name).stem}.npz")
+    results = [result for part in processes.gather(results) for result in part]
+    return coco_scores(images.truth(), results), results
 
 
 def image_prediction(found: CocoImage, objects: Objects, classes: ClassSet) -> Prediction:

@@ -51,8 +51,14 @@ def room_picture(
     objects = [key for key in ("input", *OBJECT_LAYERS) if key in by_key]
     compared = prediction.semantic is not None or "errors" in by_key
     other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in by_key and compared]
-    is_image = image_size(scene.xyz) is not None  # nothing to see from other sides
-    rows = [[(key, 0) for key in (*objects, *other)]] if is_image else _arrange(objects, other, views)
+    is_image = image_size(scene.xyz) is not None  # nothing to see from other sides; two columns are wide enough to read
+    if is_image:  # whose objects have their classes on them
+        other = [key for key in other if key == "errors"]
+        panels = [(key, 0) for key in (*objects, *other)]
+        rows = [panels[:2], panels[2:]] if len(panels) > 2 else [panels]
+    else:
+        rows = _arrange(objects, other, views)
+    pale = 190 + input_colors(scene).mean(axis=1, keepdims=True) // 5
     cameras = 1 + max(view for row in rows for _, view in row)
     rasters = _rasters(scene.xyz, cameras, {"width": width, "height": height, "cut": cut})
 
@@ -61,7 +67,10 @@ def room_picture(
         title = f"{_title(layer, prediction, threshold, full=view == 0)}{_VIEWS[view]}"
         if layer is None:
             return Cell(title, raster.paint(input_colors(scene)))
-        return Cell(title, raster.paint(layer.point_colors()), _names(raster, layer) if key in OBJECT_LAYERS else ())
+        colors = layer.point_colors()
+        if is_image:
+            colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
+        return Cell(title, raster.paint(colors), _names(raster, layer) if key in OBJECT_LAYERS else ())
 
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         cells = [list(pool.map(cell, row)) for row in rows]

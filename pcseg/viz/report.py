@@ -14,7 +14,8 @@ import numpy as np
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
-from pcseg.metrics.outcomes import FOUND, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
+from pcseg.metrics.coco import SIZES, CocoScores
+from pcseg.metrics.outcomes import DUPLICATE, FOUND, NO_OBJECT, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Scores
 from pcseg.prediction import Prediction
 from pcseg.viz.figures import precision_recall_chart, to_svg
@@ -24,7 +25,9 @@ NUM_WORST = 10
 _Rank = tuple[float, int, str]  # AP50, minus the number of lost objects, name of the room
 # After Okabe and Ito (2008), as in the pictures of errors; what is right stays pale.
 OUTCOME_COLORS = ("#9dd0be", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2")
-WORDS = {  # columns of the further measures
+_BLUES = ("#1f5f8b", "#6aa7cf", "#cfe3f1")  # of bars, the shortest first
+WORDS = {  # columns
+    **{"ap": "AP", "ap25": "AP at IoU 0.25", "ap50": "AP at IoU 0.50", "ap75": "AP at IoU 0.75"},
     **{"iou": "IoU", "acc": "accuracy", "miou": "mean IoU", "macc": "mean accuracy of classes"},
     **{"oa": "accuracy of all points", "mcov": "coverage", "mwcov": "coverage weighted by points"},
     **{"pq": "panoptic quality", "sq": "segmentation quality", "rq": "recognition quality"},
@@ -65,10 +68,7 @@ class WorstRooms:
         wanted, pictures = worst_rooms(scores), {}
         for (_, _, name), prediction in self._worst:
             if name in wanted:
-                stream = io.BytesIO()
-                picture = room_picture(prediction, width=480, height=360, views=1)
-                picture.save(stream, format="JPEG", quality=80, optimize=True)
-                pictures[name] = stream.getvalue()
+                pictures[name] = _jpeg(prediction)
         return pictures
 
 
@@ -100,11 +100,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         OSError: the file cannot be written.
     """
     result, pictures = scores.compute(), pictures or {}
-    outcomes = result.outcomes
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    environment.filters["percent"] = lambda value: "–" if math.isnan(value) else f"{100 * value:.1f}"
-    environment.filters["words"] = _words
-    template = environment.from_string((resources.files("pcseg.viz") / "report.html").read_text("utf-8"))
+    outcomes, num_gt = result.outcomes, result.ap.num_gt
     named = {
         "Points: IoU and accuracy": result.semantic,
         "Panoptic quality": result.panoptic,
@@ -113,21 +109,103 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
     counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
     mean = {"ap": result.ap.ap, "ap50": result.ap.ap50, "ap25": result.ap.ap25}
-    page = template.render(
+    return _write(
+        path,
         title=title,
-        scores=scores,
-        result=result,
-        coco_note=COCO_NOTE,
+        scenes="rooms",
+        summary=f"{len(scores.names)} rooms, {sum(num_gt.values())} objects of {scores.classes.name}.",
+        left_out=f" Objects and predictions with fewer than {scores.min_points} points do not count.",
+        ap_note=f"As ScanNet's script computes it. {COCO_NOTE}: {_percent(result.coco.ap)}.",
+        ap_columns=_columns("0.50 to 0.90", ap50=1, ap25=2),
+        bars=("ap25", "ap50", "ap"),
         ap_rows={"all classes": mean, **result.ap.per_group, **result.ap.per_class},
+        num_gt={"all classes": sum(num_gt.values()), **num_gt},
+        outcome_note="Found: a prediction of its class with IoU above 0.5. Wrong class: only predictions of other "
+        "classes. Split: two or more predictions inside the object together cover more than half of it. Merged: one "
+        "prediction covers more than half of it and of another object. Missed: none of these. Duplicates are further "
+        "predictions of a found object. Predictions without object cover no object by more than half.",
+        outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
+        further_outcomes=("duplicates", "without object"),
+        outcome_rows=[
+            (name, a.tolist(), b[[DUPLICATE, NO_OBJECT]].tolist()) for name, a, b in counts if a.any() or b.any()
+        ],
+        worst_by="AP at IoU 0.50",
+        worst=[_room(scores, name, pictures.get(name)) for name in worst_rooms(scores)],
         thresholds=result.ap.threshold_means(),
         curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
-        outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
-        outcome_rows=[(name, a.tolist(), b.tolist()) for name, a, b in counts if a.any() or b.any()],
         confusion=_confusion(outcomes),
-        worst=[_room(scores, name, pictures.get(name)) for name in worst_rooms(scores)],
         further={name: measure for name, measure in named.items() if measure is not None},
     )
-    return atomic_write(path, page)
+
+
+def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Prediction], *, title: str) -> Path:
+    """Writes such a page about images.
+
+    Args:
+        path: the .html file.
+        scores: scores of all images.
+        worst: images to show, by row of `scores.counts`, and their predictions as flat scenes.
+        title: title of the page.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    counts = scores.counts.sum(0)
+    total = int(counts[:, :2].sum())
+    rows = [*zip(scores.per_class, counts.tolist()), ("all", counts.sum(0).tolist())]
+    return _write(
+        path,
+        title=title,
+        scenes="images",
+        summary=f"{len(scores.image_ids)} images, {total} objects.",
+        left_out="",
+        ap_note="As COCO's script computes it. Small: less than 32 x 32 pixels. Large: more than 96 x 96 pixels.",
+        ap_columns=_columns("0.50 to 0.95", ap50=2, ap75=1),
+        bars=("ap50", "ap75", "ap"),
+        ap_rows={
+            "all classes": scores.mean,
+            **{f"{size} objects": row for size, row in scores.per_group.items()},
+            **{name: row for name, row in scores.per_class.items() if scores.num_gt[name]},
+        },
+        num_gt={"all classes": total, **scores.num_gt, **{f"{size} objects": scores.num_gt[size] for size in SIZES}},
+        outcome_note="Found: a prediction of its class with IoU above 0.5. Missed: none. Predictions without object: "
+        "all others, duplicates included.",
+        outcome_colors={"found": OUTCOME_COLORS[0], "missed": OUTCOME_COLORS[-1]},
+        further_outcomes=("without object",),
+        outcome_rows=[(name, row[:2], row[2:]) for name, row in rows if any(row)],
+        worst_by="F1 at IoU 0.50",
+        worst=[
+            {"name": each.scene.name, "text": scores.count_text(row), "picture": _base64(_jpeg(each))}
+            for row, each in worst.items()
+        ],
+    )
+
+
+def _columns(thresholds: str, **blues: int) -> dict[str, tuple[str, str]]:
+    """Text and color of each kind of AP."""
+    others = {key: (WORDS[key], _BLUES[blue]) for key, blue in blues.items()}
+    return {"ap": (f"AP: mean over IoU {thresholds}", _BLUES[0]), **others}
+
+
+def _write(path: Path, **content: Any) -> Path:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters |= {"percent": _percent, "words": _words}
+    template = environment.from_string((resources.files("pcseg.viz") / "report.html").read_text("utf-8"))
+    return atomic_write(path, template.render(content))
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _jpeg(prediction: Prediction) -> bytes:
+    stream = io.BytesIO()
+    room_picture(prediction, width=480, height=360, views=1).save(stream, format="JPEG", quality=80, optimize=True)
+    return stream.getvalue()
+
+
+def _base64(picture: bytes | None) -> str:
+    return base64.b64encode(picture).decode() if picture else ""
 
 
 def _words(column: str) -> str:
@@ -151,9 +229,6 @@ def _confusion(outcomes: OutcomeResult) -> dict[str, Any]:
 
 def _room(scores: Scores, name: str, picture: bytes | None) -> dict[str, Any]:
     room = scores.subset([name])
-    return {
-        "name": name,
-        "ap50": room.average_precision((0.5,)).ap50,
-        "outcomes": count_outcomes([room.records()[0].outcomes], scores.classes.names).to_text(),
-        "picture": base64.b64encode(picture).decode() if picture else "",
-    }
+    ap50, outcomes = room.average_precision((0.5,)).ap50, [room.records()[0].outcomes]
+    text = f"AP at IoU 0.50: {_percent(ap50)} · {count_outcomes(outcomes, scores.classes.names).to_text()}"
+    return {"name": name, "text": text, "picture": _base64(picture)}

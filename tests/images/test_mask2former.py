@@ -1,6 +1,7 @@
 """The criteria on the outputs of Mask2Former, against the loss of transformers itself, and short runs."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 from unittest import mock
@@ -19,7 +20,7 @@ from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
 from pcseg.metrics.coco import coco_scores
 from pcseg.structures import ImageBatch
-from tests.tools.commands import passes
+from tests.tools.commands import passes, refused
 
 CLASSES, SIZE = 5, (12, 16)
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,9 +101,14 @@ def test_objects_that_are_the_truth_have_full_ap(tmp_path: Path) -> None:
     ]
     truth = {"images": [{"id": 0, "height": 20, "width": 20}], "categories": [{"id": 1}, {"id": 2}]}
     scores = coco_scores({**truth, "annotations": objects}, objects)
-    assert (scores.ap, scores.ap50, scores.small) == pytest.approx((1, 1, 1))
-    assert np.isnan(scores.large)
-    assert coco_scores({**truth, "annotations": objects}, []).ap == 0
+    assert scores.mean == scores.per_group["small"] == pytest.approx({"ap": 1, "ap50": 1, "ap75": 1})
+    assert np.isnan(scores.per_group["large"]["ap"])
+    assert scores.count_text() == "2 of 2 objects found, 0 predictions without object"
+    wrong = [objects[0], {**objects[0], "category_id": 2}]
+    for results, ap, found, false in (([], 0, 0, 0), (wrong, 0.5, 1, 1)):
+        scores = coco_scores({**truth, "annotations": objects}, results)
+        assert (scores.ap, scores.counts.sum((0, 1)).tolist()) == (pytest.approx(ap), [found, 2 - found, false])
+        assert scores.worst(3) == [0]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,7 @@ def test_trains_resumes_and_shows_images(name: str, rooms: Path, tmp_path: Path)
     passes(*command, "train.steps=2", "--run", tmp_path)
     out, _ = passes("train", "--resume", "--run", tmp_path, "train.steps=3")
     assert "20 images" in out
-    assert "AP50" in out
+    assert "ap50" in out
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [1, 2, 3]
     assert np.isfinite([record["loss_ce_0"] for record in records]).all()
@@ -136,6 +142,24 @@ def test_trains_resumes_and_shows_images(name: str, rooms: Path, tmp_path: Path)
     assert len(results) == 5
     passes("show", results[0], "--png", tmp_path / "a.png", "--html", tmp_path / "a.html")
     assert (tmp_path / "a.png").stat().st_size > 10_000
+    _check_test(command[1:3] + small, tmp_path)
+
+
+def _check_test(arguments: list[object], folder: Path) -> None:
+    """pcseg test scores the weights as training did, and writes files."""
+    command = ["test", arguments[0], folder / "last.pt", *arguments[1:]]
+    files = {key: folder / "test" / name for key, name in (("json", "a.json"), ("report", "a.html"), ("export", ""))}
+    passes(*command, *(word for key, path in files.items() for word in (f"--{key}", path)), "--results", folder / "all")
+    last = json.loads((folder / "evaluations.jsonl").read_text().splitlines()[-1])
+    assert json.loads(files["json"].read_text()) == {key: value for key, value in last.items() if key != "step"}
+    first = json.loads((folder / "test" / "results.json").read_text())[0]
+    assert set(first) == {"image_id", "category_id", "score", "segmentation"}
+    assert len(list((folder / "all").glob("*.npz"))) == 5
+    page = files["report"].read_text()
+    assert page.count("<img ") == 5
+    assert "AP at IoU 0.75" in page
+    assert "rooms" not in re.sub(r"base64,[^\"]*", "", page)
+    assert "for rooms" in refused(*command, "--csv", folder / "a.csv")
 
 
 @pytest.mark.parametrize("name", ["toy_image", "toy_pointcloud"])
