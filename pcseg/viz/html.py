@@ -17,10 +17,9 @@ from pcseg.files import atomic_write
 from pcseg.prediction import Prediction
 from pcseg.viz.colors import class_colors
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, scene_layers
-from pcseg.viz.raster import Splats, core_box, inside, room_view
+from pcseg.viz.raster import Splats, room_view, shown_points
 
 _SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "names.js", "list.js", "input.js")  # in the order they run
-MAX_POINTS = 3_000_000  # of a larger scan the page shows every second, third, ... point
 
 
 def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
@@ -43,7 +42,7 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
         "TITLE": html.escape(meta["name"]),
         # "<" is escaped, so that no name can end the script element.
         "META": json.dumps(meta, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
-        "DATA": base64.b64encode(gzip.compress(data, 9, mtime=0)).decode(),
+        "DATA": base64.b64encode(gzip.compress(data, 6, mtime=0)).decode(),
         "STYLE": _read("page.css"),
         "SCRIPT": "".join(map(_read, _SCRIPTS)),
     }
@@ -53,8 +52,8 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
 def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
     """What the page reads: a description, and the planes of positions, colors, spacing, normals and layers."""
     scene = prediction.scene
-    core = np.flatnonzero(inside(scene.xyz, core_box(scene.xyz)))
-    keep = core[:: -(-len(core) // MAX_POINTS)]
+    shown = shown_points(scene.xyz)
+    keep = shown.rows
     xyz = np.ascontiguousarray(scene.xyz[keep])
     low = xyz.min(axis=0).astype(np.float64)
     cells, step = _quantize(xyz, low)
@@ -73,12 +72,12 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
         described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720)
     size = " × ".join(f"{length:.1f}" for length in extent)
-    thinned = f"{len(xyz):,} of " if len(xyz) < len(core) else ""
-    strays = f" · {len(scene) - len(core):,} points far outside are not shown" if len(core) < len(scene) else ""
+    thinned = f" · thinned to {len(xyz):,}, one in {1000 * shown.voxel:.0f} mm" if shown.voxel else ""
+    strays = f" · {shown.num_strays:,} points far outside are not shown" if shown.num_strays else ""
     keys = [layer.key for layer in layers]
     meta = {
         "name": scene.name or "room",
-        "subtitle": f"{thinned}{len(scene):,} points · {size} m{strays}",
+        "subtitle": f"{len(scene):,} points · {size} m{thinned}{strays}",
         "input_title": "Input" if scene.rgb is not None else "Height",
         "num_points": len(xyz),
         "step": step,

@@ -1,9 +1,10 @@
 """Images of points without a display or a graphics library: a camera, discs, closed holes, light."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
 from scipy import ndimage
 
 from pcseg.kernels.render import fill_holes, paint, splat
@@ -13,6 +14,7 @@ from pcseg.ops.voxelize import bounding_box, voxelize
 
 BACKGROUND = (250, 250, 251)
 SUPERSAMPLING = 2  # pixels per pixel of the image along each side, which are averaged
+MAX_POINTS = 2_000_000  # of a larger scan, pictures and pages show one point of each voxel
 _MARGIN = 0.03  # fraction of the image that stays free on each side
 CEILING_CUT = 0.3  # meters below the top of the room
 
@@ -96,6 +98,35 @@ def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     shown = np.argwhere(ndimage.binary_dilation(np.isin(groups, large), around))
     box = np.stack([start + shown.min(axis=0) * size, start + (shown.max(axis=0) + 1) * size])
     return np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)
+
+
+class Shown(NamedTuple):
+    """The points of a scan that pictures and pages show."""
+
+    rows: Int64[np.ndarray, "n"]  # of the points, ascending
+    voxel: float | None  # edge of the voxels that have one point each, in meters; None where all points are shown
+    box: Float64[np.ndarray, "2 3"]  # least and greatest coordinates without strays
+    num_strays: int  # number of points outside of the box
+
+
+def shown_points(xyz: Float32[np.ndarray, "P 3"], max_points: int | None = None) -> Shown:
+    """The points without strays, and in a larger scan the first one of each voxel.
+
+    Args:
+        xyz: coordinates in meters.
+        max_points: most points to show; None is `MAX_POINTS`.
+    """
+    max_points, box = max_points or MAX_POINTS, core_box(xyz)
+    rows = np.flatnonzero(inside(xyz, box))
+    num_strays = len(xyz) - len(rows)
+    if len(rows) <= max_points:
+        return Shown(rows, None, box, num_strays)
+    size = max(1e-3, float((box[1] - box[0]).max()) / 4000)
+    core = xyz[rows]
+    while len(grid := voxelize(core, size)) > max_points:
+        size *= max(1.05, (len(grid) / max_points) ** 0.5)  # points are on surfaces
+    is_first = np.diff(np.maximum.accumulate(grid.point_to_voxel), prepend=-1) > 0
+    return Shown(rows[is_first], size, box, num_strays)
 
 
 def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:

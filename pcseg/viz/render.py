@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pcseg.prediction import Prediction
 from pcseg.viz.flat import flat_raster, image_size
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers
-from pcseg.viz.raster import SUPERSAMPLING, Raster, Splats, core_box, inside, rasterize, room_view
+from pcseg.viz.raster import SUPERSAMPLING, Raster, Shown, Splats, rasterize, room_view, shown_points
 
 _VIEWS = ("", ", from the other side", ", from above")
 _COLUMNS = 3
@@ -58,15 +59,20 @@ def room_picture(
         rows = [panels[:2], panels[2:]] if len(panels) > 2 else [panels]
     else:
         rows = _arrange(objects, other, views)
-    pale = 190 + input_colors(scene).mean(axis=1, keepdims=True) // 5
     cameras = 1 + max(view for row in rows for _, view in row)
-    rasters = _rasters(scene.xyz, cameras, {"width": width, "height": height, "cut": cut})
+    xyz, given = scene.xyz, input_colors(scene)
+    shown = shown_points(xyz, len(xyz) if is_image else None)
+    if shown.voxel is not None:
+        xyz, given = xyz[shown.rows], given[shown.rows]
+        by_key = {key: layer and replace(layer, ids=layer.ids[shown.rows]) for key, layer in by_key.items()}
+    pale = 190 + given.mean(axis=1, keepdims=True) // 5
+    rasters = _rasters(xyz, cameras, {"width": width, "height": height, "cut": cut})
 
     def cell(item: tuple[str, int]) -> Cell:
         (key, view), layer, raster = item, by_key[item[0]], rasters[item[1]]
         title = f"{_title(layer, prediction, threshold, full=view == 0)}{_VIEWS[view]}"
         if layer is None:
-            return Cell(title, raster.paint(input_colors(scene)))
+            return Cell(title, raster.paint(given))
         colors = layer.point_colors()
         if is_image:
             colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
@@ -74,8 +80,8 @@ def room_picture(
 
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         cells = [list(pool.map(cell, row)) for row in rows]
-    note = _note(prediction, rasters, [layer for layer in layers if layer.key in OBJECT_LAYERS])
-    legend = _legend([layer for layer in layers if layer.key in other])
+    note = _note(scene.xyz, shown, rasters, [layer for key in OBJECT_LAYERS if (layer := by_key.get(key))])
+    legend = _legend([layer for key in other if (layer := by_key[key])])
     return image_grid(cells, title=scene.name, note=note, legend=legend)
 
 
@@ -92,15 +98,16 @@ def _arrange(objects: list[str], other: list[str], views: int) -> list[list[tupl
     return rows + [[(key, view) for key in repeated] for view in range(1, views)]
 
 
-def _note(prediction: Prediction, rasters: list[Raster], layers: list[Layer]) -> str:
-    """Number of points and size, strays that are not shown, and objects that no camera sees."""
-    xyz, seen = prediction.scene.xyz, np.zeros(len(prediction.scene), np.bool_)
+def _note(xyz: np.ndarray, shown: Shown, rasters: list[Raster], layers: list[Layer]) -> str:
+    """Number of points and size, points that are not shown, and objects that no camera sees."""
     if size := image_size(xyz):
         return f"{size[1]} x {size[0]} pixels"
-    box = core_box(xyz)
-    facts = [f"{len(xyz):,} points, {' x '.join(f'{extent:.1f}' for extent in box[1] - box[0])} m"]
-    if strays := np.count_nonzero(~inside(xyz, box)):
-        facts.append(f"{strays:,} points far outside are not shown")
+    facts = [f"{len(xyz):,} points, {' x '.join(f'{extent:.1f}' for extent in shown.box[1] - shown.box[0])} m"]
+    if shown.voxel is not None:
+        facts.append(f"thinned to {len(shown.rows):,}")
+    if shown.num_strays:
+        facts.append(f"{shown.num_strays:,} points far outside are not shown")
+    seen = np.zeros(rasters[0].num_points, np.bool_)
     for raster in rasters:
         seen[raster.index[raster.index >= 0]] = True
     for layer in layers:

@@ -21,7 +21,7 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import simulate_predictions
-from pcseg.viz import html
+from pcseg.viz import raster
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, scene_layers
 from tests.conftest import refuses
@@ -144,10 +144,13 @@ def test_positions_keep_their_precision(rng: np.random.Generator, extent: float,
 
 
 def test_thinned(room: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "MAX_POINTS", 5000)
+    monkeypatch.setattr(raster, "MAX_POINTS", 5000)
     content = _read(_write(tmp_path, Prediction(room, classes=S3DIS)))
-    assert content.meta["num_points"] == 4000
-    assert content.meta["subtitle"].startswith("4,000 of 12,000 points")
+    number = content.meta["num_points"]
+    assert 2500 < number <= 5000
+    assert content.meta["subtitle"].startswith("12,000 points · ")
+    assert f" · thinned to {number:,}, one in " in content.meta["subtitle"]
+    assert sum(row["p"] for row in content.meta["layers"][0]["rows"]) == 12_000, "sizes are those of the scan"
 
 
 @pytest.mark.parametrize(("count", "width"), [(200, 1), (300, 2), (66_000, 4)])

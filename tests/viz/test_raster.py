@@ -3,7 +3,7 @@ import pytest
 
 from pcseg.kernels.render import splat
 from pcseg.structures import Scene
-from pcseg.viz.raster import BACKGROUND, Splats, View, look, near_walls, rasterize, room_view
+from pcseg.viz.raster import BACKGROUND, Splats, View, look, near_walls, rasterize, room_view, shown_points
 from tests.conftest import refuses
 
 FRONT = View(np.array([0.0, -5.0, 0.0]), look(-90.0, 0.0))  # looks along y
@@ -96,3 +96,15 @@ def test_spacing_and_normals(rng: np.random.Generator) -> None:
     plane[:1000, :2] /= 20  # denser there
     spacing = Splats.of_points(plane).spacing
     assert np.median(spacing[:1000]) < 0.6 * np.median(spacing[1000:])
+
+
+def test_a_large_scan_is_thinned_by_voxels(room: Scene) -> None:
+    assert shown_points(room.xyz).voxel is None
+    rows, voxel, box, num_strays = shown_points(np.append(room.xyz, np.float32([[90, 90, 9]]), axis=0), 4000)
+    assert 2000 < len(rows) <= 4000
+    assert (np.diff(rows) > 0).all()
+    assert num_strays == 1
+    np.testing.assert_allclose(box, [room.xyz.min(axis=0), room.xyz.max(axis=0)])
+    assert voxel is not None
+    cells = np.floor((room.xyz[rows] - room.xyz.min(axis=0)) / voxel)
+    assert len(np.unique(cells, axis=0)) == len(rows)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from PIL import Image
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.viz import render
+from pcseg.viz import raster, render
 from pcseg.viz.grid import Cell, Label, _labeled, image_grid, save_png
 from pcseg.viz.raster import Splats, core_box, inside, room_view
 from pcseg.viz.render import room_picture
@@ -77,6 +78,11 @@ def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.Mo
     named = {label.text for row in drawn["cells"] for cell in row for label in cell.labels}
     assert {"floor", "wall", "table", "chair", "table 0.90", "sofa 0.80", "clutter 0.10"} <= named
     assert drawn["note"] == "12,000 points, 4.0 x 3.0 x 2.5 m; hidden in ground truth: ceiling"
+    monkeypatch.setattr(raster, "MAX_POINTS", 6000)
+    room_picture(predicted, threshold=0.0, **SMALL)
+    assert re.match(r"12,000 points, 4.0 x 3.0 x 2.5 m; thinned to [3-6],\d{3}; hidden", drawn["note"])
+    again = {label.text for row in drawn["cells"] for cell in row for label in cell.labels}
+    assert {"floor", "wall", "table", "chair", "table 0.90"} <= again
 
 
 def test_strays_do_not_shrink_the_room(room: Scene, rng: np.random.Generator) -> None:
