@@ -9,6 +9,7 @@ from importlib import import_module
 from types import ModuleType
 
 import pcseg
+from pcseg.data.reader_options import as_flags
 
 # Modules of pcseg.commands. "prepare scans" is the module prepare_scans, a member of the group prepare.
 COMMANDS = (
@@ -85,17 +86,25 @@ def run_tool(call: Callable[[], object]) -> None:
     """
     log, terminal = logging.getLogger("pcseg"), logging.StreamHandler()
     log.setLevel(logging.INFO)
+    terminal.setFormatter(_Flags())
     log.addHandler(terminal)
     try:
         call()
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
         log.removeHandler(terminal)
+
+
+class _Flags(logging.Formatter):
+    """Spells options as flags."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_flags(super().format(record))
 
 
 def _print_completion(shell: str) -> None:

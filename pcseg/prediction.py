@@ -3,6 +3,7 @@
 `pcseg.structures` explains the letters of the shapes.
 """
 
+import html
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer
 from scipy.sparse import csr_array
 
+from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
+
+_MAX_ROWS = 20  # objects in the table of a notebook
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,7 +68,7 @@ class Prediction:
         semantic: predicted class index of each point, -1 for none; None if only objects were predicted.
         classes: the classes that all labels index; None if nothing has a label.
         superpoint: column of `masks` that each point belongs to; None for masks over points.
-        min_points: objects to which better ones leave fewer points are not shown, see `shown_ids`.
+        min_points: objects to which better ones leave fewer points are not shown, see `point_ids`.
 
     Raises:
         ValueError: the parts do not belong together.
@@ -184,31 +188,23 @@ class Prediction:
         mask = self.column_mask(index)
         return mask if self.superpoint is None else mask[self.superpoint]
 
-    def point_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
-        """One id per point: where masks overlap, the higher score wins, and of equal scores the later object.
+    def point_ids(self, threshold: float = 0.0, *, min_points: int | None = None) -> Int32[np.ndarray, "P"]:
+        """One id per point, as files, tables and pictures have it.
+
+        Where masks overlap, the higher score wins, and of equal scores the later object. An object to which better ones
+        leave fewer than `min_points` points is left out; the next object there gets them.
 
         Args:
             threshold: objects that score less are left out.
+            min_points: least number of points; by default that of this prediction.
 
         Returns:
             0 where there is no object, otherwise 1 + the row of the object.
         """
-        if not self.has_objects:
-            return np.zeros(self.num_points, np.int32)
-        columns = np.zeros(self.num_columns, np.int32)
-        for row in np.argsort(self.scores, kind="stable"):
-            if self.scores[row] >= threshold:
-                columns[self.columns(row)] = row + 1
+        columns = self._column_ids(threshold, self.min_points if min_points is None else min_points)
         return columns if self.superpoint is None else columns[self.superpoint]
 
-    def shown_ids(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
-        """As `point_ids`, without the remains of objects to which better ones leave fewer than `min_points` points.
-
-        Files, tables and pictures show these. The points of remains go to the next object there, if any.
-
-        Args:
-            threshold: objects that score less are left out.
-        """
+    def _column_ids(self, threshold: float, min_points: int) -> Int32[np.ndarray, "columns"]:
         if not self.has_objects:
             return np.zeros(self.num_points, np.int32)
         owner = np.arange(self.num_columns) if self.superpoint is None else self.superpoint
@@ -216,17 +212,24 @@ class Prediction:
         columns = np.zeros(self.num_columns, np.int32)
         for row in np.argsort(self.scores, kind="stable")[::-1]:
             free = self.columns(row)[columns[self.columns(row)] == 0]
-            if self.scores[row] >= threshold and sizes[free].sum() >= self.min_points:
+            if self.scores[row] >= threshold and sizes[free].sum() >= min_points:
                 columns[free] = row + 1
-        return columns if self.superpoint is None else columns[self.superpoint]
+        return columns
 
     def select(self, rows: Integer[np.ndarray, "n"]) -> "Prediction":
         """A prediction with some of the objects, in the order of `rows`."""
         return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
 
     def above(self, score: float) -> "Prediction":
-        """A prediction with the objects that score at least so much; models also give many objects with low scores."""
-        return self.select(np.flatnonzero(self.scores >= score))
+        """A prediction with the objects that score at least so much, as `point_ids`, tables and pictures have them.
+
+        Each point belongs to its best object, so masks do not overlap; iterate over the prediction itself for the whole
+        masks, and for the many objects with low scores that models also give.
+        """
+        ids = self._column_ids(score, self.min_points)
+        rows = np.unique(ids[ids > 0]) - 1
+        parts = mask_rows([np.flatnonzero(ids == row + 1) for row in rows], self.num_columns)
+        return replace(self.select(rows), masks=parts) if self.has_objects else self
 
     def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
         """The prediction in the classes of another set, such as a benchmark's.
@@ -244,7 +247,19 @@ class Prediction:
         semantic = None if self.semantic is None else np.where(self.semantic < 0, -1, index[self.semantic])
         return replace(found, scene=scene, labels=index[found.labels], semantic=semantic, classes=classes)
 
-    def show(self, threshold: float = 0.3) -> Path | None:
+    def _repr_html_(self) -> str:
+        """A table of the best objects, for notebooks."""
+        best = self.above(DEFAULT_THRESHOLD)
+        rows = [("class", "score", "points", "size in meters")]
+        for found in best.select(np.argsort(-best.scores, kind="stable")[:_MAX_ROWS]):
+            size = " x ".join(f"{edge:.2f}" for edge in found.box[1] - found.box[0])
+            rows.append((found.label, f"{found.score:.2f}", f"{found.num_points:,}", size))
+        cells = ("".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows)
+        more = f"<p>and {len(best) - _MAX_ROWS} more with a score of {DEFAULT_THRESHOLD} or above</p>"
+        table = f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>" if len(best) else ""
+        return f"<p>{html.escape(repr(self))}</p>{table}{more if len(best) > _MAX_ROWS else ''}"
+
+    def show(self, threshold: float = DEFAULT_THRESHOLD) -> Path | None:
         """Shows the scan and its objects in a window, or on a web page where Open3D or a display is missing.
 
         Args:

@@ -76,12 +76,13 @@ def test_remains_of_covered_objects_are_not_shown(superpoint: np.ndarray | None)
     masks = masks if superpoint is None else masks[:, [0, 1, 2, 4]]
     scores = np.array([0.9, 0.8, 0.7])
     given = Prediction(Scene.without_xyz("a", 5), masks, np.zeros(3, int), scores, None, S3DIS, superpoint)
-    np.testing.assert_array_equal(given.shown_ids(), given.point_ids())
     strict = replace(given, min_points=2)
-    assert strict.shown_ids().tolist() == [1, 1, 1, 1, 0]
-    assert strict.point_ids().tolist() == [1, 1, 1, 1, 2]
-    assert replace(given, min_points=3).shown_ids(0.75).tolist() == [1, 1, 1, 1, 0]
-    assert strict.shown_ids(0.85).tolist() == [1, 1, 1, 1, 0]
+    assert strict.point_ids().tolist() == [1, 1, 1, 1, 0]
+    assert strict.point_ids(min_points=0).tolist() == given.point_ids().tolist() == [1, 1, 1, 1, 2]
+    assert [found.mask.tolist() for found in strict.above(0.0)] == [[True] * 4 + [False]]
+    assert [found.num_points for found in given.above(0.75)] == [4, 1]
+    assert replace(given, min_points=3).point_ids(0.75).tolist() == [1, 1, 1, 1, 0]
+    assert strict.point_ids(0.85).tolist() == [1, 1, 1, 1, 0]
 
 
 def test_masks_become_sparse_and_may_be_given_so() -> None:
@@ -260,3 +261,15 @@ def test_classes_of_another_set() -> None:
     assert [(o.label, o.score, o.mask.tolist()) for o in found] == [("shower curtain", 0.8, [False, True, False])]
     assert found.semantic.tolist() == [-1, 0, -1]  # no ceiling
     assert found.scene.semantic.tolist() == [3, -1, 4]
+
+
+def test_table_in_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _prediction([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0.5, 0.9, 0.1])
+    given = replace(given, scene=given.scene.with_(name="<a>"))
+    page = given._repr_html_()
+    assert "&lt;a&gt;: 3 objects" in page
+    assert page.count("<tr>") == 3, "the heading, and the objects that are shown, the best first"
+    assert page.index("0.90") < page.index("0.50")
+    monkeypatch.setattr(sys.modules["pcseg.prediction"], "_MAX_ROWS", 1)
+    assert "and 1 more" in given._repr_html_()
+    assert "<table>" not in Prediction(given.scene)._repr_html_()

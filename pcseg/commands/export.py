@@ -6,14 +6,23 @@ RESULT: .npz file written by pcseg predict or pcseg test --results.
         CloudCompare and MeshLab
 --csv   NAME.instances.csv: id, class, score, number of points, center, box and box volume
         of each object
+--objects  NAME/ID_CLASS.ply: the points of each object in a file of its own
+--las   NAME.las: colored points with classification (64 + class index), instance, score and
+        semantic
 --coco  one JSON file for all results: images, categories, and annotations with RLE masks
         over points
 """
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pcseg.choices import DEFAULT_THRESHOLD
+
+if TYPE_CHECKING:
+    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ply", type=Path, metavar="DIR", help="folder for NAME.ply: colored points with scalar fields"
     )
     parser.add_argument("--csv", type=Path, metavar="DIR", help="folder for NAME.instances.csv: one line per object")
+    parser.add_argument("--objects", type=Path, metavar="DIR", help="folder for NAME/ID_CLASS.ply: one file per object")
+    parser.add_argument("--las", type=Path, metavar="DIR", help="folder for NAME.las, classified points")
     parser.add_argument("--coco", type=Path, metavar="FILE", help="JSON file for all results")
     parser.add_argument(
         "--threshold",
@@ -34,22 +45,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
-    if args.ply is None and args.csv is None and args.coco is None:
-        raise ValueError("give at least one of --ply, --csv and --coco")
+    if all(value is None for value in (args.ply, args.csv, args.objects, args.las, args.coco)):
+        raise ValueError("give at least one of --ply, --csv, --objects, --las and --coco")
     from pcseg.files import write_json
-    from pcseg.inference.exports import coco_document, write_csv
-    from pcseg.inference.prediction_files import add_suffix, prediction_targets, write_painted_ply
+    from pcseg.inference.exports import coco_document, write_csv, write_las, write_object_plys, write_ply
+    from pcseg.inference.prediction_files import add_suffix, painted_colors, prediction_targets
     from pcseg.prediction import Prediction
 
-    if args.ply is not None:
-        for path, target in zip(args.results, prediction_targets(args.results, args.ply, [".ply"])):
-            write_painted_ply(add_suffix(target, ".ply"), Prediction.load(path), threshold=args.threshold)
-            print(add_suffix(target, ".ply"))
-    if args.csv is not None:
-        for path, target in zip(args.results, prediction_targets(args.results, args.csv, [".instances.csv"])):
-            written = add_suffix(target, ".instances.csv")
-            write_csv(written, Prediction.load(path), args.threshold)
-            print(written)
+    def painted(write: Callable[..., Any], path: Path, prediction: Prediction) -> None:
+        write(path, prediction, painted_colors(prediction, args.threshold), args.threshold)
+
+    kinds: list[tuple[Path | None, str, Callable[[Path, Prediction], object]]] = [
+        (args.ply, ".ply", partial(painted, write_ply)),
+        (args.csv, ".instances.csv", lambda path, prediction: write_csv(path, prediction, args.threshold)),
+        (args.objects, "", partial(painted, write_object_plys)),
+        (args.las, ".las", partial(painted, write_las)),
+    ]
+    for folder, suffix, write in kinds:
+        targets = [] if folder is None else prediction_targets(args.results, folder, [suffix] if suffix else [])
+        for path, target in zip(args.results, targets):
+            write(add_suffix(target, suffix), Prediction.load(path))
+            print(add_suffix(target, suffix))
     if args.coco is not None:
         write_json(args.coco, coco_document((Prediction.load(p) for p in args.results), threshold=args.threshold))
         print(args.coco)

@@ -1,6 +1,6 @@
 """Find the objects of scans.
 
-SCAN: a scan (formats: docs/predict.md), or the folder of a processed room.
+SCAN: a scan (formats: docs/predict.md), a processed room, or a folder of either.
 Labels are ignored. CHECKPOINT is the only file needed from training; without it, the
 built-in model for indoor scans is used. Writes these files to DIR for each scan NAME:
 
@@ -19,19 +19,22 @@ NAME.html           interactive page that needs no installation
 The .ply and .csv have the coordinates of the file; the .npz those after --scale, --up and
 --origin, with the way back. Objects may overlap in the .npz. In the other files each point
 belongs to its best-scoring object, and objects below --threshold are omitted (the page has a
-slider). If a scan cannot be read, the others are still processed and the exit code is 2.
+slider). Earlier results of the same name are replaced; files that pcseg did not write are not.
+If a scan cannot be read, the others are still processed and the exit code is 2.
 """
 
 import argparse
 import math
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pcseg.choices import SUFFIXES, Precision, ViewSet
-from pcseg.data.reader_options import READER_OPTIONS, add_reader_options
+from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, as_flags
 from pcseg.parallel import add_parallel_options, map_rooms
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ _NETWORK = threading.Lock()  # one scan at a time goes through the network, whic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan or folder of a processed room")
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="scan, processed room, or folder of these")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
     parser.add_argument(
         "--model", type=Path, default=Path("builtin"), metavar="CHECKPOINT", help="trained model (default: built in)"
@@ -88,12 +91,11 @@ def run(args: argparse.Namespace) -> None:
     check_checkpoint(args.model)
     if len(args.scans) == 1 and not args.scans[0].exists():
         raise ValueError(f"{args.scans[0]}: no such file")
-    from tqdm import tqdm
-
     from pcseg import build
     from pcseg.inference.prediction_files import prediction_targets
     from pcseg.ops.device import pick_device
 
+    args.scans = _found(args.scans)
     targets = prediction_targets(args.scans, args.out, args.suffixes)
     segmenter = build.load_model(args.model, pick_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threshold is None:
         args.threshold = segmenter.options.shown_above
     failed = []
-    with tqdm(total=len(args.scans), unit="scan") as bar:
+    with _progress(len(args.scans)) as bar:
         alone = args.workers == 1 and args.cluster is None
         work = partial(_predict, segmenter, args, bar if alone else None)
         items = list(zip(args.scans, targets))
@@ -116,13 +118,57 @@ def run(args: argparse.Namespace) -> None:
             if isinstance(lines, Exception):
                 if len(args.scans) == 1:
                     raise lines
-                bar.write(f"{path}: not predicted: {lines}", file=sys.stderr)
+                bar.write(as_flags(f"{path}: not predicted: {lines}"), file=sys.stderr)
                 failed.append(str(path))
             elif lines:
                 bar.write("\n".join(lines))
             bar.update()
     if failed:
         raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
+
+
+def _found(paths: Sequence[Path]) -> list[Path]:
+    """The scans themselves in place of folders that hold scans or processed rooms."""
+    from pcseg.data.scan_files import find_scans
+    from pcseg.data.store import MANIFEST
+    from pcseg.inference.prediction_files import is_own
+
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or (path / MANIFEST).exists():
+            found.append(path)
+        elif rooms := sorted(path.glob(f"[!.]*/{MANIFEST}")):
+            found += [room.parent for room in rooms]
+        else:
+            scans = [scan for scan in find_scans(path) if not is_own(scan)]
+            if not scans:
+                raise ValueError(f"{path}: no scan in it, only results of pcseg")
+            found += scans
+    return found
+
+
+@contextmanager
+def _progress(num_scans: int) -> Iterator[Any]:
+    """One line in a terminal: scans done, time, and what is being done; it moves every second."""
+    from tqdm import tqdm
+
+    done = threading.Event()
+    text = "{n_fmt} of {total_fmt} scans, {elapsed}{postfix}"
+    with tqdm(total=num_scans, bar_format=text, disable=None) as bar:
+
+        def tick() -> None:
+            while not done.wait(1):
+                bar.refresh()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        if not bar.disable:
+            thread.start()
+        try:
+            yield bar
+        finally:
+            done.set()
+            if thread.is_alive():
+                thread.join()
 
 
 def _suffixes(args: argparse.Namespace) -> list[str]:
@@ -144,12 +190,14 @@ def _predict(
     from pcseg.data.scan_checks import scan_warnings
     from pcseg.data.scan_files import read_scan
     from pcseg.inference.exports import object_rows
-    from pcseg.inference.prediction_files import object_table, write_prediction
+    from pcseg.inference.prediction_files import add_suffix, object_table, write_prediction
     from pcseg.ops.precision import autocast
 
     path, target = item
     lines: list[str] = []
-    say = lines.append if bar is None else bar.write
+
+    def say(text: str) -> None:
+        (lines.append if bar is None else bar.write)(as_flags(text))
 
     def stage(text: str) -> None:
         if bar is not None:
@@ -157,21 +205,22 @@ def _predict(
 
     stage("reading")
     options = {key: getattr(args, key) for key in (*READER_OPTIONS, "origin", "level")}
-    scene = read_scan(path, report=say, **options)
+    scene = read_scan(path, report=say, labels=False, **options)
     check_features(scene, segmenter.features)
-    # The labels may use another class set.
+    # The labels of a processed room may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
-    for warning in scan_warnings(scene):
+    for warning in scan_warnings(scene, segmenter.voxel_size):
         say(f"{path.name}: {warning}")
     try:
         with _NETWORK, autocast(segmenter.device, args.precision):
-            stage("superpoints and network")
-            prediction = segmenter.predict(scene)
+            prediction = segmenter.predict(scene, stage=stage)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'} with score >= {args.threshold}"
     say("\n".join([found, *object_table(rows)]))
+    num_old = sum(add_suffix(target, suffix).exists() for suffix in args.suffixes)
     write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
-    say(f"files: {target}{', '.join(args.suffixes)}")
+    replaced = f" (replaced {num_old} of an earlier run)" if num_old else ""
+    say(f"files: {target}{', '.join(args.suffixes)}{replaced}")
     return lines

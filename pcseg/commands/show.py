@@ -1,7 +1,7 @@
 """Show results, processed rooms and scans in a window, web page or picture.
 
-RESULT: a result of pcseg predict or pcseg test (.npz), the folder of a processed room, or
-a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, as
+RESULT: a result of pcseg predict or pcseg test (.npz, .ply), the folder of a processed room,
+or a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, as
 required for several RESULTs, it gets one file per RESULT. Without either option a window
 opens (needs Open3D and a display).
 """
@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> None:
 
         show_scenes([partial(_load, path, args.classes) for path in args.results], threshold=args.threshold)
         return
+    for given, suffix in ((args.png, ".png"), (args.html, ".html")):
+        if given is not None and len(args.results) > 1 and given.suffix.lower() == suffix and not given.is_dir():
+            raise ValueError(f"{given}: one file for {len(args.results)} results; give a folder")
     from pcseg.viz.grid import save_png
     from pcseg.viz.html import write_page
     from pcseg.viz.render import room_picture
@@ -63,6 +66,7 @@ def _load(path: Path, classes: str | None) -> "Prediction":
     from pcseg.classes import class_set
     from pcseg.data.scan_files import read_scan
     from pcseg.data.store import classes_of, read_manifest, read_room
+    from pcseg.inference.exports import read_painted_ply
     from pcseg.prediction import Prediction, is_result
 
     if not path.exists():
@@ -71,6 +75,8 @@ def _load(path: Path, classes: str | None) -> "Prediction":
         return Prediction(read_room(path), classes=classes_of(read_manifest(path)))
     if is_result(path):
         return Prediction.load(path)
+    if painted := read_painted_ply(path):
+        return painted
     scene = read_scan(path, label_ids=classes)
     if scene.semantic is not None and classes is None:
         raise ValueError(f"{path}: scan with class labels; name the class set with --classes {'|'.join(CLASS_SETS)}")

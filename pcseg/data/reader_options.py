@@ -1,10 +1,36 @@
 """Options of `pcseg.data.scan_files.read_scan` on command lines. It imports nothing that is slow to load."""
 
 import argparse
+import re
 
 READER_OPTIONS = ("drop_nan", "drop_duplicates", "gray", "scale", "up", "as_is", "columns", "color_range")
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 COLOR_RANGES = (1, 255, 65535)
+_NAMES = (*READER_OPTIONS, "origin", "level", "label_ids", "first_instance", "ignore_labels", "min_points")
+_WORDS = "|".join(name for name in _NAMES if "_" in name)
+_OPTION = re.compile(
+    rf"(?<![\w./\\-])(?:({'|'.join(_NAMES)})=(\([^)]*\)|'[^']*'|[-\w.]*\w)|({_WORDS})(?!\.?[\w/\\=-]))"
+)
+
+
+def as_flags(text: str) -> str:
+    """A message about `read_scan`, whose options are spelled as in Python, for people at a command line.
+
+    >>> as_flags("read it with scale=0.001, up='-y', origin=(1, -2, 0) or drop_nan=False; see color_range.")
+    'read it with --scale 0.001, --up=-y, --origin 1 -2 0 or --no-drop-nan; see --color-range.'
+    >>> as_flags("as_is/scan.ply: name them with columns='x y z label'")
+    "as_is/scan.ply: name them with --columns 'x y z label'"
+    """
+    return _OPTION.sub(_flag, text)
+
+
+def _flag(option: re.Match[str]) -> str:
+    name, value = (option[1] or option[3]).replace("_", "-"), option[2]
+    if value in (None, "True", "False"):
+        return f"--{'no-' if value == 'False' else ''}{name}"
+    if value[0] == "(" or (value[0] == "'" and " " not in value):
+        value = value[1:-1].replace(",", "")
+    return f"--{name}={value}" if re.match(r"-[a-z]", value) else f"--{name} {value}"
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:

@@ -90,7 +90,7 @@ def color_to_uint8(
     found = f"colors from {low:.9g} to {high:.9g}"
     largest = color_range or likely_range(color)
     if largest is None:
-        remedy = "give color_range (--color-range) 1, 255 or 65535; or columns (--columns) if they are not colors"
+        remedy = "give color_range=1, 255 or 65535; if they are no colors, give columns='x y z nx ny nz' or alike"
         raise ValueError(f"{where}: {found} are not clearly 0..1, 0..255 or 0..65535; {remedy}")
     beyond = int(((color < 0) | (color > largest)).sum())
     clipped = f", {beyond} of {color.size} values are clipped to that" if beyond else ""

@@ -53,6 +53,7 @@ def read_scan(
     level: bool = False,
     as_is: bool = False,
     columns: str | None = None,
+    labels: bool = True,
     label_ids: str | None = None,
     first_instance: int = 1,
     ignore_labels: Sequence[int] = (),
@@ -79,6 +80,7 @@ def read_scan(
         level: make the floor level.
         as_is: recognize nothing: the file is in meters, unless `scale` is given.
         columns: names of the columns of a text file, .npy or array without names, for example "x y z intensity r g b".
+        labels: read the labels; False also takes files with labels that are invalid.
         label_ids: name of the class set whose benchmark ids the column `label` holds; None ignores the column.
         first_instance: first valid instance id. With 1, instance 0 means no instance; with 0, negative ids mean none.
         ignore_labels: values of `semantic` that mean no class, such as 255 or -100; their points have no instance, and
@@ -134,7 +136,7 @@ def read_scan(
         rgb=rgb,
         normal=None if normal is None else _unit(normal @ matrix[:3, :3].T),
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
-        **_labels(path, fields, label_ids, first_instance, ignore_labels, say),
+        **(_labels(path, fields, label_ids, first_instance, ignore_labels, say) if labels else {}),
     )
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
@@ -304,10 +306,10 @@ def _without_nan(
         return fields, finite
     found = f"{num_bad} of {len(finite)} points have coordinates that are not finite"
     if not drop_nan:
-        raise ValueError(f"{path}: {found}; leave them out with drop_nan=True (--drop-nan)")
+        raise ValueError(f"{path}: {found}; leave them out with drop_nan=True")
     if num_bad == len(finite):
         raise ValueError(f"{path}: none of its {num_bad} points has finite coordinates")
-    report(f"{found} and are left out: drop_nan=False (--no-drop-nan) refuses such a file.")
+    report(f"{found} and are left out: drop_nan=False refuses such a file.")
     kept = {key: value[finite] for key, value in fields.items() if key != "faces"}
     if (faces := fields.get("faces")) is not None:
         kept["faces"] = (np.cumsum(finite) - 1)[faces[finite[faces].all(axis=1)]]

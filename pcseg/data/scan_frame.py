@@ -179,15 +179,15 @@ def _recognized_scale(
     if height <= _HIGHEST and side <= _LARGEST:
         if fits("feet", *_STOREY, gap) if gap is not None else fits("feet", *_OPEN_IN_FEET, height, 15.0):
             found = f"Its height is {height:.3g}: this is a hall in meters, or a room in feet"
-            report(f"{found}. It is read in meters; give --scale 0.3048 if it is in feet.")
+            report(f"{found}. It is read in meters; give scale=0.3048 if it is in feet.")
         return 1.0
     units = [unit for unit in UNITS if gap is not None and fits(unit, *_STOREY, gap)]
     units = units or [unit for unit in UNITS if fits(unit, *_HEIGHT, height) and unit != "feet"]
     if len(units) != 1:
-        flags = ", ".join(f"--scale {UNITS[name]} ({name})" for name in UNITS)
+        flags = ", ".join(f"scale={UNITS[name]} ({name})" for name in UNITS)
         found = f"it measures {side:.4g} by {height:.4g} in height, too large for meters"
         raise ValueError(f"{path}: {found}, and its unit is not certain; give {flags}")
-    report(f"Its size is that of a room in {units[0]}: read with --scale {UNITS[units[0]]}; --as-is takes meters.")
+    report(f"Its size is that of a room in {units[0]}: read with scale={UNITS[units[0]]}; as_is=True takes meters.")
     return UNITS[units[0]]
 
 
@@ -205,6 +205,6 @@ def _check_rounding(
         steps.append(float(gaps.min()) * scale if regular else 0.0)
     text = f"its coordinates are rounded to steps of {max(steps):.2g} m, as single precision does far from 0"
     if max(steps) >= _LOST:
-        raise ValueError(f"{path}: {text}; export it again with a local origin or in double precision, or use --as-is")
+        raise ValueError(f"{path}: {text}; export it with a local origin or in double precision, or use as_is=True")
     if max(steps) > _COARSE:
         report(f"{text[0].upper()}{text[1:]}: export it with a local origin or in double precision.")

@@ -286,7 +286,7 @@ def _check_room(scene: Scene, classes: ClassSet) -> None:
     ):
         ids = getattr(scene, key)
         if ids is not None and (ids.min() < low or (high is not None and ids.max() > high)):
-            hint = "; map values that mean no class with --ignore-labels" if key == "semantic" else ""
+            hint = "; map values that mean no class with ignore_labels" if key == "semantic" else ""
             raise ValueError(f"{where}: expected {expected}, found {ids.min()}..{ids.max()}{hint}")
     if scene.superpoint is not None and (empty := np.bincount(scene.superpoint) == 0).any():
         raise ValueError(f"{where}: superpoint ids have gaps, no point has {int(empty.argmax())}")

@@ -67,7 +67,7 @@ def fields_of_table(
     if names is None:
         names = _likely_names(path, values)
         if len(names) > 3:
-            report(f"Its columns are taken as {' '.join(names)}: columns (--columns) gives them other names.")
+            report(f"Its columns are taken as {' '.join(names)}: columns='...' gives them other names.")
     names = tuple(_ALIASES.get(name.lower(), name.lower()) for name in names)
     if len(names) != values.shape[1]:
         raise ValueError(f"{path}: expected names of its {values.shape[1]} columns, found {' '.join(names)}")
@@ -78,7 +78,9 @@ def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple
     """The columns of a file that does not name them."""
     layouts = _LAYOUTS if path.suffix.lower() != ".pts" else (*_LAYOUTS[:3], *_PTS_LAYOUTS)
     possible = [names for layout in layouts if len(names := layout.split()) == values.shape[1]]
-    remedy = "name them, for example columns='x y z intensity r g b' (--columns)"
+    first = {4: "x y z intensity", 5: "x y z semantic instance"}.get(values.shape[1], "x y z r g b semantic instance")
+    example = " ".join([*first.split()[: values.shape[1]], *["_"] * (values.shape[1] - len(first.split()))])
+    remedy = f"name them, for example columns='{example}'"
     if not possible:
         numbers = sorted({len(layout.split()) for layout in layouts})
         expected = f"expected {', '.join(map(str, numbers))} columns"

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,14 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from plyfile import PlyData, PlyElement
 
-from pcseg.classes import ClassSet
+from pcseg.choices import CLASS_SETS
+from pcseg.classes import ClassSet, class_set
+from pcseg.data.scan_files import read_scan
 from pcseg.files import atomic_open, atomic_write
-from pcseg.prediction import Prediction
+from pcseg.ops.segment import group_rows
+from pcseg.prediction import Prediction, mask_rows
+
+_FIRST_CODE = 64  # of the classification in LAS that is free for users
 
 COLUMNS = (
     *("id", "class", "score", "points", "center_x", "center_y", "center_z"),
@@ -29,13 +36,13 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
         in_meters: measure in the frame of the scene, not in that of the scan's file.
 
     Returns:
-        One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.shown_ids`; center,
+        One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
         box corners and box volume cover the points with this id, in the frame and units of the scan's file.
 
     Raises:
         ValueError: no objects were predicted.
     """
-    classes, ids, file = _classes(prediction), prediction.shown_ids(threshold), prediction.scene.file
+    classes, ids, file = _classes(prediction), prediction.point_ids(threshold), prediction.scene.file
     xyz = prediction.scene.xyz if file is None or in_meters else file.xyz(prediction.scene.xyz)
     counts = np.bincount(ids)
     # In the dtype of the coordinates, and column by column: `at` is many times slower otherwise.
@@ -79,9 +86,9 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     The points are those of the scan's file, in its frame, and in double precision where it differs from the scene's.
     Points that the scene does not have get -1 as id and class.
     A vertex has x y z, nx ny nz if the scene has normals, and red green blue. It also has scalar_instance (id of
-    `Prediction.shown_ids`), scalar_score (0 for no object), scalar_semantic (class index, -1 for none), and quality,
-    which repeats the id. CloudCompare reads properties with "scal" in their name as scalar fields; MeshLab has one
-    scalar per vertex, called quality.
+    `Prediction.point_ids`), scalar_score (0 for no object), scalar_semantic (class index of the object, of the point
+    where there is no object, -1 for none), and quality, which repeats the id. CloudCompare reads properties with "scal"
+    in their name as scalar fields; MeshLab has one scalar per vertex, called quality. Comments name the classes.
 
     Args:
         path: the file; it is replaced only when the new one is complete.
@@ -96,17 +103,133 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
         CloudCompare, libs/qCC_io/src/PlyFilter.cpp; MeshLab, issue 107.
     """
     scene, file = prediction.scene, prediction.scene.file
+    elements = [PlyElement.describe(_vertices(prediction, colors, threshold), "vertex")]
+    if scene.faces is not None:
+        faces = np.empty(len(scene.faces), [("vertex_indices", np.int32, (3,))])
+        faces["vertex_indices"] = scene.faces if file is None else file.rows[scene.faces]
+        elements.append(PlyElement.describe(faces, "face"))
+    _write_elements(path, elements, prediction.classes)
+
+
+def write_object_plys(
+    folder: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0
+) -> list[Path]:
+    """Writes the points of each object to ID_CLASS.ply, with the properties of `write_ply` and no faces.
+
+    Args:
+        folder: where the files go; it is made.
+        prediction: a scene with its objects.
+        colors: color of each point.
+        threshold: objects that score less are left out.
+
+    Raises:
+        ValueError: no objects were predicted.
+        OSError: a file cannot be written.
+    """
+    rows, vertices, written = object_rows(prediction, threshold), _vertices(prediction, colors, threshold), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        name = "".join(letter if letter.isalnum() else "_" for letter in row["class"])
+        written.append(folder / f"{row['id']:03d}_{name}.ply")
+        inside = vertices[vertices["scalar_instance"] == row["id"]]
+        _write_elements(written[-1], [PlyElement.describe(inside, "vertex")], prediction.classes)
+    return written
+
+
+def write_las(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
+    """Writes the painted points as LAS 1.4, with instance, score and semantic as extra dimensions.
+
+    The classification is 64 + the class index, as codes from 64 on are free for users, and 0 for no class. A table in
+    the file names the codes. Points and frame are as in `write_ply`; points without finite coordinates are left out.
+
+    Args:
+        path: the file; it is replaced only when the new one is complete.
+        prediction: a scene with its objects.
+        colors: color of each point.
+        threshold: objects that score less are left out.
+
+    Raises:
+        ValueError: laspy is missing, no objects were predicted, or there are more classes than codes.
+        OSError: the file cannot be written.
+
+    Source:
+        ASPRS, LAS specification 1.4, tables 17 and 25.
+    """
+    try:
+        import laspy
+        from laspy.vlrs.known import ClassificationLookupVlr
+    except ImportError as error:
+        raise ValueError(f"{path}: writing it needs laspy, run: pip install 'pcseg[las]'") from error
+    classes = _classes(prediction)
+    if len(classes) > 256 - _FIRST_CODE:
+        raise ValueError(f"{path}: LAS has codes for {256 - _FIRST_CODE} classes, {classes.name} has {len(classes)}")
+    vertices = _vertices(prediction, colors, threshold)
+    vertices = vertices[np.isfinite(vertices["x"])]
+    names = ClassificationLookupVlr()
+    for index, name in enumerate(classes.names):
+        names[_FIRST_CODE + index] = name.encode("ascii", "replace")[:15].decode()
+    header = laspy.LasHeader(point_format=7, version="1.4")
+    header.vlrs.append(names)
+    kinds = {"instance": np.int32, "score": np.float32, "semantic": np.int32}
+    header.add_extra_dims([laspy.ExtraBytesParams(name, kind) for name, kind in kinds.items()])
+    xyz = np.stack([vertices[name] for name in "xyz"], axis=1).astype(np.float64)
+    low, extent = xyz.min(axis=0), np.ptp(xyz, axis=0).max()
+    step = max(1e-4, 10 ** np.ceil(np.log10(max(extent, 1) / 2**30)))  # coordinates are 32-bit integers
+    header.offsets, header.scales = np.floor(low), np.full(3, step)
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = xyz.T
+    for name in ("red", "green", "blue"):
+        las[name] = vertices[name].astype(np.uint16) * 257
+    for name, kind in kinds.items():
+        las[name] = vertices[f"scalar_{name}"].astype(kind)
+    semantic = las["semantic"]
+    las.classification = np.where(semantic < 0, 0, _FIRST_CODE + np.asarray(semantic)).astype(np.uint8)
+    with atomic_open(path) as out:
+        las.write(out, do_compress=False)
+
+
+def read_painted_ply(path: Path) -> Prediction | None:
+    """The prediction that `write_ply` wrote to a file, without low scores and overlaps; None for any other file.
+
+    Raises:
+        ValueError: `read_scan` refuses the file.
+    """
+    if path.suffix.lower() != ".ply" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(1 << 16).partition(b"end_header")[0]
+    names = [json.loads(name) for name in re.findall(rb"^comment pcseg class (.*?)\r?$", head, re.MULTILINE)]
+    if not names or b"scalar_score" not in head:
+        return None
+    set_name, *names = names
+    scene = read_scan(path, labels=False)
+    rows = np.arange(len(scene)) if scene.file is None else scene.file.rows
+    vertex = PlyData.read(str(path))["vertex"].data[rows]
+    ids, semantic = (vertex[f"scalar_{key}"].astype(np.int32) for key in ("instance", "semantic"))
+    columns = [inside for inside in group_rows(ids) if ids[inside[0]] > 0]
+    firsts = np.array([inside[0] for inside in columns], np.int64)
+    classes = class_set(set_name) if set_name in CLASS_SETS else ClassSet.from_dict({"name": set_name, "names": names})
+    masks, scores = mask_rows(columns, len(scene)), vertex["scalar_score"][firsts].astype(np.float32)
+    return Prediction(scene, masks, semantic[firsts].astype(np.int64), scores, semantic, classes)
+
+
+def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float) -> np.ndarray:
+    """The points of the scan's file as the vertices of `write_ply`."""
+    scene, file = prediction.scene, prediction.scene.file
     columns = dict(zip("xyz", scene.xyz.T if file is None else file.xyz(scene.xyz).T))
     if scene.normal is not None:
         columns |= zip(("nx", "ny", "nz"), (scene.normal if file is None else file.normals(scene.normal)).T)
     columns |= zip(("red", "green", "blue"), colors.T)
+    semantic = prediction.semantic
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
-        ids = prediction.shown_ids(threshold)
+        ids = prediction.point_ids(threshold)
         columns["scalar_instance"] = columns["quality"] = ids.astype(np.float32)
         columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[ids]
-    if prediction.semantic is not None:
-        columns["scalar_semantic"] = prediction.semantic.astype(np.float32)
+        other = np.full(len(scene), -1) if semantic is None else semantic
+        semantic = np.where(ids > 0, np.append(-1, prediction.labels)[ids], other)
+    if semantic is not None:
+        columns["scalar_semantic"] = semantic.astype(np.float32)
     vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         vertex[name] = values
@@ -118,13 +241,16 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
         for name, none in {"scalar_instance": -1, "quality": -1, "scalar_score": 0, "scalar_semantic": -1}.items():
             if name in columns:
                 vertex[name][file.is_left_out] = none
-    elements = [PlyElement.describe(vertex, "vertex")]
-    if scene.faces is not None:
-        faces = np.empty(len(scene.faces), [("vertex_indices", np.int32, (3,))])
-        faces["vertex_indices"] = scene.faces if file is None else file.rows[scene.faces]
-        elements.append(PlyElement.describe(faces, "face"))
+    return vertex
+
+
+def _write_elements(path: Path, elements: list[PlyElement], classes: ClassSet | None) -> None:
+    comments = []
+    if classes is not None:
+        # The name of the set, then those of its classes; one line each, since readers limit the length of a line.
+        comments = [f"pcseg class {json.dumps(name)}" for name in (classes.name, *classes.names)]
     with atomic_open(path) as file:
-        PlyData(elements, byte_order="<").write(file)
+        PlyData(elements, byte_order="<", comments=comments).write(file)
 
 
 def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
 from pcseg.inference.exports import write_csv, write_ply
-from pcseg.prediction import Prediction
+from pcseg.prediction import Prediction, is_result
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import input_colors, scene_layers
@@ -31,7 +32,7 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
         One path per scan, all of them different.
 
     Raises:
-        ValueError: two scans have one name, or a file would overwrite a scan.
+        ValueError: two scans have one name, or a file would overwrite a scan or any other file that is no result.
     """
     owner: dict[Path, Path] = {}
     given = {scan.resolve() for scan in scans}
@@ -45,8 +46,22 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
         for path in (add_suffix(target, suffix) for suffix in suffixes):
             if path.resolve() in given:
                 raise ValueError(f"{path}: would overwrite the input file; choose another folder")
+            if path.exists() and not is_own(path):
+                raise ValueError(f"{path}: exists and is not a result of pcseg; move it or choose another folder")
         owner[target] = scan
     return list(owner)
+
+
+def is_own(path: Path) -> bool:
+    """Whether pcseg wrote a file, as far as its first bytes show.
+
+    Args:
+        path: an existing file.
+    """
+    if path.name.endswith((".ids.npy", ".instances.csv")) or is_result(path):
+        return True
+    with path.open("rb") as file:
+        return b"pcseg" in file.read(1 << 12)  # points that another program wrote again lose the name
 
 
 def add_suffix(target: Path, suffix: str) -> Path:
@@ -87,16 +102,16 @@ def write_prediction(
         OSError: a file cannot be written.
     """
     writers: dict[str, tuple[str, Callable[[Path], object]]] = {
-        ".npz": ("files", prediction.save),
-        ".ply": ("files", lambda path: write_painted_ply(path, prediction, threshold=threshold)),
-        ".instances.csv": ("files", lambda path: write_csv(path, prediction, threshold)),
-        ".ids.npy": ("files", lambda path: _write_ids(path, prediction, threshold)),
+        ".npz": ("result", prediction.save),
+        ".ply": ("points", lambda path: write_ply(path, prediction, painted_colors(prediction, threshold), threshold)),
+        ".instances.csv": ("table", lambda path: write_csv(path, prediction, threshold)),
+        ".ids.npy": ("ids", lambda path: _write_ids(path, prediction, threshold)),
         ".png": ("picture", lambda path: save_png(path, room_picture(prediction, threshold=threshold))),
         ".html": ("page", lambda path: write_page(path, prediction, threshold=threshold)),
     }
     for suffix, (name, write) in writers.items():
         if suffix in suffixes:
-            stage(name)
+            stage(f"writing the {name}")
             write(add_suffix(target, suffix))
 
 
@@ -121,24 +136,21 @@ def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
-    ids, file = prediction.shown_ids(threshold), prediction.scene.file
+    ids, file = prediction.point_ids(threshold), prediction.scene.file
     with atomic_open(path) as out:
         np.save(out, ids if file is None else file.labels(ids))
 
 
-def write_painted_ply(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
-    """`write_ply` in the colors of the pictures: objects, or else predicted classes, or else the scan's own.
+def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray, "P 3"]:
+    """The colors of the pictures: objects, or else predicted classes, or else the scan's own.
 
     Args:
-        path: the file.
         prediction: a scene and what was predicted for it.
         threshold: objects that score less are left out.
 
     Raises:
         ValueError: the scene has no points.
-        OSError: the file cannot be written.
     """
     by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
     layer = by_key.get("prediction") or by_key.get("semantic_prediction")
-    colors = input_colors(prediction.scene) if layer is None else layer.point_colors()
-    write_ply(path, prediction, colors, threshold)
+    return input_colors(prediction.scene) if layer is None else layer.point_colors()

@@ -1,6 +1,6 @@
 """A trained model with what it needs to predict any scan."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
@@ -15,7 +15,7 @@ from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import ViewSet as ViewSet
 from pcseg.classes import ClassSet
 from pcseg.data.dataset import make_batch
-from pcseg.data.scan_checks import scan_warnings
+from pcseg.data.scan_checks import check_spacing, scan_warnings
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import read_scan
 from pcseg.inference.decode import UNSURE, decode
@@ -45,6 +45,7 @@ _VIEW_IOU = 0.65
 
 # What can be predicted: a file, points (P, 3) of x y z or (P, 6) of x y z r g b, or a scene.
 Scan = Scene | Path | str | np.ndarray | torch.Tensor
+Stage = Callable[[str], None]
 Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class probabilities of superpoints
 
 
@@ -130,12 +131,16 @@ class Segmenter:
         return replace(self, options=replace(self.options, **changes))
 
     @overload
-    def predict(self, scan: Scan, classes: ClassSet | None = None) -> Prediction: ...
+    def predict(self, scan: Scan, classes: ClassSet | None = None, *, stage: Stage | None = None) -> Prediction: ...
 
     @overload
-    def predict(self, scan: list[Any] | tuple[Any, ...], classes: ClassSet | None = None) -> list[Prediction]: ...
+    def predict(
+        self, scan: list[Any] | tuple[Any, ...], classes: ClassSet | None = None, *, stage: Stage | None = None
+    ) -> list[Prediction]: ...
 
-    def predict(self, scan: Any, classes: ClassSet | None = None) -> Prediction | list[Prediction]:
+    def predict(
+        self, scan: Any, classes: ClassSet | None = None, *, stage: Stage | None = None
+    ) -> Prediction | list[Prediction]:
         """Predicts the objects, best first, and the class of every point.
 
         Memory is used for the points, about 50 bytes each, and for the voxels and features of one tile at a time.
@@ -145,6 +150,8 @@ class Segmenter:
                 its labels are ignored. An array or tensor (P, 3) of x y z or (P, 6) of x y z r g b. Or a `Scene`.
                 Files and arrays are read by `read_scan`, which takes options for units, axes and colors.
             classes: class set of the result and of the scene's labels; by default the model's own.
+            stage: called with the name of each step, such as "network, tile 3 of 40"; None shows a bar of the tiles
+                in a terminal.
 
         Returns:
             A prediction whose scene has the superpoints that were used; a list of them for a list.
@@ -154,24 +161,28 @@ class Segmenter:
                 are unknown.
         """
         if isinstance(scan, list | tuple):
-            return [self.predict(one, classes) for one in scan]
-        scene = scan if isinstance(scan, Scene) else _read(scan)
+            return [self.predict(one, classes, stage=stage) for one in scan]
+        scene = scan if isinstance(scan, Scene) else _read(scan, self.voxel_size)
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
         if classes is not None and classes != self.classes:
-            prediction = self.predict(scene.with_(semantic=None, instance=None))
+            prediction = self.predict(scene.with_(semantic=None, instance=None), stage=stage)
             return prediction.in_classes(classes, scene.with_(superpoint=prediction.superpoint))
-        options = self.options
+        options, say = self.options, stage or (lambda text: None)
+        say("superpoints")
         grid = tile_grid(scene.xyz, options.tile_size, options.tile_overlap)
         if len(grid) == 1 or (grid.extent <= options.tile_above).all():
             scene = self.superpoints.apply(scene)
+            say("network")
             prediction, semantic = self._predict_views(scene)
         else:
+            check_spacing(scene, self.voxel_size)
             # The plan of one storey shows its rooms.
             one_storey = grid.extent[2] <= options.tile_size
             room = split_rooms(scene.xyz) if one_storey else np.zeros(len(scene), np.int32)
-            scene = self._with_superpoints(scene, room)
-            prediction, semantic = self._predict_tiles(scene, room)
+            scene = self._with_superpoints(scene, room, say)
+            prediction, semantic = self._predict_tiles(scene, room, stage)
+        say("objects")
         cells = superpoint_cells(scene) if options.split_pieces or options.surfaces or options.whole_area else None
         links = superpoint_links(cells) if cells and (options.split_pieces or options.surfaces) else csr_array((0, 0))
         if options.split_pieces:
@@ -228,17 +239,22 @@ class Segmenter:
         semantic = np.mean([probability for _, probability in found], axis=0)
         return merge(parts, scene, self.classes, min_iou=_VIEW_IOU), semantic
 
-    def _predict_tiles(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> Found:
+    def _predict_tiles(self, scene: Scene, room: Int32[np.ndarray, "P"], stage: Stage | None) -> Found:
         """A large scan, room by room and tile by tile."""
         assert scene.superpoint is not None
         points = group_rows(scene.superpoint)
         semantic = np.zeros((len(points), len(self.classes)), np.float32)
         parts = []
         tiles = self._tiles(scene, room[[rows[0] for rows in points]])
-        for tile in tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=None):
+        bar = tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=True if stage else None)
+        for number, tile in enumerate(bar, 1):
+            if stage is not None:
+                stage(f"network, tile {number} of {len(tiles)}")
             prediction, probability = self._predict_views(_cut(scene, tile, points))
             semantic[tile.columns[tile.owned]] = probability[tile.owned]
             parts.append((tile, prediction))
+        if stage is not None:
+            stage("merging tiles")
         return merge(parts, scene, self.classes, score_threshold=self.options.score_threshold), semantic
 
     def _tiles(self, scene: Scene, room: Int32[np.ndarray, "S"]) -> list[Tile]:
@@ -256,15 +272,18 @@ class Segmenter:
         above = self.options.tile_above
         return tile_grid(xyz, above, 0.0) if len(grid) > 1 and (grid.extent <= above).all() else grid
 
-    def _with_superpoints(self, scene: Scene, room: Int32[np.ndarray, "P"]) -> Scene:
+    def _with_superpoints(self, scene: Scene, room: Int32[np.ndarray, "P"], say: Stage) -> Scene:
         """A large scan with superpoints; points are merged tile by tile, at most `max_superpoints` in each."""
         if scene.superpoint is not None or scene.faces is not None:
             return self.superpoints.apply(scene)
         superpoint = np.empty(len(scene), np.int32)
         num = 0
-        for inside in group_rows(room):
+        rooms = group_rows(room)
+        for number, inside in enumerate(rooms, 1):
             xyz = scene.xyz[inside]
-            for cell in self._grid(xyz, 0.0).cells(xyz):
+            cells = self._grid(xyz, 0.0).cells(xyz)
+            for place, cell in enumerate(cells, 1):
+                say(f"superpoints, room {number} of {len(rooms)}, part {place} of {len(cells)}")
                 rows = inside[cell]
                 piece = Scene(scene.name, scene.xyz[rows], None if scene.rgb is None else scene.rgb[rows])
                 piece = self.superpoints.apply(piece)
@@ -274,15 +293,15 @@ class Segmenter:
         return scene.with_(superpoint=superpoint)
 
 
-def _read(scan: object) -> Scene:
+def _read(scan: object, voxel_size: float) -> Scene:
     """A scan that is not a scene yet, without labels, which may be of another class set."""
     if isinstance(scan, torch.Tensor):
         scan = scan.numpy(force=True)
     if not isinstance(scan, Path | str | np.ndarray):
         expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
         raise ValueError(f"expected {expected}, got {type(scan).__name__}")
-    scene = read_scan(scan).with_(semantic=None, instance=None)
-    for warning in scan_warnings(scene):
+    scene = read_scan(scan, labels=False).with_(semantic=None, instance=None)  # a processed room still has them
+    for warning in scan_warnings(scene, voxel_size):
         report_to_log(f"{scene.name}: {warning}")
     return scene
 

@@ -91,9 +91,9 @@ def tile_grid(xyz: Float32[np.ndarray, "P 3"], size: float, overlap: float) -> T
         ValueError: sizes out of range, or a scan too large for its tiles to be numbered.
     """
     if not (np.isfinite(size) and size > 0):
-        raise ValueError(f"tile_size must be a positive length in meters, got {size}")
+        raise ValueError(f"the tile size must be a positive length in meters, got {size}")
     if not 0 <= overlap <= size / 2:
-        raise ValueError(f"tile_overlap must be within 0 and half of tile_size ({size} m), got {overlap}")
+        raise ValueError(f"the overlap of tiles must be within 0 and half of their size ({size} m), got {overlap}")
     low, high = (corner.astype(np.float64) for corner in bounding_box(xyz))
     extent = high - low
     several = extent > size

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from pcseg.files import atomic_write
 
 # Places for a word, in letter heights from where it belongs, the nearest first.
-_AROUND = np.stack(np.meshgrid(2.0 * np.arange(-12, 13), 0.65 * np.arange(-30, 31)), axis=-1).reshape(-1, 2)
+_AROUND = np.stack(np.meshgrid(2.0 * np.arange(-4, 5), 0.65 * np.arange(-12, 13)), axis=-1).reshape(-1, 2)
 _AROUND = _AROUND[np.argsort(np.hypot(*_AROUND.T), kind="stable")]
 INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
 
@@ -26,7 +27,7 @@ class Label:
     x: float  # center of the word in pixels
     y: float  # center of the word in pixels
     text: str
-    weight: float = 0.0  # where words would overlap, the greater weight stays and the other moves
+    weight: float = 0.0  # where words would overlap, the greater weight stays; the other moves, or is left out
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ def save_png(path: Path, image: Image.Image) -> None:
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
     stream = io.BytesIO()
-    image.save(stream, format="PNG", compress_level=1)  # higher levels take twice the time for 8 percent
+    source = PngInfo()
+    source.add_text("Software", "pcseg")
+    # Higher levels take twice the time for 8 percent.
+    image.save(stream, format="PNG", compress_level=1, pnginfo=source)
     atomic_write(path, stream.getvalue())
 
 
@@ -107,7 +111,7 @@ def image_grid(
 
 
 def _labeled(cell: Cell, size: float) -> Image.Image:
-    """The image with its words; a word that would touch a heavier one moves away, and a line shows from where."""
+    """The image with its words; one that would touch a heavier one moves, with a line to its place, or is left out."""
     image = Image.fromarray(cell.image)
     draw, font, line = ImageDraw.Draw(image), _font(size), 1.3 * size
     taken, words = np.empty((0, 3)), []  # x, y and half the width of each word
@@ -118,7 +122,9 @@ def _labeled(cell: Cell, size: float) -> Image.Image:
         places = places[(places[:, 1] > line / 2) & (places[:, 1] < image.height - line / 2)]
         across, down = (np.abs(places[:, [axis]] - taken[:, axis]) for axis in (0, 1))
         free = np.all((across >= half + taken[:, 2]) | (down >= line), axis=-1)
-        x, y = places[free.argmax()] if free.any() else (label.x, label.y)  # no place: on other words
+        if not free.any():
+            continue
+        x, y = places[free.argmax()]
         taken = np.vstack([taken, (x, y, half)])
         words.append((x, y, label))
     for x, y, label in words:

@@ -64,7 +64,7 @@ class Objects:
         """Predicted objects with at least the threshold as score; None if no objects were predicted."""
         if not prediction.has_objects:
             return None
-        numbers, ids = compact_ids(prediction.shown_ids(threshold))
+        numbers, ids = compact_ids(prediction.point_ids(threshold))
         return Objects(ids, numbers, np.append(-1, prediction.labels[numbers[1:] - 1]).astype(np.int64))
 
 

@@ -17,6 +17,7 @@ from pcseg.viz.raster import SUPERSAMPLING, Raster, Shown, Splats, rasterize, ro
 
 _VIEWS = ("", ", from the other side", ", from above")
 _COLUMNS = 3
+_MAX_NAMES = 30  # on a panel; the table of the objects has all of them
 
 
 def room_picture(
@@ -32,7 +33,7 @@ def room_picture(
 
     Panels without data are left out, and the others fill the figure. The camera looks in from above, with the ceiling
     and the near walls cut away; an image is shown as it is. A predicted object has the color of the true object that it
-    matches. Each visible object has its name on it; the line at the top lists objects that are hidden.
+    matches. The largest visible objects have their names on them; the line at the top lists those that are hidden.
 
     Args:
         prediction: a scene and what was predicted for it.
@@ -76,12 +77,16 @@ def room_picture(
         colors = layer.point_colors()
         if is_image:
             colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
-        return Cell(title, raster.paint(colors), _names(raster, layer) if key in OBJECT_LAYERS else ())
+        names = _names(raster, layer) if key in OBJECT_LAYERS else ()
+        if len(names) > _MAX_NAMES:
+            title = f"{title}, the largest {_MAX_NAMES} named"
+            names = sorted(names, key=lambda name: -name.weight)[:_MAX_NAMES]
+        return Cell(title, raster.paint(colors), tuple(names))
 
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         cells = [list(pool.map(cell, row)) for row in rows]
     note = _note(scene.xyz, shown, rasters, [layer for key in OBJECT_LAYERS if (layer := by_key.get(key))])
-    legend = _legend([layer for key in other if (layer := by_key[key])])
+    legend = _legend([layer for key in (*objects, *other) if (layer := by_key[key])], gray=not is_image)
     return image_grid(cells, title=scene.name, note=note, legend=legend)
 
 
@@ -170,13 +175,17 @@ def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def _legend(layers: Sequence[Layer]) -> list[tuple[str, tuple[int, int, int]]]:
-    """Kinds of errors, then classes in their order, that some cell shows."""
+def _legend(layers: Sequence[Layer], *, gray: bool) -> list[tuple[str, tuple[int, int, int]]]:
+    """Points without an object or class, kinds of errors, then classes in their order, that some cell shows."""
     errors, classes = {}, {}
+    none: dict[str, tuple[int, int, int]] = {}
     for layer in layers:
         for entry, (red, green, blue) in zip(layer.entries, layer.colors.tolist()):
-            if layer.key == "errors" and entry.number > 0 and entry.num_points:
-                errors[entry.number] = entry.name, (red, green, blue)
-            elif layer.key != "errors" and entry.number >= 0:
+            if layer.key == "errors":
+                if entry.number > 0 and entry.num_points:
+                    errors[entry.number] = entry.name, (red, green, blue)
+            elif entry.number < 0 or (layer.key in OBJECT_LAYERS and entry.number == 0):
+                none |= {entry.name: (red, green, blue)} if gray and entry.num_points else {}
+            elif layer.key not in OBJECT_LAYERS:
                 classes[entry.number] = entry.name, (red, green, blue)
-    return [*(errors[number] for number in sorted(errors)), *(classes[number] for number in sorted(classes))]
+    return [*none.items(), *(kinds[number] for kinds in (errors, classes) for number in sorted(kinds))]

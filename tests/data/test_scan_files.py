@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from pcseg.data.scan_checks import scan_warnings
+from pcseg.data.scan_checks import check_spacing, point_spacing, scan_warnings
+from pcseg.data.scan_fields import keep_points
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import Source, write_room
 from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
-from tests.conftest import holds, refuses
+from tests.conftest import ROOT, holds, refuses
 from tests.reference import lzf as slow
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])
@@ -206,7 +207,8 @@ BAD_FILES = [
     ("a.txt", "# only a comment\n", "no points"),
     ("a.txt", "1 2 3\n1 2\n", r"a\.txt:2: expected 3 numbers, found '1 2'"),
     ("a.txt", "hello\n", r"a\.txt:1: expected numbers or names of columns"),
-    ("a.txt", "1 2 3 4\n", "expected 3, 6, 7, 9 columns, found 4"),
+    ("a.txt", "1 2 3 4\n", "found 4; name them, for example columns='x y z intensity'"),
+    ("a.txt", f"{'1 ' * 10}\n", "found 10; name them, for example columns='x y z r g b semantic instance _ _'"),
     ("a.txt", "1 2 3 -0.5 0 1\n", "not clearly x y z nx ny nz or x y z r g b; name them"),
     ("a.txt", "1 2 3 87 10 20 30\n1 2 4 12 10 20 30\n", "not clearly x y z r g b semantic or x y z intensity r g b"),
     ("a.txt", "//x y z r g b\n" + "1 2 3 0.1 0.2 0.5\n" * 99 + "1 2 3 0 0 7\n", "colors from 0 to 7 are not clearly"),
@@ -424,3 +426,16 @@ def test_the_options_that_warnings_name_remove_them(tmp_path: Path, rng: np.rand
     assert not any("duplicates" in advice or "It has no color" in advice for advice in scan_warnings(repaired))
     np.savez(path, xyz=xyz, faces=np.array([[0, 1, 2]]))
     refuses("is a mesh; its vertices stay", read_scan, path, drop_duplicates=True)
+
+
+@pytest.mark.parametrize(("step", "spacing"), [(1, 0.016), (20, 0.07)])
+def test_scans_sparser_than_voxels_are_warned_of(step: int, spacing: float) -> None:
+    scene = read_scan(ROOT / "data" / "example_room.ply")
+    scene = keep_points(scene, np.arange(0, len(scene), step))
+    assert point_spacing(scene.xyz) == pytest.approx(spacing, rel=0.1)
+    found = ["apart, the model's voxels 0.05 m: expect floors and walls" in text for text in scan_warnings(scene, 0.05)]
+    assert found == [True] * (step > 1), "a thinned scan gets a warning, the whole one none"
+    check_spacing(scene, 0.05)
+    large = scene.with_(xyz=1000 * scene.xyz)
+    assert point_spacing(large.xyz) == pytest.approx(1000 * point_spacing(scene.xyz), rel=0.1)
+    refuses(r"measures 5\d\d\d x 4\d\d\d x 2\d\d\d m, and its points are about", check_spacing, large, 0.05)

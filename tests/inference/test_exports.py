@@ -9,7 +9,16 @@ from plyfile import PlyData
 
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.data.scan_files import read_scan
-from pcseg.inference.exports import COLUMNS, coco_document, object_rows, rle_counts, write_csv, write_ply
+from pcseg.inference.exports import (
+    COLUMNS,
+    coco_document,
+    object_rows,
+    rle_counts,
+    write_csv,
+    write_las,
+    write_object_plys,
+    write_ply,
+)
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
@@ -75,13 +84,14 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     colors = rng.integers(0, 256, (400, 3)).astype(np.uint8)
     semantic = rng.integers(-1, 13, 400).astype(np.int32)
     ids = objects.point_ids(0.5)
+    classes = np.where(ids > 0, np.append(-1, objects.labels)[ids], semantic)  # those of the objects
     write_ply(tmp_path / "a.ply", replace(objects, semantic=semantic), colors, 0.5)
     data = PlyData.read(tmp_path / "a.ply")
     assert (data.text, data.byte_order) == (False, "<")
     vertex = data["vertex"].data
     np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), objects.scene.xyz)
     np.testing.assert_array_equal(np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1), colors)
-    for key, expected in (("scalar_instance", ids), ("quality", ids), ("scalar_semantic", semantic)):
+    for key, expected in (("scalar_instance", ids), ("quality", ids), ("scalar_semantic", classes)):
         np.testing.assert_array_equal(vertex[key], expected)
     np.testing.assert_array_equal(vertex["scalar_score"][ids > 0], objects.scores[ids[ids > 0] - 1])
     assert not vertex["scalar_score"][ids == 0].any()
@@ -107,6 +117,30 @@ def test_open3d_reads_points_colors_and_scalars(objects: Prediction, tmp_path: P
     np.testing.assert_allclose(np.asarray(cloud.colors)[0], [1, 0, 0.2])
     table = open3d.t.io.read_point_cloud(str(tmp_path / "a.ply"))
     np.testing.assert_array_equal(table.point["scalar_instance"].numpy()[:, 0], objects.point_ids(0.5))
+
+
+def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
+    laspy = pytest.importorskip("laspy")
+    colors, semantic = rng.integers(0, 256, (400, 3)).astype(np.uint8), np.full(400, 5, np.int32)
+    objects = replace(objects, semantic=semantic)
+    ids = objects.point_ids(0.5)
+    write_las(tmp_path / "a.las", objects, colors, 0.5)
+    again = read_scan(tmp_path / "a.las")
+    np.testing.assert_allclose(again.xyz, objects.scene.xyz, atol=1e-4)
+    np.testing.assert_array_equal(again.rgb, colors)
+    np.testing.assert_array_equal(again.instance, ids)
+    las = laspy.read(tmp_path / "a.las")
+    names = las.header.vlrs.get("ClassificationLookupVlr")[0].lookups
+    assert {names[code].decode() if isinstance(names[code], bytes) else names[code] for code in las.classification} == {
+        S3DIS.names[label] for label in {5, *objects.labels[np.unique(ids[ids > 0]) - 1].tolist()}
+    }
+    written = write_object_plys(tmp_path / "each", objects, colors, 0.5)
+    assert [path.name for path in written] == ["001_chair.ply", "002_table.ply", "003_clutter.ply"]
+    for number, path in enumerate(written, 1):
+        np.testing.assert_array_equal(read_scan(path, labels=False).xyz, objects.scene.xyz[ids == number])
+    many = ClassSet.from_dict({"name": "many", "names": [f"class {k}" for k in range(200)]})
+    with pytest.raises(ValueError, match="LAS has codes for 192 classes, many has 200"):
+        write_las(tmp_path / "a.las", replace(objects, classes=many), colors)
 
 
 @pytest.mark.parametrize(

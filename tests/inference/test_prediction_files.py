@@ -6,14 +6,14 @@ from plyfile import PlyData
 
 from pcseg.classes import S3DIS
 from pcseg.data.scan_files import read_scan
-from pcseg.inference.exports import coco_document, object_rows
+from pcseg.inference.exports import coco_document, object_rows, write_ply
 from pcseg.inference.prediction_files import (
     MAX_ROWS,
     SUFFIXES,
     add_suffix,
     object_table,
+    painted_colors,
     prediction_targets,
-    write_painted_ply,
     write_prediction,
 )
 from pcseg.prediction import Prediction
@@ -42,24 +42,16 @@ def test_a_file_that_is_read_is_not_written(tmp_path: Path, suffix: str) -> None
     assert prediction_targets(scans[:1], tmp_path) == [tmp_path / "a"]
 
 
-def _colors(path: Path) -> np.ndarray:
-    vertex = PlyData.read(path)["vertex"].data
-    return np.stack([vertex[key] for key in ("red", "green", "blue")], axis=1)
-
-
-def test_points_are_painted_by_object_then_by_class_then_as_they_are(tmp_path: Path, rng: np.random.Generator) -> None:
-    path = tmp_path / "a.ply"
+def test_points_are_painted_by_object_then_by_class_then_as_they_are(rng: np.random.Generator) -> None:
     scene = Scene("a", rng.random((60, 3), np.float32), rng.integers(0, 256, (60, 3)).astype(np.uint8))
     masks = np.arange(60)[None] // 20 == np.array([[0], [1]])
     semantic = (np.arange(60) % 2).astype(np.int32)
-    write_painted_ply(path, Prediction(scene, masks, np.array([7, 8]), np.array([0.9, 0.6]), semantic, S3DIS))
-    colors = _colors(path)
+    colors = painted_colors(Prediction(scene, masks, np.array([7, 8]), np.array([0.9, 0.6]), semantic, S3DIS), 0.25)
     assert [len(np.unique(colors[part], axis=0)) for part in (slice(20), slice(20, 40), slice(40, 60))] == [1, 1, 1]
     assert len(np.unique(colors, axis=0)) == 3
-    write_painted_ply(path, Prediction(scene, semantic=semantic, classes=S3DIS))
-    np.testing.assert_array_equal(_colors(path), S3DIS.color_table()[semantic])
-    write_painted_ply(path, Prediction(scene))
-    np.testing.assert_array_equal(_colors(path), scene.rgb)
+    of_classes = painted_colors(Prediction(scene, semantic=semantic, classes=S3DIS), 0.25)
+    np.testing.assert_array_equal(of_classes, S3DIS.color_table()[semantic])
+    np.testing.assert_array_equal(painted_colors(Prediction(scene), 0.25), scene.rgb)
 
 
 def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -80,7 +72,7 @@ def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.rando
     stages: list[str] = []
     write_prediction(tmp_path / "b", objects, suffixes=[".ids.npy"], stage=stages.append)
     assert [path.name for path in tmp_path.glob("b*")] == ["b.ids.npy"]
-    assert stages == ["files"], "no picture and no page is drawn"
+    assert stages == ["writing the ids"], "no picture and no page is drawn"
 
 
 def test_table_of_many_objects() -> None:
@@ -105,7 +97,7 @@ def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: 
     left_out = np.isin(np.arange(60), [7, *range(20, 30)])
     np.testing.assert_array_equal(ids, np.where(left_out, -1, xyz[:, 0] > 5e8 + 500))
     again = Prediction.load(tmp_path / "b.npz")
-    write_painted_ply(tmp_path / "c.ply", again)
+    write_ply(tmp_path / "c.ply", again, painted_colors(again, 0.25), 0.25)
     assert (tmp_path / "b.ply").read_bytes() == (tmp_path / "c.ply").read_bytes()
     vertex = PlyData.read(tmp_path / "c.ply")["vertex"].data
     np.testing.assert_allclose(np.stack([vertex[key] for key in "xyz"], axis=1), xyz, rtol=0, atol=0.001)

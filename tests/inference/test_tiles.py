@@ -70,8 +70,8 @@ def test_only_tiles_with_points_cost_something(points: list[list[float]], tiles:
 @pytest.mark.parametrize(
     ("extent", "tile_size", "overlap", "message"),
     [
-        (9, -1.0, 0.0, "tile_size must be a positive length in meters, got -1"),
-        (9, 4.0, 3.0, r"tile_overlap must be within 0 and half of tile_size \(4.0 m\), got 3"),
+        (9, -1.0, 0.0, "the tile size must be a positive length in meters, got -1"),
+        (9, 4.0, 3.0, r"the overlap of tiles must be within 0 and half of their size \(4.0 m\), got 3"),
         (9e9, 1.0, 0.5, "remove far outliers"),
     ],
 )

@@ -1,6 +1,9 @@
 """pcseg predict from a checkpoint and any file to results, and pcseg export from these to other programs."""
 
+import io
 import json
+import time
+from contextlib import redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,9 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from pcseg import load_model
+from pcseg import cli, load_model
 from pcseg.inference.prediction_files import SUFFIXES
+from pcseg.inference.segmenter import Segmenter
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.ops.voxelize import voxelize
 from pcseg.prediction import Prediction
@@ -149,6 +153,51 @@ def test_nothing_takes_the_place_of_another(checkpoint: Path, scan: Path, scene:
     assert other.read_bytes() == before
 
 
+def test_a_folder_of_scans_and_a_second_run(checkpoint: Path, scene: Scene, tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, xyz=scene.xyz, rgb=scene.rgb, instance=np.full(len(scene), -7))  # labels are ignored
+    command = ("predict", "--model", checkpoint, tmp_path, "--out", tmp_path / "out", "--only", "csv,ply")
+    out, _ = passes(*command)
+    assert out.count("files: ") == 2
+    assert "replaced" not in out
+    assert passes(*command)[0].count(".instances.csv (replaced 2 of an earlier run)\n") == 2
+    assert "no scan in it, only results of pcseg" in refused("predict", "--model", checkpoint, tmp_path / "out")
+    _write_ply(tmp_path / "out" / "a.ply", scene)  # as another program writes it after an edit
+    before = (tmp_path / "out" / "a.ply").read_bytes()
+    assert "a.ply: exists and is not a result of pcseg; move it or choose another" in refused(*command)
+    assert (tmp_path / "out" / "a.ply").read_bytes() == before
+
+
+def test_a_scan_in_millimeters_taken_as_meters(checkpoint: Path, scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "mm.npz"
+    np.savez(path, xyz=1000 * scene.xyz, rgb=scene.rgb)
+    error = refused("predict", "--model", checkpoint, path, "--out", tmp_path / "out", "--as-is")
+    assert "m apart, too sparse for voxels of 0.15 m; if that is in millimeters, read it with --scale 0.001" in error
+    out, _ = passes("predict", "--model", checkpoint, path, "--out", tmp_path / "out", "--only", "ids")
+    assert "mm.npz: Its size is that of a room in millimeters: read with --scale 0.001; --as-is takes meters." in out
+
+
+def test_progress_moves_every_second(
+    checkpoint: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def slow(self: Segmenter, *given: Any) -> Any:
+        time.sleep(2.5)
+        return predict_views(self, *given)
+
+    predict_views = Segmenter._predict_views
+    monkeypatch.setattr(Segmenter, "_predict_views", slow)
+    with redirect_stderr(Terminal()) as shown:
+        cli.main(["predict", "--model", str(checkpoint), str(scan), "--out", str(tmp_path)])
+    stages = [line.strip() for line in shown.getvalue().split("\r")]
+    for stage in ("superpoints", "network", "objects", *(f"writing the {name}" for name in ("result", "ids", "page"))):
+        assert any(line.endswith(f"room.v2.npz: {stage}") for line in stages), stage
+    assert len({line for line in stages if line.endswith("network")}) >= 3, "the clock moves"
+
+
 @pytest.mark.parametrize(
     "options",
     ["--tile 2", "--tile 0", "--views flips", "--fast", "--precision bf16", "--min-points 100000", "--origin 1 2 3"],
@@ -168,7 +217,7 @@ def test_bad_options_are_named(checkpoint: Path, scan: Path, tmp_path: Path) -> 
         "device 'gpu' is not known; expected cpu, cuda": (scan, "--model", checkpoint, "--device", "gpu"),
         "nowhere.pt: no such checkpoint": (scan, "--model", tmp_path / "nowhere.pt"),
         "old.pt is a model, not a scan; give it as --model old.pt": ("old.pt", scan),
-        "tile_size must be a positive length in meters, got -1.0": (scan, "--model", checkpoint, "--tile", "-1"),
+        "the tile size must be a positive length in meters, got -1.0": (scan, "--model", checkpoint, "--tile", "-1"),
     }.items():
         assert message in refused("predict", *arguments, "--out", tmp_path / "out")
 
@@ -176,11 +225,12 @@ def test_bad_options_are_named(checkpoint: Path, scan: Path, tmp_path: Path) -> 
 def test_export(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
     passes("predict", "--model", checkpoint, scan, "--out", tmp_path, "--threshold", "0")
     result, coco = tmp_path / "room.v2.npz", tmp_path / "coco.json"
-    outputs = ("--ply", tmp_path / "ply", "--csv", tmp_path / "csv", "--coco", coco)
+    outputs = ("--ply", tmp_path / "ply", "--csv", tmp_path / "csv", "--objects", tmp_path / "each", "--coco", coco)
     out, err = passes("export", result, *outputs, "--threshold", "0")
     assert err == ""
     written = [tmp_path / "ply" / "room.v2.ply", tmp_path / "csv" / "room.v2.instances.csv"]
-    assert out.split() == [str(path) for path in (*written, coco)]
+    assert out.split() == [str(path) for path in (*written, tmp_path / "each" / "room.v2", coco)]
+    assert len(list((tmp_path / "each" / "room.v2").iterdir())) == len(written[1].read_text().splitlines()) - 1
     for path in written:
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
     assert len(json.loads(coco.read_text())["annotations"]) == len(Prediction.load(result))

@@ -1,5 +1,6 @@
 """pcseg show: pages and pictures from results, rooms and scans; one sentence and status 2 for the rest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 
 from pcseg.classes import S3DIS
 from pcseg.data.store import Source, write_room
+from pcseg.inference.exports import read_painted_ply, write_ply
 from pcseg.prediction import Prediction
-from pcseg.structures import Scene
+from pcseg.structures import ScanFile, Scene
 from tests.tools.commands import passes, refused, tool
 
 
@@ -60,6 +62,27 @@ def test_into_folders(result: Path, tmp_path: Path) -> None:
     passes("show", result, "--html", tmp_path / "pages")
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["other.png", "room.png"]
     assert [p.name for p in (tmp_path / "pages").iterdir()] == ["room.html"]
+    error = refused("show", result, other, "--png", tmp_path / "x.png")
+    assert error == f"error: {tmp_path / 'x.png'}: one file for 2 results; give a folder\n"
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_points_that_predict_wrote_are_a_prediction(result: Path, tmp_path: Path, order: slice) -> None:
+    given = Prediction.load(result)
+    rows, places = np.arange(600, dtype=np.int32)[order], np.arange(600, dtype=np.int32)[order]
+    places = np.append(places, -1).astype(np.int32)  # the file has another point, without coordinates
+    file = ScanFile(rows, places, np.diag([1e3, 1e3, 1e3, 1.0]))
+    semantic = np.arange(600, dtype=np.int32) % 13  # of each point; an object has its own class
+    given = replace(given, scene=given.scene.with_(semantic=None, instance=None, file=file), semantic=semantic)
+    write_ply(tmp_path / "a.ply", given, given.scene.rgb)
+    found = read_painted_ply(tmp_path / "a.ply")
+    assert (found.classes, found.labels.tolist(), found.scores.tolist()) == (S3DIS, [8], given.scores.tolist())
+    np.testing.assert_array_equal(found.point_ids(), given.point_ids()[order])
+    passes("show", tmp_path / "a.ply", "--html", tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert '"key":"prediction"' in page
+    assert '"key":"truth"' not in page
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,12 @@ def display() -> Iterator[str]:
 
 
 class _Viewer:
-    """tools/visualize.py in its own process, with real key presses."""
+    """A Python program in its own process, with real key presses."""
 
-    def __init__(self, display: str, folder: Path, results: list[Path]) -> None:
+    def __init__(self, display: str, folder: Path, *words: str | Path) -> None:
         self.folder, self.log = folder, folder / "stderr.txt"
         self.environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(TOOL.parent.parent)}
-        command = [sys.executable, "-W", "ignore", str(TOOL), *map(str, results)]
+        command = [sys.executable, "-W", "ignore", *map(str, words)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=self.environment, stderr=log)
         self.heard = 0  # lines that `says` has passed
@@ -84,6 +84,13 @@ class _Viewer:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         return done.stdout.strip()
 
+    def focus(self) -> str:
+        """Waits for the window, gives it the keys, and returns its id."""
+        self.wait("a window", lambda: self.xdotool("search", "--name", "^pcseg$") != "")
+        window = self.xdotool("search", "--name", "^pcseg$").split()[0]
+        self.xdotool("windowfocus", "--sync", window)
+        return window
+
     def picture(self, name: str) -> np.ndarray:
         """Presses s and waits for the file."""
         path = self.folder / name
@@ -100,11 +107,9 @@ def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: st
     replace(whole, scene=room.with_(name="other"), semantic=None).save(tmp_path / "b.npz")
     frame = Frame.of(whole, 0.25)
     table = room.instance == 7
-    with _Viewer(display, tmp_path, [tmp_path / "a.npz", tmp_path / "b.npz"]) as viewer:
+    with _Viewer(display, tmp_path, TOOL, tmp_path / "a.npz", tmp_path / "b.npz") as viewer:
         viewer.says("1 of 2: box, Prediction")
-        viewer.wait("a window", lambda: viewer.xdotool("search", "--name", "^pcseg$") != "")
-        window = viewer.xdotool("search", "--name", "^pcseg$").split()[0]
-        viewer.xdotool("windowfocus", "--sync", window)
+        window = viewer.focus()
 
         # The picture of the window shows the table where our own picture of the same view has it.
         image = viewer.picture("box_prediction.png")
@@ -144,5 +149,17 @@ def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: st
         viewer.says("the last scene")
         viewer.xdotool("key", "p")
         viewer.says("1 of 2: box, Prediction")
+        viewer.xdotool("key", "q")
+        assert viewer.process.wait(60) == 0
+
+
+def test_show_opens_a_window_and_returns(whole: Prediction, tmp_path: Path, display: str) -> None:
+    whole.save(tmp_path / "a.npz")
+    code = (
+        "import logging, pcseg; logging.basicConfig(level='INFO'); assert pcseg.Prediction.load('a.npz').show() is None"
+    )
+    with _Viewer(display, tmp_path, "-c", code) as viewer:
+        viewer.says("1 of 1: box room, Prediction")
+        viewer.focus()
         viewer.xdotool("key", "q")
         assert viewer.process.wait(60) == 0
