@@ -64,7 +64,7 @@ def test_unit_and_axis(tmp_path: Path, room: np.ndarray, unit: str, up: str) -> 
     found, said = read(tmp_path, TURNS[up](room) / UNITS[unit], up=up)
     np.testing.assert_allclose(np.sort(np.ptp(found, axis=0)), np.sort(np.ptp(room, axis=0)), rtol=1e-5)
     np.testing.assert_allclose(np.sort(found[:9000, 2])[[90, -90]], 0, atol=0.02)
-    assert (f"--scale {UNITS[unit]};" in said) == (unit != "meters")
+    assert (f"scale={UNITS[unit]};" in said) == (unit != "meters")
     as_is, said = read(tmp_path, room[:, [1, 2, 0]], as_is=True)
     np.testing.assert_array_equal(as_is, room[:, [1, 2, 0]].astype(np.float32))
     assert said == ""
@@ -74,14 +74,14 @@ def test_unit_and_axis(tmp_path: Path, room: np.ndarray, unit: str, up: str) -> 
 def test_a_storey_tells_the_unit(tmp_path: Path, closed_room: np.ndarray, unit: str) -> None:
     found, said = read(tmp_path, closed_room / UNITS[unit])
     np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(closed_room, axis=0), rtol=1e-5)
-    assert f"--scale {UNITS[unit]};" in said
+    assert f"scale={UNITS[unit]};" in said
 
 
 @pytest.mark.parametrize("up", TURNS)
 def test_another_axis_that_points_up_is_noticed(tmp_path: Path, room: np.ndarray, up: str) -> None:
     np.save(tmp_path / "a.npy", TURNS[up](room))
     advice = "\n".join(scan_warnings(read_scan(tmp_path / "a.npy")))
-    assert f"read it with up={up!r} (--up={up})" in advice if up != "z" else "up=" not in advice
+    assert f"read it with up={up!r}" in advice if up != "z" else "up=" not in advice
     assert "up=" not in "\n".join(scan_warnings(read_scan(tmp_path / "a.npy", up=up)))
 
 
@@ -91,14 +91,14 @@ def test_halls_are_in_meters(tmp_path: Path, size: tuple[int, int, int], has_cei
     points = box(np.random.default_rng(0), size, has_ceiling)
     found, said = read(tmp_path, points)
     np.testing.assert_array_equal(found, points.astype(np.float32))
-    assert ("--scale 0.3048 if it is in feet" in said) == (size[2] == 8 and (has_ceiling or size[0] < 50))
+    assert ("scale=0.3048 if it is in feet" in said) == (size[2] == 8 and (has_ceiling or size[0] < 50))
 
 
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
     rounded = (closed_room + FAR).astype(np.float32).astype(np.float64)
     for xyz, message in (
-        (box(np.random.default_rng(0), (192, 156, 96), False), r"its unit is not certain; give .*--scale 0\.0254 \(in"),
-        (room * 1e5, r"a\.npy: .* its unit is not certain; give .*--scale 0\.001 \(millimeters\)"),
+        (box(np.random.default_rng(0), (192, 156, 96), False), r"its unit is not certain; give .*scale=0\.0254 \(in"),
+        (room * 1e5, r"a\.npy: .* its unit is not certain; give .*scale=0\.001 \(millimeters\)"),
         (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
     ):
         refuses(message, read, tmp_path, xyz)
@@ -131,4 +131,4 @@ def test_real_rooms_stay_as_they_are(real: Path) -> None:
         said: list[str] = []
         scene = read_scan(path, report=said.append)
         assert not any("measures" in text for text in scan_warnings(scene))
-        assert not any("--scale" in text or "level" in text for text in said), said
+        assert not any("scale=" in text or "level" in text for text in said), said

@@ -172,7 +172,7 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess: P
     np.savez(raw / "a.npz", xyz=xyz, **labels)
     assert "map values that mean no class with --ignore-labels" in refused("scans", "--classes", "s3dis", "--unlabeled")
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels["semantic"], instance=np.repeat([1, 2, -100, 3], 200))
-    assert "see first_instance and ignore_labels" in refused("scans", "--classes", "s3dis", "--unlabeled")
+    assert "see --first-instance and --ignore-labels" in refused("scans", "--classes", "s3dis", "--unlabeled")
     preprocess("scans", "--classes", "s3dis", "--unlabeled", "--ignore-labels", 255, -100)
     np.testing.assert_array_equal(read_room(out / "a").semantic, np.repeat([0, -1, -1, 1], 200))
     np.testing.assert_array_equal(read_room(out / "a").instance, np.repeat([1, 0, 0, 3], 200))
