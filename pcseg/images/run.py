@@ -192,14 +192,28 @@ def evaluate(
     """
     results, mine = [], processes.shard(len(images))
     for each, (found, objects) in zip(mine, predict(model, images, options, mine), strict=True):
-        masks: Any = rle.encode(np.asfortranarray(objects.masks.numpy().transpose(1, 2, 0).astype(np.uint8)))
-        for label, score, mask in zip(objects.labels.tolist(), objects.scores.tolist(), masks, strict=True):
-            entry = {"image_id": images.images[each]["id"], "category_id": images.category_ids[label], "score": score}
-            results.append({**entry, "segmentation": {**mask, "counts": mask["counts"].decode()}})
+        results += coco_results(objects, images.images[each]["id"], images.category_ids)
         if each < num_saved:
             image_prediction(found, objects, images.classes).save(folder / f"{Path(found.name).stem}.npz")
     results = [result for part in processes.gather(results) for result in part]
     return coco_scores(images.truth(), results), results
+
+
+def coco_results(objects: Objects, image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
+    """The objects of one image in COCO's format of results.
+
+    Args:
+        objects: the objects.
+        image_id: id of the image.
+        category_ids: id of each class.
+    """
+    masks: Any = rle.encode(np.asfortranarray(objects.masks.numpy().transpose(1, 2, 0).astype(np.uint8)))
+    shapes = [{**mask, "counts": mask["counts"].decode()} for mask in masks]
+    rows = zip(objects.labels.tolist(), objects.scores.tolist(), shapes, strict=True)
+    return [
+        {"image_id": image_id, "category_id": category_ids[label], "score": score, "segmentation": shape}
+        for label, score, shape in rows
+    ]
 
 
 def image_prediction(found: CocoImage, objects: Objects, classes: ClassSet) -> Prediction:

@@ -9,12 +9,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from pycocotools import mask as coco_mask
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former import modeling_mask2former as theirs
 
 from pcseg.data.coco import CocoDataset
-from pcseg.images.model import Mask2Former, Mask2FormerOptions, objects_of
+from pcseg.images.model import Mask2Former, Mask2FormerOptions, Objects, objects_of
+from pcseg.images.run import coco_results
 from pcseg.losses import InfluencerCriterion, SetCriterion, mask2former_outputs
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
@@ -83,22 +83,14 @@ def test_ignored_pixels_do_not_count(criterion: torch.nn.Module) -> None:
         criterion(outputs, images.targets)
 
 
-def test_objects_that_are_the_truth_have_full_ap(tmp_path: Path) -> None:
+def test_objects_that_are_the_truth_have_full_ap() -> None:
     masks = np.zeros((2, 20, 20), np.float32)
     masks[0, 2:9, 2:9], masks[1, 10:18, 5:15] = 1, 1
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9]])
     found = objects_of(logits, torch.from_numpy(np.concatenate([masks, masks[:1] * 0]) * 20 - 10), 20, 20)
     assert found.labels[:2].tolist() == [0, 1]
     assert found.masks[:2].sum((1, 2)).tolist() == [49, 80]
-
-    def rle(mask: torch.Tensor) -> dict[str, object]:
-        runs = np.diff(np.flatnonzero(np.diff(mask.numpy().T.ravel(), prepend=False, append=True)), prepend=0)
-        return {"size": [20, 20], "counts": runs.tolist()}
-
-    objects = [
-        {"image_id": 0, "category_id": label, "score": 0.9, "segmentation": coco_mask.frPyObjects(rle(mask), 20, 20)}
-        for label, mask in zip((1, 2), found.masks[:2])
-    ]
+    objects = coco_results(Objects(*(part[:2] for part in found)), 0, (1, 2))
     truth = {"images": [{"id": 0, "height": 20, "width": 20}], "categories": [{"id": 1}, {"id": 2}]}
     scores = coco_scores({**truth, "annotations": objects}, objects)
     assert scores.mean == scores.per_group["small"] == pytest.approx({"ap": 1, "ap50": 1, "ap75": 1})
@@ -119,12 +111,12 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_makes_images(rooms: Path) -> None:
-    train, val = (CocoDataset(rooms / f"annotations/instances_{s}.json", rooms / s) for s in ("train", "val"))
-    assert (len(train), len(val)) == (20, 5)
-    assert train.classes.names[:3] == ("ceiling", "floor", "wall")
-    image = train[3]
-    assert image.image.shape == (160, 160, 3)
-    assert len(image.labels) > 2
+    for split, num_images in (("train", 20), ("val", 5)):
+        images = CocoDataset(rooms / f"annotations/instances_{split}.json", rooms / split)
+        assert len(images) == num_images
+        assert images.classes.names[:3] == ("ceiling", "floor", "wall")
+        assert images[3].image.shape == (160, 160, 3)
+        assert len(images[3].labels) > 2
 
 
 @pytest.mark.parametrize("name", ["images", "images_hungarian"])

@@ -161,6 +161,8 @@ def test_table_and_numbers() -> None:
     ]
     assert to_markdown([]) == "no run is done\n"
     assert "| 0.1 | 30.0 | 40.0 | 50.0 | 0 |" in to_markdown([Row({"lr": "0.1"}, _runs(0.3))])
+    of_images = to_markdown([Row({"lr": "0.1"}, {0: {"ap": 0.3, "ap50": 0.4, "ap75": 0.2}})])
+    assert of_images.splitlines()[::2] == ["| lr | AP | AP50 | AP75 | seeds |", "| 0.1 | 30.0 | 40.0 | 20.0 | 0 |"]
     assert [row.setting["lr"] for row in best_first(ROWS)] == ["0.3", "0.1", "0.2"], "the failed come last"
     first, second, _ = to_json(ROWS)["settings"]
     assert first["ap"] == {"mean": 0.4, "min": 0.3, "max": 0.5}
@@ -187,6 +189,11 @@ def test_grid_of_two_processes_leaves_table_and_picture(command, tmp_path: Path,
     assert "| 0.01 | 50.4 | 60.0 | 70.0 | 4 |" in table
     assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == json.loads((tmp_path / "n").read_text())
+
+
+def test_sweeps_images(command, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("kind: images\ndata: {root: images}\n")
+    assert "| softmin | 50.0 |" in passes(*command, "--grid", "criterion.claims=dual,softmin")[0]
 
 
 def test_terminated_sweep_continues(command, tmp_path: Path) -> None:
