@@ -69,13 +69,19 @@ class _Shapes:
 
     def __init__(self, scene: Scene) -> None:
         assert scene.superpoint is not None
-        xyz, superpoint = scene.xyz - scene.xyz.mean(axis=0, dtype=np.float64), scene.superpoint
+        superpoint = scene.superpoint
+        columns = [x.astype(np.float64) - x.mean(dtype=np.float64) for x in scene.xyz.T]
         self.count = np.bincount(superpoint)
-        self.sum = np.stack([np.bincount(superpoint, x) for x in xyz.T], axis=1)
-        self.product = np.stack([[np.bincount(superpoint, a * b) for b in xyz.T] for a in xyz.T]).transpose(2, 0, 1)
-        self.low, self.high = np.full((2, len(self.count), 3), [[[np.inf]], [[-np.inf]]])
-        np.minimum.at(self.low, superpoint, xyz)
-        np.maximum.at(self.high, superpoint, xyz)
+        self.sum = np.stack([np.bincount(superpoint, x) for x in columns], axis=1)
+        self.product = np.empty((len(self.count), 3, 3))
+        low, high = np.full((2, 3, len(self.count)), [[[np.inf]], [[-np.inf]]])
+        for a in range(3):
+            np.minimum.at(low[a], superpoint, columns[a])  # many times faster than all columns at once
+            np.maximum.at(high[a], superpoint, columns[a])
+            for b in range(a + 1):
+                product = np.bincount(superpoint, columns[a] * columns[b])
+                self.product[:, a, b] = self.product[:, b, a] = product
+        self.low, self.high = low.T.copy(), high.T.copy()
         mean = self.sum / self.count[:, None]
         spread = self.product / self.count[:, None, None] - mean[:, :, None] * mean[:, None]
         self.normal = np.linalg.eigh(spread)[1][:, :, 0]

@@ -121,10 +121,11 @@ def shown_points(xyz: Float32[np.ndarray, "P 3"], max_points: int | None = None)
     num_strays = len(xyz) - len(rows)
     if len(rows) <= max_points:
         return Shown(rows, None, box, num_strays)
-    size = max(1e-3, float((box[1] - box[0]).max()) / 4000)
-    core = xyz[rows]
+    core = xyz[rows] if num_strays else xyz
+    size = float((box[1] - box[0]).max()) / 500  # coarse, which is fast; points are on surfaces
+    size *= (1.1 * len(voxelize(core, size)) / max_points) ** 0.5
     while len(grid := voxelize(core, size)) > max_points:
-        size *= max(1.05, (len(grid) / max_points) ** 0.5)  # points are on surfaces
+        size *= max(1.05, (len(grid) / max_points) ** 0.5)
     is_first = np.diff(np.maximum.accumulate(grid.point_to_voxel), prepend=-1) > 0
     return Shown(rows[is_first], size, box, num_strays)
 
