@@ -52,12 +52,9 @@ def _imports(path: str, text: str) -> set[str]:
     return found - {_package(path)}
 
 
-def test_every_module_has_a_layer() -> None:
+def test_imports_go_down_and_every_module_has_a_layer() -> None:
     names = {path.stem for path in (ROOT / "pcseg").iterdir() if not path.name.startswith("__")} - {"py"}  # py.typed
     assert names == set(RANK)
-
-
-def test_imports_go_down() -> None:
     wrong = []
     for path, text in _sources().items():
         me = _package(path)
@@ -68,18 +65,12 @@ def test_imports_go_down() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_library_logs_and_never_prints() -> None:
+def test_only_commands_print_and_kernels_stand_alone() -> None:
     names = [(path, getattr(node, "id", "")) for path, text in _sources().items() for node in ast.walk(ast.parse(text))]
     assert {_package(path) for path, name in names if name == "print"} <= {"cli", "commands", "benchmarks"}
-
-
-def test_only_sparse_conv_imports_spconv() -> None:
-    """Benchmarks compare with it."""
+    # Benchmarks compare with it.
     users = [path for path, text in _sources().items() if "import spconv" in text or "from spconv" in text]
     assert [path for path in users if _package(path) != "benchmarks"] == ["pcseg/ops/sparse_conv.py"]
-
-
-def test_kernels_stand_alone_and_have_slow_twins() -> None:
     twins = {path.name for path in (ROOT / "tests" / "reference").glob("*.py")}
     for path, text in _sources().items():
         if _package(path) != "kernels":

@@ -44,7 +44,7 @@ def test_groups_of_scannet200_and_unknown_names() -> None:
     refuses(r"mine\.yaml: cannot read the classes: No such file", class_set, "mine.yaml")
 
 
-def test_mappings_name_existing_classes() -> None:
+def test_custom_classes_and_mappings(tmp_path: Path) -> None:
     indoor = class_set("indoor")
     for name in ("s3dis", "scannet20", "scannet200", "indoor"):
         other = class_set(name)
@@ -52,9 +52,6 @@ def test_mappings_name_existing_classes() -> None:
         assert mapped["chair"] == "chair"
         assert mapped["pillow"] == {"s3dis": "clutter", "scannet20": None}.get(name, "pillow")
     refuses("no mapping from classes scannet20 to indoor; known: none", class_set("scannet20").mapping_to, indoor)
-
-
-def test_custom_classes(tmp_path: Path) -> None:
     path = tmp_path / "workshop.yaml"
     path.write_text("names: [floor, bench, vice]\nstuff: [floor]\n")
     classes = class_set(path)

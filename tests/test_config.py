@@ -83,15 +83,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "child.yaml"
 
 
-def test_file_on_its_base_under_overrides(path: Path) -> None:
+def test_file_on_its_base_and_differences(path: Path) -> None:
     assert read(Drawing, path, ["file=b.png"]) == Drawing(Path("b.png"), Circle(radius=2.0), (3,))
     assert read(Drawing, path, ["file=2024"]).file == Path("2024")
     assert read(Drawing, path, ["shape.kind=square"]).shape == Square()
     message = r"child\.yaml with shape.kind=square .*: unknown key 'shape\.radius'"
     refuses(message, read, Drawing, path, ["shape.kind=square", "shape.radius=1"])
-
-
-def test_differences_have_dotted_keys() -> None:
     before, now = Drawing(Path("a.png")), Drawing(Path("a.png"), Circle(radius=2.0))
     assert differences(before, now) == {"shape.radius": "shape.radius was 1.0, is 2.0"}
     assert set(differences(before, Drawing(Path("a.png"), Square()))) == {"shape.kind", "shape.radius", "shape.side"}

@@ -55,7 +55,7 @@ def test_read_npz(tmp_path: Path) -> None:
         read_npz(tmp_path / "none.npz")
 
 
-def test_single_precision_survives_and_nan_becomes_none(tmp_path: Path) -> None:
+def test_records_survive_and_later_ones_go(tmp_path: Path) -> None:
     path, value = tmp_path / "metrics.jsonl", np.float32(0.1) / 3
     append_record(path, {"step": 1, "loss": float(value), "norm": math.inf, "more": {"ap": math.nan, "of": (0.5, "x")}})
     (record,) = read_records(path)
@@ -63,10 +63,7 @@ def test_single_precision_survives_and_nan_becomes_none(tmp_path: Path) -> None:
     assert np.float32(record.pop("loss")) == value
     assert record == {"step": 1, "norm": None, "more": {"ap": None, "of": [0.5, "x"]}}
     assert none_for_nan([1 / 3, None], digits=9) == [0.333333333, None]
-
-
-def test_torn_last_line_and_later_steps_go(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
+    path = tmp_path / "steps.jsonl"
     for step in (1, 2, 3):
         append_record(path, {"step": step})
     with path.open("a") as file:

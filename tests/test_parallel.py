@@ -64,13 +64,10 @@ def test_results_and_errors_of_every_item(workers: int, threads: int, monkeypatc
         list(map_rooms(_work, [1, 9], workers=workers, threads=threads))
 
 
-def test_a_killed_worker_names_unfinished_rooms() -> None:
+def test_a_killed_worker_names_unfinished_rooms_and_bad_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dict(map_rooms(_work, [1, 10, 3], workers=2))
     assert set(found) == {1, 10, 3}
     assert "a worker process was killed" in str(found[10])
-
-
-def test_bad_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "CONNECT_SECONDS", 1)
     refuses("at least 1 worker, got 0", map_rooms, _work, [1], workers=0)
     refuses(r"127\.0\.0\.1:9: no Dask scheduler answers", list, map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))

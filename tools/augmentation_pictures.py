@@ -22,7 +22,6 @@ OPTIONS: dict[str, dict[str, float]] = {
     "rotate": {"degrees": 40.0},
     "tilt": {"degrees": 12.0},
     "scale": {"low": 0.6, "high": 0.7},
-    "translate": {"distance": 1.5},
     "jitter": {"std": 0.03},
     "elastic": {"granularity": 0.4, "magnitude": 1.2, "probability": 1.0},
     "color_shift": {"std": 50.0},

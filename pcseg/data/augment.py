@@ -63,17 +63,6 @@ def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: flo
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
-def translate(scene: Scene, rng: np.random.Generator, *, distance: float = 0.2) -> Scene:
-    """Move the room along each axis, for models whose voxels or features do not start at the room.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        distance: largest move along an axis in meters, either way.
-    """
-    return scene.with_(xyz=scene.xyz + rng.uniform(-distance, distance, 3).astype(np.float32))
-
-
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
     """Add Gaussian noise to every coordinate.
 
@@ -287,7 +276,7 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
 AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
     f.__name__: f
     for f in (
-        flip, rotate, tilt, scale, translate, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
+        flip, rotate, tilt, scale, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
         drop_points, thin_objects, holes, crop_cuboid, crop_points, mix,
     )
 }  # fmt: skip

@@ -88,6 +88,30 @@ def _clusters(
     return of_classes * influence[rows].sigmoid()[:, None], probability
 
 
+def _probabilities(
+    outputs: DecoderOutput | EmbeddingOutput, decoder: QueryDecoderOptions | EmbeddingHeadsOptions, max_clusters: int
+) -> tuple[Float[Tensor, "M C"], Float[Tensor, "S M"]]:
+    """Probability of each class and of each superpoint, by query or by cluster of embeddings."""
+    if isinstance(decoder, EmbeddingHeadsOptions):
+        return _clusters(cast(EmbeddingOutput, outputs), decoder.radius, max_clusters)
+    queries = cast(DecoderOutput, outputs)
+    of_classes = queries["pred_logits"][0].float().softmax(-1)[:, :-1]  # the last one is "no object"
+    return of_classes, mask_probabilities(queries["pred_masks"][0].float(), decoder.mask_activation)
+
+
+def _expected_iou(
+    probability: Float[Tensor, "S M"], inside: Bool[Tensor, "S M"], counts: Float[Tensor, "S"]
+) -> Float[Tensor, "M"]:
+    """The IoU that each mask can be expected to have with its object, counted in points.
+
+    Were each point of the object with its probability, they share the points expected inside; their union adds those
+    expected outside.
+    """
+    expected = probability * counts[:, None]
+    shared = (expected * inside).sum(0)
+    return shared / (counts @ inside.float() + expected.sum(0) - shared).clamp(min=1)
+
+
 @torch.no_grad()
 def decode(
     outputs: DecoderOutput | EmbeddingOutput,
@@ -120,48 +144,34 @@ def decode(
     Returns:
         Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
     """
-    # Each query, or cluster of embeddings, gives a probability to every class and to every superpoint.
-    if isinstance(decoder, EmbeddingHeadsOptions):
-        embeddings = cast(EmbeddingOutput, outputs)
-        class_probability, probability = _clusters(embeddings, decoder.radius, top_k)
-    else:
-        queries = cast(DecoderOutput, outputs)
-        class_probability = queries["pred_logits"][0].float().softmax(-1)[:, :-1]  # the last one is "no object"
-        probability = mask_probabilities(queries["pred_masks"][0].float(), decoder.mask_activation)
-    num_superpoints, num_classes = len(probability), class_probability.shape[1]
+    class_probability, probability = _probabilities(outputs, decoder, top_k)
 
-    # The mask, and the IoU it can be expected to have with its object, both counted in points: were each point of the
-    # object with its probability, they share the points expected inside; their union adds those expected outside.
     assert scene.superpoint is not None
     counts = torch.from_numpy(np.bincount(scene.superpoint)).to(probability.device).float()
     inside = probability > mask_threshold
     size = counts @ inside.float()
-    expected = probability * counts[:, None]
-    shared = (expected * inside).sum(0)
-    expected_iou = shared / (size + expected.sum(0) - shared).clamp(min=1)
-
-    # The score; masks are surer of themselves than they should be, therefore the power.
-    scores = class_probability * expected_iou[:, None] ** iou_power
+    # Masks are surer of themselves than they should be, therefore the power.
+    scores = class_probability * _expected_iou(probability, inside, counts)[:, None] ** iou_power
 
     # The best pairs, without small masks and classes that do not count.
-    counted = torch.from_numpy(np.isin(np.arange(num_classes), classes.instance_classes)).to(scores.device)
-    allowed = counted.expand_as(scores)
+    counted = torch.from_numpy(np.isin(np.arange(scores.shape[1]), classes.instance_classes)).to(scores.device)
+    allowed = counted & (size >= min_points)[:, None]
     if one_class:
         allowed = allowed & (scores == (scores * counted).amax(1, keepdim=True))
-    allowed = allowed & (size >= min_points)[:, None]
     pairs = allowed.flatten().nonzero()[:, 0]
     pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[:top_k]]
-    labels = pairs % num_classes
+    query, labels = pairs // scores.shape[1], pairs % scores.shape[1]
+    best_scores = scores[query, labels]
     if unsure_below > 0 and UNSURE in classes.names:
-        probability_of = class_probability[pairs // num_classes] * counted
+        probability_of = class_probability[query] * counted
         share = probability_of.gather(1, labels[:, None])[:, 0] / probability_of.sum(1)
         labels = torch.where(share < unsure_below, classes.index(UNSURE), labels)
-    masks = inside[:, pairs // num_classes].T.contiguous().cpu().numpy()
+    masks = [np.flatnonzero(mask) for mask in inside[:, query].T.contiguous().cpu().numpy()]
     prediction = Prediction(
         scene,
-        masks=mask_rows([np.flatnonzero(mask) for mask in masks], num_superpoints),
-        labels=labels.cpu().numpy(),
-        scores=scores.flatten()[pairs].cpu().numpy(),
+        mask_rows(masks, len(probability)),
+        labels.cpu().numpy(),
+        best_scores.cpu().numpy(),
         classes=classes,
         superpoint=scene.superpoint,
     )

@@ -1,6 +1,7 @@
 """Merges the objects predicted in the tiles or views of a scan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -47,16 +48,8 @@ def merge(
     Returns:
         Objects with masks over the superpoints of the scan, best first.
     """
-    # All objects, one after another, with masks over the superpoints of the scan.
     columns = [tile.columns[found.columns(row)] for tile, found in parts for row in range(len(found))]
-    every = Prediction(
-        scene,
-        mask_rows(columns, scene.num_superpoints),
-        np.concatenate([found.labels for _, found in parts]),
-        np.concatenate([found.scores for _, found in parts]).astype(np.float64),
-        classes=classes,
-        superpoint=scene.superpoint,
-    )
+    every = _all_objects(parts, columns, scene, classes)
     part = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
     seen = csr_array(mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints), dtype=np.float64)
     links = _links(every, part, seen, min_iou, min_shared)
@@ -65,7 +58,7 @@ def merge(
 
     counts, size, seen_by = column_points(every), mask_points(every).sum(axis=1), seen.tocsc()
     owned = [tile.columns[tile.owned] for tile, _ in parts]
-    masks, labels, scores = [], [], []
+    masks, first, scores = [], [], []
     for group in groups:
         # Votes, each weighted by the points of its object.
         touched, index = np.unique(np.concatenate([columns[i] for i in group]), return_inverse=True)
@@ -79,17 +72,24 @@ def merge(
         sight = sees[:, chosen] @ points
         agreed = [points[np.isin(mask, columns[i], assume_unique=True)].sum() for i in group]
         score = every.scores[group] @ (agreed * sight[part[group]]) / (sight @ sight)
-        score = float(min(score, every.scores[group].max()))
-        if score >= score_threshold:
+        if (score := float(min(score, every.scores[group].max()))) >= score_threshold:
             masks.append(mask)
-            labels.append(int(every.labels[group[0]]))
+            first.append(group[0])
             scores.append(score)
-    best = np.argsort(-np.array(scores), kind="stable")
+    labels = every.labels[np.array(first, np.int64)]
+    merged = replace(every, masks=mask_rows(masks, len(counts)), labels=labels, scores=np.array(scores, np.float32))
+    return merged.select(np.argsort(-np.array(scores), kind="stable"))
+
+
+def _all_objects(
+    parts: Sequence[Part], columns: list[Int64[np.ndarray, "_"]], scene: Scene, classes: ClassSet
+) -> Prediction:
+    """The objects of all parts, one after another, with these columns as masks over the superpoints of the scan."""
     return Prediction(
         scene,
-        mask_rows([masks[i] for i in best], len(counts)),
-        np.array(labels, np.int64)[best],
-        np.array(scores, np.float32)[best],
+        mask_rows(columns, scene.num_superpoints),
+        np.concatenate([found.labels for _, found in parts]),
+        np.concatenate([found.scores for _, found in parts]).astype(np.float64),
         classes=classes,
         superpoint=scene.superpoint,
     )

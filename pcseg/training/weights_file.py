@@ -15,7 +15,6 @@ from pcseg.files import atomic_write, decoding
 
 BUILT_IN = Path(pcseg.__file__).parent / "weights" / "general.safetensors"
 FORMAT = "pcseg weights 2"
-OLDER = "pcseg weights 1"  # its SHA-256 covers the tensors alone
 
 
 def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor], notes: dict[str, str]) -> None:
@@ -58,9 +57,9 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a .safetensors file, or damaged ({error})") from None
     kind = metadata.get("format", "weights of another program")
-    if kind not in (FORMAT, OLDER):
+    if kind != FORMAT:
         raise ValueError(f"{path}: expected {FORMAT}, found {kind}")
-    if metadata.pop("sha256", None) != _sha256(half, metadata if kind == FORMAT else {}):
+    if metadata.pop("sha256", None) != _sha256(half, metadata):
         raise ValueError(f"{path}: damaged: its content does not have the SHA-256 that it names")
     with decoding(path, FORMAT):
         content = {key: json.loads(metadata.pop(key)) for key in ("config", "classes", "superpoints")}

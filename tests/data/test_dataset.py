@@ -53,9 +53,6 @@ def test_rooms_of_a_batch_keep_their_own_indices() -> None:
     assert torch.equal(both.pair_voxel[second] - int((~in_b).sum()), alone.pair_voxel)
     assert both.names == ["a", "b"]
     assert len(both.targets) == 2
-
-
-def test_cropped_rooms_count_only_superpoints_that_are_left() -> None:
     scene = _scene()
     keep = scene.superpoint != 4
     part = Scene("part", scene.xyz[keep], scene.rgb[keep], superpoint=scene.superpoint[keep])
@@ -109,6 +106,9 @@ def test_sampler_is_a_function_of_seed_and_step() -> None:
     assert len({seed for step in whole for seed, _ in step}) == 20
     shares = [list(ResumableSampler(7, 2, 10, seed=3, rank=r, world=2)) for r in (0, 1)]
     assert [a + b for a, b in zip(*shares)] == whole
+    refuses("no rooms to train on", ResumableSampler, 0, 2, 10, seed=0)
+    message = "batch_size 3 must be at least 4: one room for each of 2 processes"
+    refuses(message, ResumableSampler, 5, 3, 10, seed=0, world=2, accumulate=2)
 
 
 def _rooms(sampler: ResumableSampler) -> list[list[int]]:
@@ -149,12 +149,6 @@ def test_voxel_budget() -> None:
     assert [room for pair in zip(*halves) for rooms in pair for room in rooms][:40] == in_order
 
 
-def test_sampler_refuses_impossible_options() -> None:
-    refuses("no rooms to train on", ResumableSampler, 0, 2, 10, seed=0)
-    message = "batch_size 3 must be at least 4: one room for each of 2 processes"
-    refuses(message, ResumableSampler, 5, 3, 10, seed=0, world=2, accumulate=2)
-
-
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
     rooms = [write_room(tmp_path, _scene(name), "s3dis", source=Source("made", "0")) for name in "ab"]
 
@@ -167,3 +161,21 @@ def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])
     assert collate([first, dataset[((1, 2), 1)]]).names == ["a", "b"]
+
+
+def test_scene_refuses_arrays_of_another_length_and_nan() -> None:
+    xyz = np.zeros((4, 3), np.float32)
+    refuses("scene room: rgb has 3 rows, xyz has 4", Scene, "room", xyz, np.zeros((3, 3), np.uint8))
+    refuses(r"rgb must be uint8 \(P, 3\), 0..255, got float32", Scene, "room", xyz, xyz)
+    xyz[2, 1] = np.nan
+    refuses("point 2 has a coordinate that is not finite", Scene, "room", xyz)
+    assert Scene.without_xyz("room", 0, superpoint=np.zeros(0, np.int32)).num_superpoints == 0
+
+
+def test_offsets_of_a_batch_stay_on_the_host() -> None:
+    zeros = np.zeros(2, np.int32)
+    scene = Scene.without_xyz("room", 2, semantic=zeros, instance=zeros, superpoint=zeros)
+    moved = make_batch([scene], voxel_size=0.1, features=["xyz"], instance_classes=[0]).to("meta")
+    on_host = [name for name, value in vars(moved).items() if isinstance(value, torch.Tensor) and not value.is_meta]
+    assert on_host == ["superpoint_offsets"]
+    assert all(value.is_meta for value in moved.targets[0].values())

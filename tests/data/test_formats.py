@@ -197,22 +197,6 @@ def test_text_of_other_programs(tmp_path: Path, name: str, content: str) -> None
         assert "1 of 2 points have no semantic (nan)" in said
 
 
-@pytest.mark.parametrize("content", ["1,5;2,5;3,5\n", "1,5\t2,5\t3,5\n"])
-def test_a_decimal_comma_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "a.csv").write_text(content)
-    refuses(r"a\.csv:1: its numbers have a decimal comma", read_scan, tmp_path / "a.csv")
-
-
-def test_names_of_las_dimensions_in_any_case(tmp_path: Path) -> None:
-    laspy = pytest.importorskip("laspy")
-    las = laspy.create(point_format=3, file_version="1.2")
-    las.x = las.y = las.z = np.arange(3)
-    las.add_extra_dim(laspy.ExtraBytesParams("Semantic", np.int32))
-    las.Semantic = np.arange(3)
-    las.write(tmp_path / "a.las")
-    assert read_scan(tmp_path / "a.las").semantic.tolist() == [0, 1, 2]
-
-
 def test_folders_with_what_is_no_scan(tmp_path: Path) -> None:
     notes: list[str] = []
     for name in ("b.ply", "a.xyz", "._a.xyz", "notes.md"):

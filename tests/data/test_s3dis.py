@@ -93,19 +93,7 @@ def test_another_layout_is_not_taken_for_damage(tmp_path: Path, lines: list[str]
     refuses("not a file of the release", read_room, folder)
 
 
-def test_refused_rooms(tmp_path: Path) -> None:
-    refuses("no such folder", read_room, tmp_path / "absent")
-    (tmp_path / "Area_1" / "empty").mkdir(parents=True)
-    refuses("no folder Annotations in it, found nothing", read_room, tmp_path / "Area_1" / "empty")
-    (tmp_path / "Area_1" / "empty" / "Annotations").mkdir()
-    refuses(r"no file CLASS_I\.txt", room_files, tmp_path / "Area_1" / "empty")
-    folder = write_room(tmp_path, {"dragon_1.txt": SOUND})
-    refuses("found class 'dragon'; classes: ceiling, floor", read_room, folder)
-    folder = write_room(tmp_path, {"wall_1.txt": b"\n"}, room="hall_1")
-    refuses("none of its files holds a point", read_room, folder)
-
-
-def test_find_rooms(tmp_path: Path) -> None:
+def test_find_rooms_and_what_is_refused(tmp_path: Path) -> None:
     refuses("no such folder", find_rooms, tmp_path / "absent")
     refuses(r"no folder Area_\*", find_rooms, tmp_path)
     for area, room in ((2, "office_10"), (2, "office_9"), (5, "hall_1")):
@@ -113,3 +101,12 @@ def test_find_rooms(tmp_path: Path) -> None:
     assert [room.name for room in find_rooms(tmp_path)] == ["office_9", "office_10", "hall_1"]
     assert [room.name for room in find_rooms(tmp_path, [5])] == ["hall_1"]
     refuses("no folder Area_3 in it; there are Area_2, Area_5", find_rooms, tmp_path, [3])
+    refuses("no such folder", read_room, tmp_path / "absent")
+    (tmp_path / "Area_1" / "empty").mkdir(parents=True)
+    refuses("no folder Annotations in it, found nothing", read_room, tmp_path / "Area_1" / "empty")
+    (tmp_path / "Area_1" / "empty" / "Annotations").mkdir()
+    refuses(r"no file CLASS_I\.txt", room_files, tmp_path / "Area_1" / "empty")
+    folder = write_room(tmp_path, {"dragon_1.txt": SOUND})
+    refuses("found class 'dragon'; classes: ceiling, floor", read_room, folder)
+    folder = write_room(tmp_path, {"wall_1.txt": b"\n"}, room="hall_2")
+    refuses("none of its files holds a point", read_room, folder)

@@ -95,7 +95,14 @@ def test_damaged(tmp_path: Path, options: dict, message: str) -> None:
     refuses(message, read_room, folder, label_table=tmp_path / LABEL_TABLE)
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+def test_find_rooms_and_damaged_files(tmp_path: Path) -> None:
+    refuses("no such folder", find_rooms, tmp_path / "absent")
+    refuses("no folder sceneNNNN_NN", find_rooms, tmp_path)
+    names = ["scene0001_00", "scene0002_00", "scene0707_00"]
+    for place in (f"scans/{names[1]}", f"scans/{names[0]}", f"scans_test/{names[2]}", "scans/notes"):
+        (tmp_path / place).mkdir(parents=True)
+    assert [room.name for room in find_rooms(tmp_path)] == names
+    assert find_rooms(tmp_path / "scans")[0] == tmp_path / "scans" / names[0]
     folder = write_scan(tmp_path)
     (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
     for table, class_set, message in (
@@ -109,16 +116,6 @@ def test_damaged_files(tmp_path: Path) -> None:
         refuses(r"segs\.json: (damaged|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
     (folder / f"{NAME}_vh_clean_2.ply").unlink()
     refuses(r"no scene0000_00_vh_clean_2\.ply", room_files, folder)
-
-
-def test_find_rooms(tmp_path: Path) -> None:
-    refuses("no such folder", find_rooms, tmp_path / "absent")
-    refuses("no folder sceneNNNN_NN", find_rooms, tmp_path)
-    names = ["scene0001_00", "scene0002_00", "scene0707_00"]
-    for place in (f"scans/{names[1]}", f"scans/{names[0]}", f"scans_test/{names[2]}", "scans/notes"):
-        (tmp_path / place).mkdir(parents=True)
-    assert [room.name for room in find_rooms(tmp_path)] == names
-    assert find_rooms(tmp_path / "scans")[0] == tmp_path / "scans" / names[0]
 
 
 def _official_v2(groups: list[dict], label_ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -54,9 +54,6 @@ def test_round_trip(tmp_path: Path, scene: Scene, folder: Path) -> None:
     assert manifest["instances_per_class"]["chair"] == sum(manifest["instances_per_class"].values()) == 2
     assert manifest["source"] == {"path": "raw/room", "fingerprint": "abc"}
     assert manifest["notes"] == ["a note"]
-
-
-def test_one_point_without_anything(tmp_path: Path) -> None:
     dot = Scene("dot", np.zeros((1, 3), np.float32), faces=np.zeros((0, 3), np.int32))
     folder = write_room(tmp_path, dot, "scannet20", SOURCE)
     read = read_room(folder)
@@ -74,6 +71,14 @@ def test_written_again_in_place_or_not_at_all(tmp_path: Path, scene: Scene, fold
         write_room(tmp_path, scene, "s3dis", SOURCE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["room"]
     assert len(read_room(folder)) == 60
+    left, other = tmp_path / ".room.0123abcd", tmp_path / ".room_2.0123abcd"
+    left.mkdir()
+    other.mkdir()
+    (left / "xyz.npy").write_bytes(b"half")
+    store.remove_leftovers(tmp_path, "room")
+    assert not left.exists()
+    assert other.exists()
+    assert list_rooms(tmp_path, ["*"]) == [folder]
 
 
 @pytest.mark.parametrize(
@@ -190,14 +195,3 @@ def test_custom_classes_stay_with_the_room(tmp_path: Path, scene: Scene) -> None
     store.check_classes([folder], classes)
     refuses("processed with the 13 classes of mine, expected the 13 of s3dis", store.check_classes, [folder], S3DIS)
     assert store.classes_of(read_manifest(write_room(tmp_path / "other", scene, "s3dis", SOURCE))) is S3DIS
-
-
-def test_leftovers_of_an_interrupted_run_go(tmp_path: Path, folder: Path) -> None:
-    left, other = tmp_path / ".room.0123abcd", tmp_path / ".room_2.0123abcd"
-    left.mkdir()
-    other.mkdir()
-    (left / "xyz.npy").write_bytes(b"half")
-    store.remove_leftovers(tmp_path, "room")
-    assert not left.exists()
-    assert other.exists()
-    assert list_rooms(tmp_path, ["*"]) == [folder]

@@ -1,15 +1,20 @@
+"""From outputs of the network to objects, and the filters of objects."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pcseg.classes import ClassSet
+from pcseg.classes import S3DIS, ClassSet
 from pcseg.inference.decode import decode, greedy_clusters, mask_probabilities
+from pcseg.inference.filters import column_points, keep, matrix_nms, without_overlap
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
+from pcseg.prediction import Prediction
 from pcseg.structures import DecoderOutput, EmbeddingOutput, Scene
 from tests.reference import greedy_clusters as slow
+from tests.reference.matrix_nms_slow import slow_matrix_nms
 
 AB, ABC = (ClassSet.from_dict({"names": list(names)}, "test", names) for names in ("ab", "abc"))
 SIGMOID, SOFTMAX = QueryDecoderOptions(mask_activation="sigmoid"), QueryDecoderOptions(mask_activation="softmax")
@@ -54,13 +59,7 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold(threshold: float
     assert {tuple(mask) for mask in found.masks.toarray().tolist()} == expected
 
 
-def test_small_masks_and_classes_that_do_not_count_are_left_out() -> None:
-    outputs, only_b = _outputs(MASKS, LOGITS), replace(AB, instance_names=("b",))
-    assert not decode(outputs, SCENE, AB, SIGMOID, min_points=2)[0].masks.toarray()[:, 2].any()
-    assert set(decode(outputs, SCENE, only_b, SIGMOID, min_points=1)[0].labels.tolist()) == {1}
-
-
-def test_one_class_a_query_and_unsure_objects() -> None:
+def test_one_class_a_query_unsure_and_small_objects() -> None:
     names = ClassSet.from_dict({"names": ["a", "b", "other object"]}, "test", "abo")
     outputs = _outputs(MASKS, [[2.0, 1.9, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
     every, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1)
@@ -74,6 +73,9 @@ def test_one_class_a_query_and_unsure_objects() -> None:
     names = ClassSet.from_dict({"names": ["a", "b", "c"]}, "test", "abc")
     found, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True, unsure_below=0.6)
     assert found.labels.tolist() == [1, 0]
+    outputs, only_b = _outputs(MASKS, LOGITS), replace(AB, instance_names=("b",))
+    assert not decode(outputs, SCENE, AB, SIGMOID, min_points=2)[0].masks.toarray()[:, 2].any()
+    assert set(decode(outputs, SCENE, only_b, SIGMOID, min_points=1)[0].labels.tolist()) == {1}
 
 
 def test_softmax_masks_do_not_overlap() -> None:
@@ -124,16 +126,51 @@ def test_clusters_are_those_of_the_plain_loop(count: int, radius: float) -> None
     followers, influencers, influence = _tokens(count)
     influence = influence.round(decimals=1)  # ties
     rows, members = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=1000)
+    first, fewer = greedy_clusters(followers, influencers, influence, radius=radius, max_clusters=3)
+    assert torch.equal(first, rows[:3])  # the most influential
+    assert torch.equal(fewer, members[:, :3])
     expected = slow.greedy_clusters(followers.numpy(), influencers.numpy(), influence.numpy(), radius)
     assert members.shape == (count, len(expected))
     assert rows.tolist() == [token for token, _ in expected]
     assert [set(np.flatnonzero(column)) for column in members.T.numpy()] == [m for _, m in expected]
 
 
-def test_the_most_influential_clusters_are_kept() -> None:
-    tokens = _tokens(100)
-    rows, members = greedy_clusters(*tokens, radius=0.5, max_clusters=1000)
-    first, fewer = greedy_clusters(*tokens, radius=0.5, max_clusters=3)
-    assert len(rows) > 3
-    assert torch.equal(first, rows[:3])
-    assert torch.equal(fewer, members[:, :3])
+def _prediction(masks: np.ndarray, labels: np.ndarray, scores: np.ndarray, superpoint: np.ndarray) -> Prediction:
+    scene = Scene.without_xyz("room", len(superpoint))
+    return Prediction(scene, masks, labels, scores, classes=S3DIS, superpoint=superpoint.astype(np.int32))
+
+
+@pytest.mark.parametrize("num_columns", [0, 1, 30])
+@pytest.mark.parametrize("num", [0, 1, 2, 40])
+def test_filters_of_sparse_masks_are_those_of_full_ones(rng: np.random.Generator, num: int, num_columns: int) -> None:
+    masks = rng.random((num, num_columns)) < 0.2  # some are empty
+    labels, scores = rng.integers(0, 3, num), np.sort(rng.random(num))[::-1]
+    given = _prediction(masks, labels, scores, rng.integers(0, max(num_columns, 1), 200 * min(num_columns, 1)))
+
+    found = matrix_nms(given, sigma=0.5)
+    slow = np.array(slow_matrix_nms(masks, labels, scores, column_points(given), 0.5))
+    order = np.argsort(-slow, kind="stable")
+    np.testing.assert_allclose(found.scores, slow[order], rtol=1e-6)
+    np.testing.assert_array_equal(found.masks.toarray(), masks[order])
+    np.testing.assert_array_equal(found.labels, labels[order])
+
+    found = without_overlap(given)
+    left = masks & (np.cumsum(masks, axis=0) == 1)  # a column belongs to its best object
+    np.testing.assert_array_equal(found.masks.toarray(), left[left.any(axis=1)])
+    np.testing.assert_array_equal(found.labels, labels[left.any(axis=1)])
+    np.testing.assert_array_equal(found.point_ids() > 0, given.point_ids() > 0)
+
+
+def test_objects_without_a_name_compete_with_all_and_weak_ones_go() -> None:
+    masks, scores = np.ones((3, 2), bool), np.array([0.9, 0.8, 0.7])
+    given = _prediction(masks, np.array([0, 1, 2]), scores, np.array([0, 1]))
+    assert matrix_nms(given).scores.tolist() == scores.tolist()
+    found = matrix_nms(given, unnamed=1)
+    expected = dict(zip([0, 2, 1], [0.9, 0.7, 0.8 * np.exp(-1 / 0.3)]))
+    assert dict(zip(found.labels.tolist(), found.scores.tolist())) == pytest.approx(expected)
+    masks = np.array([[1, 0], [0, 1], [1, 1]], bool)
+    given = _prediction(masks, np.array([0, 1, 2]), np.array([0.9, 0.8, 0.1], np.float32), np.array([0, 0, 0, 1]))
+    assert keep(given).labels.tolist() == [0, 1, 2]
+    assert keep(given, min_points=3).labels.tolist() == [0, 2]
+    assert keep(given, score_threshold=0.8).labels.tolist() == [0, 1]
+    assert keep(given, min_points=5).masks.shape == (0, 2)

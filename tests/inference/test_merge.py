@@ -70,7 +70,7 @@ def test_long_objects_are_one_and_touching_ones_two() -> None:
     assert len(_merge([left, right], 26, min_shared=0.0)) == 1
 
 
-def test_views_average_and_vote() -> None:
+def test_views_average_and_one_part_keeps_its_objects() -> None:
     views: list[Objects] = [
         [([0, 1, 2], 0, 0.9), ([4, 5], 1, 0.8)],
         [([0, 1, 2], 0, 0.6)],
@@ -80,9 +80,6 @@ def test_views_average_and_vote() -> None:
     mean = (3 * 0.9 + 3 * 0.6 + 3 * 0.6 + 2 * 0.3) / 12
     parts = [_part(range(6), range(6), view) for view in views]
     _check(_merge(parts, 6), [([0, 1, 2], 0, mean), ([4, 5], 1, 0.2)])
-
-
-def test_one_part_keeps_its_objects_but_weak_ones() -> None:
     objects: Objects = [([2, 3, 5], 1, 0.9), ([3, 5], 2, 0.5), ([0], 0, 0.2)]
     part = _part(range(6), range(6), objects)
     _check(_merge([part], 6), objects)

@@ -14,7 +14,7 @@ def _scene(xyz: np.ndarray, superpoint: np.ndarray) -> Scene:
     return Scene("room", xyz.astype(np.float32), superpoint=superpoint.astype(np.int32))
 
 
-def test_superpoints_touch_in_neighboring_cells(rng: np.random.Generator) -> None:
+def test_superpoints_touch_in_neighboring_cells_and_have_areas(rng: np.random.Generator) -> None:
     scene = _scene(rng.uniform(0, 1, (200, 3)), rng.permutation(np.arange(200) % 25))
     cells = np.floor((scene.xyz - scene.xyz.min(axis=0)) / 0.1).astype(int)
     near = (np.abs(cells[:, None] - cells[None]) <= 1).all(axis=2)
@@ -22,6 +22,17 @@ def test_superpoints_touch_in_neighboring_cells(rng: np.random.Generator) -> Non
     for a, b in np.argwhere(near):
         expected[scene.superpoint[a], scene.superpoint[b]] = True
     np.testing.assert_array_equal(superpoint_links(superpoint_cells(scene, 0.1)).toarray() > 0, expected)
+    # A square of 1 m, and one of 0.5 m that is scanned more densely.
+    xyz = np.zeros((40000, 3))
+    xyz[:, :2] = rng.uniform(0, np.where(np.arange(40000) < 20000, 1, 0.5)[:, None], (40000, 2))
+    scene = _scene(xyz, np.arange(40000) // 20000)
+    areas = superpoint_areas(superpoint_cells(scene))
+    np.testing.assert_allclose(areas, [1.0, 0.25], rtol=0.01)
+    masks, scores = np.eye(2) > 0, np.array([0.5, 0.9])
+    given = Prediction(scene, masks, np.array([8, 8]), scores, classes=S3DIS, superpoint=scene.superpoint)
+    found = trust_large(given, areas, 1.0)
+    np.testing.assert_allclose(found.scores, [0.5, 0.9 * 0.5], rtol=0.01)
+    assert found.columns(0).tolist() == [0]
 
 
 def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
@@ -35,20 +46,6 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
     assert found.labels.tolist() == [8, 3, 8]
     np.testing.assert_allclose(found.scores, [0.8 * np.sqrt(8 / 11), 0.5, 0.8 * np.sqrt(2 / 11)], rtol=1e-6)
     assert len(split_pieces(given.select(np.zeros(0, np.int64)), superpoint_links(superpoint_cells(scene)))) == 0
-
-
-def test_scores_fall_with_a_small_area(rng: np.random.Generator) -> None:
-    """A square of 1 m, and one of 0.5 m that is scanned more densely."""
-    xyz = np.zeros((40000, 3))
-    xyz[:, :2] = rng.uniform(0, np.where(np.arange(40000) < 20000, 1, 0.5)[:, None], (40000, 2))
-    scene = _scene(xyz, np.arange(40000) // 20000)
-    areas = superpoint_areas(superpoint_cells(scene))
-    np.testing.assert_allclose(areas, [1.0, 0.25], rtol=0.01)
-    masks, scores = np.eye(2) > 0, np.array([0.5, 0.9])
-    given = Prediction(scene, masks, np.array([8, 8]), scores, classes=S3DIS, superpoint=scene.superpoint)
-    found = trust_large(given, areas, 1.0)
-    np.testing.assert_allclose(found.scores, [0.5, 0.9 * 0.5], rtol=0.01)
-    assert found.columns(0).tolist() == [0]
 
 
 def test_floor_and_each_wall_become_objects(rng: np.random.Generator) -> None:

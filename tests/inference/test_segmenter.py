@@ -105,10 +105,20 @@ def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer
         np.testing.assert_array_equal(found.semantic[rows], alone.semantic)
 
 
-def test_tables_of_different_tiles_stay_apart() -> None:
+def test_tables_stay_apart_and_hardly_anything_is_found() -> None:
     found = _segmenter().predict(_hall((1, 2), (12, 13)))
     assert (found.labels == TABLE).sum() == 2
     assert (found.labels == FLOOR).sum() == 1
+    red_only = _segmenter(min_points=10_000)
+    found = red_only.predict(_hall((4, 6)))
+    assert found.masks.shape == (0, 28 * 8)
+    point = Scene("point", np.zeros((1, 3), np.float32), np.full((1, 3), 255, np.uint8))
+    assert _segmenter(min_points=1, tile_above=0.0).predict(point).labels.tolist() == [TABLE]
+    far = Scene("far", np.array([[0, 0, 0], [500, 500, 0]], np.float32), np.full((2, 3), 255, np.uint8))
+    instances = _segmenter(min_points=1).predict(far)
+    assert instances.masks.toarray().tolist() == [[True, False], [False, True]]
+    assert instances.semantic.tolist() == [TABLE, TABLE]
+    assert instances.scene.superpoint is not None
 
 
 @pytest.mark.parametrize("options", [{"views": "flips"}, {"matrix_nms": True}, {"non_overlapping": True}])
@@ -152,19 +162,6 @@ def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
     assert scene.num_superpoints > 3 * 20, "as many in each of three tiles"
     assert (np.bincount(scene.superpoint) > 0).all()
     assert (instances.labels == TABLE).sum() == 1
-
-
-def test_nothing_found_and_one_point() -> None:
-    red_only = _segmenter(min_points=10_000)
-    found = red_only.predict(_hall((4, 6)))
-    assert found.masks.shape == (0, 28 * 8)
-    point = Scene("point", np.zeros((1, 3), np.float32), np.full((1, 3), 255, np.uint8))
-    assert _segmenter(min_points=1, tile_above=0.0).predict(point).labels.tolist() == [TABLE]
-    far = Scene("far", np.array([[0, 0, 0], [500, 500, 0]], np.float32), np.full((2, 3), 255, np.uint8))
-    instances = _segmenter(min_points=1).predict(far)
-    assert instances.masks.toarray().tolist() == [[True, False], [False, True]]
-    assert instances.semantic.tolist() == [TABLE, TABLE]
-    assert instances.scene.superpoint is not None
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_losses_are_those_of_the_scenes(radius):
     assert set(found) == {f"loss_{n}" for n in ("followers", "influencers", "influence", "semantic", "center")}
 
 
-def test_perfect_embeddings_cost_nothing():
+def test_perfect_embeddings_cost_nothing_and_ignored_tokens_do_not_count():
     labels = torch.tensor([1, 1, 2, 2, 0])
     places = torch.tensor([[0.0, 0, 0], [9, 0, 0], [0, 9, 0]])[labels].requires_grad_()
     outputs = {"pred_followers": [places], "pred_influencers": [places]}
@@ -51,6 +51,9 @@ def test_perfect_embeddings_cost_nothing():
     criterion = _criterion()
     losses = criterion(outputs, [{"labels": torch.tensor([3, 4]), "instance_labels": labels}])
     assert criterion.total(losses) < 1e-6
+    outputs, targets = _outputs(), random_targets()
+    less, fewer, _ = without_ignored(outputs, targets)
+    torch.testing.assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
 
 
 @pytest.mark.parametrize("pairs", ["radius", "all"])
@@ -67,12 +70,6 @@ def test_gradients_are_finite_and_keys_do_not_depend_on_the_batch(pairs):
         assert set(losses) == set(full)
         assert all(value.isfinite() for value in losses.values())
         criterion.total(losses).backward()
-
-
-def test_ignored_tokens_are_as_if_absent():
-    outputs, targets = _outputs(), random_targets()
-    less, fewer, _ = without_ignored(outputs, targets)
-    torch.testing.assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
 
 
 def test_weights_count_and_bad_input_is_named():

@@ -39,13 +39,15 @@ def test_predictions_there_and_back(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_files_themselves(tmp_path: Path) -> None:
+def test_the_files_themselves_and_their_limit(tmp_path: Path) -> None:
     scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]])
     write_predictions(tmp_path, Prediction(scene, mask, np.array([2]), np.array([0.5]), classes=SCANNET20))
     assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
     assert (tmp_path / "predicted_masks/scene0000_00_000.txt").read_text() == "1\n0\n1\n"
     write_ground_truth(tmp_path / "gt", _labeled([0, 2, -1, 4], [1, 12, 3, 0]), SCANNET20)
     assert (tmp_path / "gt" / "room.txt").read_text() == "1001\n3012\n0\n0\n"
+    with pytest.raises(ValueError, match="ceiling has 1000 instances, the format holds 999"):
+        write_ground_truth(tmp_path, _labeled(np.zeros(1000), np.arange(1, 1001)), S3DIS)
 
 
 def _labeled(semantic: list[int] | np.ndarray, instance: list[int] | np.ndarray) -> Scene:
@@ -98,20 +100,6 @@ def test_bad_ground_truth(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("semantic", "instance", "message"),
-    [(0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")],
-)
-def test_ground_truth_that_does_not_fit(tmp_path: Path, semantic: int, instance: int, message: str) -> None:
-    refuses(message, write_ground_truth, tmp_path, _labeled([semantic], [instance]), S3DIS)
-    assert not list(tmp_path.iterdir())
-
-
-def test_more_instances_of_a_class_than_the_format_holds(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ceiling has 1000 instances, the format holds 999"):
-        write_ground_truth(tmp_path, _labeled(np.zeros(1000), np.arange(1, 1001)), S3DIS)
-
-
-@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("m.txt 5", r"room\.txt:1: expected 'MASK_FILE LABEL_ID SCORE', found 'm\.txt 5'"),
@@ -130,27 +118,24 @@ def test_bad_predictions(tmp_path: Path, line: str, message: str) -> None:
     refuses(message, read_predictions, tmp_path / "room.txt", Scene.without_xyz("room", 2), SCANNET20)
 
 
-@pytest.mark.parametrize("text", ["1\n0\n1\n", "1\n0\n1", "1\r\n0\r\n1\r\n", "7\n 0\n-1\n", "01\n0\n1\n\n"])
-def test_mask_text(tmp_path: Path, text: str) -> None:
-    (tmp_path / "m.txt").write_bytes(text.encode())
-    assert read_mask(tmp_path / "m.txt", 3).tolist() == [True, False, True]
-
-
 MASK = np.array([True, False, True, True, False, False, False, False, True])
+PACKED = np.packbits(MASK)
 
 
 @pytest.mark.parametrize(
-    "arrays",
+    "content",
     [
-        {"mask": MASK},
-        {"mask": MASK.astype(np.uint8) * 3},
-        {"packed": np.packbits(MASK)},
-        {"packed": np.packbits(MASK), "num_points": 9},
+        *("1\n0\n1\n", "1\n0\n1", "1\r\n0\r\n1\r\n", "7\n 0\n-1\n", "01\n0\n1\n\n"),
+        *({"mask": MASK}, {"mask": MASK.astype(np.uint8) * 3}, {"packed": PACKED}, {"packed": PACKED, "num_points": 9}),
     ],
 )
-def test_mask_npz(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
-    np.savez(tmp_path / "m.npz", **arrays)
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.npz", 9), MASK)
+def test_masks(tmp_path: Path, content: str | dict) -> None:
+    if isinstance(content, str):
+        (tmp_path / "m.txt").write_bytes(content.encode())
+        assert read_mask(tmp_path / "m.txt", 3).tolist() == [True, False, True]
+    else:
+        np.savez(tmp_path / "m.npz", **content)
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.npz", 9), MASK)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -203,9 +188,15 @@ def test_bad_mask_files(tmp_path: Path, name: str, content: str | dict, message:
     refuses(message, read_mask, tmp_path / name, 4)
 
 
-@pytest.mark.parametrize("name", ["a b", "a/b", ""])
-def test_names_that_do_not_fit(tmp_path: Path, name: str) -> None:
-    refuses("blanks or slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
+def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
+    for semantic, instance, message in (
+        (0, -1, "instance id -1"),
+        (13, 1, "class index 13"),
+        (-2, 1, "class index -2"),
+    ):
+        refuses(message, write_ground_truth, tmp_path, _labeled([semantic], [instance]), S3DIS)
+    for name in ("a b", "a/b", ""):
+        refuses("blanks or slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
     assert not list(tmp_path.iterdir())
 
 

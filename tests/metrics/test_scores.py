@@ -1,4 +1,7 @@
+"""All scores of rooms, their tables and files, and what became of each object."""
+
 import csv
+import json
 import math
 import pickle
 from dataclasses import replace
@@ -11,6 +14,7 @@ from pcseg.classes import S3DIS, SCANNET20, SCANNET200, ClassSet
 from pcseg.metrics.comparison import compare_readings, interpolated_area
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, InstanceAP
 from pcseg.metrics.matching import Curve
+from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES, OutcomeResult
 from pcseg.metrics.room_results import read_rooms, save_room, split_areas
 from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.prediction import Prediction
@@ -46,9 +50,6 @@ def test_equals_instance_ap_alone(rooms: list[Prediction]) -> None:
         np.testing.assert_array_equal(found.per_threshold, metric.compute().per_threshold)
     assert result.coco.ap < result.ap.ap
     assert 0.2 < result.ap.ap50 < 0.9
-
-
-def test_points_take_the_class_of_their_best_object(rooms: list[Prediction]) -> None:
     labels = [np.append(-1, room.labels)[room.point_ids(0.3)].astype(np.int32) for room in rooms]
     with_classes = [replace(room, semantic=semantic) for room, semantic in zip(rooms, labels)]
     assert _numbers(_scores(with_classes).compute()) == _numbers(_scores(rooms).compute())
@@ -96,7 +97,7 @@ def test_groups(rooms: list[Prediction], tmp_path: Path) -> None:
     assert [row["class"] for row in rows][-5:] == ["head", "common", "tail", "none", "mean"]
 
 
-def test_thresholds_and_csv(rooms: list[Prediction]) -> None:
+def test_thresholds_csv_and_the_area_under_the_curves(rooms: list[Prediction]) -> None:
     result = _scores(rooms).compute()
     content = result.to_json()
     assert list(content["thresholds"]) == [f"0.{i}" for i in (50, 55, 60, 65, 70, 75, 80, 85, 90, 25)]
@@ -110,9 +111,6 @@ def test_thresholds_and_csv(rooms: list[Prediction]) -> None:
     assert float(rows["mean"]["iou"]) == content["semantic"]["miou"]
     assert float(rows["chair"]["pq"]) == content["panoptic"]["classes"]["chair"]["pq"]
     assert float(rows["chair"]["ap_iou_0.75"]) == content["class_thresholds"]["chair"]["0.75"]
-
-
-def test_the_area_under_the_curves_is_ap(rooms: list[Prediction]) -> None:
     result = _scores(rooms).average_precision([0.5])
     for name, lines in result.curves.items():
         precision, recall = lines[0.5].precision, lines[0.5].recall
@@ -156,7 +154,7 @@ def test_degenerate(num_points: int) -> None:
     assert nothing.to_text()
 
 
-def test_panoptic_of_objects_over_classes() -> None:
+def test_panoptic_of_objects_over_classes_and_records_are_small() -> None:
     """A point has the class of its best object, elsewhere its own; surfaces have no ids, weak objects no points."""
     chair, wall, table = (S3DIS.index(name) for name in ("chair", "wall", "table"))
     masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]])
@@ -165,10 +163,7 @@ def test_panoptic_of_objects_over_classes() -> None:
     result = _scores([replace(prediction, semantic=np.full(6, table, np.int32))]).compute()
     assert [result.panoptic.per_class[name]["pq"] for name in ("chair", "wall")] == [1.0, 1.0]
     assert result.semantic.per_class["table"]["iou"] == 2 / 6
-
-
-def test_records_are_small() -> None:
-    """Memory does not grow with points; a record keeps scores and overlaps, no masks."""
+    # Memory does not grow with points; a record keeps scores and overlaps, no masks.
     sizes = []
     for num_points in (2_000, 200_000):
         instance = np.repeat(np.arange(1, 11), num_points // 10)
@@ -177,3 +172,107 @@ def test_records_are_small() -> None:
         sizes.append(len(pickle.dumps(_scores([room]).state())))
     assert abs(sizes[0] - sizes[1]) < 64
     assert sizes[0] < 8192
+
+
+THREE = ClassSet.from_dict({"name": "test", "names": ["wall", "shower curtain", "chair"], "s3dis_protocols": True})
+SEMANTIC = np.repeat([0, 2], [100, 200])
+INSTANCE = np.repeat([1, 2, 3], 100)
+ROOM = predict(np.stack([SEMANTIC == 0, INSTANCE == 2]), [0, 2], [0.9, 0.5], SEMANTIC, INSTANCE, classes=THREE)
+
+
+def _metric(kind: type = InstanceAP) -> InstanceAP:
+    metric = kind(THREE)
+    metric.add(ROOM)
+    return metric
+
+
+def test_tables_and_json() -> None:
+    assert _metric().compute().to_text().splitlines() == [
+        "class              ap   ap50   ap25",
+        "-" * 35,
+        "wall            100.0  100.0  100.0",
+        "shower curtain      -      -      -",
+        "chair            50.0   50.0   50.0",
+        "-" * 35,
+        "mean             75.0   75.0   75.0",
+    ]
+    assert InstanceAP(THREE).compute().to_text().splitlines()[-1].split() == ["mean", "-", "-", "-"]
+    content = _metric().compute().to_json()
+    values = {"wall": 1.0, "shower curtain": None, "chair": 0.5}
+    per_class = {name: dict.fromkeys(("ap", "ap50", "ap25"), value) for name, value in values.items()}
+    assert content == {**dict.fromkeys(("ap", "ap50", "ap25"), 0.75), "classes": per_class}
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    result = _metric(Scores).compute()
+    table = result.semantic.to_text().splitlines()
+    assert table[0].split() == ["class", "iou", "acc"]
+    assert table[-2].split() == ["mean", "75.0", "75.0"]
+    assert table[-1] == "oa: 66.7"
+    assert result.semantic.to_json()["classes"]["shower curtain"] == {"iou": None, "acc": None}
+    assert math.isclose(result.semantic.to_json()["miou"], 0.75)
+    table = result.panoptic.to_text().splitlines()
+    assert table[-7].split() == ["mean", "83.3", "100.0", "83.3"]
+    keys = [f"{key}_{group}: " for group in ("things", "stuff") for key in ("pq", "sq", "rq")]
+    assert all(line.startswith(key) for line, key in zip(table[-6:], keys, strict=True))
+    assert len({len(line) for line in result.s3dis.to_text().splitlines()}) == 1
+
+
+CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
+
+
+def _outcomes(
+    predictions: list[tuple[int, int, int, float]], sizes: tuple[int, ...] = (200, 200)
+) -> tuple[list[str], list[str], OutcomeResult]:
+    """Chairs side by side on a line; predictions are (first point, end, class, score)."""
+    instance = np.repeat(np.arange(1, len(sizes) + 1), sizes).astype(np.int32)
+    points, metric = np.arange(len(instance)), Scores(S3DIS)
+    first, end, labels, scores = np.array(predictions).reshape(-1, 4).T
+    masks = (points >= first[:, None]) & (points < end[:, None])
+    metric.add(predict(masks, labels, scores, np.full(len(points), CHAIR), instance, classes=S3DIS))
+    record = metric.records()[0].outcomes
+    return (
+        [OBJECT_OUTCOMES[i] for i in record.object_outcome],
+        [PREDICTION_OUTCOMES[i] for i in record.pred_outcome],
+        metric.compute().outcomes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("predictions", "objects", "found"),
+    [
+        ([(0, 200, CHAIR, 0.9), (200, 400, CHAIR, 0.8)], ["found", "found"], ["right", "right"]),
+        ([(0, 200, CHAIR, 0.9), (0, 180, CHAIR, 0.8)], ["found", "missed"], ["right", "duplicate"]),
+        ([(0, 180, CHAIR, 0.8), (0, 200, CHAIR, 0.9)], ["found", "missed"], ["right", "duplicate"]),
+        ([(0, 200, TABLE, 0.9)], ["wrong class", "missed"], ["wrong class"]),
+        ([(0, 200, TABLE, 0.9), (0, 200, CHAIR, 0.4)], ["found", "missed"], ["wrong class", "right"]),
+        ([(0, 100, CHAIR, 0.9), (100, 200, CHAIR, 0.9)], ["split", "missed"], ["no object", "no object"]),
+        ([(0, 400, CHAIR, 0.9)], ["merged", "merged"], ["no object"]),
+        # At least half is not more than half: IoU 0.5 finds nothing.
+        ([(0, 100, CHAIR, 0.9)], ["missed", "missed"], ["no object"]),
+        ([(0, 101, CHAIR, 0.9)], ["found", "missed"], ["right"]),
+        # Too small and too unsure predictions do not count.
+        ([(0, 99, CHAIR, 0.9), (0, 200, CHAIR, 0.2)], ["missed", "missed"], []),
+        ([], ["missed", "missed"], []),
+    ],
+)
+def test_words(predictions: list, objects: list[str], found: list[str]) -> None:
+    got_objects, got_found, _ = _outcomes(predictions)
+    assert (got_objects, sorted(got_found)) == (objects, sorted(found))
+
+
+def test_confusion_small_objects_and_void() -> None:
+    confusion = _outcomes([(0, 200, TABLE, 0.9), (250, 360, SOFA, 0.9)], sizes=(200, 200, 200))[2].confusion
+    assert (confusion[CHAIR, [TABLE, SOFA, -1]].tolist(), confusion.sum()) == ([1, 1, 1], 3)
+    confusion = _outcomes([(150, 250, SOFA, 0.9)])[2].confusion
+    assert (confusion[-1, SOFA], confusion[CHAIR, -1]) == (1, 2)
+    objects, found, _ = _outcomes([(200, 400, CHAIR, 0.9), (0, 200, CHAIR, 0.8)], sizes=(99, 99, 202))
+    assert (objects, found) == (["found"], ["right"])
+    instance = np.repeat([0, 1], 200)
+    metric = Scores(S3DIS)
+    metric.add(predict((instance == 0)[None], [CHAIR], [0.9], np.full(400, CHAIR), instance, classes=S3DIS))
+    assert len(metric.records()[0].outcomes.pred_outcome) == 0
+    _, _, outcomes = _outcomes([(0, 200, CHAIR, 0.9), (0, 200, CHAIR, 0.8)])
+    content = outcomes.to_json()
+    assert content["found"] == content["missed"] == content["duplicate_predictions"] == 1
+    assert content["classes"] == {"chair": {k: v for k, v in content.items() if k != "classes"}}
+    assert "1 found, 0 wrong class, 0 split, 0 merged, 1 missed" in outcomes.to_text()
+    assert "1 duplicates" in outcomes.to_text()

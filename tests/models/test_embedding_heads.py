@@ -23,7 +23,7 @@ def test_shapes(votes: bool) -> None:
     assert shapes == (expected | {"centers": [(7, 3), (1, 3)]} if votes else expected)
 
 
-def test_embeddings_start_as_votes_and_do_not_move_them() -> None:
+def test_embeddings_start_as_votes_and_every_parameter_is_trained() -> None:
     heads = _heads(dimensions=5)
     for head in (heads.follower_head, heads.influencer_head):
         torch.nn.init.zeros_(head[-1].weight)
@@ -33,9 +33,6 @@ def test_embeddings_start_as_votes_and_do_not_move_them() -> None:
     assert not output["pred_influencers"][0][:, 3:].any()
     output["pred_followers"][0].sum().backward()
     assert heads.vote_head[0].weight.grad is None
-
-
-def test_every_parameter_is_trained() -> None:
     heads = _heads()
     output = heads(*_inputs((6,)))
     sum(rooms[0].square().sum() for rooms in output.values()).backward()

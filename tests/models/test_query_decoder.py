@@ -37,7 +37,7 @@ def test_rooms_of_a_batch_do_not_see_each_other(queries: str) -> None:
         torch.testing.assert_close(together[key][0], alone[key][0], rtol=1e-4, atol=1e-5)
 
 
-def test_queries_that_start_at_superpoints_may_be_more_than_in_training() -> None:
+def test_more_queries_than_in_training_and_few_superpoints() -> None:
     decoder = _decoder().eval()
     features, xyz, offsets = _input([9, 7])
     outputs = decoder(features, xyz, offsets, 7)
@@ -46,26 +46,6 @@ def test_queries_that_start_at_superpoints_may_be_more_than_in_training() -> Non
     torch.testing.assert_close(as_trained["pred_masks"], decoder(features, xyz, offsets)["pred_masks"])
     with pytest.raises(ValueError, match="num_queries=7, but the decoder has 6 learned queries"):
         _decoder(queries="learned")(features, xyz, offsets, 7)
-
-
-def test_every_weight_learns() -> None:
-    decoder = _decoder(queries="learned")
-    outputs = decoder(*_input([9, 7]))
-    values = [*outputs["pred_semantic"], *outputs["pred_centers"]]
-    for layer in [outputs, *outputs["aux_outputs"]]:
-        values += [layer["pred_logits"], *layer["pred_masks"]]
-    sum(value.square().sum() for value in values).backward()
-    assert [name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
-
-
-def test_masks_do_not_move_the_votes() -> None:
-    decoder = _decoder()
-    decoder(*_input([9]))["pred_masks"][0].sum().backward()
-    assert all(p.grad is None for p in decoder.vote_head.parameters())
-    assert "pred_centers" not in _decoder(votes=False)(*_input([9]))
-
-
-def test_few_superpoints() -> None:
     outputs = _decoder(queries="superpoint")(*_input([1, 4]))
     assert outputs["pred_logits"].shape == (2, 1, 6)
     assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])
@@ -73,16 +53,27 @@ def test_few_superpoints() -> None:
     refuses("width 16 must be a multiple of the number of heads 3", _decoder, num_heads=3)
 
 
-def test_superpoint_queries_tell_where_they_started() -> None:
+def test_every_weight_learns_and_masks_do_not_move_the_votes() -> None:
+    decoder = _decoder(queries="learned")
+    outputs = decoder(*_input([9, 7]))
+    values = [*outputs["pred_semantic"], *outputs["pred_centers"]]
+    for layer in [outputs, *outputs["aux_outputs"]]:
+        values += [layer["pred_logits"], *layer["pred_masks"]]
+    sum(value.square().sum() for value in values).backward()
+    assert [name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+    decoder = _decoder()
+    decoder(*_input([9]))["pred_masks"][0].sum().backward()
+    assert all(p.grad is None for p in decoder.vote_head.parameters())
+    assert "pred_centers" not in _decoder(votes=False)(*_input([9]))
+
+
+def test_superpoint_queries_start_apart_and_tell_where() -> None:
     features, xyz, offsets = _input([9, 20])
     outputs = _decoder(queries="superpoint", votes=False, feature_distance=0.0)(features, xyz, offsets)
     assert outputs["query_tokens"].shape == (2, 6)
     for b, room in enumerate(xyz.split([9, 20])):
         assert outputs["query_tokens"][b].tolist() == choose_spread(room, 6).tolist()
     assert "query_tokens" not in _decoder(queries="learned")(features, xyz, offsets)
-
-
-def test_superpoint_queries_start_apart_in_mask_features_too() -> None:
     decoder = _decoder(queries="superpoint", votes=False, feature_distance=2.0)
     captured = []
     decoder.mask_features.register_forward_hook(lambda _module, _inputs, output: captured.append(output[0].detach()))
@@ -100,13 +91,10 @@ def test_superpoint_queries_start_apart_in_mask_features_too() -> None:
     assert tokens != choose_spread(xyz, 6).tolist()
 
 
-def test_softmax_masks_are_on_for_one_query_at_most() -> None:
+def test_masks_are_on_for_one_query_and_near_the_anchor() -> None:
     logits = torch.tensor([[2.0, 1.0], [-1.0, -2.0], [0.5, 3.0]])
     assert mask_is_on(logits, "softmax").tolist() == [[True, False], [False, False], [False, True]]
     assert mask_is_on(logits, "sigmoid").tolist() == [[True, True], [False, False], [True, True]]
-
-
-def test_masks_fall_off_with_the_distance_from_the_anchor() -> None:
     head = _AnchorHead(4)
     x, anchors = torch.randn(1, 2, 4), torch.tensor([[[0.0, 0, 0], [3.0, 0, 0]]])
     places = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0], [3.0, 0, 0]]])

@@ -38,9 +38,15 @@ def test_shapes_and_gradients(rng: np.random.Generator, channels: tuple[int, ...
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
-def test_size_is_that_of_spformer() -> None:
+def test_size_and_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     model = SparseUNet(6, SparseUNetOptions())
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(11e6, rel=0.05)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
+    coords, model = in_batch(room_voxels(rng)), _unet(3, (8,))
+    refuses("voxel_features has 399 rows, voxel_coords has 400", model, coords, torch.zeros(399, 3), 1)
+    refuses(r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64", model, coords.long(), torch.zeros(400, 3), 1)
+    for channels, blocks_per_level in (((), 2), ((8,), 0)):
+        refuses("must be at least 1", _unet, 3, channels, blocks_per_level=blocks_per_level)
 
 
 def test_order_of_voxels_and_other_rooms_do_not_matter(rng: np.random.Generator) -> None:
@@ -72,7 +78,7 @@ def test_hardly_any_voxels(training: bool, num_voxels: int) -> None:
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_checkpointing_changes_nothing(rng: np.random.Generator) -> None:
+def test_checkpointing_changes_nothing_and_autocast_little(rng: np.random.Generator) -> None:
     coords, features = in_batch(room_voxels(rng)), torch.randn(400, 3)
     plain, saving = _unet(3, (8, 16)), _unet(3, (8, 16), checkpointing=True)
     saving.load_state_dict(plain.state_dict())
@@ -81,6 +87,14 @@ def test_checkpointing_changes_nothing(rng: np.random.Generator) -> None:
     grads = [[p.grad for p in model.parameters()] for model in (plain, saving)]
     torch.testing.assert_close(*grads, rtol=0, atol=0)
     torch.testing.assert_close(saving.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    coords, model = in_batch(room_voxels(rng)), _unet(3, (8, 16))
+    features = torch.randn(400, 3)
+    exact = model(coords, features, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(coords, features, 1)
+    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
+    out.float().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_learns_a_tiny_task(rng: np.random.Generator) -> None:
@@ -96,23 +110,3 @@ def test_learns_a_tiny_task(rng: np.random.Generator) -> None:
         loss.backward()
         optimizer.step()
     assert (logits.argmax(dim=1) == target).float().mean() > 0.95
-
-
-def test_autocast(rng: np.random.Generator) -> None:
-    coords, model = in_batch(room_voxels(rng)), _unet(3, (8, 16))
-    features = torch.randn(400, 3)
-    exact = model(coords, features, 1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = model(coords, features, 1)
-    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
-    out.float().sum().backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
-def test_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
-    coords, model = in_batch(room_voxels(rng)), _unet(3, (8,))
-    refuses("voxel_features has 399 rows, voxel_coords has 400", model, coords, torch.zeros(399, 3), 1)
-    refuses(r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64", model, coords.long(), torch.zeros(400, 3), 1)
-    for channels, blocks_per_level in (((), 2), ((8,), 0)):
-        refuses("must be at least 1", _unet, 3, channels, blocks_per_level=blocks_per_level)

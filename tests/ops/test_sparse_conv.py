@@ -68,7 +68,7 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     assert_same(gradients(fine.features, *inputs), gradients(expected, *inputs))
 
 
-def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
+def test_the_plain_path_agrees_and_padded_channels_change_nothing(rng: np.random.Generator) -> None:
     """bfloat16 takes torch's own operations instead of the compiled loops."""
     grid = SparseGrid(random_coords(rng, 500), 2)
     layer = SubmanifoldConv3d(8, 12)
@@ -79,10 +79,7 @@ def test_the_plain_path_agrees(rng: np.random.Generator) -> None:
     torch.testing.assert_close(half.float(), out, rtol=0.1, atol=0.05)
     half.float().sum().backward()
     assert layer.weight.grad.isfinite().all()
-
-
-def test_padded_channels_change_nothing(rng: np.random.Generator) -> None:
-    """Six input channels, as colors and coordinates have, are none that half precision takes."""
+    # Six input channels, as colors and coordinates have, are none that half precision takes.
     grid = SparseGrid(random_coords(rng, 300), 2)
     features, weight = torch.randn(300, 6), torch.randn(12, 3, 3, 3, 6)
     padded_features, padded_weight = sparse_conv.pad_channels(features, weight)
@@ -108,16 +105,15 @@ def test_bit_identical_on_any_number_of_threads(rng: np.random.Generator, set_th
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_nan_stays_where_it_reaches() -> None:
+def test_bad_input_is_named_and_nan_stays_where_it_reaches(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     coords = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 5, 5, 5]], dtype=torch.int32)
     features = torch.ones(3, 4)
     features[0, 2] = math.nan
     out = SubmanifoldConv3d(4, 6)(SparseTensor(features, SparseGrid(coords, 1))).features
     assert out[:2].isnan().all()
     assert out[2].isfinite().all()
-
-
-def test_bad_input(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     x = SparseTensor(torch.zeros(5, 3), SparseGrid(random_coords(rng, 5), 2))
     refuses(r"features must be \(5, C\), got \(4, 3\)", SparseTensor, torch.zeros(4, 3), x.grid)
     refuses("the layer takes 8 channels, the features have 3", SubmanifoldConv3d(8, 8), x)

@@ -51,7 +51,7 @@ def test_normals_are_eigenvectors(rng: np.random.Generator) -> None:
     assert (kernels.plane_normals(line, everyone) == 0).all()
 
 
-def test_edges_are_listed_once_and_sorted_as_numbers(rng: np.random.Generator) -> None:
+def test_edges_are_listed_once_and_weighted(rng: np.random.Generator) -> None:
     neighbors = slow.nearest(rng.normal(size=(200, 3)), 8)
     tail, head = kernels.neighbor_edges(neighbors, 5)
     listed = [frozenset(pair) for pair in zip(tail.tolist(), head.tolist())]
@@ -60,9 +60,6 @@ def test_edges_are_listed_once_and_sorted_as_numbers(rng: np.random.Generator) -
     weight = np.round(rng.normal(0, 1, 3000), 2).astype(np.float32)
     weight[:4] = [0.0, -0.0, np.float32(-1e-7), np.float32(1e-7)]
     np.testing.assert_array_equal(superpoints._sorted_edges(weight), np.argsort(weight, kind="stable"))
-
-
-def test_weights(rng: np.random.Generator) -> None:
     normals, colors, xyz = rng.normal(size=(3, 20, 3)).astype(np.float32)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     tail, head = np.arange(20, dtype=np.int32).reshape(2, 10)
@@ -142,7 +139,7 @@ def test_outliers_least_size_and_order(room: Scene, rng: np.random.Generator) ->
     assert np.bincount(over_segment(xyz, rgb, min_points=40)).min() >= 40
 
 
-def test_blocks_bound_similar_surfaces(rng: np.random.Generator) -> None:
+def test_blocks_and_the_most_superpoints_are_bounds(rng: np.random.Generator, room: Scene) -> None:
     plane = (rng.uniform(0, 1, (40000, 3)) * [3, 3, 0]).astype(np.float32)
     assert over_segment(plane, block_size=None).max() == 0
     superpoint = over_segment(plane)
@@ -151,6 +148,11 @@ def test_blocks_bound_similar_surfaces(rng: np.random.Generator) -> None:
     assert (over_segment(np.full((500, 3), 2.5, np.float32)) == 0).all()
     line = np.outer(np.linspace(0, 0.4, 300), [1, 0, 0]).astype(np.float32)
     assert (over_segment(line, min_points=30) == 0).all()
+    xyz, rgb = room.xyz[::2], room.rgb[::2]
+    assert over_segment(xyz, rgb, max_superpoints=500, block_size=None).max() + 1 == 500
+    coarse = over_segment(xyz, rgb, max_superpoints=10)
+    assert 10 < coarse.max() < 2000  # not fewer than there are blocks
+    assert over_segment(xyz, rgb, max_superpoints=None).max() > 600
 
 
 @pytest.mark.parametrize("num_points", [0, 1, 2, 3, 5, 17])
@@ -177,14 +179,6 @@ def test_quality(room: Scene, rng: np.random.Generator) -> None:
     assert _quality(dense_room.xyz[keep], dense_room.rgb[keep], dense_room.instance[keep]) >= 0.95
     assert _quality(room.xyz, room.rgb, room.instance) >= 0.96
     assert _quality(room.xyz + rng.normal(0, 0.008, room.xyz.shape), room.rgb, room.instance) >= 0.93
-
-
-def test_at_most_as_many_superpoints_as_asked_for(room: Scene) -> None:
-    xyz, rgb = room.xyz[::2], room.rgb[::2]
-    assert over_segment(xyz, rgb, max_superpoints=500, block_size=None).max() + 1 == 500
-    coarse = over_segment(xyz, rgb, max_superpoints=10)
-    assert 10 < coarse.max() < 2000  # not fewer than there are blocks
-    assert over_segment(xyz, rgb, max_superpoints=None).max() > 600
 
 
 def test_a_real_room_without_color(real: Path) -> None:
@@ -235,16 +229,13 @@ def test_faces_without_area_are_left_out() -> None:
     assert over_segment_mesh(xyz[:0], np.zeros((0, 3), np.int32)).shape == (0,)
 
 
-def test_oracle_is_that_of_a_loop(rng: np.random.Generator) -> None:
+def test_oracle_is_that_of_a_loop_and_bad_input_is_named(rng: np.random.Generator) -> None:
     instance = rng.integers(0, 6, 2000)
     superpoint = instance * 30 + rng.integers(0, 30, 2000)
     assert oracle_miou(superpoint, instance) == 1
     superpoint[:700] = rng.integers(0, 180, 700)
     assert oracle_miou(superpoint, instance) == pytest.approx(slow.oracle_miou(superpoint, instance))
     assert np.isnan(oracle_miou(np.zeros(3, np.int32), np.zeros(3, np.int32)))
-
-
-def test_bad_input_is_named() -> None:
     xyz = np.zeros((4, 3), np.float32)
     for options, message in (
         ({"threshold": -1.0}, "threshold must be a finite number"),

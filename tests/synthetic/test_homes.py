@@ -117,12 +117,7 @@ def test_every_kind_of_room_is_furnished(index: int) -> None:
     assert all(room.kind in PROGRAMS for room in rooms)
 
 
-def test_every_kind_of_model_has_a_class() -> None:
-    kinds = {kind for kind, _ in kind_table().rules if kind} | {"small", "floor"}
-    assert {class_of(kind) for kind in kinds} <= set(INDOOR.names)
-
-
-def test_assets_from_a_package(package: Path, tmp_path: Path) -> None:
+def test_assets_from_a_package_and_what_is_refused(package: Path, tmp_path: Path) -> None:
     kinds = fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None)
     assert kinds == {"table": 1}
     (table,) = load_models(tmp_path / "assets")["table"]
@@ -134,9 +129,6 @@ def test_assets_from_a_package(package: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(points.max(axis=0), [0.6, 0.3, 0.75], atol=1e-6)
     assert 0 < table.glass.sum() < len(table.glass)
     assert "Square table (Somebody)" in (tmp_path / "assets/ATTRIBUTION.md").read_text()
-
-
-def test_bad_assets_are_named(package: Path, tmp_path: Path) -> None:
     refuses("no furniture models", load_models, tmp_path)
     broken = tmp_path / "broken.deb"
     broken.write_bytes(package.read_bytes()[:100])
@@ -151,13 +143,15 @@ def test_bad_assets_are_named(package: Path, tmp_path: Path) -> None:
     refuses("Tiny_square is missing", load_models, tmp_path / "assets")
 
 
-def test_a_catalog_row_is_read(tmp_path: Path) -> None:
+def test_every_model_and_every_row_of_a_catalog_has_a_class(tmp_path: Path) -> None:
     library = tmp_path / "Tiny"
     library.mkdir()
     (library / "PluginFurnitureCatalog.properties").write_text(CATALOG)
     table, truck = read_catalogs(tmp_path)
     assert (table.id, table.kind, table.size) == ("square", "table", (1.2, 0.6, 0.75))
     assert truck.kind is None
+    kinds = {kind for kind, _ in kind_table().rules if kind} | {"small", "floor"}
+    assert {class_of(kind) for kind in kinds} <= set(INDOOR.names)
 
 
 def test_scans_are_written_once_and_never_mixed(tmp_path: Path) -> None:

@@ -91,9 +91,15 @@ def test_the_arguments_decide_every_byte() -> None:
     assert _same(a[0], b[0])
     assert a[0].faces.tobytes() == b[0].faces.tobytes()
     assert a[1] == b[1]
+    room = make_room(0, 0, num_points=100, min_instance_points=1)
+    assert 20 < len(room) <= 100
+    for make, (seed, index, num_points) in itertools.product(
+        (make_room, make_mesh_room), ((-1, 0, 1000), (0, -1, 1000), (0, 0, 99))
+    ):
+        refuses("got", make, seed, index, num_points=num_points)
 
 
-def test_names_are_unique_and_categories_are_in_the_table() -> None:
+def test_lists_table_and_names(tmp_path: Path) -> None:
     names = [room_name(index) for index in range(132)]
     assert len(set(names)) == len(names)
     assert names[0] == "Area_1_office_1"
@@ -103,15 +109,15 @@ def test_names_are_unique_and_categories_are_in_the_table() -> None:
     for index in range(22):
         room = furnished_room(KINDS[index % len(KINDS)], index, np.random.default_rng(index))
         assert set(room.surfaces().categories) <= set(CATEGORIES)
-
-
-def test_few_points_are_enough_and_fewer_are_refused() -> None:
-    room = make_room(0, 0, num_points=100, min_instance_points=1)
-    assert 20 < len(room) <= 100
-    for make, (seed, index, num_points) in itertools.product(
-        (make_room, make_mesh_room), ((-1, 0, 1000), (0, -1, 1000), (0, 0, 99))
-    ):
-        refuses("got", make, seed, index, num_points=num_points)
+    write_scannet_lists(tmp_path, 5)
+    train = (tmp_path / "splits" / "scannetv2_train.txt").read_text().split()
+    val = (tmp_path / "splits" / "scannetv2_val.txt").read_text().split()
+    assert train == [f"scene{k:04d}_00" for k in range(4)]
+    assert val == ["scene0004_00"]
+    rows = [row.split("\t") for row in (tmp_path / "scannetv2-labels.combined.tsv").read_text().splitlines()]
+    assert rows[0] == ["id", "raw_category", "category", "nyu40id", "nyu40class"]
+    assert all(len(row) == 5 for row in rows)
+    assert {row[1] for row in rows[1:]} == set(CATEGORIES)
 
 
 def test_patches_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
@@ -132,7 +138,7 @@ def test_patches_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(normal[i], slow.normal(*arguments), atol=1e-6)
 
 
-def test_areas_and_sizes_of_patches() -> None:
+def test_areas_of_patches_and_variety_of_furniture(rng: np.random.Generator) -> None:
     patches = Shape().box((0, 0, 0), (1, 2, 3), GRAY).tube((0, 0, 0), (0, 0, 2), 0.5, GRAY).patches()
     assert patches.areas().sum() == pytest.approx(22 + 2 * np.pi + 0.5 * np.pi)
     ball = Shape().ellipsoid((0, 0, 0), (1, 1, 1), GRAY).patches()
@@ -140,6 +146,9 @@ def test_areas_and_sizes_of_patches() -> None:
     moved = patches.moved((1, 2, 3), 0.7)
     assert np.allclose(moved.areas(), patches.areas())
     assert moved.sizes().max() == pytest.approx(np.pi)
+    for make in (chair, desk, sofa, floor_item):
+        sizes = {tuple(np.round(make(rng).size, 3)) for _ in range(20)}
+        assert len(sizes) > 10
 
 
 @pytest.mark.parametrize("kind", ["swivel", "four_leg", "shell", "sled", "stool", "armchair"])
@@ -150,12 +159,6 @@ def test_chairs_stand_on_the_floor_within_their_footprint(kind: str, rng: np.ran
         assert -0.005 < xyz[:, 2].min() < 0.05
         assert (np.abs(xyz[:, :2]).max(axis=0) < np.array(item.size[:2]) / 2 + 0.12).all()
         assert xyz[:, 2].max() < item.size[2] + 0.05
-
-
-def test_furniture_is_varied(rng: np.random.Generator) -> None:
-    for make in (chair, desk, sofa, floor_item):
-        sizes = {tuple(np.round(make(rng).size, 3)) for _ in range(20)}
-        assert len(sizes) > 10
 
 
 def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
@@ -216,7 +219,7 @@ def test_depth_maps_are_those_of_the_slow_form(rng: np.random.Generator) -> None
     np.testing.assert_array_equal(found, [depth[slow.pixel(direction, 16)] for direction in directions])
 
 
-def test_nobody_sees_through_a_solid_box(rng: np.random.Generator) -> None:
+def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> None:
     plan = Plan(5.0, 4.0, 2.6)
     room = Room("office", plan, rng)
     room.build_shell()
@@ -234,6 +237,16 @@ def test_nobody_sees_through_a_solid_box(rng: np.random.Generator) -> None:
     assert (down == 0).all()
     sheet = visibility(at, -up, np.ones(len(at), bool), eyes, blocking)[0] > 0
     assert sheet.tolist() == seen.tolist()
+    room = Room("office", Plan(4.0, 4.0, 2.6), rng)
+    paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GRAY).patches()
+    owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)
+    at = np.array([[2.0, 2.0, 0.7], [2.1, 2.05, 0.7], [2.3, 2.0, 0.7], [2.0, 2.0, 0.5]])
+    surfaces = room.surfaces()
+    assert hidden(surfaces, at, np.full(4, owner + 1)).tolist() == [True, True, False, False]
+    assert not hidden(surfaces, at, np.full(4, owner)).any()
+    xyz, owners = rng.normal([2, 2, 0.7], 0.1, (100, 3)), rng.integers(1, 3, 100)
+    boxes = surfaces.hidden_center, surfaces.hidden_axes, surfaces.hidden_owner
+    np.testing.assert_array_equal(hidden(surfaces, xyz, owners), slow.inside_foreign_box(xyz, owners, *boxes))
 
 
 def test_floor_under_furniture_is_missing(rooms: list[Scene]) -> None:
@@ -251,19 +264,6 @@ def test_floor_under_furniture_is_missing(rooms: list[Scene]) -> None:
     cells = np.unique(np.floor(floor[:, :2] / 0.2).astype(int), axis=0)
     area = np.prod(np.ptp(cells, axis=0) + 1)
     assert 0.4 < len(cells) / area < 0.97
-
-
-def test_flat_things_hide_points_under_them(rng: np.random.Generator) -> None:
-    room = Room("office", Plan(4.0, 4.0, 2.6), rng)
-    paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GRAY).patches()
-    owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)
-    at = np.array([[2.0, 2.0, 0.7], [2.1, 2.05, 0.7], [2.3, 2.0, 0.7], [2.0, 2.0, 0.5]])
-    surfaces = room.surfaces()
-    assert hidden(surfaces, at, np.full(4, owner + 1)).tolist() == [True, True, False, False]
-    assert not hidden(surfaces, at, np.full(4, owner)).any()
-    xyz, owners = rng.normal([2, 2, 0.7], 0.1, (100, 3)), rng.integers(1, 3, 100)
-    boxes = surfaces.hidden_center, surfaces.hidden_axes, surfaces.hidden_owner
-    np.testing.assert_array_equal(hidden(surfaces, xyz, owners), slow.inside_foreign_box(xyz, owners, *boxes))
 
 
 def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
     refuses("exists already", write_s3dis, room, tmp_path)
 
 
-def test_mesh_is_consistent(mesh: tuple[Scene, list[str]]) -> None:
+def test_meshes_are_consistent_and_read_back(mesh: tuple[Scene, list[str]], tmp_path: Path) -> None:
     scene, categories = mesh
     assert scene.faces.min() == 0
     assert scene.faces.max() == len(scene) - 1
@@ -310,10 +310,6 @@ def test_mesh_is_consistent(mesh: tuple[Scene, list[str]]) -> None:
     for label, category in zip(scene.semantic[np.unique(scene.instance, return_index=True)[1]], categories):
         nyu40 = CATEGORIES[category].nyu40id
         assert label == (SCANNET20.ids.index(nyu40) if nyu40 in SCANNET20.ids else -1)
-
-
-def test_scannet_files_are_read_back(mesh: tuple[Scene, list[str]], tmp_path: Path) -> None:
-    scene, categories = mesh
     alignment = np.eye(4)
     alignment[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
     alignment[:3, 3] = 1.5, -2.0, 0.25
@@ -347,18 +343,6 @@ def test_rooms_do_not_depend_on_their_number_or_on_workers(layout: str, tmp_path
     two = _files(tmp_path / "b")
     assert two == _files(tmp_path / "a")
     assert all(two[path] == content for path, content in one.items() if "splits" not in path)
-
-
-def test_scannet_folder_has_lists_and_a_table(tmp_path: Path) -> None:
-    write_scannet_lists(tmp_path, 5)
-    train = (tmp_path / "splits" / "scannetv2_train.txt").read_text().split()
-    val = (tmp_path / "splits" / "scannetv2_val.txt").read_text().split()
-    assert train == [f"scene{k:04d}_00" for k in range(4)]
-    assert val == ["scene0004_00"]
-    rows = [row.split("\t") for row in (tmp_path / "scannetv2-labels.combined.tsv").read_text().splitlines()]
-    assert rows[0] == ["id", "raw_category", "category", "nyu40id", "nyu40class"]
-    assert all(len(row) == 5 for row in rows)
-    assert {row[1] for row in rows[1:]} == set(CATEGORIES)
 
 
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:

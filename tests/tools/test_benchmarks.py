@@ -44,15 +44,12 @@ def test_every_criterion_runs(name: str) -> None:
     criterion_step(name, num_queries=6, num_instances=3, num_tokens=20)()
 
 
-def test_metrics_agree_with_the_straightforward_way() -> None:
+def test_metrics_and_convolutions_agree() -> None:
     result = metrics(rounds=1, num_scenes=2, num_points=4000)
     assert result["largest_difference"] == 0
     assert len(result["ms_per_scene"]) == 4
     assert result["kib_kept_per_scene"] < 20
-
-
-def test_convolutions_agree_and_are_timed() -> None:
-    """Where spconv is installed, the benchmark itself compares the numbers of both."""
+    # Where spconv is installed, the benchmark itself compares the numbers of both.
     before = torch.get_num_threads()
     result = conv(rounds=1, num_points=2000)
     assert torch.get_num_threads() == before
@@ -74,7 +71,7 @@ def test_reads_are_counted_outside_the_optimizer() -> None:
     assert count_waits(step, torch.device("cpu")) == 3
 
 
-def test_phases_of_training_add_up() -> None:
+def test_phases_of_training_add_up_and_loading_is_measured() -> None:
     found = train(1, 3000, 1, (0,), *SMALL)["cpu, 0 loader processes"]
     shares = [found[f"share_{phase}"] for phase in PHASES]
     assert sum(shares) == pytest.approx(1)
@@ -83,6 +80,10 @@ def test_phases_of_training_add_up() -> None:
     assert 0 < found["share_waiting_for_loader"] < 1
     # Which superpoints of the room belong to an object; and what the optimizer of the CPU asks the scaler.
     assert found["waits"] == 2
+    result = loader(1, num_points=3000)
+    assert result["loader"]["0"]["rooms_per_second"] > 0
+    assert 0 < result["loader"]["1"]["cpu_ms_per_room"] < 1000
+    assert 0 < result["elastic_share"] < 1
 
 
 def test_voxelizers_agree(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,13 +94,6 @@ def test_voxelizers_agree(rng: np.random.Generator, monkeypatch: pytest.MonkeyPa
     assert len(counts) == 3
     assert min(counts.values()) > 0
     assert max(counts.values()) - min(counts.values()) <= 0.01 * counts["pcseg"]
-
-
-def test_loading_is_measured() -> None:
-    result = loader(1, num_points=3000)
-    assert result["loader"]["0"]["rooms_per_second"] > 0
-    assert 0 < result["loader"]["1"]["cpu_ms_per_room"] < 1000
-    assert 0 < result["elastic_share"] < 1
 
 
 def test_a_floor_grows_in_area_and_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,16 +110,13 @@ def test_a_floor_grows_in_area_and_is_measured(monkeypatch: pytest.MonkeyPatch) 
     assert large["superpoints"] > small["superpoints"]
 
 
-def test_quality_of_superpoints() -> None:
+def test_quality_of_superpoints_and_picture_of_augmentations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = make_room(1, 0, num_points=8000)
     found = {name: superpoint_quality.measure([room], make) for name, make in superpoint_quality.methods(True).items()}
     assert found["at most 500, color"]["superpoints"] <= 500
     assert found["at most 2000, color"]["oracle_miou"] > found["voxels of 0.2 m"]["oracle_miou"]
     thinned = superpoint_quality._thinned(room, np.random.default_rng(0))
     assert 0.3 * len(room) < len(thinned) < 0.8 * len(room)
-
-
-def test_every_augmentation_is_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(augmentation_pictures.OPTIONS) <= set(AUGMENTATIONS)
     monkeypatch.setattr("sys.argv", ["augmentation_pictures.py", str(tmp_path / "a.png")])
     monkeypatch.setattr(augmentation_pictures, "WIDTH", 60)

@@ -26,12 +26,9 @@ def _python(*words: object, folder: Path = ROOT, **variables: str) -> subprocess
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_parsing_imports_nothing_slow() -> None:
+def test_help_is_light_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
     done = _python("-c", LIGHT)
     assert done.stdout == "[]\n", done.stderr
-
-
-def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for words, text in (
         ([], "Find the objects of scans."),
         (["prepare", "--help"], "scannet"),
@@ -65,9 +62,16 @@ def test_doors() -> None:
         assert (status, out.split("\n")[0].startswith(f"usage: pcseg {name} ")) == (0, True)
 
 
-def test_module_from_any_folder(tmp_path: Path) -> None:
+def test_from_any_folder_and_before_torch(tmp_path: Path) -> None:
     done = _python("-m", "pcseg", "predict", "absent.ply", folder=tmp_path)
     assert (done.returncode, done.stderr) == (2, "error: absent.ply: no such file\n")
+    config = tmp_path / "mine.yaml"
+    config.write_text("base: synthetic.yaml\ndata: {root: 2024}  # Räume\n", encoding="utf-8")
+    (tmp_path / "synthetic.yaml").write_text((ROOT / "configs" / "synthetic.yaml").read_text(encoding="utf-8"))
+    program = "import sys, pcseg.cli\ntry: pcseg.cli.main()\nfinally: print('torch' in sys.modules)"
+    done = _python("-c", program, "train", config, folder=tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert "data.root is 2024, but there is no such folder" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "False\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -89,16 +93,6 @@ def test_completion(tmp_path: Path, line: str, word: str) -> None:
     assert word in [text.strip() for text in found.read_text().split("\n")]
 
 
-def test_data_root_is_checked_before_torch(tmp_path: Path) -> None:
-    config = tmp_path / "mine.yaml"
-    config.write_text("base: synthetic.yaml\ndata: {root: 2024}  # Räume\n", encoding="utf-8")
-    (tmp_path / "synthetic.yaml").write_text((ROOT / "configs" / "synthetic.yaml").read_text(encoding="utf-8"))
-    program = "import sys, pcseg.cli\ntry: pcseg.cli.main()\nfinally: print('torch' in sys.modules)"
-    done = _python("-c", program, "train", config, folder=tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    assert "data.root is 2024, but there is no such folder" in done.stderr
-    assert (done.returncode, done.stdout) == (2, "False\n")
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the files of the built wheel."""
@@ -111,17 +105,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "site"
 
 
-def test_wheel(wheel: Path) -> None:
+def test_the_wheel_is_complete_and_found_beside_a_folder_of_its_name(wheel: Path, tmp_path: Path) -> None:
     there = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
     files = subprocess.run(["git", "ls-files", "pcseg"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     configs = [f"pcseg/configs/{path.name}" for path in (ROOT / "configs").iterdir()]
     assert there >= {*files.split(), *configs}
     assert {"pcseg/py.typed", "pcseg/weights/general.safetensors", "pcseg/class_sets/s3dis.yaml"} <= there
     assert {path.split("/")[0].split("-")[0] for path in there} == {"pcseg"}
-
-
-def test_a_folder_of_the_same_name_does_not_hide_the_package(wheel: Path, tmp_path: Path) -> None:
-    """As in the folder that holds a clone: the installed package wins, and finds its own configs."""
+    # As in the folder that holds a clone: the installed package wins, and finds its own configs.
     (tmp_path / "pcseg" / "docs").mkdir(parents=True)
     program = "import pcseg; from pcseg.config_files import find_config; print(find_config('s3dis'), pcseg.__version__)"
     done = _python("-c", program, folder=tmp_path, PYTHONPATH=str(wheel))

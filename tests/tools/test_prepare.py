@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,8 +14,11 @@ import pytest
 
 from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
 from pcseg.data import preprocess as preprocessing
-from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room, verify_room
-from tests.conftest import holds
+from pcseg.data.preprocess import superpoints_of
+from pcseg.data.store import Source, classes_of, list_rooms, read_manifest, read_room, verify_room, write_room
+from pcseg.ops.superpoints import SuperpointOptions
+from pcseg.structures import Scene
+from tests.conftest import holds, refuses
 from tests.data.test_scannet import NAME, write_scan
 from tests.tools import commands
 
@@ -237,6 +241,7 @@ def test_coarse_voxels_and_fewer_superpoints(raw: Path, out: Path, rng, preproce
     scene = read_room(out / "Area_1_office_1")
     cell = np.floor((scene.xyz - scene.xyz.min(0)).astype(np.float64)).astype(int)
     assert scene.num_superpoints == len(np.unique(cell, axis=0))
+    assert superpoints_of([out / "Area_1_office_1"]) == SuperpointOptions(method="voxel", coarse_voxel_size=1.0)
     # Other superpoints, another room: it is made again.
     assert preprocess("s3dis", "--max-superpoints", 40)["written"] == 1
 
@@ -270,3 +275,23 @@ def test_real_rooms(real: Path, out: Path) -> None:
     assert 50 < scene.num_superpoints < 5000
     commands.passes("prepare s3dis", real / "s3dis_raw", out / "raw")
     assert read_manifest(out / "raw" / "Area_3_hallway_3")["num_instances"] == 12
+
+
+def test_superpoints_of_rooms_are_those_that_all_of_them_have(tmp_path: Path) -> None:
+    graph, voxel = SuperpointOptions(voxel_size=0.04, max_superpoints=77), SuperpointOptions(method="voxel")
+
+    def write(name: str, settings: dict | None) -> Path:
+        scene = Scene(name, np.zeros((1, 3), np.float32))
+        return write_room(tmp_path, scene, "s3dis", Source("", ""), superpoints=settings)
+
+    written = {"a": asdict(graph), "b": asdict(graph), "v": asdict(voxel), "old": None}
+    rooms = {name: write(name, settings) for name, settings in written.items()}
+    for names, expected in (("a b", graph), ("v", voxel), ("a v", None), ("a old", None), ("old", None), ("", None)):
+        assert superpoints_of([rooms[name] for name in names.split()]) == expected
+    newer = write("newer", {**asdict(graph), "snap_to_edges": True})
+    refuses(r"newer: superpoint settings .*snap_to_edges.* update it", superpoints_of, [newer])
+
+
+@pytest.mark.parametrize("content", [None, [], "graph", {"method": "other"}, {"max_superpoints": 0}])
+def test_malformed_settings(content: object) -> None:
+    refuses(r"settings|expected", SuperpointOptions.from_dict, content, "here")

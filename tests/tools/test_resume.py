@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._pytree import tree_flatten
 
 from pcseg.files import read_records
 from pcseg.training.checkpoint import load_checkpoint
@@ -50,13 +51,9 @@ def _assert_equal(folder: Path, whole: Path) -> None:
 
 def _same(found: Any, expected: Any) -> bool:
     """Whether two checkpoints hold the same, to the bit."""
-    if isinstance(found, torch.Tensor):
-        return torch.equal(found, expected)
-    if isinstance(found, dict):
-        return found.keys() == expected.keys() and all(_same(found[key], expected[key]) for key in found)
-    if isinstance(found, (list, tuple)):
-        return len(found) == len(expected) and all(map(_same, found, expected))
-    return found == expected
+    (values, form), (others, other_form) = tree_flatten(found), tree_flatten(expected)
+    equal = (torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(values, others))
+    return form == other_form and all(equal)
 
 
 def test_files_of_a_run(whole: Path) -> None:

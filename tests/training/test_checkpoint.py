@@ -1,15 +1,28 @@
+"""Checkpoints of training, and files with weights alone."""
+
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from pcseg import load_model
 from pcseg.classes import S3DIS, ClassSet
 from pcseg.training import checkpoint
-from pcseg.training.checkpoint import load_checkpoint, load_weights, read_last_checkpoint, save_checkpoint, step_name
+from pcseg.training.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    prediction_weights,
+    read_last_checkpoint,
+    save_checkpoint,
+    step_name,
+)
+from pcseg.training.weights_file import read_weights, write_weights
 from tests.conftest import refuses
 from tests.test_damaged_files import damaged
+from tests.tools.small import fresh_checkpoint
 
 
 def _save(path: Path, **state: Any) -> dict[str, Any]:
@@ -77,3 +90,41 @@ def test_message_names_the_newest_good_one(tmp_path: Path) -> None:
     for path in (last, tmp_path / step_name(3)):
         refuses(rf"{path.name}.* --resume --from step_0000002\.pt", read_last_checkpoint, path, "cpu")
     assert read_last_checkpoint(tmp_path / step_name(2), "cpu")["config"] == "data: {root: a}"
+
+
+SUPERPOINTS = {"max_superpoints": 50}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    checkpoint = fresh_checkpoint(folder / "last.pt", superpoints=SUPERPOINTS)
+    content = load_checkpoint(checkpoint)
+    write_weights(folder / "mine.safetensors", content, prediction_weights(content), {"license": "MIT"})
+    return checkpoint, folder / "mine.safetensors"
+
+
+def test_published_weights_are_small_and_damage_is_refused(published: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = load_model(published[0]), load_model(published[1])
+    assert second.classes == first.classes
+    assert second.superpoints == first.superpoints
+    assert second.superpoints.max_superpoints == 50
+    for (name, a), b in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
+        assert torch.equal(a.half() if a.is_floating_point() else a, b.half() if b.is_floating_point() else b), name
+        assert a.dtype == b.dtype
+    assert read_weights(published[1])["notes"]["license"] == "MIT"
+    assert published[1].stat().st_size < 0.6 * published[0].stat().st_size
+    data = published[1].read_bytes()
+    path = tmp_path / "a.safetensors"
+    for torn, message in {
+        data[:-100]: "not a .safetensors file, or damaged",
+        data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]: "damaged: its content does not have the SHA-256",
+        data.replace(b"voxel_size: 0.", b"voxel_size: 1."): "damaged: its content does not have the SHA-256",
+    }.items():
+        assert torn != data
+        path.write_bytes(torn)
+        refuses(message, load_model, path)
+    save_file({"a": torch.zeros(3)}, path)
+    refuses("found weights of another program", load_model, path)
+    with pytest.raises(ValueError, match="a has values that half precision cannot hold"):
+        write_weights(path, {"config": "", "classes": {}, "superpoints": None}, {"a": torch.tensor(1e6)}, {})

@@ -13,7 +13,7 @@ from tests.conftest import refuses
 CPU = torch.device("cpu")
 
 
-def test_random_states_outlive_a_checkpoint(tmp_path: Path) -> None:
+def test_random_states_and_deterministic_algorithms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw() -> tuple[float, ...]:
         normal = np.random.standard_normal()  # noqa: NPY002 - the global generator is tested
         return random.random(), random.gauss(0, 1), float(normal), float(torch.rand(()))
@@ -23,6 +23,16 @@ def test_random_states_outlive_a_checkpoint(tmp_path: Path) -> None:
     first = draw(), draw()
     reproducible.set_random_states(load_checkpoint(tmp_path / "a.pt")["random"], CPU)
     assert (draw(), draw()) == first
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    try:
+        reproducible.use_deterministic_algorithms()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def test_other_versions_give_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -42,16 +52,3 @@ def test_other_versions_give_one_warning(tmp_path: Path, caplog: pytest.LogCaptu
     assert record.getMessage().startswith(f"{path}: {changes}: resuming; results may differ bitwise")
     path.write_text("{")
     refuses(r"damaged .*; remove it", warn_of_other_versions, path)
-
-
-def test_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    cudnn = torch.backends.cudnn
-    before = cudnn.benchmark, cudnn.deterministic
-    try:
-        reproducible.use_deterministic_algorithms()
-        assert torch.are_deterministic_algorithms_enabled()
-        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
-    finally:
-        torch.use_deterministic_algorithms(False)
-        cudnn.benchmark, cudnn.deterministic = before

@@ -1,7 +1,6 @@
 import json
 import math
 import sys
-import types
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -35,7 +34,7 @@ def scores() -> Scores:
     return scores
 
 
-def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: Scores, monkeypatch) -> None:
     logger = RunLogger(tmp_path, num_steps=400, step=37, device=CPU)
     logger.step(_record(38, loss=math.nan, grad_norm=math.inf))
     logger.step(_record(39, loss=0.0513))
@@ -47,9 +46,6 @@ def test_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert " GiB, lr 1.0e-03, loss 0.051, ce 0.500" in line
     rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert {row["step"]: row["loss"] for row in rows} == {38: None, 39: 0.0513, 40: None}
-
-
-def test_evaluation_of_the_same_step_is_replaced(tmp_path: Path, scores: Scores) -> None:
     logger = RunLogger(tmp_path, num_steps=4, step=0, device=CPU)
     for step in (2, 4, 4):
         logger.evaluation(step, scores.compute(), scores, {})
@@ -57,6 +53,11 @@ def test_evaluation_of_the_same_step_is_replaced(tmp_path: Path, scores: Scores)
     rows = [json.loads(row) for row in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
     assert rows[0]["classes"]["chair"]["ap50"] == 0.5
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"train.tensorboard=true needs tensorboard, which is not installed; run: pip"):
+        TensorBoardWriter(tmp_path, 0)
+    refuses(r"train.wandb=rooms needs wandb, which is not installed", WandbWriter, "rooms", tmp_path, {})
 
 
 def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
@@ -90,20 +91,11 @@ def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
     assert (picture.width, picture.height) == (8, 6)
 
 
-def test_absent_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match=r"train.tensorboard=true needs tensorboard, which is not installed; run: pip"):
-        TensorBoardWriter(tmp_path, 0)
-    refuses(r"train.wandb=rooms needs wandb, which is not installed", WandbWriter, "rooms", tmp_path, {})
-
-
 def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records the calls that the package would get."""
     inits: list[dict[str, Any]] = []
     run = Mock(id="abc123")
-    fake = types.ModuleType("wandb")
-    vars(fake).update(init=lambda **options: inits.append(options) or run, Image=lambda image: ("image", image.size))
+    fake = Mock(init=lambda **options: inits.append(options) or run, Image=lambda image: ("image", image.size))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 1):
         writer = WandbWriter("rooms", tmp_path, {"train": {"steps": 4}})

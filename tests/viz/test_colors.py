@@ -24,7 +24,7 @@ def test_tables_and_taken_colors() -> None:
     assert len(np.unique(both, axis=0)) == 10
 
 
-def test_neighbors_differ_and_surfaces_are_pale() -> None:
+def test_neighbors_differ_surfaces_are_pale_and_height_is_bright() -> None:
     center = np.arange(200.0)[:, None] * [0.6, 0, 0]
     is_surface = np.arange(200) % 10 == 0
     colors = instance_colors(center, is_surface)
@@ -33,6 +33,11 @@ def test_neighbors_differ_and_surfaces_are_pale() -> None:
     for near in range(1, 30):
         assert (strong[near:] != strong[:-near]).any(axis=1).all()
     np.testing.assert_array_equal(colors, instance_colors(center, is_surface))
+    assert len(height_colors(np.zeros((0, 3), np.float32))) == 0
+    assert len(np.unique(height_colors(np.zeros((5, 3), np.float32)), axis=0)) == 1
+    colors = height_colors(np.linspace(-1, 3, 100, dtype=np.float32)[:, None] * np.float32([0, 0, 1]))
+    assert (np.diff(colors.astype(int).sum(axis=1)) >= 0).all(), "higher is brighter"
+    assert colors[-1].sum() > colors[0].sum() + 300
 
 
 @pytest.mark.parametrize("name", ["indoor", "s3dis", "scannet20", "scannet200"])
@@ -56,11 +61,3 @@ def test_no_object_has_the_color_of_a_class_of_another_panel(whole: Prediction) 
         shown = (layers["truth"] | layers["prediction"]) - {tables.NO_OBJECT}
         assert (color in shown) == expected
         assert not shown & (layers["semantic_truth"] | layers["semantic_prediction"] | layers["errors"])
-
-
-def test_height_colors() -> None:
-    assert len(height_colors(np.zeros((0, 3), np.float32))) == 0
-    assert len(np.unique(height_colors(np.zeros((5, 3), np.float32)), axis=0)) == 1
-    colors = height_colors(np.linspace(-1, 3, 100, dtype=np.float32)[:, None] * np.float32([0, 0, 1]))
-    assert (np.diff(colors.astype(int).sum(axis=1)) >= 0).all(), "higher is brighter"
-    assert colors[-1].sum() > colors[0].sum() + 300

@@ -49,22 +49,32 @@ def test_training_curves() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
-def test_outliers_of_pale_lines_leave_the_chart() -> None:
+def test_smoothing_and_outliers() -> None:
     steps = _steps(1000)
     steps[500]["grad_norm"] = 1e6
     steps[501]["grad_norm"] = float("nan")
     chart = _charts(training_curves({"a": (steps, [])}, smoothing=0.9999999))["gradient norm"]
     assert chart.get_ylim()[1] < 1e4
+    values = np.array([1.0, np.nan, 4.0, 4.0])
+    np.testing.assert_allclose(smooth(values, 0.0), values)
+    half = smooth(values, 0.5)
+    np.testing.assert_allclose(half, [1.0, np.nan, (0.5 * 1 + 4) / 1.5, (0.25 * 1 + 0.5 * 4 + 4) / 1.75])
+    assert smooth(np.empty(0), 0.5).shape == (0,)
 
 
-def test_bad_training_logs() -> None:
+def test_bad_training_logs(tmp_path: Path) -> None:
     refuses("a: holds no step yet", training_curves, {"a": ([], [])})
     for smoothing in (-0.1, 1.0):
         with pytest.raises(ValueError, match="smoothing must be at least 0 and less than 1"):
             training_curves({"a": (_steps(3), [])}, smoothing=smoothing)
+    out = ("--out", tmp_path / "a.png")
+    assert "no metrics.jsonl found; expected a run folder" in refused("plot", tmp_path, *out)
+    run = _run(tmp_path / "run", _steps(3))
+    assert "smoothing must be at least 0 and less than 1, got 1.0" in refused("plot", run, *out, "--smoothing", 1)
+    assert not (tmp_path / "a.png").exists()
 
 
-def test_precision_over_recall() -> None:
+def test_precision_over_recall_and_sweep() -> None:
     scores = Scores(S3DIS)
     empty = precision_recall_chart(scores)
     assert list(_charts(empty)) == ["no objects to find"]
@@ -81,9 +91,6 @@ def test_precision_over_recall() -> None:
     assert "http" not in svg
     assert svg == to_svg(precision_recall_chart(scores)), "the same chart is the same text"
     assert np.asarray(to_image(figure)).std() > 1
-
-
-def test_sweep() -> None:
     assert list(_charts(sweep_chart([], []))) == ["no run is done"]
     settings = [{"lr": "0.01", "claims": "b"}, {"lr": "0.0001", "claims": "a"}]
     charts = _charts(sweep_chart(settings, [[0.3, 0.5], [0.2, 0.2]]))
@@ -93,14 +100,6 @@ def test_sweep() -> None:
     assert [tick.get_text() for tick in charts["AP over claims"].get_xticklabels()] == ["b", "a"]
     (chart,) = _charts(sweep_chart([{"lr": "1"}, {"lr": "2"}], [[0.1], [0.2]])).values()
     assert chart.get_xscale() == "linear"
-
-
-def test_smoothing() -> None:
-    values = np.array([1.0, np.nan, 4.0, 4.0])
-    np.testing.assert_allclose(smooth(values, 0.0), values)
-    half = smooth(values, 0.5)
-    np.testing.assert_allclose(half, [1.0, np.nan, (0.5 * 1 + 4) / 1.5, (0.25 * 1 + 0.5 * 4 + 4) / 1.75])
-    assert smooth(np.empty(0), 0.5).shape == (0,)
 
 
 def test_matplotlib_waits_for_the_first_chart() -> None:
@@ -124,26 +123,15 @@ def _run(folder: Path, records: list[dict[str, Any]]) -> Path:
     return folder
 
 
-def test_plot_of_one_run(tmp_path: Path) -> None:
+def test_plot_of_runs_new_old_and_torn(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
     assert passes("plot", _run(tmp_path / "one", _steps(30)), "--out", out) == (f"{out}\n", "")
     with Image.open(out) as image:
         assert image.width > 3 * 400, "three charts side by side"
         assert image.height > 3 * 250, "seven charts in three rows"
-
-
-def test_plot_of_runs_old_and_torn(tmp_path: Path) -> None:
     first = _run(tmp_path / "a" / "run", _steps(30))
     second = _run(tmp_path / "b" / "run", [{"step": 1, "lr": 1e-3, "grad_norm": 2.0, "loss": 5.0}])
     with (first / "metrics.jsonl").open("a") as file:
         file.write('{"step": 31, "lo')
     (second / "evaluations.jsonl").write_text("")
     assert passes("plot", first, second, "--out", tmp_path / "a.png", "--smoothing", 0)[1] == ""
-
-
-def test_plot_refuses(tmp_path: Path) -> None:
-    out = ("--out", tmp_path / "a.png")
-    assert "no metrics.jsonl found; expected a run folder" in refused("plot", tmp_path, *out)
-    run = _run(tmp_path / "run", _steps(3))
-    assert "smoothing must be at least 0 and less than 1, got 1.0" in refused("plot", run, *out, "--smoothing", 1)
-    assert not (tmp_path / "a.png").exists()

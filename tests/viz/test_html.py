@@ -105,7 +105,7 @@ def test_round_trip(room: Scene, whole: Prediction, tmp_path: Path) -> None:
     assert np.median(np.abs(content.normal[floor, 2])) > 0.98
 
 
-def test_needs_no_other_file(whole: Prediction, tmp_path: Path) -> None:
+def test_needs_no_other_file_and_names_cannot_break_out(whole: Prediction, tmp_path: Path, room: Scene) -> None:
     text = _write(tmp_path, whole)
     assert text == _write(tmp_path, whole), "the same bytes"
     page = Page(text)
@@ -116,17 +116,14 @@ def test_needs_no_other_file(whole: Prediction, tmp_path: Path) -> None:
             assert (value or "").startswith("data:"), f"{tag} {key}={value}"
     (policy,) = (value for _, key, value in page.attributes if key == "content" and "default-src" in value)
     assert "default-src 'none'" in policy
-
-
-HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
-
-
-def test_names_cannot_break_out(room: Scene, tmp_path: Path) -> None:
     text = _write(tmp_path, Prediction(room.with_(name=HOSTILE), classes=S3DIS))
     page = Page(text)
     assert sorted(page.scripts) == ["data", "meta", "script"]
     assert page.texts["title"] == HOSTILE
     assert _read(text).meta["name"] == HOSTILE
+
+
+HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
 
 
 @pytest.mark.parametrize("extent", [0.0, 0.01, 1.0, 30.0, 65.0, 500.0])
@@ -143,16 +140,6 @@ def test_positions_keep_their_precision(rng: np.random.Generator, extent: float,
         np.testing.assert_allclose(found, given, atol=0.51 * step + 2e-6)
 
 
-def test_thinned(room: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raster, "MAX_POINTS", 5000)
-    content = _read(_write(tmp_path, Prediction(room, classes=S3DIS)))
-    number = content.meta["num_points"]
-    assert 2500 < number <= 5000
-    assert content.meta["subtitle"].startswith("12,000 points · ")
-    assert f" · thinned to {number:,}, one in " in content.meta["subtitle"]
-    assert sum(row["p"] for row in content.meta["layers"][0]["rows"]) == 12_000, "sizes are those of the scan"
-
-
 @pytest.mark.parametrize(("count", "width"), [(200, 1), (300, 2), (66_000, 4)])
 def test_many_superpoints(rng: np.random.Generator, tmp_path: Path, count: int, width: int) -> None:
     scene = Scene("cloud", rng.random((count, 3), np.float32), superpoint=np.arange(count, dtype=np.int32))
@@ -161,7 +148,7 @@ def test_many_superpoints(rng: np.random.Generator, tmp_path: Path, count: int, 
     assert sorted(content.ids["superpoint"]) == list(range(1, count + 1))
 
 
-def test_degenerate(tmp_path: Path) -> None:
+def test_thinned_and_degenerate(tmp_path: Path, room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Scene("one", np.zeros((1, 3), np.float32))
     assert _read(_write(tmp_path, Prediction(one))).meta["start"] == "input"
     nothing = Prediction(one, np.zeros((0, 1), np.bool_))
@@ -170,6 +157,13 @@ def test_degenerate(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a folder; expected"):
         write_page(tmp_path, Prediction(one))
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    monkeypatch.setattr(raster, "MAX_POINTS", 5000)
+    content = _read(_write(tmp_path, Prediction(room, classes=S3DIS)))
+    number = content.meta["num_points"]
+    assert 2500 < number <= 5000
+    assert content.meta["subtitle"].startswith("12,000 points · ")
+    assert f" · thinned to {number:,}, one in " in content.meta["subtitle"]
+    assert sum(row["p"] for row in content.meta["layers"][0]["rows"]) == 12_000, "sizes are those of the scan"
 
 
 def test_a_million_points_stay_small(rng: np.random.Generator, tmp_path: Path) -> None:

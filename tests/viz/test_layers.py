@@ -14,7 +14,7 @@ def _by_key(layers: list[Layer]) -> dict[str, Layer]:
     return {layer.key: layer for layer in layers}
 
 
-def test_all_layers(room: Scene, whole: Prediction) -> None:
+def test_all_layers_and_one_to_one_matching(room: Scene, whole: Prediction) -> None:
     layers = scene_layers(whole)
     keys = ["truth", "prediction", "semantic_truth", "semantic_prediction", "superpoint", "errors"]
     assert [layer.key for layer in layers] == keys
@@ -23,6 +23,14 @@ def test_all_layers(room: Scene, whole: Prediction) -> None:
         assert len(layer.colors) == len(layer.entries) > layer.ids.max()
         sizes = np.bincount(layer.ids, minlength=len(layer.entries))
         assert [entry.num_points for entry in layer.entries] == sizes.tolist()
+
+    def objects(ids: list[int]) -> Objects:
+        return Objects(np.array(ids, np.int32), np.arange(4), np.zeros(4, np.int64))
+
+    matches = match_objects(objects([1, 1, 1, 1, 2, 2, 0, 0]), objects([1, 1, 1, 2, 2, 2, 3, 3]))
+    assert [(a, b) for a, b, _ in matches] == [(1, 1), (2, 2)]
+    np.testing.assert_allclose([iou for _, _, iou in matches], [3 / 4, 2 / 3])
+    assert match_objects(objects([0, 0]), objects([0, 0])) == match_objects(None, objects([1])) == []
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.8])
@@ -33,7 +41,7 @@ def test_numbers_of_points_are_the_ids_of_objects(predicted: Prediction, thresho
     assert numbers.tolist() == ([0, 1, 2] if threshold else [0, 1, 2, 3])
 
 
-def test_matched_predictions_have_the_color_of_the_truth(predicted: Prediction) -> None:
+def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(predicted: Prediction) -> None:
     layers = _by_key(scene_layers(predicted))
     truth, prediction = layers["truth"], layers["prediction"]
     np.testing.assert_array_equal(prediction.colors[1], truth.colors[7])
@@ -46,9 +54,6 @@ def test_matched_predictions_have_the_color_of_the_truth(predicted: Prediction) 
     assert [entry.name for entry in prediction.entries[1:]] == ["table", "sofa", "clutter"]
     strength = np.ptp(truth.colors.astype(int), axis=1)
     assert strength[1:7].max() < 40 < strength[7:9].min(), "floor, ceiling and walls are pale"
-
-
-def test_errors(predicted: Prediction) -> None:
     layer = _by_key(scene_layers(predicted))["errors"]
     count = {name: int((layer.ids == k).sum()) for k, name in enumerate(name for name, _, _ in ERRORS)}
     floor = len(predicted.columns(2))
@@ -65,7 +70,7 @@ def _errors_of_tables(scene: Scene, masks: np.ndarray, classes: ClassSet) -> np.
     return _by_key(scene_layers(Prediction(scene, masks, labels, np.array([0.9, 0.8]), classes=classes)))["errors"].ids
 
 
-def test_errors_leave_classes_out_that_are_not_scored(room: Scene) -> None:
+def test_errors_of_classes_that_are_not_scored_and_of_classes_alone(room: Scene) -> None:
     table, chair = room.instance == 7, room.instance == 8
     semantic = np.full(len(room), -1, np.int32)
     semantic[:1500], semantic[table] = SCANNET20.index("floor"), SCANNET20.index("table")
@@ -76,24 +81,11 @@ def test_errors_leave_classes_out_that_are_not_scored(room: Scene) -> None:
     loose = room.with_(instance=np.where(chair, 0, room.instance))
     errors = _errors_of_tables(loose, np.stack([table, chair]), S3DIS)
     assert {ERRORS[k][0] for k in errors[chair]} == {"false positive"}
-
-
-def test_errors_of_classes_alone(room: Scene) -> None:
     guess = room.semantic.copy()
     guess[:10] = 12
     scene = room.with_(instance=None, semantic=np.where(np.arange(len(room)) < 2, -1, room.semantic).astype(np.int32))
     errors = _by_key(scene_layers(Prediction(scene, semantic=guess, classes=S3DIS)))["errors"].ids
     assert errors[:11].tolist() == [0, 0] + [2] * 8 + [1]
-
-
-def test_matching_is_one_to_one_from_the_best_down() -> None:
-    def objects(ids: list[int]) -> Objects:
-        return Objects(np.array(ids, np.int32), np.arange(4), np.zeros(4, np.int64))
-
-    matches = match_objects(objects([1, 1, 1, 1, 2, 2, 0, 0]), objects([1, 1, 1, 2, 2, 2, 3, 3]))
-    assert [(a, b) for a, b, _ in matches] == [(1, 1), (2, 2)]
-    np.testing.assert_allclose([iou for _, _, iou in matches], [3 / 4, 2 / 3])
-    assert match_objects(objects([0, 0]), objects([0, 0])) == match_objects(None, objects([1])) == []
 
 
 @pytest.mark.parametrize("far", [1, 10**6])

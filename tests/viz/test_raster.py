@@ -9,7 +9,7 @@ from tests.conftest import refuses
 FRONT = View(np.array([0.0, -5.0, 0.0]), look(-90.0, 0.0))  # looks along y
 
 
-def test_tilted_discs_join_into_a_plane() -> None:
+def test_discs_join_into_a_plane_and_have_its_normal(rng: np.random.Generator) -> None:
     side = np.linspace(-1, 1, 41)
     x, z = (g.ravel() for g in np.meshgrid(side, side))
     xyz = np.stack([x, 0.8 * z, z], axis=1).astype(np.float32)
@@ -22,15 +22,25 @@ def test_tilted_discs_join_into_a_plane() -> None:
     v = -(rows + 0.5 - 45.0) / focal
     expected = 5.0 / (1 - 0.8 * v)  # where the ray (0, 1, v) from (0, -5, 0) meets y = 0.8 z
     np.testing.assert_allclose(depth[rows, 45], expected, atol=0.005)
+    plane = np.zeros((4000, 3), np.float32)
+    plane[:, :2] = rng.uniform(0, 2, (4000, 2))
+    splats = Splats.of_points(plane)
+    assert np.median(splats.spacing) == pytest.approx(np.sqrt(4 / 4000), rel=0.25)
+    np.testing.assert_allclose(np.abs(splats.normal[:, 2]), 1.0, atol=1e-3)
+    plane[:1000, :2] /= 20  # denser there
+    spacing = Splats.of_points(plane).spacing
+    assert np.median(spacing[:1000]) < 0.6 * np.median(spacing[1000:])
 
 
-def test_the_nearer_point_wins() -> None:
+def test_the_nearer_point_wins_and_bad_arguments_are_refused(room: Scene) -> None:
     xyz = np.array([[0, 0, 0], [0, -1, 0], [0, 1, 0]], np.float32)
     splats = Splats(np.full(3, 0.3, np.float32), np.zeros((3, 3), np.float32))
     colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
     image = rasterize(xyz, FRONT, width=21, height=21, splats=splats).paint(colors)
     assert image[10, 10, 1] > 150 > 20 > image[10, 10, 0]
     np.testing.assert_array_equal(image[0, 0], BACKGROUND)
+    refuses("12000 points, 3 colors", rasterize(room.xyz, FRONT, width=16, height=12).paint, np.zeros((3, 3), np.uint8))
+    refuses("no point is below the cut", room_view, room.xyz, width=16, height=12, cut=-1.0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
@@ -44,11 +54,6 @@ def test_hardly_any_points(count: int) -> None:
         assert np.isfinite(view.eye).all()
     else:
         refuses("no points", room_view, xyz, width=16, height=12)
-
-
-def test_refuses_bad_arguments(room: Scene) -> None:
-    refuses("12000 points, 3 colors", rasterize(room.xyz, FRONT, width=16, height=12).paint, np.zeros((3, 3), np.uint8))
-    refuses("no point is below the cut", room_view, room.xyz, width=16, height=12, cut=-1.0)
 
 
 @pytest.mark.parametrize("size", [(320, 240), (240, 320), (400, 100)])
@@ -85,17 +90,6 @@ def test_near_walls(room: Scene, towards: tuple[float, float], wall: int) -> Non
     assert near_walls(without, np.array(towards)).mean() < 0.1, "the far wall is no near wall"
     assert not near_walls(room.xyz, np.zeros(2)).any(), "straight from above"
     assert near_walls(room.xyz[:0], np.array(towards)).shape == (0,)
-
-
-def test_spacing_and_normals(rng: np.random.Generator) -> None:
-    plane = np.zeros((4000, 3), np.float32)
-    plane[:, :2] = rng.uniform(0, 2, (4000, 2))
-    splats = Splats.of_points(plane)
-    assert np.median(splats.spacing) == pytest.approx(np.sqrt(4 / 4000), rel=0.25)
-    np.testing.assert_allclose(np.abs(splats.normal[:, 2]), 1.0, atol=1e-3)
-    plane[:1000, :2] /= 20  # denser there
-    spacing = Splats.of_points(plane).spacing
-    assert np.median(spacing[:1000]) < 0.6 * np.median(spacing[1000:])
 
 
 def test_a_large_scan_is_thinned_by_voxels(room: Scene) -> None:

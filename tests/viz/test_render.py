@@ -91,7 +91,7 @@ def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.Mo
     assert any(title.startswith("Ground truth") and title.endswith(", the largest 2 named") for title in titles)
 
 
-def test_strays_do_not_shrink_the_room(room: Scene, rng: np.random.Generator) -> None:
+def test_strays_do_not_shrink_the_room_and_one_point_is_drawn(room: Scene, rng: np.random.Generator) -> None:
     strays = rng.uniform(-500, 500, (100, 3)).astype(np.float32)
     more = room.with_(semantic=None, instance=None, superpoint=None)
     more = more.with_(xyz=np.vstack([room.xyz, strays]), rgb=np.vstack([room.rgb, np.zeros((100, 3), np.uint8)]))
@@ -100,6 +100,11 @@ def test_strays_do_not_shrink_the_room(room: Scene, rng: np.random.Generator) ->
     np.testing.assert_array_equal(np.flatnonzero(~inside(more.xyz, core_box(more.xyz))), np.arange(12_000, 12_100))
     before, after = (np.median(Splats.of_points(scene.xyz).spacing) for scene in (room, more))
     assert after == pytest.approx(before, rel=0.1)
+    scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
+    for name in ("", "Büro 中文", "x" * 300):
+        picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
+        assert (picture.width // 200, picture.height // 150) == (2, 3)
+    refuses("no points", room_picture, Prediction(Scene.without_xyz("none", 0)))
 
 
 def test_pictures_show_the_room(predicted: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,15 +115,7 @@ def test_pictures_show_the_room(predicted: Prediction, monkeypatch: pytest.Monke
     assert (np.asarray(room_picture(predicted, views=1, **SMALL)) != image).any(), "names are on the objects"
 
 
-def test_one_point() -> None:
-    scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
-    for name in ("", "Büro 中文", "x" * 300):
-        picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
-        assert (picture.width // 200, picture.height // 150) == (2, 3)
-    refuses("no points", room_picture, Prediction(Scene.without_xyz("none", 0)))
-
-
-def test_image_grid() -> None:
+def test_image_grid_and_save_png(tmp_path: Path) -> None:
     red = np.zeros((40, 60, 3), np.uint8)
     red[:] = (200, 0, 0)
     cell = Cell("one", red, (Label(30.0, 20.0, "chair", 1.0), Label(32.0, 21.0, "behind", 0.5)))
@@ -131,9 +128,6 @@ def test_image_grid() -> None:
     for color in SCANNET20.colors:
         assert (grid == color).all(axis=2).any(), "every class is in the legend"
     refuses("at least one cell", image_grid, [[]])
-
-
-def test_save_png(tmp_path: Path) -> None:
     image = Image.new("RGB", (4, 3), (1, 2, 3))
     save_png(tmp_path / "a.png", image)
     with Image.open(tmp_path / "a.png") as again:

@@ -40,12 +40,6 @@ def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         show_scenes([lambda: Prediction(room.with_(semantic=None))])
 
 
-def test_every_key_is_in_the_help(room: Scene) -> None:
-    frame = Frame.of(Prediction(room.with_(semantic=None)), 0.25)
-    window = viewer._Window(MagicMock(), [], frame, 0.25)
-    assert {*window.actions} - {"="} <= set(HELP.split()), "= is + without shift"
-
-
 @pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'open3d'"), OSError("libGL.so.1: cannot open")])
 def test_open3d_missing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     finder = SimpleNamespace(find_spec=Mock(side_effect=error))
@@ -63,7 +57,7 @@ def frame(whole: Prediction) -> Frame:
     return Frame.of(whole, 0.25)
 
 
-def test_layers_by_key(frame: Frame, room: Scene) -> None:
+def test_layers_by_key_help_and_hidden_walls(frame: Frame, room: Scene) -> None:
     assert frame.keys == [
         "input", "truth", "prediction", "semantic_prediction", "semantic_truth", "superpoint", "errors"
     ]  # fmt: skip
@@ -73,9 +67,18 @@ def test_layers_by_key(frame: Frame, room: Scene) -> None:
     assert bare.keys == ["input"]
     assert bare.next_key("2", "input") is None
     assert (frame.first_key("errors"), bare.first_key("errors")) == ("errors", "input")
+    assert frame.shown(False).all()
+    shown = frame.shown(True)
+    assert not shown[room.instance == 2].any(), "the ceiling"
+    assert shown[room.instance == 7].all()
+    walls = [shown[room.instance == k].mean() for k in (3, 4, 5, 6)]
+    assert min(walls) < 0.3 < 0.7 < max(walls)
+    frame = Frame.of(Prediction(room.with_(semantic=None)), 0.25)
+    window = viewer._Window(MagicMock(), [], frame, 0.25)
+    assert {*window.actions} - {"="} <= set(HELP.split()), "= is + without shift"
 
 
-def test_a_point_is_described(frame: Frame, room: Scene) -> None:
+def test_points_are_described_and_colored(frame: Frame, room: Scene) -> None:
     table = int(np.flatnonzero(room.instance == 7)[0])
     lines = frame.describe(table, "prediction").split("\n")
     assert lines[0] == "Prediction: table 1, score 0.90, 1,500 points, IoU 1.00 with its match"
@@ -86,18 +89,6 @@ def test_a_point_is_described(frame: Frame, room: Scene) -> None:
     assert frame.describe(table, "errors").startswith("Errors: correct\n")
     floor = frame.describe(0, "prediction").split("\n")[0]
     assert floor.startswith("Prediction: no object, ")
-
-
-def test_ceiling_and_near_walls_go(frame: Frame, room: Scene) -> None:
-    assert frame.shown(False).all()
-    shown = frame.shown(True)
-    assert not shown[room.instance == 2].any(), "the ceiling"
-    assert shown[room.instance == 7].all()
-    walls = [shown[room.instance == k].mean() for k in (3, 4, 5, 6)]
-    assert min(walls) < 0.3 < 0.7 < max(walls)
-
-
-def test_colors(frame: Frame, room: Scene) -> None:
     table = room.instance == 7
     for key in frame.keys:
         assert frame.colors(key).shape == (len(room), 3)

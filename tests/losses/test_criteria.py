@@ -1,16 +1,22 @@
+"""The criteria of queries: against loops, reference numbers of other programs, and in the forms that data takes."""
+
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
-from pcseg.losses import InfluencerCriterion, MaskInfluencerLoss, SetCriterion
+from pcseg.losses import HungarianMatcher, InfluencerCriterion, MaskInfluencerLoss, SetCriterion
 from pcseg.losses.competitive import CompetitiveOptions
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_influencer import FirstPassOptions
-from tests.conftest import refuses
+from pcseg.losses.set_criterion import HungarianOptions
+from tests.conftest import REFERENCE, refuses
 from tests.losses import scenes
-from tests.losses.scenes import assert_same_grads, masks_of, random_layer, random_targets
+from tests.losses.scenes import assert_same_grads, masks_of, random_layer, random_targets, token_weights
 from tests.reference import competitive as slow
 
 CRITERIA = {
@@ -93,13 +99,24 @@ def test_trusted_targets_are_read_as_checked_ones(ids):
     assert trusted.segment.tolist() == checked.segment.tolist()
 
 
-def test_instances_without_tokens_are_left_out():
+def test_keys_do_not_depend_on_the_batch_nor_losses_on_instances_without_tokens():
     layer, targets = random_layer(), random_targets()
     criterion = InfluencerCriterion(5)
     expected = criterion(layer, targets)
     targets[0]["labels"] = torch.cat([targets[0]["labels"][:1], torch.tensor([2]), targets[0]["labels"][1:]])
     targets[0]["instance_labels"] = targets[0]["instance_labels"] + (targets[0]["instance_labels"] > 1)
     torch.testing.assert_close(criterion(layer, targets), expected)
+    criterion = InfluencerCriterion(5)
+    outputs = {**random_layer(semantic=True), "aux_outputs": [random_layer(), random_layer()]}
+    full = set(criterion(outputs, random_targets()))
+    nothing = [{**t, "labels": t["labels"][:0], "instance_labels": t["instance_labels"] * 0} for t in random_targets()]
+    losses = criterion(outputs, nothing)
+    assert set(losses) == full
+    assert {"loss_semantic", "loss_ce_1", "loss_influencer_0"} < full
+    assert set(criterion({"pred_masks": outputs["pred_masks"]}, nothing)) == {"loss_influencer"}
+    assert "loss_semantic_0" not in full
+    assert losses["loss_influencer"] == 0
+    criterion.total(losses).backward()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -118,20 +135,6 @@ def test_degenerate_sizes(kind, activation, num_instances, num_tokens, num_queri
     criterion.total(losses).backward()
     assert logits.grad.isfinite().all()
     assert masks.grad.isfinite().all()
-
-
-def test_keys_do_not_depend_on_the_batch():
-    criterion = InfluencerCriterion(5)
-    outputs = {**random_layer(semantic=True), "aux_outputs": [random_layer(), random_layer()]}
-    full = set(criterion(outputs, random_targets()))
-    nothing = [{**t, "labels": t["labels"][:0], "instance_labels": t["instance_labels"] * 0} for t in random_targets()]
-    losses = criterion(outputs, nothing)
-    assert set(losses) == full
-    assert {"loss_semantic", "loss_ce_1", "loss_influencer_0"} < full
-    assert set(criterion({"pred_masks": outputs["pred_masks"]}, nothing)) == {"loss_influencer"}
-    assert "loss_semantic_0" not in full
-    assert losses["loss_influencer"] == 0
-    criterion.total(losses).backward()
 
 
 def test_semantic_loss_is_cross_entropy_without_ignored_tokens():
@@ -193,9 +196,125 @@ def test_bad_input_is_named(name):
     refuses(message, InfluencerCriterion(5, CompetitiveOptions(weight_tokens=True)), outputs, targets)
 
 
-def test_bad_masks_are_named():
+def test_bad_masks_are_named_and_overlapping_ones_are_for_matching():
     target = {"labels": torch.tensor([0]), "masks": torch.zeros(1, 3, 3)}
     criterion, images, tokens = InfluencerCriterion(5), torch.zeros(1, 2, 4, 4), torch.zeros(9, 2)
     refuses("target masks have 9 tokens, pred_masks 16; resize", criterion, {"pred_masks": images}, [target])
     two = [{**target, "labels": torch.tensor([0, 1])}]
     refuses("the target has 2 labels for 1 masks", criterion, {"pred_masks": tokens}, two)
+    masks = torch.ones(2, 9, dtype=torch.bool)
+    criterion = SetCriterion(3)
+    losses = criterion({"pred_masks": torch.randn(9, 4)}, [{"labels": torch.tensor([0, 1]), "masks": masks}])
+    assert set(losses) == {"loss_mask", "loss_dice"}
+    assert criterion.total(losses).isfinite()
+    refuses("are all 0", HungarianMatcher, 0.0, 0.0, 0.0)
+
+
+FIRST_PASS_CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
+PARTS = ("loss", "attractive", "repulsive", "background")
+
+
+@pytest.mark.parametrize("case", FIRST_PASS_CASES, ids=lambda case: case["name"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_reference_values_and_gradients(case, dtype, tolerance):
+    data = np.load(REFERENCE / "mask_influencer_first_pass.npz")
+    name = case["name"]
+    logits = torch.tensor(data[f"{name}_logits"], dtype=dtype, requires_grad=True)
+    terms = MaskInfluencerLoss(**case["kwargs"])(logits, torch.tensor(data[f"{name}_labels"]))
+    assert tuple(terms) == PARTS
+    for part in PARTS:
+        assert terms[part].item() == pytest.approx(case[part], abs=tolerance)
+    terms["loss"].backward()
+    np.testing.assert_allclose(logits.grad.numpy(), data[f"{name}_grad"], rtol=0, atol=tolerance)
+
+
+def test_no_instances_leaves_the_background_and_the_graph():
+    logits = torch.randn(8, 3, requires_grad=True)
+    terms = MaskInfluencerLoss()(logits, torch.zeros(8, dtype=torch.int64))
+    assert terms["attractive"] == terms["repulsive"] == 0
+    torch.testing.assert_close(terms["background"], torch.sigmoid(logits).mean())
+    for part in ("attractive", "repulsive"):
+        assert not torch.autograd.grad(terms[part], logits, retain_graph=True)[0].any()
+    refuses("temperature must be positive, got 0", MaskInfluencerLoss, temperature=0.0)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 200.0])  # profiles that coincide, and logits that are large
+@pytest.mark.parametrize("labels", [[], [1], [4] * 8, [1, 1, 2, 2, 3, 3], [0, 1, 2, 3, -1, 1]])
+def test_gradient_is_finite(labels, scale):
+    logits = (scale * torch.randn(len(labels), 4)).requires_grad_()
+    terms = MaskInfluencerLoss(temperature=0.01)(logits, torch.tensor(labels, dtype=torch.int64))
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert logits.grad.isfinite().all()
+    if len(set(labels)) < 2:
+        assert terms["repulsive"] == terms["background"] == 0
+    elif scale == 0:
+        assert terms["repulsive"].item() == pytest.approx(1)
+
+
+MASK2FORMER = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())
+MASK2FORMER_CASES = [name for name in MASK2FORMER if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", MASK2FORMER_CASES)
+def test_agrees_with_mask2former(name):
+    data, expected = np.load(REFERENCE / "set_criterion" / f"{name}.npz"), MASK2FORMER[name]
+    num_layers, num_images = len(expected["indices"]), len(expected["indices"][0])
+    layers = [
+        {k: torch.tensor(data[f"layer{i}_{k}"]).double().requires_grad_() for k in ("pred_logits", "pred_masks")}
+        for i in range(num_layers)
+    ]
+    targets = [{k: torch.tensor(data[f"target{i}_{k}"]) for k in ("labels", "masks")} for i in range(num_images)]
+    matcher, matches = HungarianMatcher(2.0, 5.0, 5.0), []
+    matcher.register_forward_hook(lambda _module, _inputs, found: matches.append(found))
+    options = HungarianOptions(weights=LossWeights(classes=2.0), mask_weight=5.0, dice_weight=5.0)
+    criterion = SetCriterion(int(data["num_classes"]), options)
+    criterion.matcher = matcher
+    losses = criterion({**layers[-1], "aux_outputs": layers[:-1]}, targets)
+    assert set(losses) == set(expected["losses"])
+    for key, value in losses.items():
+        assert value.item() == pytest.approx(expected["losses"][key], abs=1e-6)
+    total = criterion.total(losses)
+    assert total.item() == pytest.approx(expected["total"], abs=1e-6)
+    for image, by_layer in enumerate(matches):
+        for (queries, instances), i in zip(by_layer, [num_layers - 1, *range(num_layers - 1)], strict=True):
+            assert [queries.tolist(), instances.tolist()] == expected["indices"][i][image]
+    total.backward()
+    for i, layer in enumerate(layers):
+        for key, leaf in layer.items():
+            np.testing.assert_allclose(leaf.grad.numpy(), data[f"grad{i}_{key}"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_hungarian_agrees_with_loops(activation, weighted):
+    outputs, targets = random_layer(), random_targets()
+    criterion = SetCriterion(5, HungarianOptions(cost_class=1.0, weight_tokens=weighted), activation)
+    losses = criterion(outputs, targets)
+    bce_sum, dice_sum, chosen = 0.0, 0.0, []
+    for b, target in enumerate(targets):
+        weights = token_weights(target, weighted)
+        bce, dice = slow.pairs(outputs["pred_masks"][b], masks_of(target), weights, activation)
+        probability = outputs["pred_logits"][b].softmax(1)[:, target["labels"]].T
+        rows, columns = linear_sum_assignment((bce + dice - probability).detach().numpy())
+        bce_sum, dice_sum = bce_sum + bce[rows, columns].sum(), dice_sum + dice[rows, columns].sum()
+        chosen.append(torch.zeros_like(bce))
+        chosen[-1][rows, columns] = 1
+    classes = slow.class_loss(outputs["pred_logits"], [t["labels"] for t in targets], chosen)
+    expected = {"loss_ce": classes, "loss_mask": bce_sum / 6, "loss_dice": dice_sum / 6}
+    torch.testing.assert_close(losses, expected)
+    leaves = [outputs["pred_logits"], *outputs["pred_masks"]]
+    total = sum(criterion.weight_dict[key] * value for key, value in expected.items())
+    assert_same_grads(criterion.total(losses), total, leaves)
+
+
+def test_nan_of_matching_names_the_scene_and_the_layer():
+    outputs, targets = random_layer(torch.float32), random_targets(torch.float32)
+    targets[1]["name"] = "Area_5_office_1"
+    aux = {**outputs, "pred_masks": [mask.detach().clone() for mask in outputs["pred_masks"]]}
+    aux["pred_masks"][1][3, 2] = torch.nan
+    both = {**outputs, "aux_outputs": [aux]}
+    with pytest.raises(ValueError, match=r"scene 1 \(Area_5_office_1\): matching costs of aux layer 0 must be finite"):
+        SetCriterion(5)(both, targets)
+    trusting = SetCriterion(5, check_values=False)
+    assert not trusting.total(trusting(both, targets)).isfinite()
