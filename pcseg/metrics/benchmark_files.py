@@ -7,6 +7,7 @@ line: label id * 1000 + instance, or 0 for points without annotation.
 
 import math
 import os
+import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,15 +37,16 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
         The path of SCENE.txt. It is written last, so it never names a missing mask file.
 
     Raises:
-        ValueError: the name of the scene has blanks or slashes, which the format cannot hold.
+        ValueError: the scene has no name, or one with slashes.
     """
     name, classes = prediction.scene.name, prediction.classes
-    if not name or any(character.isspace() or character in "/\\" for character in name):
-        raise ValueError(f"scene name {name!r} has blanks or slashes, which the benchmark's format cannot hold")
+    if not name or "/" in name or "\\" in name:
+        raise ValueError(f"scene name {name!r} is empty or has slashes, which the name of a file cannot hold")
+    in_lines = re.sub(r"\s", lambda blank: f"%{ord(blank[0]):02x}", name)  # blanks end the name of a mask in a line
     lines = []
     for row in range(len(prediction)):
         assert classes is not None  # objects have labels
-        relative = f"{MASK_FOLDER}/{name}_{row:03d}.{mask_format}"
+        relative = f"{MASK_FOLDER}/{in_lines}_{row:03d}.{mask_format}"
         atomic_write(Path(folder) / relative, mask_bytes(prediction.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[prediction.labels[row]]} {float(prediction.scores[row])!r}\n")
     return atomic_write(Path(folder) / f"{name}.txt", "".join(lines))

@@ -188,6 +188,14 @@ def test_bad_mask_files(tmp_path: Path, name: str, content: str | dict, message:
     refuses(message, read_mask, tmp_path / name, 4)
 
 
+def test_a_name_with_blanks(tmp_path: Path) -> None:
+    masks = np.array([[True, False, True]])
+    scene = Scene.without_xyz("meeting room", 3)
+    path = write_predictions(tmp_path, Prediction(scene, masks, np.array([7]), np.array([0.5]), classes=S3DIS))
+    assert read_predictions(path, scene, S3DIS).masks.toarray().tolist() == masks.tolist()
+    assert check_submission(write_submission(tmp_path / "a.zip", tmp_path, [scene.name]), S3DIS).num_objects == 1
+
+
 def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
     for semantic, instance, message in (
         (0, -1, "instance id -1"),
@@ -195,8 +203,8 @@ def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
         (-2, 1, "class index -2"),
     ):
         refuses(message, write_ground_truth, tmp_path, _labeled([semantic], [instance]), S3DIS)
-    for name in ("a b", "a/b", ""):
-        refuses("blanks or slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
+    for name in ("a\\b", "a/b", ""):
+        refuses("is empty or has slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
     assert not list(tmp_path.iterdir())
 
 
