@@ -1,6 +1,7 @@
 import json
 import math
 import sys
+import types
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -95,7 +96,8 @@ def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyP
     """Records the calls that the package would get."""
     inits: list[dict[str, Any]] = []
     run = Mock(id="abc123")
-    fake = Mock(init=lambda **options: inits.append(options) or run, Image=lambda image: ("image", image.size))
+    fake = types.ModuleType("wandb")
+    vars(fake).update(init=lambda **options: inits.append(options) or run, Image=lambda image: ("image", image.size))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 1):
         writer = WandbWriter("rooms", tmp_path, {"train": {"steps": 4}})
