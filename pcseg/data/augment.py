@@ -7,7 +7,6 @@ from inspect import signature
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy.ndimage import convolve1d
 
 from pcseg.data.scan_fields import keep_points
 from pcseg.kernels.elastic import displaced
@@ -95,6 +94,8 @@ def elastic(
     """
     if len(scene) == 0 or rng.random() >= probability:
         return scene
+    from scipy.ndimage import convolve1d  # takes long to import
+
     low, high = bounding_box(scene.xyz)
     # A node before the first point and two beyond the last one.
     cells = ((high - low) / granularity).astype(int) + 4

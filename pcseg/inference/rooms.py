@@ -4,7 +4,6 @@ from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Int32
-from scipy import ndimage
 
 _CELL = 0.1  # meters: cell of the plan; larger where points are sparse
 _LARGEST_CELL = 0.3  # meters: larger cells do not show doors
@@ -48,6 +47,8 @@ def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
     seen = filled.any(axis=1)
     top = shape[2] - filled[:, ::-1].argmax(axis=1)  # layers up to the highest with a point
     walls = (top * _LAYER > _WALL_HEIGHT) & (filled.sum(axis=1) >= _WALL_FILL * top)
+    from scipy import ndimage  # takes long to import, and only large scans need it
+
     plan = (int(shape[0]), int(shape[1]))
     space = ndimage.binary_closing(seen.reshape(plan)) & ~walls.reshape(plan)
     distance = np.asarray(ndimage.distance_transform_edt(space, sampling=size))

@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Float, Int64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from pcseg.losses.criterion import check_finite
@@ -60,6 +59,8 @@ class HungarianMatcher(nn.Module):
 
 def cheapest_pairs(cost: Float[Tensor, "L K M"]) -> list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]]:
     """Queries and their instances for each layer, min(K, M) pairs by ascending query with the least sum of costs."""
+    from scipy.optimize import linear_sum_assignment  # takes long to import, and prediction needs no matching
+
     pairs = [map(torch.as_tensor, linear_sum_assignment(layer)) for layer in cost.transpose(1, 2).cpu().numpy()]
     return [(queries.to(cost.device), instances.to(cost.device)) for queries, instances in pairs]
 

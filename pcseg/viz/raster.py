@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
-from scipy import ndimage
 
 from pcseg.kernels.render import fill_holes, paint, splat
 from pcseg.kernels.shade import eye_dome, light, smooth_depth
@@ -87,6 +86,8 @@ def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     start, size = low - 2 * extent, extent / 8
     if not (extent > 0).all() or ((whole[0] >= low - size) & (whole[1] <= high + size)).all():
         return whole
+    from scipy import ndimage  # takes long to import, and few scans need it
+
     cells = np.floor((sample - start) / size).astype(np.int64)
     # 40 cells an axis: five times the middle
     cells = cells[((cells >= 0) & (cells < 40)).all(axis=1)]
