@@ -24,7 +24,7 @@ def _modules_to_check() -> list[str]:
     paths = [
         path.relative_to(ROOT).with_suffix("")
         for path in sorted((ROOT / "pcseg").rglob("*.py"))
-        if not re.search(r"^(import|from) numba", path.read_text(), re.MULTILINE)
+        if path.parent.name != "kernels"
     ]
     left_out = ("__init__", "__main__", "structures", "prediction")
     return [".".join(path.parts) for path in paths if path.name not in left_out and path.parent.name != "commands"]

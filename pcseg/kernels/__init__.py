@@ -2,4 +2,151 @@
 
 Kernels are plain functions of arrays and numbers. They import nothing of pcseg but other kernels, and check nothing:
 their callers do. Each module has a slow twin of the same name under tests/reference, and tests that compare the two.
+
+Compiled kernels are cached in the package, or in a folder of the user where the package is read-only. `compile_kernels`
+fills the cache ahead: when the package is built, by `pcseg warm-up`, and by the first prediction or training.
 """
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import binding
+from numba.core.caching import UserProvidedCacheLocator
+from numba.misc.appdirs import AppDirs
+
+MODULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+FOR_PREDICTION = ("conv", "neighbors", "regions", "render", "shade", "splats", "superpoints", "voxelize")
+FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "voxelize")
+COMPILE_SECONDS = 0.7  # of one core for each kernel
+
+_kernels: list[tuple[Any, str]] = []  # kernels with the types of their arguments
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
+
+
+def _cache_folder() -> str:
+    """The folder for `numba.config.CACHE_DIR`; empty for the package itself."""
+    own = Path(__file__).parent / "__pycache__"
+    if numba.config.CACHE_DIR or _is_writable(own):
+        return numba.config.CACHE_DIR
+    bases = (
+        Path(AppDirs("pcseg", appauthor=False).user_cache_dir),
+        Path(tempfile.gettempdir(), f"pcseg-{os.getuid()}"),
+    )
+    folder = next((str(base) for base in bases if _is_writable(base)), "")
+    copy = Path(folder, UserProvidedCacheLocator.get_suitable_cache_subpath(__file__))
+    if folder and own.is_dir() and not copy.exists():
+        shutil.copytree(own, copy, ignore=shutil.ignore_patterns("*.pyc"))
+    return folder
+
+
+_CACHE_FOLDER = _cache_folder()
+
+
+def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` with a cache.
+
+    Args:
+        *signatures: types of the arguments that pcseg calls the kernel with, such as "f4[:,::1], i8"; none for what
+            only kernels call.
+        **options: further options of `numba.njit`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE_FOLDER
+        try:
+            compiled = numba.njit(cache=True, **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+        _kernels.extend((compiled, signature) for signature in signatures)
+        return compiled
+
+    return decorate
+
+
+def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None) -> tuple[int, Iterable[str]]:
+    """Starts to compile the kernels of modules, in processes of their own.
+
+    Args:
+        modules: modules of pcseg.kernels.
+        workers: number of processes; None for one per core.
+
+    Returns:
+        Number of kernels, 0 if all are in the cache; and an iterator that waits and yields the name of each as it is
+        done.
+
+    Raises:
+        RuntimeError: from the iterator; a process has failed.
+    """
+    found = _of_modules(modules)
+    mark = _mark(modules)
+    if mark.exists():
+        return 0, ()
+    workers = min(workers or os.cpu_count() or 1, len(found))
+    reading, writing = os.pipe()
+    program = "import sys, pcseg.kernels as k; k.compile_share(sys.argv[3:], int(sys.argv[1]), int(sys.argv[2]))"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(turn), str(workers), *modules],
+            stdout=writing,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        for turn in range(workers)
+    ]
+    os.close(writing)
+
+    def wait() -> Iterator[str]:
+        with open(reading) as lines:
+            for line in lines:
+                yield line.strip()
+        if any([process.wait() for process in processes]):
+            raise RuntimeError("kernels could not be compiled, reasons above")
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+    return len(found), wait()
+
+
+def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
+    """Compiles the share of one process and prints the name of each kernel.
+
+    Args:
+        modules: modules of pcseg.kernels.
+        turn: number of the process, 0..workers-1.
+        workers: number of processes.
+    """
+    # Long kernels first, for even shares.
+    found = sorted(_of_modules(modules), key=lambda pair: -len(pair[0].py_func.__code__.co_code))
+    for compiled, signature in found[turn::workers]:
+        compiled.compile(f"({signature},)")
+        print(compiled.__name__, flush=True)
+
+
+def _of_modules(modules: Sequence[str]) -> list[tuple[Any, str]]:
+    names = [import_module(f"pcseg.kernels.{module}").__name__ for module in modules]
+    return [pair for pair in _kernels if pair[0].py_func.__module__ in names]
+
+
+def _mark(modules: Sequence[str]) -> Path:
+    """File that exists if the kernels of these modules are in the cache, for this machine and these sources."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    machine = [binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), numba.__version__, sys.version]
+    key = hashlib.sha256(b"".join([*sources, *(part.encode() for part in (*machine, *modules))])).hexdigest()
+    return Path(_kernels[0][0].stats.cache_path) / f"{key[:20]}.compiled"

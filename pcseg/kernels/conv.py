@@ -5,14 +5,15 @@ code. Numba alone would not hold a whole tile of sums in registers.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from pcseg.kernels import kernel
 
 # No "nnan" or "ninf": NaN and infinity must pass through.
 FAST = {"contract", "reassoc", "nsz"}
@@ -23,11 +24,10 @@ TILE_ROWS = 8 if HAS_AVX512 else 4
 PAIRS_AHEAD = 16  # a pair takes about 20 cycles, its rows come from memory in a few hundred
 
 
-def tile_vectors(channels: int, itemsize: int) -> tuple[int, int]:
-    """Number of vectors, and of columns, of the widest tile that wastes the fewest columns."""
+def tile_width(channels: int, itemsize: int) -> int:
+    """Number of columns of the widest tile, of up to 3 vectors, that wastes the fewest columns."""
     lanes = VECTOR_BYTES // itemsize
-    num = min((3, 2, 1), key=lambda num: -(-channels // (num * lanes)) * num)
-    return num, num * lanes
+    return lanes * min((3, 2, 1), key=lambda num: -(-channels // (num * lanes)) * num)
 
 
 def _emit_prefetch(builder: Any, address: Any) -> None:
@@ -160,63 +160,87 @@ add_tile: Any = intrinsic(prefer_literal=True)(_add_tile)
 add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 
 
-@cache
-def product_kernel(num_vectors: int) -> Callable[..., None]:
-    """The kernel that adds ``x[in_index[p]] @ w[k]`` to ``out[out_index[p]]`` for all pairs p of the given blocks.
+@kernel(
+    "f4[:,::1], f4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1]",
+    nogil=True,
+    fastmath=FAST,
+)
+def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out):
+    """Adds ``x[in_index[p]] @ w[k]`` to ``out[out_index[p]]`` for all pairs p of the given blocks.
 
-    Its arguments: x (V, I); w (K, tiles, I, tile); in_index and out_index (pairs,); blocks (num_blocks + 1, K): the
-    pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``; span: number of blocks at a time,
-    whose rows stay in the cache for all offsets; first and last block; out (W + 1, tiles * tile), whose last row takes
-    the unused sums of tiles with fewer pairs than rows.
+    Args:
+        x: (V, I).
+        w: (K, tiles, I, tile), tile of `tile_width`.
+        in_index: (pairs,).
+        out_index: (pairs,).
+        blocks: (num_blocks + 1, K); pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``.
+        span: number of blocks at a time, whose rows stay in the cache for all offsets.
+        first: first block.
+        last: end of the blocks.
+        out: (W + 1, tiles * tile); the last row takes the unused sums of tiles with fewer pairs than rows.
     """
+    num_offsets, num_tiles, channels, tile = w.shape
+    num_vectors = tile * w.itemsize // VECTOR_BYTES
+    sources = np.zeros(2 * TILE_ROWS, np.intp)
+    targets = np.zeros(TILE_ROWS, np.intp)
+    for block in range(first, last, span):
+        stop = min(block + span, last)
+        for k in range(num_offsets):
+            end = blocks[stop, k]
+            for t in range(num_tiles):
+                start = (k * num_tiles + t) * channels * tile
+                for p in range(blocks[block, k], end, TILE_ROWS):
+                    for r in range(TILE_ROWS):
+                        row = len(out) - 1
+                        if p + r < end:
+                            sources[r] = in_index[p + r] * channels
+                            row = out_index[p + r]
+                        targets[r] = row * out.shape[1] + t * tile
+                        if num_vectors > 1 and p + r + TILE_ROWS < end:
+                            sources[r + TILE_ROWS] = in_index[p + r + TILE_ROWS] * channels
+                    if num_vectors == 3:
+                        add_tile(x, w, channels, 3, out, targets, sources, start, tile)
+                    elif num_vectors == 2:
+                        add_tile(x, w, channels, 2, out, targets, sources, start, tile)
+                    else:
+                        add_tile(x, w, channels, 1, out, targets, sources, start, tile)
 
-    @njit(nogil=True, cache=True, fastmath=FAST)
-    def multiply(x, w, in_index, out_index, blocks, span, first, last, out):
-        num_offsets, num_tiles, channels, tile = w.shape
-        sources = np.zeros(2 * TILE_ROWS, np.intp)
-        targets = np.zeros(TILE_ROWS, np.intp)
-        for block in range(first, last, span):
-            stop = min(block + span, last)
-            for k in range(num_offsets):
-                end = blocks[stop, k]
-                for t in range(num_tiles):
-                    start = (k * num_tiles + t) * channels * tile
-                    for p in range(blocks[block, k], end, TILE_ROWS):
-                        for r in range(TILE_ROWS):
-                            row = len(out) - 1
-                            if p + r < end:
-                                sources[r] = in_index[p + r] * channels
-                                row = out_index[p + r]
-                            targets[r] = row * out.shape[1] + t * tile
-                            if num_vectors > 1 and p + r + TILE_ROWS < end:
-                                sources[r + TILE_ROWS] = in_index[p + r + TILE_ROWS] * channels
-                        add_tile(x, w, channels, num_vectors, out, targets, sources, start, tile)
 
-    return multiply
+@kernel(
+    "f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]",
+    nogil=True,
+    fastmath=FAST,
+)
+def add_weight_grad(x, grad, in_index, out_index, blocks, span, first, last, dw):
+    """Adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k to ``dw[k]``.
 
-
-@cache
-def weight_grad_kernel(num_vectors: int) -> Callable[..., None]:
-    """The kernel that adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k to ``dw[k]``.
-
-    Its arguments: x (V, I) with I a multiple of TILE_ROWS, grad (W, tiles * tile), in_index, out_index, blocks and span
-    as above; first and last offset; dw (K, tiles, I, tile).
+    Args:
+        x: (V, I), I a multiple of TILE_ROWS.
+        grad: (W, tiles * tile).
+        in_index: as for `multiply_pairs`.
+        out_index: as for `multiply_pairs`.
+        blocks: as for `multiply_pairs`.
+        span: as for `multiply_pairs`.
+        first: first offset.
+        last: end of the offsets.
+        dw: (K, tiles, I, tile).
     """
-
-    @njit(nogil=True, cache=True, fastmath=FAST)
-    def accumulate(x, grad, in_index, out_index, blocks, span, first, last, dw):
-        _, num_tiles, channels, tile = dw.shape
-        num_blocks, width = len(blocks) - 1, num_tiles * tile
-        targets = np.zeros(TILE_ROWS, np.intp)
-        for block in range(0, num_blocks, span):
-            for k in range(first, last):
-                begin = blocks[block, k]
-                pairs = blocks[min(block + span, num_blocks), k] - begin
-                for t in range(num_tiles):
-                    for c in range(0, channels, TILE_ROWS):
-                        for r in range(TILE_ROWS):
-                            targets[r] = ((k * num_tiles + t) * channels + c + r) * tile
-                        left, right = (in_index, channels, c), (out_index, width, t * tile)
-                        add_outer_tile(x, grad, pairs, num_vectors, dw, targets, left, right, begin)
-
-    return accumulate
+    _, num_tiles, channels, tile = dw.shape
+    num_vectors = tile * dw.itemsize // VECTOR_BYTES
+    num_blocks, width = len(blocks) - 1, num_tiles * tile
+    targets = np.zeros(TILE_ROWS, np.intp)
+    for block in range(0, num_blocks, span):
+        for k in range(first, last):
+            begin = blocks[block, k]
+            pairs = blocks[min(block + span, num_blocks), k] - begin
+            for t in range(num_tiles):
+                for c in range(0, channels, TILE_ROWS):
+                    for r in range(TILE_ROWS):
+                        targets[r] = ((k * num_tiles + t) * channels + c + r) * tile
+                    left, right = (in_index, channels, c), (out_index, width, t * tile)
+                    if num_vectors == 3:
+                        add_outer_tile(x, grad, pairs, 3, dw, targets, left, right, begin)
+                    elif num_vectors == 2:
+                        add_outer_tile(x, grad, pairs, 2, dw, targets, left, right, begin)
+                    else:
+                        add_outer_tile(x, grad, pairs, 1, dw, targets, left, right, begin)

@@ -1,10 +1,11 @@
 """Compiled loop of the elastic distortion."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], f4[::1], f4, f4[:,:,:,::1], f4")
 def displaced(xyz, low, granularity, field, magnitude):
     """Moves points by a field on a grid, interpolated linearly between its nodes.
 

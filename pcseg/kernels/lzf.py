@@ -1,9 +1,9 @@
 """Numba kernel that unpacks LZF, the compression of PCD files."""
 
-from numba import njit
+from pcseg.kernels import kernel
 
 
-@njit(cache=True)
+@kernel("u1[::1], u1[::1]")
 def unpack_lzf(packed, out):
     """Unpacks LZF.
 

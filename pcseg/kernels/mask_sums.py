@@ -9,8 +9,9 @@ the sum of its other queries and the empty choice, z log of the whole sum, e = e
 
 import math
 
-import numba
 import numpy as np
+
+from pcseg.kernels import kernel
 
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 # Below this exp is smaller than any normal float32.
@@ -25,10 +26,11 @@ _E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(1 / math.factorial(n)) for n in range
 _A3, _A5, _A7, _A9, _A11, _A13, _A15 = (np.float32(1 / n) for n in range(3, 16, 2))
 _BIAS, _MANTISSA_BITS, _SIGN_BITS, _NO_SIGN = np.int32(127), np.int32(23), np.int32(31), np.int32(0x7FFFFFFF)
 
-_plain = numba.njit(cache=True, nogil=True, error_model="numpy")
-_contract = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-_reassociate = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
-_inline = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, inline="always")
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_plain = kernel(**_OPTIONS)
+_contract = kernel(**_OPTIONS, fastmath={"contract"})
+_reassociate = kernel(**_OPTIONS, fastmath={"contract", "reassoc", "nsz"})
+_inline = kernel(**_OPTIONS, fastmath={"contract"}, inline="always")
 
 
 @_inline
@@ -111,7 +113,10 @@ def _add_log_odds(target, weight, x, z, log_off):
         target[j] += weight * (x[j] - z - log_off[j])
 
 
-@_plain
+@kernel(
+    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f4[::1], f4[::1]",
+    **_OPTIONS,
+)
 def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
     """Adds up one layer. At most one query of a token has p > 0.5: a. 1 - p would cancel there: log(1 - p) = r - z.
 
@@ -182,7 +187,10 @@ def _softmax_gradient(weight, h, share, factor, grad):
         grad[j] = weight * (h[j] + factor * share[j])
 
 
-@_plain
+@kernel(
+    "f4[:,::1], i8[::1], f4[::1], i8[::1], f4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]",
+    **_OPTIONS,
+)
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from the gradients of its sums.
 
@@ -243,7 +251,7 @@ def _add_sigmoid(target, weight, x, e):
         target[j] += weight * ((_ONE if x[j] > _ZERO else e[j]) / (_ONE + e[j]))
 
 
-@_plain
+@kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS)
 def sigmoid_forward(x, row, weights, log_odds, log_off, inside):
     """Adds up one layer.
 
@@ -280,7 +288,10 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
         grad[j] = weight * (d_odds[j] - d_off[j] * p + d_inside[j] * larger * smaller)
 
 
-@_plain
+@kernel(
+    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]",
+    **_OPTIONS,
+)
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from the gradients of its sums.
 

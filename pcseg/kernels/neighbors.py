@@ -1,10 +1,11 @@
 """Compiled loop behind `pcseg.ops.neighbors`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel("i8[::1], i8, i4[::1], i4[::1]", nogil=True)
 def find_shifted(keys: np.ndarray, shift: int, source: np.ndarray, target: np.ndarray) -> int:
     """Positions (source, target) of all pairs of the ascending keys with keys[source] = keys[target] + shift.
 

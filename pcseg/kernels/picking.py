@@ -1,10 +1,11 @@
 """Kernel that finds the point under the mouse; call it through `pcseg.viz.viewer`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], b1[::1], f8[:,::1], f8, f8, i8, i8, f8, f8")
 def nearest_on_screen(xyz, shown, matrix, x, y, width, height, reach, slack):
     """The point of the frontmost surface near a pixel that is closest to the pixel.
 

@@ -1,12 +1,13 @@
 """Compiled loops of synthetic rooms: points on surface patches, and depth maps around a position."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 QUAD, TUBE, ELLIPSOID = 0, 1, 2
 
 
-@njit(cache=True)
+@kernel()
 def _evaluate(kind, f, e, u, v):
     """Point and normal (not of unit length) of one patch at (u, v); the normal is du × dv and points outwards."""
     if kind == QUAD:
@@ -59,7 +60,7 @@ def _evaluate(kind, f, e, u, v):
     return x, y, z, nx, ny, nz
 
 
-@njit(cache=True)
+@kernel("i8[::1], f8[:,:,::1], f8[:,::1], i8[::1], f8[::1], f8[::1]")
 def evaluate_points(kind, frame, extra, patch, u, v):
     """Points and unit normals on patches.
 
@@ -86,7 +87,7 @@ def evaluate_points(kind, frame, extra, patch, u, v):
     return xyz, normal
 
 
-@njit(cache=True)
+@kernel()
 def _bin_of(x, y, z, resolution):
     """Pixel of a direction on a cube map of six faces of resolution × resolution pixels."""
     ax, ay, az = abs(x), abs(y), abs(z)
@@ -103,7 +104,7 @@ def _bin_of(x, y, z, resolution):
     return (face * resolution + i) * resolution + j
 
 
-@njit(cache=True)
+@kernel("i8[::1], f8[:,:,::1], f8[:,::1], f8[:,::1], b1[::1], f8[::1], i8")
 def depth_map(kind, frame, extra, size, two_sided, eye, resolution):
     """Distance from `eye` to the nearest surface in each pixel of a cube map.
 
@@ -151,7 +152,7 @@ def depth_map(kind, frame, extra, size, two_sided, eye, resolution):
     return depth
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], f8[::1], f4[::1], i8")
 def nearest_depth(xyz, eye, depth, resolution):
     """Depth that the map holds in the direction of each point.
 
@@ -170,7 +171,7 @@ def nearest_depth(xyz, eye, depth, resolution):
     return nearest
 
 
-@njit(cache=True)
+@kernel("f8[:,::1], i8[::1], f8[:,::1], f8[:,:,::1], i8[::1]")
 def inside_foreign_box(xyz, owner, center, axes, box_owner):
     """Whether each point is inside a box that is not its owner's.
 

@@ -1,11 +1,8 @@
 """Compiled loops that merge neighboring regions of a cloud until few enough are left."""
 
-import heapq
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
 
+from pcseg.kernels import kernel
 from pcseg.kernels.superpoints import smallest_eigenvalue
 
 # Weights per point, against the squared distance to the common plane in voxels.
@@ -16,19 +13,6 @@ SIZE_POWER = 0.7  # of the size of a pair: 1 is Ward's criterion, which would sw
 LEAST_COST = 1.0  # cheaper pairs are always merged, so that a small scan is cut no finer than a whole room
 
 
-class _Pairs(NamedTuple):
-    """Pairs of neighboring regions. Entries 2 e and 2 e + 1 are the ends of pair e; those of a region are linked."""
-
-    end: np.ndarray  # region of each entry; entry ^ 1 is the neighbor
-    weight_sum: np.ndarray  # of each pair
-    num_edges: np.ndarray  # of each pair
-    cost: np.ndarray  # of each pair, infinite if it is removed
-    first: np.ndarray  # entry of each region, -1 for none
-    last: np.ndarray  # entry of each region
-    following: np.ndarray  # entry after each entry, -1 for none
-
-
-@njit(cache=True)
 def region_sums(region, num_regions, xyz, colors):
     """Sums over the points of each region.
 
@@ -42,18 +26,25 @@ def region_sums(region, num_regions, xyz, colors):
         float64 (R, 13): points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0).
     """
     sums = np.zeros((num_regions, 13))
-    for i in range(len(region)):
-        row = sums[region[i]]
-        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
-        for c, value in enumerate((1.0, x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)):
-            row[c] += value
-        if len(colors):
-            for c in range(3):
-                row[10 + c] += colors[i, c]
+    _add_points(region, xyz, colors, sums)
     return sums
 
 
-@njit(cache=True)
+@kernel("i4[::1], f8[:,::1], f4[:,::1], f8[:,::1]")
+def _add_points(region, xyz, colors, sums):
+    for i in range(len(region)):
+        r = region[i]
+        sums[r, 0] += 1
+        for c in range(3):
+            sums[r, 1 + c] += xyz[i, c]
+            sums[r, 4 + c] += xyz[i, c] * xyz[i, c]
+            sums[r, 7 + c] += xyz[i, c // 2] * xyz[i, 1 + (c + 1) // 2]
+        if len(colors):
+            for c in range(3):
+                sums[r, 10 + c] += colors[i, c]
+
+
+@kernel()
 def _plane_residual(sums, a, b):
     """Sum of squared distances of the points of regions a and b to their common plane; b may be a."""
     share = 0.0 if a == b else 1.0
@@ -68,21 +59,23 @@ def _plane_residual(sums, a, b):
     return max(0.0, smallest_eigenvalue((xx, yy, zz, xy, xz, yz))[0])
 
 
-@njit(cache=True)
+@kernel()
 def _merging_cost(a, b, sums, residual, boundary):
     """Cost of merging two regions: their difference times a power of their size."""
     size_a, size_b = sums[a, 0], sums[b, 0]
     size = size_a * size_b / (size_a + size_b)
     color = spread = 0.0
     for c in range(3):
-        color += (sums[a, 10 + c] / size_a - sums[b, 10 + c] / size_b) ** 2
-        spread += (sums[a, 1 + c] / size_a - sums[b, 1 + c] / size_b) ** 2
+        difference = sums[a, 10 + c] / size_a - sums[b, 10 + c] / size_b
+        color += difference * difference
+        difference = sums[a, 1 + c] / size_a - sums[b, 1 + c] / size_b
+        spread += difference * difference
     bend = max(0.0, _plane_residual(sums, a, b) - residual[a] - residual[b])
     unlike = bend / size + COLOR_WEIGHT * color + SPREAD_WEIGHT * spread + BOUNDARY_WEIGHT * boundary
     return unlike * size**SIZE_POWER
 
 
-@njit(cache=True)
+@kernel()
 def _cheapest_pair(region, first, following, cost):
     """The cheapest pair of a region, -1 if there is none."""
     best = -1
@@ -94,10 +87,9 @@ def _cheapest_pair(region, first, following, cost):
     return best
 
 
-@njit(cache=True, inline="always")
-def _merge_into(a, b, pairs, sums, residual, pair_with):
+@kernel()
+def _merge_into(a, b, end, weight_sum, num_edges, cost, first, last, following, sums, residual, pair_with):
     """Merges region b into region a; the two pairs of a common neighbor become one. pair_with is -1 everywhere."""
-    end, weight_sum, num_edges, cost, first, last, following = pairs
     for c in range(sums.shape[1]):
         sums[a, c] += sums[b, c]
     residual[a] = _plane_residual(sums, a, a)
@@ -135,6 +127,16 @@ def _merge_into(a, b, pairs, sums, residual, pair_with):
         entry = following[entry]
 
 
+@kernel()
+def _rank(region, key, winner):
+    """Updates the winners of a tournament, the regions of least key, after the key of a region has changed."""
+    node = (len(key) + region) // 2
+    while node > 0:
+        left, right = winner[2 * node], winner[2 * node + 1]
+        winner[node] = left if key[left] <= key[right] else right
+        node //= 2
+
+
 def merge_regions(ends, weight_sum, num_edges, sums, max_regions):
     """Merges the cheapest pair of neighbors while there are more than max_regions, or while its cost is small.
 
@@ -148,15 +150,42 @@ def merge_regions(ends, weight_sum, num_edges, sums, max_regions):
     Returns:
         int64 (R,), number of the merged region of each region, taken from one of its parts.
     """
-    # Numba would free arrays that are made inside a compiled function and put into a named tuple there.
-    first, last, following = np.full(len(sums), -1), np.full(len(sums), -1), np.full(ends.size, -1)
-    pairs = _Pairs(ends.reshape(-1), weight_sum, num_edges, np.empty(len(ends)), first, last, following)
-    return _merge_all(pairs, sums, max_regions)
+    num_regions = len(sums)
+    width = 1 << (num_regions - 1).bit_length()
+    first, last, pair_with, best = np.full((4, num_regions), -1)
+    winner = np.concatenate([np.zeros(width, np.int64), np.arange(width)])
+    key, owner, following = np.full(width, np.inf), np.arange(num_regions), np.full(ends.size, -1)
+    pairs = (ends.reshape(-1), weight_sum, num_edges, np.empty(len(ends)), first, last, following)
+    _merge_all(*pairs, sums, np.empty(num_regions), pair_with, best, key, winner, owner, max_regions)
+    return owner
 
 
-@njit(cache=True)
-def _merge_all(pairs, sums, max_regions):
-    end, weight_sum, num_edges, cost, first, last, following = pairs
+@kernel(
+    "i8[::1], f8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], "
+    "f8[:,::1], f8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8"
+)
+def _merge_all(
+    end, weight_sum, num_edges, cost, first, last, following, sums, residual, pair_with, best, key, winner, owner, limit
+):
+    """Entries 2 e and 2 e + 1 of `end` are the regions of pair e; those of a region are linked.
+
+    Args:
+        end: region of each entry; entry ^ 1 is the neighbor.
+        weight_sum: of each pair.
+        num_edges: of each pair.
+        cost: of each pair, written; infinite if it is removed.
+        first: entry of each region, -1 for none.
+        last: entry of each region.
+        following: entry after each entry, -1 for none.
+        sums: of each region.
+        residual: of each region, written.
+        pair_with: -1 for each region.
+        best: cheapest pair of each region, written.
+        key: infinite; its cost, as far as it is known.
+        winner: tournament of the regions by their keys.
+        owner: of each region, itself; written.
+        limit: number of regions to reach.
+    """
     for entry in range(len(end)):
         region = end[entry]
         if first[region] < 0:
@@ -164,40 +193,35 @@ def _merge_all(pairs, sums, max_regions):
         following[entry] = first[region]
         first[region] = entry
     num_regions = len(sums)
-    residual = np.array([_plane_residual(sums, a, a) for a in range(num_regions)])
+    for region in range(num_regions):
+        residual[region] = _plane_residual(sums, region, region)
     for e in range(len(cost)):
         cost[e] = _merging_cost(end[2 * e], end[2 * e + 1], sums, residual, weight_sum[e] / num_edges[e])
-    # The heap has only the cheapest pair of each region. If it is gone or more expensive by its turn, it is looked up
-    # again; a pair that became cheaper is in the heap with the region whose merging changed it.
-    best = np.empty(num_regions, np.int64)
-    version = np.zeros(num_regions, np.int64)
-    heap = []
+    # A key is the cost of the cheapest pair when it was looked up. If that pair is gone or more expensive by its turn,
+    # it is looked up again; a pair that became cheaper is the pair of the region whose merging changed it.
     for region in range(num_regions):
         best[region] = _cheapest_pair(region, first, following, cost)
         if best[region] >= 0:
-            heap.append((cost[best[region]], region, version[region]))
-    heapq.heapify(heap)
-    owner = np.arange(num_regions)
-    pair_with = np.full(num_regions, -1)
-    while len(heap):
-        lowest, region, when = heapq.heappop(heap)
-        if version[region] != when:
-            continue
-        if num_regions <= max_regions and lowest >= LEAST_COST:
+            key[region] = cost[best[region]]
+            _rank(region, key, winner)
+    while key[winner[1]] < np.inf:
+        region = winner[1]
+        lowest, e = key[region], best[region]
+        if num_regions <= limit and lowest >= LEAST_COST:
             break
-        e = best[region]
         if cost[e] == lowest:
             region, other = end[2 * e], end[2 * e + 1]
             cost[e] = np.inf
-            _merge_into(region, other, pairs, sums, residual, pair_with)
+            _merge_into(
+                region, other, end, weight_sum, num_edges, cost, first, last, following, sums, residual, pair_with
+            )
             num_regions -= 1
             owner[other] = region
-            version[region] += 1
-            version[other] += 1
+            key[other] = np.inf
+            _rank(other, key, winner)
         best[region] = _cheapest_pair(region, first, following, cost)
-        if best[region] >= 0:
-            heapq.heappush(heap, (cost[best[region]], region, version[region]))
+        key[region] = cost[best[region]] if best[region] >= 0 else np.inf
+        _rank(region, key, winner)
     for region in range(len(owner)):
         while owner[owner[region]] != owner[region]:
             owner[region] = owner[owner[region]]
-    return owner

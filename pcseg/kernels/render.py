@@ -1,12 +1,16 @@
 """Kernels that find the point of each pixel and paint it; call them through `pcseg.viz.raster`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 BLOCK = 16  # pixels
 
 
-@njit(cache=True, nogil=True)
+@kernel(
+    "f4[:,::1], f4[:,::1], b1[::1], f4[::1], f8[:,::1], f8[::1], f8, f8, i8, i8",
+    nogil=True,
+)
 def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
     """Draws points as discs; each pixel shows the nearest disc that covers it.
 
@@ -47,7 +51,7 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
     return depth, index
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
     """Discs inside the image; arguments as for `splat`.
 
@@ -90,7 +94,7 @@ def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, widt
     return discs[:num], points[:num]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def draw(discs, steps, places, width, height):
     """The smallest code of each pixel: depth of a disc in steps, times `places`, plus its row.
 
@@ -123,7 +127,7 @@ def draw(discs, steps, places, width, height):
     return nearest[:, :width]
 
 
-@njit(cache=True, nogil=True)
+@kernel("f4[:,::1], i4[:,::1], i8, f8", nogil=True)
 def fill_holes(depth, index, reach, gap):
     """Closes pinholes: a pixel behind at least seven of its eight neighbors takes the point of one of them.
 
@@ -157,7 +161,7 @@ def fill_holes(depth, index, reach, gap):
         index[y, x] = point
 
 
-@njit(cache=True, nogil=True)
+@kernel("i4[:,::1], f4[:,::1], u1[:,::1], u1[::1], i8", nogil=True)
 def paint(index, shade, colors, background, factor):
     """Colors the pixels and averages blocks of `factor` x `factor` of them.
 

@@ -1,10 +1,11 @@
 """Kernels that light a surface from its depth; call them through `pcseg.viz.raster`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def copy(source, target):
     """Copies an image; an assignment of slices would take seconds to compile."""
     for y in range(source.shape[0]):
@@ -12,7 +13,7 @@ def copy(source, target):
             target[y, x] = source[y, x]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel("f4[:,::1], i8, f4", nogil=True, error_model="numpy")
 def smooth_depth(depth, steps, reach):
     """Averages the depth over neighbors of similar depth, along rows and then along columns.
 
@@ -47,7 +48,7 @@ def smooth_depth(depth, steps, reach):
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel("f4[:,::1], i8, i8, f8, f8", nogil=True)
 def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     """Eye-dome lighting at two scales: pixels with nearer neighbors are darker.
 
@@ -91,7 +92,7 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     return shade
 
 
-@njit(cache=True, nogil=True)
+@kernel("f4[:,::1], f8, f8, f8, f8[:,::1], f8[::1], f8", nogil=True)
 def light(depth, focal, center_x, center_y, directions, weights, ambient):
     """Soft light from fixed directions on the surface of a depth image.
 

@@ -1,10 +1,11 @@
 """Kernels that estimate the surface around points; call them through `pcseg.viz.raster`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], i4[::1], i8")
 def cell_covariances(xyz, cell, num_cells):
     """Covariance of the points of each cell.
 
@@ -44,7 +45,7 @@ def cell_covariances(xyz, cell, num_cells):
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@kernel("f8[:,:,::1], i4[::1], i8", error_model="numpy")
 def flattest_directions(covariance, counts, min_points):
     """Direction of the smallest variance of each cell, and the ratio of the smallest to the second smallest variance.
 

@@ -1,10 +1,11 @@
 """Compiled loops behind `pcseg.ops.superpoints`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(cache=True)
+@kernel()
 def find(parent, x):
     """Root of x in a union-find forest, halving the path on the way."""
     while parent[x] != x:
@@ -13,7 +14,7 @@ def find(parent, x):
     return x
 
 
-@njit(cache=True)
+@kernel("i8, i4[::1], i4[::1], f4[::1], u4[::1], i8[::1], f8, i8")
 def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size):
     """Felzenszwalb-Huttenlocher; only components smaller than min_size are merged across the borders of blocks.
 
@@ -69,7 +70,7 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
     return component
 
 
-@njit(cache=True)
+@kernel()
 def _find_rows(keys, key, steps, row):
     """Writes the positions of the points in the 9 rows of cells around a cell, and returns their number."""
     num_points = 0
@@ -82,7 +83,7 @@ def _find_rows(keys, key, steps, row):
     return num_points
 
 
-@njit(cache=True)
+@kernel()
 def _distance_to_border(point, cell, origin, size):
     """Distance of a point to the border of the 27 cells around it."""
     border = np.inf
@@ -92,7 +93,7 @@ def _distance_to_border(point, cell, origin, size):
     return border
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], i4[:,::1], i8[::1], i8[::1], f8[::1], f8, i8")
 def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
     """The nearest points of each point, itself first, among the 27 cells around it.
 
@@ -154,7 +155,7 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
     return found, complete
 
 
-@njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def smallest_eigenvalue(matrix):
     """Smallest eigenvalue of a symmetric 3x3 matrix (xx, yy, zz, xy, xz, yz) in closed form, and the spread of all."""
     xx, yy, zz, xy, xz, yz = matrix
@@ -168,7 +169,7 @@ def smallest_eigenvalue(matrix):
     return q + 2 * p * np.cos(np.arccos(min(1.0, max(-1.0, half_det))) / 3 + 2 * np.pi / 3), p
 
 
-@njit(cache=True, error_model="numpy")
+@kernel("f4[:,::1], i4[:,::1]", error_model="numpy")
 def plane_normals(xyz, neighbors):
     """Unit normal of the plane through each point's neighbors: the eigenvector of the smallest eigenvalue.
 
@@ -213,7 +214,7 @@ def plane_normals(xyz, neighbors):
     return normals
 
 
-@njit(cache=True)
+@kernel("i4[:,::1], i8")
 def neighbor_edges(neighbors, k):
     """Ends int32 (E,) and (E,) of the edges between each point and its k nearest, each undirected edge once."""
     num_points = len(neighbors)
@@ -234,7 +235,7 @@ def neighbor_edges(neighbors, k):
     return tail[:num_edges].copy(), head[:num_edges].copy()
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i4[::1], i4[::1], f8, f8")
 def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
     """1 - |cosine between normals| + color_weight * distance of colors + offset_weight * step of each edge.
 
@@ -270,7 +271,7 @@ def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
     return weight
 
 
-@njit(cache=True, error_model="numpy")
+@kernel("f4[:,::1], i4[:,::1]", error_model="numpy")
 def mesh_graph(xyz, faces):
     """Edges of the triangles with ScanNet's weights, all in single precision as in its program.
 

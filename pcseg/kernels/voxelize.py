@@ -1,10 +1,11 @@
 """Compiled loops of `pcseg.ops.voxelize`."""
 
 import numpy as np
-from numba import njit
+
+from pcseg.kernels import kernel
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], f8[::1], f8, i8[::1]")
 def block_voxels(xyz, origin, voxel_size, extent):
     """Voxels in the order of their first point, for rooms whose table of blocks fits into memory.
 
@@ -60,14 +61,14 @@ def block_voxels(xyz, origin, voxel_size, extent):
     return coords[:num_voxels].copy(), point_to_voxel, counts[:num_voxels].copy()
 
 
-@njit(cache=True)
+@kernel()
 def _slot_of(key, mask):
     """Home slot of a key: the high bits of a product with the golden ratio, which spread neighboring keys."""
     h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
 
 
-@njit(cache=True)
+@kernel("f4[:,::1], f8[::1], f8, i8[::1]")
 def hash_voxels(xyz, origin, voxel_size, extent):
     """The same as `block_voxels`, for rooms of any extent.
 
@@ -111,7 +112,7 @@ def hash_voxels(xyz, origin, voxel_size, extent):
     return coords[:num_voxels].copy(), point_to_voxel, counts[:num_voxels].copy()
 
 
-@njit(cache=True)
+@kernel()
 def _grown(keys, voxels, mask):
     """The same table with more slots."""
     new_keys = np.full(mask + 1, -1, np.int64)
@@ -126,7 +127,7 @@ def _grown(keys, voxels, mask):
     return new_keys, new_voxels
 
 
-@njit(cache=True)
+@kernel()
 def mean_by_voxel(values, point_to_voxel, counts):
     """Mean of the rows of each voxel, summed in float64.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from pcseg.kernels.conv import TILE_ROWS, product_kernel, tile_vectors, weight_grad_kernel
+from pcseg.kernels.conv import TILE_ROWS, add_weight_grad, multiply_pairs, tile_width
 from pcseg.ops.neighbors import BLOCK, KernelMap
 from pcseg.ops.threads import for_each
 
@@ -53,15 +53,15 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
             out.index_add_(0, kernel_map.out_index[pairs], product.to(out.dtype))
         return out.to(x.dtype)
     x, weight = x.detach(), weight.detach()
-    num_vectors, tile = tile_vectors(num_outputs, x.element_size())
+    tile = tile_width(num_outputs, x.element_size())
     tiles = _padded(weight, 2, tile).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
     rows = x.contiguous().numpy()
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
     out = x.new_zeros((kernel_map.num_out + 1, tiles.shape[1] * tile))
-    kernel, target = product_kernel(num_vectors), out.numpy()
+    target = out.numpy()
     load, multiplications = np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * num_outputs
     args = (rows, tiles, in_index, out_index, blocks, SPAN)
-    _in_parts(lambda a, b: kernel(*args, a, b, target), load, multiplications)
+    _in_parts(lambda a, b: multiply_pairs(*args, a, b, target), load, multiplications)
     return out[:-1, :num_outputs].contiguous()
 
 
@@ -75,14 +75,14 @@ def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
             rows = x.index_select(0, kernel_map.in_index[pairs])
             products.append(rows.t() @ grad.index_select(0, kernel_map.out_index[pairs]))
         return torch.stack(products)
-    num_vectors, tile = tile_vectors(num_outputs, x.element_size())
+    tile = tile_width(num_outputs, x.element_size())
     rows, columns = _padded(x.detach(), 1, TILE_ROWS), _padded(grad.detach(), 1, tile)
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
     tiles = x.new_zeros((kernel_map.num_offsets, columns.shape[1] // tile, rows.shape[1], tile))
-    kernel, target = weight_grad_kernel(num_vectors), tiles.numpy()
+    target = tiles.numpy()
     args = (rows.contiguous().numpy(), columns.contiguous().numpy(), in_index, out_index, blocks, SPAN)
     load, multiplications = blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs
-    _in_parts(lambda a, b: kernel(*args, a, b, target), load, multiplications)
+    _in_parts(lambda a, b: add_weight_grad(*args, a, b, target), load, multiplications)
     return tiles.transpose(1, 2).flatten(2)[:, :num_inputs, :num_outputs]
 
 
