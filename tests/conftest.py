@@ -1,6 +1,5 @@
 """Checks the shapes of every annotated function during tests, and has shared fixtures."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 

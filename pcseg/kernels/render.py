@@ -7,10 +7,6 @@ from pcseg.kernels import kernel
 BLOCK = 16  # pixels
 
 
-@kernel(
-    "f4[:,::1], f4[:,::1], b1[::1], f4[::1], f8[:,::1], f8[::1], f8, f8, i8, i8",
-    nogil=True,
-)
 def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
     """Draws points as discs; each pixel shows the nearest disc that covers it.
 
@@ -32,36 +28,45 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
         depth: float32 (H, W), meters along the optical axis without the bulge, infinity for none.
         index: int32 (H, W), point of each pixel, -1 for none.
     """
-    discs, points = _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height)
+    discs, points = np.empty((len(xyz), 7)), np.empty(len(xyz), np.int32)
+    num = _project(xyz, normal, hidden, radius, rotation, eye, focal, float(max_pixels), width, height, discs, points)
+    discs = discs[:num]
     # One number encodes depth and disc: the smallest number of a pixel gives the nearest disc and its row.
-    places = 2.0 ** np.ceil(np.log2(len(discs) + 1))
-    farthest = 0.0
-    for i in range(len(discs)):
-        farthest = max(farthest, discs[i, 2])
-    nearest = draw(discs, 2.0**51 / places / max(farthest, 1.0), places, width, height)
+    places = float(2.0 ** np.ceil(np.log2(num + 1)))
+    nearest = np.full((height, width + BLOCK), np.inf)
+    _draw(discs, 2.0**51 / places / float(discs[:, 2].max(initial=1.0)), places, nearest)
     depth, index = np.full((height, width), np.inf, np.float32), np.full((height, width), -1, np.int32)
-    for y in range(height):
-        for x in range(width):
+    _show(nearest, discs, points, places, depth, index)
+    return depth, index
+
+
+@kernel("f8[:,::1], f8[:,::1], i4[::1], f8, f4[:,::1], i4[:,::1]", nogil=True)
+def _show(nearest, discs, points, places, depth, index):
+    """Depth and point of the disc of each code of `_draw`."""
+    for y in range(depth.shape[0]):
+        for x in range(depth.shape[1]):
             code = nearest[y, x]
             if code < np.inf:
                 i = int(code - np.floor(code / places) * places)
                 index[y, x] = points[i]
                 slope = discs[i, 4] * (x + 0.5 - discs[i, 0]) + discs[i, 5] * (y + 0.5 - discs[i, 1])
                 depth[y, x] = discs[i, 2] + slope
-    return depth, index
 
 
-@kernel(nogil=True, error_model="numpy")
-def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
-    """Discs inside the image; arguments as for `splat`.
+@kernel(
+    "f4[:,::1], f4[:,::1], b1[::1], f4[::1], f8[:,::1], f8[::1], f8, f8, i8, i8, f8[:,::1], i4[::1]",
+    nogil=True,
+    error_model="numpy",
+)
+def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height, discs, points):
+    """Number of discs inside the image; further arguments as for `splat`.
 
-    Returns:
-        discs: float64 (D, 7): center x and y in pixels, depth in meters, radius in pixels. Then growth of depth per
-            pixel right, per pixel down, and per squared pixel from the center (the bulge).
-        points: int32 (D,), point of each disc.
+    Args:
+        discs: float64 (P, 7), written: center x and y in pixels, depth in meters, radius in pixels. Then growth of
+            depth per pixel right, per pixel down, and per squared pixel from the center (the bulge).
+        points: int32 (P,), written: point of each disc.
     """
     center_x, center_y = width / 2, height / 2
-    discs, points = np.empty((len(xyz), 7)), np.empty(len(xyz), np.int32)
     num = 0
     for i in range(len(xyz)):
         if hidden[i]:
@@ -91,25 +96,21 @@ def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, widt
         discs[num, 4], discs[num, 5], discs[num, 6] = slope_x, slope_y, 0.5 / (r * scale)
         points[num] = i
         num += 1
-    return discs[:num], points[:num]
+    return num
 
 
-@kernel(nogil=True, error_model="numpy")
-def draw(discs, steps, places, width, height):
+@kernel("f8[:,::1], f8, f8, f8[:,::1]", nogil=True, error_model="numpy")
+def _draw(discs, steps, places, nearest):
     """The smallest code of each pixel: depth of a disc in steps, times `places`, plus its row.
 
     Args:
-        discs: first result of `_project`.
+        discs: float64 (D, 7) of `_project`.
         steps: steps of depth per meter.
         places: integer above the number of discs.
-        width: width of the image, pixels.
-        height: height of the image, pixels.
-
-    Returns:
-        float64 (H, W), integers, infinity where no disc is.
+        nearest: float64 (H, W + BLOCK), infinity; written, integers where a disc is.
     """
     # Blocks of a fixed length without any branch compile to vector instructions, which is four times as fast.
-    nearest = np.full((height, width + BLOCK), np.inf)
+    height, width = nearest.shape[0], nearest.shape[1] - BLOCK
     for i in range(len(discs)):
         u, v, r = discs[i, 0], discs[i, 1], discs[i, 3]
         slope, bulge = discs[i, 4] * steps, discs[i, 6] * steps
@@ -124,10 +125,8 @@ def draw(discs, steps, places, width, height):
                     right = x + k + 0.5 - u
                     code = np.floor(middle + (slope + bulge * right) * right) * places + i
                     row[k] = min(row[k], code if right * right <= reach else np.inf)
-    return nearest[:, :width]
 
 
-@kernel("f4[:,::1], i4[:,::1], i8, f8", nogil=True)
 def fill_holes(depth, index, reach, gap):
     """Closes pinholes: a pixel behind at least seven of its eight neighbors takes the point of one of them.
 
@@ -137,8 +136,18 @@ def fill_holes(depth, index, reach, gap):
         reach: distance to the neighbors, pixels.
         gap: how much nearer the neighbors must be, as a fraction of the depth.
     """
+    # After the search: a filled pixel must not fill others.
+    found = np.full(depth.shape, -1, np.int32)
+    _find_holes(depth, index, reach, gap, found)
+    holes = np.flatnonzero(found >= 0)
+    near = found.reshape(-1)[holes]
+    depth.reshape(-1)[holes], index.reshape(-1)[holes] = depth.reshape(-1)[near], index.reshape(-1)[near]
+
+
+@kernel("f4[:,::1], i4[:,::1], i8, f8, i4[:,::1]", nogil=True)
+def _find_holes(depth, index, reach, gap, found):
+    """The neighbor of each hole, as its place in the image."""
     height, width = depth.shape
-    filled = []
     for y in range(reach, height - reach):
         for x in range(reach, width - reach):
             limit = depth[y, x] * (1.0 - gap)
@@ -146,22 +155,18 @@ def fill_holes(depth, index, reach, gap):
             if not (depth[y, x - reach] < limit or depth[y, x + reach] < limit):
                 continue
             nearer = 0
-            best, point = np.float32(0.0), index[y, x]
+            best, place = np.float32(0.0), -1
             for dy in range(-1, 2):
                 for dx in range(-1, 2):
                     there = depth[y + dy * reach, x + dx * reach]
                     if there < limit:
                         nearer += 1
                         if there > best:
-                            best, point = there, index[y + dy * reach, x + dx * reach]
+                            best, place = there, (y + dy * reach) * width + x + dx * reach
             if nearer >= 7:
-                filled.append((y, x, best, point))
-    for y, x, best, point in filled:  # after the search: a filled pixel must not fill others
-        depth[y, x] = best
-        index[y, x] = point
+                found[y, x] = place
 
 
-@kernel("i4[:,::1], f4[:,::1], u1[:,::1], u1[::1], i8", nogil=True)
 def paint(index, shade, colors, background, factor):
     """Colors the pixels and averages blocks of `factor` x `factor` of them.
 
@@ -175,12 +180,17 @@ def paint(index, shade, colors, background, factor):
     Returns:
         uint8 (H / factor, W / factor, 3).
     """
-    height, width = index.shape[0] // factor, index.shape[1] // factor
-    image = np.empty((height, width, 3), np.uint8)
+    image = np.empty((*shade.shape, 3), np.uint8)
     # Three channels and a count, 16 bits each, so that one sum adds all four; row -1 is for no point.
-    packed = np.zeros(len(colors) + 1, np.uint64)
-    for i in range(len(colors)):
-        packed[i] = colors[i, 0] | (colors[i, 1] << 16) | (colors[i, 2] << 32) | (1 << 48)
+    packed = np.zeros((len(colors) + 1, 4), np.uint16)
+    packed[:-1, :3], packed[:-1, 3] = colors, 1
+    _paint(index, shade, packed.view(np.uint64)[:, 0], background, factor, image)
+    return image
+
+
+@kernel("i4[:,::1], f4[:,::1], u8[::1], u1[::1], i8, u1[:,:,::1]", nogil=True)
+def _paint(index, shade, packed, background, factor, image):
+    height, width = shade.shape
     share = np.float32(1.0 / (factor * factor))
     for y in range(height):
         for x in range(width):
@@ -193,4 +203,3 @@ def paint(index, shade, colors, background, factor):
                 color = shade[y, x] * np.float32((total >> np.uint64(16 * k)) & np.uint64(0xFFFF))
                 color = min(color, np.float32(255.0) * num_points)
                 image[y, x, k] = np.uint8((color + background[k] * (factor * factor - num_points)) * share + 0.5)
-    return image

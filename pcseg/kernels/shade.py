@@ -5,15 +5,6 @@ import numpy as np
 from pcseg.kernels import kernel
 
 
-@kernel(nogil=True)
-def copy(source, target):
-    """Copies an image; an assignment of slices would take seconds to compile."""
-    for y in range(source.shape[0]):
-        for x in range(source.shape[1]):
-            target[y, x] = source[y, x]
-
-
-@kernel("f4[:,::1], i8, f4", nogil=True, error_model="numpy")
 def smooth_depth(depth, steps, reach):
     """Averages the depth over neighbors of similar depth, along rows and then along columns.
 
@@ -25,30 +16,34 @@ def smooth_depth(depth, steps, reach):
     Returns:
         float32 (H, W).
     """
-    height, width = depth.shape
-    # A border of infinity and whole rows in the innermost loops: they compile to vector instructions.
-    source = np.full((height + 2 * steps, width + 2 * steps), np.inf, np.float32)
-    inner = source[steps : steps + height, steps : steps + width]
-    copy(depth, inner)
+    total, count = np.empty((2, depth.shape[1]), np.float32)
     out = np.empty_like(depth)
-    total, count = np.empty(width, np.float32), np.empty(width, np.float32)
     for turn in range(2):
-        for y in range(height):
-            total[:], count[:] = 0.0, 0.0
-            here = inner[y]
-            for k in range(2 * steps + 1):
-                there = source[y + steps, k : k + width] if turn == 0 else source[y + k, steps : steps + width]
-                for x in range(width):
-                    if abs(there[x] - here[x]) <= reach * here[x]:
-                        total[x] += there[x]
-                        count[x] += np.float32(1.0)
-            for x in range(width):
-                out[y, x] = total[x] / count[x] if here[x] < np.inf else np.float32(np.inf)
-        copy(out, inner)
+        # A border of infinity and whole rows in the innermost loop: it compiles to vector instructions.
+        _smooth(
+            np.pad(depth if turn == 0 else out, steps, constant_values=np.inf), steps, reach, turn, total, count, out
+        )
     return out
 
 
-@kernel("f4[:,::1], i8, i8, f8, f8", nogil=True)
+@kernel("f4[:,::1], i8, f4, i8, f4[::1], f4[::1], f4[:,::1]", nogil=True, error_model="numpy")
+def _smooth(source, steps, reach, turn, total, count, out):
+    """One of the two turns; `source` has a border, `total` and `count` are for work."""
+    height, width = out.shape
+    for y in range(height):
+        for x in range(width):
+            total[x], count[x] = 0.0, 0.0
+        here = source[y + steps, steps : steps + width]
+        for k in range(2 * steps + 1):
+            there = source[y + steps, k : k + width] if turn == 0 else source[y + k, steps : steps + width]
+            for x in range(width):
+                if abs(there[x] - here[x]) <= reach * here[x]:
+                    total[x] += there[x]
+                    count[x] += np.float32(1.0)
+        for x in range(width):
+            out[y, x] = total[x] / count[x] if here[x] < np.inf else np.float32(np.inf)
+
+
 def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     """Eye-dome lighting at two scales: pixels with nearer neighbors are darker.
 
@@ -62,37 +57,30 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     Returns:
         float32 (H, W), from 0 (dark) to 1 (bright).
     """
-    height, width = depth.shape
     rim = max(near_pixels, far_pixels)
-    log_depth = np.full((height + 2 * rim, width + 2 * rim), np.inf, np.float32)
-    for y in range(height):  # np.log of the whole array would take seconds to compile
-        for x in range(width):
-            log_depth[y + rim, x + rim] = np.log(depth[y, x])
-    dark = np.zeros((height, width), np.float32)
-    zero = np.float32(0.0)
-    for scale in range(2):
-        reach = near_pixels if scale == 0 else far_pixels
-        limit = np.float32(0.02 if scale == 0 else 0.06)
-        share = np.float32((near_strength if scale == 0 else far_strength) / 4)
+    log_depth = np.pad(np.log(depth), rim, constant_values=np.inf)
+    dark = np.zeros_like(depth)
+    for reach, limit, strength in ((near_pixels, 0.02, near_strength), (far_pixels, 0.06, far_strength)):
         for dx, dy in ((reach, 0), (0, reach), (reach, reach), (reach, -reach)):
-            for y in range(height):
-                # Opposite neighbors together: on a slanted plane they cancel, and it stays bright.
-                here = log_depth[y + rim, rim : rim + width]
-                one = log_depth[y + rim + dy, rim + dx : rim + dx + width]
-                other = log_depth[y + rim - dy, rim - dx : rim - dx + width]
-                for x in range(width):
-                    response = min(max(here[x] - one[x], -limit), limit) if one[x] < np.inf else zero
-                    response += min(max(here[x] - other[x], -limit), limit) if other[x] < np.inf else zero
-                    dark[y, x] += share * max(response, zero)
-    shade = np.ones((height, width), np.float32)
+            _darken(log_depth, rim, dx, dy, np.float32(limit), np.float32(strength / 4), dark)
+    return np.where(depth < np.inf, np.exp(-dark), np.float32(1))
+
+
+@kernel("f4[:,::1], i8, i8, i8, f4, f4, f4[:,::1]", nogil=True)
+def _darken(log_depth, rim, dx, dy, limit, share, dark):
+    """Adds the response to two opposite neighbors: on a slanted plane they cancel, and it stays bright."""
+    height, width = dark.shape
+    zero = np.float32(0.0)
     for y in range(height):
+        here = log_depth[y + rim, rim : rim + width]
+        one = log_depth[y + rim + dy, rim + dx : rim + dx + width]
+        other = log_depth[y + rim - dy, rim - dx : rim - dx + width]
         for x in range(width):
-            if depth[y, x] < np.inf:
-                shade[y, x] = np.exp(-dark[y, x])
-    return shade
+            response = min(max(here[x] - one[x], -limit), limit) if one[x] < np.inf else zero
+            response += min(max(here[x] - other[x], -limit), limit) if other[x] < np.inf else zero
+            dark[y, x] += share * max(response, zero)
 
 
-@kernel("f4[:,::1], f8, f8, f8, f8[:,::1], f8[::1], f8", nogil=True)
 def light(depth, focal, center_x, center_y, directions, weights, ambient):
     """Soft light from fixed directions on the surface of a depth image.
 
@@ -108,8 +96,14 @@ def light(depth, focal, center_x, center_y, directions, weights, ambient):
     Returns:
         float32 (H, W), brightness.
     """
+    out = np.ones_like(depth)
+    _light(depth, focal, center_x, center_y, directions, weights, ambient, out)
+    return out
+
+
+@kernel("f4[:,::1], f8, f8, f8, f8[:,::1], f8[::1], f8, f4[:,::1]", nogil=True)
+def _light(depth, focal, center_x, center_y, directions, weights, ambient, out):
     height, width = depth.shape
-    out = np.ones((height, width), np.float32)
     step = 2
     for y in range(height):
         for x in range(width):
@@ -134,4 +128,3 @@ def light(depth, focal, center_x, center_y, directions, weights, ambient):
                 cosine = (n0 * directions[k, 0] + n1 * directions[k, 1] + n2 * directions[k, 2]) / norm
                 total += weights[k] * max(cosine, 0.0)
             out[y, x] = total
-    return out

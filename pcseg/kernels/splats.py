@@ -5,7 +5,6 @@ import numpy as np
 from pcseg.kernels import kernel
 
 
-@kernel("f4[:,::1], i4[::1], i8")
 def cell_covariances(xyz, cell, num_cells):
     """Covariance of the points of each cell.
 
@@ -17,8 +16,14 @@ def cell_covariances(xyz, cell, num_cells):
     Returns:
         float64 (num_cells, 3, 3).
     """
-    count = np.zeros(num_cells)
-    mean = np.zeros((num_cells, 3))
+    mean, out = np.zeros((num_cells, 3)), np.zeros((num_cells, 3, 3))
+    _add_covariances(xyz, cell, np.zeros(num_cells), mean, out)
+    return out
+
+
+@kernel("f4[:,::1], i4[::1], f8[::1], f8[:,::1], f8[:,:,::1]")
+def _add_covariances(xyz, cell, count, mean, out):
+    num_cells = len(count)
     for i in range(xyz.shape[0]):
         c = cell[i]
         count[c] += 1.0
@@ -27,7 +32,6 @@ def cell_covariances(xyz, cell, num_cells):
     for c in range(num_cells):
         for k in range(3):
             mean[c, k] /= count[c]
-    out = np.zeros((num_cells, 3, 3))
     for i in range(xyz.shape[0]):
         c = cell[i]
         x, y, z = xyz[i, 0] - mean[c, 0], xyz[i, 1] - mean[c, 1], xyz[i, 2] - mean[c, 2]
@@ -42,10 +46,8 @@ def cell_covariances(xyz, cell, num_cells):
             for k in range(j, 3):
                 out[c, j, k] /= count[c]
                 out[c, k, j] = out[c, j, k]
-    return out
 
 
-@kernel("f8[:,:,::1], i4[::1], i8", error_model="numpy")
 def flattest_directions(covariance, counts, min_points):
     """Direction of the smallest variance of each cell, and the ratio of the smallest to the second smallest variance.
 
@@ -61,8 +63,13 @@ def flattest_directions(covariance, counts, min_points):
     Source:
         Smith 1961, "Eigenvalues of a symmetric 3 x 3 matrix".
     """
-    roughness = np.full(len(covariance), np.inf)
-    direction = np.zeros((len(covariance), 3))
+    roughness, direction = np.full(len(covariance), np.inf), np.zeros((len(covariance), 3))
+    _find_flattest(covariance, counts, min_points, roughness, direction)
+    return roughness, direction
+
+
+@kernel("f8[:,:,::1], i4[::1], i8, f8[::1], f8[:,::1]", error_model="numpy")
+def _find_flattest(covariance, counts, min_points, roughness, direction):
     for c in range(len(covariance)):
         if counts[c] < min_points:
             continue
@@ -93,4 +100,3 @@ def flattest_directions(covariance, counts, min_points):
                 direction[c, 0], direction[c, 1], direction[c, 2] = x / length, y / length, z / length
         if longest > 0:
             roughness[c] = max(mean + least, 0.0) / second
-    return roughness, direction

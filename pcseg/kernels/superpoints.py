@@ -14,7 +14,6 @@ def find(parent, x):
     return x
 
 
-@kernel("i8, i4[::1], i4[::1], f4[::1], u4[::1], i8[::1], f8, i8")
 def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size):
     """Felzenszwalb-Huttenlocher; only components smaller than min_size are merged across the borders of blocks.
 
@@ -31,11 +30,16 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
     Returns:
         int32 (num_nodes,), components numbered 0.. in the order of their first node.
     """
-    parent = np.arange(num_nodes).astype(np.int32)
-    size = np.ones(num_nodes, np.int32)
-    limit = np.full(num_nodes, np.float32(threshold))
-    left = np.empty_like(order)  # edges between components, the only ones that the second pass needs
-    num_left = 0
+    parent, size = np.arange(num_nodes, dtype=np.int32), np.ones(num_nodes, np.int32)
+    limit, component = np.full(num_nodes, threshold, np.float32), np.full((2, num_nodes), -1, np.int32)
+    edges = (tail, head, weight, order, np.empty_like(order))
+    _merge_graph(*edges, block, np.float32(threshold), min_size, parent, size, limit, *component)
+    return component[0]
+
+
+@kernel("i4[::1], i4[::1], f4[::1], u4[::1], u4[::1], i8[::1], f4, i8, i4[::1], i4[::1], f4[::1], i4[::1], i4[::1]")
+def _merge_graph(tail, head, weight, order, left, block, threshold, min_size, parent, size, limit, component, number):
+    num_left = 0  # edges between components, the only ones that the second pass needs
     for k in range(len(order)):
         e = order[k]
         a, b = find(parent, tail[e]), find(parent, head[e])
@@ -46,7 +50,7 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
                 a, b = b, a
             parent[b] = a
             size[a] += size[b]
-            limit[a] = weight[e] + np.float32(threshold) / np.float32(size[a])
+            limit[a] = weight[e] + threshold / np.float32(size[a])
         else:
             left[num_left] = e
             num_left += 1
@@ -58,16 +62,26 @@ def merge_graph(num_nodes, tail, head, weight, order, block, threshold, min_size
                 a, b = b, a
             parent[b] = a
             size[a] += size[b]
-    number = np.full(num_nodes, -1, np.int32)
-    component = np.empty(num_nodes, np.int32)
     num_components = 0
-    for i in range(num_nodes):
+    for i in range(len(parent)):
         root = find(parent, i)
         if number[root] < 0:
             number[root] = num_components
             num_components += 1
         component[i] = number[root]
-    return component
+
+
+@kernel()
+def _first_from(keys, key):
+    """Position of the first of the ascending keys that is not below this one."""
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) >> 1
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @kernel()
@@ -77,23 +91,12 @@ def _find_rows(keys, key, steps, row):
     for r in range(9):
         # The middle row first: most of the nearest are there, and later ones are rejected at once.
         middle = key + (r % 3 - 3 * (r % 3 == 2)) * steps[0] + (r // 3 - 3 * (r // 3 == 2)) * steps[1]
-        row[r, 0] = np.searchsorted(keys, middle - 1)
-        row[r, 1] = np.searchsorted(keys, middle + 1, side="right")
+        row[r, 0] = _first_from(keys, middle - 1)
+        row[r, 1] = _first_from(keys, middle + 2)
         num_points += row[r, 1] - row[r, 0]
     return num_points
 
 
-@kernel()
-def _distance_to_border(point, cell, origin, size):
-    """Distance of a point to the border of the 27 cells around it."""
-    border = np.inf
-    for axis in range(3):
-        inside = point[axis] - (origin[axis] + cell[axis] * size)
-        border = min(border, size + min(inside, size - inside))
-    return border
-
-
-@kernel("f4[:,::1], i4[:,::1], i8[::1], i8[::1], f8[::1], f8, i8")
 def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
     """The nearest points of each point, itself first, among the 27 cells around it.
 
@@ -109,24 +112,29 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
     Returns:
         int32 (P, k), and bool (P,): False if there may be nearer points outside of these cells.
     """
-    found = np.empty((len(xyz), num_neighbors), np.int32)
-    complete = np.zeros(len(xyz), np.bool_)
-    column = np.ascontiguousarray(xyz.T)
-    row = np.empty((9, 2), np.int64)  # positions of the candidates of the 9 rows of cells
-    candidate = np.empty(0, np.int32)
-    place = np.empty((3, 0), np.float32)
-    square = np.empty(0, np.float32)
-    nearest = np.empty(num_neighbors, np.float32)
+    found, complete = np.empty((len(xyz), num_neighbors), np.int32), np.zeros(len(xyz), np.bool_)
+    cells = np.flatnonzero(np.diff(keys, append=-1))
+    most = min(len(xyz), 27 * int(np.diff(cells, prepend=-1).max(initial=0)))  # points in 27 cells
+    work = (np.empty((9, 2), np.int64), np.empty(most, np.int32), np.empty((3, most), np.float32))
+    work = (*work, np.empty(most, np.float32), np.empty(num_neighbors, np.float32))
+    _nearest_in_cells(xyz, np.ascontiguousarray(xyz.T), cell, keys, steps, origin, size, *work, found, complete)
+    return found, complete
+
+
+@kernel(
+    "f4[:,::1], f4[:,::1], i4[:,::1], i8[::1], i8[::1], f8[::1], f8, "
+    "i8[:,::1], i4[::1], f4[:,::1], f4[::1], f4[::1], i4[:,::1], b1[::1]"
+)
+def _nearest_in_cells(
+    xyz, column, cell, keys, steps, origin, size, row, candidate, place, square, nearest, found, complete
+):
+    num_neighbors = len(nearest)
     start = 0
     while start < len(xyz):
         end = start + 1
         while end < len(xyz) and keys[end] == keys[start]:
             end += 1
         num_candidates = _find_rows(keys, keys[start], steps, row)
-        if num_candidates > len(candidate):
-            candidate = np.empty(2 * num_candidates, np.int32)
-            place = np.empty((3, 2 * num_candidates), np.float32)
-            square = np.empty(2 * num_candidates, np.float32)
         c = 0
         for r in range(9):
             for j in range(row[r, 0], row[r, 1]):
@@ -138,7 +146,8 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
             for c in range(num_candidates):
                 dx, dy, dz = place[0, c] - x, place[1, c] - y, place[2, c] - z
                 square[c] = dx * dx + dy * dy + dz * dz
-            nearest[:] = np.inf
+            for c in range(num_neighbors):
+                nearest[c] = np.inf
             worst = nearest[num_neighbors - 1]
             for c in range(num_candidates):
                 if square[c] < worst:
@@ -150,9 +159,12 @@ def nearest_in_cells(xyz, cell, keys, steps, origin, size, num_neighbors):
                     nearest[at] = square[c]
                     found[i, at] = candidate[c]
                     worst = nearest[num_neighbors - 1]
-            complete[i] = np.sqrt(worst) <= _distance_to_border(xyz[i], cell[i], origin, size)
+            border = np.inf  # distance to the border of the 27 cells
+            for axis in range(3):
+                inside = xyz[i, axis] - (origin[axis] + cell[i, axis] * size)
+                border = min(border, size + min(inside, size - inside))
+            complete[i] = np.sqrt(worst) <= border
         start = end
-    return found, complete
 
 
 @kernel(error_model="numpy")
@@ -160,7 +172,8 @@ def smallest_eigenvalue(matrix):
     """Smallest eigenvalue of a symmetric 3x3 matrix (xx, yy, zz, xy, xz, yz) in closed form, and the spread of all."""
     xx, yy, zz, xy, xz, yz = matrix
     q = (xx + yy + zz) / 3
-    p = np.sqrt(((xx - q) ** 2 + (yy - q) ** 2 + (zz - q) ** 2 + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
+    squares = (xx - q) * (xx - q) + (yy - q) * (yy - q) + (zz - q) * (zz - q)
+    p = np.sqrt((squares + 2 * (xy * xy + xz * xz + yz * yz)) / 6)
     if p <= 0:
         return q, p
     a, b, c = (xx - q) / p, (yy - q) / p, (zz - q) / p
@@ -169,7 +182,6 @@ def smallest_eigenvalue(matrix):
     return q + 2 * p * np.cos(np.arccos(min(1.0, max(-1.0, half_det))) / 3 + 2 * np.pi / 3), p
 
 
-@kernel("f4[:,::1], i4[:,::1]", error_model="numpy")
 def plane_normals(xyz, neighbors):
     """Unit normal of the plane through each point's neighbors: the eigenvector of the smallest eigenvalue.
 
@@ -180,8 +192,14 @@ def plane_normals(xyz, neighbors):
     Returns:
         float32 (P, 3), zeros if the neighbors are on a line.
     """
+    normals = np.zeros((len(neighbors), 3), np.float32)
+    _plane_normals(xyz, neighbors, normals)
+    return normals
+
+
+@kernel("f4[:,::1], i4[:,::1], f4[:,::1]", error_model="numpy")
+def _plane_normals(xyz, neighbors, normals):
     num_points, k = neighbors.shape
-    normals = np.zeros((num_points, 3), np.float32)
     for i in range(num_points):
         # Relative to the point itself: large coordinates would cancel.
         mx = my = mz = xx = yy = zz = xy = xz = yz = 0.0
@@ -201,7 +219,7 @@ def plane_normals(xyz, neighbors):
             continue
         xx, yy, zz = xx - smallest, yy - smallest, zz - smallest
         # Two rows of (covariance - eigenvalue) span the plane; the pair with the largest cross product is safest.
-        best = 1e-20 * q**4
+        best = 1e-20 * (q * q * (q * q))
         for x, y, z in (
             (xy * yz - xz * yy, xz * xy - xx * yz, xx * yy - xy * xy),
             (xy * zz - xz * yz, xz * xz - xx * zz, xx * yz - xy * xz),
@@ -211,17 +229,19 @@ def plane_normals(xyz, neighbors):
             if square > best:
                 best, s = square, 1 / np.sqrt(square)
                 normals[i, 0], normals[i, 1], normals[i, 2] = x * s, y * s, z * s
-    return normals
 
 
-@kernel("i4[:,::1], i8")
 def neighbor_edges(neighbors, k):
     """Ends int32 (E,) and (E,) of the edges between each point and its k nearest, each undirected edge once."""
-    num_points = len(neighbors)
-    tail = np.empty(num_points * k, np.int32)
-    head = np.empty(num_points * k, np.int32)
+    tail, head = np.empty((2, len(neighbors) * k), np.int32)
+    num_edges = _neighbor_edges(neighbors, k, tail, head)
+    return tail[:num_edges].copy(), head[:num_edges].copy()
+
+
+@kernel("i4[:,::1], i8, i4[::1], i4[::1]")
+def _neighbor_edges(neighbors, k, tail, head):
     num_edges = 0
-    for i in range(num_points):
+    for i in range(len(neighbors)):
         for c in range(k):
             j = neighbors[i, c]
             listed = j == i
@@ -232,10 +252,9 @@ def neighbor_edges(neighbors, k):
                 tail[num_edges] = i
                 head[num_edges] = j
                 num_edges += 1
-    return tail[:num_edges].copy(), head[:num_edges].copy()
+    return num_edges
 
 
-@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i4[::1], i4[::1], f8, f8")
 def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
     """1 - |cosine between normals| + color_weight * distance of colors + offset_weight * step of each edge.
 
@@ -254,6 +273,12 @@ def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
         float32 (E,).
     """
     weight = np.empty(len(tail), np.float32)
+    _weigh_edges(xyz, normals, colors, tail, head, color_weight, offset_weight, weight)
+    return weight
+
+
+@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i4[::1], i4[::1], f8, f8, f4[::1]")
+def _weigh_edges(xyz, normals, colors, tail, head, color_weight, offset_weight, weight):
     for e in range(len(tail)):
         i, j = tail[e], head[e]
         cosine = off_i = off_j = square = 0.0
@@ -265,13 +290,11 @@ def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight):
         w = max(0.0, 1.0 - abs(cosine)) + offset_weight * max(abs(off_i), abs(off_j))
         if color_weight > 0:
             for c in range(3):
-                square += (colors[i, c] - colors[j, c]) ** 2
+                square += (colors[i, c] - colors[j, c]) * (colors[i, c] - colors[j, c])
             w += color_weight * np.sqrt(square)
         weight[e] = w
-    return weight
 
 
-@kernel("f4[:,::1], i4[:,::1]", error_model="numpy")
 def mesh_graph(xyz, faces):
     """Edges of the triangles with ScanNet's weights, all in single precision as in its program.
 
@@ -285,11 +308,16 @@ def mesh_graph(xyz, faces):
     Returns:
         int32 (E,), int32 (E,) and float32 (E,): both ends and the weight of each edge.
     """
+    normal, num_faces = np.zeros((len(xyz), 3), np.float32), np.zeros(len(xyz), np.int32)
+    tail, head = np.empty((2, 3 * len(faces)), np.int32)
+    weight = np.empty(3 * len(faces), np.float32)
+    num_edges = _mesh_graph(xyz, faces, normal, num_faces, tail, head, weight)
+    return tail[:num_edges].copy(), head[:num_edges].copy(), weight[:num_edges].copy()
+
+
+@kernel("f4[:,::1], i4[:,::1], f4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1]", error_model="numpy")
+def _mesh_graph(xyz, faces, normal, num_faces, tail, head, weight):
     one = np.float32(1)
-    normal = np.zeros((len(xyz), 3), np.float32)
-    num_faces = np.zeros(len(xyz), np.int32)
-    tail = np.empty(3 * len(faces), np.int32)
-    head = np.empty(3 * len(faces), np.int32)
     num_edges = 0
     for f in range(len(faces)):
         # Scalars: an array for each face would cost more than all the arithmetic.
@@ -312,7 +340,6 @@ def mesh_graph(xyz, faces):
         tail[num_edges + 1], head[num_edges + 1] = i, k
         tail[num_edges + 2], head[num_edges + 2] = k, j
         num_edges += 3
-    weight = np.empty(num_edges, np.float32)
     for e in range(num_edges):
         a, b = tail[e], head[e]
         # The direction is normalized before the product: its sign decides, and on flat parts rounding decides the sign.
@@ -322,4 +349,4 @@ def mesh_graph(xyz, faces):
         if normal[b, 0] * (dx / length) + normal[b, 1] * (dy / length) + normal[b, 2] * (dz / length) > 0:
             w = w * w
         weight[e] = w
-    return tail[:num_edges].copy(), head[:num_edges].copy(), weight
+    return num_edges

@@ -5,7 +5,6 @@ import numpy as np
 from pcseg.kernels import kernel
 
 
-@kernel("f4[:,::1], f8[::1], f8, i8[::1]")
 def block_voxels(xyz, origin, voxel_size, extent):
     """Voxels in the order of their first point, for rooms whose table of blocks fits into memory.
 
@@ -21,44 +20,47 @@ def block_voxels(xyz, origin, voxel_size, extent):
     Returns:
         cell of each voxel int32 (V, 3), voxel of each point int32 (P,), points of each voxel int32 (V,).
     """
-    num_points = len(xyz)
-    num_y, num_z = (extent[1] + 3) // 4, (extent[2] + 3) // 4
-    table = np.zeros((extent[0] + 3) // 4 * num_y * num_z, np.int32)  # 0: not occupied
-    capacity = 1 << 10
-    pool = np.zeros(capacity * 64, np.int32)  # 1 + voxel of each cell, 0: none
-    coords = np.empty((num_points, 3), np.int32)
-    counts = np.empty(num_points, np.int32)
-    point_to_voxel = np.empty(num_points, np.int32)
-    num_blocks = num_voxels = 0
-    for i in range(num_points):
+    num_blocks = (extent + 3) // 4
+    table = np.zeros(num_blocks.prod(), np.int32)  # 0: not occupied
+    pool = np.zeros((1 << 10, 64), np.int32)  # 1 + voxel of each cell, 0: none
+    coords, (point_to_voxel, counts) = np.empty((len(xyz), 3), np.int32), np.empty((2, len(xyz)), np.int32)
+    done = np.zeros(3, np.int64)
+    while not _fill_blocks(xyz, origin, voxel_size, num_blocks, table, pool, coords, point_to_voxel, counts, done):
+        pool = np.concatenate([pool, np.zeros((3 * len(pool), 64), np.int32)])
+    return coords[: done[2]].copy(), point_to_voxel, counts[: done[2]].copy()
+
+
+@kernel("f4[:,::1], f8[::1], f8, i8[::1], i4[::1], i4[:,::1], i4[:,::1], i4[::1], i4[::1], i8[::1]")
+def _fill_blocks(xyz, origin, voxel_size, extent, table, pool, coords, point_to_voxel, counts, done):
+    """Whether all points are in voxels; `done` has the numbers of points, blocks and voxels until the pool is full."""
+    begin, num_blocks, num_voxels = done[0], done[1], done[2]
+    for i in range(begin, len(xyz)):
         # Not below 0, so truncation is the floor.
         x = np.int32((np.float64(xyz[i, 0]) - origin[0]) / voxel_size)
         y = np.int32((np.float64(xyz[i, 1]) - origin[1]) / voxel_size)
         z = np.int32((np.float64(xyz[i, 2]) - origin[2]) / voxel_size)
-        place = (np.int64(x >> 2) * num_y + np.int64(y >> 2)) * num_z + np.int64(z >> 2)
+        place = (np.int64(x >> 2) * extent[1] + np.int64(y >> 2)) * extent[2] + np.int64(z >> 2)
         block = table[place]
         if block == 0:
+            if num_blocks + 1 == len(pool):
+                done[0], done[1], done[2] = i, num_blocks, num_voxels
+                return False
             num_blocks += 1
-            if num_blocks >= capacity:
-                larger = np.zeros(4 * capacity * 64, np.int32)
-                for k in range(capacity * 64):  # slices would take seconds to compile
-                    larger[k] = pool[k]
-                pool = larger
-                capacity *= 4
             block = num_blocks
             table[place] = block
-        cell = np.int64(block) * 64 + np.int64(((x & 3) << 4) | ((y & 3) << 2) | (z & 3))
-        voxel = pool[cell] - 1
+        cell = ((x & 3) << 4) | ((y & 3) << 2) | (z & 3)
+        voxel = pool[block, cell] - 1
         if voxel < 0:
             voxel = num_voxels
             coords[voxel, 0], coords[voxel, 1], coords[voxel, 2] = x, y, z
             counts[voxel] = 1
             num_voxels += 1
-            pool[cell] = num_voxels
+            pool[block, cell] = num_voxels
         else:
             counts[voxel] += 1
         point_to_voxel[i] = voxel
-    return coords[:num_voxels].copy(), point_to_voxel, counts[:num_voxels].copy()
+    done[2] = num_voxels
+    return True
 
 
 @kernel()
@@ -127,7 +129,6 @@ def _grown(keys, voxels, mask):
     return new_keys, new_voxels
 
 
-@kernel()
 def mean_by_voxel(values, point_to_voxel, counts):
     """Mean of the rows of each voxel, summed in float64.
 
@@ -139,14 +140,13 @@ def mean_by_voxel(values, point_to_voxel, counts):
     Returns:
         float32 (V, C).
     """
-    num_columns = values.shape[1]
-    sums = np.zeros((len(counts), num_columns), np.float64)
+    sums = np.zeros((len(counts), values.shape[1]))
+    _add_by_voxel(values.astype(np.float32) if values.dtype == np.uint8 else values, point_to_voxel, sums)
+    return (sums / counts[:, None]).astype(np.float32)
+
+
+@kernel("f4[:,::1], i4[::1], f8[:,::1]")
+def _add_by_voxel(values, point_to_voxel, sums):
     for i in range(len(values)):
-        voxel = point_to_voxel[i]
-        for c in range(num_columns):
-            sums[voxel, c] += values[i, c]
-    means = np.empty((len(counts), num_columns), np.float32)
-    for voxel in range(len(counts)):
-        for c in range(num_columns):
-            means[voxel, c] = sums[voxel, c] / counts[voxel]
-    return means
+        for c in range(values.shape[1]):
+            sums[point_to_voxel[i], c] += values[i, c]
