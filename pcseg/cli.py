@@ -14,7 +14,7 @@ from pcseg.data.reader_options import as_flags
 # Modules of pcseg.commands. "prepare scans" is the module prepare_scans, a member of the group prepare.
 COMMANDS = (
     *("predict", "show", "export", "prepare s3dis", "prepare scannet", "prepare scans", "synth"),
-    *("train", "test", "evaluate", "plot", "sweep", "bench"),
+    *("train", "test", "evaluate", "plot", "sweep", "bench", "warm-up"),
 )
 GROUPS = {"prepare": "Convert raw datasets or labeled scans to processed rooms."}
 
@@ -72,7 +72,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def _module(name: str) -> ModuleType:
-    return import_module(f"pcseg.commands.{name.replace(' ', '_')}")
+    return import_module(f"pcseg.commands.{name.replace(' ', '_').replace('-', '_')}")
 
 
 def run_tool(call: Callable[[], object]) -> None:

@@ -91,6 +91,10 @@ def run(args: argparse.Namespace) -> None:
     check_checkpoint(args.model)
     if len(args.scans) == 1 and not args.scans[0].exists():
         raise ValueError(f"{args.scans[0]}: no such file")
+    from pcseg.commands.warm_up import compile_missing
+    from pcseg.kernels import FOR_PREDICTION
+
+    compiled = compile_missing(FOR_PREDICTION)  # while torch is imported
     from pcseg import build
     from pcseg.inference.prediction_files import prediction_targets
     from pcseg.ops.device import pick_device
@@ -108,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threshold is None:
         args.threshold = segmenter.options.shown_above
     failed = []
+    compiled()
     with _progress(len(args.scans)) as bar:
         alone = args.workers == 1 and args.cluster is None
         work = partial(_predict, segmenter, args, bar if alone else None)

@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     path, folder, overrides, resumes = _check(args)
+    from pcseg.commands.warm_up import compile_missing
+    from pcseg.kernels import FOR_TRAINING
+
+    compiled = compile_missing(FOR_TRAINING)  # while torch is imported
     from pcseg.config import Config
     from pcseg.files import write_json
     from pcseg.images import config as cfg
@@ -54,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         make = ImageRun
     processes = join_processes()
     run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
+    compiled()
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:
         where = f"{processes.world} processes on {run.device.type}" if processes.world > 1 else f"on {run.device}"

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ FOR_PREDICTION = ("conv", "neighbors", "regions", "render", "shade", "splats", "
 FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "voxelize")
 COMPILE_SECONDS = 0.7  # of one core for each kernel
 
+_config: Any = numba.config
 _kernels: list[tuple[Any, str]] = []  # kernels with the types of their arguments
 
 
@@ -40,27 +42,25 @@ def _is_writable(folder: Path) -> bool:
     return True
 
 
-def _cache_folder() -> str:
-    """The folder for `numba.config.CACHE_DIR`; empty for the package itself."""
+def _cache_folder() -> str | None:
+    """The folder for `numba.config.CACHE_DIR`, empty for the package itself; None if no folder is writable."""
     own = Path(__file__).parent / "__pycache__"
-    if numba.config.CACHE_DIR or _is_writable(own):
-        return numba.config.CACHE_DIR
-    bases = (
-        Path(AppDirs("pcseg", appauthor=False).user_cache_dir),
-        Path(tempfile.gettempdir(), f"pcseg-{os.getuid()}"),
-    )
-    folder = next((str(base) for base in bases if _is_writable(base)), "")
-    copy = Path(folder, UserProvidedCacheLocator.get_suitable_cache_subpath(__file__))
-    if folder and own.is_dir() and not copy.exists():
+    if _config.CACHE_DIR or _is_writable(own):
+        return _config.CACHE_DIR
+    folder = Path(AppDirs("pcseg", appauthor=False).user_cache_dir)
+    if not _is_writable(folder):
+        return None
+    copy = folder / UserProvidedCacheLocator.get_suitable_cache_subpath(__file__)
+    if own.is_dir() and not copy.exists():
         shutil.copytree(own, copy, ignore=shutil.ignore_patterns("*.pyc"))
-    return folder
+    return str(folder)
 
 
 _CACHE_FOLDER = _cache_folder()
 
 
 def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with a cache.
+    """`numba.njit` with a cache, if there is a place for it.
 
     Args:
         *signatures: types of the arguments that pcseg calls the kernel with, such as "f4[:,::1], i8"; none for what
@@ -69,11 +69,11 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _CACHE_FOLDER
+        before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            compiled = numba.njit(cache=True, **options)(function)
+            compiled = numba.njit(cache=_CACHE_FOLDER is not None, **options)(function)
         finally:
-            numba.config.CACHE_DIR = before
+            _config.CACHE_DIR = before
         _kernels.extend((compiled, signature) for signature in signatures)
         return compiled
 
@@ -88,15 +88,14 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         workers: number of processes; None for one per core.
 
     Returns:
-        Number of kernels, 0 if all are in the cache; and an iterator that waits and yields the name of each as it is
-        done.
+        Number of kernels, 0 if all are in the cache or there is none; and an iterator that waits and yields the name
+        of each as it is done.
 
     Raises:
         RuntimeError: from the iterator; a process has failed.
     """
     found = _of_modules(modules)
-    mark = _mark(modules)
-    if mark.exists():
+    if _CACHE_FOLDER is None or (mark := _mark(modules)).exists():
         return 0, ()
     workers = min(workers or os.cpu_count() or 1, len(found))
     reading, writing = os.pipe()
@@ -116,7 +115,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         with open(reading) as lines:
             for line in lines:
                 yield line.strip()
-        if any([process.wait() for process in processes]):
+        if [process for process in processes if process.wait()]:
             raise RuntimeError("kernels could not be compiled, reasons above")
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
@@ -125,7 +124,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
 
 
 def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
-    """Compiles the share of one process and prints the name of each kernel.
+    """Compiles the share of one process and writes the name of each kernel to stdout.
 
     Args:
         modules: modules of pcseg.kernels.
@@ -134,9 +133,10 @@ def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
     """
     # Long kernels first, for even shares.
     found = sorted(_of_modules(modules), key=lambda pair: -len(pair[0].py_func.__code__.co_code))
-    for compiled, signature in found[turn::workers]:
-        compiled.compile(f"({signature},)")
-        print(compiled.__name__, flush=True)
+    with suppress(BrokenPipeError):  # nobody waits any more
+        for compiled, signature in found[turn::workers]:
+            compiled.compile(f"({signature},)")
+            os.write(1, f"{compiled.__name__}\n".encode())
 
 
 def _of_modules(modules: Sequence[str]) -> list[tuple[Any, str]]:

@@ -59,12 +59,10 @@ def _show(nearest, discs, points, places, depth, index):
     error_model="numpy",
 )
 def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height, discs, points):
-    """Number of discs inside the image; further arguments as for `splat`.
+    """Writes the discs inside the image and the point of each, and returns their number; arguments as for `splat`.
 
-    Args:
-        discs: float64 (P, 7), written: center x and y in pixels, depth in meters, radius in pixels. Then growth of
-            depth per pixel right, per pixel down, and per squared pixel from the center (the bulge).
-        points: int32 (P,), written: point of each disc.
+    A disc is its center x and y in pixels, depth in meters, radius in pixels; then growth of depth per pixel right, per
+    pixel down, and per squared pixel from the center (the bulge).
     """
     center_x, center_y = width / 2, height / 2
     num = 0

@@ -1,0 +1,42 @@
+"""Compile all kernels now, in parallel, so that nothing is compiled later.
+
+An installed package has them compiled already, unless it was built on a machine with another
+processor. Otherwise the first prediction or training compiles what it needs.
+"""
+
+import argparse
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per core)")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {args.workers}")
+    from tqdm import tqdm
+
+    from pcseg.kernels import compile_kernels
+
+    count, names = compile_kernels(workers=args.workers)
+    for _ in tqdm(names, total=count, unit="kernel"):
+        pass
+    print("all kernels are compiled")
+
+
+def compile_missing(modules: Sequence[str]) -> Callable[[], object]:
+    """Starts to compile what is not in the cache yet; the result waits for it.
+
+    Args:
+        modules: modules of pcseg.kernels.
+    """
+    from pcseg.kernels import COMPILE_SECONDS, compile_kernels
+
+    count, names = compile_kernels(modules)
+    if count:
+        text = "compiling %d kernels, once: about %d s (pcseg warm-up compiles all)"
+        logging.getLogger("pcseg").info(text, count, 1 + COMPILE_SECONDS * count / (os.cpu_count() or 1))
+    return lambda: [*names]
