@@ -39,6 +39,7 @@ def cold(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         room = make_room(1, 0, num_points=num_points)
+        assert room.rgb is not None
         np.savez(folder / "scan.npz", xyz=room.xyz, rgb=room.rgb)
         measure.write_segmented_rooms(folder / "rooms", [num_points])
         predict: list[Any] = ["predict", folder / "scan.npz", "--out", folder / "out", *predicting]

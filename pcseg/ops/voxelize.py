@@ -51,7 +51,7 @@ def voxelize(
     if len(xyz) == 0:
         start = np.zeros(3, np.float32) if origin is None else origin
         return VoxelGrid(np.zeros((0, 3), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32), start)
-    xyz = np.ascontiguousarray(xyz)
+    xyz = np.require(xyz, requirements="CW")  # read-only arrays would have kernels of their own
     columns = np.ascontiguousarray(xyz.T)  # ten times faster than the minimum along the first axis
     low, high = (limit(axis=1).astype(np.float64) for limit in (columns.min, columns.max))
     if not np.isfinite([low, high]).all():
@@ -93,7 +93,7 @@ def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np
     """
     if len(values) != (num_points := len(grid.point_to_voxel)):
         raise ValueError(f"values must have one row per point of the grid ({num_points}), got {len(values)}")
-    return kernels.mean_by_voxel(np.ascontiguousarray(values), grid.point_to_voxel, grid.counts)
+    return kernels.mean_by_voxel(np.require(values, requirements="CW"), grid.point_to_voxel, grid.counts)
 
 
 def pair_superpoints(

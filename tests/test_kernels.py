@@ -1,0 +1,47 @@
+"""Kernels are compiled ahead of their use, and cached where there is a writable folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from numba.core import sigutils
+
+from pcseg import kernels
+from tests.conftest import ROOT
+
+COMPILE = "import pcseg.kernels as k; n, names = k.compile_kernels(['neighbors', 'lzf'], 2); print(n, sorted(names))"
+
+
+def test_declared_types_fit() -> None:
+    found = kernels._of_modules(kernels.MODULES)
+    assert {compiled.py_func.__module__ for compiled, _ in found} == {f"pcseg.kernels.{m}" for m in kernels.MODULES}
+    for compiled, signature in found:
+        types, _ = sigutils.normalize_signature(f"({signature},)")
+        assert len(types) == compiled.py_func.__code__.co_argcount, compiled
+
+
+def test_kernels_are_compiled_once_in_processes(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    for expected in ("2 ['find_shifted', 'unpack_lzf']\n", "0 []\n"):
+        done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+        assert done.stdout == expected, done.stderr
+    assert len([*tmp_path.rglob("*.nbc")]) == 2
+
+
+def test_cache_outside_of_a_package_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path(kernels.__file__).parent / "__pycache__"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kernels._config, "CACHE_DIR", "")
+    assert kernels._cache_folder() == ""
+    monkeypatch.setattr(kernels, "_is_writable", lambda folder: folder != own)
+    monkeypatch.setattr(kernels, "_CACHE_FOLDER", kernels._cache_folder())
+    compiled = kernels.kernel()(test_declared_types_fit)
+    assert Path(compiled.stats.cache_path).is_relative_to(tmp_path)
+    shipped = {path.name for path in own.iterdir() if path.suffix != ".pyc"}
+    assert {path.name for path in tmp_path.rglob("*.nb*")} >= {name for name in shipped if ".nb" in name}
+    monkeypatch.setattr(kernels, "_is_writable", lambda folder: False)
+    monkeypatch.setattr(kernels, "_CACHE_FOLDER", kernels._cache_folder())
+    assert kernels.kernel()(test_declared_types_fit).stats.cache_path is None
+    assert kernels.compile_kernels() == (0, ())
