@@ -104,7 +104,7 @@ def elastic(
     for _ in range(2):
         for along in range(3):
             field = convolve1d(field, box, axis=along, mode="constant")
-    xyz = np.require(scene.xyz, requirements="CW")
+    xyz = np.require(scene.xyz, requirements=["C", "W"])
     return scene.with_(xyz=displaced(xyz, low, np.float32(granularity), field, np.float32(magnitude)))
 
 

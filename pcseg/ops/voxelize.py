@@ -1,6 +1,7 @@
 """Points to voxels: one row per occupied cell of a regular grid, and which superpoints share each cell."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Integer, Shaped
@@ -51,7 +52,7 @@ def voxelize(
     if len(xyz) == 0:
         start = np.zeros(3, np.float32) if origin is None else origin
         return VoxelGrid(np.zeros((0, 3), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32), start)
-    xyz = np.require(xyz, requirements="CW")  # read-only arrays would have kernels of their own
+    xyz = np.require(xyz, requirements=["C", "W"])  # read-only arrays would have kernels of their own
     columns = np.ascontiguousarray(xyz.T)  # ten times faster than the minimum along the first axis
     low, high = (limit(axis=1).astype(np.float64) for limit in (columns.min, columns.max))
     if not np.isfinite([low, high]).all():
@@ -65,7 +66,7 @@ def voxelize(
         remedy = "remove far outliers, take larger voxels, or check the unit of the coordinates (meters)"
         raise ValueError(f"a room of {high - low} m has too many cells of {voxel_size} m to number; {remedy}")
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
-    assign = kernels.block_voxels if few else kernels.hash_voxels
+    assign: Any = kernels.block_voxels if few else kernels.hash_voxels
     return VoxelGrid(*assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)), start)
 
 
@@ -93,7 +94,7 @@ def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np
     """
     if len(values) != (num_points := len(grid.point_to_voxel)):
         raise ValueError(f"values must have one row per point of the grid ({num_points}), got {len(values)}")
-    return kernels.mean_by_voxel(np.require(values, requirements="CW"), grid.point_to_voxel, grid.counts)
+    return kernels.mean_by_voxel(np.require(values, requirements=["C", "W"]), grid.point_to_voxel, grid.counts)
 
 
 def pair_superpoints(
