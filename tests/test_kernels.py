@@ -34,14 +34,15 @@ def test_cache_outside_of_a_package_that_is_read_only(tmp_path: Path, monkeypatc
     own = Path(kernels.__file__).parent / "__pycache__"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kernels._config, "CACHE_DIR", "")
+    monkeypatch.setattr(kernels, "_kernels", [])
     assert kernels._cache_folder() == ""
     monkeypatch.setattr(kernels, "_is_writable", lambda folder: folder != own)
     monkeypatch.setattr(kernels, "_CACHE_FOLDER", kernels._cache_folder())
-    compiled = kernels.kernel()(test_declared_types_fit)
+    compiled = kernels.kernel("i8")(test_declared_types_fit)
     assert Path(compiled.stats.cache_path).is_relative_to(tmp_path)
     shipped = {path.name for path in own.iterdir() if path.suffix != ".pyc"}
     assert {path.name for path in tmp_path.rglob("*.nb*")} >= {name for name in shipped if ".nb" in name}
     monkeypatch.setattr(kernels, "_is_writable", lambda folder: False)
     monkeypatch.setattr(kernels, "_CACHE_FOLDER", kernels._cache_folder())
-    assert kernels.kernel()(test_declared_types_fit).stats.cache_path is None
+    assert kernels.kernel("i8")(test_declared_types_fit).stats.cache_path is None
     assert kernels.compile_kernels() == (0, ())

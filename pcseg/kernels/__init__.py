@@ -60,7 +60,7 @@ _CACHE_FOLDER = _cache_folder()
 
 
 def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with a cache, if there is a place for it.
+    """`numba.njit`, with a cache for what is not part of another kernel.
 
     Args:
         *signatures: types of the arguments that pcseg calls the kernel with, such as "f4[:,::1], i8"; none for what
@@ -71,7 +71,7 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
     def decorate(function: Callable[..., Any]) -> Any:
         before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            compiled = numba.njit(cache=_CACHE_FOLDER is not None, **options)(function)
+            compiled = numba.njit(cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(function)
         finally:
             _config.CACHE_DIR = before
         _kernels.extend((compiled, signature) for signature in signatures)
@@ -95,7 +95,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         RuntimeError: from the iterator; a process has failed.
     """
     found = _of_modules(modules)
-    if _CACHE_FOLDER is None or (mark := _mark(modules)).exists():
+    if _CACHE_FOLDER is None or any(_mark(each).exists() for each in (modules, MODULES)):
         return 0, ()
     workers = min(workers or os.cpu_count() or 1, len(found))
     reading, writing = os.pipe()
@@ -117,8 +117,8 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
                 yield line.strip()
         if [process for process in processes if process.wait()]:
             raise RuntimeError("kernels could not be compiled, reasons above")
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        _mark(modules).parent.mkdir(parents=True, exist_ok=True)
+        _mark(modules).touch()
 
     return len(found), wait()
 

@@ -161,7 +161,8 @@ def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, who
             first_p = first_e * scale
             r = shift + math.log(total)
             z = shift + math.log(total + first_e)
-        p *= np.float32(scale)
+        for j in range(num_queries):
+            p[j] *= np.float32(scale)
         _log_off(p, q)
         p[a] = first_p
         q[a] = r - z
@@ -216,7 +217,8 @@ def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_insid
     for i in range(num_tokens):
         w = weights[i]
         if w == _ZERO:
-            grad[i] = _ZERO
+            for j in range(x.shape[1]):
+                grad[i, j] = _ZERO
             continue
         k, a, r, z = row[i], first[i], rest[i], whole[i]
         _exp_shifted(x[i], r, share)
@@ -307,7 +309,8 @@ def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
     e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:
-            grad[i] = _ZERO
+            for j in range(x.shape[1]):
+                grad[i, j] = _ZERO
         else:
             k = row[i]
             _exp_minus_abs(x[i], e)

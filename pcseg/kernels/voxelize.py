@@ -70,7 +70,6 @@ def _slot_of(key, mask):
     return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
 
 
-@kernel("f4[:,::1], f8[::1], f8, i8[::1]")
 def hash_voxels(xyz, origin, voxel_size, extent):
     """The same as `block_voxels`, for rooms of any extent.
 
@@ -80,19 +79,30 @@ def hash_voxels(xyz, origin, voxel_size, extent):
         voxel_size: edge length of a cell.
         extent: int64 (3,), number of cells along x, y and z.
     """
-    num_points = len(xyz)
-    coords = np.empty((num_points, 3), np.int32)
-    counts = np.zeros(num_points, np.int32)
-    point_to_voxel = np.empty(num_points, np.int32)
     # The table grows with the voxels, not the points: while it fits the cache a look-up is several times faster.
-    mask = (1 << 12) - 1
-    keys = np.full(mask + 1, -1, np.int64)
-    voxels = np.empty(mask + 1, np.int32)
-    num_voxels = 0
-    for i in range(num_points):
-        x = np.int64(np.floor((np.float64(xyz[i, 0]) - origin[0]) / voxel_size))
-        y = np.int64(np.floor((np.float64(xyz[i, 1]) - origin[1]) / voxel_size))
-        z = np.int64(np.floor((np.float64(xyz[i, 2]) - origin[2]) / voxel_size))
+    keys, voxels = np.full(1 << 12, -1), np.empty(1 << 12, np.int32)
+    coords, (point_to_voxel, counts) = np.empty((len(xyz), 3), np.int32), np.empty((2, len(xyz)), np.int32)
+    done = np.zeros(2, np.int64)
+    while not _fill_table(xyz, origin, voxel_size, extent, keys, voxels, coords, point_to_voxel, counts, done):
+        larger = (np.full(4 * len(keys), -1), np.empty(4 * len(keys), np.int32))
+        _move_table(keys, voxels, *larger)
+        keys, voxels = larger
+    return coords[: done[1]].copy(), point_to_voxel, counts[: done[1]].copy()
+
+
+@kernel("f4[:,::1], f8[::1], f8, i8[::1], i8[::1], i4[::1], i4[:,::1], i4[::1], i4[::1], i8[::1]")
+def _fill_table(xyz, origin, voxel_size, extent, keys, voxels, coords, point_to_voxel, counts, done):
+    """Whether all points are in voxels; `done` has the numbers of points and voxels until half of the table is full."""
+    begin, num_voxels = done[0], done[1]
+    mask = len(keys) - 1
+    for i in range(begin, len(xyz)):
+        if 2 * num_voxels > mask:
+            done[0], done[1] = i, num_voxels
+            return False
+        # Not below 0, so truncation is the floor.
+        x = np.int64((np.float64(xyz[i, 0]) - origin[0]) / voxel_size)
+        y = np.int64((np.float64(xyz[i, 1]) - origin[1]) / voxel_size)
+        z = np.int64((np.float64(xyz[i, 2]) - origin[2]) / voxel_size)
         key = (x * extent[1] + y) * extent[2] + z
         slot = _slot_of(key, mask)
         while keys[slot] != key and keys[slot] != -1:
@@ -101,24 +111,17 @@ def hash_voxels(xyz, origin, voxel_size, extent):
             keys[slot] = key
             voxels[slot] = num_voxels
             coords[num_voxels, 0], coords[num_voxels, 1], coords[num_voxels, 2] = x, y, z
-            point_to_voxel[i] = num_voxels
-            counts[num_voxels] = 1
+            counts[num_voxels] = 0
             num_voxels += 1
-            if 2 * num_voxels > mask:
-                mask = 4 * mask + 3
-                keys, voxels = _grown(keys, voxels, mask)
-        else:
-            voxel = voxels[slot]
-            point_to_voxel[i] = voxel
-            counts[voxel] += 1
-    return coords[:num_voxels].copy(), point_to_voxel, counts[:num_voxels].copy()
+        point_to_voxel[i] = voxels[slot]
+        counts[voxels[slot]] += 1
+    done[1] = num_voxels
+    return True
 
 
-@kernel()
-def _grown(keys, voxels, mask):
-    """The same table with more slots."""
-    new_keys = np.full(mask + 1, -1, np.int64)
-    new_voxels = np.empty(mask + 1, np.int32)
+@kernel("i8[::1], i4[::1], i8[::1], i4[::1]")
+def _move_table(keys, voxels, new_keys, new_voxels):
+    mask = len(new_keys) - 1
     for old in range(len(keys)):
         if keys[old] != -1:
             slot = _slot_of(keys[old], mask)
@@ -126,7 +129,6 @@ def _grown(keys, voxels, mask):
                 slot = (slot + 1) & mask
             new_keys[slot] = keys[old]
             new_voxels[slot] = voxels[old]
-    return new_keys, new_voxels
 
 
 def mean_by_voxel(values, point_to_voxel, counts):

@@ -1,7 +1,6 @@
 """Points to voxels: one row per occupied cell of a regular grid, and which superpoints share each cell."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Integer, Shaped
@@ -66,8 +65,9 @@ def voxelize(
         remedy = "remove far outliers, take larger voxels, or check the unit of the coordinates (meters)"
         raise ValueError(f"a room of {high - low} m has too many cells of {voxel_size} m to number; {remedy}")
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
-    assign: Any = kernels.block_voxels if few else kernels.hash_voxels
-    return VoxelGrid(*assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64)), start)
+    assign = kernels.block_voxels if few else kernels.hash_voxels
+    cells = assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64))
+    return VoxelGrid(cells[0], cells[1], cells[2], start)
 
 
 def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
