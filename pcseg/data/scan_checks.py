@@ -6,6 +6,7 @@ from scipy.spatial import KDTree
 
 from pcseg.data.scan_fields import place_keys
 from pcseg.data.scan_frame import likely_up
+from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
 # Beyond this distance in meters, single precision is coarser than half a millimeter.
@@ -25,7 +26,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     """
     if len(scene) == 0:
         return ["It has no points."]
-    low, high = scene.xyz.min(axis=0), scene.xyz.max(axis=0)
+    low, high = bounding_box(scene.xyz)
     extent = _extent(scene.xyz)
     size = _size(extent)
     found = []

@@ -32,6 +32,7 @@ from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import decoding, read_npz
 from pcseg.ops.overlap import object_ids
+from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import ScanFile, Scene
 
 _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
@@ -123,7 +124,8 @@ def read_scan(
     fields = _read_fields(path, how) if table is None else _fields_of_array(path, table, columns)
     fields, finite = _without_nan(path, fields, drop_nan, say)
     matrix = as_given(fields["xyz"], level=level, report=say)
-    xyz = fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
+    as_in_file = np.array_equal(matrix, np.eye(4))
+    xyz = fields["xyz"] if as_in_file else fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
     _check_distance(path, xyz)
     rgb, normal, faces = (fields.get(key) for key in ("rgb", "normal", "faces"))
     if rgb is not None:
@@ -138,12 +140,14 @@ def read_scan(
         faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
         **(_labels(path, fields, label_ids, first_instance, ignore_labels, say) if labels else {}),
     )
+    if as_in_file and finite.all() and not drop_duplicates:
+        return scene
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
         kept, place = distinct_places(scene.xyz)
         places, rows = np.where(finite, place[places], -1), rows[kept]
         scene = _with_points(scene, kept)
-    if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
+    if as_in_file and len(rows) == len(finite):
         return scene
     return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
 
@@ -300,7 +304,7 @@ def _without_nan(
     """The fields of the points with finite coordinates, and which points these are."""
     if len(fields["xyz"]) == 0:
         raise ValueError(f"{path}: no points in it")
-    finite = np.asarray(np.isfinite(fields["xyz"]).all(axis=1))
+    finite = np.logical_and.reduce([np.isfinite(column) for column in fields["xyz"].T])
     num_bad = int((~finite).sum())
     if num_bad == 0:
         return fields, finite
@@ -317,7 +321,7 @@ def _without_nan(
 
 
 def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
-    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    low, high = bounding_box(xyz)
     if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"

@@ -70,17 +70,23 @@ def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 
     Returns:
         The pieces, best first.
     """
-    counts = column_points(prediction)
-    columns, owner, scores = [], [], []
-    for row in range(len(prediction)):
-        mine = prediction.columns(row)
-        for piece in group_rows(connected_components(links[mine][:, mine], directed=False)[1]):
-            size = counts[mine[piece]].sum()
-            if size >= min_points:
-                columns.append(mine[piece])
-                owner.append(row)
-                scores.append(prediction.scores[row] * np.sqrt(size / counts[mine].sum()))
-    masks = mask_rows(columns, prediction.num_columns)
-    scores = np.array(scores, prediction.scores.dtype)
-    pieces = replace(prediction, masks=masks, labels=prediction.labels[np.array(owner, np.int64)], scores=scores)
-    return pieces.select(np.argsort(-scores, kind="stable"))
+    columns, num_columns = prediction.masks.indices, prediction.num_columns
+    # All objects at once: a node for each column of each mask, an edge between linked columns of one mask.
+    owner = np.repeat(np.arange(len(prediction)), np.diff(prediction.masks.indptr))
+    node, near = owner * num_columns + columns, links[columns]
+    tail = np.repeat(np.arange(len(node)), np.diff(near.indptr))
+    linked = owner[tail] * num_columns + near.indices
+    head = np.minimum(np.searchsorted(node, linked), len(node) - 1)
+    inside = node[head] == linked
+    graph = coo_array((np.ones(inside.sum(), np.bool_), (tail[inside], head[inside])), shape=(len(node), len(node)))
+    piece = connected_components(graph, directed=False)[1] if len(node) else owner
+    # The points of each object and each piece, and the object of each piece.
+    counts = column_points(prediction)[columns]
+    whole, size = np.bincount(owner, counts), np.bincount(piece, counts)
+    of = np.zeros(len(size), np.int64)
+    of[piece] = owner
+    scores = (prediction.scores[of] * np.sqrt(size / whole[of])).astype(prediction.scores.dtype)
+    masks = mask_rows([columns[nodes] for nodes in group_rows(piece)], num_columns)
+    pieces = replace(prediction, masks=masks, labels=prediction.labels[of], scores=scores)
+    order = np.argsort(-scores, kind="stable")
+    return pieces.select(order[size[order] >= min_points])
