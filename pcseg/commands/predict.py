@@ -70,10 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="GPU precision: fp16 includes convolutions, bf16 excludes them; no faster on a CPU (default: float32)",
     )
     add_reader_options(parser)
-    parser.add_argument("--level", action="store_true", help="make the floor level")
-    parser.add_argument(
-        "--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help="point to use as origin, for georeferenced scans"
-    )
     parser.add_argument("--only", metavar="KINDS", help=f"write only these files, such as ids,csv: {', '.join(KINDS)}")
     parser.add_argument("--no-picture", action="store_true", help="write no .png")
     parser.add_argument("--no-page", action="store_true", help="write no .html")
@@ -209,7 +205,7 @@ def _predict(
             bar.set_postfix_str(f"{path.name}: {text}")
 
     stage("reading")
-    options = {key: getattr(args, key) for key in (*READER_OPTIONS, "origin", "level")}
+    options = {key: getattr(args, key) for key in READER_OPTIONS}
     scene = read_scan(path, report=say, labels=False, **options)
     check_features(scene, segmenter.features)
     # The labels of a processed room may use another class set.

@@ -3,10 +3,21 @@
 import argparse
 import re
 
-READER_OPTIONS = ("drop_nan", "drop_duplicates", "gray", "scale", "up", "as_is", "columns", "color_range")
+READER_OPTIONS = (
+    "drop_nan",
+    "drop_duplicates",
+    "gray",
+    "scale",
+    "up",
+    "as_is",
+    "columns",
+    "color_range",
+    "origin",
+    "level",
+)
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 COLOR_RANGES = (1, 255, 65535)
-_NAMES = (*READER_OPTIONS, "origin", "level", "label_ids", "first_instance", "ignore_labels", "min_points")
+_NAMES = (*READER_OPTIONS, "label_ids", "first_instance", "ignore_labels", "min_points")
 _WORDS = "|".join(name for name in _NAMES if "_" in name)
 _OPTION = re.compile(
     rf"(?<![\w./\\-])(?:({'|'.join(_NAMES)})=(\([^)]*\)|'[^']*'|[-\w.]*\w)|({_WORDS})(?!\.?[\w/\\=-]))"
@@ -39,6 +50,9 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     add("--columns", help="columns of text files without a header, such as 'x y z r g b semantic instance'")
     add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
     add("--up", choices=UP_AXES, help="axis of the file that points up (default: z; y for glTF); write --up=-y")
+    add("--level", action="store_true", help="make the floor level")
+    text = "point to use as origin, for georeferenced scans"
+    add("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help=text)
     add("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
     add("--drop-duplicates", action="store_true", help="remove duplicate points")
     add("--gray", action="store_true", help="color uncolored points mid-gray")

@@ -1,16 +1,17 @@
-"""Warnings about scans that look wrong: units, axes, distance and duplicates of points, missing color."""
+"""Warnings about scans that look wrong: units, axes, tilt, distance and duplicates of points, missing color."""
 
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy.spatial import KDTree
 
 from pcseg.data.scan_fields import place_keys
-from pcseg.data.scan_frame import likely_up
+from pcseg.data.scan_frame import floor_tilt, likely_up
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
 # Beyond this distance in meters, single precision is coarser than half a millimeter.
 _FAR = 8192.0
+_TILTED = 3.0  # degrees
 _MANY_DUPLICATES = 0.01  # share of the points; fewer do not matter
 _SPACING_POINTS = 200_000  # as many points show how far apart all are
 _TOO_SPARSE = 10.0  # voxels between points: no object is left
@@ -34,8 +35,9 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
         found.append(f"It measures {size} m: {_UNITS}.")
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
-    axis = likely_up(scene.xyz)
-    if axis != "z":
+    if (tilt := floor_tilt(scene.xyz)) > _TILTED:
+        found.append(f"Its floor is tilted by {tilt:.0f} degrees: read it with level=True.")
+    elif (axis := likely_up(scene.xyz)) != "z":
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
         row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
         turned = row[2] < row[:2].max()  # then the axes are not those of the file

@@ -67,7 +67,7 @@ def frame_of_scan(
         center = matrix[:3, :3] @ np.median(sample, axis=0)
         if np.abs(center).max() > _FAR:
             origin = [float(value) for value in np.floor(center)]
-            report(f"It is far from 0: read with origin {' '.join(f'{value:.0f}' for value in origin)}.")
+            report(f"It is far from 0: read with origin=({', '.join(f'{value:.0f}' for value in origin)}).")
     if origin is not None:
         matrix[:3, 3] = -np.asarray(origin, np.float64)
     if level:
@@ -162,6 +162,20 @@ def likely_up(xyz: Float[np.ndarray, "P 3"]) -> str:
     best = best if layers[best].two_strongest > _UP_MARGIN * layers[2].two_strongest else 2
     is_down = layers[best].is_high and layers[best].floor < 0.4 * layers[best].strongest
     return UP_AXES[best + 3 * is_down]
+
+
+def floor_tilt(xyz: Float[np.ndarray, "P 3"]) -> float:
+    """Degrees by which the floor is tilted; 0 if it seems to face another axis, or for few points.
+
+    Args:
+        xyz: points of a scan in any unit, z up.
+    """
+    if len(xyz) < _LEAST_POINTS:
+        return 0.0
+    sample = _sample(np.asarray(xyz, np.float64))
+    up = _facing(_surface_normals(sample), np.eye(3)[2])
+    is_floor = likely_up(Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0].apply(sample)) == "z"
+    return float(np.degrees(np.arccos(min(1.0, up[2])))) if is_floor else 0.0
 
 
 def _recognized_scale(

@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
-from pcseg.data.scan_frame import UNITS
+from pcseg.data.scan_frame import UNITS, floor_tilt
+from pcseg.structures import Scene
 from tests.conftest import refuses
 
 
@@ -107,7 +108,7 @@ def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed
 def test_rooms_far_from_0_and_with_strays(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
     found, said = read(tmp_path, room + FAR)
     np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(room, axis=0), atol=1e-4)
-    assert "read with origin 500001 5400002 100" in said
+    assert "read with origin=(500001, 5400002, 100)." in said
     strays = np.random.default_rng(2).normal(0, 300, (150, 3))
     _, said = read(tmp_path, np.concatenate([closed_room, strays]))
     assert said == ""
@@ -117,6 +118,9 @@ def test_rooms_far_from_0_and_with_strays(tmp_path: Path, room: np.ndarray, clos
 def test_tilt(tmp_path: Path, room: np.ndarray, degrees: float) -> None:
     tilted = Rotation.from_euler("x", degrees, degrees=True).apply(room)
     assert read(tmp_path, tilted)[1] == ""
+    assert floor_tilt(tilted) == pytest.approx(degrees, abs=0.3)
+    advice = scan_warnings(Scene("tilted", tilted.astype(np.float32)))
+    assert any("read it with level=True" in text for text in advice) == (degrees > 3)
     found, said = read(tmp_path, tilted, level=True)
     normal = np.linalg.svd(found[:9000] - found[:9000].mean(axis=0), full_matrices=False)[2][2]
     assert np.degrees(np.arccos(abs(normal[2]))) < 0.3
