@@ -151,7 +151,7 @@ def test_all_options_together(config_file: Path, tmp_path: Path) -> None:
     ],
 )
 def test_options_that_do_not_fit(config_file: Path, options: list[str], message: str) -> None:
-    refuses(message, _run(config_file, *options).train)
+    refuses(message, lambda: _run(config_file, *options).train())
 
 
 def test_batch_that_is_not_finite_is_saved(config_file: Path) -> None:
