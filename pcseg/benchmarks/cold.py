@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,8 @@ STEP = ("data.classes=s3dis", 'data.train=["*"]', "data.val=[]", "train.steps=1"
 UNSEEN = ("train.num_workers=0", "train.evaluate_every=0", "train.log_every=1", "train.checkpoint_every=1")
 
 
-def cold(
-    rounds: int, num_points: int = 80_000, predicting: Sequence[str] = (), training: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Times help, compilation, prediction of a scan and one training step, with `--workers` and threads as usual.
+def cold(rounds: int, num_points: int = 80_000) -> dict[str, Any]:
+    """Times help, compilation, prediction of a scan and one training step.
 
     Prediction and training are called with an empty kernel cache, then again: the median of up to 5 rounds. Python's
     byte code is compiled before, as pip does.
@@ -32,18 +29,16 @@ def cold(
     Args:
         rounds: number of rounds.
         num_points: points of the scan and of the room.
-        predicting: further options of `pcseg predict`.
-        training: config overrides of `pcseg train`.
     """
-    result: dict[str, Any] = {"points": num_points}
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         room = make_room(1, 0, num_points=num_points)
         assert room.rgb is not None
         np.savez(folder / "scan.npz", xyz=room.xyz, rgb=room.rgb)
         measure.write_segmented_rooms(folder / "rooms", [num_points])
-        predict: list[Any] = ["predict", folder / "scan.npz", "--out", folder / "out", *predicting]
-        train = [
+        predict: list[Any] = ["predict", folder / "scan.npz", "--out", folder / "out"]
+        train: list[Any] = [
             "train",
             "scannet",
             "--run",
@@ -51,20 +46,17 @@ def cold(
             f"data.root={folder / 'rooms'}",
             *STEP,
             *UNSEEN,
-            *training,
         ]
-        _call(["--help"], folder)
+        _call(["--version"], folder)
         result["pcseg --help"] = _median([_call(["--help"], folder) for _ in range(min(rounds, 5))])
         result["pcseg warm-up"] = _call(["warm-up"], folder / "all")
         for words in (predict, train):
-            title = f"pcseg {words[0]}"
-            result[f"{title}, empty kernel cache"] = _call(words, folder / words[0])
-            again = [_call(words, folder / words[0]) for _ in range(min(rounds, 5))]
-            result[f"{title}, kernels compiled"] = _median(again)
+            cache = folder / words[0]
+            result[f"pcseg {words[0]}, empty kernel cache"] = _call(words, cache)
+            result[f"pcseg {words[0]}"] = _median([_call(words, cache) for _ in range(min(rounds, 5))])
     for key, numbers in result.items():
-        if key != "points":
-            measure.print_row(key, numbers)
-    return result
+        measure.print_row(key, numbers)
+    return {"points": num_points, **result}
 
 
 def _median(times: list[dict[str, float]]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numba
 from llvmlite import binding
+from numba.core import sigutils
 from numba.core.caching import UserProvidedCacheLocator
 from numba.misc.appdirs import AppDirs
 
@@ -135,8 +136,13 @@ def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
     found = sorted(_of_modules(modules), key=lambda pair: -len(pair[0].py_func.__code__.co_code))
     with suppress(BrokenPipeError):  # nobody waits any more
         for compiled, signature in found[turn::workers]:
-            compiled.compile(f"({signature},)")
+            compiled.compile(types_of(signature))
             os.write(1, f"{compiled.__name__}\n".encode())
+
+
+def types_of(signature: str) -> tuple[Any, ...]:
+    """Types of arguments; as a tuple, because the cache takes a string for another key than a call."""
+    return sigutils.normalize_signature(f"({signature},)")[0]
 
 
 def _of_modules(modules: Sequence[str]) -> list[tuple[Any, str]]:

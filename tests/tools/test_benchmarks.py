@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg.benchmarks import tiles
+from pcseg.benchmarks import cold, tiles
 from pcseg.benchmarks.conv import conv
 from pcseg.benchmarks.criterion import CRITERIA, criterion_step
 from pcseg.benchmarks.loader import loader
@@ -108,6 +108,23 @@ def test_a_floor_grows_in_area_and_is_measured(monkeypatch: pytest.MonkeyPatch) 
         assert row["seconds"] > 0
         assert row["peak_mb"] >= row["peak_mb_before"] > 10
     assert large["superpoints"] > small["superpoints"]
+
+
+def test_cold_start_is_measured_with_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def call(words: list[object], cache: Path) -> dict[str, float]:
+        calls.append((words[0], not cache.exists()))
+        cache.mkdir(exist_ok=True)
+        return {"s": len(calls)}
+
+    help_seconds = cold._call(["--help"], Path("unused"))
+    assert help_seconds["CPU s"] > 0.01
+    monkeypatch.setattr(cold, "_call", call)
+    found = cold.cold(2, num_points=3000)
+    times = [("warm-up", True), *((name, empty) for name in ("predict", "train") for empty in (True, False, False))]
+    assert calls[3:] == times
+    assert found["pcseg predict, empty kernel cache"]["s"] < found["pcseg predict"]["s"] == 6.5
 
 
 def test_quality_of_superpoints_and_picture_of_augmentations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
