@@ -1,10 +1,4 @@
-"""Mask2Former of transformers, or any model with its outputs, trained with the criteria of pcseg.
-
-criterion = InfluencerCriterion(num_classes, CompetitiveOptions(weights=LossWeights(classes=2.0), mask_weight=5.0))
-outputs = model(pixel_values, output_auxiliary_logits=True)
-losses = criterion(mask2former_outputs(outputs, size=(80, 80)), targets, progress=step / num_steps)
-criterion.total(losses).backward()
-"""
+"""Mask2Former of transformers, or any model with its outputs, with the criteria of pcseg; see docs/images.md."""
 
 from typing import Any
 
