@@ -1,7 +1,10 @@
 """Time and memory for large scans: synthetic floors of increasing size, predicted in tiles."""
 
+import tempfile
 import time
 from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,12 @@ import torch
 
 from pcseg.benchmarks.measure import in_own_process, peak_mb, print_row
 from pcseg.classes import S3DIS
+from pcseg.inference.prediction_files import write_prediction
 from pcseg.inference.segmenter import Segmenter
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
+from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 
@@ -68,10 +73,27 @@ def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, 
         found.append((time.process_time() - start, prediction.num_columns, len(prediction)))
     seconds, superpoints, objects = np.mean(found, axis=0).tolist()
     peak = {"peak_mb": peak_mb(), "peak_mb_before": before}
-    return {"seconds": seconds, **peak, "superpoints": superpoints, "objects": objects}
+    return {"seconds": seconds, **peak, "superpoints": superpoints, "objects": objects, **_writing(prediction)}
 
 
-def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)) -> dict[str, Any]:
+def _writing(prediction: Prediction) -> dict[str, float]:
+    """CPU seconds for the files, the picture and the page."""
+    spent: dict[str, float] = {"files": 0.0, "picture": 0.0, "page": 0.0}
+    marks: list[tuple[str, float]] = []
+
+    def mark(text: str) -> None:
+        name = text.split()[-1]
+        marks.append((name if name in spent else "files", time.process_time()))
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_prediction(Path(folder) / "floor", prediction, threshold=0.0, stage=mark)
+        mark("end")
+    for (name, start), (_, end) in pairwise(marks):
+        spent[name] += end - start
+    return {f"seconds_{name}": seconds for name, seconds in spent.items()}
+
+
+def tiles(rounds: int, sizes: tuple[int, ...] = (100_000, 1_000_000, 20_000_000)) -> dict[str, Any]:
     """Measures the complete prediction of floors, each size in a fresh process."""
     result: dict[str, Any] = {}
     for num_points in sizes:

@@ -107,6 +107,7 @@ def test_a_floor_grows_in_area_and_is_measured(monkeypatch: pytest.MonkeyPatch) 
     for row in (small, large):
         assert row["seconds"] > 0
         assert row["peak_mb"] >= row["peak_mb_before"] > 10
+        assert min(row["seconds_files"], row["seconds_picture"], row["seconds_page"]) > 0
     assert large["superpoints"] > small["superpoints"]
 
 
