@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from typing import Any
 import numba
 from llvmlite import binding
 from numba.core import sigutils
-from numba.core.caching import UserProvidedCacheLocator
 from numba.misc.appdirs import AppDirs
 
 MODULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
@@ -30,6 +30,7 @@ FOR_PREDICTION = ("conv", "neighbors", "regions", "render", "shade", "splats", "
 FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "voxelize")
 COMPILE_SECONDS = 0.7  # of one core for each kernel
 
+_OWN_CACHE = Path(__file__).parent / "__pycache__"
 _config: Any = numba.config
 _kernels: list[tuple[Any, str]] = []  # kernels with the types of their arguments
 
@@ -45,19 +46,22 @@ def _is_writable(folder: Path) -> bool:
 
 def _cache_folder() -> str | None:
     """The folder for `numba.config.CACHE_DIR`, empty for the package itself; None if no folder is writable."""
-    own = Path(__file__).parent / "__pycache__"
-    if _config.CACHE_DIR or _is_writable(own):
+    if _config.CACHE_DIR or _is_writable(_OWN_CACHE):
         return _config.CACHE_DIR
     folder = Path(AppDirs("pcseg", appauthor=False).user_cache_dir)
-    if not _is_writable(folder):
-        return None
-    copy = folder / UserProvidedCacheLocator.get_suitable_cache_subpath(__file__)
-    if own.is_dir() and not copy.exists():
-        shutil.copytree(own, copy, ignore=shutil.ignore_patterns("*.pyc"))
-    return str(folder)
+    return str(folder) if _is_writable(folder) else None
 
 
 _CACHE_FOLDER = _cache_folder()
+
+
+@cache
+def _copy_cache(folder: Path) -> None:
+    """Copies what the package has compiled to another cache, unless a newer file is there."""
+    for path in (*_OWN_CACHE.glob("*.nb?"), *_OWN_CACHE.glob("*.compiled")):
+        target = folder / path.name
+        if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
+            shutil.copy2(path, target)
 
 
 def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -75,6 +79,8 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
             compiled = numba.njit(cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(function)
         finally:
             _config.CACHE_DIR = before
+        if signatures and _CACHE_FOLDER and not before:
+            _copy_cache(Path(compiled.stats.cache_path))
         _kernels.extend((compiled, signature) for signature in signatures)
         return compiled
 
