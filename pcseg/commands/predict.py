@@ -91,25 +91,18 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.kernels import FOR_PREDICTION
 
     compiled = compile_missing(FOR_PREDICTION)  # while torch is imported
-    from pcseg import build
     from pcseg.inference.prediction_files import prediction_targets
-    from pcseg.ops.device import pick_device
 
     args.scans = _found(args.scans)
     targets = prediction_targets(args.scans, args.out, args.suffixes)
-    segmenter = build.load_model(args.model, pick_device(args.device))
-    args.out.mkdir(parents=True, exist_ok=True)
-    given = {"views": "one" if args.fast else args.views, "min_points": args.min_points}
-    if args.tile == 0:
-        given["tile_above"] = math.inf
-    elif args.tile is not None:
-        given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
-    segmenter = segmenter.with_options(**{key: value for key, value in given.items() if value is not None})
-    if args.threshold is None:
-        args.threshold = segmenter.options.shown_above
-    failed = []
-    compiled()
     with _progress(len(args.scans)) as bar:
+        bar.set_postfix_str("loading the model")
+        segmenter = _segmenter(args)
+        args.out.mkdir(parents=True, exist_ok=True)
+        if args.threshold is None:
+            args.threshold = segmenter.options.shown_above
+        failed = []
+        compiled()
         alone = args.workers == 1 and args.cluster is None
         work = partial(_predict, segmenter, args, bar if alone else None)
         items = list(zip(args.scans, targets))
@@ -126,6 +119,19 @@ def run(args: argparse.Namespace) -> None:
             bar.update()
     if failed:
         raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
+
+
+def _segmenter(args: argparse.Namespace) -> "Segmenter":
+    from pcseg import build
+    from pcseg.ops.device import pick_device
+
+    given = {"views": "one" if args.fast else args.views, "min_points": args.min_points}
+    if args.tile == 0:
+        given["tile_above"] = math.inf
+    elif args.tile is not None:
+        given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
+    options = {key: value for key, value in given.items() if value is not None}
+    return build.load_model(args.model, pick_device(args.device)).with_options(**options)
 
 
 def _found(paths: Sequence[Path]) -> list[Path]:

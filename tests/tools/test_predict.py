@@ -193,6 +193,7 @@ def test_progress_moves_every_second(
     with redirect_stderr(Terminal()) as shown:
         cli.main(["predict", "--model", str(checkpoint), str(scan), "--out", str(tmp_path)])
     stages = [line.strip() for line in shown.getvalue().split("\r")]
+    assert any(line.endswith(", loading the model") for line in stages)
     for stage in ("superpoints", "network", "objects", *(f"writing the {name}" for name in ("result", "ids", "page"))):
         assert any(line.endswith(f"room.v2.npz: {stage}") for line in stages), stage
     assert len({line for line in stages if line.endswith("network")}) >= 3, "the clock moves"
