@@ -76,7 +76,7 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
     def decorate(function: Callable[..., Any]) -> Any:
         before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            compiled = numba.njit(cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(function)
+            compiled: Any = numba.njit(cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(function)
         finally:
             _config.CACHE_DIR = before
         if signatures and _CACHE_FOLDER and not before:
