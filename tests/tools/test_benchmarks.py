@@ -117,7 +117,7 @@ def test_cold_start_is_measured_with_an_empty_cache(monkeypatch: pytest.MonkeyPa
     def call(words: list[object], cache: Path) -> dict[str, float]:
         calls.append((words[0], not cache.exists()))
         cache.mkdir(exist_ok=True)
-        return {"s": len(calls)}
+        return {"s": float(len(calls))}
 
     help_seconds = cold._call(["--help"], Path("unused"))
     assert help_seconds["CPU s"] > 0.01
