@@ -65,7 +65,7 @@ def _copy_cache(folder: Path) -> None:
 
 
 def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, with a cache for what is not part of another kernel.
+    """`numba.njit` without the lock of Python, with a cache for what is not part of another kernel.
 
     Args:
         *signatures: types of the arguments that pcseg calls the kernel with, such as "f4[:,::1], i8"; none for what
@@ -76,7 +76,9 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
     def decorate(function: Callable[..., Any]) -> Any:
         before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            compiled: Any = numba.njit(cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(function)
+            compiled: Any = numba.njit(nogil=True, cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(
+                function
+            )
         finally:
             _config.CACHE_DIR = before
         if signatures and _CACHE_FOLDER and not before:

@@ -162,7 +162,6 @@ add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 
 @kernel(
     "f4[:,::1], f4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1]",
-    nogil=True,
     fastmath=FAST,
 )
 def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out):
@@ -208,7 +207,6 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out):
 
 @kernel(
     "f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]",
-    nogil=True,
     fastmath=FAST,
 )
 def add_weight_grad(x, grad, in_index, out_index, blocks, span, first, last, dw):

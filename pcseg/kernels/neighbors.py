@@ -5,7 +5,7 @@ import numpy as np
 from pcseg.kernels import kernel
 
 
-@kernel("i8[::1], i8, i4[::1], i4[::1]", nogil=True)
+@kernel("i8[::1], i8, i4[::1], i4[::1]")
 def find_shifted(keys: np.ndarray, shift: int, source: np.ndarray, target: np.ndarray) -> int:
     """Positions (source, target) of all pairs of the ascending keys with keys[source] = keys[target] + shift.
 

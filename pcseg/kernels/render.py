@@ -40,7 +40,7 @@ def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, 
     return depth, index
 
 
-@kernel("f8[:,::1], f8[:,::1], i4[::1], f8, f4[:,::1], i4[:,::1]", nogil=True)
+@kernel("f8[:,::1], f8[:,::1], i4[::1], f8, f4[:,::1], i4[:,::1]")
 def _show(nearest, discs, points, places, depth, index):
     """Depth and point of the disc of each code of `_draw`."""
     for y in range(depth.shape[0]):
@@ -55,7 +55,6 @@ def _show(nearest, discs, points, places, depth, index):
 
 @kernel(
     "f4[:,::1], f4[:,::1], b1[::1], f4[::1], f8[:,::1], f8[::1], f8, f8, i8, i8, f8[:,::1], i4[::1]",
-    nogil=True,
     error_model="numpy",
 )
 def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height, discs, points):
@@ -97,7 +96,7 @@ def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, widt
     return num
 
 
-@kernel("f8[:,::1], f8, f8, f8[:,::1]", nogil=True, error_model="numpy")
+@kernel("f8[:,::1], f8, f8, f8[:,::1]", error_model="numpy")
 def _draw(discs, steps, places, nearest):
     """The smallest code of each pixel: depth of a disc in steps, times `places`, plus its row.
 
@@ -142,7 +141,7 @@ def fill_holes(depth, index, reach, gap):
     depth.reshape(-1)[holes], index.reshape(-1)[holes] = depth.reshape(-1)[near], index.reshape(-1)[near]
 
 
-@kernel("f4[:,::1], i4[:,::1], i8, f8, i4[:,::1]", nogil=True)
+@kernel("f4[:,::1], i4[:,::1], i8, f8, i4[:,::1]")
 def _find_holes(depth, index, reach, gap, found):
     """The neighbor of each hole, as its place in the image."""
     height, width = depth.shape
@@ -186,7 +185,7 @@ def paint(index, shade, colors, background, factor):
     return image
 
 
-@kernel("i4[:,::1], f4[:,::1], u8[::1], u1[::1], i8, u1[:,:,::1]", nogil=True)
+@kernel("i4[:,::1], f4[:,::1], u8[::1], u1[::1], i8, u1[:,:,::1]")
 def _paint(index, shade, packed, background, factor, image):
     height, width = shade.shape
     share = np.float32(1.0 / (factor * factor))

@@ -26,7 +26,7 @@ def smooth_depth(depth, steps, reach):
     return out
 
 
-@kernel("f4[:,::1], i8, f4, i8, f4[::1], f4[::1], f4[:,::1]", nogil=True, error_model="numpy")
+@kernel("f4[:,::1], i8, f4, i8, f4[::1], f4[::1], f4[:,::1]", error_model="numpy")
 def _smooth(source, steps, reach, turn, total, count, out):
     """One of the two turns; `source` has a border, `total` and `count` are for work."""
     height, width = out.shape
@@ -66,7 +66,7 @@ def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     return np.where(depth < np.inf, np.exp(-dark), np.float32(1))
 
 
-@kernel("f4[:,::1], i8, i8, i8, f4, f4, f4[:,::1]", nogil=True)
+@kernel("f4[:,::1], i8, i8, i8, f4, f4, f4[:,::1]")
 def _darken(log_depth, rim, dx, dy, limit, share, dark):
     """Adds the response to two opposite neighbors: on a slanted plane they cancel, and it stays bright."""
     height, width = dark.shape
@@ -101,7 +101,7 @@ def light(depth, focal, center_x, center_y, directions, weights, ambient):
     return out
 
 
-@kernel("f4[:,::1], f8, f8, f8, f8[:,::1], f8[::1], f8, f4[:,::1]", nogil=True)
+@kernel("f4[:,::1], f8, f8, f8, f8[:,::1], f8[::1], f8, f4[:,::1]")
 def _light(depth, focal, center_x, center_y, directions, weights, ambient, out):
     height, width = depth.shape
     step = 2
