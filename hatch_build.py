@@ -23,7 +23,7 @@ class KernelsHook(BuildHookInterface):
         self.folder = tempfile.TemporaryDirectory()  # until the wheel is written
         cache = {} if version == "editable" else {"NUMBA_CACHE_DIR": self.folder.name}
         program = "import pcseg.kernels as k; list(k.compile_kernels()[1])"
-        environment = os.environ | {"PYTHONPATH": self.root} | cache
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([self.root, *sys.path])} | cache
         subprocess.run([sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL, check=True)
         files = [path for path in Path(self.folder.name).rglob("*") if path.is_file()]
         build_data["force_include"] |= {str(path): f"pcseg/kernels/__pycache__/{path.name}" for path in files}

@@ -19,8 +19,9 @@ NAME.html           interactive page that needs no installation
 The .ply and .csv have the coordinates of the file; the .npz those after --scale, --up and
 --origin, with the way back. Objects may overlap in the .npz. In the other files each point
 belongs to its best-scoring object, and objects below --threshold are omitted (the page has a
-slider). Earlier results of the same name are replaced; files that pcseg did not write are not.
-If a scan cannot be read, the others are still processed and the exit code is 2.
+slider). Earlier results of the same name are replaced, but no .npz, .ply, .png or .html
+that pcseg did not write. If a scan cannot be read, the others are still processed and the
+exit code is 2.
 """
 
 import argparse

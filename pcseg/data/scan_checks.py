@@ -36,7 +36,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
     if (tilt := floor_tilt(scene.xyz)) > _TILTED:
-        found.append(f"Its floor is tilted by {tilt:.0f} degrees: read it with level=True.")
+        found.append(f"Its floor is tilted by {tilt:.0f} degrees: read it with level=True, or give another up=AXIS.")
     elif (axis := likely_up(scene.xyz)) != "z":
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
         row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
