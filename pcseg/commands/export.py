@@ -1,6 +1,6 @@
 """Export saved predictions to other programs.
 
-RESULT: .npz file written by pcseg predict or pcseg test --results.
+RESULT: .npz file written by pcseg predict or pcseg test --results, or a folder of these.
 
 --ply   NAME.ply: colored points with scalar fields instance, score and semantic, for
         CloudCompare and MeshLab
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pcseg.choices import DEFAULT_THRESHOLD
+from pcseg.commands.results import results_in
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    args.results = results_in(args.results)
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     if all(value is None for value in (args.ply, args.csv, args.objects, args.las, args.coco)):

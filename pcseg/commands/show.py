@@ -1,7 +1,7 @@
 """Show results, processed rooms and scans in a window, web page or picture.
 
-RESULT: a result of pcseg predict or pcseg test (.npz, .ply), the folder of a processed room,
-or a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, as
+RESULT: a result of pcseg predict or pcseg test (.npz, .ply), a folder of these, a processed
+room, or a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, as
 required for several RESULTs, it gets one file per RESULT. Without either option a window
 opens (needs Open3D and a display).
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD
+from pcseg.commands.results import results_in
 
 if TYPE_CHECKING:
     from pcseg.prediction import Prediction
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    args.results = results_in(args.results)
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     if args.html is None and args.png is None:
@@ -48,17 +50,15 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.viz.html import write_page
     from pcseg.viz.render import room_picture
 
-    for path in args.results:
+    pictures, pages = (_targets(given, args.results, end) for given, end in ((args.png, ".png"), (args.html, ".html")))
+    for path, picture, page in zip(args.results, pictures, pages):
         shown = _load(path, args.classes)
-        if args.png is not None:
-            target = _target(args.png, path, args.results, ".png")
-            picture = room_picture(shown, threshold=args.threshold, cut=args.cut, views=args.views)
-            save_png(target, picture)
-            print(target)
-        if args.html is not None:
-            target = _target(args.html, path, args.results, ".html")
-            write_page(target, shown, threshold=args.threshold)
-            print(target)
+        if picture is not None:
+            save_png(picture, room_picture(shown, threshold=args.threshold, cut=args.cut, views=args.views))
+            print(picture)
+        if page is not None:
+            write_page(page, shown, threshold=args.threshold)
+            print(page)
 
 
 def _load(path: Path, classes: str | None) -> "Prediction":
@@ -83,9 +83,13 @@ def _load(path: Path, classes: str | None) -> "Prediction":
     return Prediction(scene, classes=None if classes is None else class_set(classes))
 
 
-def _target(given: Path, result: Path, results: list[Path], suffix: str) -> Path:
-    """The given file, or a file named after the result in the given folder."""
+def _targets(given: Path | None, results: list[Path], suffix: str) -> list[Path] | list[None]:
+    """The given file, or files named after the results in the given folder."""
+    from pcseg.inference.prediction_files import add_suffix, prediction_targets
+
+    if given is None:
+        return [None] * len(results)
     if len(results) == 1 and not given.is_dir():
-        return given
+        return [given]
     given.mkdir(parents=True, exist_ok=True)
-    return given / f"{result.stem}{suffix}"
+    return [add_suffix(target, suffix) for target in prediction_targets(results, given, [])]

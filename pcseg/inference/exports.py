@@ -202,7 +202,7 @@ def read_painted_ply(path: Path) -> Prediction | None:
     if not names or b"scalar_score" not in head:
         return None
     set_name, *names = names
-    scene = read_scan(path, labels=False)
+    scene = read_scan(path, labels=False).with_(rgb=None)  # its colors are the paint
     rows = np.arange(len(scene)) if scene.file is None else scene.file.rows
     vertex = PlyData.read(str(path))["vertex"].data[rows]
     ids, semantic = (vertex[f"scalar_{key}"].astype(np.int32) for key in ("instance", "semantic"))

@@ -54,17 +54,21 @@ def test_scan(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_into_folders(result: Path, tmp_path: Path) -> None:
-    """Several results make the folder; one result goes into a folder that exists."""
+    """Several results make the folder; one result goes into a folder that exists; a folder stands for its results."""
     other = tmp_path / "other.npz"
     other.write_bytes(result.read_bytes())
     (tmp_path / "pages").mkdir()
-    passes("show", result, other, "--png", tmp_path / "pictures")
+    np.savez(tmp_path / "scan.npz", xyz=np.zeros((3, 3), np.float32))
+    passes("show", tmp_path, "--png", tmp_path / "pictures")
     passes("show", result, "--html", tmp_path / "pages")
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["other.png", "room.png"]
     assert [p.name for p in (tmp_path / "pages").iterdir()] == ["room.html"]
     error = refused("show", result, other, "--png", tmp_path / "x.png")
     assert error == f"error: {tmp_path / 'x.png'}: one file for 2 results; give a folder\n"
     assert not (tmp_path / "x.png").exists()
+    (tmp_path / "room.ply").touch()
+    assert "has the same name" in refused("show", result, tmp_path / "room.ply", "--png", tmp_path / "pages")
+    assert "no result of pcseg predict" in refused("export", tmp_path / "pages", "--csv", tmp_path / "tables")
 
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
@@ -103,7 +107,7 @@ def test_bad_input(result: Path, tmp_path: Path) -> None:
     result.write_bytes(result.read_bytes()[:-300])
     for path, message in (
         (tmp_path / "nowhere.npz", "no such file or folder"),
-        (tmp_path, "expected a processed room"),
+        (tmp_path, "no result of pcseg predict"),
         (result, f"error: {result}"),
     ):
         assert message in refused("show", path, "--png", tmp_path / "a.png")
