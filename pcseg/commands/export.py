@@ -7,7 +7,7 @@ RESULT: .npz file written by pcseg predict or pcseg test --results, or a folder 
 --csv   NAME.instances.csv: id, class, score, number of points, center, box and box volume
         of each object
 --objects  NAME/ID_CLASS.ply: the points of each object in a file of its own
---las   NAME.las: colored points with classification (64 + class index), instance, score and
+--las   NAME.las: painted points with classification (64 + class index), instance, score and
         semantic
 --coco  one JSON file for all results: images, categories, and annotations with RLE masks
         over points
