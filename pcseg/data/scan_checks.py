@@ -35,13 +35,15 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
         found.append(f"It measures {size} m: {_UNITS}.")
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
-    if (tilt := floor_tilt(scene.xyz)) > _TILTED:
-        found.append(f"Its floor is tilted by {tilt:.0f} degrees: read it with level=True, or give another up=AXIS.")
-    elif (axis := likely_up(scene.xyz)) != "z":
+    tilt, axis = floor_tilt(scene.xyz), likely_up(scene.xyz)
+    row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
+    turned = row[2] < row[:2].max()  # then the axes are not those of the file
+    advice = "try another up=AXIS" if turned else f"if {axis} points up in it, read it with up={axis!r}"
+    if tilt > _TILTED:
+        other = "" if axis == "z" else f"; {advice}"
+        found.append(f"Its floor is tilted by {tilt:.0f} degrees: read it with level=True{other}.")
+    elif axis != "z":
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
-        row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
-        turned = row[2] < row[:2].max()  # then the axes are not those of the file
-        advice = "try another up=AXIS" if turned else f"if {axis} points up in it, read it with up={axis!r}"
         found.append(f"{reason}: {advice}.")
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
