@@ -226,10 +226,10 @@ class Prediction:
         Each point belongs to its best object, so masks do not overlap; iterate over the prediction itself for the whole
         masks, and for the many objects with low scores that models also give.
         """
-        ids = self._column_ids(score, self.min_points)
-        rows = np.unique(ids[ids > 0]) - 1
-        parts = mask_rows([np.flatnonzero(ids == row + 1) for row in rows], self.num_columns)
-        return replace(self.select(rows), masks=parts) if self.has_objects else self
+        if not self.has_objects:
+            return self
+        ids, parts = masks_of_ids(self._column_ids(score, self.min_points))
+        return replace(self.select(ids - 1), masks=parts)
 
     def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
         """The prediction in the classes of another set, such as a benchmark's.
@@ -344,6 +344,13 @@ class Prediction:
 
 def _count(num: int, noun: str) -> str:
     return f"{num:,} {noun}{'' if num == 1 else 's'}"
+
+
+def masks_of_ids(ids: Int32[np.ndarray, "N"]) -> tuple[Int32[np.ndarray, "n"], csr_array]:
+    """The ids above 0 that occur, ascending, and the mask of each over the columns that have it."""
+    columns = np.flatnonzero(ids > 0)
+    found, row = np.unique(ids[columns], return_inverse=True)
+    return found, csr_array((np.ones(len(columns), np.bool_), (row, columns)), shape=(len(found), len(ids)))
 
 
 def mask_rows(columns: Sequence[Integer[np.ndarray, "n"]], num_columns: int) -> csr_array:

@@ -16,8 +16,7 @@ from pcseg.choices import CLASS_SETS
 from pcseg.classes import ClassSet, class_set
 from pcseg.data.scan_files import read_scan
 from pcseg.files import atomic_open, atomic_write
-from pcseg.ops.segment import group_rows
-from pcseg.prediction import Prediction, mask_rows
+from pcseg.prediction import Prediction, masks_of_ids
 
 _FIRST_CODE = 64  # of the classification in LAS that is free for users
 
@@ -206,10 +205,10 @@ def read_painted_ply(path: Path) -> Prediction | None:
     rows = np.arange(len(scene)) if scene.file is None else scene.file.rows
     vertex = PlyData.read(str(path))["vertex"].data[rows]
     ids, semantic = (vertex[f"scalar_{key}"].astype(np.int32) for key in ("instance", "semantic"))
-    columns = [inside for inside in group_rows(ids) if ids[inside[0]] > 0]
-    firsts = np.array([inside[0] for inside in columns], np.int64)
+    _, masks = masks_of_ids(ids)
+    firsts = masks.indices[masks.indptr[:-1]]
     classes = class_set(set_name) if set_name in CLASS_SETS else ClassSet.from_dict({"name": set_name, "names": names})
-    masks, scores = mask_rows(columns, len(scene)), vertex["scalar_score"][firsts].astype(np.float32)
+    scores = vertex["scalar_score"][firsts].astype(np.float32)
     return Prediction(scene, masks, semantic[firsts].astype(np.int64), scores, semantic, classes)
 
 
