@@ -172,7 +172,6 @@ class CompetitiveInfluencerLoss(nn.Module):
                 instances = torch.arange(cost.shape[1], device=segment.device)
                 bonus = bonus + options.origin_weight * (segment[query_tokens] == instances[:, None])
             score = bonus - cost
-            responsibilities = unbalanced_sinkhorn(score, options.responsibility_temperature, options.num_rounds)
             match options.claims:
                 case "dual":
                     claims = dual_softmax(score, temperature)
@@ -182,7 +181,9 @@ class CompetitiveInfluencerLoss(nn.Module):
                     claims = (score / temperature).softmax(2)
                 case "matching":
                     # Any match will do where the score is not finite: neither is the loss.
-                    claims = responsibilities = claims_of_pairs(cheapest_pairs(-score.nan_to_num()), score)
+                    claims = claims_of_pairs(cheapest_pairs(-score.nan_to_num()), score)
+            rounds = options.responsibility_temperature, options.num_rounds
+            responsibilities = claims if options.claims == "matching" else unbalanced_sinkhorn(score, *rounds)
         claimed = (claims * cost).sum(2)
         if options.claims == "softmin":
             claimed = claimed**_POWER
