@@ -38,8 +38,9 @@ system:
 	    echo "Open3D and the browser test need these system packages (Debian names): $(SYSTEM)"; \
 	fi
 
+# Two processes of one thread each; all tests of a file run in the same one, and share its fixtures.
 test: system lint docs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/full.done
 	$(BIN)/ruff check .
