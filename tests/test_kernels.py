@@ -40,10 +40,10 @@ def test_cache_outside_of_a_package_that_is_read_only(tmp_path: Path, monkeypatc
     assert kernels._cache_folder() == ""
     monkeypatch.setattr(kernels, "_is_writable", lambda folder: folder != kernels._OWN_CACHE)
     monkeypatch.setattr(kernels, "_CACHE_FOLDER", kernels._cache_folder())
+    own = {path.name for path in kernels._OWN_CACHE.glob("*.nb?")}
     compiled = kernels.kernel("i8")(test_declared_types_fit)
     assert str(compiled.stats.cache_path).startswith(str(tmp_path))
-    copied = {path.name for path in tmp_path.rglob("*.nb?")}
-    assert copied == {path.name for path in kernels._OWN_CACHE.glob("*.nb?")} != set()
+    assert set() < own <= {path.name for path in tmp_path.rglob("*.nb?")}, "another process may add some"
     monkeypatch.setattr(kernels, "_is_writable", lambda folder: False)
     monkeypatch.setattr(kernels, "_CACHE_FOLDER", kernels._cache_folder())
     assert kernels.kernel("i8")(test_declared_types_fit).stats.cache_path is None
