@@ -50,35 +50,60 @@ def merge(
     """
     columns = [tile.columns[found.columns(row)] for tile, found in parts for row in range(len(found))]
     every = _all_objects(parts, columns, scene, classes)
+    if not len(every):
+        return replace(every, scores=every.scores.astype(np.float32))
     part = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
-    seen = csr_array(mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints), dtype=np.float64)
-    links = _links(every, part, seen, min_iou, min_shared)
+    num_parts, num_columns = np.int64(len(parts)), np.int64(scene.num_superpoints)
+    tiles = mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints)
+    is_owned = np.concatenate([tile.owned for tile, _ in parts])
+    links = _links(every, part, csr_array(tiles, dtype=np.float64), min_iou, min_shared)
     graph = coo_array((np.ones(len(links[0]), bool), links), shape=(len(every), len(every)))
-    groups = group_rows(connected_components(graph, directed=False)[1]) if len(every) else []
+    num_groups, group = connected_components(graph, directed=False)
+    size = mask_points(every).sum(axis=1)
 
-    counts, size, seen_by = column_points(every), mask_points(every).sum(axis=1), seen.tocsc()
-    owned = [tile.columns[tile.owned] for tile, _ in parts]
-    masks, first, scores = [], [], []
-    for group in groups:
-        # Votes, each weighted by the points of its object.
-        touched, index = np.unique(np.concatenate([columns[i] for i in group]), return_inverse=True)
-        yes = np.bincount(index, np.repeat(size[group], [len(columns[i]) for i in group]))
-        sees = seen_by[:, touched].toarray()
-        chosen = 2 * yes >= size[group] @ sees[part[group]]
-        mask, points = touched[chosen], counts[touched[chosen]]
-        is_owned = np.isin(mask, np.concatenate([owned[number] for number in set(part[group])]))
-        if not len(mask) or points[is_owned].sum() < min_owned * points.sum():
-            continue
-        sight = sees[:, chosen] @ points
-        agreed = [points[np.isin(mask, columns[i], assume_unique=True)].sum() for i in group]
-        score = every.scores[group] @ (agreed * sight[part[group]]) / (sight @ sight)
-        if (score := float(min(score, every.scores[group].max()))) >= score_threshold:
-            masks.append(mask)
-            first.append(group[0])
-            scores.append(score)
-    labels = every.labels[np.array(first, np.int64)]
-    merged = replace(every, masks=mask_rows(masks, len(counts)), labels=labels, scores=np.array(scores, np.float32))
-    return merged.select(np.argsort(-np.array(scores), kind="stable"))
+    # All groups at once, as pairs of a group and a superpoint that one of its objects has; votes are points of objects.
+    row = np.repeat(np.arange(len(every)), np.diff(every.masks.indptr))
+    keys, pair = np.unique(group[row] * num_columns + every.masks.indices, return_inverse=True)
+    owner, column = np.divmod(keys, num_columns)
+    yes = np.bincount(pair, size[row])
+    # Each pair with every part that sees its superpoint.
+    seen = csr_array((1 + is_owned, tiles.indices, tiles.indptr), shape=tiles.shape).tocsc()
+    times = np.diff(seen.indptr)[column]
+    seen_pair = np.repeat(np.arange(len(keys)), times)
+    entry = np.arange(len(seen_pair)) + np.repeat(seen.indptr[column] - np.cumsum(times) + times, times)
+    viewer = owner[seen_pair] * num_parts + seen.indices[entry]
+    voters, voter = np.unique(group * num_parts + part, return_inverse=True)
+    votes = _values(voters, np.bincount(voter, size), viewer)
+    chosen = 2 * yes >= np.bincount(seen_pair, votes, len(keys))
+    points = np.where(chosen, column_points(every)[column], 0.0)
+    owned = np.bincount(seen_pair, (votes > 0) & (seen.data[entry] > 1), len(keys)) > 0
+    total = np.bincount(owner, points, num_groups)
+    whole = (total > 0) & (np.bincount(owner, points * owned, num_groups) >= min_owned * total)
+
+    viewers, view = np.unique(viewer, return_inverse=True)
+    sight = np.bincount(view, points[seen_pair])
+    agreed = np.bincount(row, points[pair], len(every)) * _values(viewers, sight, group * num_parts + part)
+    squares = np.bincount(viewers // num_parts, sight**2, num_groups)
+    best = np.zeros(num_groups)
+    np.maximum.at(best, group, every.scores)
+    scores = np.bincount(group, every.scores * agreed, num_groups) / np.where(whole, squares, 1)
+    scores = np.minimum(scores, best)
+    whole &= scores >= score_threshold
+    inside = chosen & whole[owner]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(owner[inside], minlength=num_groups)[whole])])
+    shape = (int(whole.sum()), scene.num_superpoints)
+    masks = csr_array((np.ones(inside.sum(), np.bool_), column[inside], starts), shape=shape)
+    labels = every.labels[np.unique(group, return_index=True)[1][whole]]
+    merged = replace(every, masks=masks, labels=labels, scores=scores[whole].astype(np.float32))
+    return merged.select(np.argsort(-scores[whole], kind="stable"))
+
+
+def _values(
+    keys: Int64[np.ndarray, "K"], values: Float64[np.ndarray, "K"], wanted: Int64[np.ndarray, "N"]
+) -> Float64[np.ndarray, "N"]:
+    """The value of each wanted key, 0 for those that are not among the ascending keys."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, values[place], 0.0)
 
 
 def _all_objects(
