@@ -143,18 +143,17 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
     import json
 
     from pcseg.files import atomic_write, write_json
-    from pcseg.images.run import evaluate, held_out, image_prediction, load_model, predict
+    from pcseg.images.run import ImageTest
     from pcseg.ops.device import pick_device
     from pcseg.training.distributed import join_processes
     from pcseg.viz.report import NUM_WORST, write_image_report
 
     if args.csv or args.workers > 1 or args.cluster:
         raise ValueError("--csv, --workers and --cluster are for rooms")
-    processes, data = join_processes(), config.data
-    model, classes = load_model(args.checkpoint, config, pick_device(args.device, processes.local_rank))
-    images = held_out(data, classes)
-    folder, num_saved = (args.results, len(images)) if args.results else (Path(), 0)
-    scores, results = evaluate(model, images, data, processes, folder, num_saved)
+    processes = join_processes()
+    test = ImageTest.load(args.checkpoint, config, pick_device(args.device, processes.local_rank))
+    folder, num_saved = (args.results, len(test.images)) if args.results else (Path(), 0)
+    scores, results = test.evaluate(processes, folder, num_saved)
     if processes.is_first:
         print(scores.to_text())
         if args.json:
@@ -162,9 +161,9 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
         if args.export:
             atomic_write(args.export / "results.json", json.dumps(results))
         if args.report:
-            index = {image["id"]: number for number, image in enumerate(images.images)}
+            index = {image["id"]: number for number, image in enumerate(test.images.images)}
             worst = scores.worst(NUM_WORST)
-            found = predict(model, images, data, [index[scores.image_ids[row]] for row in worst])
-            shown = {row: image_prediction(*each, classes) for row, each in zip(worst, found, strict=True)}
+            found = test.predict([index[scores.image_ids[row]] for row in worst])
+            shown = {row: test.prediction(*each) for row, each in zip(worst, found, strict=True)}
             write_image_report(args.report, scores, shown, title=str(args.checkpoint))
     processes.close()

@@ -61,11 +61,11 @@ class CocoDataset:
         self.classes = ClassSet.from_dict({"name": self.path.stem, "names": names}, str(self.path))
         self._annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         known = {image["id"] for image in self.images}
-        for index, annotation in enumerate(self.content["annotations"]):
+        for annotation in self.content["annotations"]:
             for key, ids in (("image_id", known), ("category_id", self.category_ids)):
                 if annotation[key] not in ids:
-                    raise ValueError(f"{_name(self.path, annotation, index)} has the unknown {key} {annotation[key]}")
-            self._annotations[annotation["image_id"]].append({"id": index, **annotation})
+                    raise ValueError(f"{self._name(annotation)} has the unknown {key} {annotation[key]}")
+            self._annotations[annotation["image_id"]].append(annotation)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,7 +88,7 @@ class CocoDataset:
             raise ValueError(f"{path}: the image has {found} pixels, {self.path} says {size[1]} x {size[0]}")
         masks, labels, ignored = [], [], np.zeros(size, np.bool_)
         for annotation in self._annotations[entry["id"]]:
-            mask = read_mask(annotation["segmentation"], size, _name(self.path, annotation))
+            mask = read_mask(annotation["segmentation"], size, self._name(annotation))
             if annotation.get("iscrowd", 0):
                 ignored |= mask
             elif mask.any():
@@ -106,15 +106,17 @@ class CocoDataset:
         """The content of the JSON with all masks as RLE, as `pcseg.metrics.coco` takes it."""
         sizes = {image["id"]: (image["height"], image["width"]) for image in self.images}
         annotations = []
-        for index, annotation in enumerate(self.content["annotations"]):
-            size = sizes[annotation["image_id"]]
-            mask = read_mask(annotation["segmentation"], size, _name(self.path, annotation, index))
-            annotations.append({**annotation, "segmentation": coco_mask.encode(np.asfortranarray(mask, np.uint8))})
+        for each in self.content["annotations"]:
+            mask = read_mask(each["segmentation"], sizes[each["image_id"]], self._name(each))
+            annotations.append({**each, "segmentation": coco_mask.encode(np.asfortranarray(mask, np.uint8))})
         return {**self.content, "annotations": annotations}
 
     def record(self) -> dict[str, Any]:
         """Number of images and the hash of the JSON, for the record of a run."""
         return {"num_rooms": len(self), "rooms": {self.path.name: hashlib.sha256(self.path.read_bytes()).hexdigest()}}
+
+    def _name(self, annotation: dict[str, Any]) -> str:
+        return f"{self.path}: annotation {annotation['id']}"
 
 
 def read_mask(segmentation: Any, size: tuple[int, int], name: str = "mask") -> Bool[np.ndarray, "H W"]:
@@ -198,8 +200,5 @@ def _read(path: Path) -> dict[str, Any]:
         for index, entry in enumerate(entries):
             if missing := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
                 raise ValueError(f"{path}: entry {index} of {part} has no {missing[0]}")
+            entry.setdefault("id", index)  # of annotations, for messages
     return content
-
-
-def _name(path: Path, annotation: dict[str, Any], index: int = 0) -> str:
-    return f"{path}: annotation {annotation.get('id', index)}"

@@ -13,8 +13,9 @@ from transformers import Mask2FormerConfig
 from transformers.models.mask2former import modeling_mask2former as theirs
 
 from pcseg.data.coco import CocoDataset
+from pcseg.images.config import ImagesOptions
 from pcseg.images.model import Mask2Former, Mask2FormerOptions, Objects, objects_of
-from pcseg.images.run import coco_results
+from pcseg.images.run import ResizedImages, coco_results
 from pcseg.losses import InfluencerCriterion, SetCriterion, mask2former_outputs
 from pcseg.losses.criterion import LossWeights
 from pcseg.losses.set_criterion import HungarianOptions
@@ -117,6 +118,17 @@ def test_makes_images(rooms: Path) -> None:
         assert images.classes.names[:3] == ("ceiling", "floor", "wall")
         assert images[3].image.shape == (160, 160, 3)
         assert len(images[3].labels) > 2
+    stored = ResizedImages(images, ImagesOptions(rooms, size=(64, 96)))
+    before = stored[(0,), 3]
+    with mock.patch.object(CocoDataset, "__getitem__", side_effect=AssertionError("read twice")):
+        items = [stored[(seed,), 3] for seed in range(9)]
+    masks = [before.targets[0]["masks"], before.targets[0]["masks"].flip(-1)]
+    assert masks[0].shape[1:] == (32, 48)
+    flips = [[item.targets[0]["masks"].equal(mask) for mask in masks].index(True) for item in items]
+    assert set(flips) == {0, 1}
+    for item, flip in zip(items, flips):
+        assert item.pixels.equal(items[flips.index(flip)].pixels)
+        assert item.pixels.equal(items[flips.index(1 - flip)].pixels.flip(-1))
 
 
 @pytest.mark.parametrize("name", ["images", "images_hungarian"])
