@@ -74,7 +74,7 @@ def frame_of_scan(
         normal = _turn(up) @ vertical
         normal = normal * np.sign(normal[2])
         rotation = np.eye(4)
-        rotation[:3, :3] = Rotation.align_vectors([[0.0, 0.0, 1.0]], [normal])[0].as_matrix()
+        rotation[:3, :3] = _upright(normal)
         matrix = rotation @ matrix
         report(f"Its floor was tilted by {np.degrees(np.arccos(min(1.0, normal[2]))):.1f} degrees and is now level.")
     return matrix
@@ -116,6 +116,11 @@ def _facing(normals: Float64[np.ndarray, "m 3"], axis: Float64[np.ndarray, "3"])
         mean = (facing * np.sign(facing @ up)[:, None]).mean(axis=0)
         up = mean / np.linalg.norm(mean)
     return up
+
+
+def _upright(direction: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
+    """The rotation that turns a direction to +z."""
+    return Rotation.align_vectors([[0.0, 0.0, 1.0]], [direction])[0].as_matrix()
 
 
 class _Layers(NamedTuple):
@@ -164,18 +169,26 @@ def likely_up(xyz: Float[np.ndarray, "P 3"]) -> str:
     return UP_AXES[best + 3 * is_down]
 
 
+def level_rotation(xyz: Float[np.ndarray, "P 3"]) -> Float64[np.ndarray, "3 3"]:
+    """The rotation that makes the surfaces that face up level; no rotation if few do, or for few points.
+
+    Args:
+        xyz: points of a scan in any unit, z up within 25 degrees.
+    """
+    if len(xyz) < _LEAST_POINTS:
+        return np.eye(3)
+    return _upright(_facing(_surface_normals(_sample(np.asarray(xyz, np.float64))), np.eye(3)[2]))
+
+
 def floor_tilt(xyz: Float[np.ndarray, "P 3"]) -> float:
     """Degrees by which the floor is tilted; 0 if it seems to face another axis, or for few points.
 
     Args:
         xyz: points of a scan in any unit, z up.
     """
-    if len(xyz) < _LEAST_POINTS:
-        return 0.0
-    sample = _sample(np.asarray(xyz, np.float64))
-    up = _facing(_surface_normals(sample), np.eye(3)[2])
-    is_floor = likely_up(Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0].apply(sample)) == "z"
-    return float(np.degrees(np.arccos(min(1.0, up[2])))) if is_floor else 0.0
+    rotation = level_rotation(xyz)
+    is_floor = likely_up(_sample(np.asarray(xyz, np.float64)) @ rotation.T) == "z"
+    return float(np.degrees(np.arccos(min(1.0, rotation[2, 2])))) if is_floor else 0.0
 
 
 def _recognized_scale(
@@ -184,8 +197,7 @@ def _recognized_scale(
     """The factor to meters, from the height of a storey, or the size of the scan."""
     side = float(np.ptp(np.percentile(sample, [2, 98], axis=0), axis=0).max())
     height = float(np.ptp(np.percentile(sample @ vertical, [1, 99])))
-    rotation = Rotation.align_vectors([[0.0, 0.0, 1.0]], [vertical])[0]
-    gap = _layers(rotation.apply(sample))[2].gap
+    gap = _layers(sample @ _upright(vertical).T)[2].gap
 
     def fits(unit: str, low: float, high: float, of: float, longest: float = _SIDE[1]) -> bool:
         return low <= of * UNITS[unit] <= high and _SIDE[0] <= side * UNITS[unit] <= longest

@@ -15,6 +15,7 @@ from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import ViewSet as ViewSet
 from pcseg.classes import ClassSet
 from pcseg.data.dataset import make_batch
+from pcseg.data.floor import flat_floor
 from pcseg.data.scan_checks import check_spacing, scan_warnings
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import read_scan
@@ -64,6 +65,7 @@ class SegmenterOptions:
     tile_above: float = 10.0  # meters; a longer scan is predicted room by room, longer rooms in tiles; .inf: never
     tile_size: float = 5.0  # edge of a tile in meters; best about the size of the rooms in training
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
+    flat_floor: bool = False  # predict a copy of the scan whose floor is made level and flat
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
     one_class: bool = False  # only the best class of each query; without it a query gives an object for each class
     split_pieces: bool = False  # make an object of each connected piece of a mask
@@ -169,6 +171,10 @@ class Segmenter:
             prediction = self.predict(scene.with_(semantic=None, instance=None), stage=stage)
             return prediction.in_classes(classes, scene.with_(superpoint=prediction.superpoint))
         options, say = self.options, stage or (lambda text: None)
+        original = scene
+        if options.flat_floor:
+            say("floor")
+            scene = flat_floor(scene)
         say("superpoints")
         grid = tile_grid(scene.xyz, options.tile_size, options.tile_overlap)
         if len(grid) == 1 or (grid.extent <= options.tile_above).all():
@@ -200,8 +206,9 @@ class Segmenter:
                 prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above
             )
         assert scene.superpoint is not None
+        original = original.with_(superpoint=scene.superpoint)
         of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
-        return replace(prediction, semantic=of_points, min_points=options.min_points)
+        return replace(prediction, scene=original, semantic=of_points, min_points=options.min_points)
 
     @torch.no_grad()
     def _predict_one(self, scene: Scene) -> Found:

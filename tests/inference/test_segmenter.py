@@ -121,13 +121,16 @@ def test_tables_stay_apart_and_hardly_anything_is_found() -> None:
     assert instances.scene.superpoint is not None
 
 
-@pytest.mark.parametrize("options", [{"views": "flips"}, {"matrix_nms": True}, {"non_overlapping": True}])
+@pytest.mark.parametrize(
+    "options", [{"views": "flips"}, {"flat_floor": True}, {"matrix_nms": True}, {"non_overlapping": True}]
+)
 def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any]) -> None:
     hall = _hall((4, 6))
     plain, found = _segmenter().predict(hall), _segmenter(**options).predict(hall)
     np.testing.assert_array_equal(found.masks.toarray(), plain.masks.toarray())
     np.testing.assert_array_equal(found.labels, plain.labels)
     np.testing.assert_allclose(found.scores, plain.scores, atol=1e-6)
+    np.testing.assert_array_equal(found.scene.xyz, hall.xyz)
 
 
 def test_views_are_predicted_and_merged(real_model: InfluencerFormer) -> None:
