@@ -48,8 +48,7 @@ class PredictedObject:
         return int(np.count_nonzero(self.mask))
 
     def __repr__(self) -> str:
-        size = " x ".join(f"{edge:.2f}" for edge in self.box[1] - self.box[0])
-        return f"<{self.label} {self.score:.2f}: {_count(self.num_points, 'point')}, {size} m>"
+        return f"<{self.label} {self.score:.2f}: {_count(self.num_points, 'point')}, {size_text(*self.box)} m>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -252,8 +251,7 @@ class Prediction:
         best = self.above(DEFAULT_THRESHOLD)
         rows = [("class", "score", "points", "size in meters")]
         for found in best.select(np.argsort(-best.scores, kind="stable")[:_MAX_ROWS]):
-            size = " x ".join(f"{edge:.2f}" for edge in found.box[1] - found.box[0])
-            rows.append((found.label, f"{found.score:.2f}", f"{found.num_points:,}", size))
+            rows.append((found.label, f"{found.score:.2f}", f"{found.num_points:,}", size_text(*found.box)))
         cells = ("".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows)
         more = f"<p>and {len(best) - _MAX_ROWS} more with a score of {DEFAULT_THRESHOLD} or above</p>"
         table = f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>" if len(best) else ""
@@ -344,6 +342,20 @@ class Prediction:
 
 def _count(num: int, noun: str) -> str:
     return f"{num:,} {noun}{'' if num == 1 else 's'}"
+
+
+def size_text(low: Sequence[float], high: Sequence[float], *, width: int = 0) -> str:
+    """Edge lengths of a box, as tables and messages have them.
+
+    Args:
+        low: least corner.
+        high: greatest corner.
+        width: least number of characters of a length.
+
+    >>> size_text([0, 0, 0], [0.5, 0.625, 12], width=5)
+    ' 0.50 x  0.62 x 12.00'
+    """
+    return " x ".join(f"{float(b) - float(a):{width}.2f}" for a, b in zip(low, high))
 
 
 def masks_of_ids(ids: Int32[np.ndarray, "N"]) -> tuple[Int32[np.ndarray, "n"], csr_array]:

@@ -7,10 +7,12 @@ RESULT: .npz file written by pcseg predict or pcseg test --results, or a folder 
 --csv   NAME.instances.csv: id, class, score, number of points, center, box and box volume
         of each object
 --objects  NAME/ID_CLASS.ply: the points of each object in a file of its own
---las   NAME.las: painted points with classification (64 + class index), instance, score and
-        semantic
+--las   NAME.las: points in the colors of the scan, with classification (64 + class index),
+        instance, score and semantic
 --coco  one JSON file for all results: images, categories, and annotations with RLE masks
         over points
+
+Files that pcseg did not write are not replaced.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pcseg.choices import DEFAULT_THRESHOLD
-from pcseg.commands.results import results_in
+from pcseg.commands.results import inputs_in
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    args.results = results_in(args.results)
+    args.results = inputs_in(args.results, results=True)
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     if all(value is None for value in (args.ply, args.csv, args.objects, args.las, args.coco)):
         raise ValueError("give at least one of --ply, --csv, --objects, --las and --coco")
     from pcseg.files import write_json
     from pcseg.inference.exports import coco_document, write_csv, write_las, write_object_plys, write_ply
-    from pcseg.inference.prediction_files import add_suffix, painted_colors, prediction_targets
+    from pcseg.inference.prediction_files import add_suffix, check_target, painted_colors, prediction_targets
     from pcseg.prediction import Prediction
 
     def painted(write: Callable[..., Any], path: Path, prediction: Prediction) -> None:
@@ -58,10 +60,17 @@ def run(args: argparse.Namespace) -> None:
         (args.ply, ".ply", partial(painted, write_ply)),
         (args.csv, ".instances.csv", lambda path, prediction: write_csv(path, prediction, args.threshold)),
         (args.objects, "", partial(painted, write_object_plys)),
-        (args.las, ".las", partial(painted, write_las)),
+        (args.las, ".las", lambda path, prediction: write_las(path, prediction, args.threshold)),
     ]
+    if args.coco is not None:
+        check_target(args.coco, {result.resolve() for result in args.results})
     for folder, suffix, write in kinds:
         targets = [] if folder is None else prediction_targets(args.results, folder, [suffix] if suffix else [])
+        earlier = [file for target in targets if not suffix for file in target.glob("*.ply")]  # may be more objects
+        for file in earlier:
+            check_target(file)
+        for file in earlier:
+            file.unlink()
         for path, target in zip(args.results, targets):
             write(add_suffix(target, suffix), Prediction.load(path))
             print(add_suffix(target, suffix))

@@ -19,8 +19,7 @@ NAME.html           interactive page that needs no installation
 The .ply and .csv have the coordinates of the file; the .npz those after --scale, --up and
 --origin, with the way back. Objects may overlap in the .npz. In the other files each point
 belongs to its best-scoring object, and objects below --threshold are omitted (the page has a
-slider). Earlier results of the same name are replaced, but no .npz, .ply, .png or .html
-that pcseg did not write. If a scan cannot be read, the others are still processed and the
+slider). Earlier results of the same name are replaced, but no file that pcseg did not write. If a scan cannot be read, the others are still processed and the
 exit code is 2.
 """
 
@@ -28,13 +27,14 @@ import argparse
 import math
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pcseg.choices import SUFFIXES, Precision, ViewSet
+from pcseg.commands.results import inputs_in
 from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, as_flags
 from pcseg.parallel import add_parallel_options, map_rooms
 
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     compiled = compile_missing(FOR_PREDICTION)  # while torch is imported
     from pcseg.inference.prediction_files import prediction_targets
 
-    args.scans = _found(args.scans)
+    args.scans = inputs_in(args.scans, results=False)
     targets = prediction_targets(args.scans, args.out, args.suffixes)
     with _progress(len(args.scans)) as bar:
         bar.set_postfix_str("loading the model")
@@ -133,26 +133,6 @@ def _segmenter(args: argparse.Namespace) -> "Segmenter":
         given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
     options = {key: value for key, value in given.items() if value is not None}
     return build.load_model(args.model, pick_device(args.device)).with_options(**options)
-
-
-def _found(paths: Sequence[Path]) -> list[Path]:
-    """The scans themselves in place of folders that hold scans or processed rooms."""
-    from pcseg.data.scan_files import find_scans
-    from pcseg.data.store import MANIFEST
-    from pcseg.inference.prediction_files import is_own
-
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir() or (path / MANIFEST).exists():
-            found.append(path)
-        elif rooms := sorted(path.glob(f"[!.]*/{MANIFEST}")):
-            found += [room.parent for room in rooms]
-        else:
-            scans = [scan for scan in find_scans(path) if not is_own(scan)]
-            if not scans:
-                raise ValueError(f"{path}: no scan in it, only results of pcseg")
-            found += scans
-    return found
 
 
 @contextmanager

@@ -21,18 +21,32 @@ def report_scores(args: argparse.Namespace, scores: "Scores") -> None:
         atomic_write(args.csv, result.to_csv())
 
 
-def results_in(paths: Sequence[Path]) -> list[Path]:
-    """The results in place of the folders that `pcseg predict` wrote them to; other paths stay."""
+def inputs_in(paths: Sequence[Path], *, results: bool) -> list[Path]:
+    """What is in the folders, in place of them; files and processed rooms stay.
+
+    Args:
+        paths: files, processed rooms, and folders.
+        results: take the results in a folder (.npz), if it has any. Otherwise, and if False, take its processed rooms,
+            or the scans that pcseg did not write.
+
+    Raises:
+        ValueError: nothing of this is in a folder.
+    """
+    from pcseg.data.scan_files import find_scans
     from pcseg.data.store import MANIFEST
+    from pcseg.inference.prediction_files import is_own
     from pcseg.prediction import is_result
 
     found: list[Path] = []
     for path in paths:
         if not path.is_dir() or (path / MANIFEST).exists():
             found.append(path)
-        else:
-            inside = [file for file in sorted(path.glob("*.npz")) if is_result(file)]
-            if not inside:
-                raise ValueError(f"{path}: no result of pcseg predict or pcseg test (.npz) in it")
+        elif results and (inside := [file for file in sorted(path.glob("[!.]*.npz")) if is_result(file)]):
             found += inside
+        elif rooms := sorted(path.glob(f"[!.]*/{MANIFEST}")):
+            found += [room.parent for room in rooms]
+        elif scans := [scan for scan in find_scans(path) if not is_own(scan)]:
+            found += scans
+        else:
+            raise ValueError(f"{path}: no scan in it, only results of pcseg")
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD
-from pcseg.commands.results import results_in
+from pcseg.commands.results import inputs_in
 
 if TYPE_CHECKING:
     from pcseg.prediction import Prediction
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    args.results = results_in(args.results)
+    args.results = inputs_in(args.results, results=True)
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
     if args.html is None and args.png is None:
@@ -85,11 +85,13 @@ def _load(path: Path, classes: str | None) -> "Prediction":
 
 def _targets(given: Path | None, results: list[Path], suffix: str) -> list[Path] | list[None]:
     """The given file, or files named after the results in the given folder."""
-    from pcseg.inference.prediction_files import add_suffix, prediction_targets
+    from pcseg.inference.prediction_files import add_suffix, check_target, prediction_targets
 
     if given is None:
         return [None] * len(results)
-    if len(results) == 1 and not given.is_dir():
-        return [given]
-    given.mkdir(parents=True, exist_ok=True)
-    return [add_suffix(target, suffix) for target in prediction_targets(results, given, [])]
+    if len(results) > 1 or given.is_dir():
+        return [add_suffix(target, suffix) for target in prediction_targets(results, given, [suffix])]
+    if given.suffix.lower() != suffix:
+        raise ValueError(f"{given}: expected a name that ends with {suffix}, or a folder")
+    check_target(given, {result.resolve() for result in results})
+    return [given]

@@ -22,8 +22,9 @@ _FIRST_CODE = 64  # of the classification in LAS that is free for users
 
 COLUMNS = (
     *("id", "class", "score", "points", "center_x", "center_y", "center_z"),
-    *("min_x", "min_y", "min_z", "max_x", "max_y", "max_z", "volume"),
+    *("min_x", "min_y", "min_z", "max_x", "max_y", "max_z", "volume", "meters_per_unit"),
 )
+CSV_HEADER = ",".join(COLUMNS) + "\n"
 
 
 def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bool = False) -> list[dict[str, Any]]:
@@ -37,12 +38,15 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
     Returns:
         One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
         box corners and box volume cover the points with this id, in the frame and units of the scan's file.
+        `meters_per_unit` is 0.001 for a file in millimeters.
 
     Raises:
         ValueError: no objects were predicted.
     """
     classes, ids, file = _classes(prediction), prediction.point_ids(threshold), prediction.scene.file
-    xyz = prediction.scene.xyz if file is None or in_meters else file.xyz(prediction.scene.xyz)
+    of_scene = file is None or in_meters
+    xyz = prediction.scene.xyz if of_scene else file.xyz(prediction.scene.xyz)
+    unit = 1.0 if of_scene else float(np.cbrt(np.linalg.det(file.matrix[:3, :3])))
     counts = np.bincount(ids)
     # In the dtype of the coordinates, and column by column: `at` is many times slower otherwise.
     low, high = np.full((2, 3, len(counts)), np.inf, xyz.dtype)
@@ -55,7 +59,7 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
     for number in (1 + np.flatnonzero(counts[1:])).tolist():
         name, score = classes.names[prediction.labels[number - 1]], float(prediction.scores[number - 1])
         lengths = *center[number], *low[number], *high[number], (high[number] - low[number]).prod()
-        rows.append(dict(zip(COLUMNS, (number, name, score, int(counts[number]), *lengths))))
+        rows.append(dict(zip(COLUMNS, (number, name, score, int(counts[number]), *lengths, round(unit, 12)))))
     return rows
 
 
@@ -72,10 +76,11 @@ def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
         OSError: the file cannot be written.
     """
     text = io.StringIO()
+    text.write(CSV_HEADER)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
     for row in object_rows(prediction, threshold):
-        writer.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in row.values()])
+        *values, unit = row.values()
+        writer.writerow([*(f"{value:.4f}" if isinstance(value, float) else value for value in values), f"{unit:.6g}"])
     atomic_write(path, text.getvalue())
 
 
@@ -135,8 +140,8 @@ def write_object_plys(
     return written
 
 
-def write_las(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
-    """Writes the painted points as LAS 1.4, with instance, score and semantic as extra dimensions.
+def write_las(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
+    """Writes the points as LAS 1.4, in the colors of the scan, with instance, score and semantic as extra dimensions.
 
     The classification is 64 + the class index, as codes from 64 on are free for users, and 0 for no class. A table in
     the file names the codes. Points and frame are as in `write_ply`; points without finite coordinates are left out.
@@ -144,7 +149,6 @@ def write_las(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     Args:
         path: the file; it is replaced only when the new one is complete.
         prediction: a scene with its objects.
-        colors: color of each point.
         threshold: objects that score less are left out.
 
     Raises:
@@ -162,12 +166,13 @@ def write_las(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     classes = _classes(prediction)
     if len(classes) > 256 - _FIRST_CODE:
         raise ValueError(f"{path}: LAS has codes for {256 - _FIRST_CODE} classes, {classes.name} has {len(classes)}")
-    vertices = _vertices(prediction, colors, threshold)
+    vertices = _vertices(prediction, prediction.scene.rgb, threshold)
     vertices = vertices[np.isfinite(vertices["x"])]
     names = ClassificationLookupVlr()
     for index, name in enumerate(classes.names):
         names[_FIRST_CODE + index] = name.encode("ascii", "replace")[:15].decode()
-    header = laspy.LasHeader(point_format=7, version="1.4")
+    header = laspy.LasHeader(point_format=6 if prediction.scene.rgb is None else 7, version="1.4")  # 7 has colors
+    header.generating_software = "pcseg"
     header.vlrs.append(names)
     kinds = {"instance": np.int32, "score": np.float32, "semantic": np.int32}
     header.add_extra_dims([laspy.ExtraBytesParams(name, kind) for name, kind in kinds.items()])
@@ -177,7 +182,7 @@ def write_las(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     header.offsets, header.scales = np.floor(low), np.full(3, step)
     las = laspy.LasData(header)
     las.x, las.y, las.z = xyz.T
-    for name in ("red", "green", "blue"):
+    for name in {"red", "green", "blue"} & {*(vertices.dtype.names or ())}:
         las[name] = vertices[name].astype(np.uint16) * 257
     for name, kind in kinds.items():
         las[name] = vertices[f"scalar_{name}"].astype(kind)
@@ -212,13 +217,13 @@ def read_painted_ply(path: Path) -> Prediction | None:
     return Prediction(scene, masks, semantic[firsts].astype(np.int64), scores, semantic, classes)
 
 
-def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float) -> np.ndarray:
+def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"] | None, threshold: float) -> np.ndarray:
     """The points of the scan's file as the vertices of `write_ply`."""
     scene, file = prediction.scene, prediction.scene.file
     columns = dict(zip("xyz", scene.xyz.T if file is None else file.xyz(scene.xyz).T))
     if scene.normal is not None:
         columns |= zip(("nx", "ny", "nz"), (scene.normal if file is None else file.normals(scene.normal)).T)
-    columns |= zip(("red", "green", "blue"), colors.T)
+    columns |= {} if colors is None else zip(("red", "green", "blue"), colors.T)
     semantic = prediction.semantic
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
@@ -244,10 +249,10 @@ def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshol
 
 
 def _write_elements(path: Path, elements: list[PlyElement], classes: ClassSet | None) -> None:
-    comments = []
+    comments = ["pcseg"]
     if classes is not None:
         # The name of the set, then those of its classes; one line each, since readers limit the length of a line.
-        comments = [f"pcseg class {json.dumps(name)}" for name in (classes.name, *classes.names)]
+        comments += [f"pcseg class {json.dumps(name)}" for name in (classes.name, *classes.names)]
     with atomic_open(path) as file:
         PlyData(elements, byte_order="<", comments=comments).write(file)
 
@@ -264,7 +269,7 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
         threshold: objects that score less are left out.
 
     Returns:
-        The keys images, categories (with the dataset's own class ids) and annotations, as lists of JSON objects.
+        The keys info, images, categories (with the dataset's own class ids) and annotations, as lists of JSON objects.
 
     Raises:
         ValueError: different class sets, or a prediction without objects.
@@ -310,7 +315,8 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
                     "iscrowd": 0,
                 }
             )
-    return {"images": images, "categories": categories, "annotations": annotations}
+    info = {"description": "objects found by pcseg"}
+    return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
 
 def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:

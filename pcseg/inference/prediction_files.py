@@ -10,14 +10,17 @@ from jaxtyping import UInt8
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
-from pcseg.inference.exports import write_csv, write_ply
-from pcseg.prediction import Prediction, is_result
+from pcseg.inference.exports import CSV_HEADER, write_csv, write_ply
+from pcseg.prediction import Prediction, is_result, size_text
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import input_colors, scene_layers
 from pcseg.viz.render import room_picture
 
 MAX_ROWS = 40  # lines of the table in the terminal
+# A .npy file cannot name its program. Readers skip blanks at the end of the header; numpy writes fewer.
+_IDS_HEADER = 310
+_IDS_START = b"\x93NUMPY\x01\x00" + _IDS_HEADER.to_bytes(2, "little")
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -43,13 +46,26 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
                 f"{scan}: its results would overwrite those of {owner[target]}, which has the same name; rename one, "
                 "or give each its own folder"
             )
-        for path in (add_suffix(target, suffix) for suffix in suffixes):
-            if path.resolve() in given:
-                raise ValueError(f"{path}: would overwrite the input file; choose another folder")
-            if path.exists() and not is_own(path):
-                raise ValueError(f"{path}: exists and is not a result of pcseg; move it or choose another folder")
+        for suffix in suffixes:
+            check_target(add_suffix(target, suffix), given)
         owner[target] = scan
     return list(owner)
+
+
+def check_target(path: Path, inputs: Collection[Path] = ()) -> None:
+    """Refuses to replace a file that pcseg did not write, or one that is read.
+
+    Args:
+        path: a file to write.
+        inputs: files that are read, as `Path.resolve` gives them.
+
+    Raises:
+        ValueError: the path is such a file.
+    """
+    if path.resolve() in inputs:
+        raise ValueError(f"{path}: would overwrite the input file; choose another folder")
+    if path.is_file() and not is_own(path):
+        raise ValueError(f"{path}: exists and is not a result of pcseg; move it or choose another folder")
 
 
 def is_own(path: Path) -> bool:
@@ -58,10 +74,9 @@ def is_own(path: Path) -> bool:
     Args:
         path: an existing file.
     """
-    if path.name.endswith((".ids.npy", ".instances.csv")) or is_result(path):
-        return True
     with path.open("rb") as file:
-        return b"pcseg" in file.read(1 << 12)  # points that another program wrote again lose the name
+        head = file.read(1 << 12)  # points that another program wrote again lose the name
+    return b"pcseg" in head or head.startswith((CSV_HEADER.encode(), _IDS_START)) or is_result(path)
 
 
 def add_suffix(target: Path, suffix: str) -> Path:
@@ -130,15 +145,19 @@ def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     width = max([5, *(len(row["class"]) for row in shown)])
     lines = [f"  id  {'class':<{width}}  score  {'size in meters':>21}     points"] if shown else []
     for row in shown:
-        size = " x ".join(f"{row[f'max_{axis}'] - row[f'min_{axis}']:5.2f}" for axis in "xyz")
+        low, high = ([row[f"{end}_{axis}"] for axis in "xyz"] for end in ("min", "max"))
+        size = size_text(low, high, width=5)
         lines.append(f"{row['id']:>4}  {row['class']:<{width}}  {row['score']:5.2f}  {size}  {row['points']:>9,}")
     return [*lines, *([f"      and {len(rows) - MAX_ROWS} more"] if len(rows) > MAX_ROWS else [])]
 
 
 def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
     ids, file = prediction.point_ids(threshold), prediction.scene.file
+    ids = ids if file is None else file.labels(ids)
+    header = repr({"descr": "<i4", "fortran_order": False, "shape": ids.shape}).ljust(_IDS_HEADER - 1) + "\n"
     with atomic_open(path) as out:
-        np.save(out, ids if file is None else file.labels(ids))
+        out.write(_IDS_START + header.encode())
+        out.write(ids.astype("<i4", copy=False).data)
 
 
 def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray, "P 3"]:

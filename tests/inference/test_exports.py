@@ -53,7 +53,7 @@ def test_rows_measure_the_ids(objects: Prediction, threshold: float) -> None:
         assert row["score"] == objects.scores[row["id"] - 1]
         assert row["points"] == len(points)
         expected = *points.mean(axis=0), *low, *high, (high - low).prod()
-        assert [row[key] for key in COLUMNS[4:]] == pytest.approx(expected)
+        assert [row[key] for key in COLUMNS[4:]] == pytest.approx([*expected, 1.0])
 
 
 def test_no_objects(objects: Prediction, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_no_objects(objects: Prediction, tmp_path: Path) -> None:
     assert not vertex["scalar_instance"].any()
     assert not vertex["scalar_score"].any()
     assert coco_document([none])["annotations"] == []
-    assert coco_document([]) == {"images": [], "categories": [], "annotations": []}
+    assert not any(coco_document([])[key] for key in ("images", "categories", "annotations"))
     for write in (object_rows, lambda prediction: coco_document([prediction])):
         refuses("room: no objects were predicted", write, Prediction(objects.scene, classes=S3DIS))
 
@@ -124,7 +124,9 @@ def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: n
     colors, semantic = rng.integers(0, 256, (400, 3)).astype(np.uint8), np.full(400, 5, np.int32)
     objects = replace(objects, semantic=semantic)
     ids = objects.point_ids(0.5)
-    write_las(tmp_path / "a.las", objects, colors, 0.5)
+    write_las(tmp_path / "a.las", objects, 0.5)
+    assert read_scan(tmp_path / "a.las").rgb is None
+    write_las(tmp_path / "a.las", replace(objects, scene=objects.scene.with_(rgb=colors)), 0.5)
     again = read_scan(tmp_path / "a.las")
     np.testing.assert_allclose(again.xyz, objects.scene.xyz, atol=1e-4)
     np.testing.assert_array_equal(again.rgb, colors)
@@ -140,7 +142,7 @@ def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: n
         np.testing.assert_array_equal(read_scan(path, labels=False).xyz, objects.scene.xyz[ids == number])
     many = ClassSet.from_dict({"name": "many", "names": [f"class {k}" for k in range(200)]})
     with pytest.raises(ValueError, match="LAS has codes for 192 classes, many has 200"):
-        write_las(tmp_path / "a.las", replace(objects, classes=many), colors)
+        write_las(tmp_path / "a.las", replace(objects, classes=many))
 
 
 @pytest.mark.parametrize(

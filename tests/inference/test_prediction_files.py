@@ -42,6 +42,20 @@ def test_a_file_that_is_read_is_not_written(tmp_path: Path, suffix: str) -> None
     assert prediction_targets(scans[:1], tmp_path) == [tmp_path / "a"]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, suffix: str) -> None:
+    path, scene = tmp_path / f"a{suffix}", Scene("a", np.zeros((3, 3), np.float32))
+    prediction = Prediction(scene, np.ones((1, 3), np.bool_), np.array([7]), np.array([0.9]), classes=S3DIS)
+    write_prediction(tmp_path / "a", prediction, suffixes=[suffix])
+    assert prediction_targets([Path("a.las")], tmp_path) == [tmp_path / "a"]
+    assert suffix != ".ids.npy" or np.load(path, mmap_mode="r").tolist() == [1, 1, 1]
+    path.write_bytes(b"mine")
+    if suffix == ".ids.npy":
+        np.save(path, np.ones(3, np.int32))
+    with pytest.raises(ValueError, match="exists and is not a result of pcseg; move it or choose another folder"):
+        prediction_targets([Path("a.las")], tmp_path)
+
+
 def test_points_are_painted_by_object_then_by_class_then_as_they_are(rng: np.random.Generator) -> None:
     scene = Scene("a", rng.random((60, 3), np.float32), rng.integers(0, 256, (60, 3)).astype(np.uint8))
     masks = np.arange(60)[None] // 20 == np.array([[0], [1]])
@@ -104,4 +118,6 @@ def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: 
     np.testing.assert_array_equal(vertex["scalar_instance"], ids)
     row = object_rows(again)[0]
     np.testing.assert_allclose([row["min_x"], row["max_z"]], [xyz[ids == 1][:, 0].min(), xyz[ids == 1][:, 2].max()])
+    assert row["meters_per_unit"] == 0.001
+    assert (tmp_path / "b.instances.csv").read_text().splitlines()[1].endswith(",0.001")
     assert coco_document([again])["images"][0]["num_points"] == 60

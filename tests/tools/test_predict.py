@@ -235,6 +235,13 @@ def test_export(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
     for path in written:
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
     assert len(json.loads(coco.read_text())["annotations"]) == len(Prediction.load(result))
+    passes("export", result, "--objects", tmp_path / "each", "--threshold", "1")
+    assert not list((tmp_path / "each" / "room.v2").iterdir()), "no object of an earlier export stays"
+    mine = tmp_path / "each" / "room.v2" / "mine.ply"
+    for path, option in ((mine, ("--objects", tmp_path / "each")), (coco, ("--coco", coco))):
+        path.write_text("mine")
+        assert f"{path}: exists and is not a result of pcseg" in refused("export", result, *option)
+        assert path.read_text() == "mine"
     for message, arguments in {
         "not a pcseg result": (scan, "--ply", tmp_path / "a"),
         "at least one of --ply": (result,),

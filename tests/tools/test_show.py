@@ -68,7 +68,9 @@ def test_into_folders(result: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.png").exists()
     (tmp_path / "room.ply").touch()
     assert "has the same name" in refused("show", result, tmp_path / "room.ply", "--png", tmp_path / "pages")
-    assert "no result of pcseg predict" in refused("export", tmp_path / "pages", "--csv", tmp_path / "tables")
+    assert "pages: no scan in it; expected files" in refused(
+        "export", tmp_path / "pages", "--csv", tmp_path / "tables"
+    )
 
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
@@ -92,7 +94,7 @@ def test_points_that_predict_wrote_are_a_prediction(result: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--png", "a.gif"), "a.gif: pictures are written as .png"),
+        (("--png", "a.gif"), "a.gif: expected a name that ends with .png, or a folder"),
         (("--threshold", "7"), "--threshold must be from 0 to 1, got 7.0"),
         (("--views", "4"), "a picture has 1 to 3 views, got 4"),
         (("--cut", "-50"), "no point is below the cut"),
@@ -107,7 +109,7 @@ def test_bad_input(result: Path, tmp_path: Path) -> None:
     result.write_bytes(result.read_bytes()[:-300])
     for path, message in (
         (tmp_path / "nowhere.npz", "no such file or folder"),
-        (tmp_path, "no result of pcseg predict"),
+        (tmp_path, "room.npz: not an .npz archive, or damaged"),
         (result, f"error: {result}"),
     ):
         assert message in refused("show", path, "--png", tmp_path / "a.png")
