@@ -14,6 +14,7 @@ Types of tensors are in quotes, so that code without tensors, such as preprocess
 longer than all other imports.
 """
 
+import functools
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,8 @@ from typing_extensions import NotRequired, TypedDict
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+_SPACING_POINTS = 200_000  # as many points show how far apart all are
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,19 @@ class Scene:
     def num_superpoints(self) -> int:
         """S, or 0 if the scene has no superpoints yet."""
         return 0 if self.superpoint is None or len(self) == 0 else int(self.superpoint.max()) + 1
+
+    @functools.cached_property
+    def spacing(self) -> float:
+        """Median distance of a point to the nearest other one, in the middle along x; 0 for fewer than two points."""
+        from scipy.spatial import KDTree  # takes long to import
+
+        share = min(1.0, _SPACING_POINTS / max(1, len(self)))
+        low, high = np.quantile(self.xyz[:, 0], [0.5 - share / 2, 0.5 + share / 2]) if len(self) else (0.0, 0.0)
+        some = self.xyz[(self.xyz[:, 0] >= low) & (self.xyz[:, 0] <= high)]
+        if len(some) < 2:
+            return 0.0
+        gaps, _ = KDTree(some, balanced_tree=False).query(some[:: max(1, len(some) // 2000)], k=2)
+        return float(np.median(gaps[:, 1]))
 
     def with_(self, **changes: object) -> "Scene":
         """A copy with some fields replaced."""

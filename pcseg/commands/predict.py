@@ -19,8 +19,8 @@ NAME.html           interactive page that needs no installation
 The .ply and .csv have the coordinates of the file; the .npz those after --scale, --up and
 --origin, with the way back. Objects may overlap in the .npz. In the other files each point
 belongs to its best-scoring object, and objects below --threshold are omitted (the page has a
-slider). Earlier results of the same name are replaced, but no file that pcseg did not write. If a scan cannot be read, the others are still processed and the
-exit code is 2.
+slider). Earlier results of the same name are replaced, but no file that pcseg did not write.
+If a scan cannot be read, the others are still processed and the exit code is 2.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def _suffixes(args: argparse.Namespace) -> list[str]:
 def _predict(
     segmenter: "Segmenter", args: argparse.Namespace, bar: "tqdm | None", item: tuple[Path, Path]
 ) -> list[str]:
-    """Predicts a scan and writes its files; returns lines for the user, unless a bar shows them as they come."""
+    """Predicts a scan and writes its files; returns lines for the user, except those that a bar showed already."""
     import torch
 
     from pcseg.data.dataset import check_features
@@ -185,7 +185,8 @@ def _predict(
     lines: list[str] = []
 
     def say(text: str) -> None:
-        (lines.append if bar is None else bar.write)(as_flags(text))
+        # Lines of several scans at a time would mix.
+        (bar.write if bar is not None and len(args.scans) == 1 else lines.append)(as_flags(text))
 
     def stage(text: str) -> None:
         if bar is not None:

@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 # LAZ stores identical points in a few bytes a chunk; no file of a scanner comes near this.
 _MAX_POINTS_PER_BYTE = 4096
 # The decoder of LAZ ends the whole process on some damaged files, so another process runs it.
-_UNPACK = "import laspy, sys; laspy.read(sys.argv[1]).write(sys.argv[2], do_compress=False)"
-_SECONDS, _POINTS_PER_SECOND = 20, 100_000
+_UNPACK = """import sys
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, 2 * (int(sys.argv[3]),))
+except ImportError:  # Windows
+    pass
+import laspy
+laspy.read(sys.argv[1]).write(sys.argv[2], do_compress=False)
+"""
+_SECONDS, _POINTS_PER_SECOND = 20, 100_000  # of the processor
+_BUSY = 10  # times as many seconds, where other processes have the processor
 
 
 def open_las(path: Path) -> "LasData":
@@ -38,11 +47,14 @@ def open_las(path: Path) -> "LasData":
 
 def _unpacked(path: Path, folder: Path, num_points: int) -> Path:
     out = folder / "unpacked.las"
-    command = [sys.executable, "-c", _UNPACK, str(path), str(out)]
+    seconds = _SECONDS + num_points // _POINTS_PER_SECOND
+    command = [sys.executable, "-c", _UNPACK, str(path), str(out), str(seconds)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS + num_points / _POINTS_PER_SECOND)
+        done = subprocess.run(command, capture_output=True, timeout=_BUSY * seconds)
     except subprocess.TimeoutExpired:
         raise ValueError("its compressed points take too long to read") from None
+    if done.returncode and not done.stderr:
+        raise ValueError("its compressed points cannot be read, or take too long")
     if done.returncode:
         lines = done.stderr.decode(errors="replace").split("\n")
         reason = next((line for line in reversed(lines) if "rror" in line or "Panic" in line), f"{lines[0]}")

@@ -27,8 +27,8 @@ _OPTION = re.compile(
 def as_flags(text: str) -> str:
     """A message about `read_scan`, whose options are spelled as in Python, for people at a command line.
 
-    >>> as_flags("read it with scale=0.001, up='-y', origin=(1, -2, 0) or drop_nan=False; see color_range.")
-    'read it with --scale 0.001, --up=-y, --origin 1 -2 0 or --no-drop-nan; see --color-range.'
+    >>> as_flags("use scale=0.001, up='-y', origin=(1, -2, 0) or drop_nan=False; see color_range.")
+    'use --scale 0.001, --up=-y, --origin 1 -2 0 or --no-drop-nan; see --color-range.'
     >>> as_flags("as_is/scan.ply: name them with columns='x y z label'")
     "as_is/scan.ply: name them with --columns 'x y z label'"
     """

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy.spatial import KDTree
 
 from pcseg.data.scan_fields import place_keys
 from pcseg.data.scan_frame import floor_tilt, likely_up
@@ -13,9 +12,9 @@ from pcseg.structures import Scene
 _FAR = 8192.0
 _TILTED = 3.0  # degrees
 _MANY_DUPLICATES = 0.01  # share of the points; fewer do not matter
-_SPACING_POINTS = 200_000  # as many points show how far apart all are
 _TOO_SPARSE = 10.0  # voxels between points: no object is left
-_UNITS = "if that is in millimeters, read it with scale=0.001 (centimeters 0.01)"
+_UNITS = "if that is in millimeters, use scale=0.001 (centimeters 0.01)"
+_FEW_POINTS = 1000
 
 
 def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
@@ -31,40 +30,43 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     extent = _extent(scene.xyz)
     size = _size(extent)
     found = []
+    if len(scene) < _FEW_POINTS:
+        count = "1 point" if len(scene) == 1 else f"{len(scene)} points"
+        found.append(f"It has only {count}: expect no objects. A scan of a room has 50,000 points or more.")
     if extent.max() > 200:
         found.append(f"It measures {size} m: {_UNITS}.")
     elif extent.max() < 0.5:
-        found.append(f"It measures {size} m: a room is larger, read it with the scale that makes it meters.")
+        found.append(f"It measures {size} m: a room is larger, use the scale that makes it meters.")
     tilt, axis = floor_tilt(scene.xyz), likely_up(scene.xyz)
     row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
     turned = row[2] < row[:2].max()  # then the axes are not those of the file
-    advice = "try another up=AXIS" if turned else f"if {axis} points up in it, read it with up={axis!r}"
+    advice = "try another up=AXIS" if turned else f"if {axis} points up in it, use up={axis!r}"
     if tilt > _TILTED:
         other = "" if axis == "z" else f"; {advice}"
-        found.append(f"Its floor is tilted by {tilt:.0f} degrees: read it with level=True{other}.")
+        found.append(f"Its floor is tilted by {tilt:.0f} degrees: use level=True{other}.")
     elif axis != "z":
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
         found.append(f"{reason}: {advice}.")
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
-        found.append(f"It is so far from 0 that single precision costs detail: read it with origin=({point}).")
+        found.append(f"It is so far from 0 that single precision costs detail: use origin=({point}).")
     keys = np.sort(place_keys(scene.xyz))
     num_duplicates = int((keys[1:] == keys[:-1]).sum())
     if num_duplicates > _MANY_DUPLICATES * len(scene):
-        remedy = "" if scene.faces is not None else ": read it with drop_duplicates=True"
+        remedy = "" if scene.faces is not None else ": use drop_duplicates=True"
         found.append(f"{num_duplicates} of {len(scene)} points are duplicates of another one{remedy}.")
-    if voxel_size is not None and (gap := point_spacing(scene.xyz)) > voxel_size:
+    if voxel_size is not None and (gap := scene.spacing) > voxel_size:
         reason = f"Its points are about {gap:.2g} m apart, the model's voxels {voxel_size:g} m"
         found.append(f"{reason}: expect floors and walls, and few smaller objects (see min_points).")
     if scene.rgb is None:
-        needs = "other models may need it read with gray=True, or training with data.features=[xyz]"
+        needs = "other models may need gray=True, or training with data.features=[xyz]"
         found.append(f"It has no color: the built-in model finds less without; {needs}.")
     elif (scene.rgb == scene.rgb[0]).all():
         found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():
         labels = np.unique(scene.semantic[scene.instance == 0])
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
-            found.append("All points of instance 0 have one class: if ids start at 0, read it with first_instance=0.")
+            found.append("All points of instance 0 have one class: if ids start at 0, use first_instance=0.")
     return found
 
 
@@ -79,27 +81,9 @@ def check_spacing(scene: Scene, voxel_size: float) -> None:
         ValueError: the points are ten voxels apart or more.
     """
     # A tile for each of a few points takes seconds.
-    if len(scene) > 100 and (gap := point_spacing(scene.xyz)) >= _TOO_SPARSE * voxel_size:
+    if len(scene) > 100 and (gap := scene.spacing) >= _TOO_SPARSE * voxel_size:
         found = f"it measures {_size(_extent(scene.xyz))} m, and its points are about {gap:.2g} m apart"
         raise ValueError(f"scene {scene.name}: {found}, too sparse for voxels of {voxel_size:g} m; {_UNITS}")
-
-
-def point_spacing(xyz: Float32[np.ndarray, "P 3"]) -> float:
-    """Median distance of a point to the nearest other one, in the middle of the scan along x.
-
-    Args:
-        xyz: points in meters.
-
-    Returns:
-        The distance in meters, 0 for fewer than two points.
-    """
-    share = min(1.0, _SPACING_POINTS / max(1, len(xyz)))
-    low, high = np.quantile(xyz[:, 0], [0.5 - share / 2, 0.5 + share / 2]) if len(xyz) else (0.0, 0.0)
-    some = xyz[(xyz[:, 0] >= low) & (xyz[:, 0] <= high)]
-    if len(some) < 2:
-        return 0.0
-    gaps, _ = KDTree(some, balanced_tree=False).query(some[:: max(1, len(some) // 2000)], k=2)
-    return float(np.median(gaps[:, 1]))
 
 
 def _extent(xyz: Float32[np.ndarray, "P 3"]) -> Float[np.ndarray, "3"]:

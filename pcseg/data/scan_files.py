@@ -201,7 +201,7 @@ def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) 
 
 def _with_points(scene: Scene, rows: Int64[np.ndarray, "n"]) -> Scene:
     if scene.faces is not None:
-        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay, read it without drop_duplicates")
+        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay; do not use drop_duplicates")
     scene = keep_points(scene, rows)
     return scene if scene.superpoint is None else scene.with_(superpoint=without_gaps(scene.superpoint))
 
@@ -325,7 +325,7 @@ def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
     if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"
-        raise ValueError(f"{path}: {found}; read it with origin=({point}), or scale=0.001 if it is in millimeters")
+        raise ValueError(f"{path}: {found}; use origin=({point}), or scale=0.001 if it is in millimeters")
 
 
 def _unit(normal: np.ndarray) -> np.ndarray:

@@ -67,7 +67,8 @@ def frame_of_scan(
         center = matrix[:3, :3] @ np.median(sample, axis=0)
         if np.abs(center).max() > _FAR:
             origin = [float(value) for value in np.floor(center)]
-            report(f"It is far from 0: read with origin=({', '.join(f'{value:.0f}' for value in origin)}).")
+            point = ", ".join(f"{value:.0f}" for value in origin)
+            report(f"It is far from 0 and was moved, as origin=({point}) does.")
     if origin is not None:
         matrix[:3, 3] = -np.asarray(origin, np.float64)
     if level:
@@ -205,7 +206,7 @@ def _recognized_scale(
     if height <= _HIGHEST and side <= _LARGEST:
         if fits("feet", *_STOREY, gap) if gap is not None else fits("feet", *_OPEN_IN_FEET, height, 15.0):
             found = f"Its height is {height:.3g}: this is a hall in meters, or a room in feet"
-            report(f"{found}. It is read in meters; give scale=0.3048 if it is in feet.")
+            report(f"{found}. It was taken as meters; if it is in feet, use scale=0.3048.")
         return 1.0
     units = [unit for unit in UNITS if gap is not None and fits(unit, *_STOREY, gap)]
     units = units or [unit for unit in UNITS if fits(unit, *_HEIGHT, height) and unit != "feet"]
@@ -213,7 +214,8 @@ def _recognized_scale(
         flags = ", ".join(f"scale={UNITS[name]} ({name})" for name in UNITS)
         found = f"it measures {side:.4g} by {height:.4g} in height, too large for meters"
         raise ValueError(f"{path}: {found}, and its unit is not certain; give {flags}")
-    report(f"Its size is that of a room in {units[0]}: read with scale={UNITS[units[0]]}; as_is=True takes meters.")
+    found = f"Its size is that of a room in {units[0]}. It was converted, as scale={UNITS[units[0]]} does"
+    report(f"{found}; if it is in meters, use as_is=True.")
     return UNITS[units[0]]
 
 

@@ -43,10 +43,9 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
     Raises:
         ValueError: no objects were predicted.
     """
-    classes, ids, file = _classes(prediction), prediction.point_ids(threshold), prediction.scene.file
-    of_scene = file is None or in_meters
-    xyz = prediction.scene.xyz if of_scene else file.xyz(prediction.scene.xyz)
-    unit = 1.0 if of_scene else float(np.cbrt(np.linalg.det(file.matrix[:3, :3])))
+    classes, ids, xyz, unit = _classes(prediction), prediction.point_ids(threshold), prediction.scene.xyz, 1.0
+    if (file := prediction.scene.file) is not None and not in_meters:
+        xyz, unit = file.xyz(xyz), float(np.cbrt(np.linalg.det(file.matrix[:3, :3])))
     counts = np.bincount(ids)
     # In the dtype of the coordinates, and column by column: `at` is many times slower otherwise.
     low, high = np.full((2, 3, len(counts)), np.inf, xyz.dtype)

@@ -8,7 +8,7 @@ Source:
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
-NO_OBJECT = (214, 217, 222)  # points that belong to no object
+NO_OBJECT = (170, 173, 178)  # points that belong to no object
 
 
 def _table(text: str) -> UInt8[np.ndarray, "K 3"]:
@@ -22,7 +22,7 @@ OBJECT_COLORS = _table(
     "8f4ab4 a15930 b7d341 147f7c 027bdc f485fe 9066a9 cf6ba1 6bd36d 9f3960 ff8fb4 9b61ea fb9891 fba8c1 46abd4 fd6563 "
     "1e94ff 169d78 cb4ab3 1ccfdd f8a052 5e96d4 6d58ca c8368f 9d8502 e3769b 2cc69a 57a858"
 )
-SURFACE_COLORS = _table("e7e7c9 c7cad8 c9bab3 e3e1ff d9dabc bcbad7 c9eee5 cccdaf baacb6 b8b195")  # pale
+SURFACE_COLORS = _table("dceab2 d5c79d d5b9ea f1d5ff b2e3c0 b2d5ea f1b9ce e3d5ab c7f1d5 e3b9b2")  # pale, not gray
 HEIGHT_COLORS = _table("4b6b94 77879d a4a4a4 d2c2a9 fde0b0")  # slate blue to sand
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
-from pcseg.metrics.coco import SIZES, CocoScores
+from pcseg.metrics.coco import MIN_SCORE, SIZES, CocoScores
 from pcseg.metrics.outcomes import DUPLICATE, FOUND, NO_OBJECT, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
 from pcseg.metrics.scores import COCO_NOTE, Scores
 from pcseg.prediction import Prediction
@@ -101,10 +101,11 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     """
     result, pictures = scores.compute(), pictures or {}
     outcomes, num_gt = result.outcomes, result.ap.num_gt
+    few = f"predictions that score at least {scores.min_score:g}; AP counts all"
     named = {
-        "Points: IoU and accuracy": result.semantic,
-        "Panoptic quality": result.panoptic,
-        "S3DIS: coverage, precision, recall": result.s3dis,
+        "Points: IoU and accuracy": (result.semantic, ""),
+        "Panoptic quality": (result.panoptic, f"Counts {few}."),
+        "S3DIS: coverage, precision, recall": (result.s3dis, ""),
     }
     everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
     counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
@@ -123,7 +124,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         outcome_note="Found: a prediction of its class with IoU above 0.5. Wrong class: only predictions of other "
         "classes. Split: two or more predictions inside the object together cover more than half of it. Merged: one "
         "prediction covers more than half of it and of another object. Missed: none of these. Duplicates are further "
-        "predictions of a found object. Predictions without object cover no object by more than half.",
+        f"predictions of a found object. Predictions without object cover no object by more than half. Only {few}.",
         outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
         further_outcomes=("duplicates", "without object"),
         outcome_rows=[
@@ -134,7 +135,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         thresholds=result.ap.threshold_means(),
         curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
         confusion=_confusion(outcomes),
-        further={name: measure for name, measure in named.items() if measure is not None},
+        further={name: (measure, note) for name, (measure, note) in named.items() if measure is not None},
     )
 
 
@@ -169,7 +170,7 @@ def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Predi
         },
         num_gt={"all classes": total, **scores.num_gt, **{f"{size} objects": scores.num_gt[size] for size in SIZES}},
         outcome_note="Found: a prediction of its class with IoU above 0.5. Missed: none. Predictions without object: "
-        "all others, duplicates included.",
+        f"all others, duplicates included. Only predictions that score at least {MIN_SCORE:g}; AP counts all.",
         outcome_colors={"found": OUTCOME_COLORS[0], "missed": OUTCOME_COLORS[-1]},
         further_outcomes=("without object",),
         outcome_rows=[(name, row[:2], row[2:]) for name, row in rows if any(row)],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
-from pcseg.data.scan_checks import check_spacing, point_spacing, scan_warnings
+from pcseg.data.scan_checks import check_spacing, scan_warnings
 from pcseg.data.scan_fields import keep_points
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import Source, write_room
@@ -374,6 +374,7 @@ def box(rng: np.random.Generator, num_points: int = 6000) -> np.ndarray:
     [
         ({}, ""),
         ({"xyz": lambda xyz: xyz[:0], "rgb": lambda xyz: None}, "It has no points."),
+        ({"xyz": lambda xyz: xyz[:1], "rgb": lambda xyz: None}, "It has only 1 point: expect no objects."),
         ({"xyz": lambda xyz: xyz * 1000}, "scale=0.001"),
         ({"xyz": lambda xyz: xyz / 1000}, "a room is larger"),
         ({"xyz": lambda xyz: np.ascontiguousarray(xyz[:, [0, 2, 1]])}, "up='y'"),
@@ -414,7 +415,7 @@ def test_the_options_that_warnings_name_remove_them(tmp_path: Path, rng: np.rand
     path = tmp_path / "a.npz"
     np.savez(path, xyz=xyz, instance=instance, superpoint=instance)
     advice = "\n".join(scan_warnings(read_scan(path)))
-    assert "100 of 300 points are duplicates of another one: read it with drop_duplicates=True" in advice
+    assert "100 of 300 points are duplicates of another one: use drop_duplicates=True" in advice
     assert "gray=True" in advice
     repaired = read_scan(path, drop_duplicates=True, gray=True)
     holds(repaired, xyz=xyz[:200], instance=instance[:200])
@@ -428,10 +429,10 @@ def test_the_options_that_warnings_name_remove_them(tmp_path: Path, rng: np.rand
 def test_scans_sparser_than_voxels_are_warned_of(step: int, spacing: float) -> None:
     scene = read_scan(ROOT / "data" / "example_room.ply")
     scene = keep_points(scene, np.arange(0, len(scene), step))
-    assert point_spacing(scene.xyz) == pytest.approx(spacing, rel=0.1)
+    assert scene.spacing == pytest.approx(spacing, rel=0.1)
     found = ["apart, the model's voxels 0.05 m: expect floors and walls" in text for text in scan_warnings(scene, 0.05)]
     assert found == [True] * (step > 1), "a thinned scan gets a warning, the whole one none"
     check_spacing(scene, 0.05)
     large = scene.with_(xyz=1000 * scene.xyz)
-    assert point_spacing(large.xyz) == pytest.approx(1000 * point_spacing(scene.xyz), rel=0.1)
+    assert large.spacing == pytest.approx(1000 * scene.spacing, rel=0.1)
     refuses(r"measures 5\d\d\d x 4\d\d\d x 2\d\d\d m, and its points are about", check_spacing, large, 0.05)

@@ -65,7 +65,7 @@ def test_unit_and_axis(tmp_path: Path, room: np.ndarray, unit: str, up: str) -> 
     found, said = read(tmp_path, TURNS[up](room) / UNITS[unit], up=up)
     np.testing.assert_allclose(np.sort(np.ptp(found, axis=0)), np.sort(np.ptp(room, axis=0)), rtol=1e-5)
     np.testing.assert_allclose(np.sort(found[:9000, 2])[[90, -90]], 0, atol=0.02)
-    assert (f"scale={UNITS[unit]};" in said) == (unit != "meters")
+    assert (f"as scale={UNITS[unit]} does" in said) == (unit != "meters")
     as_is, said = read(tmp_path, room[:, [1, 2, 0]], as_is=True)
     np.testing.assert_array_equal(as_is, room[:, [1, 2, 0]].astype(np.float32))
     assert said == ""
@@ -75,14 +75,14 @@ def test_unit_and_axis(tmp_path: Path, room: np.ndarray, unit: str, up: str) -> 
 def test_a_storey_tells_the_unit(tmp_path: Path, closed_room: np.ndarray, unit: str) -> None:
     found, said = read(tmp_path, closed_room / UNITS[unit])
     np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(closed_room, axis=0), rtol=1e-5)
-    assert f"scale={UNITS[unit]};" in said
+    assert f"as scale={UNITS[unit]} does" in said
 
 
 @pytest.mark.parametrize("up", TURNS)
 def test_another_axis_that_points_up_is_noticed(tmp_path: Path, room: np.ndarray, up: str) -> None:
     np.save(tmp_path / "a.npy", TURNS[up](room))
     advice = "\n".join(scan_warnings(read_scan(tmp_path / "a.npy")))
-    assert f"read it with up={up!r}" in advice if up != "z" else "up=" not in advice
+    assert f"use up={up!r}" in advice if up != "z" else "up=" not in advice
     assert "up=" not in "\n".join(scan_warnings(read_scan(tmp_path / "a.npy", up=up)))
 
 
@@ -92,7 +92,7 @@ def test_halls_are_in_meters(tmp_path: Path, size: tuple[int, int, int], has_cei
     points = box(np.random.default_rng(0), size, has_ceiling)
     found, said = read(tmp_path, points)
     np.testing.assert_array_equal(found, points.astype(np.float32))
-    assert ("scale=0.3048 if it is in feet" in said) == (size[2] == 8 and (has_ceiling or size[0] < 50))
+    assert ("if it is in feet, use scale=0.3048" in said) == (size[2] == 8 and (has_ceiling or size[0] < 50))
 
 
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
@@ -108,7 +108,7 @@ def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed
 def test_rooms_far_from_0_and_with_strays(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
     found, said = read(tmp_path, room + FAR)
     np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(room, axis=0), atol=1e-4)
-    assert "read with origin=(500001, 5400002, 100)." in said
+    assert "moved, as origin=(500001, 5400002, 100) does." in said
     strays = np.random.default_rng(2).normal(0, 300, (150, 3))
     _, said = read(tmp_path, np.concatenate([closed_room, strays]))
     assert said == ""
@@ -120,7 +120,7 @@ def test_tilt(tmp_path: Path, room: np.ndarray, degrees: float) -> None:
     assert read(tmp_path, tilted)[1] == ""
     assert floor_tilt(tilted) == pytest.approx(degrees, abs=0.3)
     advice = scan_warnings(Scene("tilted", tilted.astype(np.float32)))
-    assert any("read it with level=True" in text for text in advice) == (degrees > 3)
+    assert any("use level=True" in text for text in advice) == (degrees > 3)
     found, said = read(tmp_path, tilted, level=True)
     normal = np.linalg.svd(found[:9000] - found[:9000].mean(axis=0), full_matrices=False)[2][2]
     assert np.degrees(np.arccos(abs(normal[2]))) < 0.3

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from contextlib import redirect_stderr
 from dataclasses import asdict
@@ -158,7 +159,7 @@ def test_a_folder_of_scans_and_a_second_run(checkpoint: Path, scene: Scene, tmp_
         np.savez(tmp_path / name, xyz=scene.xyz, rgb=scene.rgb, instance=np.full(len(scene), -7))  # labels are ignored
     command = ("predict", "--model", checkpoint, tmp_path, "--out", tmp_path / "out", "--only", "csv,ply")
     out, _ = passes(*command)
-    assert out.count("files: ") == 2
+    assert re.findall(r"/([ab])\.", out) in (list("aabb"), list("bbaa")), "lines of a scan stand together"
     assert "replaced" not in out
     assert passes(*command)[0].count(".instances.csv (replaced 2 of an earlier run)\n") == 2
     assert "no scan in it, only results of pcseg" in refused("predict", "--model", checkpoint, tmp_path / "out")
@@ -172,9 +173,9 @@ def test_a_scan_in_millimeters_taken_as_meters(checkpoint: Path, scene: Scene, t
     path = tmp_path / "mm.npz"
     np.savez(path, xyz=1000 * scene.xyz, rgb=scene.rgb)
     error = refused("predict", "--model", checkpoint, path, "--out", tmp_path / "out", "--as-is")
-    assert "m apart, too sparse for voxels of 0.15 m; if that is in millimeters, read it with --scale 0.001" in error
+    assert "m apart, too sparse for voxels of 0.15 m; if that is in millimeters, use --scale 0.001" in error
     out, _ = passes("predict", "--model", checkpoint, path, "--out", tmp_path / "out", "--only", "ids")
-    assert "mm.npz: Its size is that of a room in millimeters: read with --scale 0.001; --as-is takes meters." in out
+    assert "mm.npz: Its size is that of a room in millimeters. It was converted, as --scale 0.001 does; " in out
 
 
 def test_progress_moves_every_second(

@@ -68,9 +68,7 @@ def test_into_folders(result: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.png").exists()
     (tmp_path / "room.ply").touch()
     assert "has the same name" in refused("show", result, tmp_path / "room.ply", "--png", tmp_path / "pages")
-    assert "pages: no scan in it; expected files" in refused(
-        "export", tmp_path / "pages", "--csv", tmp_path / "tables"
-    )
+    assert "pages: no scan in it; expected files" in refused("export", tmp_path / "pages", "--csv", tmp_path / "tables")
 
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])

@@ -17,7 +17,9 @@ def _strength(colors: np.ndarray) -> np.ndarray:
 def test_tables_and_taken_colors() -> None:
     apart = np.abs(tables.OBJECT_COLORS[:, None].astype(int) - tables.OBJECT_COLORS[None]).sum(axis=2)
     assert apart[~np.eye(60, dtype=bool)].min() > 20
-    assert _strength(tables.SURFACE_COLORS).max() < 45 < _strength(tables.OBJECT_COLORS).min()
+    assert _strength(tables.SURFACE_COLORS).max() < 60 <= _strength(tables.OBJECT_COLORS).min()
+    no_object = oklab(np.array([tables.NO_OBJECT]))
+    assert np.linalg.norm(oklab(tables.SURFACE_COLORS) - no_object, axis=1).min() > 0.09, "a wall is not gray"
     near, no = np.zeros((5, 3)), np.zeros(5, np.bool_)
     first = instance_colors(near, no)
     both = np.vstack([first, instance_colors(near, no, (first, near))])
@@ -28,7 +30,7 @@ def test_neighbors_differ_surfaces_are_pale_and_height_is_bright() -> None:
     center = np.arange(200.0)[:, None] * [0.6, 0, 0]
     is_surface = np.arange(200) % 10 == 0
     colors = instance_colors(center, is_surface)
-    assert _strength(colors[is_surface]).max() < 45 < _strength(colors[~is_surface]).min()
+    assert _strength(colors[is_surface]).max() < 60 <= _strength(colors[~is_surface]).min()
     strong = colors[~is_surface]
     for near in range(1, 30):
         assert (strong[near:] != strong[:-near]).any(axis=1).all()

@@ -197,6 +197,7 @@ def test_every_control_by_keyboard(whole: Prediction, open_page: Open) -> None:
 
 def test_phone(room: Scene, whole: Prediction, open_page: Open) -> None:
     browser = open_page(whole, PHONE)
+    assert browser.run("document.querySelectorAll('#tags span').length") == 2, "names come with the first image"
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     assert browser.run("stage.clientHeight") > 600, "the room has most of the screen"
     assert browser.run("stage.getBoundingClientRect().bottom <= side.getBoundingClientRect().top + 1")

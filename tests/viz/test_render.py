@@ -11,6 +11,7 @@ from pcseg.classes import S3DIS, SCANNET20
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz import raster, render
+from pcseg.viz.colors import NO_OBJECT
 from pcseg.viz.grid import Cell, Label, _labeled, image_grid, save_png
 from pcseg.viz.raster import Splats, core_box, inside, room_view
 from pcseg.viz.render import room_picture
@@ -77,7 +78,7 @@ def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.Mo
     room_picture(predicted, threshold=0.0, **SMALL)
     named = {label.text for row in drawn["cells"] for cell in row for label in cell.labels}
     assert {"floor", "wall", "table", "chair", "table 0.90", "sofa 0.80", "clutter 0.10"} <= named
-    assert ("no object", (214, 217, 222)) in drawn["legend"]
+    assert ("no object", NO_OBJECT) in drawn["legend"]
     assert drawn["note"] == "12,000 points, 4.0 x 3.0 x 2.5 m; hidden in ground truth: ceiling"
     monkeypatch.setattr(raster, "MAX_POINTS", 6000)
     room_picture(predicted, threshold=0.0, **SMALL)

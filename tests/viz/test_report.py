@@ -47,6 +47,7 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert places == sorted(places), "AP first, then what is wrong and where"
     assert page.index("<details") > places[2], "everything else is folded"
     assert not re.search(r"<th>\w*_\w*</th>|<th>(pq|mcov|ap50)</th>", page), "columns have names in words"
+    assert page.count("predictions that score at least 0.3; AP counts all.") == 2, "what is wrong, panoptic quality"
     assert page.count("<img ") == 2
     assert page.index("Area_2_conferenceRoom_1</h3>") < page.index("Area_3_office_1</h3>")
     first = page[page.index("<td>all classes</td>") :].split("</tr>")[0]

@@ -193,7 +193,7 @@ let started = false;
 new ResizeObserver(() => {
   if (!touched) cam = whole();
   if (started) resize();
-  if (started && dirty) redraw(); // immediately, because a resized canvas is blank
+  if (started && dirty) redraw(true); // immediately, because a resized canvas is blank
 }).observe(stage);
 canvas.addEventListener("webglcontextlost", (e) => {
   e.preventDefault();
@@ -206,10 +206,11 @@ show(M.layers.find((l) => l.key === M.start) || M.layers[0]);
 cam = whole();
 note.hidden = true;
 let unnamed = true; // names wait until the camera rests
-const redraw = () => {
+const redraw = (rests = false) => {
   draw();
   dirty = false;
-  unnamed = true;
+  unnamed = !rests;
+  if (rests) nameObjects();
 };
 let slow = 0,
   last = 0;
@@ -234,7 +235,7 @@ const loop = (now) => {
   requestAnimationFrame(loop);
 };
 started = true;
-redraw();
+redraw(true);
 requestAnimationFrame(loop);
 window.pcseg = {
   meta: M,
