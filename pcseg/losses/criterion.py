@@ -91,10 +91,7 @@ class Criterion(nn.Module):
         return torch.stack([self.weight_dict[_AUX_SUFFIX.sub("", key)] * loss for key, loss in losses.items()]).sum()
 
     def named_losses(
-        self,
-        terms: Mapping[str, LossTerm],
-        layers: Sequence[Mapping[str, Any]],
-        targets: Sequence[Mapping[str, Any]],
+        self, terms: Mapping[str, LossTerm], layers: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]
     ) -> dict[str, Float[Tensor, ""]]:
         """Means under the keys of Mask2Former, with the losses of superpoints of each layer that predicts them.
 

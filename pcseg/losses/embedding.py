@@ -65,10 +65,7 @@ class EmbeddingInfluencerLoss(nn.Module):
             raise ValueError(f"margins must be positive, got {margins[0]} and {margins[1]}")
 
     def forward(
-        self,
-        followers: Float[Tensor, "N D"],
-        influencers: Float[Tensor, "N D"],
-        instance_labels: Int64[Tensor, "N"],
+        self, followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], instance_labels: Int64[Tensor, "N"]
     ) -> dict[str, Float[Tensor, ""]]:
         """The loss of one scene.
 

@@ -212,10 +212,7 @@ class QueryDecoder(nn.Module):
             y = self.norm(x)
             masks = mask_features @ self.mask_head(y).transpose(1, 2) * y.shape[-1] ** -0.5
             masks = masks - self.anchor_head.distance(y, anchors, places)
-            return {
-                "pred_logits": self.class_head(y),
-                "pred_masks": [room[:size] for room, size in zip(masks, sizes)],
-            }
+            return {"pred_logits": self.class_head(y), "pred_masks": [room[:size] for room, size in zip(masks, sizes)]}
 
         outputs = [read_out()]
         for layer in self.layers:

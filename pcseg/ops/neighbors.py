@@ -201,12 +201,7 @@ class SparseGrid:
     """
 
     def __init__(
-        self,
-        coords: Int32[Tensor, "V 4"],
-        batch_size: int,
-        finer: "SparseGrid | None" = None,
-        *,
-        checked: bool = False,
+        self, coords: Int32[Tensor, "V 4"], batch_size: int, finer: "SparseGrid | None" = None, *, checked: bool = False
     ) -> None:
         if finer is None and not checked:
             voxel_order(coords, batch_size)

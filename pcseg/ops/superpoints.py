@@ -113,11 +113,7 @@ def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2
 
 
 def over_segment_mesh(
-    xyz: Float32[np.ndarray, "P 3"],
-    faces: Int32[np.ndarray, "F 3"],
-    *,
-    threshold: float = 0.01,
-    min_points: int = 20,
+    xyz: Float32[np.ndarray, "P 3"], faces: Int32[np.ndarray, "F 3"], *, threshold: float = 0.01, min_points: int = 20
 ) -> Int32[np.ndarray, "P"]:
     """Superpoints of a mesh, the same partition as ScanNet's program gives.
 

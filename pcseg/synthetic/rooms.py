@@ -6,15 +6,7 @@ from pcseg.structures import Scene
 from pcseg.synthetic.arrange import KINDS, furnished_room
 from pcseg.synthetic.layout import Plan
 from pcseg.synthetic.room import Surfaces
-from pcseg.synthetic.scanner import (
-    add_range_noise,
-    candidates,
-    colors_of,
-    hidden,
-    occluders,
-    stand_points,
-    visibility,
-)
+from pcseg.synthetic.scanner import add_range_noise, candidates, colors_of, hidden, occluders, stand_points, visibility
 from pcseg.synthetic.shapes import Patches
 
 NUM_AREAS = 6

@@ -24,11 +24,8 @@ MASKS, LOGITS = [[4.0, -4.0], [2.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]], [[2.0, 0.
 
 
 def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutput:
-    return {
-        "pred_logits": torch.tensor([logits]),
-        "pred_masks": [torch.tensor(masks)],
-        "pred_semantic": [torch.eye(4)[:, :3]],
-    }
+    semantic = [torch.eye(4)[:, :3]]
+    return {"pred_logits": torch.tensor([logits]), "pred_masks": [torch.tensor(masks)], "pred_semantic": semantic}
 
 
 @pytest.mark.parametrize("power", [5.0, 3.0])
@@ -75,7 +72,7 @@ def test_one_class_a_query_unsure_and_small_objects() -> None:
     assert found.labels.tolist() == [1, 0]
     outputs, only_b = _outputs(MASKS, LOGITS), replace(AB, instance_names=("b",))
     assert not decode(outputs, SCENE, AB, SIGMOID, min_points=2)[0].masks.toarray()[:, 2].any()
-    assert set(decode(outputs, SCENE, only_b, SIGMOID, min_points=1)[0].labels.tolist()) == {1}
+    assert {*decode(outputs, SCENE, only_b, SIGMOID, min_points=1)[0].labels} == {1}
 
 
 def test_softmax_masks_do_not_overlap() -> None:
@@ -105,12 +102,9 @@ def test_clusters_become_objects() -> None:
     assert found.masks.toarray().tolist() == [[False, False, True, True], [True, True, False, False]]
     assert found.labels.tolist() == [2, 0]
     classes = outputs["pred_semantic"][0].softmax(1)
-    closeness = [(6 * (1 - torch.tensor([0, d]) ** 2 / 0.25)).sigmoid().mean() for d in (0.3, 0.2)]
-    influence = torch.tensor([3.0, 1.0]).sigmoid()
-    expected = [
-        classes[2, 2] * closeness[0] ** 5 * influence[0],
-        classes[:2, 0].mean() * closeness[1] ** 5 * influence[1],
-    ]
+    close, closer = ((6 * (1 - torch.tensor([0, d]) ** 2 / 0.25)).sigmoid().mean() ** 5 for d in (0.3, 0.2))
+    strong, weak = torch.tensor([3.0, 1.0]).sigmoid()
+    expected = [classes[2, 2] * close * strong, classes[:2, 0].mean() * closer * weak]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
     nothing, _ = decode(_embeddings(shift=100.0), scene, ABC, options, min_points=1)
     assert len(nothing) == 0, "no influencer attracts a follower"

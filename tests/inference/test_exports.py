@@ -109,16 +109,6 @@ def test_ply_has_normals_and_faces_but_no_absent_predictions(objects: Prediction
     holds(again, faces=faces, normal=normal)
 
 
-def test_open3d_reads_points_colors_and_scalars(objects: Prediction, tmp_path: Path) -> None:
-    open3d = pytest.importorskip("open3d", exc_type=ImportError)
-    write_ply(tmp_path / "a.ply", objects, np.tile(np.array([[255, 0, 51]], np.uint8), (400, 1)), 0.5)
-    cloud = open3d.io.read_point_cloud(str(tmp_path / "a.ply"))
-    np.testing.assert_array_equal(np.asarray(cloud.points, np.float32), objects.scene.xyz)
-    np.testing.assert_allclose(np.asarray(cloud.colors)[0], [1, 0, 0.2])
-    table = open3d.t.io.read_point_cloud(str(tmp_path / "a.ply"))
-    np.testing.assert_array_equal(table.point["scalar_instance"].numpy()[:, 0], objects.point_ids(0.5))
-
-
 def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
     laspy = pytest.importorskip("laspy")
     colors, semantic = rng.integers(0, 256, (400, 3)).astype(np.uint8), np.full(400, 5, np.int32)

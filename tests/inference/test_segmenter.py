@@ -40,11 +40,7 @@ class FindsRed(InfluencerFormer):
         logits = torch.full((1, 2, len(S3DIS) + 1), -20.0)
         logits[0, 0, TABLE] = logits[0, 1, FLOOR] = 20
         semantic = torch.nn.functional.one_hot(torch.where(red > 0, TABLE, FLOOR), len(S3DIS)) * 20.0
-        return {
-            "pred_logits": logits,
-            "pred_masks": [torch.stack([logit, -logit], 1)],
-            "pred_semantic": [semantic],
-        }
+        return {"pred_logits": logits, "pred_masks": [torch.stack([logit, -logit], 1)], "pred_semantic": [semantic]}
 
 
 def _hall(*tables: tuple[float, float], length: float = 14.0) -> Scene:
@@ -73,15 +69,13 @@ def real_model() -> InfluencerFormer:
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
 def test_a_room_cut_by_a_seam_through_a_table_has_one_table(shift: float) -> None:
-    table = 4 + shift, 6 + shift
-    hall = _hall(table)
+    hall = _hall((4 + shift, 6 + shift))
     segmenter = _segmenter()
     instances = segmenter.predict(hall)
-    assert isinstance(segmenter.model, FindsRed)
     assert len(segmenter.model.sizes) == 4, "the hall is four tiles of 5 m"
     assert max(segmenter.model.sizes) <= 5.5 / 0.1 * 40
     assert sorted(instances.labels.tolist()) == sorted([TABLE, FLOOR])
-    red = hall.rgb[:, 0] > 0  # type: ignore[index]
+    red = hall.rgb[:, 0] > 0
     for index, label in enumerate(instances.labels):
         np.testing.assert_array_equal(instances.point_mask(index), red if label == TABLE else ~red)
     assert instances.scores.min() > 0.85  # of the table a tile may see too little to report it
@@ -92,13 +86,10 @@ def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer
     first, second = (make_room(seed, 0, num_points=40_000) for seed in (3, 4))
     gap = float(first.xyz[:, 0].max() - second.xyz[:, 0].min()) + 6
     moved = (second.xyz + np.float32([gap, 0, 0])).astype(np.float32)
-    assert first.rgb is not None
-    assert second.rgb is not None
     floor = Scene("floor", np.concatenate([first.xyz, moved]), np.concatenate([first.rgb, second.rgb]))
     segmenter = _segmenter(real_model).with_options(score_threshold=0.0)
     segmenter = replace(segmenter, superpoints=SuperpointOptions(max_superpoints=300))
     found = segmenter.predict(floor)
-    assert found.superpoint is not None
     for rows, room in ((slice(None, len(first)), first), (slice(len(first), None), second.with_(xyz=moved))):
         alone = segmenter.predict(room.with_(superpoint=None, instance=None, semantic=None))
         assert len(set(found.superpoint[rows].tolist())) == alone.scene.num_superpoints
@@ -107,10 +98,8 @@ def test_rooms_of_a_floor_are_predicted_as_if_alone(real_model: InfluencerFormer
 
 def test_tables_stay_apart_and_hardly_anything_is_found() -> None:
     found = _segmenter().predict(_hall((1, 2), (12, 13)))
-    assert (found.labels == TABLE).sum() == 2
-    assert (found.labels == FLOOR).sum() == 1
-    red_only = _segmenter(min_points=10_000)
-    found = red_only.predict(_hall((4, 6)))
+    assert sorted(found.labels.tolist()) == sorted([TABLE, TABLE, FLOOR])
+    found = _segmenter(min_points=10_000).predict(_hall((4, 6)))
     assert found.masks.shape == (0, 28 * 8)
     point = Scene("point", np.zeros((1, 3), np.float32), np.full((1, 3), 255, np.uint8))
     assert _segmenter(min_points=1, tile_above=0.0).predict(point).labels.tolist() == [TABLE]
@@ -142,7 +131,7 @@ def test_views_are_predicted_and_merged(real_model: InfluencerFormer) -> None:
     assert len(merged)
     assert merged.masks.shape[1] == plain.masks.shape[1]
     assert (np.diff(merged.scores) <= 0).all()
-    assert (merged.masks @ np.bincount(plain.superpoint) >= 20).all()  # type: ignore[arg-type]
+    assert (merged.masks @ np.bincount(plain.superpoint) >= 20).all()
 
 
 def test_a_scan_smaller_than_a_tile_is_that_of_one_piece_to_the_bit(real_model: InfluencerFormer) -> None:
@@ -161,7 +150,6 @@ def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
     options = SuperpointOptions(voxel_size=0.1, max_superpoints=20)
     instances = replace(_segmenter(), superpoints=options).predict(hall)
     scene = instances.scene
-    assert scene.superpoint is not None
     assert scene.num_superpoints > 3 * 20, "as many in each of three tiles"
     assert (np.bincount(scene.superpoint) > 0).all()
     assert (instances.labels == TABLE).sum() == 1
@@ -197,21 +185,18 @@ def test_arrays_tensors_files_and_lists_of_them(tmp_path: Path) -> None:
 def test_each_set_begins_with_the_scan_itself_and_repeats_none() -> None:
     for name, count in (("one", 1), ("flips", 4), ("flips_rotations", 8)):
         matrices = VIEWS[name]
-        assert len(matrices) == count
         np.testing.assert_array_equal(matrices[0], np.eye(3))
-        assert len({matrix.tobytes() for matrix in matrices + 0.0 * np.stack(matrices)}) == count
+        assert len(matrices) == len(np.unique(matrices, axis=0)) == count
 
 
 @pytest.mark.parametrize("matrix", VIEWS["flips_rotations"])
 def test_views_keep_lengths_and_heights_to_the_bit(matrix: np.ndarray, rng: np.random.Generator) -> None:
-    xyz = rng.normal(size=(50, 3)).astype(np.float32)
-    normal = rng.normal(size=(50, 3)).astype(np.float32)
+    xyz, normal = rng.normal(size=(2, 50, 3)).astype(np.float32)
     superpoint = rng.integers(0, 4, 50).astype(np.int32)
     scene = Scene("room", xyz, normal=normal, superpoint=superpoint)
     view = transformed(scene, matrix)
     np.testing.assert_array_equal(view.xyz[:, 2], xyz[:, 2])
     np.testing.assert_array_equal(np.sort(np.abs(view.xyz[:, :2])), np.sort(np.abs(xyz[:, :2])))
-    assert view.normal is not None
     np.testing.assert_allclose((view.xyz * view.normal).sum(1), (xyz * normal).sum(1), atol=1e-5)
     np.testing.assert_array_equal(view.superpoint, superpoint)
     np.testing.assert_array_equal(transformed(view, np.ascontiguousarray(matrix.T)).xyz, xyz)

@@ -105,10 +105,8 @@ def test_bad_ground_truth(tmp_path: Path, text: str, message: str) -> None:
         ("m.txt 5", r"room\.txt:1: expected 'MASK_FILE LABEL_ID SCORE', found 'm\.txt 5'"),
         ("m.txt 5 0.5\nmissing.txt 5 0.5", r"room\.txt:2: there is no mask file .*missing\.txt"),
         ("m.txt chair 0.5", r"room\.txt:1: the label id must be a whole number, found 'chair'"),
-        ("m.txt 5 high", r"room\.txt:1: the score must be a finite number, found 'high'"),
         ("m.txt 5 nan", r"room\.txt:1: the score must be a finite number, found 'nan'"),
         ("../m.txt 5 0.5", r"room\.txt:1: mask file \.\./m\.txt must be a relative path inside"),
-        ("/m.txt 5 0.5", r"room\.txt:1: mask file /m\.txt must be a relative path inside"),
         ("m.txt 5 0.5\n./m.txt 5 0.5", r"room\.txt:2: mask file \./m\.txt was named by an earlier line"),
     ],
 )
@@ -150,14 +148,11 @@ def test_rle_there_and_back(values: list[bool]) -> None:
 
 BAD_RLE = [
     ([1, 2], 'expected an object with "length" and "counts"'),
-    ({"length": 4}, 'expected an object with "length" and "counts"'),
     ({"length": -1, "counts": ""}, "length is -1"),
     ({"length": 10**15, "counts": ""}, "length is 1000000000000000"),
     ({"length": 4, "counts": "1 2 3"}, "pairs of whole numbers"),
-    ({"length": 4, "counts": "1 x"}, "pairs of whole numbers"),
     ({"length": 4, "counts": [1, None]}, "pairs of whole numbers"),
     ({"length": 4, "counts": "0 2"}, "a run .* outside 1..4"),
-    ({"length": 4, "counts": "1 -2"}, "a run .* outside 1..4"),
     ({"length": 4, "counts": "9223372036854775807 2"}, "a run .* outside 1..4"),
     ({"length": 4, "counts": "99999999999999999999 2"}, "pairs of whole numbers"),
 ]
@@ -197,12 +192,8 @@ def test_a_name_with_blanks(tmp_path: Path) -> None:
 
 
 def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
-    for semantic, instance, message in (
-        (0, -1, "instance id -1"),
-        (13, 1, "class index 13"),
-        (-2, 1, "class index -2"),
-    ):
-        refuses(message, write_ground_truth, tmp_path, _labeled([semantic], [instance]), S3DIS)
+    for label, instance, message in ((0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")):
+        refuses(message, write_ground_truth, tmp_path, _labeled([label], [instance]), S3DIS)
     for name in ("a\\b", "a/b", ""):
         refuses("is empty or has slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
     assert not list(tmp_path.iterdir())

@@ -35,11 +35,10 @@ def config_file(tmp_path: Path) -> Path:
     return write_config(tmp_path)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_truncated_array(config_file: Path, tmp_path: Path, num_workers: int) -> None:
+def test_truncated_array(config_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "rooms" / "Area_1_office_1" / "rgb.npy"
     path.write_bytes(path.read_bytes()[:-100])
-    error = Training(config_file, tmp_path / "run", f"train.num_workers={num_workers}").fail()
+    error = Training(config_file, tmp_path / "run", "train.num_workers=1").fail()
     assert f"{path}: not an .npy file, or damaged" in error
     assert "run pcseg prepare with --force again" in error
 
@@ -51,27 +50,17 @@ def _run(config_file: Path, *overrides: str) -> Run:
     return run
 
 
-def _change_rooms(tmp_path: Path, **changes: int) -> None:
+@pytest.mark.parametrize("changes", [{"superpoint": 0}, {"semantic": -1, "instance": 0}])
+def test_rooms_of_one_superpoint_or_without_a_label(config_file: Path, tmp_path: Path, changes: dict) -> None:
+    """Without labels, there is nothing to learn or to measure, which is no error."""
     for folder in sorted((tmp_path / "rooms").iterdir()):
         scene = read_room(folder)
         arrays = {key: np.full(len(scene), value, np.int32) for key, value in changes.items()}
         write_room(tmp_path / "rooms", scene.with_(**arrays), "s3dis", Source("made", "1"))
-
-
-def _train(config_file: Path) -> None:
-    """Trains three steps in this process, and checks their losses."""
     run = _run(config_file, "train.steps=3")
     run.train()
-    for record in read_records(run.folder / "metrics.jsonl"):
-        assert np.isfinite(record["loss"])
-        assert record["skipped"] == 0
-
-
-@pytest.mark.parametrize("changes", [{"superpoint": 0}, {"semantic": -1, "instance": 0}])
-def test_rooms_of_one_superpoint_or_without_a_label(config_file: Path, tmp_path: Path, changes: dict) -> None:
-    """Without labels, there is nothing to learn or to measure, which is no error."""
-    _change_rooms(tmp_path, **changes)
-    _train(config_file)
+    records = read_records(run.folder / "metrics.jsonl")
+    assert all(np.isfinite(record["loss"]) and not record["skipped"] for record in records)
     (evaluation,) = read_records(tmp_path / "run" / "evaluations.jsonl")
     assert evaluation["ap"] is None or "superpoint" in changes
     model = build.load_model(tmp_path / "run" / "last.pt").model
@@ -137,21 +126,11 @@ def test_all_options_together(config_file: Path, tmp_path: Path) -> None:
     Training(config_file, folder, *options, "model.unet.checkpointing=true").succeed()
     records = read_records(folder / "metrics.jsonl")
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
-    assert all(2 <= record["rooms"] <= 4 for record in records)
+    assert all(2 <= record["rooms"] <= 4 and np.isfinite(record["loss"]) for record in records)
     assert min(record["rooms"] for record in records) < 4, "the budget takes fewer rooms"
-    assert all(np.isfinite(record["loss"]) for record in records)
     assert (folder / "step_0000004.pt").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["train.accumulate=3"], r"train.batch_size 2 must be at least 3: one room for each of 1 processes times"),
-        (["train.log_every=2"], "train.checkpoint_every is 1; expected a multiple of train.log_every, which is 2"),
-    ],
-)
-def test_options_that_do_not_fit(config_file: Path, options: list[str], message: str) -> None:
-    refuses(message, lambda: _run(config_file, *options).train())
+    message = "train.checkpoint_every is 1; expected a multiple of train.log_every, which is 2"
+    refuses(message, lambda: _run(config_file, "train.log_every=2").train())
 
 
 def test_batch_that_is_not_finite_is_saved(config_file: Path) -> None:
@@ -168,10 +147,8 @@ def test_batch_that_is_not_finite_is_saved(config_file: Path) -> None:
 
 def _kill_a_worker(job: subprocess.Popen[str], when: Path) -> None:
     """Kills the last process that torchrun started, as soon as a file is there."""
-    end = time.monotonic() + 200
     while not when.exists():
         assert job.poll() is None, job.communicate()[0]
-        assert time.monotonic() < end, f"{when} does not come"
         time.sleep(0.005)
     workers = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(workers[-1]), signal.SIGKILL)
@@ -181,9 +158,9 @@ def _kill_a_worker(job: subprocess.Popen[str], when: Path) -> None:
 def test_killed_workers_and_elastic_restart(config_file: Path, tmp_path: Path) -> None:
     """The job goes on from its checkpoint after one death, and ends with a message at the next; nothing is lost."""
     whole, folder = tmp_path / "whole", tmp_path / "elastic"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
-    words = [ROOT / "tools" / "train.py", config_file, *OPTIONS, "--run", folder, "--device", "cpu", "--auto-resume"]
-    command = [*launcher, "--", *map(str, words)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command += ["--", str(ROOT / "tools" / "train.py"), str(config_file), *OPTIONS, "--run", str(folder)]
+    command += ["--device", "cpu", "--auto-resume"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
     with subprocess.Popen(command, text=True, cwd=ROOT, **options) as job:
         try:

@@ -178,9 +178,7 @@ def test_a_scan_in_millimeters_taken_as_meters(checkpoint: Path, scene: Scene, t
     assert "mm.npz: Its size is that of a room in millimeters. It was converted, as --scale 0.001 does; " in out
 
 
-def test_progress_moves_every_second(
-    checkpoint: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_moves_every_second(checkpoint: Path, scan: Path, tmp_path: Path, monkeypatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -114,10 +114,6 @@ def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyP
     assert values[2]["val/ap50"] == 0.5
     assert values[3]["val/room"] == ("image", (8, 6))
     run.finish.assert_called_once_with()
-
-
-def test_wandb_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = pytest.importorskip("wandb")
-    monkeypatch.setattr(wandb, "init", Mock(side_effect=wandb.UsageError("No API key configured.")))
+    vars(fake).update(init=Mock(side_effect=OSError("No API key configured.")), Error=OSError)
     message = r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"
     refuses(message, WandbWriter, "rooms", tmp_path, {})

@@ -310,14 +310,7 @@ def add_pillows(room: Room, place: np.ndarray, z: float, spread: float, count: i
 
 
 def add_chairs_around(
-    room: Room,
-    place: np.ndarray,
-    size: Place,
-    yaw: float,
-    count: int,
-    *,
-    pattern: str = "",
-    out: float = 0.12,
+    room: Room, place: np.ndarray, size: Place, yaw: float, count: int, *, pattern: str = "", out: float = 0.12
 ) -> None:
     """Chairs of one model around a table, turned to it.
 

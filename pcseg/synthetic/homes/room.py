@@ -176,14 +176,7 @@ class Room:
             return False
         return bool((self.takes_chair if chair else self.is_free)[self.cells(place, half)].all())
 
-    def occupy(
-        self,
-        place: Place,
-        half: Place,
-        *,
-        high: bool = True,
-        legroom: float = 0.0,
-    ) -> None:
+    def occupy(self, place: Place, half: Place, *, high: bool = True, legroom: float = 0.0) -> None:
         """Marks a rectangle of the floor as taken.
 
         Args:
