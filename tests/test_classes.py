@@ -20,19 +20,16 @@ def test_every_class_has_one_id_and_one_color(name: str) -> None:
     assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
 
 
-@pytest.mark.parametrize(
-    ("classes", "num", "not_instances", "ids", "indices"),
-    [
+def test_benchmarks() -> None:
+    for classes, num, not_instances, ids, indices in (
         (S3DIS, 13, set(), [0, 1, 13, 14], [-1, 0, 12, -1]),
         (SCANNET20, 20, {"wall", "floor"}, [0, 1, 39, 13, 999, -5], [-1, 0, 19, -1, -1, -1]),
         (SCANNET200, 200, {"wall", "floor"}, [1, 1191, 12], [0, 199, -1]),
-    ],
-)
-def test_benchmarks(classes: ClassSet, num: int, not_instances: set[str], ids: list[int], indices: list[int]) -> None:
-    assert len(classes) == num
-    assert set(classes.names) - set(classes.instance_names) == not_instances
-    assert classes.index_of_ids(np.array(ids)).tolist() == indices
-    assert classes.s3dis_protocols == (classes is S3DIS)
+    ):
+        assert len(classes) == num
+        assert set(classes.names) - set(classes.instance_names) == not_instances
+        assert classes.index_of_ids(np.array(ids)).tolist() == indices
+        assert classes.s3dis_protocols == (classes is S3DIS)
 
 
 def test_groups_of_scannet200_and_unknown_names() -> None:
@@ -68,9 +65,8 @@ def test_custom_classes_and_mappings(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_mistakes_in_a_file_of_classes_are_named(tmp_path: Path) -> None:
+    for text, message in (
         ("", "expected a mapping with a list `names`"),
         ("names: []", "expected a mapping with a list `names`"),
         ("names: [a, 3]", "names as a list of class names"),
@@ -85,9 +81,7 @@ def test_custom_classes_and_mappings(tmp_path: Path) -> None:
         ("names: [a]\nname: 5", "expected a name for the class set"),
         ("names: [a]\nname: s3dis", "s3dis is the name of a built-in class set"),
         ("names: [a", "not YAML"),
-    ],
-)
-def test_mistakes_in_a_file_of_classes_are_named(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    refuses(message, class_set, path)
+    ):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        refuses(message, class_set, path)

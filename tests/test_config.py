@@ -30,9 +30,8 @@ def test_kinds_missing_files_and_overrides(tmp_path: Path) -> None:
     refuses("must look like key=value", cfg.load, ROOT / "configs" / "synthetic.yaml", ["train.steps"])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    for text, message in (
         ("data: {root: a}\ntrian: {steps: 3}", "unknown key 'trian'; did you mean 'train'?"),
         ("data: {root: a}\ntrain: {stepz: 3}", "unknown key 'train.stepz'; did you mean 'steps'?"),
         ("data: {root: a}\ntrain: {steps: many}", "train.steps must be int, got 'many'"),
@@ -49,12 +48,10 @@ def test_kinds_missing_files_and_overrides(tmp_path: Path) -> None:
             "inference.num_queries goes with model.decoder.queries superpoint",
         ),
         ("a: [", "not YAML"),
-    ],
-)
-def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "wrong.yaml"
-    path.write_text(text)
-    refuses(f"{re.escape(str(path))}.*{re.escape(message)}", cfg.load, path)
+    ):
+        path = tmp_path / "wrong.yaml"
+        path.write_text(text)
+        refuses(f"{re.escape(str(path))}.*{re.escape(message)}", cfg.load, path)
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,8 @@ def _sparse(data: list[bool], columns: list[int]) -> csr_array:
     return csr_array((np.array(data), np.array(columns), np.array([0, 2])), shape=(1, 3))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_parts_that_do_not_belong_together() -> None:
+    for changes, message in (
         *[({"masks": m}, "masks must be bool of two dimensions") for m in (np.ones((1, 3)), np.ones(3, bool))],
         ({"masks": _sparse([True, False], [0, 2])}, "each column once, ascending, and only True"),
         ({"masks": _sparse([True, True], [2, 0])}, "each column once, ascending, and only True"),
@@ -127,10 +126,8 @@ def _sparse(data: list[bool], columns: list[int]) -> csr_array:
         ({"scene": Scene.without_xyz("room", 4)}, "masks are for 3 points, the scene has 4"),
         ({"scene": ROOM.with_(semantic=np.full(3, -2, np.int32))}, "semantic must be class indices from -1 to 12"),
         ({"scene": ROOM.with_(instance=np.full(3, -1, np.int32))}, "instance must be 0 for none or an id from 1"),
-    ],
-)
-def test_parts_that_do_not_belong_together(changes: dict, message: str) -> None:
-    refuses(f"scene room: .*{message}", replace, _prediction([[1, 0, 1]], [0.5]), **changes)
+    ):
+        refuses(f"scene room: .*{message}", replace, _prediction([[1, 0, 1]], [0.5]), **changes)
 
 
 def _random(rng: np.random.Generator, columns: int, count: int) -> Prediction:
@@ -210,9 +207,8 @@ def test_masks_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
     assert (tmp_path / "a.npz").stat().st_size < 8000 * (100 / 8 + 12) + 10_000, "bits, and coordinates as they are"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> None:
+    for changes, message in (
         ({"format": np.array("other")}, "not a pcseg result"),
         ({"version": np.array(99)}, "result version 99"),
         ({"xyz": None}, "no entry 'xyz'"),
@@ -223,18 +219,16 @@ def test_masks_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
         ({"mask_bits": np.zeros((2, 9), np.uint8)}, "do not fit the packed bits"),
         ({"class_ids": np.arange(3)}, "expected ids as 13 different whole numbers"),
         ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
-    ],
-)
-def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator, changes: dict, message: str) -> None:
-    path = tmp_path / "room.npz"
-    with pytest.raises(OSError, match="No such file"):
-        Prediction.load(path)
-    _random(rng, 7, 2).save(path)
-    _rewrite(path, **changes)
-    refuses(message, Prediction.load, path)
-    np.savez(path, points=np.zeros(3))
-    refuses("not a pcseg result", Prediction.load, path)
-    assert not is_result(path)
+    ):
+        path = tmp_path / "room.npz"
+        with pytest.raises(OSError, match="No such file"):
+            Prediction.load(path)
+        _random(rng, 7, 2).save(path)
+        _rewrite(path, **changes)
+        refuses(message, Prediction.load, path)
+        np.savez(path, points=np.zeros(3))
+        refuses("not a pcseg result", Prediction.load, path)
+        assert not is_result(path)
 
 
 def test_classes_of_another_set() -> None:

@@ -155,19 +155,16 @@ def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
     assert (instances.labels == TABLE).sum() == 1
 
 
-@pytest.mark.parametrize(
-    ("scan", "message"),
-    [
+def test_what_is_no_scan_is_refused() -> None:
+    for scan, message in (
         (Scene("nothing", np.zeros((0, 3), np.float32)), "scene nothing has no points"),
         (np.zeros((9, 4)), r"expected an array of numbers \(P, 3\) of x y z or \(P, 6\).*, got float64 \(9, 4\)"),
         (torch.zeros(3), r"\(P, 3\) of x y z or \(P, 6\).*, got float32 \(3,\)"),
         (np.full((9, 6), -1.0), "points: colors from -1 to -1 are not clearly 0..1"),
         ("nowhere.ply", "nowhere.ply: no such file"),
         ([0.5], r"expected a path, an array \(P, 3\) or \(P, 6\), a Scene, or a list of these, got float"),
-    ],
-)
-def test_what_is_no_scan_is_refused(scan: Any, message: str) -> None:
-    refuses(message, _segmenter().predict, scan)
+    ):
+        refuses(message, _segmenter().predict, scan)
 
 
 def test_arrays_tensors_files_and_lists_of_them(tmp_path: Path) -> None:

@@ -67,13 +67,10 @@ def test_only_tiles_with_points_cost_something(points: list[list[float]], tiles:
     assert all(tile.owned.all() for tile in grid.tiles(xyz))
 
 
-@pytest.mark.parametrize(
-    ("extent", "tile_size", "overlap", "message"),
-    [
+def test_bad_sizes_are_refused() -> None:
+    for extent, tile_size, overlap, message in (
         (9, -1.0, 0.0, "the tile size must be a positive length in meters, got -1"),
         (9, 4.0, 3.0, r"the overlap of tiles must be within 0 and half of their size \(4.0 m\), got 3"),
         (9e9, 1.0, 0.5, "remove far outliers"),
-    ],
-)
-def test_bad_sizes_are_refused(extent: float, tile_size: float, overlap: float, message: str) -> None:
-    refuses(message, tile_grid, np.array([[0, 0, 0], [extent] * 3], np.float32), tile_size, overlap)
+    ):
+        refuses(message, tile_grid, np.array([[0, 0, 0], [extent] * 3], np.float32), tile_size, overlap)

@@ -85,55 +85,46 @@ def test_ground_truth_of_the_benchmark(tmp_path: Path) -> None:
         assert [ids.tolist() for ids in read_ground_truth(path, SCANNET20)] == [semantic, instance]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_bad_ground_truth(tmp_path: Path) -> None:
+    for text, message in (
         ("\xff\xfe\0", r"a\.txt: not a text file"),
         ("0\nchair\n", r"a\.txt:2: expected one whole number of 32 bits, found 'chair'"),
         ("0\n\n1\n", r"a\.txt:2: expected one whole number of 32 bits, found ''"),
         ("99999999999999999999\n", r"a\.txt:1: expected .*, found '99999999999999999999'"),
-    ],
-)
-def test_bad_ground_truth(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "a.txt").write_bytes(text.encode("latin1"))
-    refuses(message, read_ground_truth, tmp_path / "a.txt", SCANNET20)
+    ):
+        (tmp_path / "a.txt").write_bytes(text.encode("latin1"))
+        refuses(message, read_ground_truth, tmp_path / "a.txt", SCANNET20)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
+def test_bad_predictions(tmp_path: Path) -> None:
+    for line, message in (
         ("m.txt 5", r"room\.txt:1: expected 'MASK_FILE LABEL_ID SCORE', found 'm\.txt 5'"),
         ("m.txt 5 0.5\nmissing.txt 5 0.5", r"room\.txt:2: there is no mask file .*missing\.txt"),
         ("m.txt chair 0.5", r"room\.txt:1: the label id must be a whole number, found 'chair'"),
         ("m.txt 5 nan", r"room\.txt:1: the score must be a finite number, found 'nan'"),
         ("../m.txt 5 0.5", r"room\.txt:1: mask file \.\./m\.txt must be a relative path inside"),
         ("m.txt 5 0.5\n./m.txt 5 0.5", r"room\.txt:2: mask file \./m\.txt was named by an earlier line"),
-    ],
-)
-def test_bad_predictions(tmp_path: Path, line: str, message: str) -> None:
-    (tmp_path / "m.txt").write_text("1\n0\n")
-    (tmp_path / "room.txt").write_text(line)
-    refuses(message, read_predictions, tmp_path / "room.txt", Scene.without_xyz("room", 2), SCANNET20)
+    ):
+        (tmp_path / "m.txt").write_text("1\n0\n")
+        (tmp_path / "room.txt").write_text(line)
+        refuses(message, read_predictions, tmp_path / "room.txt", Scene.without_xyz("room", 2), SCANNET20)
 
 
 MASK = np.array([True, False, True, True, False, False, False, False, True])
 PACKED = np.packbits(MASK)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_masks(tmp_path: Path) -> None:
+    for content in (
         *("1\n0\n1\n", "1\n0\n1", "1\r\n0\r\n1\r\n", "7\n 0\n-1\n", "01\n0\n1\n\n"),
         *({"mask": MASK}, {"mask": MASK.astype(np.uint8) * 3}, {"packed": PACKED}, {"packed": PACKED, "num_points": 9}),
-    ],
-)
-def test_masks(tmp_path: Path, content: str | dict) -> None:
-    if isinstance(content, str):
-        (tmp_path / "m.txt").write_bytes(content.encode())
-        assert read_mask(tmp_path / "m.txt", 3).tolist() == [True, False, True]
-    else:
-        np.savez(tmp_path / "m.npz", **content)
-        np.testing.assert_array_equal(read_mask(tmp_path / "m.npz", 9), MASK)
+    ):
+        if isinstance(content, str):
+            (tmp_path / "m.txt").write_bytes(content.encode())
+            assert read_mask(tmp_path / "m.txt", 3).tolist() == [True, False, True]
+        else:
+            np.savez(tmp_path / "m.npz", **content)
+            np.testing.assert_array_equal(read_mask(tmp_path / "m.npz", 9), MASK)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -158,9 +149,8 @@ BAD_RLE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
+def test_bad_mask_files(tmp_path: Path) -> None:
+    for name, content, message in (
         *(("m.json", json.dumps(rle), rf"m\.json: not a run-length mask: .*({message})") for rle, message in BAD_RLE),
         ("m.json", '{"length": 4, "cou', r"m\.json: not a run-length mask"),
         ("m.png", "", r"masks are \.txt, \.npz or \.json files, found \.png"),
@@ -173,14 +163,12 @@ BAD_RLE = [
         ("m.npz", {"packed": np.packbits(MASK).astype(np.int64)}, "got int64"),
         ("m.npz", {"packed": np.packbits(MASK)}, "packed must hold 1 bytes for 4 points"),
         ("m.npz", {"packed": np.packbits(MASK), "num_points": 9}, "the mask has 9 points"),
-    ],
-)
-def test_bad_mask_files(tmp_path: Path, name: str, content: str | dict, message: str) -> None:
-    if isinstance(content, dict):
-        np.savez(tmp_path / name, **content)
-    else:
-        (tmp_path / name).write_text(content)
-    refuses(message, read_mask, tmp_path / name, 4)
+    ):
+        if isinstance(content, dict):
+            np.savez(tmp_path / name, **content)
+        else:
+            (tmp_path / name).write_text(content)
+        refuses(message, read_mask, tmp_path / name, 4)
 
 
 def test_a_name_with_blanks(tmp_path: Path) -> None:
@@ -238,9 +226,8 @@ def _check(folder: Path, files: dict[str, bytes | None]) -> None:
     check_submission(folder / "s.zip", SCANNET20, {"a": 3, "b": None})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_broken_rules(tmp_path: Path) -> None:
+    for changes, message in (
         ({"a.txt": b"predicted_masks/a_0.txt 5\n"}, r"a\.txt:1: expected 'MASK_FILE LABEL_ID SCORE'"),
         ({"a.txt": b"a_0.txt 5 0.5\n"}, "must be in a folder of the zip"),
         ({"a.txt": b"predicted_masks/no.txt 5 0.5\n"}, r"no mask file predicted_masks/no\.txt"),
@@ -254,10 +241,8 @@ def _check(folder: Path, files: dict[str, bytes | None]) -> None:
         ({"c.txt": b""}, "c is not one of the scenes"),
         ({"readme.md": b""}, r"readme\.md at the root is no SCENE\.txt"),
         ({**dict.fromkeys(GOOD), "pred/a.txt": b""}, r"no SCENE\.txt at the root"),
-    ],
-)
-def test_broken_rules(tmp_path: Path, changes: dict[str, bytes | None], message: str) -> None:
-    _check(tmp_path, GOOD)
-    refuses(message, _check, tmp_path, GOOD | changes)
-    (tmp_path / "s.zip").write_bytes(b"no")
-    refuses("not a zip file", check_submission, tmp_path / "s.zip", SCANNET20)
+    ):
+        _check(tmp_path, GOOD)
+        refuses(message, _check, tmp_path, GOOD | changes)
+        (tmp_path / "s.zip").write_bytes(b"no")
+        refuses("not a zip file", check_submission, tmp_path / "s.zip", SCANNET20)

@@ -232,9 +232,8 @@ def _outcomes(
     )
 
 
-@pytest.mark.parametrize(
-    ("predictions", "objects", "found"),
-    [
+def test_words() -> None:
+    for predictions, objects, found in (
         ([(0, 200, CHAIR, 0.9), (200, 400, CHAIR, 0.8)], ["found", "found"], ["right", "right"]),
         ([(0, 200, CHAIR, 0.9), (0, 180, CHAIR, 0.8)], ["found", "missed"], ["right", "duplicate"]),
         ([(0, 180, CHAIR, 0.8), (0, 200, CHAIR, 0.9)], ["found", "missed"], ["right", "duplicate"]),
@@ -248,11 +247,9 @@ def _outcomes(
         # Too small and too unsure predictions do not count.
         ([(0, 99, CHAIR, 0.9), (0, 200, CHAIR, 0.2)], ["missed", "missed"], []),
         ([], ["missed", "missed"], []),
-    ],
-)
-def test_words(predictions: list, objects: list[str], found: list[str]) -> None:
-    got_objects, got_found, _ = _outcomes(predictions)
-    assert (got_objects, sorted(got_found)) == (objects, sorted(found))
+    ):
+        got_objects, got_found, _ = _outcomes(predictions)
+        assert (got_objects, sorted(got_found)) == (objects, sorted(found))
 
 
 def test_confusion_small_objects_and_void() -> None:

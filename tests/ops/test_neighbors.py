@@ -66,15 +66,12 @@ def test_grids_make_each_map_once_and_large_coordinates_are_exact(rng: np.random
     assert coarse.extent == tuple((n + 1) // 2 for n in grid.extent)
 
 
-@pytest.mark.parametrize(
-    ("rows", "batch_size", "message"),
-    [
+def test_bad_voxels() -> None:
+    for rows, batch_size, message in (
         ([[0, 1, 1, 1], [0, 2, 2, 2], [0, 1, 1, 1]], 1, r"voxels 0 and 2 have the same coordinates: \[0, 1, 1, 1\]"),
         ([[0, 1, 1, 1], [0, 2, -2, 2]], 1, r"voxel 1 has a negative coordinate: \[0, 2, -2, 2\]"),
         ([[0, 1, 1, 1], [2, 1, 1, 1]], 2, "voxel 1 is in room 2"),
         ([[0, 1, 1, 1]], 0, "batch_size must be at least 1, got 0"),
         ([[0, 2**30, 1, 1], [0, 1, 2**30, 1], [0, 1, 1, 2**30]], 1, "use larger voxels"),
-    ],
-)
-def test_bad_voxels(rows: list[list[int]], batch_size: int, message: str) -> None:
-    refuses(message, SparseGrid, torch.tensor(rows, dtype=torch.int32), batch_size)
+    ):
+        refuses(message, SparseGrid, torch.tensor(rows, dtype=torch.int32), batch_size)

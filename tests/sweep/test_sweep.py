@@ -96,9 +96,8 @@ def test_values_and_intervals() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
+def test_mistakes_are_named() -> None:
+    for items, message in (
         ("a", "must look like key=v1,v2"),
         ("a=", "must look like key=v1,v2"),
         ("a=x..y", "could not convert string to float"),
@@ -106,10 +105,8 @@ def test_values_and_intervals() -> None:
         ("a=0..1:log", "must hold for `log=True`"),
         ("a=1..2:linear", "expected low..high or low..high:log"),
         ("a=1 a=2", "a comes twice"),
-    ],
-)
-def test_mistakes_are_named(items: str, message: str) -> None:
-    refuses(message, parse_space, items.split())
+    ):
+        refuses(message, parse_space, items.split())
 
 
 def test_folders_are_apart_and_processes_share_the_cores(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

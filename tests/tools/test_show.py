@@ -89,18 +89,15 @@ def test_points_that_predict_wrote_are_a_prediction(result: Path, tmp_path: Path
     assert '"key":"truth"' not in page
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_bad_options(result: Path, tmp_path: Path) -> None:
+    for options, message in (
         (("--png", "a.gif"), "a.gif: expected a name that ends with .png, or a folder"),
         (("--threshold", "7"), "--threshold must be from 0 to 1, got 7.0"),
         (("--views", "4"), "a picture has 1 to 3 views, got 4"),
         (("--cut", "-50"), "no point is below the cut"),
-    ],
-)
-def test_bad_options(result: Path, tmp_path: Path, options: tuple[str, str], message: str) -> None:
-    assert message in refused("show", result, "--png", tmp_path / "a.png", *options)
-    assert [p.name for p in tmp_path.iterdir()] == ["room.npz"]
+    ):
+        assert message in refused("show", result, "--png", tmp_path / "a.png", *options)
+        assert [p.name for p in tmp_path.iterdir()] == ["room.npz"]
 
 
 def test_bad_input(result: Path, tmp_path: Path) -> None:

@@ -56,18 +56,15 @@ def test_paint(rng: np.random.Generator, factor: int) -> None:
 LIGHTS = np.array([[0.6, 0.0, 0.8], [0.0, -0.6, 0.8]]), np.array([0.3, 0.2])  # directions, weights
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "tolerance"),
-    [
+def test_shading(depth: np.ndarray) -> None:
+    for name, arguments, tolerance in (
         *(("smooth_depth", (steps, np.float32(0.01)), 5e-5) for steps in (1, 3, 40)),
         ("eye_dome", (1, 5, 7.0, 5.0), 1e-4),
         ("light", (300.0, 15.5, 11.5, *LIGHTS, 0.5), 1e-3),
-    ],
-)
-def test_shading(depth: np.ndarray, name: str, arguments: tuple, tolerance: float) -> None:
-    expected = getattr(slow_shade, name)(depth.astype(np.float64), *arguments)
-    np.testing.assert_allclose(getattr(shade, name)(depth, *arguments), expected, rtol=0, atol=tolerance)
-    assert np.ptp(expected[np.isfinite(depth)]) > 0.15
+    ):
+        expected = getattr(slow_shade, name)(depth.astype(np.float64), *arguments)
+        np.testing.assert_allclose(getattr(shade, name)(depth, *arguments), expected, rtol=0, atol=tolerance)
+        assert np.ptp(expected[np.isfinite(depth)]) > 0.15
 
 
 def test_cell_covariances(rng: np.random.Generator) -> None:
