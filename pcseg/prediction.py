@@ -419,10 +419,9 @@ def _classes_of(arrays: dict[str, np.ndarray]) -> ClassSet | None:
         "colors": _entry(arrays, "class_colors", np.uint8).tolist(),
         "stuff": [name for name, is_stuff in zip(names, _entry(arrays, "class_stuff", np.bool_)) if is_stuff],
         "instance_names": [names[i] for i in _entry(arrays, "class_instances", np.int64)],
+        "groups": json.loads(str(_entry(arrays, "class_groups"))),
+        "s3dis_protocols": bool(_entry(arrays, "class_s3dis_protocols", np.bool_)),
     }
-    if "class_groups" in arrays:  # files of earlier versions lack these two
-        content["groups"] = json.loads(str(arrays["class_groups"]))
-        content["s3dis_protocols"] = bool(_entry(arrays, "class_s3dis_protocols", np.bool_))
     return ClassSet.from_dict(content, "classes")
 
 

@@ -87,14 +87,6 @@ def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generato
     assert "wall" in names  # some are in one plane
 
 
-@pytest.mark.slow
-def test_millions_of_points(segmenter: Segmenter, example: Scene, rng: np.random.Generator) -> None:
-    rows = rng.integers(0, len(example), 3_000_000)
-    xyz = example.xyz[rows] + rng.normal(0, 0.004, (len(rows), 3)).astype(np.float32)
-    names = _found(segmenter.with_options(views="one"), Scene("dense", xyz, example.rgb[rows]))
-    assert {"sofa", "table", "floor"} <= set(names)
-
-
 def test_training_starts_from_it() -> None:
     """With the classes of another set, heads have the rows of the classes that both know."""
     from pcseg import config as cfg

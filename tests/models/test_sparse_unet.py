@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from tests.conftest import refuses
@@ -95,18 +94,3 @@ def test_checkpointing_changes_nothing_and_autocast_little(rng: np.random.Genera
     torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
     out.float().sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
-def test_learns_a_tiny_task(rng: np.random.Generator) -> None:
-    """Which of the three planes a voxel is on: features are constant, so only its neighborhood differs."""
-    voxels = room_voxels(rng)
-    coords, target = in_batch(voxels), (voxels == 0).int().argmax(dim=1)
-    model, head = _unet(1, (16, 16), blocks_per_level=1), torch.nn.Linear(16, 3)
-    optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=1e-2)
-    for _ in range(40):
-        logits = head(model(coords, torch.ones(400, 1), 1))
-        loss = F.cross_entropy(logits, target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert (logits.argmax(dim=1) == target).float().mean() > 0.95

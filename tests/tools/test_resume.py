@@ -133,10 +133,3 @@ def test_torn_checkpoint_and_the_one_before(config_file: Path, whole: Path) -> N
     assert "step_0000002.pt is intact: continue from it with --resume --from step_0000002.pt" in error
     Training(config_file, folder, "--resume", "--from", "step_0000002.pt").succeed()
     _assert_equal(folder, whole)
-
-
-def test_deterministic_twice(config_file: Path) -> None:
-    runs = [config_file.parent / name for name in ("first", "second")]
-    for folder in runs:
-        Training(config_file, folder, "train.deterministic=true", "train.steps=3").succeed()
-    _assert_equal(*runs)

@@ -39,12 +39,9 @@ def test_result(result: Path, tmp_path: Path) -> None:
     assert '"key":"prediction"' in page.read_text(encoding="utf-8")
 
 
-def test_processed_room(scene: Scene, tmp_path: Path) -> None:
+def test_processed_room_and_scan(scene: Scene, tmp_path: Path) -> None:
     folder = write_room(tmp_path / "rooms", scene, "s3dis", Source("made", "0"))
     assert passes("show", folder, "--png", tmp_path / "a.png")[1] == ""
-
-
-def test_scan(scene: Scene, tmp_path: Path) -> None:
     command = ("show", tmp_path / "scan.npz", "--html", tmp_path / "a.html")
     np.savez(tmp_path / "scan.npz", xyz=scene.xyz)
     passes(*command)

@@ -21,7 +21,6 @@ from pcseg.training.checkpoint import (
 )
 from pcseg.training.weights_file import read_weights, write_weights
 from tests.conftest import refuses
-from tests.test_damaged_files import damaged
 from tests.tools.small import fresh_checkpoint
 
 
@@ -41,6 +40,9 @@ def test_round_trip(tmp_path: Path) -> None:
     load_weights(other, content["model"], path)
     assert torch.equal(other.weight, model["weight"])
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+    data, values = path.read_bytes(), model["weight"].numpy().tobytes()
+    path.write_bytes(data.replace(values, values[:-1] + b"7"))
+    refuses("not a checkpoint, or damaged", load_checkpoint, path)
 
 
 def test_foreign_files_and_weights_of_another_model(tmp_path: Path) -> None:
@@ -52,21 +54,6 @@ def test_foreign_files_and_weights_of_another_model(tmp_path: Path) -> None:
     refuses(r"weight has shape \(2, 3\), expected \(2, 4\)", load_weights, nn.Linear(4, 2), weights, path)
     refuses("the checkpoint has no bias", load_weights, nn.Linear(3, 2), nn.Linear(3, 2, bias=False).state_dict(), path)
     refuses("unexpected bias in the checkpoint", load_weights, nn.Linear(3, 2, bias=False), weights, path)
-
-
-def test_damage_is_noticed_or_harmless(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    model = _save(path)
-    noticed = 0
-    for content in damaged(path.read_bytes(), 0, 40):
-        path.write_bytes(content)
-        try:
-            found = load_checkpoint(path)["model"]
-        except checkpoint.CheckpointError:
-            noticed += 1
-        else:  # some bytes between the parts of a zip file have no meaning
-            assert all(torch.equal(found[name], value) for name, value in model.items())
-    assert noticed > 25
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +98,6 @@ def test_precision_over_recall_and_sweep() -> None:
     assert [tick.get_text() for tick in charts["AP over claims"].get_xticklabels()] == ["b", "a"]
     (chart,) = _charts(sweep_chart([{"lr": "1"}, {"lr": "2"}], [[0.1], [0.2]])).values()
     assert chart.get_xscale() == "linear"
-
-
-def test_matplotlib_waits_for_the_first_chart() -> None:
-    script = """
-import sys
-import pcseg.viz.figures as figures
-assert "matplotlib" not in sys.modules
-figures.to_image(figures.sweep_chart([{"lr": "1"}], [[0.5]]))
-import matplotlib
-assert "matplotlib.pyplot" not in sys.modules
-assert matplotlib.rcParams["font.size"] == matplotlib.rcParamsDefault["font.size"], "no global setting changes"
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def _run(folder: Path, records: list[dict[str, Any]]) -> Path:
