@@ -144,9 +144,8 @@ def decode(
     Returns:
         Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
     """
-    class_probability, probability = _probabilities(outputs, decoder, top_k)
-
     assert scene.superpoint is not None
+    class_probability, probability = _probabilities(outputs, decoder, top_k)
     counts = torch.from_numpy(np.bincount(scene.superpoint)).to(probability.device).float()
     inside = probability > mask_threshold
     size = counts @ inside.float()
@@ -167,13 +166,7 @@ def decode(
         share = probability_of.gather(1, labels[:, None])[:, 0] / probability_of.sum(1)
         labels = torch.where(share < unsure_below, classes.index(UNSURE), labels)
     masks = [np.flatnonzero(mask) for mask in inside[:, query].T.contiguous().cpu().numpy()]
-    prediction = Prediction(
-        scene,
-        mask_rows(masks, len(probability)),
-        labels.cpu().numpy(),
-        best_scores.cpu().numpy(),
-        classes=classes,
-        superpoint=scene.superpoint,
-    )
+    objects = mask_rows(masks, len(probability)), labels.cpu().numpy(), best_scores.cpu().numpy()
+    prediction = Prediction(scene, *objects, classes=classes, superpoint=scene.superpoint)
     assert "pred_semantic" in outputs
     return prediction, outputs["pred_semantic"][0].float().softmax(1).cpu().numpy()

@@ -189,6 +189,15 @@ class Segmenter:
             scene = self._with_superpoints(scene, room, say)
             prediction, semantic = self._predict_tiles(scene, room, stage)
         say("objects")
+        assert scene.superpoint is not None
+        objects = self._filtered(scene, prediction, semantic)
+        original = original.with_(superpoint=scene.superpoint)
+        of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
+        return replace(objects, scene=original, semantic=of_points, min_points=options.min_points)
+
+    def _filtered(self, scene: Scene, prediction: Prediction, semantic: Float32[np.ndarray, "S C"]) -> Prediction:
+        """The objects of a whole scan after everything that needs no network."""
+        options = self.options
         cells = superpoint_cells(scene) if options.split_pieces or options.surfaces or options.whole_area else None
         links = superpoint_links(cells) if cells and (options.split_pieces or options.surfaces) else csr_array((0, 0))
         if options.split_pieces:
@@ -205,10 +214,7 @@ class Segmenter:
             prediction = with_surfaces(
                 prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above
             )
-        assert scene.superpoint is not None
-        original = original.with_(superpoint=scene.superpoint)
-        of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
-        return replace(prediction, scene=original, semantic=of_points, min_points=options.min_points)
+        return prediction
 
     @torch.no_grad()
     def _predict_one(self, scene: Scene) -> Found:

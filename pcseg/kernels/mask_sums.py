@@ -113,7 +113,10 @@ def _add_log_odds(target, weight, x, z, log_off):
         target[j] += weight * (x[j] - z - log_off[j])
 
 
-@kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f4[::1], f4[::1]", **_OPTIONS)
+@kernel(
+    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f4[::1], f4[::1]",
+    **_OPTIONS,
+)
 def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
     """Adds up one layer. At most one query of a token has p > 0.5: a. 1 - p would cancel there: log(1 - p) = r - z.
 
@@ -186,7 +189,8 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 
 @kernel(
-    "f4[:,::1], i8[::1], f4[::1], i8[::1], f4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS
+    "f4[:,::1], i8[::1], f4[::1], i8[::1], f4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]",
+    **_OPTIONS,
 )
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from the gradients of its sums.
@@ -286,7 +290,10 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
         grad[j] = weight * (d_odds[j] - d_off[j] * p + d_inside[j] * larger * smaller)
 
 
-@kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS)
+@kernel(
+    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]",
+    **_OPTIONS,
+)
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from the gradients of its sums.
 

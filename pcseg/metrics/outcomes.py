@@ -92,8 +92,7 @@ def object_outcomes(
     shared, points, pred_class = overlaps.points[rows, 1:], num_points[rows], labels[rows].astype(np.int64)
     iou = shared / np.maximum(points[:, None] + objects.num_points[None] - shared, 1)
     near = iou > 0.5
-    same = pred_class[:, None] == objects.labels[None]
-    right = near & same
+    right = near & (pred_class[:, None] == objects.labels[None])
     large = objects.num_points >= min_points
 
     outcome = np.full(len(objects), MISSED)
