@@ -205,6 +205,9 @@ def test_masks_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
 
 
 def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "room.npz"
+    with pytest.raises(OSError, match="No such file"):
+        Prediction.load(path)
     for changes, message in (
         ({"format": np.array("other")}, "not a pcseg result"),
         ({"version": np.array(99)}, "result version 99"),
@@ -217,15 +220,12 @@ def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> No
         ({"class_ids": np.arange(3)}, "expected ids as 13 different whole numbers"),
         ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
     ):
-        path = tmp_path / "room.npz"
-        with pytest.raises(OSError, match="No such file"):
-            Prediction.load(path)
         _random(rng, 7, 2).save(path)
         _rewrite(path, **changes)
         refuses(message, Prediction.load, path)
-        np.savez(path, points=np.zeros(3))
-        refuses("not a pcseg result", Prediction.load, path)
-        assert not is_result(path)
+    np.savez(path, points=np.zeros(3))
+    refuses("not a pcseg result", Prediction.load, path)
+    assert not is_result(path)
 
 
 def test_classes_of_another_set() -> None:

@@ -63,12 +63,8 @@ def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
     write_ply(tmp_path / "room.ply", form, real, color)
     scene = read_scan(tmp_path / "room.ply")
     assert scene.name == "room"
-    np.testing.assert_array_equal(scene.xyz, XYZ.astype(np.float32))
-    np.testing.assert_array_equal(scene.rgb, RGB)
-    np.testing.assert_array_equal(scene.normal, [[0, 0, 1]] * 4)
-    np.testing.assert_array_equal(scene.semantic, [1, 1, -1, 2])
-    np.testing.assert_array_equal(scene.instance, [1, 1, 0, 2])
-    np.testing.assert_array_equal(scene.faces, [[0, 1, 2], [1, 2, 3]])
+    holds(scene, xyz=XYZ.astype(np.float32), rgb=RGB, normal=[[0, 0, 1]] * 4, semantic=[1, 1, -1, 2])
+    holds(scene, instance=[1, 1, 0, 2], faces=[[0, 1, 2], [1, 2, 3]])
     for array in (scene.xyz, scene.rgb, scene.semantic, scene.faces):
         assert array.dtype.isnative
 
