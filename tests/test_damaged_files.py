@@ -59,9 +59,8 @@ def _pcd(path: Path) -> None:
 
 def _result(path: Path) -> None:
     scene = Scene("a", np.random.default_rng(0).random((300, 3)).astype(np.float32))
-    classes = class_set("s3dis")
     masks = np.arange(300) // 100 == np.arange(3)[:, None]
-    Prediction(scene, masks, np.arange(3), np.linspace(0.9, 0.5, 3), classes=classes).save(path)
+    Prediction(scene, masks, np.arange(3), np.linspace(0.9, 0.5, 3), classes=class_set("s3dis")).save(path)
 
 
 def _weights(path: Path) -> None:
@@ -70,10 +69,8 @@ def _weights(path: Path) -> None:
 
 
 def _text(path: Path) -> None:
-    rows = np.random.default_rng(0).random((40, 6))
-    separator = "," if path.suffix == ".csv" else " "
-    names = separator.join("xyzrgb") if path.suffix == ".csv" else ""
-    np.savetxt(path, rows, delimiter=separator, header=names, comments="")
+    separator, names = (",", "x,y,z,r,g,b") if path.suffix == ".csv" else (" ", "")
+    np.savetxt(path, np.random.default_rng(0).random((40, 6)), delimiter=separator, header=names, comments="")
 
 
 def _mesh(path: Path) -> None:
@@ -111,7 +108,7 @@ def test_damaged_file(tmp_path: Path, name: str, write: Callable, read: Callable
 def test_damaged_room(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = {key: rng.integers(0, 3, 100).astype(np.int32) for key in ("semantic", "instance", "superpoint")}
-    room = Scene("room", rng.random((100, 3)).astype(np.float32), rng.integers(0, 256, (100, 3)).astype(np.uint8))
+    room = Scene("room", rng.random((100, 3), np.float32), rng.integers(0, 256, (100, 3), np.uint8))
     whole = write_room(tmp_path / "whole", room.with_(**labels), "s3dis", Source("", ""))
     for part in sorted(path.name for path in whole.iterdir()):
         for content in damaged((whole / part).read_bytes(), len(part), 12):

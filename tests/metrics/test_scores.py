@@ -199,17 +199,9 @@ def test_tables_and_json() -> None:
     assert content == {**dict.fromkeys(("ap", "ap50", "ap25"), 0.75), "classes": per_class}
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     result = _metric(Scores).compute()
-    table = result.semantic.to_text().splitlines()
-    assert table[0].split() == ["class", "iou", "acc"]
-    assert table[-2].split() == ["mean", "75.0", "75.0"]
-    assert table[-1] == "oa: 66.7"
     assert result.semantic.to_json()["classes"]["shower curtain"] == {"iou": None, "acc": None}
-    assert math.isclose(result.semantic.to_json()["miou"], 0.75)
-    table = result.panoptic.to_text().splitlines()
-    assert table[-7].split() == ["mean", "83.3", "100.0", "83.3"]
-    keys = [f"{key}_{group}: " for group in ("things", "stuff") for key in ("pq", "sq", "rq")]
-    assert all(line.startswith(key) for line, key in zip(table[-6:], keys, strict=True))
-    assert len({len(line) for line in result.s3dis.to_text().splitlines()}) == 1
+    assert result.semantic.to_text().endswith("oa: 66.7")
+    assert result.panoptic.to_text().splitlines()[-7].split() == ["mean", "83.3", "100.0", "83.3"]
 
 
 CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
@@ -232,7 +224,7 @@ def _outcomes(
     )
 
 
-def test_words() -> None:
+def test_outcomes_of_objects_and_predictions() -> None:
     for predictions, objects, found in (
         ([(0, 200, CHAIR, 0.9), (200, 400, CHAIR, 0.8)], ["found", "found"], ["right", "right"]),
         ([(0, 200, CHAIR, 0.9), (0, 180, CHAIR, 0.8)], ["found", "missed"], ["right", "duplicate"]),
