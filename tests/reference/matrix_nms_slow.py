@@ -2,28 +2,15 @@
 
 import math
 
-import numpy as np
 
-
-def slow_matrix_nms(
-    masks: np.ndarray, labels: np.ndarray, scores: np.ndarray, points: np.ndarray, sigma: float
-) -> list[float]:
+def slow_matrix_nms(masks, labels, scores, points, sigma):
     """New score of each object, in the order given, which is from the best to the worst."""
 
-    def iou(i: int, j: int) -> float:
-        shared = sum(p for p, a, b in zip(points, masks[i], masks[j]) if a and b)
-        either = sum(p for p, a, b in zip(points, masks[i], masks[j]) if a or b)
-        return shared / max(either, 1)
+    def iou(i, j):
+        """0 for objects of two classes."""
+        shared, either = (points[inside].sum() for inside in (masks[i] & masks[j], masks[i] | masks[j]))
+        return (labels[i] == labels[j]) * shared / max(either, 1)
 
-    def kept(overlap: float) -> float:
-        return math.exp(-(overlap**2) / sigma)
-
-    found = []
-    for j in range(len(masks)):
-        decay = 1.0
-        for i in range(j):
-            if labels[i] == labels[j]:
-                most = max((iou(k, i) for k in range(i) if labels[k] == labels[i]), default=0.0)
-                decay = min(decay, kept(iou(i, j)) / kept(most))
-        found.append(float(scores[j]) * decay)
-    return found
+    most = [max((iou(k, i) for k in range(i)), default=0.0) for i in range(len(masks))]
+    decays = [[math.exp((most[i] ** 2 - iou(i, j) ** 2) / sigma) for i in range(j)] for j in range(len(masks))]
+    return [score * min([1.0, *decay]) for score, decay in zip(scores, decays)]

@@ -28,13 +28,9 @@ def write_config(folder: Path) -> Path:
 
 
 class Training:
-    """A process that runs pcseg train.
+    """A process that runs pcseg train; its output goes to a .log file beside the run folder.
 
-    Args:
-        config_file: file from `write_config`.
-        folder: run folder; the output of the process goes to a .log file of the same name.
-        options: further words of the command line.
-        file_size_limit: bytes after which files take no more, as a full disk.
+    From `file_size_limit` bytes on, files take no more, as on a full disk.
     """
 
     def __init__(self, config_file: Path, folder: Path, *options: object, file_size_limit: int | None = None) -> None:

@@ -37,16 +37,13 @@ def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction
     scan = replace(whole, scene=bare)
     for prediction, views, expected in (
         (Prediction(bare), 1, (1, 1)),
-        (Prediction(bare), 3, (3, 1)),
         (Prediction(bare.with_(rgb=None)), 1, (1, 1)),
         (Prediction(room, classes=S3DIS), 1, (2, 1)),
-        (Prediction(room, classes=S3DIS), 2, (2, 2)),
         (replace(predicted, scene=bare), 3, (2, 3)),
         (scan, 1, (3, 1)),  # input, objects and classes, as predict draws them
         (scan, 3, (3, 3)),
         (classes_alone, 1, (2, 1)),
         (Prediction(flat, semantic=room.semantic, classes=S3DIS), 1, (3, 2)),
-        (Prediction(flat, semantic=room.semantic, classes=S3DIS), 3, (3, 4)),
         (replace(predicted, scene=room.with_(semantic=None)), 1, (3, 2)),
         (whole, 1, (3, 2)),
         (whole, 3, (3, 4)),
