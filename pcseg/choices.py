@@ -24,4 +24,4 @@ LAST = "last.pt"  # newest checkpoint of a run
 RAW_FORMATS = ("s3dis", "scannet", "coco")
 Sensor = Literal["rgbd", "phone", "tripod"]
 
-BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "loader", "tiles", "cold")
+BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "loader", "tiles", "network", "cold")

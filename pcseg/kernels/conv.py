@@ -161,10 +161,10 @@ add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 
 
 @kernel(
-    "f4[:,::1], f4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1]",
+    "f4[:,::1], f4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1], f4[:,::1], f4[:,::1], i8",
     fastmath=FAST,
 )
-def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out):
+def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, norm, activated, block_rows):
     """Adds ``x[in_index[p]] @ w[k]`` to ``out[out_index[p]]`` for all pairs p of the given blocks.
 
     Args:
@@ -177,6 +177,10 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out):
         first: first block.
         last: end of the blocks.
         out: (W + 1, tiles * tile); the last row takes the unused sums of tiles with fewer pairs than rows.
+        norm: (2, tiles * tile), scale and shift of each column.
+        activated: (W + 1, tiles * tile), gets ReLU(out * scale + shift) while the sums are in the cache; may be `out`,
+            and no rows for none. Then block b must have the outputs from row b * block_rows on.
+        block_rows: number of outputs in a block.
     """
     num_offsets, num_tiles, channels, tile = w.shape
     num_vectors = tile * w.itemsize // VECTOR_BYTES
@@ -203,6 +207,10 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out):
                         add_tile(x, w, channels, 2, out, targets, sources, start, tile)
                     else:
                         add_tile(x, w, channels, 1, out, targets, sources, start, tile)
+        for row in range(block * block_rows, min(stop * block_rows, len(activated) - 1)):
+            for c in range(out.shape[1]):
+                value = out[row, c] * norm[0, c] + norm[1, c]
+                activated[row, c] = 0 if value < 0 else value  # NaN passes
 
 
 @kernel(

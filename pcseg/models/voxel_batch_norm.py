@@ -31,6 +31,13 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             statistics = self.running_mean, self.running_var
         return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
 
+    def scale_and_shift(self) -> Float[Tensor, "2 C"]:
+        """What the norm does to each channel in evaluation mode."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return torch.stack([scale, self.bias - self.running_mean * scale])
+
     def _normalized_across_processes(self, input: Float[Tensor, "V C"], sum: Sum) -> Float[Tensor, "V C"]:
         values = input.to(torch.promote_types(input.dtype, torch.float32))
         total = _SumOverProcesses.apply(torch.cat([values.sum(0), values.new_full((1,), len(values))]), sum)

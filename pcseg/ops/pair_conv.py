@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -52,17 +52,54 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
             product = x.index_select(0, kernel_map.in_index[pairs]) @ weight[k]
             out.index_add_(0, kernel_map.out_index[pairs], product.to(out.dtype))
         return out.to(x.dtype)
-    x, weight = x.detach(), weight.detach()
     tile = tile_width(num_outputs, x.element_size())
-    tiles = _padded(weight, 2, tile).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
-    rows = x.contiguous().numpy()
-    in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    out = x.new_zeros((kernel_map.num_out + 1, tiles.shape[1] * tile))
-    target = out.numpy()
-    load, multiplications = np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * num_outputs
-    args = (rows, tiles, in_index, out_index, blocks, SPAN)
-    _in_parts(lambda a, b: multiply_pairs(*args, a, b, target), load, multiplications)
+    out = x.new_zeros((kernel_map.num_out + 1, -(-num_outputs // tile) * tile))
+    none = x.new_zeros((0, 0))
+    _add_products(x.detach(), weight.detach(), kernel_map, out, none, none)
     return out[:-1, :num_outputs].contiguous()
+
+
+def _add_products(
+    x: Tensor, weight: Tensor, kernel_map: KernelMap, out: Tensor, norm: Tensor, activated: Tensor
+) -> None:
+    """Adds a convolution to all but the last row of `out`; see `multiply_pairs` for the last three."""
+    tile = tile_width(weight.shape[2], x.element_size())
+    tiles = _padded(weight, 2, tile).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
+    in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
+    load, multiplications = np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * weight.shape[2]
+    args = (x.contiguous().numpy(), tiles, in_index, out_index, blocks, SPAN)
+    targets = (out.numpy(), norm.numpy(), activated.numpy(), BLOCK)
+    _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), load, multiplications)
+
+
+def has_whole_tiles(num_outputs: int) -> bool:
+    """Whether `add_pair_conv` takes this number of output channels."""
+    return num_outputs % tile_width(num_outputs, 4) == 0
+
+
+def add_pair_conv(
+    features: Float32[Tensor, "V I"],
+    weight: Float32[Tensor, "O k k k I"],
+    kernel_map: KernelMap,
+    out: Float32[Tensor, "W_1 O"],
+    norm: Float32[Tensor, "2 O"] | None = None,
+    activated: Float32[Tensor, "W_1 O"] | None = None,
+) -> None:
+    """Adds a sparse convolution to the rows of `out` in place, on the CPU and without gradients.
+
+    Args:
+        features: one row per input voxel; further rows are not read.
+        weight: as for `pair_conv`; `has_whole_tiles` must be true of O.
+        kernel_map: pairs of k ** 3 offsets; with `norm`, its outputs must be sorted voxels.
+        out: one row per output voxel, and one more, which is overwritten.
+        norm: scale and shift of each channel.
+        activated: gets ReLU(out * scale + shift) of each row but the last; may be `out` itself.
+    """
+    none = out.new_zeros((0, 0))
+    weight = weight.detach().flatten(1, 3).permute(1, 2, 0)
+    _add_products(
+        features, weight, kernel_map, out, none if norm is None else norm, none if activated is None else activated
+    )
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:

@@ -57,10 +57,14 @@ def test_order_of_voxels_and_other_rooms_do_not_matter(rng: np.random.Generator)
     assert torch.equal(model(coords[order], features[order], 2), out[order])
     one, two = room_voxels(rng), room_voxels(rng, 150)
     features = torch.randn(550, 3)
-    model = _unet(3, (8, 16, 24)).eval()
-    both = model(in_batch(one, two), features, 2)
+    model = _unet(3, (16, 32, 48))
+    model(in_batch(one, two), features, 2)  # statistics for the norms
+    both = model.eval()(in_batch(one, two), features, 2)
     alone = torch.cat([model(in_batch(one), features[:400], 1), model(in_batch(two), features[400:], 1)])
     torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        assert model._adds_in_place(features)
+        torch.testing.assert_close(model(in_batch(one, two), features, 2), both, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

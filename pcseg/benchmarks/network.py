@@ -1,0 +1,59 @@
+"""Time and memory of the network of configs/scannet.yaml on a room: prediction without gradients on the CPU."""
+
+from typing import Any
+
+import torch
+
+from pcseg import build
+from pcseg import config as cfg
+from pcseg.benchmarks.measure import forget_peak, in_own_process, median_times, peak_mb, print_row, segmented_room
+from pcseg.classes import S3DIS
+from pcseg.inference.segmenter import Segmenter
+from pcseg.structures import SceneBatch
+
+
+def network(rounds: int, num_points: int = 285_000, *overrides: str) -> dict[str, Any]:
+    """Predicts a room with superpoints by random weights, in a fresh process.
+
+    Args:
+        rounds: number of rounds.
+        num_points: number of points.
+        *overrides: changes of the config.
+    """
+    return in_own_process(_network, rounds, num_points, torch.get_num_threads(), overrides)
+
+
+def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[str, ...]) -> dict[str, Any]:
+    torch.set_num_threads(num_threads)
+    torch.manual_seed(0)
+    config = cfg.load("scannet", ["data.classes=s3dis", 'data.train=["*"]', "data.val=[]", *overrides])
+    segmenter = Segmenter(
+        build.build_model(config, S3DIS), S3DIS, voxel_size=config.data.voxel_size, features=config.data.features
+    )
+    batches: list[SceneBatch] = []
+    hook = segmenter.model.register_forward_pre_hook(lambda _, args: batches.append(args[0]))
+    room = segmented_room(2, num_points)
+    segmenter.predict(room)  # compiles
+    hook.remove()
+    batch, unet = batches[0], segmenter.model.unet
+    given = (batch.voxel_coords, batch.voxel_features, 1)
+    result: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in segmenter.model.parameters()),
+        "voxels": len(batch.voxel_coords),
+    }
+    print(f"{result['voxels']:,} voxels, {result['parameters']:,} parameters")
+    memory = {"MB before": forget_peak()}
+    segmenter.predict(room)
+    memory["MB at the peak"] = peak_mb()
+    times = median_times(
+        {
+            "room to objects": lambda: segmenter.predict(room),
+            "U-Net": torch.no_grad()(lambda: unet(*given)),
+            "U-Net, in separate steps": lambda: unet(*given),  # as in training, for gradients
+        },
+        rounds,
+    )
+    result |= {name: {"ms": wall, "cpu_ms": cpu} for name, (wall, cpu) in times.items()} | {"memory": memory}
+    for name in (*times, "memory"):
+        print_row(name, result[name])
+    return result
