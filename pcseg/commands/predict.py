@@ -88,17 +88,20 @@ def run(args: argparse.Namespace) -> None:
     check_checkpoint(args.model)
     if len(args.scans) == 1 and not args.scans[0].exists():
         raise ValueError(f"{args.scans[0]}: no such file")
-    from pcseg.commands.warm_up import compile_missing
-    from pcseg.kernels import FOR_PREDICTION
+    from pcseg.commands.warm_up import compile_missing, quick_imports
 
-    compiled = compile_missing(FOR_PREDICTION)  # while torch is imported
-    from pcseg.inference.prediction_files import prediction_targets
+    with quick_imports():
+        from pcseg.kernels import FOR_PREDICTION
+
+        compiled = compile_missing(FOR_PREDICTION)  # while torch is imported
+        from pcseg.inference.prediction_files import prediction_targets
 
     args.scans = inputs_in(args.scans, results=False)
     targets = prediction_targets(args.scans, args.out, args.suffixes)
     with _progress(len(args.scans)) as bar:
         bar.set_postfix_str("loading the model")
-        segmenter = _segmenter(args)
+        with quick_imports():
+            segmenter = _segmenter(args)
         args.out.mkdir(parents=True, exist_ok=True)
         if args.threshold is None:
             args.threshold = segmenter.options.shown_above

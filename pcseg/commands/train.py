@@ -40,24 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     path, folder, overrides, resumes = _check(args)
-    from pcseg.commands.warm_up import compile_missing
-    from pcseg.kernels import FOR_TRAINING
+    from pcseg.commands.warm_up import compile_missing, quick_imports
 
-    compiled = compile_missing(FOR_TRAINING)  # while torch is imported
-    from pcseg.config import Config
-    from pcseg.files import write_json
-    from pcseg.images import config as cfg
-    from pcseg.ops.device import pick_device
-    from pcseg.run import Run
-    from pcseg.training.distributed import join_processes
+    with quick_imports():
+        from pcseg.kernels import FOR_TRAINING
 
-    make, config = Run, cfg.load(path, overrides)
-    if not isinstance(config, Config):
-        from pcseg.images.run import ImageRun
+        compiled = compile_missing(FOR_TRAINING)  # while torch is imported
+        from pcseg.config import Config
+        from pcseg.files import write_json
+        from pcseg.images import config as cfg
+        from pcseg.ops.device import pick_device
+        from pcseg.run import Run
+        from pcseg.training.distributed import join_processes
 
-        make = ImageRun
-    processes = join_processes()
-    run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
+        make, config = Run, cfg.load(path, overrides)
+        if not isinstance(config, Config):
+            from pcseg.images.run import ImageRun
+
+            make = ImageRun
+        processes = join_processes()
+        run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
     compiled()
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:

@@ -18,7 +18,7 @@ from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldCon
 
 def norm_relu(channels: int) -> nn.Sequential:
     """Batch norm over voxels, then ReLU."""
-    return nn.Sequential(VoxelBatchNorm(channels, eps=1e-4, momentum=0.1), nn.ReLU())
+    return nn.Sequential(VoxelBatchNorm(channels, eps=1e-4, momentum=0.1), nn.ReLU(inplace=True))
 
 
 class ResidualBlock(nn.Module):

@@ -1,6 +1,7 @@
 """AdamW, its learning rate over a run, and averaged weights."""
 
 from dataclasses import dataclass
+from inspect import unwrap
 from typing import Any, Literal
 
 import torch
@@ -18,11 +19,19 @@ class OptimizerOptions:
     clip_norm: float = 10.0  # largest norm of the gradients; 0 for none
 
 
-def adamw(model: nn.Module, options: OptimizerOptions) -> torch.optim.AdamW:
+class AdamW(torch.optim.AdamW):
+    """AdamW without its wrappers for torch.compile, which import seconds of code."""
+
+    add_param_group, zero_grad = unwrap(torch.optim.AdamW.add_param_group), unwrap(torch.optim.AdamW.zero_grad)
+    state_dict, load_state_dict = unwrap(torch.optim.AdamW.state_dict), unwrap(torch.optim.AdamW.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+
+def adamw(model: nn.Module, options: OptimizerOptions) -> AdamW:
     """The optimizer of a model; on CUDA a fused one, which skips a non-finite step without waiting for the device."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fused = parameters[0].device.type == "cuda"
-    return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=fused)
+    return AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=fused)
 
 
 def learning_rate(step: int, num_steps: int, options: OptimizerOptions) -> float:
