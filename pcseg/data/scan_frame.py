@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy.spatial import KDTree
-from scipy.spatial.transform import Rotation
 
 from pcseg.data.reader_options import UP_AXES
 
@@ -100,6 +98,8 @@ def _sample(xyz: Float64[np.ndarray, "P 3"], num_samples: int = _NUM_SAMPLES) ->
 
 def _surface_normals(sample: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "m 3"]:
     """Normals, of either sign, at places where the neighbors lie in a plane."""
+    from scipy.spatial import KDTree  # takes long to import, and training needs none
+
     some = sample[:: max(1, len(sample) // 4000)]
     neighbors = sample[KDTree(sample).query(some, k=min(16, len(sample)))[1]]
     offsets = neighbors - neighbors.mean(axis=1, keepdims=True)
@@ -121,6 +121,8 @@ def _facing(normals: Float64[np.ndarray, "m 3"], axis: Float64[np.ndarray, "3"])
 
 def _upright(direction: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
     """The rotation that turns a direction to +z."""
+    from scipy.spatial.transform import Rotation
+
     return Rotation.align_vectors([[0.0, 0.0, 1.0]], [direction])[0].as_matrix()
 
 

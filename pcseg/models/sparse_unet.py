@@ -144,7 +144,7 @@ class SparseUNet(nn.Module):
         if self.training or torch.is_grad_enabled() or features.is_cuda:
             return False
         is_float32 = features.dtype == self.stem.weight.dtype == torch.float32
-        return is_float32 and all(has_whole_tiles(layer.out_channels) for layer in (self.stem, *self.down))
+        return is_float32 and all(has_whole_tiles(blocks[0].conv2.out_channels) for blocks in self.encoder)  # type: ignore[index]
 
     @torch.autocast("cpu", enabled=False)
     def _predict(self, features: Float[Tensor, "V F"], grid: SparseGrid) -> Float[Tensor, "V C"]:
@@ -162,28 +162,29 @@ class SparseUNet(nn.Module):
                 add_pair_conv(inner, block.conv2.weight, kernel_map, x, _norm(following), active)
             return active
 
-        active, kernel_map, last = features, grid.submanifold(3), len(self.down)
+        net: Any = self  # the types of the modules in its lists are known here
+        active, kernel_map, last = features, grid.submanifold(3), len(net.down)
         skips: list[tuple[SparseGrid, Tensor]] = []
-        for level, (layer, blocks) in enumerate(zip([self.stem, *self.down], self.encoder)):
+        for level, (layer, blocks) in enumerate(zip([net.stem, *net.down], net.encoder)):
             if level:
                 grid, kernel_map = grid.coarser
             x = active.new_zeros((len(grid) + 1, layer.out_channels))
             source, active = active, torch.empty_like(x)
             add_pair_conv(source, layer.weight, kernel_map, x, _norm(blocks[0].norm1), active)
-            after = self.down_norm[level] if level < last else self.up_norm[-1] if last else self.head
+            after = net.down_norm[level] if level < last else net.up_norm[-1] if last else net.head
             active = run_blocks(blocks, grid, x, active, after)
             skips.append((grid, x))
         skips.pop()
         for level in reversed(range(last)):
-            (grid, skip), blocks = skips.pop(), self.decoder[level]
+            (grid, skip), blocks = skips.pop(), net.decoder[level]
             up = torch.zeros_like(skip)
-            add_pair_conv(active, self.up[level].weight, grid.coarser[1].transposed(), up)
+            add_pair_conv(active, net.up[level].weight, grid.coarser[1].transposed(), up)
             active = torch.cat([skip, up], dim=1)
             del up
             x = torch.mm(active, blocks[0].skip.weight.T, out=skip)
             scale, shift = _norm(blocks[0].norm1)
             torch.addcmul(shift, active, scale, out=active).relu_()
-            active = run_blocks(blocks, grid, x, active, self.up_norm[level - 1] if level else self.head)
+            active = run_blocks(blocks, grid, x, active, net.up_norm[level - 1] if level else net.head)
         return active[:-1]
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
-from scipy.spatial import KDTree
 
 from pcseg.kernels import regions
 from pcseg.kernels import superpoints as kernels
@@ -192,6 +191,8 @@ def _nearest(
     )
     lonely = np.flatnonzero(~complete)
     if len(lonely):
+        from scipy.spatial import KDTree  # takes long to import, and training has superpoints
+
         tree = KDTree(nodes, balanced_tree=False, compact_nodes=False)
         # Torch's number, not all cores: that is the share of a worker of the preprocessing.
         _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=torch.get_num_threads())  # type: ignore[arg-type]
