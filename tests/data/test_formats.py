@@ -174,9 +174,8 @@ def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: st
         assert scene.rgb is None or scene.rgb.tolist() == [[16, 32, 48]] * 2
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
+def test_text_of_other_programs(tmp_path: Path) -> None:
+    for name, content in (
         ("a.txt", "2\n1 2 3\n1 2 4\n"),
         ("a.asc", "\ufeff1 2 3\n1 2 4\n"),
         ("a.csv", "\ufeffx,y,z\n1,2,3\n1,2,4\n"),
@@ -185,16 +184,14 @@ def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: st
         ("a.txt", "1 2 3\r1 2 4\r"),
         ("a.txt", "1 2 3\r\n1 2 4\r\n"),
         ("a.asc", "//X Y Z Rf Gf Bf scalar_Semantic scalar_Instance\n1 2 3 0.1 0.2 1 nan nan\n1 2 4 0 0 0 3 1\n"),
-    ],
-)
-def test_text_of_other_programs(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_bytes(content.encode())
-    scene, said = said_and_read(tmp_path / name)
-    assert scene.xyz.tolist() == [[1, 2, 3], [1, 2, 4]]
-    if "nan" in content:
-        assert scene.rgb.tolist() == [[26, 51, 255], [0, 0, 0]]
-        assert (scene.semantic.tolist(), scene.instance.tolist()) == ([-1, 3], [0, 1])
-        assert "1 of 2 points have no semantic (nan)" in said
+    ):
+        (tmp_path / name).write_bytes(content.encode())
+        scene, said = said_and_read(tmp_path / name)
+        assert scene.xyz.tolist() == [[1, 2, 3], [1, 2, 4]]
+        if "nan" in content:
+            assert scene.rgb.tolist() == [[26, 51, 255], [0, 0, 0]]
+            assert (scene.semantic.tolist(), scene.instance.tolist()) == ([-1, 3], [0, 1])
+            assert "1 of 2 points have no semantic (nan)" in said
 
 
 def test_folders_with_what_is_no_scan(tmp_path: Path) -> None:

@@ -78,9 +78,8 @@ def test_test_scan_without_anything(tmp_path: Path) -> None:
     assert len(room_files(folder, tmp_path / LABEL_TABLE)) == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_damaged(tmp_path: Path) -> None:
+    damages = (
         ({"segments": SEGMENTS[:-1]}, "expected segIndices of 8 vertices, found 7"),
         ({"segments": [*SEGMENTS[:-1], "a"]}, "whole numbers"),
         ({"segments": None}, r"aggregation\.json without"),
@@ -88,11 +87,10 @@ def test_test_scan_without_anything(tmp_path: Path) -> None:
         ({"groups": [{"objectId": -1, "label": "chair", "segments": [9]}]}, "objectId >= 0"),
         ({"groups": [{"objectId": 0, "label": "dragon", "segments": [5]}]}, "label 'dragon' is not in"),
         ({"info": "axisAlignment = 1 0 x\n"}, "expected 16 numbers"),
-    ],
-)
-def test_damaged(tmp_path: Path, options: dict, message: str) -> None:
-    folder = write_scan(tmp_path, **options)
-    refuses(message, read_room, folder, label_table=tmp_path / LABEL_TABLE)
+    )
+    for number, (options, message) in enumerate(damages):
+        folder = write_scan(tmp_path / str(number), **options)
+        refuses(message, read_room, folder, label_table=tmp_path / str(number) / LABEL_TABLE)
 
 
 def test_find_rooms_and_damaged_files(tmp_path: Path) -> None:

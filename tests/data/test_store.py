@@ -96,9 +96,8 @@ def test_refused(tmp_path: Path, scene: Scene) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
+def test_damage_names_the_file(tmp_path: Path, scene: Scene) -> None:
+    for name, content, message in (
         ("rgb.npy", None, r"rgb\.npy: missing; run pcseg prepare"),
         ("semantic.npy", b"", r"semantic\.npy: not an"),
         ("semantic.npy", b"\x93NUMPY", r"semantic\.npy: not an"),
@@ -107,18 +106,16 @@ def test_refused(tmp_path: Path, scene: Scene) -> None:
         ("xyz.npy", np.full((50, 3), np.nan, np.float32), "not finite"),
         ("manifest.json", b"{", r"manifest\.json: damaged"),
         ("manifest.json", None, r"no manifest\.json"),
-    ],
-)
-def test_damage_names_the_file(tmp_path: Path, folder: Path, name: str, content, message: str) -> None:
-    path = folder / name
-    if content is None:
-        path.unlink()
-    elif isinstance(content, np.ndarray):
-        np.save(path, content)
-    else:
-        path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
-    refuses(message, read_room, folder)
-    assert not is_current(tmp_path, "room", "s3dis", SOURCE) or name == "xyz.npy"
+    ):
+        path = write_room(tmp_path, scene, "s3dis", SOURCE) / name
+        if content is None:
+            path.unlink()
+        elif isinstance(content, np.ndarray):
+            np.save(path, content)
+        else:
+            path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
+        refuses(message, read_room, path.parent)
+        assert not is_current(tmp_path, "room", "s3dis", SOURCE) or name == "xyz.npy"
 
 
 def test_other_arrays_are_found_by_their_checksum(folder: Path) -> None:
