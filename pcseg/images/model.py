@@ -22,6 +22,7 @@ class Mask2FormerOptions:
     swin_width: int = 32  # channels of the first stage of the backbone; each further stage has twice as many
     swin_depths: tuple[int, ...] = (1, 1, 2, 1)
     swin_window: int = 5
+    init_std: float = 0.1  # of fresh weights; 0.02, which transformers takes, is for a thousand channels
 
 
 class Objects(NamedTuple):
@@ -54,6 +55,7 @@ class Mask2Former(nn.Module):
             "num_heads": [max(1, options.swin_width * 2**stage // 32) for stage in range(4)],
             "window_size": options.swin_window,
             "drop_path_rate": 0.0,
+            "initializer_range": options.init_std,
             "out_features": ["stage1", "stage2", "stage3", "stage4"],
         }
         sizes: dict[str, Any] = {
@@ -64,6 +66,7 @@ class Mask2Former(nn.Module):
             "num_attention_heads": max(1, width // 16),
             "num_queries": options.num_queries,
             "num_labels": num_classes,
+            "init_std": options.init_std,
         }
         config = Mask2FormerConfig(backbone_config=SwinConfig(**backbone), **sizes)
         self.network = Mask2FormerForUniversalSegmentation(config)
