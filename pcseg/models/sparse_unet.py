@@ -141,7 +141,7 @@ class SparseUNet(nn.Module):
 
     def _adds_in_place(self, features: Tensor) -> bool:
         """Whether `_predict` takes these features."""
-        if self.training or torch.is_grad_enabled() or features.is_cuda:
+        if self.training or torch.is_grad_enabled() or features.device.type != "cpu":
             return False
         is_float32 = features.dtype == self.stem.weight.dtype == torch.float32
         return is_float32 and all(has_whole_tiles(blocks[0].conv2.out_channels) for blocks in self.encoder)  # type: ignore[index]
