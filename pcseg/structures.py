@@ -140,6 +140,12 @@ class Scene:
         gaps, _ = KDTree(some, balanced_tree=False).query(some[:: max(1, len(some) // 2000)], k=2)
         return float(np.median(gaps[:, 1]))
 
+    def transformed(self, matrix: Float[np.ndarray, "3 3"]) -> "Scene":
+        """The scene after a rotation or reflection by an orthogonal matrix; points keep their order."""
+        matrix = matrix.astype(np.float32)
+        normal = None if self.normal is None else self.normal @ matrix.T
+        return self.with_(xyz=self.xyz @ matrix.T, normal=normal)
+
     def with_(self, **changes: object) -> "Scene":
         """A copy with some fields replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]

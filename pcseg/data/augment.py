@@ -25,7 +25,7 @@ def flip(scene: Scene, rng: np.random.Generator) -> Scene:
         rng: random generator.
     """
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
-    return _linear(scene, np.diag(signs))
+    return scene.transformed(np.diag(signs))
 
 
 def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
@@ -36,7 +36,7 @@ def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) ->
         rng: random generator.
         degrees: largest angle, either way.
     """
-    return _linear(scene, _rotation(2, rng.uniform(-degrees, degrees)))
+    return scene.transformed(_rotation(2, rng.uniform(-degrees, degrees)))
 
 
 def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
@@ -47,7 +47,9 @@ def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Sce
         rng: random generator.
         degrees: largest angle about each axis, either way.
     """
-    return _linear(scene, _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees)))
+    return scene.transformed(
+        _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees))
+    )
 
 
 def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
@@ -342,12 +344,6 @@ def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]
     """Middle of the bounding box of some points in plan, at the height of the lowest one."""
     low, high = bounding_box(xyz)
     return np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
-
-
-def _linear(scene: Scene, matrix: Float[np.ndarray, "3 3"]) -> Scene:
-    matrix = matrix.astype(np.float32)
-    normal = None if scene.normal is None else scene.normal @ matrix.T
-    return scene.with_(xyz=scene.xyz @ matrix.T, normal=normal)
 
 
 def _rotation(axis: int, degrees: float) -> Float[np.ndarray, "3 3"]:

@@ -1,7 +1,5 @@
 """Scans with a flat floor: handheld scanners tilt and bend what they see by decimeters."""
 
-from dataclasses import replace
-
 import numpy as np
 from jaxtyping import Float32, Float64
 
@@ -31,13 +29,11 @@ def flat_floor(scene: Scene) -> Scene:
     >>> round(float(np.ptp(bent.xyz[:, 2])), 1), round(float(np.ptp(flat_floor(bent).xyz[:, 2])), 1)
     (0.6, 0.0)
     """
-    rotation = level_rotation(scene.xyz).astype(np.float32)
-    xyz = scene.xyz @ rotation.T
-    normal = None if scene.normal is None else scene.normal @ rotation.T
-    lowest = _lowest(xyz[:: max(1, len(xyz) // _NUM_SAMPLES)].astype(np.float64))
+    turned = scene.transformed(level_rotation(scene.xyz))
+    lowest = _lowest(turned.xyz[:: max(1, len(scene) // _NUM_SAMPLES)].astype(np.float64))
     if len(lowest) >= _LEAST_CELLS:
-        xyz[:, 2] -= _floor(lowest, xyz)
-    return replace(scene, xyz=xyz, normal=normal)
+        turned.xyz[:, 2] -= _floor(lowest, turned.xyz)
+    return turned
 
 
 def _lowest(xyz: Float64[np.ndarray, "P 3"]) -> Float64[np.ndarray, "C 3"]:

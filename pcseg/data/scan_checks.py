@@ -41,12 +41,12 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
     turned = row[2] < row[:2].max()  # then the axes are not those of the file
     advice = "try another up=AXIS" if turned else f"if {axis} points up in it, use up={axis!r}"
-    tilted = f"ts floor is tilted by {tilt:.0f} degrees: use level=True"
+    tilted = f"tilted by {tilt:.0f} degrees: use level=True"
     if axis != "z":
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
-        found.append(f"{reason}: {advice}" + (f"; if not, i{tilted}." if tilt > _TILTED else "."))
+        found.append(f"{reason}: {advice}" + (f"; if not, its floor is {tilted}." if tilt > _TILTED else "."))
     elif tilt > _TILTED:
-        found.append(f"I{tilted}.")
+        found.append(f"Its floor is {tilted}.")
     if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found.append(f"It is so far from 0 that single precision costs detail: use origin=({point}).")

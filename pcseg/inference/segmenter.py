@@ -243,7 +243,7 @@ class Segmenter:
 
     def _predict_views(self, scene: Scene) -> Found:
         """A room or tile, from all of its views."""
-        found = [self._predict_one(transformed(scene, matrix)) for matrix in VIEWS[self.options.views]]
+        found = [self._predict_one(scene.transformed(matrix)) for matrix in VIEWS[self.options.views]]
         if len(found) == 1:
             return found[0]
         columns = np.arange(scene.num_superpoints)
@@ -317,12 +317,6 @@ def _read(scan: object, voxel_size: float) -> Scene:
     for warning in scan_warnings(scene, voxel_size):
         report_to_log(f"{scene.name}: {warning}")
     return scene
-
-
-def transformed(scene: Scene, matrix: Float32[np.ndarray, "3 3"]) -> Scene:
-    """The scan after a rotation or reflection by an orthogonal matrix; points keep their order."""
-    normal = None if scene.normal is None else scene.normal @ matrix.T
-    return scene.with_(xyz=scene.xyz @ matrix.T, normal=normal)
 
 
 def _centers(scene: Scene) -> Float32[np.ndarray, "S 3"]:

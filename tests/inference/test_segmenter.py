@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pcseg.classes import S3DIS
-from pcseg.inference.segmenter import VIEWS, Segmenter, SegmenterOptions, transformed
+from pcseg.inference.segmenter import VIEWS, Segmenter, SegmenterOptions
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
@@ -191,9 +191,9 @@ def test_views_keep_lengths_and_heights_to_the_bit(matrix: np.ndarray, rng: np.r
     xyz, normal = rng.normal(size=(2, 50, 3)).astype(np.float32)
     superpoint = rng.integers(0, 4, 50).astype(np.int32)
     scene = Scene("room", xyz, normal=normal, superpoint=superpoint)
-    view = transformed(scene, matrix)
+    view = scene.transformed(matrix)
     np.testing.assert_array_equal(view.xyz[:, 2], xyz[:, 2])
     np.testing.assert_array_equal(np.sort(np.abs(view.xyz[:, :2])), np.sort(np.abs(xyz[:, :2])))
     np.testing.assert_allclose((view.xyz * view.normal).sum(1), (xyz * normal).sum(1), atol=1e-5)
     np.testing.assert_array_equal(view.superpoint, superpoint)
-    np.testing.assert_array_equal(transformed(view, np.ascontiguousarray(matrix.T)).xyz, xyz)
+    np.testing.assert_array_equal(view.transformed(np.ascontiguousarray(matrix.T)).xyz, xyz)
