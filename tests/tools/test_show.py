@@ -51,7 +51,7 @@ def test_processed_room_and_scan(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_into_folders(result: Path, tmp_path: Path) -> None:
-    """Several results make the folder; one result goes into a folder that exists; a folder stands for its results."""
+    """Several results make the folder; one result goes into a folder that exists; of a folder, its results count."""
     other = tmp_path / "other.npz"
     other.write_bytes(result.read_bytes())
     (tmp_path / "pages").mkdir()
