@@ -29,12 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
-    """The network for these classes, with fresh weights from torch's global generator.
-
-    Args:
-        config: features and sizes.
-        classes: classes to predict.
-    """
+    """The network for these classes, with fresh weights from torch's global generator."""
     unet = SparseUNet(num_channels(config.data.features), config.model.unet)
     options = config.model.decoder
     decoder = EmbeddingHeads if options.kind == "embedding" else QueryDecoder
@@ -42,12 +37,7 @@ def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
 
 
 def build_criterion(config: Config, **settings: Any) -> Criterion:
-    """The criterion that ``criterion.kind`` names.
-
-    Args:
-        config: options of criterion and decoder.
-        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
-    """
+    """The criterion that ``criterion.kind`` names; settings are ``check_values`` and ``sum_counts`` of `Criterion`."""
     options, decoder = config.criterion, config.model.decoder
     num_classes = len(class_set(config.data.classes))
     if options.kind == "embedding" or decoder.kind == "embedding":
@@ -56,24 +46,13 @@ def build_criterion(config: Config, **settings: Any) -> Criterion:
 
 
 def query_criterion(num_classes: int, options: Any, **settings: Any) -> Criterion:
-    """The criterion of a model with queries, for rooms or images.
-
-    Args:
-        num_classes: number of classes.
-        options: options of criterion of any kind but embedding.
-        **settings: further arguments of the criterion.
-    """
+    """The criterion of a model with queries, for rooms or images, from options of any kind but embedding."""
     criterion = SetCriterion if options.kind == "hungarian" else InfluencerCriterion
     return criterion(num_classes, options, **settings)
 
 
 def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
-    """Rooms of the store that match the patterns.
-
-    Args:
-        config: where the rooms are, and how they become voxels.
-        patterns: globs of room names, see `pcseg.data.store.list_rooms`.
-        augmented: whether rooms are augmented.
+    """Rooms of the store that match the patterns of `pcseg.data.store.list_rooms`.
 
     Raises:
         ValueError: no room matches, or one was processed with other classes.

@@ -60,11 +60,7 @@ class Config:
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """Read a config file, the files it is based on, and overrides.
-
-    Args:
-        path: YAML file, or the name of a shipped config; see `pcseg.config_reader.read`.
-        overrides: changes such as ``optimizer.lr=0.001``.
+    """Read a config file or a shipped config, the files it is based on, and overrides; see `pcseg.config_reader.read`.
 
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
@@ -73,12 +69,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
 
 
 def loads(text: str, ignore: Sequence[str] = ()) -> Config:
-    """Read a config that `dumps` wrote.
-
-    Args:
-        text: YAML.
-        ignore: dotted keys to leave out if the text has them.
-    """
+    """Read a config that `dumps` wrote, without the dotted keys to ignore."""
     return config_reader.from_text(Config, text, ignore)
 
 

@@ -14,10 +14,7 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def find_config(path: Path | str) -> Path:
-    """The file itself if it exists, else the shipped config of this name.
-
-    Args:
-        path: file, or the name of a shipped config: synthetic, synthetic.yaml or configs/synthetic.yaml.
+    """The file itself if it exists, else the shipped config of this name, with or without ``configs/`` and ``.yaml``.
 
     Raises:
         ConfigError: neither a file nor the name of a shipped config.
@@ -38,10 +35,6 @@ def find_config(path: Path | str) -> Path:
 def check_data_root(path: Path, overrides: Sequence[str]) -> None:
     """Checks that the folder of processed rooms exists; the schema, whose modules import torch, checks the rest.
 
-    Args:
-        path: config file.
-        overrides: as in `pcseg.config.load`.
-
     Raises:
         ConfigError: there is no such folder, or the file or an override cannot be read.
     """
@@ -52,10 +45,7 @@ def check_data_root(path: Path, overrides: Sequence[str]) -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Checks that a checkpoint exists.
-
-    Args:
-        path: a file, or "builtin" for the weights that come with pcseg.
+    """Checks that a checkpoint exists, or that it is "builtin": the weights that come with pcseg.
 
     Raises:
         ValueError: there is no such file.

@@ -39,11 +39,7 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a file, the files it is based on, and overrides, without a schema.
-
-    Args:
-        path: YAML file.
-        overrides: ``a.b=value`` with the value in YAML.
+    """As `read`, without a schema.
 
     Raises:
         ConfigError: the file cannot be read, or an override is not one.
@@ -61,12 +57,7 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
-    """Read what `to_text` wrote.
-
-    Args:
-        schema: dataclass of the config.
-        text: YAML.
-        ignore: dotted keys to leave out.
+    """Read what `to_text` wrote, without the dotted keys to ignore.
 
     Raises:
         ConfigError: not YAML, or a key or a value is not of the schema.

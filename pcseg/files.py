@@ -18,10 +18,7 @@ import numpy as np
 def decoding(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
     """Turns every error of a library's decoder into one line: damaged bytes raise errors of all kinds.
 
-    Args:
-        path: the file, for the message.
-        kind: expected format, for example "an .npy file".
-        remedy: what to do, for the end of the message.
+    The message names the file, the expected `kind`, such as "an .npy file", and at its end the remedy.
 
     Raises:
         ValueError: the block raised an exception.
@@ -63,24 +60,14 @@ def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> Path:
-    """Writes bytes, or text as UTF-8, through `atomic_open`, and returns the path.
-
-    Args:
-        path: the file.
-        content: all of it.
-    """
+    """Writes bytes, or text as UTF-8, through `atomic_open`, and returns the path."""
     with atomic_open(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return path
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes results as JSON, with null for numbers that are not finite.
-
-    Args:
-        path: the file, written atomically.
-        content: nested dicts and lists of numbers and texts.
-    """
+    """Writes nested dicts and lists as JSON, atomically, with null for numbers that are not finite."""
     atomic_write(path, json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n")
 
 
@@ -117,14 +104,9 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
 
 
 def none_for_nan(value: Any, digits: int | None = None) -> Any:
-    """Copies nested dicts and lists, with None for numbers that are not finite, as JSON needs it.
+    """Copies nested dicts and lists, with None for numbers that are not finite, as JSON needs it; tuples become lists.
 
-    Args:
-        value: dicts, lists and tuples of numbers, texts and None.
-        digits: significant digits to round floats to; unchanged where None.
-
-    Returns:
-        The same structure; tuples become lists.
+    Floats are rounded to `digits` significant digits, if given.
 
     >>> none_for_nan({"ap": float("nan"), "recalls": (0.5, 1.0)})
     {'ap': None, 'recalls': [0.5, 1.0]}
@@ -143,9 +125,7 @@ def none_for_nan(value: Any, digits: int | None = None) -> Any:
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """Add a line to a log of JSON records; the line survives a crash of the process.
 
-    Args:
-        path: the log, created if missing.
-        record: numbers, None and strings, or dicts and lists of these. Non-finite numbers become null.
+    Numbers that are not finite become null.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.

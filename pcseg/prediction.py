@@ -25,13 +25,9 @@ _MAX_ROWS = 20  # objects in the table of a notebook
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictedObject:
-    """One object of a `Prediction`.
+    """One object of a `Prediction`: the name of its class, its score 0..1, and True at its points.
 
-    Args:
-        label: name of its class.
-        score: its score, 0..1.
-        mask: True at the points of the object.
-        box: least and greatest corner of the axis-aligned box around its points, in meters; zeros without points.
+    The box has the least and the greatest corner of its points, in meters; zeros without points.
 
     >>> PredictedObject("chair", 0.93, np.array([True, True]), np.array([[0, 0, 0], [0.5, 0.6, 1]], np.float32))
     <chair 0.93: 2 points, 0.50 x 0.60 x 1.00 m>
@@ -231,11 +227,9 @@ class Prediction:
         return replace(self.select(ids - 1), masks=parts)
 
     def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
-        """The prediction in the classes of another set, such as a benchmark's.
+        """The prediction in the classes of another set, such as a benchmark's, with the same scan in those classes.
 
-        Args:
-            classes: the other set; objects of classes without a counterpart there are left out.
-            scene: the same scan, with labels of the other set, if it has any.
+        Objects of classes without a counterpart there are left out.
 
         Raises:
             ValueError: no mapping is known, see `ClassSet.mapping_to`.
@@ -345,12 +339,7 @@ def _count(num: int, noun: str) -> str:
 
 
 def size_text(low: Sequence[float], high: Sequence[float], *, width: int = 0) -> str:
-    """Edge lengths of a box, as tables and messages have them.
-
-    Args:
-        low: least corner.
-        high: greatest corner.
-        width: least number of characters of a length.
+    """Edge lengths of a box from its least and greatest corner, as tables and messages have them.
 
     >>> size_text([0, 0, 0], [0.5, 0.625, 12], width=5)
     ' 0.50 x  0.62 x 12.00'
@@ -366,12 +355,7 @@ def masks_of_ids(ids: Int32[np.ndarray, "N"]) -> tuple[Int32[np.ndarray, "n"], c
 
 
 def mask_rows(columns: Sequence[Integer[np.ndarray, "n"]], num_columns: int) -> csr_array:
-    """Masks of objects as a sparse bool array.
-
-    Args:
-        columns: columns of each object, ascending.
-        num_columns: S, or P for masks over points.
-    """
+    """Masks of objects as a sparse bool array, from the ascending columns of each object."""
     inside = np.concatenate([np.zeros(0, np.int64), *columns])
     starts = np.cumsum([0, *map(len, columns)])
     return csr_array((np.ones(len(inside), np.bool_), inside, starts), shape=(len(columns), num_columns))

@@ -25,10 +25,6 @@ def cold(rounds: int, num_points: int = 80_000) -> dict[str, Any]:
 
     Prediction and training are called with an empty kernel cache, then again: the median of up to 5 rounds. Python's
     byte code is compiled before, as pip does.
-
-    Args:
-        rounds: number of rounds.
-        num_points: points of the scan and of the room.
     """
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:

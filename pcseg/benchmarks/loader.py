@@ -56,10 +56,7 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
 def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str, float]:
     """Rooms per second, and CPU time per room of all processes, in steady state.
 
-    Args:
-        dataset: rooms to load.
-        workers: number of single-threaded loader processes; 0 loads in this process.
-        num_rooms: number of measured rooms, after a warm-up that starts and compiles the workers.
+    Each worker is a process with one thread; 0 loads in this process. A warm-up starts and compiles the workers.
     """
     warm = 4 + 4 * workers
     # Extra rooms keep the workers busy until the last measured room.

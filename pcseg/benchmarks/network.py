@@ -13,13 +13,7 @@ from pcseg.structures import SceneBatch
 
 
 def network(rounds: int, num_points: int = 285_000, *overrides: str) -> dict[str, Any]:
-    """Predicts a room with superpoints by random weights, in a fresh process.
-
-    Args:
-        rounds: number of rounds.
-        num_points: number of points.
-        *overrides: changes of the config.
-    """
+    """Predicts a room with superpoints by random weights, in a fresh process; overrides change the config."""
     return in_own_process(_network, rounds, num_points, torch.get_num_threads(), overrides)
 
 

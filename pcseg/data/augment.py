@@ -1,4 +1,8 @@
-"""Augmentations: pure functions of a room, a random generator and settings, and their composition by a config."""
+"""Augmentations: pure functions of a room, a random generator and settings, and their composition by a config.
+
+Each draws a random strength up to its settings, and some happen only with a `probability`. Those of color leave scenes
+without color as they are.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,60 +22,30 @@ Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Mirror the room along x and along y, each with probability one half.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-    """
+    """Mirror the room along x and along y, each with probability one half."""
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
     return scene.transformed(np.diag(signs))
 
 
 def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
-    """Turn the room about z by a random angle.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        degrees: largest angle, either way.
-    """
+    """Turn the room about z by up to `degrees`, either way."""
     return scene.transformed(_rotation(2, rng.uniform(-degrees, degrees)))
 
 
 def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
-    """Turn the room about x and about y by random angles.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        degrees: largest angle about each axis, either way.
-    """
+    """Turn the room about x and about y, each by up to `degrees` either way."""
     return scene.transformed(
         _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees))
     )
 
 
 def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
-    """Scale the room by a random factor.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest factor.
-        high: largest factor.
-    """
+    """Scale the room by a factor from `low` to `high`."""
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Add Gaussian noise to every coordinate.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation in meters.
-    """
+    """Add Gaussian noise to every coordinate, with standard deviation `std` in meters."""
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
 
 
@@ -83,14 +57,9 @@ def elastic(
     magnitude: float = 0.4,
     probability: float = 0.8,
 ) -> Scene:
-    """Bends space by a smooth random field.
+    """Bend space by a smooth random field.
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        granularity: distance of the nodes of the field, in meters.
-        magnitude: factor from the field, smoothed unit noise, to meters.
-        probability: probability of bending.
+    The nodes of the field lie `granularity` meters apart; `magnitude` is the factor from its unit noise to meters.
 
     Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are common for ScanNet.
     """
@@ -111,25 +80,12 @@ def elastic(
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Add one random color to the whole room; scenes without color stay the same.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation per channel, of 255.
-    """
+    """Add one color to the whole room, with standard deviation `std` per channel, of 255."""
     return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretch colors about their mean; scenes without color stay the same.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest factor.
-        high: largest factor.
-    """
+    """Stretch colors about their mean by a factor from `low` to `high`."""
     if scene.rgb is None or len(scene) == 0:
         return scene
     mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
@@ -137,39 +93,21 @@ def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, 
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Add Gaussian noise to the color of every point; scenes without color stay the same.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation per channel, of 255.
-    """
+    """Add Gaussian noise to the color of every point, with standard deviation `std` per channel, of 255."""
     if scene.rgb is None:
         return scene
     return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
 
 
 def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Sometimes set all colors to mid-gray, so that a model also learns shape.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        probability: probability of gray.
-    """
+    """Set all colors to mid-gray, so that a model also learns shape."""
     if scene.rgb is None or rng.random() >= probability:
         return scene
     return scene.with_(rgb=np.full_like(scene.rgb, MID_GRAY))
 
 
 def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
-    """Remove a random part of the points; at least one point stays.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        share: largest part to remove, 0..1.
-    """
+    """Remove up to a `share` of the points, 0..1; at least one point stays."""
     keep = rng.random(len(scene)) >= rng.uniform(0, share)
     if len(scene) and not keep.any():
         keep[0] = True
@@ -177,13 +115,9 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
 
 
 def thin_objects(scene: Scene, rng: np.random.Generator, *, share: float = 0.8, probability: float = 0.3) -> Scene:
-    """Sometimes thin each instance differently, as density depends on the distance from the scanner.
+    """Remove up to a `share` of each instance, 0..1, differently, as density depends on the distance from the scanner.
 
-    Args:
-        scene: the room; without instances it stays the same.
-        rng: random generator.
-        share: largest part of the points of an instance to remove, 0..1.
-        probability: probability of thinning.
+    Rooms without instances stay as they are.
     """
     if scene.instance is None or rng.random() >= probability:
         return scene
@@ -193,13 +127,9 @@ def thin_objects(scene: Scene, rng: np.random.Generator, *, share: float = 0.8, 
 
 
 def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, radius: float = 0.4) -> Scene:
-    """Remove all points within balls around random points, as where the scanner did not see; at least one point stays.
+    """Remove all points within up to `count` balls around random points, as where the scanner did not see.
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        count: most holes; their number is random.
-        radius: largest radius of a hole in meters.
+    The balls have up to `radius` meters; at least one point stays.
     """
     keep = np.ones(len(scene), bool)
     for _ in range(rng.integers(int(count) + 1) if len(scene) > 1 else 0):
@@ -209,14 +139,7 @@ def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, rad
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, probability: float = 1.0) -> Scene:
-    """Keep a vertical box around a random point.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        size: edge of the box in plan, in meters.
-        probability: probability of cropping.
-    """
+    """Keep a vertical box around a random point, with edges of `size` meters in plan."""
     if len(scene) == 0 or rng.random() >= probability:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -224,13 +147,7 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, pr
 
 
 def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
-    """Keep the points nearest in plan to a random one.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        max_points: number of points to keep; smaller rooms stay complete.
-    """
+    """Keep the `max_points` points nearest in plan to a random one; smaller rooms stay complete."""
     max_points = int(max_points)  # configs give every number as a float
     if len(scene) <= max_points:
         return scene
@@ -242,13 +159,7 @@ def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | i
 
 
 def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability: float = 0.5) -> Scene:
-    """Sometimes adds a second room, on the same floor and about the same middle; instances stay apart.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        partner: gives the second room, which needs all the fields of this one.
-        probability: probability of mixing.
+    """Add a second room from `partner`, on the same floor and about the same middle; instances stay apart.
 
     Raises:
         ValueError: one of the rooms has a field that the other lacks.
@@ -300,12 +211,7 @@ class Composition:
     steps: tuple[tuple[str, Callable[..., Scene]], ...]  # name and function of each
 
     def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner | None = None) -> Scene:
-        """Applies the steps; the second room of a mix first goes through the steps before the mix.
-
-        Args:
-            scene: the room.
-            rng: random generator.
-            partner: gives a second room for a mix.
+        """Applies the steps; the room that `partner` gives for a mix first goes through the steps before the mix.
 
         Raises:
             ValueError: there is a mix and no partner.

@@ -16,13 +16,10 @@ _STEEPEST = 0.3  # rise per meter of a floor that is bent; stairs are steeper
 
 
 def flat_floor(scene: Scene) -> Scene:
-    """The scan turned and bent until its floor is level and flat at z = 0.
+    """The scan, in meters and z up within 25 degrees, turned and bent until its floor is level and flat at z = 0.
 
     The surfaces that face up show the tilt. A quadratic surface fitted to the lowest points of cells in plan shows the
     bend; robust weights leave furniture out. Without a floor in sight, or with stairs, only the tilt is removed.
-
-    Args:
-        scene: a scan in meters, z up within 25 degrees.
 
     >>> x, y = np.meshgrid(np.linspace(-2, 2, 100), np.linspace(-2, 2, 100))
     >>> bent = Scene("bent", np.stack([x, y, 0.05 * x**2 + 0.1 * y], axis=-1).reshape(-1, 3).astype(np.float32))

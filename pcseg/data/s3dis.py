@@ -30,10 +30,6 @@ _MAX_BAD_SHARE = 0.01
 def find_rooms(raw: Path, areas: list[int] | None = None) -> list[Path]:
     """Room folders below the folders Area_1 .. Area_6, in natural order.
 
-    Args:
-        raw: folder of the release.
-        areas: numbers of the areas to take; None for all of them.
-
     Raises:
         ValueError: no such folder, no areas in it, or a requested area is missing.
     """

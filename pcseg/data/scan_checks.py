@@ -73,10 +73,6 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
 def check_spacing(scene: Scene, voxel_size: float) -> None:
     """Refuses a large scan whose points are so far apart that each would be a tile of its own.
 
-    Args:
-        scene: the scan, with at least one point.
-        voxel_size: edge of the voxels of the model in meters.
-
     Raises:
         ValueError: the points are ten voxels apart or more.
     """

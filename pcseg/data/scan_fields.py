@@ -121,11 +121,6 @@ def likely_range(color: Shaped[np.ndarray, "P 3"]) -> int | None:
 def check_faces(where: object, faces: Shaped[np.ndarray, "F 3"] | None, num_points: int) -> None:
     """Checks that faces index existing points.
 
-    Args:
-        where: file or scene, for the message.
-        faces: triangles as point indices; None passes.
-        num_points: number of points.
-
     Raises:
         ValueError: an index is out of range.
     """
@@ -139,12 +134,7 @@ def without_gaps(ids: Shaped[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
 
 
 def keep_points(scene: Scene, rows: Shaped[np.ndarray, "n"]) -> Scene:
-    """The scene with some of its points; instances and superpoints are not renumbered, faces and file are dropped.
-
-    Args:
-        scene: the scene.
-        rows: indices of the points (n,), or bool (P,).
-    """
+    """The scene with the points of these rows, or of a mask; ids stay as they are, faces and file are dropped."""
     per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
     kept = {key: None if (value := getattr(scene, key)) is None else value[rows] for key in per_point}
     return scene.with_(faces=None, file=None, **kept)

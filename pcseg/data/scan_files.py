@@ -182,10 +182,7 @@ def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
 def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> RawRoom:
     """Reads a scan with labels, as a room; its notes are what `read_scan` reports, and `scan_warnings`.
 
-    Args:
-        path: the file.
-        needs_labels: refuse a scan without labels.
-        options: of `read_scan`.
+    `options` are those of `read_scan`.
 
     Raises:
         ValueError: `read_scan` refuses the file, or it has no labels.

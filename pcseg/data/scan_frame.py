@@ -34,17 +34,9 @@ def frame_of_scan(
     as_is: bool = False,
     report: Callable[[str], None],
 ) -> Float64[np.ndarray, "4 4"]:
-    """The matrix from coordinates of a file to meters with z up; what is decided here is reported.
+    """The matrix from finite coordinates of a file to meters with z up; what is decided here is reported.
 
-    Args:
-        path: file, for messages.
-        xyz: finite coordinates of the file.
-        scale: factor to meters; None recognizes the unit.
-        up: axis of the file that points up, one of `UP_AXES`.
-        origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
-        level: make the floor level.
-        as_is: recognize nothing: the file is in meters, unless `scale` is given.
-        report: called with a sentence for each decision.
+    The options are those of `read_scan`; `path` is for messages.
 
     Raises:
         ValueError: the unit is not certain, or coordinates are rounded; the message names the option to use.
@@ -161,9 +153,6 @@ def likely_up(xyz: Float[np.ndarray, "P 3"]) -> str:
 
     Floor and ceiling usually are the largest surfaces. Without a ceiling, the largest surface is at the low end. A scan
     with a ceiling that is upside down is not noticed.
-
-    Args:
-        xyz: points of a scan in any unit.
     """
     layers = _layers(_sample(np.asarray(xyz, np.float64), _NUM_FOR_LAYERS))
     best = int(np.argmax([axis.two_strongest for axis in layers]))
@@ -173,10 +162,9 @@ def likely_up(xyz: Float[np.ndarray, "P 3"]) -> str:
 
 
 def level_rotation(xyz: Float[np.ndarray, "P 3"]) -> Float64[np.ndarray, "3 3"]:
-    """The rotation that makes the surfaces that face up level; no rotation if few do, or for few points.
+    """The rotation that makes the surfaces that face up level, where z is up within 25 degrees.
 
-    Args:
-        xyz: points of a scan in any unit, z up within 25 degrees.
+    No rotation if few do, or for few points.
     """
     if len(xyz) < _LEAST_POINTS:
         return np.eye(3)
@@ -184,11 +172,7 @@ def level_rotation(xyz: Float[np.ndarray, "P 3"]) -> Float64[np.ndarray, "3 3"]:
 
 
 def floor_tilt(xyz: Float[np.ndarray, "P 3"]) -> float:
-    """Degrees by which the floor is tilted; 0 if it seems to face another axis, or for few points.
-
-    Args:
-        xyz: points of a scan in any unit, z up.
-    """
+    """Degrees from z by which the floor is tilted; 0 if it seems to face another axis, or for few points."""
     rotation = level_rotation(xyz)
     is_floor = likely_up(_sample(np.asarray(xyz, np.float64)) @ rotation.T) == "z"
     return float(np.degrees(np.arccos(min(1.0, rotation[2, 2])))) if is_floor else 0.0

@@ -149,10 +149,6 @@ def _read_aggregation(path: Path) -> list[Object]:
 def read_label_table(path: Path, column: str) -> dict[str, int]:
     """Id of each raw category.
 
-    Args:
-        path: scannetv2-labels.combined.tsv.
-        column: "nyu40id" or "id".
-
     Raises:
         ValueError: no such file, or it lacks a column.
     """

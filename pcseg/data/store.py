@@ -161,10 +161,6 @@ def classes_of(manifest: dict) -> ClassSet:
 def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
     """Checks that rooms have the labels that a config expects.
 
-    Args:
-        rooms: folders of processed rooms.
-        classes: expected class set.
-
     Raises:
         ValueError: a room was processed with another class set; the message names both.
     """
@@ -202,14 +198,7 @@ def verify_room(folder: Path) -> None:
 
 
 def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
-    """Whether a complete room of this format exists that was made from this source.
-
-    Args:
-        root: folder of the processed rooms.
-        name: name of the room.
-        class_set: name of its class set.
-        source: raw files and settings that it would be made from.
-    """
+    """Whether a complete room of this format exists that was made from this source."""
     try:
         manifest = read_manifest(root / name)
         _map_arrays(root / name, manifest)

@@ -52,11 +52,7 @@ def fields_of_table(
 ) -> dict[str, np.ndarray]:
     """Splits a table of points into fields, see `fields_of_columns`.
 
-    Args:
-        path: file, for messages.
-        values: the table.
-        names: names of its columns; None takes the layout that their number and all of their values fit.
-        report: called with the names that columns without names were given.
+    Without names, columns get those of the layout that their number and all of their values fit, which is reported.
 
     Raises:
         ValueError: the names do not fit the columns, or none or several layouts do.
@@ -150,14 +146,7 @@ def read_rows(
 def load_rows(
     path: Path, num_columns: int, *, separator: str | None = None, first_line: int = 1
 ) -> Float64[np.ndarray, "R columns"] | None:
-    """As `read_rows`, by numpy's fast reader; None if any line is neither blank nor `num_columns` numbers.
-
-    Args:
-        path: the file.
-        num_columns: numbers of a row.
-        separator: character between columns; None for blanks and tabs.
-        first_line: line number of the first row.
-    """
+    """As `read_rows`, by numpy's fast reader; None if any line is neither blank nor `num_columns` numbers."""
     with path.open("rb") as file:
         encoding = "utf-8-sig" if file.read(3) == codecs.BOM_UTF8 else "latin-1"
     options = {"comments": None, "delimiter": separator, "skiprows": first_line - 1, "ndmin": 2, "encoding": encoding}
@@ -173,23 +162,16 @@ def load_rows(
 
 
 def text_lines(path: Path, first_line: int = 1) -> Iterator[tuple[int, bytes]]:
-    """Line number, from 1, and bytes of every line that is not blank.
-
-    Args:
-        path: the file.
-        first_line: line number of the first line wanted.
-    """
+    """Line number, from 1, and bytes of every line that is not blank, from `first_line` on."""
     for line, content in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         if line >= first_line and content.strip():
             yield line, content
 
 
 def numbers_of_line(line: bytes, separator: str | None = None) -> list[float] | None:
-    """The numbers of a line, including nan and inf; None if any part of it is not a number.
+    """The numbers of a line, including nan and inf, perhaps in double quotes; None if any part of it is not a number.
 
-    Args:
-        line: without its line break; values may be in double quotes.
-        separator: character between columns, and perhaps after the last one; None for blanks and tabs.
+    The separator may also come last; without one, blanks and tabs separate.
 
     >>> numbers_of_line(b"1 -2.5 3e2"), numbers_of_line(b"1 two")
     ([1.0, -2.5, 300.0], None)
@@ -206,11 +188,7 @@ def numbers_of_line(line: bytes, separator: str | None = None) -> list[float] | 
 
 
 def show(line: bytes, width: int = 60) -> str:
-    r"""A line as a message can quote it: control bytes escaped, long lines cut.
-
-    Args:
-        line: its bytes.
-        width: most characters.
+    r"""A line as a message can quote it: control bytes escaped, cut to `width` characters.
 
     >>> print(show(b"1 \x102"))
     '1 \x102'

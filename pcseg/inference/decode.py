@@ -21,9 +21,7 @@ UNSURE = "other object"
 def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
     """Probability of every superpoint under every query.
 
-    Args:
-        logits: mask logits.
-        activation: "softmax" lets the queries and one empty choice with logit 0 compete for each superpoint.
+    With "softmax" the queries and one empty choice with logit 0 compete for each superpoint.
     """
     if activation == "sigmoid":
         return logits.sigmoid()
@@ -40,12 +38,8 @@ def greedy_clusters(
 ) -> tuple[Int64[Tensor, "M"], Bool[Tensor, "S M"]]:
     """The most influential superpoint that is in no cluster gathers the free followers within the radius, and so on.
 
-    Args:
-        followers: embedding of each superpoint as a follower.
-        influencers: embedding of each superpoint as an influencer.
-        influence: order of the influencers, the highest first; ties in the order of superpoints.
-        radius: distance up to which an influencer attracts followers.
-        max_clusters: most clusters.
+    Followers and influencers are the two embeddings of each superpoint. Ties of influence go in the order of
+    superpoints.
 
     Returns:
         The influencer of each cluster, and its members; clusters do not overlap, and none is empty.

@@ -50,13 +50,7 @@ def without_overlap(prediction: Prediction) -> Prediction:
 
 
 def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float = 0.0) -> Prediction:
-    """Drops objects.
-
-    Args:
-        prediction: objects.
-        min_points: least number of points of an object.
-        score_threshold: least score of an object.
-    """
+    """Drops objects with fewer points, or a lower score."""
     large = mask_points(prediction).sum(axis=1) >= min_points
     return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))
 
@@ -64,10 +58,8 @@ def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float 
 def trust_large(prediction: Prediction, areas: Float64[np.ndarray, "columns"], whole_area: float) -> Prediction:
     """Lowers the scores of objects with a small surface, as more of them are wrong.
 
-    Args:
-        prediction: objects.
-        areas: area of each column of the masks in square meters.
-        whole_area: area from which on scores stay as they are; those of smaller objects fall with the root of the area.
+    Scores fall with the root of the area, below `whole_area`; `areas` are those of the masks' columns, all in square
+    meters.
 
     Returns:
         The same objects with new scores, best first.

@@ -26,12 +26,7 @@ class SuperpointCells(NamedTuple):
 
 
 def superpoint_cells(scene: Scene, cell: float = 0.05) -> SuperpointCells:
-    """Puts the superpoints of a scan on a grid.
-
-    Args:
-        scene: a scan with superpoints.
-        cell: edge of the cells in meters.
-    """
+    """Puts the superpoints of a scan on a grid with cells of `cell` meters."""
     assert scene.superpoint is not None
     grid = voxelize(scene.xyz, cell)
     voxel, superpoint, _ = pair_superpoints(grid.point_to_voxel, scene.superpoint, scene.num_superpoints)
@@ -58,14 +53,10 @@ def superpoint_areas(cells: SuperpointCells) -> Float64[np.ndarray, "S"]:
 
 
 def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 0) -> Prediction:
-    """Makes an object of each connected piece of a mask.
+    """Makes an object of each connected piece of a mask over superpoints; smaller pieces are dropped.
 
-    The score of a piece is that of its object times the square root of its share of the points.
-
-    Args:
-        prediction: objects with masks over superpoints.
-        links: `superpoint_links` of the scene.
-        min_points: smaller pieces are dropped.
+    The score of a piece is that of its object times the square root of its share of the points. `links` are the
+    `superpoint_links` of the scene.
 
     Returns:
         The pieces, best first.

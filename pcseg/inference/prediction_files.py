@@ -26,11 +26,6 @@ _IDS_START = b"\x93NUMPY\x01\x00" + _IDS_HEADER.to_bytes(2, "little")
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
     """Where the files of each scan go: the folder and the name of the scan, without a suffix.
 
-    Args:
-        scans: files, or folders of processed rooms.
-        out: folder of the results.
-        suffixes: suffixes of the files that will be written.
-
     Returns:
         One path per scan, all of them different.
 
@@ -53,11 +48,7 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
 
 
 def check_target(path: Path, inputs: Collection[Path] = ()) -> None:
-    """Refuses to replace a file that pcseg did not write, or one that is read.
-
-    Args:
-        path: a file to write.
-        inputs: files that are read, as `Path.resolve` gives them.
+    """Refuses to replace a file that pcseg did not write, or one of the resolved paths that are read.
 
     Raises:
         ValueError: the path is such a file.
@@ -69,11 +60,7 @@ def check_target(path: Path, inputs: Collection[Path] = ()) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether pcseg wrote a file, as far as its first bytes show.
-
-    Args:
-        path: an existing file.
-    """
+    """Whether pcseg wrote an existing file, as far as its first bytes show."""
     with path.open("rb") as file:
         head = file.read(1 << 12)  # points that another program wrote again lose the name
     return b"pcseg" in head or head.startswith((CSV_HEADER.encode(), _IDS_START)) or is_result(path)
@@ -81,10 +68,6 @@ def is_own(path: Path) -> bool:
 
 def add_suffix(target: Path, suffix: str) -> Path:
     """The path with a suffix after its whole name, which may contain dots.
-
-    Args:
-        target: folder and name.
-        suffix: suffix with its dot.
 
     >>> add_suffix(Path("out/scan.v2"), ".npz").name
     'scan.v2.npz'
@@ -103,14 +86,8 @@ def write_prediction(
     """Writes the files of a prediction: the target's name with each of the suffixes.
 
     The .npz and the page hold every object; the others hold those from the threshold on, one id per point. Points, ids
-    and boxes for other programs are those of the scan's file, in its order and frame; see `ScanFile`.
-
-    Args:
-        target: folder and name.
-        prediction: a scene with its objects.
-        threshold: objects that score less are left out.
-        suffixes: which of SUFFIXES to write.
-        stage: called with the name of each step.
+    and boxes for other programs are those of the scan's file, in its order and frame; see `ScanFile`. `stage` is called
+    with the name of each step.
 
     Raises:
         ValueError: no objects were predicted, or the scene has no points.
@@ -161,11 +138,7 @@ def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
 
 
 def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray, "P 3"]:
-    """The colors of the pictures: objects, or else predicted classes, or else the scan's own.
-
-    Args:
-        prediction: a scene and what was predicted for it.
-        threshold: objects that score less are left out.
+    """The colors of the pictures: objects from the threshold on, or else predicted classes, or else the scan's own.
 
     Raises:
         ValueError: the scene has no points.

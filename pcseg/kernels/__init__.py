@@ -90,11 +90,7 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
 
 
 def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None) -> tuple[int, Iterable[str]]:
-    """Starts to compile the kernels of modules, in processes of their own.
-
-    Args:
-        modules: modules of pcseg.kernels.
-        workers: number of processes; None for one per core.
+    """Starts to compile the kernels of modules, in processes of their own: one per core, or `workers`.
 
     Returns:
         Number of kernels, 0 if all are in the cache or there is none; and an iterator that waits and yields the name
@@ -133,13 +129,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
 
 
 def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
-    """Compiles the share of one process and writes the name of each kernel to stdout.
-
-    Args:
-        modules: modules of pcseg.kernels.
-        turn: number of the process, 0..workers-1.
-        workers: number of processes.
-    """
+    """Compiles the share of process `turn` of `workers` and writes the name of each kernel to stdout."""
     # Long kernels first, for even shares.
     found = sorted(_of_modules(modules), key=lambda pair: -len(pair[0].py_func.__code__.co_code))
     with suppress(BrokenPipeError):  # nobody waits any more

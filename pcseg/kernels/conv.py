@@ -218,18 +218,10 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
     fastmath=FAST,
 )
 def add_weight_grad(x, grad, in_index, out_index, blocks, span, first, last, dw):
-    """Adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k to ``dw[k]``.
+    """Adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k, from first to last, to ``dw[k]``.
 
-    Args:
-        x: (V, I), I a multiple of TILE_ROWS.
-        grad: (W, tiles * tile).
-        in_index: as for `multiply_pairs`.
-        out_index: as for `multiply_pairs`.
-        blocks: as for `multiply_pairs`.
-        span: as for `multiply_pairs`.
-        first: first offset.
-        last: end of the offsets.
-        dw: (K, tiles, I, tile).
+    Arguments and shapes are those of `multiply_pairs`, with dw like w, grad (W, tiles * tile), and I a multiple of
+    TILE_ROWS.
     """
     _, num_tiles, channels, tile = dw.shape
     num_vectors = tile * dw.itemsize // VECTOR_BYTES

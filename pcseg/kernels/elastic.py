@@ -9,12 +9,8 @@ from pcseg.kernels import kernel
 def displaced(xyz, low, granularity, field, magnitude):
     """Moves points by a field on a grid, interpolated linearly between its nodes.
 
-    Args:
-        xyz: float32 (P, 3); every point must be between nodes.
-        low: float32 (3,), position of node (1, 1, 1).
-        granularity: float32, distance of the nodes.
-        field: float32 (X, Y, Z, 3).
-        magnitude: float32, factor of the field.
+    The nodes lie `granularity` apart, with node (1, 1, 1) at `low`; every point must be between nodes. The field,
+    float32 (X, Y, Z, 3), is multiplied by `magnitude`.
 
     Returns:
         float32 (P, 3).

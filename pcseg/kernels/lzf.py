@@ -5,11 +5,7 @@ from pcseg.kernels import kernel
 
 @kernel("u1[::1], u1[::1]")
 def unpack_lzf(packed, out):
-    """Unpacks LZF.
-
-    Args:
-        packed: uint8 (bytes,).
-        out: uint8 (bytes,), written.
+    """Unpacks LZF, from uint8 (bytes,) to uint8 (bytes,).
 
     Returns:
         Number of bytes written, or -1 if `packed` is damaged or does not fit `out`.

@@ -5,6 +5,10 @@ library functions would not be vectorized.
 
 Letters: x logits, w weight, k row (instance, the background last), p probability, a first query of a token, r log of
 the sum of its other queries and the empty choice, z log of the whole sum, e = exp(-|x|).
+
+Shapes, for a layer with N tokens, M queries and K instances: x and its gradient grad (N, M); row int64 (N,), the row of
+the sums that each token adds to, 0..K; weights (N,); the sums log_odds, log_off and inside, and their gradients d_odds,
+d_off and d_inside, (K + 1, M); first int64, rest and whole (N,): a, r and z of each token.
 """
 
 import math
@@ -118,18 +122,9 @@ def _add_log_odds(target, weight, x, z, log_off):
     **_OPTIONS,
 )
 def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
-    """Adds up one layer. At most one query of a token has p > 0.5: a. 1 - p would cancel there: log(1 - p) = r - z.
+    """Adds one layer to the sums, all but the background of log_odds, and writes first, rest and whole.
 
-    Args:
-        x: (N, M), logits.
-        row: int64 (N,), row of the sums that each token adds to, 0..K.
-        weights: (N,), weight of each token.
-        log_odds: (K + 1, M), added to; the last row, the background, stays unchanged.
-        log_off: (K + 1, M), added to.
-        inside: (K + 1, M), added to.
-        first: int64 (N,), written: a of each token, for the backward pass.
-        rest: float32 (N,), written: r.
-        whole: float32 (N,), written: z.
+    At most one query of a token has p > 0.5: a. 1 - p would cancel there: log(1 - p) = r - z.
     """
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
@@ -193,23 +188,11 @@ def _softmax_gradient(weight, h, share, factor, grad):
     **_OPTIONS,
 )
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer from the gradients of its sums.
+    """Writes the gradient of one layer from the gradients of its sums and the results of `softmax_forward`.
 
     All terms but log(1 - p) of the first query a are h_m * (delta_mj - p_j), with h = d_odds + p * d_inside
     - (d_off - d_odds) * p / (1 - p). That one gives c * (share_j - delta_aj), with c = (d_off - d_odds) * p_a and share
     the probabilities among the other queries.
-
-    Args:
-        x: (N, M), logits.
-        row: int64 (N,), as in `softmax_forward`.
-        weights: (N,), weight of each token.
-        first: int64 (N,), result of `softmax_forward`.
-        rest: float32 (N,), result of `softmax_forward`.
-        whole: float32 (N,), result of `softmax_forward`.
-        d_odds: (K + 1, M), gradient of log_odds.
-        d_off: (K + 1, M), gradient of log_off.
-        d_inside: (K + 1, M), gradient of inside.
-        grad: (N, M), written.
     """
     num_tokens, num_queries = x.shape
     share = np.empty(num_queries, np.float32)
@@ -255,16 +238,7 @@ def _add_sigmoid(target, weight, x, e):
 
 @kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS)
 def sigmoid_forward(x, row, weights, log_odds, log_off, inside):
-    """Adds up one layer.
-
-    Args:
-        x: (N, M), logits.
-        row: int64 (N,), row of the sums that each token adds to, 0..K.
-        weights: (N,), weight of each token.
-        log_odds: (K + 1, M), added to; the last row, the background, stays unchanged.
-        log_off: (K + 1, M), added to.
-        inside: (K + 1, M), added to.
-    """
+    """Adds one layer to the sums, all but the background of log_odds."""
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
     e = np.empty(num_queries, np.float32)
@@ -295,17 +269,7 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
     **_OPTIONS,
 )
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer from the gradients of its sums.
-
-    Args:
-        x: (N, M), logits.
-        row: int64 (N,), as in `sigmoid_forward`.
-        weights: (N,), weight of each token.
-        d_odds: (K + 1, M), gradient of log_odds.
-        d_off: (K + 1, M), gradient of log_off.
-        d_inside: (K + 1, M), gradient of inside.
-        grad: (N, M), written.
-    """
+    """Writes the gradient of one layer from the gradients of its sums."""
     e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:

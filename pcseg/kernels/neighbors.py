@@ -7,13 +7,9 @@ from pcseg.kernels import kernel
 
 @kernel("i8[::1], i8, i4[::1], i4[::1]")
 def find_shifted(keys: np.ndarray, shift: int, source: np.ndarray, target: np.ndarray) -> int:
-    """Positions (source, target) of all pairs of the ascending keys with keys[source] = keys[target] + shift.
+    """Writes positions of all pairs of the ascending keys with keys[source] = keys[target] + shift, where shift < 0.
 
-    Args:
-        keys: int64 (V,).
-        shift: below 0.
-        source: int32 (V,), written.
-        target: int32 (V,), written, ascending as the sources are.
+    Keys are int64 (V,); source and target int32 (V,), both ascending.
 
     Returns:
         number of pairs.

@@ -154,13 +154,7 @@ def depth_map(kind, frame, extra, size, two_sided, eye, resolution):
 
 @kernel("f8[:,::1], f8[::1], f4[::1], i8")
 def nearest_depth(xyz, eye, depth, resolution):
-    """Depth that the map holds in the direction of each point.
-
-    Args:
-        xyz: float64 (n, 3).
-        eye: float64 (3,), center of the map.
-        depth: result of `depth_map`.
-        resolution: pixels along an edge of the map.
+    """Depth that a map of `depth_map` around `eye` holds in the direction of each point, float64 (n, 3).
 
     Returns:
         float64 (n,).

@@ -8,10 +8,8 @@ from pcseg.kernels import kernel
 def smooth_depth(depth, steps, reach):
     """Averages the depth over neighbors of similar depth, along rows and then along columns.
 
-    Args:
-        depth: float32 (H, W), infinity where nothing is.
-        steps: distance to the farthest neighbors, pixels.
-        reach: largest difference of depth, as a fraction of the depth.
+    Neighbors are up to `steps` pixels away and differ by at most `reach`, a fraction of the depth. The depth is float32
+    (H, W), infinity where nothing is.
 
     Returns:
         float32 (H, W).
@@ -47,12 +45,8 @@ def _smooth(source, steps, reach, turn, total, count, out):
 def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     """Eye-dome lighting at two scales: pixels with nearer neighbors are darker.
 
-    Args:
-        depth: float32 (H, W), infinity where nothing is.
-        near_pixels: distance to the neighbors that give outlines, pixels.
-        far_pixels: distance to the neighbors that give shape, pixels.
-        near_strength: weight of the outlines.
-        far_strength: weight of the shape.
+    Near neighbors give outlines, far ones shape; distances are in pixels. The depth is float32 (H, W), infinity where
+    nothing is.
 
     Returns:
         float32 (H, W), from 0 (dark) to 1 (bright).

@@ -6,12 +6,7 @@ from pcseg.kernels import kernel
 
 
 def cell_covariances(xyz, cell, num_cells):
-    """Covariance of the points of each cell.
-
-    Args:
-        xyz: float32 (P, 3).
-        cell: int (P,), 0..num_cells-1; no cell is empty.
-        num_cells: number of cells.
+    """Covariance of the points float32 (P, 3) of each cell, 0..num_cells-1; no cell is empty.
 
     Returns:
         float64 (num_cells, 3, 3).

@@ -183,11 +183,7 @@ def smallest_eigenvalue(matrix):
 
 
 def plane_normals(xyz, neighbors):
-    """Unit normal of the plane through each point's neighbors: the eigenvector of the smallest eigenvalue.
-
-    Args:
-        xyz: float32 (P, 3).
-        neighbors: int32 (P, k).
+    """Unit normal of the plane through each point's k neighbors (P, k): the eigenvector of the smallest eigenvalue.
 
     Returns:
         float32 (P, 3), zeros if the neighbors are on a line.

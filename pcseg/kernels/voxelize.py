@@ -71,14 +71,7 @@ def _slot_of(key, mask):
 
 
 def hash_voxels(xyz, origin, voxel_size, extent):
-    """The same as `block_voxels`, for rooms of any extent.
-
-    Args:
-        xyz: float32 (P, 3).
-        origin: float64 (3,), corner of cell (0, 0, 0).
-        voxel_size: edge length of a cell.
-        extent: int64 (3,), number of cells along x, y and z.
-    """
+    """The same as `block_voxels`, for rooms of any extent."""
     # The table grows with the voxels, not the points: while it fits the cache a look-up is several times faster.
     keys, voxels = np.full(1 << 12, -1), np.empty(1 << 12, np.int32)
     coords, (point_to_voxel, counts) = np.empty((len(xyz), 3), np.int32), np.empty((2, len(xyz)), np.int32)

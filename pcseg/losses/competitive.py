@@ -60,12 +60,8 @@ def dual_softmax(score: Float[Tensor, "L K M"], temperature: float) -> Float[Ten
 def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_rounds: int) -> Float[Tensor, "L K M"]:
     """Shares of queries for instances: rows sum to 1, columns to at most 1 as far as possible.
 
-    A round scales rows to 1 and divides columns by max(1, their sum). Rows are scaled again at the end.
-
-    Args:
-        score: how well query m suits instance k.
-        temperature: unit of the score.
-        num_rounds: number of rounds.
+    A round scales rows to 1 and divides columns by max(1, their sum). Rows are scaled again at the end. The score says
+    how well query m suits instance k, in units of the temperature.
     """
     # Products of scalings, not logarithms: a round is two matrix-vector products. Columns lose a factor K a round at
     # most, so what underflows here (e^-87 of a row's best) could not have come back.
@@ -148,14 +144,9 @@ class CompetitiveInfluencerLoss(nn.Module):
         progress: float,
         query_tokens: Int64[Tensor, "M"] | None,
     ) -> CompetitiveResult:
-        """The loss of one scene.
+        """The loss of one scene, from the sums of the mask logits of all layers; see `forward`.
 
-        Args:
-            sums: sums of the mask logits of all layers.
-            segment: instance 0..K-1 of each token, K for background, -1 for ignored tokens.
-            class_probability: as in `forward`.
-            progress: as in `forward`.
-            query_tokens: as in `forward`.
+        The segment of a token is its instance 0..K-1, K for background, or -1 where it is ignored.
         """
         options = self.options
         disagreement = sums.bce() if options.mean == "geometric" else sums.arithmetic()

@@ -95,10 +95,7 @@ class Criterion(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Means under the keys of Mask2Former, with the losses of superpoints of each layer that predicts them.
 
-        Args:
-            terms: sums with one value for each layer, the last layer first.
-            layers: predictions, in the same order.
-            targets: ground truth of each scene.
+        The terms have one value for each layer. The last layer is the first, as in `layers`.
 
         Returns:
             ``loss_x`` for the last layer, ``loss_x_i`` for intermediate layer i.
@@ -122,11 +119,8 @@ class Criterion(nn.Module):
 class QueryCriterion(Criterion):
     """Base of the criteria of a query decoder: a subclass has the losses of masks, and what classes follow from them.
 
-    Args:
-        num_classes: number of classes C, without no-object.
-        weights: weights of the losses that all have.
-        mask_weights: weights of the losses of masks, by key.
-        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
+    There are C = `num_classes` classes without no-object. All subclasses have the `weights`; `mask_weights` are those
+    of their losses of masks, by key. The settings are ``check_values`` and ``sum_counts`` of `Criterion`.
     """
 
     def __init__(
@@ -196,13 +190,7 @@ def scene_mean(values: Sequence[Float[Tensor, "L"]]) -> LossTerm:
 
 
 def check_finite(values: Tensor, what: str, name: str) -> None:
-    """Raise a ValueError before NaN or infinity spreads.
-
-    Args:
-        values: one row for each layer, the last layer first.
-        what: name of the values in messages.
-        name: name of the scene in messages.
-    """
+    """Raise a ValueError that names values, layer and scene before NaN or infinity spreads; each row is a layer."""
     finite = values.detach().isfinite().flatten(1).all(1).tolist()
     if not all(finite):
         layer = finite.index(False)
@@ -216,10 +204,7 @@ def semantic_loss(
 ) -> LossTerm:
     """Cross-entropy of the class of each superpoint, -1 ignored, mean over the superpoints of the batch.
 
-    Args:
-        pred_semantic: class logits of each scene.
-        targets: ground truth of each scene, with ``semantic_labels`` (N_b,).
-        check_values: whether labels out of range raise a ValueError.
+    The targets have ``semantic_labels`` (N_b,). `check_values` raises a ValueError for labels out of range.
     """
     labels = []
     for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
@@ -235,9 +220,7 @@ def semantic_loss(
 def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
     """Distance in meters from each superpoint's vote to the center of its instance, mean over those with an instance.
 
-    Args:
-        pred_centers: votes of each scene in meters.
-        targets: ground truth of each scene, with ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
+    The targets have ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
 
     Source:
         Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.

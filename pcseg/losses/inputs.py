@@ -82,13 +82,7 @@ class SceneTarget:
         return values
 
     def check_range(self, key: str, values: Tensor, low: int, high: int) -> None:
-        """Check labels, if values are checked at all.
-
-        Args:
-            key: name of the labels in messages.
-            values: the labels.
-            low: smallest label allowed.
-            high: largest label allowed.
+        """Check labels, which messages call by their key, if values are checked at all.
 
         Raises:
             ValueError: a label is out of range.
@@ -155,10 +149,7 @@ class SceneTarget:
 
 
 def compact_instances(instance_labels: Int64[Tensor, "N"]) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "K"]]:
-    """Renumber instances to 0..K-1.
-
-    Args:
-        instance_labels: any positive ids, 0 for background, -1 for ignored.
+    """Renumber instances, any positive ids, to 0..K-1; 0 is background, -1 ignored.
 
     Returns:
         Segment of each token (K for background, -1 for ignored), and the ids that occur, ascending.

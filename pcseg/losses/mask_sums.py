@@ -81,17 +81,11 @@ def mask_sums(
     weights: Float[Tensor, "N"] | None,
     mask_activation: MaskActivation,
 ) -> MaskSums:
-    """Sums from which BCE and dice of every pair of instance and query follow.
+    """Sums over N tokens from which BCE and dice of every pair of K instances and M queries follow, for each layer.
 
     With ``softmax`` the M queries and an empty choice of logit 0 share each token; with ``sigmoid`` each query is
-    independent. On the CPU in float32 compiled loops compute them, and otherwise PyTorch.
-
-    Args:
-        mask_logits: one matrix for each of L layers.
-        segment: instance 0..K-1 of each token, K for background, -1 for ignored tokens.
-        num_instances: number of instances K.
-        weights: weight of each token; None where all weigh 1.
-        mask_activation: how logits become probabilities.
+    independent. On the CPU in float32 compiled loops compute them, and otherwise PyTorch. The segment of a token is its
+    instance 0..K-1, K for background, or -1 where it is ignored. Tokens weigh 1 without weights.
 
     Returns:
         The sums; float32 for half-precision logits.

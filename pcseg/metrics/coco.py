@@ -33,11 +33,7 @@ class CocoScores(Result):
         return self.mean["ap"]
 
     def worst(self, num: int) -> list[int]:
-        """Images with instances by their F1, the lowest first; among equals, the one with more errors.
-
-        Args:
-            num: number of images.
-        """
+        """Images with instances by their F1, the lowest first; among equals, the one with more errors."""
         found, missed, false = self.counts.sum(1).T
         rows = np.lexsort((-missed - false, found / np.maximum(2 * found + missed + false, 1)))
         return [int(row) for row in rows if found[row] + missed[row]][:num]

@@ -18,11 +18,7 @@ from pcseg.files import npz_bytes, read_npz
 
 
 def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
-    """Reads one mask file (.txt, .npz or .json).
-
-    Args:
-        path: the file.
-        num_points: number of points that the mask must have; any if None.
+    """Reads one mask file (.txt, .npz or .json) of this number of points, or of any.
 
     Raises:
         ValueError: the file is damaged, of an unknown kind, or of another length.
@@ -44,12 +40,7 @@ def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
 
 
 def parse_mask(raw: bytes, where: str, *, strict: bool = False) -> Bool[np.ndarray, "P"]:
-    """Reads a mask with one number per line.
-
-    Args:
-        raw: content of the file.
-        where: name of the file in messages.
-        strict: refuse numbers other than 0 and 1.
+    """Reads a mask with one number per line; `strict` refuses numbers other than 0 and 1.
 
     Raises:
         ValueError: names file and line of what is not a whole number.
@@ -63,12 +54,7 @@ def parse_mask(raw: bytes, where: str, *, strict: bool = False) -> Bool[np.ndarr
 
 
 def mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
-    """The content of a mask file.
-
-    Args:
-        mask: True for points of the object.
-        mask_format: kind of file.
-    """
+    """The content of a mask file."""
     if mask_format == "txt":
         lines = np.full((len(mask), 2), ord("\n"), np.uint8)
         lines[:, 0] = ord("0") + mask
@@ -136,12 +122,7 @@ def _read_mask_npz(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
 
 
 def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None) -> Int64[np.ndarray, "P"]:
-    """Reads one whole number per line.
-
-    Args:
-        text: content of the file.
-        where: name of the file in messages.
-        allowed: the numbers that may occur; any of 32 bits if None.
+    """Reads one whole number per line: any of 32 bits, or one of those allowed.
 
     Raises:
         ValueError: a line is not one of these numbers; the message names file and line.
@@ -162,10 +143,6 @@ def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None)
 
 def decode(raw: bytes, where: str) -> str:
     """Decodes UTF-8.
-
-    Args:
-        raw: content of a file.
-        where: name of the file in messages.
 
     Raises:
         ValueError: the bytes are no UTF-8 text.

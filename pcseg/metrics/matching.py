@@ -28,12 +28,7 @@ class SceneMatches:
 
 
 def match_scene(overlaps: SceneOverlaps, min_points: int) -> SceneMatches:
-    """Reduces one scene to what average precision needs.
-
-    Args:
-        overlaps: the prediction compared with the ground truth.
-        min_points: predictions with fewer points are dropped.
-    """
+    """Reduces one scene to what average precision needs; predictions with fewer points are dropped."""
     prediction, objects = overlaps.prediction, overlaps.objects
     num_points = overlaps.points.sum(axis=1)
     keep = np.flatnonzero((num_points >= min_points) & (num_points > 0) & overlaps.counted[prediction.labels])
@@ -78,13 +73,7 @@ def gather_scenes(scenes: Iterable[SceneMatches]) -> SceneMatches:
 
 
 def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatches:
-    """The matches of one class.
-
-    Args:
-        scenes: all scenes, from `gather_scenes`.
-        label: class index.
-        min_points: objects with fewer points are ignored.
-    """
+    """The matches of one class in the result of `gather_scenes`; objects with fewer points are ignored."""
     preds = np.flatnonzero(scenes.pred_labels == label)
     row_of_pred = np.full(len(scenes.pred_labels), -1, np.int64)
     row_of_pred[preds] = np.arange(len(preds))
@@ -151,12 +140,7 @@ class Curve:
 
 
 def precision_recall(matches: ClassMatches, threshold: float) -> Curve:
-    """Precision over recall of one class at one IoU threshold.
-
-    Args:
-        matches: result of `select_class`, with at least one object.
-        threshold: IoU must be strictly greater.
-    """
+    """Precision over recall of one class, with at least one object; IoU must be above the threshold."""
     true, false = _assign(matches, threshold)
     scores = np.sort(np.concatenate([true, false]))
     levels = np.unique(scores)

@@ -38,9 +38,7 @@ class SceneOverlaps:
 def scene_overlaps(prediction: Prediction, classes: ClassSet) -> SceneOverlaps:
     """Compares a prediction with the ground truth of its scene.
 
-    Args:
-        prediction: objects with labels, and a scene with ground truth.
-        classes: the classes of both; objects of classes that instance AP does not count are void.
+    Objects of classes that instance AP does not count are void.
 
     Raises:
         ValueError: the scene has no ground truth, or the labels are of other classes.
@@ -60,10 +58,7 @@ def find_objects(
 ) -> SceneObjects:
     """The objects of a labeled scene: one for each pair of class and instance id, as in ScanNet's files.
 
-    Args:
-        semantic: class index of each point, -1 for void.
-        instance: object id of each point, 0 for none (void too).
-        counted: whether each class counts; points of the others are void.
+    Points of class -1, of instance 0, and of classes that are not counted are void.
     """
     inside = np.append(counted, False)[semantic] & (instance > 0)  # class -1 reads the last entry
     stride = int(instance.max(initial=0)) + 1

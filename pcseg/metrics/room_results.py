@@ -20,13 +20,7 @@ FORMAT, VERSION = "pcseg-room-scores", 1
 
 
 def save_room(folder: Path, name: str, scores: Scores) -> Path:
-    """Writes what the measures need of one room, some ten kilobytes.
-
-    Args:
-        folder: folder to write to; created if it is missing.
-        name: a room of `scores`; the file is NAME.npz.
-        scores: scores with the room.
-    """
+    """Writes what the measures need of one room to NAME.npz in the folder, some ten kilobytes."""
     arrays = {
         "format": np.array(FORMAT),
         "version": np.array(VERSION),

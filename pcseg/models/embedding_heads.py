@@ -23,12 +23,7 @@ class EmbeddingHeadsOptions:
 
 
 class EmbeddingHeads(nn.Module):
-    """Superpoint features in; two embeddings, influence, class and center of every superpoint out.
-
-    Args:
-        in_channels: channels of the superpoint features.
-        num_classes: number of classes C.
-        options: size of the heads.
+    """Superpoint features in; two embeddings, influence, C class logits and center of every superpoint out.
 
     Source: Murnane 2023 (InfluencerNet) for the embeddings, Qi et al. 2019 (VoteNet) for votes.
     """
@@ -50,12 +45,9 @@ class EmbeddingHeads(nn.Module):
     def forward(
         self, features: Float[Tensor, "S channels"], xyz: Float[Tensor, "S 3"], offsets: Int64[Tensor, "offsets"]
     ) -> EmbeddingOutput:
-        """Embed the superpoints of a batch.
+        """Embed the superpoints of a batch, room after room, with mean coordinates in meters.
 
-        Args:
-            features: features of all superpoints, room after room.
-            xyz: mean coordinates in meters.
-            offsets: B + 1 offsets; room b owns rows ``offsets[b]:offsets[b + 1]``.
+        Room b owns rows ``offsets[b]:offsets[b + 1]``.
         """
         sizes = offsets.diff().tolist()
         memory = self.input(features)

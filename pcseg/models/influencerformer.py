@@ -11,9 +11,7 @@ from pcseg.structures import DecoderOutput, EmbeddingOutput, SceneBatch
 class InfluencerFormer(nn.Module):
     """The whole network; it never sees ground truth and never moves data between devices.
 
-    Args:
-        unet: backbone, a `SparseUNet` or another module with the same arguments and result.
-        decoder: superpoint features to queries, or to embeddings.
+    The backbone is a `SparseUNet` or another module with the same arguments and result.
     """
 
     def __init__(self, unet: nn.Module, decoder: QueryDecoder | EmbeddingHeads) -> None:
@@ -24,9 +22,7 @@ class InfluencerFormer(nn.Module):
     def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput | EmbeddingOutput:
         """Objects of every room of the batch, or the embeddings that become objects.
 
-        Args:
-            batch: rooms.
-            num_queries: number of queries per room; None uses the number in training.
+        Without a number of queries per room it is that of training.
 
         Raises:
             ValueError: another number of queries for a decoder whose queries do not start at superpoints.

@@ -27,13 +27,7 @@ class FourierPosition(nn.Module):
 
 
 def mlp(width: int, out_channels: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
-    """Two linear layers with an activation between them.
-
-    Args:
-        width: channels of the input and of the hidden layer.
-        out_channels: channels of the output.
-        activation: class of the activation.
-    """
+    """Two linear layers with an activation between them."""
     return nn.Sequential(nn.Linear(width, width), activation(), nn.Linear(width, out_channels))
 
 
@@ -137,12 +131,7 @@ class QueryDecoderOptions:
 
 
 class QueryDecoder(nn.Module):
-    """Superpoint features in, class and mask of every query out, after each layer.
-
-    Args:
-        in_channels: channels of the superpoint features.
-        num_classes: number of classes C, without "no object".
-        options: size and behavior of the decoder.
+    """Superpoint features in, mask and class (of C, and no-object) of every query out, after each layer.
 
     Source: Cheng et al. 2022 (Mask2Former) for the layers, Sun et al. 2023 (SPFormer) for superpoints,
         Kolodiazhnyi et al. 2024 (OneFormer3D) for queries that start from superpoints, Qi et al. 2019 (VoteNet)
@@ -180,14 +169,10 @@ class QueryDecoder(nn.Module):
         offsets: Int64[Tensor, "offsets"],
         num_queries: int | None = None,
     ) -> DecoderOutput:
-        """Decode the superpoints of a batch.
+        """Decode the superpoints of a batch, room after room, with mean coordinates in meters.
 
-        Args:
-            features: features of all superpoints, room after room.
-            xyz: mean coordinates in meters.
-            offsets: B + 1 offsets; room b owns rows ``offsets[b]:offsets[b + 1]``, and no room may be empty.
-            num_queries: maximum number of queries per room; None uses the number in training. Only superpoint queries
-                take another number.
+        Room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty. `num_queries` is the most queries per
+        room; None uses the number in training, and only superpoint queries take another one.
 
         Returns:
             Output of the last layer; ``aux_outputs`` has the outputs of the initial queries and of the earlier layers.
@@ -281,11 +266,7 @@ def pad_rooms(values: Float[Tensor, "S channels"], sizes: list[int]) -> tuple[Te
 
 @torch.no_grad()
 def choose_spread(points: Float[Tensor, "S dimensions"], count: int) -> Int64[Tensor, "count"]:
-    """Rows of points far from each other, by farthest point sampling from the first row, in order.
-
-    Args:
-        points: coordinates in any space.
-        count: number of rows; all rows if there are fewer.
+    """Rows of points far from each other, by farthest point sampling from the first row, in order; all if too few.
 
     >>> choose_spread(torch.tensor([[0.0], [0.1], [5.0], [0.2]]), 3).tolist()
     [0, 2, 3]

@@ -53,10 +53,6 @@ class SparseUNet(nn.Module):
 
     In training, a level with a single voxel has no batch statistics; its norm uses the running ones.
 
-    Args:
-        in_channels: features of a voxel.
-        options: size of the network.
-
     Raises:
         ValueError: no level, or a width or a number of blocks below 1.
 
@@ -99,12 +95,7 @@ class SparseUNet(nn.Module):
     def forward(
         self, voxel_coords: Int32[Tensor, "V 4"], voxel_features: Float[Tensor, "V F"], batch_size: int
     ) -> Float[Tensor, "V C"]:
-        """Features of each voxel, in the order of the input.
-
-        Args:
-            voxel_coords: batch index, x, y, z; unique rows, not negative.
-            voxel_features: features of each voxel (in_channels columns).
-            batch_size: rooms in the batch.
+        """Features of each voxel (batch index, x, y, z; unique rows, not negative), in the order of the input.
 
         Returns:
             out_channels features per voxel, after a norm and a ReLU.

@@ -77,11 +77,8 @@ class _SumOverProcesses(torch.autograd.Function):
 def synchronize(model: nn.Module, sum: Sum) -> None:
     """Make every batch norm of a model take its statistics from the batches of all processes.
 
-    From then on all processes must train in step. (torch.nn.SyncBatchNorm refuses tensors on the CPU.)
-
-    Args:
-        model: changed in place.
-        sum: sum of a tensor over all processes, the same in each, without gradient.
+    From then on all processes must train in step; `sum` gives each the sum of a tensor over all, without gradient.
+    (torch.nn.SyncBatchNorm refuses tensors on the CPU.)
     """
     for module in model.modules():
         if isinstance(module, VoxelBatchNorm):

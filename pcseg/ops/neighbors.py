@@ -83,10 +83,6 @@ def is_ascending(keys: Int64[np.ndarray, "V"]) -> bool:
 def voxel_order(coords: Int32[Tensor, "V 4"], batch_size: int) -> Int64[Tensor, "V"] | None:
     """Checks the voxels of a batch and returns the order that sorts them.
 
-    Args:
-        coords: batch index, x, y, z.
-        batch_size: number of rooms.
-
     Returns:
         The order that sorts the rows, or None if they are sorted.
 
@@ -137,11 +133,6 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: 
     Offset k = (i, j, l) joins output (x, y, z) with input (x, y, z) + (i, j, l) - r, where r = kernel_size // 2. This
     equals a dense conv3d with padding r; k counts l fastest.
 
-    Args:
-        coords: batch index, x, y, z; unique rows, not negative.
-        batch_size: number of rooms.
-        kernel_size: odd.
-
     Returns:
         The map of kernel_size ** 3 offsets; an offset and its mirror image hold the same pairs, transposed.
     """
@@ -163,10 +154,6 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: 
 
 def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32[Tensor, "W 4"], KernelMap]:
     """The map of a convolution with kernel 2 and stride 2: cells of 2 x 2 x 2 voxels become one.
-
-    Args:
-        coords: batch index, x, y, z; unique rows, not negative.
-        batch_size: number of rooms.
 
     Returns:
         Coordinates of the coarse voxels (halved, sorted), and the map of 8 offsets from fine to coarse.

@@ -18,23 +18,13 @@ class OverlapTable:
     points: Int64[np.ndarray, "E"]  # number of shared points, at least 1
 
     def dense(self, num_a: int, num_b: int) -> Int64[np.ndarray, "num_a num_b"]:
-        """The table as an array.
-
-        Args:
-            num_a: number of rows; ids `a` are 0..num_a-1.
-            num_b: number of columns; ids `b` are 0..num_b-1.
-        """
+        """The table as an array, where the ids are below `num_a` and `num_b`."""
         table = np.zeros((num_a, num_b), np.int64)
         table[self.a, self.b] = self.points
         return table
 
     def majority(self, num_a: int, *, empty: int = 0) -> Int64[np.ndarray, "num_a"]:
-        """The `b` that shares most points with each `a`; the smallest id of equals.
-
-        Args:
-            num_a: number of groups; ids `a` are 0..num_a-1.
-            empty: value for groups without points.
-        """
+        """The `b` that shares most points with each `a` below `num_a`: the smallest of equals, `empty` for none."""
         order = np.lexsort((self.b, -self.points, self.a))
         ids, first = np.unique(self.a[order], return_index=True)
         result = np.full(num_a, empty, np.int64)
@@ -49,13 +39,9 @@ class OverlapTable:
 
 
 def overlap_table(a: Integer[np.ndarray, "P"], b: Integer[np.ndarray, "P"]) -> OverlapTable:
-    """Counts the points that each pair of groups shares.
+    """Counts the points that each pair of groups shares, from the ids of both groups of each point.
 
     Time and memory do not depend on how large the ids are.
-
-    Args:
-        a: id of the first group of each point.
-        b: id of the second group of each point.
 
     >>> import numpy as np
     >>> table = overlap_table(np.array([0, 0, 0, 7]), np.array([2, 1, 2, 1]))

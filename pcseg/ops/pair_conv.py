@@ -150,12 +150,7 @@ def pair_conv(
 ) -> Float[Tensor, "W O"]:
     """Sparse convolution: each output is the sum of ``weight[k] @ features[i]`` over its pairs (i, offset k).
 
-    The result does not depend on the number of threads: one thread sums each output, and each weight, in one order.
-    (On CUDA, index_add sums in any order.)
-
-    Args:
-        features: one row per input voxel.
-        weight: weights in the dtype of the features; axes 1, 2, 3 go with x, y, z.
-        kernel_map: pairs of k ** 3 offsets.
+    Axes 1, 2, 3 of the weight go with x, y, z. The result does not depend on the number of threads: one thread sums
+    each output, and each weight, in one order. (On CUDA, index_add sums in any order.)
     """
     return _PairConv.apply(features, weight, kernel_map)

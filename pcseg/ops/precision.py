@@ -8,10 +8,5 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Context in which a network computes in a number format.
-
-    Args:
-        device: device of the network.
-        precision: one of DTYPES; float32 is the format of the weights.
-    """
+    """Context in which a network computes in one of DTYPES; float32 is the format of the weights."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")

@@ -14,12 +14,7 @@ USE_TORCH_SCATTER = find_spec("torch_scatter") is not None
 
 
 def segment_sum(values: Float[Tensor, "N *D"], index: Int64[Tensor, "N"], num_segments: int) -> Float[Tensor, "S *D"]:
-    """Sum of the rows of each segment; differentiable.
-
-    Args:
-        values: one row per element.
-        index: segment of each row, 0..num_segments-1, in any order.
-        num_segments: S.
+    """Sum of the rows of each segment, in any order; differentiable.
 
     Returns:
         One row per segment, 0 where a segment is empty.
@@ -44,13 +39,7 @@ def segment_mean(
     num_segments: int,
     weights: Float[Tensor, "N"] | None = None,
 ) -> Float[Tensor, "S *D"]:
-    """Mean of the rows of each segment, weighted if weights are given; differentiable in values and weights.
-
-    Args:
-        values: one row per element.
-        index: segment of each row, 0..num_segments-1, in any order.
-        num_segments: S.
-        weights: weight of each row, >= 0; None weights all rows equally.
+    """Mean of the rows of each segment, with weights >= 0 if given; differentiable in values and weights.
 
     Returns:
         One row per segment, 0 where a segment is empty or its weights sum to 0.

@@ -95,12 +95,7 @@ def _autocast_dtype(features: Tensor) -> torch.dtype | None:
 def pad_channels(
     features: Float[Tensor, "V I"], weight: Float[Tensor, "O k k k I"]
 ) -> tuple[Float[Tensor, "V padded_I"], Float[Tensor, "padded_O k k k padded_I"]]:
-    """Pads the channels of both with zeros to multiples of 8, which tensor cores need in half precision.
-
-    Args:
-        features: one row per voxel.
-        weight: weight of a convolution.
-    """
+    """Pads the channels of both with zeros to multiples of 8, which tensor cores need in half precision."""
     num_outputs, num_inputs = len(weight), weight.shape[4]
     more = -num_inputs % 8
     return F.pad(features, (0, more)), F.pad(weight, (0, more, 0, 0, 0, 0, 0, 0, 0, -num_outputs % 8))
@@ -219,13 +214,7 @@ class SubmanifoldConv3d(_SparseConv):
 
 
 class DownsampleConv3d(_SparseConv):
-    """Convolution with kernel 2 and stride 2: a coarse voxel wherever there is a fine one.
-
-    Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        backend: as in SubmanifoldConv3d; the same for all layers of a network.
-    """
+    """Convolution with kernel 2 and stride 2: a coarse voxel wherever there is a fine one."""
 
     spconv_name = "SparseConv3d"
     spconv_options: ClassVar[dict[str, Any]] = {"stride": 2}
@@ -247,13 +236,7 @@ class DownsampleConv3d(_SparseConv):
 
 
 class UpsampleConv3d(_SparseConv):
-    """Inverse of a DownsampleConv3d: kernel 2, back to the voxels that were downsampled.
-
-    Args:
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        backend: as in SubmanifoldConv3d; the same for all layers of a network.
-    """
+    """Inverse of a DownsampleConv3d: kernel 2, back to the voxels that were downsampled."""
 
     spconv_name = "SparseInverseConv3d"
 

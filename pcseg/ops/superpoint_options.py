@@ -46,9 +46,7 @@ class SuperpointOptions:
     def from_dict(content: Any, where: str) -> "SuperpointOptions":
         """The options that `dataclasses.asdict` gave, as manifests and checkpoints store them.
 
-        Args:
-            content: the mapping.
-            where: name of the mapping in error messages, e.g. the file.
+        `where` names the mapping in messages.
 
         Raises:
             ValueError: an option that this version does not know, or one out of range.

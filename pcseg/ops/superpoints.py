@@ -96,11 +96,7 @@ def over_segment(
 
 
 def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2) -> Int32[np.ndarray, "P"]:
-    """Coarse voxels as superpoints, the quickest and coarsest choice.
-
-    Args:
-        xyz: coordinates in meters.
-        voxel_size: edge length of a voxel in meters.
+    """Coarse voxels, with an edge in meters, as superpoints: the quickest and coarsest choice.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point.

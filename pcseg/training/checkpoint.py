@@ -94,10 +94,6 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> dict[str, Any]:
 def read_last_checkpoint(path: Path, device: str) -> dict[str, Any]:
     """`load_checkpoint` of a file in the folder of a run, from which the run continues.
 
-    Args:
-        path: the file.
-        device: where tensors go.
-
     Raises:
         CheckpointError: missing or damaged; the message names the newest good checkpoint of the folder.
     """
@@ -129,10 +125,7 @@ def step_name(step: int) -> str:
 def remove_old_checkpoints(folder: Path, step: int, num_kept: int) -> None:
     """Remove all but the newest of step_N.pt.
 
-    Args:
-        folder: run folder.
-        step: last finished step; files of later steps, from before a resume, are removed too.
-        num_kept: number of files to keep.
+    Files of later steps than the last finished one, from before a resume, are removed too.
     """
     files = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.pt")}
     newest = sorted((number for number in files if number <= step), reverse=True)[:num_kept]
@@ -153,11 +146,6 @@ def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Load weights into a model that must have exactly these parameters.
-
-    Args:
-        model: changed in place.
-        weights: tensors by name.
-        path: checkpoint of the weights, for messages.
 
     Raises:
         CheckpointError: a name or shape differs; the message names the first difference.
@@ -181,11 +169,7 @@ def load_matching_weights(
 ) -> list[str]:
     """Start a model from the weights of another, which may have other classes or inputs.
 
-    Args:
-        model: changed in place.
-        weights: tensors by name.
-        path: checkpoint of the weights, for messages.
-        classes: those of the weights, and those of the model; heads take the rows of classes that both know.
+    Of the classes of the weights and of the model, heads take the rows that both know.
 
     Returns:
         Names of the parameters that keep their own values because their shapes differ.

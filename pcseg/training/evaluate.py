@@ -17,12 +17,6 @@ def evaluate(
 ) -> tuple[Scores, dict[str, Image.Image]]:
     """Scores rooms in all processes together, and draws some of them.
 
-    Args:
-        segmenter: model to score.
-        rooms: labeled rooms.
-        drawn: names of the rooms to draw.
-        processes: processes that share the rooms.
-
     Returns:
         The scores of all rooms, and the pictures by room.
 

@@ -14,13 +14,7 @@ from pcseg.structures import Batch
 def load_batches(
     rooms: Dataset, sampler: Sampler, num_workers: int, collate: Callable[[list], Batch] = collate
 ) -> Iterator[Any]:
-    """The batches that a sampler asks for, on the CPU and in its order.
-
-    Args:
-        rooms: dataset of rooms or images.
-        sampler: gives the keys of each batch.
-        num_workers: loader processes; 0 loads in this one.
-        collate: makes a batch of items.
+    """The batches that a sampler asks for, on the CPU and in its order; with 0 workers this process loads them.
 
     Raises:
         ValueError: a room is damaged or does not fit the config; the same with and without loader processes.

@@ -170,9 +170,7 @@ def train(
 def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
     """What multiplies the loss against underflow of fp16 gradients, and skips steps whose gradients are not finite.
 
-    Args:
-        device: device of the model.
-        precision: only fp16 needs a scale; the others keep a scale of 1.
+    Other precisions keep a scale of 1.
     """
     return torch.amp.GradScaler(device.type, init_scale=2.0**16 if precision == "fp16" else 1.0)
 

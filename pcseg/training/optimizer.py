@@ -35,12 +35,7 @@ def adamw(model: nn.Module, options: OptimizerOptions) -> AdamW:
 
 
 def learning_rate(step: int, num_steps: int, options: OptimizerOptions) -> float:
-    """The learning rate of a step: a linear rise, then a polynomial fall.
-
-    Args:
-        step: counted from 0; the first one already has a rate above zero.
-        num_steps: steps of the whole run.
-        options: highest rate and length of the rise.
+    """The learning rate of a step from 0: a linear rise, above zero from the start, then a polynomial fall.
 
     >>> [round(learning_rate(step, 4, OptimizerOptions(lr=1.0, warmup=0.5)), 3) for step in range(4)]
     [0.222, 0.491, 0.414, 0.154]
@@ -51,11 +46,9 @@ def learning_rate(step: int, num_steps: int, options: OptimizerOptions) -> float
 
 
 class WeightAverage:
-    """Exponential moving average of a model's weights and buffers.
+    """Exponential moving average of a model's weights and buffers, which begins with the present ones.
 
-    Args:
-        model: the model whose present weights are the first average.
-        decay: fraction of the old average that remains at each step; lower during the first steps.
+    `decay` is the fraction of the old average that remains at each step; it is lower during the first steps.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -101,11 +101,7 @@ def warn_of_other_versions(path: Path) -> None:
 
 
 def data_record(train: Sequence[Path], held_out: Sequence[Path]) -> dict[str, Any]:
-    """Which rooms a run sees, with the hash of their arrays.
-
-    Args:
-        train: folders of processed rooms to train on.
-        held_out: folders of processed rooms for evaluation.
+    """Which processed rooms a run sees, with the hash of their arrays.
 
     Returns:
         For "train" and "val": num_rooms, one sha256 over all, and the sha256 of each room by name.
@@ -122,11 +118,7 @@ def data_record(train: Sequence[Path], held_out: Sequence[Path]) -> dict[str, An
 
 
 def check_data(path: Path, record: dict[str, Any]) -> None:
-    """Check that a run continues with the data it began with.
-
-    Args:
-        path: data.json of the run; written if it is missing.
-        record: `data_record` of the present data.
+    """Check that a run continues with the `data_record` it began with; data.json is written if it is missing.
 
     Raises:
         ValueError: a room was added, removed or processed again with other results.

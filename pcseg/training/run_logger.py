@@ -26,9 +26,7 @@ SMOOTHING = 0.95  # weight of earlier steps in the numbers of the line
 class TensorBoardWriter:
     """Event files for ``tensorboard --logdir``.
 
-    Args:
-        folder: folder of the event files.
-        step: last finished step; events of later steps, from before a resume, are hidden.
+    Events after the last finished step, from before a resume, are hidden.
 
     Raises:
         ValueError: tensorboard is not installed.
@@ -54,12 +52,7 @@ class TensorBoardWriter:
 
 
 class WandbWriter:
-    """A run of Weights & Biases; a resumed run continues under the same id.
-
-    Args:
-        project: name of the project there.
-        folder: run folder; its name is the name of the run there.
-        config: config as nested dicts.
+    """A run of Weights & Biases, named after the run folder; a resumed run continues under the same id.
 
     Raises:
         ValueError: wandb is not installed or does not start, for example because nobody is logged in.
@@ -103,15 +96,7 @@ def _import(package: str, key: str) -> ModuleType:
 
 
 class RunLogger:
-    """Logs the metrics of a run.
-
-    Args:
-        folder: run folder, for metrics.jsonl and evaluations.jsonl.
-        num_steps: steps of the whole run.
-        step: last finished step.
-        device: device whose memory is shown.
-        writers: further destinations of curves and pictures.
-    """
+    """Logs the metrics of a run to metrics.jsonl and evaluations.jsonl of its folder, and to further writers."""
 
     def __init__(
         self, folder: Path, *, num_steps: int, step: int, device: torch.device, writers: Sequence[Writer] = ()
@@ -147,13 +132,7 @@ class RunLogger:
         self._bar.update(record["step"] - self._bar.n)
 
     def evaluation(self, step: int, result: Evaluation, scores: Scores, pictures: Mapping[str, Image.Image]) -> None:
-        """Log an evaluation; it replaces an earlier one of the same step.
-
-        Args:
-            step: step after which it was done.
-            result: metrics of the evaluation.
-            scores: scores of the held-out rooms, for the curves.
-            pictures: pictures of some of them, by name.
+        """Log an evaluation and pictures of some of its rooms; it replaces an earlier one of the same step.
 
         Raises:
             OSError: evaluations.jsonl cannot be written.

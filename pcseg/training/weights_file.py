@@ -20,11 +20,8 @@ FORMAT = "pcseg weights 2"
 def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor], notes: dict[str, str]) -> None:
     """Write weights in half precision, with the SHA-256 of all that the file holds.
 
-    Args:
-        path: the file.
-        content: `config`, `classes` and `superpoints` of a checkpoint.
-        weights: tensors by name; floating point becomes float16.
-        notes: what readers should know, such as data, license and attribution.
+    `content` has `config`, `classes` and `superpoints` of a checkpoint; `notes` say what readers should know, such as
+    data, license and attribution.
 
     Raises:
         ValueError: a weight is too large for half precision.
@@ -40,10 +37,6 @@ def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor
 
 def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
     """Read what `write_weights` wrote.
-
-    Args:
-        path: the file.
-        device: where tensors go.
 
     Returns:
         `config`, `classes` and `superpoints` as in a checkpoint, `model`: float32 weights by name, and `notes`.

@@ -124,9 +124,7 @@ def precision_recall_chart(scores: Scores) -> Figure:
 def sweep_chart(settings: Sequence[Mapping[str, str]], ap: Sequence[Sequence[float]]) -> Figure:
     """AP over each key that a sweep varied: single runs as pale dots, the mean of each setting as a dark one.
 
-    Args:
-        settings: value of each varied key, one mapping per setting.
-        ap: AP of each seed as fractions, one sequence per setting.
+    Each setting has its value of each varied key, and the AP of each seed as a fraction.
     """
     keys = [*settings[0]] if settings else []
     titles = [f"AP over {key}" for key in keys] or ["no run is done"]
@@ -147,11 +145,7 @@ def sweep_chart(settings: Sequence[Mapping[str, str]], ap: Sequence[Sequence[flo
 
 
 def smooth(values: Float64[np.ndarray, "N"], share: float) -> Float64[np.ndarray, "N"]:
-    """Exponential moving average without a bias towards the first value; NaN is skipped.
-
-    Args:
-        values: in order.
-        share: weight of the average so far, 0..1.
+    """Exponential moving average, with the share 0..1 of earlier values and no bias to the first; NaN is skipped.
 
     >>> smooth(np.array([1.0, 4.0, np.nan]), 0.5)
     array([ 1.,  3., nan])

@@ -70,12 +70,7 @@ class Frame:
         return self.layers.get(key) or self.layers.get("prediction") or self.layers.get("truth")
 
     def colors(self, key: str, chosen: int | None = None) -> UInt8[np.ndarray, "P 3"]:
-        """Lit color of each point.
-
-        Args:
-            key: layer that is shown.
-            chosen: row of `object_layer` that keeps its color while everything else fades.
-        """
+        """Lit color of each point in a layer; everything but the chosen row of `object_layer` fades."""
         layer = self.object_layer(key)
         colors = (self.layers[key].point_colors() if key in self.layers else self.input) * self.light
         if chosen is not None and layer is not None:

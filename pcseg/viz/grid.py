@@ -41,11 +41,7 @@ class Cell:
 
 
 def save_png(path: Path, image: Image.Image) -> None:
-    """Write an image; the file appears complete or not at all.
-
-    Args:
-        path: the .png file.
-        image: RGB image.
+    """Write an RGB image; the file appears complete or not at all.
 
     Raises:
         ValueError: the name has another extension.
@@ -68,13 +64,7 @@ def image_grid(
     note: str = "",
     legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> Image.Image:
-    """Put images side by side, with their titles and a legend.
-
-    Args:
-        rows: cells from top to bottom and left to right.
-        title: large text above the grid.
-        note: small text after the title.
-        legend: names and colors, shown below the grid.
+    """Put rows of cells under each other, with their titles, a large title, a small note after it, and a legend below.
 
     Raises:
         ValueError: there is no cell.

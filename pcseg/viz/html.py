@@ -25,12 +25,8 @@ _SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "names.js", "list.j
 def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
     """Writes a page to look at a room: layers, a list of its objects, search, selection.
 
-    The page holds all objects; its score slider starts at `threshold`, for which the layer of errors is computed.
-
-    Args:
-        path: the .html file; it appears complete or not at all.
-        prediction: a scene and what was predicted for it.
-        threshold: lowest score of objects that are shown at first.
+    The page holds all objects; its score slider starts at `threshold`, for which the layer of errors is computed. The
+    file appears complete or not at all.
 
     Raises:
         ValueError: the scene has no points.

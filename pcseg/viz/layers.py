@@ -69,10 +69,7 @@ class Objects:
 
 
 def compact_ids(ids: Integer[np.ndarray, "P"]) -> tuple[Int64[np.ndarray, "R"], Int32[np.ndarray, "P"]]:
-    """The distinct ids in rising order, with 0 for none first, and the row of each point among them.
-
-    Args:
-        ids: id of each point; negative ids count as 0.
+    """The distinct ids in rising order, with 0 for none or negative ones first, and the row of each point among them.
 
     >>> compact_ids(np.array([7, -1, 7, 3]))
     (array([0, 3, 7]), array([2, 0, 2, 1], dtype=int32))
@@ -83,10 +80,6 @@ def compact_ids(ids: Integer[np.ndarray, "P"]) -> tuple[Int64[np.ndarray, "R"], 
 
 def match_objects(truth: Objects | None, predicted: Objects | None) -> list[tuple[int, int, float]]:
     """Pairs true and predicted objects one to one, the highest IoU first.
-
-    Args:
-        truth: objects of the ground truth.
-        predicted: predicted objects of the same room.
 
     Returns:
         True row, predicted row and IoU (at least 0.25) of each pair.
@@ -109,11 +102,6 @@ def match_objects(truth: Objects | None, predicted: Objects | None) -> list[tupl
 
 def point_errors(truth: Objects, predicted: Objects, classes: ClassSet) -> Int32[np.ndarray, "P"]:
     """What is wrong at each point; true objects of classes that are not scored count as none.
-
-    Args:
-        truth: objects of the ground truth.
-        predicted: predicted objects of the same room.
-        classes: classes of the objects.
 
     Returns:
         Row of ERRORS of each point.

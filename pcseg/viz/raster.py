@@ -50,11 +50,7 @@ class View:
 
 
 def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
-    """Rotation of a camera that looks at its target from a direction.
-
-    Args:
-        azimuth: direction of the camera in degrees from the x axis towards y.
-        elevation: degrees above the horizon.
+    """Rotation of a camera that looks at its target from a direction: degrees from x towards y, and above the horizon.
 
     Returns:
         The right, up and backward axes as rows.
@@ -111,12 +107,7 @@ class Shown(NamedTuple):
 
 
 def shown_points(xyz: Float32[np.ndarray, "P 3"], max_points: int | None = None) -> Shown:
-    """The points without strays, and in a larger scan the first one of each voxel.
-
-    Args:
-        xyz: coordinates in meters.
-        max_points: most points to show; None is `MAX_POINTS`.
-    """
+    """The points without strays, and in a larger scan the first one of each voxel."""
     max_points, box = max_points or MAX_POINTS, core_box(xyz)
     rows = np.flatnonzero(inside(xyz, box))
     num_strays = len(xyz) - len(rows)
@@ -135,10 +126,6 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
     """Points of the walls between a room and a camera outside of it, and of everything in front of these walls.
 
     The floor plan is cut into strips towards the camera; the first tall cell of a strip is its near wall.
-
-    Args:
-        xyz: coordinates in meters, z up.
-        towards: horizontal direction from the room to the camera.
     """
     thickness = 0.28
     norm = float(np.linalg.norm(towards))
@@ -307,14 +294,7 @@ def rasterize(
     height: int,
     splats: Splats | None = None,
 ) -> Raster:
-    """Finds the point of each pixel and lights the surface that the points form.
-
-    Args:
-        xyz: coordinates in meters.
-        view: the camera.
-        width: width of the image in pixels.
-        height: height of the image in pixels.
-        splats: spacing and normals of the points, if known already.
+    """Finds the point of each pixel and lights the surface that the points form, by splats that may be known.
 
     Source:
         Eye-dome lighting: Boucheny 2009, "Visualisation scientifique de grands volumes de données", chapter 4.

@@ -42,12 +42,7 @@ MAX_MATRIX = 40  # classes; with more, the confusion is a list of its largest ce
 
 
 class WorstRooms:
-    """Collects the rooms with the worst predictions, at most ten in memory, and draws them.
-
-    Args:
-        classes: classes of the dataset.
-        min_points: smallest object size in points, as in `Scores`.
-    """
+    """Collects the rooms with the worst predictions, at most ten in memory, and draws them."""
 
     def __init__(self, classes: ClassSet, *, min_points: int = 100) -> None:
         self.classes, self.min_points = classes, min_points
@@ -90,11 +85,7 @@ def _ranks(scores: Scores) -> list[_Rank]:
 def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[str, bytes] | None = None) -> Path:
     """Writes the page; the file appears complete or not at all.
 
-    Args:
-        path: the .html file.
-        scores: scores of all rooms.
-        title: title of the page.
-        pictures: JPEG images of rooms by name, shown with the worst rooms.
+    The pictures, JPEG by room, are shown with the worst rooms.
 
     Raises:
         OSError: the file cannot be written.
@@ -142,11 +133,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
 def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Prediction], *, title: str) -> Path:
     """Writes such a page about images.
 
-    Args:
-        path: the .html file.
-        scores: scores of all images.
-        worst: images to show, by row of `scores.counts`, and their predictions as flat scenes.
-        title: title of the page.
+    The worst ones, by row of `scores.counts`, are shown with their predictions as flat scenes.
 
     Raises:
         OSError: the file cannot be written.

@@ -15,10 +15,6 @@ logger = logging.getLogger(__name__)
 def show(prediction: Prediction, threshold: float) -> Path | None:
     """Opens a window, and returns when it is closed; without Open3D or a display, writes a page and opens that.
 
-    Args:
-        prediction: a scene and what was predicted for it.
-        threshold: lowest score of shown objects.
-
     Returns:
         The page; None after a window.
 

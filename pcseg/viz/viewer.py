@@ -37,9 +37,7 @@ _PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.
 def show_scenes(load: Sequence[Callable[[], Prediction]], *, threshold: float = DEFAULT_THRESHOLD) -> None:
     """Opens a window and returns when it is closed; screenshots go to the current folder.
 
-    Args:
-        load: one function per scene, called when its scene is first shown.
-        threshold: lowest score of shown objects.
+    Each scene is loaded when it is first shown.
 
     Raises:
         ValueError: there are no scenes, no Open3D, or no display.
