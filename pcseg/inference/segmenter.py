@@ -27,6 +27,7 @@ from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.models.voxel_batch_norm import adapt
 from pcseg.ops.device import pick_device
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
@@ -66,6 +67,7 @@ class SegmenterOptions:
     tile_size: float = 5.0  # edge of a tile in meters; best about the size of the rooms in training
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
     flat_floor: bool = False  # predict a copy of the scan whose floor is made level and flat
+    adapt_norm: bool = False  # batch norms take their statistics from the scan; helps where it differs from training
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
     one_class: bool = False  # only the best class of each query; without it a query gives an object for each class
     split_pieces: bool = False  # make an object of each connected piece of a mask
@@ -227,6 +229,7 @@ class Segmenter:
             instance_classes=classes.instance_classes,
         )
         self.model.eval()
+        adapt(self.model, options.adapt_norm)
         outputs = self.model(batch.to(self.device), options.num_queries or None)
         return decode(
             outputs,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from pcseg.models.voxel_batch_norm import VoxelBatchNorm, checkpoint_contexts
-from pcseg.ops.neighbors import SparseGrid, voxel_order
+from pcseg.ops.neighbors import KernelMap, SparseGrid, voxel_order
 from pcseg.ops.pair_conv import add_pair_conv, has_whole_tiles
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 
@@ -144,13 +144,23 @@ class SparseUNet(nn.Module):
         Each convolution adds to the features of its block in place, and does the norm and ReLU that follow it.
         """
 
+        def convolve(source: Tensor, layer: Any, kernel_map: KernelMap, x: Tensor, after: Any, out: Tensor) -> None:
+            """Adds to x, and writes the norm and ReLU that follow to out."""
+            norm = after[0]
+            if not norm.adapts:
+                add_pair_conv(source, layer.weight, kernel_map, x, norm.scale_and_shift(x), out)
+                return
+            add_pair_conv(source, layer.weight, kernel_map, x)
+            scale, shift = norm.scale_and_shift(x[:-1])
+            torch.addcmul(shift, x, scale, out=out).relu_()
+
         def run_blocks(blocks: Any, grid: SparseGrid, x: Tensor, active: Tensor, after: nn.Module) -> Tensor:
             """Changes x, given norm and ReLU of it; returns those that follow the blocks."""
             kernel_map, inner = grid.submanifold(3), torch.empty_like(x)
             for block, following in zip(blocks, [*(block.norm1 for block in blocks[1:]), after]):
-                add_pair_conv(active, block.conv1.weight, kernel_map, inner.zero_(), _norm(block.norm2), inner)
+                convolve(active, block.conv1, kernel_map, inner.zero_(), block.norm2, inner)
                 active = active if active.shape == x.shape else torch.empty_like(x)
-                add_pair_conv(inner, block.conv2.weight, kernel_map, x, _norm(following), active)
+                convolve(inner, block.conv2, kernel_map, x, following, active)
             return active
 
         net: Any = self  # the types of the modules in its lists are known here
@@ -161,7 +171,7 @@ class SparseUNet(nn.Module):
                 grid, kernel_map = grid.coarser
             x = active.new_zeros((len(grid) + 1, layer.out_channels))
             source, active = active, torch.empty_like(x)
-            add_pair_conv(source, layer.weight, kernel_map, x, _norm(blocks[0].norm1), active)
+            convolve(source, layer, kernel_map, x, blocks[0].norm1, active)
             after = net.down_norm[level] if level < last else net.up_norm[-1] if last else net.head
             active = run_blocks(blocks, grid, x, active, after)
             skips.append((grid, x))
@@ -173,11 +183,7 @@ class SparseUNet(nn.Module):
             active = torch.cat([skip, up], dim=1)
             del up
             x = torch.mm(active, blocks[0].skip.weight.T, out=skip)
-            scale, shift = _norm(blocks[0].norm1)
+            scale, shift = blocks[0].norm1[0].scale_and_shift(active[:-1])
             torch.addcmul(shift, active, scale, out=active).relu_()
             active = run_blocks(blocks, grid, x, active, net.up_norm[level - 1] if level else net.head)
         return active[:-1]
-
-
-def _norm(norm_relu: Any) -> Float[Tensor, "2 C"]:
-    return norm_relu[0].scale_and_shift()

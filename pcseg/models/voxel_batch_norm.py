@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+RUNNING_WEIGHT = 1000  # voxels that the running statistics count for, beside those of a scan
+
 Sum = Callable[[Tensor], Tensor]  # over all processes, without gradient
 
 
@@ -17,10 +19,14 @@ class VoxelBatchNorm(nn.BatchNorm1d):
 
     recomputing = False  # a checkpointed block runs twice, and must count once in the running statistics
     sum_over_processes: Sum | None = None  # set by `synchronize`
+    adapts = False  # whether evaluation also takes statistics from its input; set by `adapt`
 
     def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
         if self.training and self.sum_over_processes is not None:
             return self._normalized_across_processes(input, self.sum_over_processes)
+        if not self.training and self.adapts:
+            scale, shift = self.scale_and_shift(input)
+            return torch.addcmul(shift, input, scale)
         if not self.training or (len(input) > 1 and not self.recomputing):
             return super().forward(input)
         assert self.running_mean is not None
@@ -31,12 +37,17 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             statistics = self.running_mean, self.running_var
         return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
 
-    def scale_and_shift(self) -> Float[Tensor, "2 C"]:
-        """What the norm does to each channel in evaluation mode."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return torch.stack([scale, self.bias - self.running_mean * scale])
+    def scale_and_shift(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "2 C"]:
+        """What the norm does to each channel in evaluation mode; only one that adapts looks at its input."""
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None
+        assert variance is not None
+        if self.adapts and len(input) > 1:
+            share = len(input) / (len(input) + RUNNING_WEIGHT)
+            own_variance, own_mean = torch.var_mean(input.to(mean.dtype), 0)
+            mean, variance = mean.lerp(own_mean, share), variance.lerp(own_variance, share)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return torch.stack([scale, self.bias - mean * scale])
 
     def _normalized_across_processes(self, input: Float[Tensor, "V C"], sum: Sum) -> Float[Tensor, "V C"]:
         values = input.to(torch.promote_types(input.dtype, torch.float32))
@@ -83,6 +94,23 @@ def synchronize(model: nn.Module, sum: Sum) -> None:
     for module in model.modules():
         if isinstance(module, VoxelBatchNorm):
             module.sum_over_processes = sum
+
+
+def adapt(model: nn.Module, on: bool) -> None:
+    """Make every batch norm of a model take its statistics from the scan in evaluation, mixed with the running ones.
+
+    Training normalizes by the statistics of a batch. On scans that differ from all in training, the running ones
+    differ from these. Deep levels have few voxels, so the running statistics count as much as 1,000 voxels.
+
+    Args:
+        model: changed in place.
+        on: False goes back to the running statistics alone.
+
+    Source: Schneider et al., Improving Robustness against Common Corruptions by Covariate Shift Adaptation, 2020.
+    """
+    for module in model.modules():
+        if isinstance(module, VoxelBatchNorm):
+            module.adapts = on
 
 
 def checkpoint_contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
