@@ -28,6 +28,7 @@ def merge(
     min_shared: float = 0.1,
     min_owned: float = 0.2,
     score_threshold: float = 0.0,
+    one_class: bool = False,
 ) -> Prediction:
     """Merges objects of one class that agree where both of their parts see, over any number of parts.
 
@@ -44,6 +45,7 @@ def merge(
         min_shared: least share of the smaller object that two objects must have in common.
         min_owned: least share of an object in superpoints that one of its parts owns.
         score_threshold: least score of a merged object.
+        one_class: objects of different classes merge, too; the class with most votes, times scores, is that of all.
 
     Returns:
         Objects with masks over the superpoints of the scan, best first.
@@ -56,7 +58,8 @@ def merge(
     num_parts, num_columns = np.int64(len(parts)), np.int64(scene.num_superpoints)
     tiles = mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints)
     is_owned = np.concatenate([tile.owned for tile, _ in parts])
-    links = _links(every, part, csr_array(tiles, dtype=np.float64), min_iou, min_shared)
+    alike = replace(every, labels=np.zeros_like(every.labels)) if one_class else every
+    links = _links(alike, part, csr_array(tiles, dtype=np.float64), min_iou, min_shared)
     graph = coo_array((np.ones(len(links[0]), bool), links), shape=(len(every), len(every)))
     num_groups, group = connected_components(graph, directed=False)
     size = mask_points(every).sum(axis=1)
@@ -93,7 +96,8 @@ def merge(
     starts = np.concatenate([[0], np.cumsum(np.bincount(owner[inside], minlength=num_groups)[whole])])
     shape = (int(whole.sum()), scene.num_superpoints)
     masks = csr_array((np.ones(inside.sum(), np.bool_), column[inside], starts), shape=shape)
-    labels = every.labels[np.unique(group, return_index=True)[1][whole]]
+    ballots = coo_array((size * every.scores, (group, every.labels)), (num_groups, len(classes.names))).toarray()
+    labels = ballots.argmax(axis=1)[whole].astype(every.labels.dtype)
     merged = replace(every, masks=masks, labels=labels, scores=scores[whole].astype(np.float32))
     return merged.select(np.argsort(-scores[whole], kind="stable"))
 

@@ -253,7 +253,7 @@ class Segmenter:
         whole = Tile(columns, np.ones(len(columns), bool))
         parts = [(whole, prediction) for prediction, _ in found]
         semantic = np.mean([probability for _, probability in found], axis=0)
-        return merge(parts, scene, self.classes, min_iou=_VIEW_IOU), semantic
+        return merge(parts, scene, self.classes, min_iou=_VIEW_IOU, one_class=self.options.one_class), semantic
 
     def _predict_tiles(self, scene: Scene, room: Int32[np.ndarray, "P"], stage: Stage | None) -> Found:
         """A large scan, room by room and tile by tile."""
@@ -271,7 +271,9 @@ class Segmenter:
             parts.append((tile, prediction))
         if stage is not None:
             stage("merging tiles")
-        return merge(parts, scene, self.classes, score_threshold=self.options.score_threshold), semantic
+        options = self.options
+        merged = merge(parts, scene, self.classes, score_threshold=options.score_threshold, one_class=options.one_class)
+        return merged, semantic
 
     def _tiles(self, scene: Scene, room: Int32[np.ndarray, "S"]) -> list[Tile]:
         """The tiles of every room; a superpoint belongs to the room of its first point."""

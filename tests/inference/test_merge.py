@@ -60,6 +60,11 @@ def test_two_tiles(name: str) -> None:
     _check(_merge([_part(range(0, 8), range(0, 6), left), _part(range(4, 12), range(6, 12), right)], 12), expected)
 
 
+def test_objects_of_different_classes_can_be_one() -> None:
+    parts = [_part(range(12), range(12), [([5, 6], label, score)]) for label, score in ((4, 0.5), (3, 0.9), (4, 0.3))]
+    _check(_merge(parts, 12, one_class=True), [([5, 6], 3, (0.5 + 0.9 + 0.3) / 3)])
+
+
 def test_long_objects_are_one_and_touching_ones_two() -> None:
     parts = [_part(range(i, i + 10), range(i + 2, i + 8), [([*range(i, i + 10)], 1, 0.5)]) for i in range(0, 6 * 20, 6)]
     _check(_merge(parts, 124), [([*range(124)], 1, 0.5)])
