@@ -68,7 +68,8 @@ def atomic_write(path: Path, content: bytes | str) -> Path:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes nested dicts and lists as JSON, atomically, with null for numbers that are not finite."""
-    atomic_write(path, json.dumps(none_for_nan(content), indent=1, allow_nan=False) + "\n")
+    named = {"program": "pcseg", **content}  # a file without it is not replaced
+    atomic_write(path, json.dumps(none_for_nan(named), indent=1, allow_nan=False) + "\n")
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -44,7 +44,7 @@ class PredictedObject:
         return int(np.count_nonzero(self.mask))
 
     def __repr__(self) -> str:
-        return f"<{self.label} {self.score:.2f}: {_count(self.num_points, 'point')}, {size_text(*self.box)} m>"
+        return f"<{self.label} {self.score:.2f}: {counted(self.num_points, 'point')}, {size_text(*self.box)} m>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -132,12 +132,12 @@ class Prediction:
             raise ValueError(f"{where}: {key} must be {expected}, got {indices.min()} to {indices.max()}")
 
     def __repr__(self) -> str:
-        objects = _count(len(self), "object") if self.has_objects else "no objects predicted"
+        objects = counted(len(self), "object") if self.has_objects else "no objects predicted"
         best = ""
         if len(self) and self.classes is not None:
             row = int(np.argmax(self.scores))
             best = f", best {self.classes.names[self.labels[row]]} {self.scores[row]:.2f}"
-        return f"<Prediction {self.scene.name}: {objects}, {_count(self.num_points, 'point')}{best}>"
+        return f"<Prediction {self.scene.name}: {objects}, {counted(self.num_points, 'point')}{best}>"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -334,7 +334,8 @@ class Prediction:
             raise ValueError(f"{path}: damaged result file: {error}") from error
 
 
-def _count(num: int, noun: str) -> str:
+def counted(num: int, noun: str) -> str:
+    """A number and its noun: "1 room", "2 rooms"."""
     return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 

@@ -16,6 +16,7 @@ from pcseg.files import atomic_write, write_json
 from pcseg.metrics.result import nanmean, percent
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation
+from pcseg.prediction import counted
 from pcseg.viz.report import write_report
 
 COLUMNS = ("ap", "ap50", "ap25", "mcov", "mwcov", "precision_best_f1", "recall_best_f1", "miou", "pq")
@@ -32,7 +33,7 @@ def main() -> None:
     scores = read_rooms(args.rooms)
     result = scores.compute()
     content = result.to_json()
-    print(f"{len(scores)} rooms together\n{result.to_text()}")
+    print(f"{counted(len(scores), 'room')} together\n{result.to_text()}")
     parts = split_areas(scores) if scores.classes.s3dis_protocols else {}
     if parts:
         areas = {area: _means(part.compute()) for area, part in parts.items()}
@@ -45,7 +46,7 @@ def main() -> None:
     if args.csv:
         atomic_write(args.csv, result.to_csv())
     if args.report:
-        write_report(args.report, scores, title=f"{len(scores)} rooms")
+        write_report(args.report, scores, title=counted(len(scores), "room"))
 
 
 def _means(result: Evaluation) -> dict[str, float]:

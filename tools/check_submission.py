@@ -11,6 +11,7 @@ from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import check_submission
+from pcseg.prediction import counted
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
 
     scenes = dict.fromkeys(args.scenes.read_text(encoding="utf-8").split()) if args.scenes else None
     counts = check_submission(args.zip, class_set(args.dataset), scenes)
-    print(f"{args.zip}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
+    print(f"{args.zip}: valid; {counted(counts.num_scenes, 'scene')}, {counted(counts.num_objects, 'object')}")
     if args.json:
         write_json(args.json, asdict(counts))
 

@@ -14,6 +14,7 @@ from pcseg.cli import run_tool
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room
 from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import write_ground_truth
+from pcseg.prediction import counted
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)
     if not written:
         raise ValueError(f"{args.rooms}: no room has labels; there is no ground truth to write")
-    print(f"{args.out}: {len(written)} rooms")
+    print(f"{args.out}: {counted(len(written), 'room')}")
     if args.json:
         write_json(args.json, {"written": written, "unlabeled": unlabeled})
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from pcseg.choices import CLASS_SETS
-from pcseg.commands.results import report_scores
+from pcseg.commands.results import claim, report_scores
 from pcseg.parallel import add_parallel_options
 
 
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.metrics.room_results import save_room
     from pcseg.viz.report import write_report
 
+    written = claim(args.json, args.csv, args.report)
     scores, missing = evaluate_folders(
         args.pred,
         args.gt,
@@ -59,3 +60,4 @@ def run(args: argparse.Namespace) -> None:
     if args.rooms:
         for name in scores.names:
             save_room(args.rooms, name, scores)
+    written()

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pcseg.commands.results import claim
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder written by pcseg train")
@@ -17,12 +19,13 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.viz.figures import to_image, training_curves
     from pcseg.viz.grid import save_png
 
+    written = claim(args.out)
     names = [folder.name for folder in args.runs]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in args.runs]
     runs = dict(zip(names, map(_read_run, args.runs)))
     save_png(args.out, to_image(training_curves(runs, smoothing=args.smoothing)))
-    print(args.out)
+    written()
 
 
 def _read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

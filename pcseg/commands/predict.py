@@ -112,15 +112,20 @@ def run(args: argparse.Namespace) -> None:
         items = list(zip(args.scans, targets))
         # In one process, a scan is read or written while another is in the network.
         done = map_rooms(work, items, workers=args.workers, cluster=args.cluster, threads=2 if alone else 1)
-        for (path, _), lines in done:
-            if isinstance(lines, Exception):
-                if len(args.scans) == 1:
-                    raise lines
-                bar.write(as_flags(f"{path}: not predicted: {lines}"), file=sys.stderr)
-                failed.append(str(path))
-            elif lines:
-                bar.write("\n".join(lines))
+        finished: dict[Path, list[str] | Exception] = {}
+        waiting = args.scans[::-1]
+        for (path, _), result in done:
+            finished[path] = result
             bar.update()
+            while waiting and waiting[-1] in finished:  # the terminal lists scans in the given order
+                path, lines = waiting[-1], finished.pop(waiting.pop())
+                if isinstance(lines, Exception):
+                    if len(args.scans) == 1:
+                        raise lines
+                    bar.write(as_flags(f"{path}: not predicted: {lines}"), file=sys.stderr)
+                    failed.append(str(path))
+                elif lines:
+                    bar.write("\n".join(lines))
     if failed:
         raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
 
@@ -181,8 +186,9 @@ def _predict(
     from pcseg.data.scan_checks import scan_warnings
     from pcseg.data.scan_files import read_scan
     from pcseg.inference.exports import object_rows
-    from pcseg.inference.prediction_files import add_suffix, object_table, write_prediction
+    from pcseg.inference.prediction_files import add_suffix, object_table, replaced_text, write_prediction
     from pcseg.ops.precision import autocast
+    from pcseg.prediction import counted
 
     path, target = item
     lines: list[str] = []
@@ -209,10 +215,9 @@ def _predict(
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
     rows = object_rows(prediction, args.threshold, in_meters=True)
-    found = f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'} with score >= {args.threshold}"
+    found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
     say("\n".join([found, *object_table(rows)]))
-    num_old = sum(add_suffix(target, suffix).exists() for suffix in args.suffixes)
+    replaced = replaced_text(add_suffix(target, suffix) for suffix in args.suffixes)
     write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
-    replaced = f" (replaced {num_old} of an earlier run)" if num_old else ""
     say(f"files: {target}{', '.join(args.suffixes)}{replaced}")
     return lines

@@ -1,12 +1,32 @@
 """Results of predictions, as commands find them; results of evaluations, as commands print and write them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pcseg.metrics.scores import Scores
+
+
+def claim(*files: Path | None) -> Callable[[], None]:
+    """Checks the files that a command will write, before its work; the result prints their names afterwards.
+
+    Args:
+        files: files to write; None for those that are not asked for.
+
+    Raises:
+        ValueError: one is a folder, or a file that pcseg did not write.
+    """
+    from pcseg.inference.prediction_files import check_target, replaced_text
+
+    paths = [file for file in files if file is not None]
+    for path in paths:
+        check_target(path)
+    more = f" and {len(paths) - 4} more" if len(paths) > 5 else ""
+    names = ", ".join(map(str, paths[: 4 if more else 5]))
+    text = f"files: {names}{more}{replaced_text(paths)}"
+    return lambda: print(text) if paths else None
 
 
 def report_scores(args: argparse.Namespace, scores: "Scores") -> None:
@@ -15,6 +35,10 @@ def report_scores(args: argparse.Namespace, scores: "Scores") -> None:
 
     result = scores.compute()
     print(result.to_text())
+    print(
+        f"In percent. Objects and predictions of fewer than {scores.min_points} points do not count, and predictions "
+        f"that score below {scores.min_score:g} count for AP only."
+    )
     if args.json:
         write_json(args.json, result.to_json())
     if args.csv:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD
 from pcseg.commands.results import inputs_in
+from pcseg.viz.display import NO_DISPLAY, has_display
 
 if TYPE_CHECKING:
     from pcseg.prediction import Prediction
@@ -33,10 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    args.results = inputs_in(args.results, results=True)
+    if missing := [path for path in args.results if not path.exists()]:
+        raise ValueError(f"{missing[0]}: no such file or folder; expected a result, a processed room or a scan")
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
-    if args.html is None and args.png is None:
+    in_window = args.html is None and args.png is None
+    if in_window and not has_display():
+        raise ValueError(NO_DISPLAY)
+    args.results = inputs_in(args.results, results=True)
+    if in_window:
         from functools import partial
 
         from pcseg.viz.viewer import show_scenes
@@ -69,8 +75,6 @@ def _load(path: Path, classes: str | None) -> "Prediction":
     from pcseg.inference.exports import read_painted_ply
     from pcseg.prediction import Prediction, is_result
 
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or folder; expected a result, a processed room or a scan")
     if path.is_dir():
         return Prediction(read_room(path), classes=classes_of(read_manifest(path)))
     if is_result(path):

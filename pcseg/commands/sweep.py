@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pcseg.commands.results import claim
+
 if TYPE_CHECKING:
     from pcseg.sweep import Row
 
@@ -46,10 +48,12 @@ def run(args: argparse.Namespace) -> None:
     path = find_config(args.config)
     from pcseg.files import atomic_write, write_json
     from pcseg.images import config as cfg
+    from pcseg.prediction import counted
     from pcseg.sweep import Sweep, best_first, parse_space, run_sweep, to_json, to_markdown
     from pcseg.viz.figures import sweep_chart, to_image
     from pcseg.viz.grid import save_png
 
+    written = claim(args.json)
     config = cfg.load(path, args.overrides)
     seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (config.train.seed,)
     space = parse_space(args.grid or args.search)
@@ -66,13 +70,14 @@ def run(args: argparse.Namespace) -> None:
         done = [row for row in ordered if not row.failure]
         chart = sweep_chart([row.setting for row in done], [row.values("ap") for row in done])
         save_png(out / "plot.png", to_image(chart))
-        print(f"{len(rows)} settings finished, {out / 'table.md'}", flush=True)
+        print(f"{counted(len(rows), 'setting')} finished, {out / 'table.md'}", flush=True)
 
     rows = run_sweep(sweep, processes=args.processes, on_trial=write)
     write(rows)
     print((out / "table.md").read_text(encoding="utf-8"), end="")
     if args.json:
         write_json(args.json, to_json(rows))
+    written()
     failed = sum(row.failure is not None for row in rows)
     if failed:
         raise ValueError(f"{failed} of {len(rows)} settings failed; see {out / 'table.md'}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pcseg.choices import MaskFormat
-from pcseg.commands.results import report_scores
+from pcseg.commands.results import claim, report_scores
 from pcseg.parallel import add_parallel_options, map_rooms
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ def run(args: argparse.Namespace) -> None:
         own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
         print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
+    per_room = [
+        folder / f"{room.name}{suffix}"
+        for folder, suffix in ((args.results, ".npz"), (args.export, ".txt"))
+        for room in (rooms.rooms if folder else [])
+    ]
+    packed = args.export and args.export / "submission.zip"
+    written = claim(args.json, args.csv, args.report, packed, *per_room)
     worst = WorstRooms(classes, min_points=segmenter.options.min_points)
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
@@ -95,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
     pictures = _union(processes.gather(worst.pictures(scores))) if args.report else {}
     if processes.is_first:
         _finish(args, scores, num_points, pictures)
+        written()
     processes.close()
 
 
@@ -125,6 +133,7 @@ def _test_room(
 def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, int], pictures: dict[str, bytes]) -> None:
     """Prints the results and writes the files that cover all rooms."""
     from pcseg.metrics.benchmark_files import check_submission, write_submission
+    from pcseg.prediction import counted
     from pcseg.viz.report import write_report
 
     if len(scores) < len(num_points):
@@ -135,7 +144,7 @@ def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, in
     if args.export:
         path = write_submission(args.export / "submission.zip", args.export, num_points)
         counts = check_submission(path, scores.classes, num_points)
-        print(f"{path}: valid; {counts.num_scenes} scenes, {counts.num_objects} objects")
+        print(f"{path}: valid; {counted(counts.num_scenes, 'room')}, {counted(counts.num_objects, 'object')}")
 
 
 def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
@@ -150,6 +159,7 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
 
     if args.csv or args.workers > 1 or args.cluster:
         raise ValueError("--csv, --workers and --cluster are for rooms")
+    written = claim(args.json, args.report, args.export and args.export / "results.json")
     processes = join_processes()
     test = ImageTest.load(args.checkpoint, config, pick_device(args.device, processes.local_rank))
     folder, num_saved = (args.results, len(test.images)) if args.results else (Path(), 0)
@@ -166,4 +176,5 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
             found = test.predict([index[scores.image_ids[row]] for row in worst])
             shown = {row: test.prediction(*each) for row, each in zip(worst, found, strict=True)}
             write_image_report(args.report, scores, shown, title=str(args.checkpoint))
+        written()
     processes.close()

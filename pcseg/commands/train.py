@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 from pcseg.choices import LAST
+from pcseg.commands.results import claim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         from pcseg.files import write_json
         from pcseg.images import config as cfg
         from pcseg.ops.device import pick_device
+        from pcseg.prediction import counted
         from pcseg.run import Run
         from pcseg.training.distributed import join_processes
 
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
             from pcseg.images.run import ImageRun
 
             make = ImageRun
+        written = claim(args.json)
         processes = join_processes()
         run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
     compiled()
@@ -65,14 +68,16 @@ def run(args: argparse.Namespace) -> None:
     if processes.is_first:
         where = f"{processes.world} processes on {run.device.type}" if processes.world > 1 else f"on {run.device}"
         num_parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-        what = "rooms" if make is Run else "images"
-        print(f"{run.folder}: {len(run.rooms)} {what}, {num_parameters:,} parameters, {where}")
+        data = counted(len(run.rooms), "room" if make is Run else "image")
+        done = f", {run.state.step} of {config.train.steps} steps done" if resumes else ""
+        print(f"{run.folder}: {data}, {num_parameters:,} parameters, {where}{done}")
     result = run.train()
     processes.close()
     if result is not None and processes.is_first:
         print(result.to_text())
         if args.json:
             write_json(args.json, result.to_json())
+        written()
 
 
 def _check(args: argparse.Namespace) -> tuple[Path, Path, list[str], bool]:

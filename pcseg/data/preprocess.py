@@ -14,11 +14,12 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
-from pcseg.classes import CLASS_SETS, class_set
+from pcseg.classes import CLASS_SETS, ClassSet, class_set
 from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
-from pcseg.files import atomic_write
+from pcseg.files import write_json
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
 from pcseg.parallel import map_rooms
+from pcseg.prediction import counted
 
 REPORT = "report.json"
 # Amount of raw data that justifies one more worker process.
@@ -116,9 +117,9 @@ def preprocess(
             bar.update()
             if results[name].error:
                 bar.write(f"{name}: {results[name].error}")
-    report = _report([results[name] for name in chosen], reader.group_of)
+    report = _report([results[name] for name in chosen], class_set(reader.class_set), reader.group_of)
     name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
-    atomic_write(out / name, json.dumps(report, indent=1) + "\n")
+    write_json(out / name, report)
     return report
 
 
@@ -188,7 +189,7 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say
     )
     say(_table(report))
     if args.json:
-        atomic_write(args.json, json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
     if failed := report["failed"]:
         listed = "".join(f"\n  {name}: {error}" for name, error in failed.items())
         raise ValueError(f"{len(failed)} of {report['rooms'] + len(failed)} rooms failed:{listed}")
@@ -213,15 +214,22 @@ def _num_bytes(path: Path, reader: RoomReader) -> int:
         return 0
 
 
-def _report(results: Sequence[_Result], group_of: Callable[[str], str] | None) -> dict:
-    """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only."""
+def _report(results: Sequence[_Result], classes: ClassSet, group_of: Callable[[str], str] | None) -> dict:
+    """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only.
+
+    Instances are those that AP counts: not of surfaces, unless the class set has them among `instance_names`.
+    """
     done = [result for result in results if result.manifest]
     per_class: dict[str, dict[str, int]] = {}
     groups: dict[str, list[_Result]] = {}
     for result in done:
-        for kind in ("points", "instances"):
-            for name, count in result.manifest.get(f"{kind}_per_class", {}).items():
-                per_class.setdefault(name, {"points": 0, "instances": 0})[kind] += count
+        points, instances = (result.manifest.get(f"{kind}_per_class", {}) for kind in ("points", "instances"))
+        instances = {name: count for name, count in instances.items() if name in classes.instance_names}
+        result.manifest["num_instances"] = sum(instances.values())
+        for kind, counts in (("points", points), ("instances", instances)):
+            for name, count in counts.items():
+                of_class = per_class.setdefault(name, {})
+                of_class[kind] = of_class.get(kind, 0) + count
         if group_of is not None:
             groups.setdefault(group_of(result.name), []).append(result)
     return {
@@ -237,7 +245,7 @@ def _report(results: Sequence[_Result], group_of: Callable[[str], str] | None) -
                 "status": result.status,
                 "points": result.manifest["num_points"],
                 "superpoints": result.manifest["num_superpoints"],
-                "instances": result.manifest.get("num_instances"),
+                "instances": result.manifest["num_instances"],
                 "repairs": len(result.manifest["notes"]),
                 "sha256": result.manifest["sha256"],
                 "seconds": round(result.seconds, 3),
@@ -255,7 +263,7 @@ def _totals(done: Sequence[_Result]) -> dict:
         "rooms": len(done),
         "points": sum(manifest["num_points"] for manifest in manifests.values()),
         "superpoints": sum(manifest["num_superpoints"] for manifest in manifests.values()),
-        "instances": sum(manifest.get("num_instances", 0) for manifest in manifests.values()),
+        "instances": sum(manifest["num_instances"] for manifest in manifests.values()),
         "num_repairs": sum(len(manifest["notes"]) for manifest in manifests.values()),
         "sha256": hashlib.sha256(lines.encode()).hexdigest(),
     }
@@ -264,15 +272,20 @@ def _totals(done: Sequence[_Result]) -> dict:
 def _table(report: dict) -> str:
     """The report as short tables."""
     lines = [
-        f"{report['rooms']} rooms ({report['written']} written, {report['up_to_date']} up to date, "
+        f"{counted(report['rooms'], 'room')} ({report['written']} written, {report['up_to_date']} up to date, "
         f"{len(report['failed'])} failed), {report['points']:,} points, "
-        f"{report['superpoints']:,} superpoints, {report['instances']:,} instances"
+        f"{report['superpoints']:,} superpoints, {counted(report['instances'], 'instance')}"
     ]
     if report["classes"]:
         lines.append(f"{'class':<16}{'instances':>10}{'points':>14}")
         for name, counts in report["classes"].items():
-            if counts["instances"] or counts["points"] or len(report["classes"]) <= 20:
-                lines.append(f"{name:<16}{counts['instances']:>10,}{counts['points']:>14,}")
+            if counts["points"]:
+                instances = f"{counts['instances']:,}" if "instances" in counts else "-"
+                lines.append(f"{name:<16}{instances:>10}{counts['points']:>14,}")
+        if rest := report["points"] - sum(counts["points"] for counts in report["classes"].values()):
+            lines.append(f"{'no class':<16}{'-':>10}{rest:>14,}")
+        if absent := [name for name, counts in report["classes"].items() if not counts["points"]]:
+            lines.append(f"warning: no point has these classes of the class set: {', '.join(absent)}")
     keys = ("rooms", "points", "superpoints", "instances", "num_repairs")
     lines.append(f"{'':<16}" + "".join(f"{key.removeprefix('num_'):>14}" for key in keys) + "  sha256")
     for group, totals in {**report["groups"], "all": report}.items():

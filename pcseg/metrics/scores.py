@@ -22,6 +22,10 @@ from pcseg.metrics.s3dis import S3DISScene, s3dis_protocols, s3dis_scene
 from pcseg.prediction import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
+TITLES = {
+    **{"semantic": "Points: IoU and accuracy", "panoptic": "Panoptic quality"},
+    "s3dis": "S3DIS: coverage, precision, recall",
+}
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,14 @@ class Evaluation:
             "thresholds": none_for_nan(self.ap.threshold_means()),
             "class_thresholds": none_for_nan(self.ap.class_thresholds()),
             "coco_thresholds": none_for_nan(coco),
-            **{key: result.to_json() for key, result in self._further().items()},
+            **{key: result.to_json() for key, result in self.further().items()},
             "outcomes": self.outcomes.to_json(),
         }
 
     def to_text(self) -> str:
         """Tables for a terminal."""
-        tables = [result.to_text() for result in self._further().values()]
-        ap = f"{self.ap.to_text()}\n{COCO_NOTE}: {percent(self.coco.ap)}"
+        tables = [f"{TITLES[key]}\n{result.to_text()}" for key, result in self.further().items()]
+        ap = f"Average precision\n{self.ap.to_text()}\n{COCO_NOTE}: {percent(self.coco.ap)}"
         return "\n\n".join([ap, *tables, self.outcomes.to_text()])
 
     def to_csv(self) -> str:
@@ -73,7 +77,7 @@ class Evaluation:
             self.ap,
             Result({"ap_coco_thresholds": self.coco.ap}, coco),
             Result(_by_threshold(self.ap.threshold_means()), thresholds),
-            *self._further().values(),
+            *self.further().values(),
         ]
         rows: dict[str, dict[str, float]] = {}
         mean: dict[str, float] = {}
@@ -94,7 +98,8 @@ class Evaluation:
             writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
         return text.getvalue()
 
-    def _further(self) -> dict[str, Result]:
+    def further(self) -> dict[str, Result]:
+        """The measures besides AP, by the keys of `TITLES`."""
         results = {"semantic": self.semantic, "panoptic": self.panoptic, "s3dis": self.s3dis}
         return {key: result for key, result in results.items() if result is not None}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pcseg.prediction import Prediction
+from pcseg.prediction import Prediction, counted
 from pcseg.viz.flat import flat_raster, image_size
 from pcseg.viz.grid import Cell, Label, image_grid
 from pcseg.viz.layers import DEFAULT_THRESHOLD, OBJECT_LAYERS, UNNAMED, Layer, input_colors, scene_layers
@@ -146,7 +146,7 @@ def _title(layer: Layer | None, prediction: Prediction, threshold: float, *, ful
     if layer.key not in OBJECT_LAYERS or not full:
         return layer.title
     number = len(layer.entries) - 1
-    title = f"{layer.title}: {number} object{'' if number == 1 else 's'}"
+    title = f"{layer.title}: {counted(number, 'object')}"
     if layer.key == "prediction":
         title += f", score at least {threshold:.2f}"
         if number == 0 and len(prediction):

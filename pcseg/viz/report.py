@@ -16,8 +16,8 @@ from pcseg.classes import ClassSet
 from pcseg.files import atomic_write
 from pcseg.metrics.coco import MIN_SCORE, SIZES, CocoScores
 from pcseg.metrics.outcomes import DUPLICATE, FOUND, NO_OBJECT, OBJECT_OUTCOMES, OutcomeResult, count_outcomes
-from pcseg.metrics.scores import COCO_NOTE, Scores
-from pcseg.prediction import Prediction
+from pcseg.metrics.scores import COCO_NOTE, TITLES, Scores
+from pcseg.prediction import Prediction, counted
 from pcseg.viz.figures import precision_recall_chart, to_svg
 from pcseg.viz.render import room_picture
 
@@ -92,12 +92,9 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     """
     result, pictures = scores.compute(), pictures or {}
     outcomes, num_gt = result.outcomes, result.ap.num_gt
+    total = sum(num_gt.values())
     few = f"predictions that score at least {scores.min_score:g}; AP counts all"
-    named = {
-        "Points: IoU and accuracy": (result.semantic, ""),
-        "Panoptic quality": (result.panoptic, f"Counts {few}."),
-        "S3DIS: coverage, precision, recall": (result.s3dis, ""),
-    }
+    notes = {"panoptic": f"Counts {few}."}
     everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
     counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
     mean = {"ap": result.ap.ap, "ap50": result.ap.ap50, "ap25": result.ap.ap25}
@@ -105,13 +102,13 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         path,
         title=title,
         scenes="rooms",
-        summary=f"{len(scores.names)} rooms, {sum(num_gt.values())} objects of {scores.classes.name}.",
+        summary=f"{counted(len(scores.names), 'room')}, {counted(total, 'object')} of {scores.classes.name}.",
         left_out=f" Objects and predictions with fewer than {scores.min_points} points do not count.",
         ap_note=f"As ScanNet's script computes it. {COCO_NOTE}: {_percent(result.coco.ap)}.",
         ap_columns=_columns("0.50 to 0.90", ap50=1, ap25=2),
         bars=("ap25", "ap50", "ap"),
         ap_rows={"all classes": mean, **result.ap.per_group, **result.ap.per_class},
-        num_gt={"all classes": sum(num_gt.values()), **num_gt},
+        num_gt={"all classes": total, **num_gt},
         outcome_note="Found: a prediction of its class with IoU above 0.5. Wrong class: only predictions of other "
         "classes. Split: two or more predictions inside the object together cover more than half of it. Merged: one "
         "prediction covers more than half of it and of another object. Missed: none of these. Duplicates are further "
@@ -126,7 +123,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         thresholds=result.ap.threshold_means(),
         curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
         confusion=_confusion(outcomes),
-        further={name: (measure, note) for name, (measure, note) in named.items() if measure is not None},
+        further={TITLES[key]: (measure, notes.get(key, "")) for key, measure in result.further().items()},
     )
 
 
@@ -145,7 +142,7 @@ def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Predi
         path,
         title=title,
         scenes="images",
-        summary=f"{len(scores.image_ids)} images, {total} objects.",
+        summary=f"{counted(len(scores.image_ids), 'image')}, {counted(total, 'object')}.",
         left_out="",
         ap_note="As COCO's script computes it. Small: less than 32 x 32 pixels. Large: more than 96 x 96 pixels.",
         ap_columns=_columns("0.50 to 0.95", ap50=2, ap75=1),

@@ -1,9 +1,6 @@
 """A window to look at rooms, by Open3D; without a display, use pages (`html`) and pictures (`render`)."""
 
-import ctypes
 import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +11,7 @@ from PIL import Image
 
 from pcseg.kernels.picking import nearest_on_screen
 from pcseg.prediction import Prediction
+from pcseg.viz.display import INSTEAD, NO_DISPLAY, has_display
 from pcseg.viz.frame import Frame
 from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS
@@ -27,7 +25,6 @@ HELP = (
     "hover over a point to read about it; click to select its object, again to deselect it"
 )
 PACKAGES = "on Debian and Ubuntu, apt-get install libgl1 libegl1 libusb-1.0-0 libgomp1 libvulkan1 mesa-vulkan-drivers"
-INSTEAD = "write a page with --html or a picture with --png"
 _MAX_POINT_SIZE = 20.0
 _CLOSING = 2.0  # points this many times as wide as their spacing close the surfaces
 _SLACK = 0.02  # points this fraction of the depth behind the frontmost one are on the same surface
@@ -46,7 +43,7 @@ def show_scenes(load: Sequence[Callable[[], Prediction]], *, threshold: float = 
         raise ValueError("no scene to show")
     first = Frame.of(load[0](), threshold)  # an unreadable file is reported before a missing Open3D
     if not has_display():
-        raise ValueError(f"there is no display to open a window on; {INSTEAD}")
+        raise ValueError(NO_DISPLAY)
     _Window(import_open3d(), load, first, threshold).run()
 
 
@@ -64,23 +61,6 @@ def import_open3d() -> Any:
             f"the window needs Open3D ({error}): run pip install 'pcseg[viz]' and, {PACKAGES}, or {INSTEAD}"
         ) from error
     return open3d
-
-
-def has_display() -> bool:
-    """Whether a window can appear; without a display, Open3D would draw off-screen and never return."""
-    if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
-        return True
-    if not os.environ.get("DISPLAY"):
-        return False
-    try:
-        x11 = ctypes.CDLL("libX11.so.6")
-    except OSError:
-        return True  # Open3D will report it
-    x11.XOpenDisplay.restype = ctypes.c_void_p
-    display = x11.XOpenDisplay(None)
-    if display is not None:
-        x11.XCloseDisplay(ctypes.c_void_p(display))
-    return display is not None
 
 
 class _Window:

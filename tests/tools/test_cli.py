@@ -72,6 +72,11 @@ def test_from_any_folder_and_before_torch(tmp_path: Path) -> None:
     done = _python("-c", program, "train", config, folder=tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert "data.root is 2024, but there is no such folder" in done.stderr
     assert (done.returncode, done.stdout) == (2, "False\n")
+    if sys.platform.startswith("linux"):
+        program = program.replace("torch", "numpy")
+        done = _python("-c", program, "show", config, DISPLAY="", WAYLAND_DISPLAY="")
+        assert done.stderr.startswith("error: there is no display to open a window on")
+        assert (done.returncode, done.stdout) == (2, "False\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

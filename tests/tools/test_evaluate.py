@@ -55,6 +55,7 @@ def test_s3dis(folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None
     options = ("--dataset", "s3dis", "--workers", workers, "--json", tmp_path / "out.json")
     printed, errors = passes("evaluate", *folders, *options)
     assert errors == ""
+    assert printed.endswith(f"files: {tmp_path / 'out.json'}\n")
     content = json.loads((tmp_path / "out.json").read_text())
     assert [content["classes"][name]["ap50"] for name in ("ceiling", "chair", "door")] == [0.5, 1.0, None]
     assert content["ap"] == content["s3dis"]["mcov"] == 0.75
@@ -81,7 +82,7 @@ def test_missing_scenes(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 1.0
     # An empty file is no missing scene: its objects were not found.
     (folders[0] / "b.txt").write_text("")
-    passes(*command)
+    assert passes(*command)[0].endswith("out.json (replaced 1 of an earlier run)\n")
     assert json.loads((tmp_path / "out.json").read_text())["ap"] == 0.5
 
 
@@ -103,3 +104,14 @@ def test_bad_input(folders: tuple[Path, Path], tmp_path: Path, file: str, conten
             path.write_text(content)
     assert message in refused("evaluate", *folders, "--dataset", "s3dis", "--json", tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate --json", "evaluate --csv", "evaluate --report", "plot --out"])
+def test_only_own_files_are_replaced(folders: tuple[Path, Path], tmp_path: Path, command: str) -> None:
+    """The same rule for all commands, before their work: what is missing in the inputs is not noticed."""
+    name, option = command.split()
+    (tmp_path / "mine.txt").write_text("mine")
+    words = (*folders, "--dataset", "s3dis") if name == "evaluate" else (tmp_path,)
+    for path, message in ((tmp_path / "mine.txt", "exists and is not a result of pcseg"), (folders[0], "a folder; ")):
+        assert f"error: {path}: {message}" in refused(name, *words, option, path)
+    assert (tmp_path / "mine.txt").read_text() == "mine"

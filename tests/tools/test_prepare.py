@@ -234,15 +234,18 @@ def test_coarse_voxels_and_fewer_superpoints(raw: Path, out: Path, rng, preproce
 
 def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess: Preprocess, refused: Refused) -> None:
     classes = tmp_path / "workshop.yaml"
-    classes.write_text("names: [floor, bench]\nids: [10, 20]\nstuff: [floor]\n")
+    classes.write_text("names: [floor, bench, vice, lamp]\nids: [10, 20, 30, 40]\nstuff: [floor]\n")
     xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
-    label, instance = np.repeat([10, 20, 99, 20], 200), np.repeat([0, 1, 0, 2], 200)
+    label, instance = np.repeat([10, 20, 99, 20], 200), np.repeat([9, 1, 0, 2], 200)
     np.savez(raw / "a.npz", xyz=xyz, label=label, instance=instance)
     options = ("--classes", classes, "--label-ids", classes)
-    preprocess("scans", *options)
+    report = preprocess("scans", *options)
+    assert report["instances"] == report["classes"]["bench"]["instances"] == 2
+    assert "floor                    -           200\n" in report["text"], "a surface has no instances to count"
+    assert "no class                 -           200\nwarning: no point has these classes" in report["text"]
+    assert "of the class set: vice, lamp\n" in report["text"]
     manifest = read_manifest(out / "a")
-    assert manifest["instances_per_class"] == {"floor": 0, "bench": 2}
-    assert classes_of(manifest).instance_names == ("bench",)
+    assert classes_of(manifest).instance_names == ("bench", "vice", "lamp")
     np.testing.assert_array_equal(np.unique(read_room(out / "a").semantic), [-1, 0, 1])
     assert preprocess("scans", *options)["up_to_date"] == 1
     # Other classes, other rooms.
