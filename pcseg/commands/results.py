@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 def claim(*files: Path | None) -> Callable[[], None]:
     """Checks the files that a command will write, before its work; the result prints their names afterwards.
 
-    Args:
-        files: files to write; None for those that are not asked for.
-
     Raises:
         ValueError: one is a folder, or a file that pcseg did not write.
     """

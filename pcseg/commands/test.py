@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file, or the name of a shipped one such as synthetic")
     parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="config overrides such as inference.views=flips"
+        "overrides", nargs="*", default=[], metavar="key=value", help="config overrides such as inference.views=flips"
     )
     parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
     parser.add_argument("--json", type=Path, help="also write the results as JSON")

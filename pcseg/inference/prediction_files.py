@@ -21,7 +21,7 @@ MAX_ROWS = 40  # lines of the table in the terminal
 # A .npy file cannot name its program. Readers skip blanks at the end of the header; numpy writes fewer.
 _IDS_HEADER = 310
 _IDS_START = b"\x93NUMPY\x01\x00" + _IDS_HEADER.to_bytes(2, "little")
-_OWN_STARTS = (CSV_HEADER.encode(), _IDS_START, b"class,ap,", b'[{"image_id": ')
+_OWN_STARTS = (CSV_HEADER.encode(), _IDS_START, b"class,ap,", b"predicted_masks/", b'[{"image_id": ')
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -57,25 +57,22 @@ def check_target(path: Path, inputs: Collection[Path] = ()) -> None:
     if path.is_dir():
         raise ValueError(f"{path}: a folder; expected the name of a file to write")
     if path.resolve() in inputs:
-        raise ValueError(f"{path}: would overwrite the input file; choose another folder")
+        raise ValueError(f"{path}: would overwrite the input file; choose another place")
     if path.is_file() and path.stat().st_size and not is_own(path):
-        raise ValueError(f"{path}: exists and is not a result of pcseg; move it or choose another folder")
+        raise ValueError(f"{path}: exists and is not a result of pcseg; move it or choose another place")
 
 
 def is_own(path: Path) -> bool:
-    """Whether pcseg wrote an existing file, as far as its first bytes show."""
+    """Whether pcseg wrote an existing file, as far as its first and last bytes show."""
     with path.open("rb") as file:
         head = file.read(1 << 12)  # points that another program wrote again lose the name
-    is_text = b"pcseg" in head or b"predicted_masks/" in head or head.startswith(_OWN_STARTS)
-    return is_text or is_result(path)
+        file.seek(max(0, path.stat().st_size - 5))
+        end = file.read()  # of a submission
+    return b"pcseg" in head + end or head.startswith(_OWN_STARTS) or is_result(path)
 
 
 def replaced_text(paths: Iterable[Path]) -> str:
-    """What to say after the names of files that are about to be written.
-
-    Args:
-        paths: the files.
-    """
+    """What to say after the names of files that are about to be written."""
     num_old = sum(path.exists() for path in paths)
     return f" (replaced {num_old} of an earlier run)" if num_old else ""
 

@@ -85,5 +85,6 @@ def _scene_names(folder: Path, what: str) -> set[str]:
         raise ValueError(f"{folder}: there is no such folder of {what}")
     names = {path.stem for path in folder.glob("*.txt") if not path.name.startswith(".")}
     if not names:
-        raise ValueError(f"{folder}: expected one SCENE.txt per scene of {what}, found none")
+        remedy = "; tools/make_gt.py writes them from processed rooms" if what == "ground truth" else ""
+        raise ValueError(f"{folder}: expected one SCENE.txt per scene of {what}, found none{remedy}")
     return names

@@ -213,6 +213,7 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
     """
     path, folder = Path(path), Path(folder)
     with atomic_open(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.comment = b"pcseg"  # a file without it is not replaced
         for scene in sorted(scenes):
             lines = []
             for line in (folder / f"{scene}.txt").read_text(encoding="utf-8").splitlines():

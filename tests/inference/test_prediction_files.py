@@ -52,7 +52,7 @@ def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, suffix: str) 
     path.write_bytes(b"mine")
     if suffix == ".ids.npy":
         np.save(path, np.ones(3, np.int32))
-    with pytest.raises(ValueError, match="exists and is not a result of pcseg; move it or choose another folder"):
+    with pytest.raises(ValueError, match="exists and is not a result of pcseg; move it or choose another place"):
         prediction_targets([Path("a.las")], tmp_path)
 
 

@@ -41,7 +41,8 @@ def test_files(trained: tuple[Path, Path], tmp_path: Path) -> None:
     options += ["--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv", "--report", tmp_path / "a.html"]
     printed, _ = passes("test", *trained, *options)
     assert "1 of 3 rooms have no labels" in printed
-    assert "valid; 3 scenes" in printed
+    assert "valid; 3 rooms" in printed
+    assert printed.endswith("submission.zip and 3 more\n")
     content = json.loads((tmp_path / "a.json").read_text())
     assert {"ap", "semantic", "panoptic", "s3dis", "outcomes", "thresholds", "coco_thresholds"} <= set(content)
     assert (tmp_path / "a.csv").read_text().startswith("class,ap,ap50,ap25,")
@@ -51,6 +52,10 @@ def test_files(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert {path.stem for path in (out / "rooms").iterdir()} == labeled
 
     rooms = trained[0].parent / "rooms"
+    (out / "Area_3_office_1.txt").rename(out / "Area_3.txt")
+    (out / "Area_3_office_1.txt").write_text("mine")
+    assert "Area_3_office_1.txt: exists and is not a result of pcseg" in refused("test", *trained, *options)
+    (out / "Area_3.txt").rename(out / "Area_3_office_1.txt")
     printed, errors = passes("make_gt", rooms, tmp_path / "gt", "--json", tmp_path / "g.json")
     assert printed == f"{tmp_path / 'gt'}: 2 rooms\n"
     assert "1 rooms have no labels and were left out: Area_2_conferenceRoom_1" in errors
@@ -102,7 +107,7 @@ def test_several_processes(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     one, loky, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "loky", "two"))
     assert one == loky == two
-    assert done.stdout.count("valid; 3 scenes") == 1
+    assert done.stdout.count("valid; 3 rooms") == 1
     assert (tmp_path / "two.html").read_text().count("<img ") == 2
 
 
