@@ -8,6 +8,7 @@ truth and predictions in ScanNet benchmark format (DIR/gt, DIR/pred), for use wi
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,113 @@ from pcseg.classes import S3DIS
 from pcseg.cli import run_tool
 from pcseg.files import atomic_write, write_json
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
-from pcseg.metrics.comparison import compare_readings
+from pcseg.metrics.instance_ap import SCANNET_THRESHOLDS
+from pcseg.metrics.matching import Curve
+from pcseg.metrics.result import nanmean
 from pcseg.metrics.room_results import split_areas
-from pcseg.metrics.scores import Scores
+from pcseg.metrics.scores import Evaluation, Scores
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import simulate_predictions
 from pcseg.viz.report import WorstRooms, write_report
+
+Readings = dict[str, dict[str, float]]
+
+
+def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str, Scores]) -> Readings:
+    """Computes each measure under the definitions of scripts and papers.
+
+    `everything_counts` has the same rooms with `min_points=1`, and `areas` has them by area.
+
+    Returns:
+        For each measure, the value of each definition as a fraction. The first is the one that pcseg reports.
+    """
+    result = scores.compute()
+    rooms = [scores.subset([name]).compute() for name in scores.names]
+    folds = [part.compute() for part in areas.values()]
+
+    def mean_of_rooms(value: Callable[[Evaluation], float]) -> float:
+        return nanmean([value(room) for room in rooms])
+
+    matched = [row["sq"] for row in result.panoptic.per_class.values() if row["sq"] > 0]
+    small = everything_counts.average_precision(SCANNET_THRESHOLDS)
+    table = {
+        "AP": {
+            "ScanNet's script: nine thresholds, 0.50 to 0.90": result.ap.ap,
+            "its documentation: ten thresholds, 0.50 to 0.95": result.coco.ap,
+            "nine thresholds, precision made to fall as in COCO, 101 recalls": _coco_area(scores),
+            "nine thresholds, objects under 100 points count too": small.ap,
+            "mean over rooms of the AP of each": mean_of_rooms(lambda room: room.ap.ap),
+        },
+        "AP50": {
+            "ScanNet's script": result.ap.ap50,
+            "mean over rooms of the AP50 of each": mean_of_rooms(lambda room: room.ap.ap50),
+        },
+    }
+    if result.s3dis is not None:
+        table |= _s3dis_readings(scores, result, folds)
+    table |= {
+        "mIoU": {
+            "one confusion matrix over all points": result.semantic.mean["miou"],
+            "mean over rooms of the mIoU of each": mean_of_rooms(lambda room: room.semantic.mean["miou"]),
+        },
+        "PQ": {
+            "matches over all rooms (panopticapi)": result.panoptic.mean["pq"],
+            "mean over rooms of the PQ of each": mean_of_rooms(lambda room: room.panoptic.mean["pq"]),
+        },
+        "SQ": {
+            "classes without a match are 0 (panopticapi)": result.panoptic.mean["sq"],
+            "classes without a match are left out": nanmean(matched),
+        },
+    }
+    return table
+
+
+def _s3dis_readings(scores: Scores, result: Evaluation, folds: list[Evaluation]) -> Readings:
+    assert result.s3dis is not None
+    mean = result.s3dis.mean
+    of_folds = [fold.ap.mean | fold.s3dis.mean for fold in folds if fold.s3dis is not None]
+    table = {
+        measure: {
+            "best F1 of the curve (OneFormer3D)": mean[f"{key}_best_f1"],
+            "partition of all predictions (ASIS, ISBNet)": mean[f"{key}_partition"],
+            "partition of predictions with a score of at least 0.8 (Mask3D)": mean[f"{key}_confidence"],
+        }
+        for measure, key in (("mPrec", "precision"), ("mRec", "recall"))
+    }
+    table["mCov"] = {
+        "mean over objects, then rooms, then classes (ASIS)": mean["mcov"],
+        "mean over all objects of a class, then classes": _pooled_coverage(scores),
+    }
+    table["mWCov"] = {"weighted by points within a room (ASIS)": mean["mwcov"]}
+    for name, key in (("AP50", "ap50"), ("mPrec", "precision_best_f1"), ("mCov", "mcov")):
+        together, *values = (row[key] for row in [result.ap.mean | mean, *of_folds])
+        table[f"six folds, {name}"] = {"all rooms together": together, "mean of the areas": nanmean(values)}
+    return table
+
+
+def _pooled_coverage(scores: Scores) -> float:
+    rooms = [record.s3dis for record in scores.records() if record.s3dis is not None]
+    num_gt = np.array([room.num_gt for room in rooms])
+    covered = np.array([np.nan_to_num(room.partition.coverage) for room in rooms]) * num_gt
+    has_gt = num_gt.sum(axis=0) > 0
+    return float((covered.sum(axis=0)[has_gt] / num_gt.sum(axis=0)[has_gt]).mean())
+
+
+def _coco_area(scores: Scores) -> float:
+    curves = scores.average_precision(SCANNET_THRESHOLDS[:-1]).curves
+    return nanmean([interpolated_area(curve) for lines in curves.values() for curve in lines.values()])
+
+
+def interpolated_area(curve: Curve) -> float:
+    """COCO's area: the mean over 101 recalls of the best precision at that recall or a greater one; 0 beyond the last.
+
+    Source:
+        COCOeval.accumulate of pycocotools.
+    """
+    # COCO's curve lacks the last point, (1, 0).
+    recall, precision = curve.recall[-2::-1], np.maximum.accumulate(curve.precision[:-1])[::-1]
+    position = np.searchsorted(recall, np.linspace(0, 1, 101), side="left")
+    return float(np.append(precision, 0.0)[position].mean())
 
 
 def main() -> None:

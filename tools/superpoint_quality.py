@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 
 from pcseg.cli import run_tool
 from pcseg.data.scan_files import read_scan
 from pcseg.files import write_json
-from pcseg.ops.superpoints import oracle_miou, over_segment, over_segment_voxels
+from pcseg.ops.overlap import overlap_table
+from pcseg.ops.superpoints import over_segment, over_segment_voxels
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 
@@ -46,6 +48,21 @@ def synthetic_sets(num_rooms: int) -> dict[str, list[Scene]]:
         "synthetic, 600k, 8 mm noise": [_with_noise(room, rng) for room in dense],
         "synthetic, 600k, density 1 to 10": [_thinned(room, rng) for room in dense],
     }
+
+
+def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> float:
+    """Mean IoU that the superpoints allow: each goes to the instance with most of its points.
+
+    Instance 0 is none, which takes part in the vote but not in the mean.
+
+    Returns:
+        Mean over the instances, 0..1; NaN if there are none.
+    """
+    owner = overlap_table(superpoint, instance).majority(int(superpoint.max(initial=-1)) + 1)
+    table = overlap_table(owner[superpoint], instance)
+    found = (table.a == table.b) & (table.b != 0)
+    num_instances = np.count_nonzero(np.unique(table.b))
+    return float(table.iou()[found].sum() / num_instances) if num_instances else float("nan")
 
 
 def measure(rooms: list[Scene], make: Callable[[Scene], np.ndarray]) -> dict[str, float]:

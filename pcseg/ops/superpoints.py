@@ -2,11 +2,10 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32, Int64, Integer, UInt8
+from jaxtyping import Float32, Int32, Int64, UInt8
 
 from pcseg.kernels import regions
 from pcseg.kernels import superpoints as kernels
-from pcseg.ops.overlap import overlap_table
 from pcseg.ops.superpoint_options import SuperpointOptions as SuperpointOptions
 from pcseg.ops.voxelize import voxel_mean, voxelize
 
@@ -136,23 +135,6 @@ def over_segment_mesh(
     tail, head, weight = kernels.mesh_graph(np.ascontiguousarray(xyz), np.ascontiguousarray(faces))
     block = np.zeros(len(xyz), np.int64)
     return kernels.merge_graph(len(xyz), tail, head, weight, _sorted_edges(weight), block, float(threshold), min_points)
-
-
-def oracle_miou(superpoint: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> float:
-    """Mean IoU that the superpoints allow: each goes to the instance with most of its points.
-
-    Args:
-        superpoint: superpoint of each point, >= 0.
-        instance: true instance of each point; 0 = none, which takes part in the vote but not in the mean.
-
-    Returns:
-        Mean over the instances, 0..1; NaN if there are none.
-    """
-    owner = overlap_table(superpoint, instance).majority(int(superpoint.max(initial=-1)) + 1)
-    table = overlap_table(owner[superpoint], instance)
-    found = (table.a == table.b) & (table.b != 0)
-    num_instances = np.count_nonzero(np.unique(table.b))
-    return float(table.iou()[found].sum() / num_instances) if num_instances else float("nan")
 
 
 def _check_at_least(least: int, **values: float | int | None) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS, SCANNET20, SCANNET200, ClassSet
-from pcseg.metrics.comparison import compare_readings, interpolated_area
 from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, InstanceAP
 from pcseg.metrics.matching import Curve
 from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES, OutcomeResult
@@ -22,6 +21,7 @@ from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
 from tests.conftest import refuses
 from tests.metrics.scenes import predict
+from tools.compare_metrics import compare_readings, interpolated_area
 
 
 @pytest.fixture(scope="module")
