@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from pcseg.data.augment import MID_GRAY, Composition, middle_of_floor
 from pcseg.data.store import read_room
-from pcseg.ops.overlap import object_ids, overlap_table
+from pcseg.ops.overlap import group_means, object_ids, overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
 
@@ -136,20 +136,18 @@ def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequen
         ValueError: an unknown name, or the scene has no color or normal to give.
     """
     check_features(scene, names)
-    make = {
-        "xyz": lambda: scene.xyz - center,
-        "height": lambda: (scene.xyz[:, 2:] - np.quantile(scene.xyz[:, 2], 0.01)) / 1.5 - 1,
-        "rgb": lambda: _colors(scene),
-        "rgb_or_gray": lambda: _colors(scene),
-        "normal": lambda: scene.normal,
-    }
-    columns = [make[name]() for name in names]
+    columns = []
+    for name in names:
+        if name == "xyz":
+            columns.append(scene.xyz - center)
+        elif name == "height":
+            columns.append((scene.xyz[:, 2:] - np.quantile(scene.xyz[:, 2], 0.01)) / 1.5 - 1)
+        elif name == "normal":
+            columns.append(scene.normal)
+        else:
+            rgb = np.full_like(scene.xyz, MID_GRAY) if scene.rgb is None else scene.rgb.astype(np.float32)
+            columns.append(rgb / 127.5 - 1)
     return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def _colors(scene: Scene) -> Float32[np.ndarray, "P 3"]:
-    rgb = np.full_like(scene.xyz, MID_GRAY) if scene.rgb is None else scene.rgb.astype(np.float32)
-    return rgb / 127.5 - 1
 
 
 def check_features(scene: Scene, features: Sequence[str]) -> None:
@@ -158,9 +156,8 @@ def check_features(scene: Scene, features: Sequence[str]) -> None:
     Raises:
         ValueError: an unknown name, or the scene has no color or no normals; the message says how to go on.
     """
+    num_channels(features)
     for name in features:
-        if name not in FEATURES:
-            raise ValueError(f"no feature {name!r}; known: {', '.join(FEATURES)}")
         if name in _REMEDIES and getattr(scene, name) is None:
             others = ",".join(feature for feature in features if feature != name) or "xyz"
             raise ValueError(
@@ -193,14 +190,12 @@ def make_targets(
     inside = instance > 0
     num_ids = int(instance.max(initial=0)) + 1
     labels = overlap_table(instance[inside], scene.semantic[inside]).majority(num_ids)[ids]
-    points = np.bincount(instance, minlength=num_ids)[ids]
-    sums = np.stack([np.bincount(instance, scene.xyz[:, a] - center[a], num_ids)[ids] for a in range(3)], axis=1)
     return {
         "labels": torch.from_numpy(labels),
         "instance_labels": torch.from_numpy(np.where((semantic < 0) & (winner == 0), -1, renumbered)),
         "point_counts": torch.from_numpy(np.bincount(superpoint, minlength=num_superpoints).astype(np.float32)),
         "semantic_labels": torch.from_numpy(semantic),
-        "centers": torch.from_numpy((sums / points[:, None]).astype(np.float32)),
+        "centers": torch.from_numpy(group_means(scene.xyz - center, instance, num_ids)[ids].astype(np.float32)),
     }
 
 
@@ -218,8 +213,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     pair_voxel, pair_superpoint, pair_points = pair_superpoints(
         grid.point_to_voxel, superpoint.astype(np.int32), num_superpoints
     )
-    counts = np.bincount(superpoint, minlength=num_superpoints)
-    xyz = np.stack([np.bincount(superpoint, scene.xyz[:, a] - center[a], num_superpoints) for a in range(3)], axis=1)
+    superpoint_xyz = group_means(scene.xyz - center, superpoint, num_superpoints)
     labeled = scene.semantic is not None and scene.instance is not None
     coords = np.concatenate([np.zeros((len(grid.coords), 1), np.int32), grid.coords], axis=1)
     return SceneBatch(
@@ -228,7 +222,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
         pair_voxel=torch.from_numpy(pair_voxel.astype(np.int64)),
         pair_superpoint=torch.from_numpy(pair_superpoint.astype(np.int64)),
         pair_points=torch.from_numpy(pair_points.astype(np.float32)),
-        superpoint_xyz=torch.from_numpy((xyz / counts[:, None]).astype(np.float32)),
+        superpoint_xyz=torch.from_numpy(superpoint_xyz.astype(np.float32)),
         superpoint_offsets=torch.tensor([0, num_superpoints]),
         names=[scene.name],
         targets=[make_targets(scene, superpoint, num_superpoints, classes, center)] if labeled else None,

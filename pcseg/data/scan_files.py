@@ -124,32 +124,14 @@ def read_scan(
     fields = _read_fields(path, how) if table is None else _fields_of_array(path, table, columns)
     fields, finite = _without_nan(path, fields, drop_nan, say)
     matrix = as_given(fields["xyz"], level=level, report=say)
-    as_in_file = np.array_equal(matrix, np.eye(4))
-    xyz = fields["xyz"] if as_in_file else fields["xyz"] @ matrix[:3, :3].T + matrix[:3, 3]
-    _check_distance(path, xyz)
-    rgb, normal, faces = (fields.get(key) for key in ("rgb", "normal", "faces"))
-    if rgb is not None:
-        rgb = color_to_uint8(path, rgb, color_range=color_range, report=say)
+    more: dict[str, Any] = {}
+    if "rgb" in fields:
+        more["rgb"] = color_to_uint8(path, fields["rgb"], color_range=color_range, report=say)
     elif gray:
-        rgb = np.full((len(xyz), 3), 127, np.uint8)
-    scene = Scene(
-        name=path.stem,
-        xyz=np.ascontiguousarray(xyz, np.float32),
-        rgb=rgb,
-        normal=None if normal is None else _unit(normal @ matrix[:3, :3].T),
-        faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
-        **(_labels(path, fields, label_ids, first_instance, ignore_labels, say) if labels else {}),
-    )
-    if as_in_file and finite.all() and not drop_duplicates:
-        return scene
-    places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
-    if drop_duplicates:
-        kept, place = distinct_places(scene.xyz)
-        places, rows = np.where(finite, place[places], -1), rows[kept]
-        scene = _with_points(scene, kept)
-    if as_in_file and len(rows) == len(finite):
-        return scene
-    return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
+        more["rgb"] = np.full((len(fields["xyz"]), 3), 127, np.uint8)
+    if labels:
+        more |= _labels(path, fields, label_ids, first_instance, ignore_labels, say)
+    return _of_file(_in_meters(path, fields, matrix, **more), matrix, finite, drop_duplicates)
 
 
 def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
@@ -194,6 +176,35 @@ def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) 
         remedy = "give --label-ids if `label` holds ids of a benchmark, or take unlabeled scans with --unlabeled"
         raise ValueError(f"{path}: no {' and no '.join(missing)} in it; rename its columns, {remedy}")
     return RawRoom(scene, notes + [f"{path.name}: {warning}" for warning in scan_warnings(scene)])
+
+
+def _in_meters(path: Path, fields: dict[str, np.ndarray], matrix: Float64[np.ndarray, "4 4"], **more: Any) -> Scene:
+    """The points, normals and faces of a file in meters with z up, and more fields."""
+    xyz, normal, faces = fields["xyz"], fields.get("normal"), fields.get("faces")
+    if not np.array_equal(matrix, np.eye(4)):
+        xyz = xyz @ matrix[:3, :3].T + matrix[:3, 3]
+    _check_distance(path, xyz)
+    return Scene(
+        name=path.stem,
+        xyz=np.ascontiguousarray(xyz, np.float32),
+        normal=None if normal is None else _unit(normal @ matrix[:3, :3].T),
+        faces=None if faces is None else np.ascontiguousarray(faces, np.int32),
+        **more,
+    )
+
+
+def _of_file(
+    scene: Scene, matrix: Float64[np.ndarray, "4 4"], finite: Bool[np.ndarray, "F"], drop_duplicates: bool
+) -> Scene:
+    """The scene, perhaps without duplicates, with the record of which points of its file it has, and where."""
+    places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
+    if drop_duplicates:
+        kept, place = distinct_places(scene.xyz)
+        places, rows = np.where(finite, place[places], -1), rows[kept]
+        scene = _with_points(scene, kept)
+    if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
+        return scene
+    return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
 
 
 def _with_points(scene: Scene, rows: Int64[np.ndarray, "n"]) -> Scene:

@@ -16,6 +16,7 @@ from pcseg.choices import CLASS_SETS
 from pcseg.classes import ClassSet, class_set
 from pcseg.data.scan_files import read_scan
 from pcseg.files import atomic_open, atomic_write
+from pcseg.ops.overlap import group_means
 from pcseg.prediction import Prediction, masks_of_ids
 
 _FIRST_CODE = 64  # of the classification in LAS that is free for users
@@ -51,7 +52,7 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
         np.minimum.at(low[axis], ids, xyz[:, axis])
         np.minimum.at(high[axis], ids, -xyz[:, axis])
     low, high = low.T.astype(np.float64), -high.T.astype(np.float64)
-    center = np.stack([np.bincount(ids, column) for column in xyz.T], axis=1) / np.maximum(counts, 1)[:, None]
+    center = group_means(xyz, ids, len(counts))
     rows = []
     for number in (1 + np.flatnonzero(counts[1:])).tolist():
         name, score = classes.names[prediction.labels[number - 1]], float(prediction.scores[number - 1])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Integer
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -57,7 +57,6 @@ def merge(
     part = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
     num_parts, num_columns = np.int64(len(parts)), np.int64(scene.num_superpoints)
     tiles = mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints)
-    is_owned = np.concatenate([tile.owned for tile, _ in parts])
     alike = replace(every, labels=np.zeros_like(every.labels)) if one_class else every
     links = _links(alike, part, csr_array(tiles, dtype=np.float64), min_iou, min_shared)
     graph = coo_array((np.ones(len(links[0]), bool), links), shape=(len(every), len(every)))
@@ -69,17 +68,13 @@ def merge(
     keys, pair = np.unique(group[row] * num_columns + every.masks.indices, return_inverse=True)
     owner, column = np.divmod(keys, num_columns)
     yes = np.bincount(pair, size[row])
-    # Each pair with every part that sees its superpoint.
-    seen = csr_array((1 + is_owned, tiles.indices, tiles.indptr), shape=tiles.shape).tocsc()
-    times = np.diff(seen.indptr)[column]
-    seen_pair = np.repeat(np.arange(len(keys)), times)
-    entry = np.arange(len(seen_pair)) + np.repeat(seen.indptr[column] - np.cumsum(times) + times, times)
-    viewer = owner[seen_pair] * num_parts + seen.indices[entry]
+    seen_pair, seen_by, is_owner = _sightings(column, tiles, np.concatenate([tile.owned for tile, _ in parts]))
+    viewer = owner[seen_pair] * num_parts + seen_by
     voters, voter = np.unique(group * num_parts + part, return_inverse=True)
     votes = _values(voters, np.bincount(voter, size), viewer)
     chosen = 2 * yes >= np.bincount(seen_pair, votes, len(keys))
     points = np.where(chosen, column_points(every)[column], 0.0)
-    owned = np.bincount(seen_pair, (votes > 0) & (seen.data[entry] > 1), len(keys)) > 0
+    owned = np.bincount(seen_pair, (votes > 0) & is_owner, len(keys)) > 0
     total = np.bincount(owner, points, num_groups)
     whole = (total > 0) & (np.bincount(owner, points * owned, num_groups) >= min_owned * total)
 
@@ -100,6 +95,17 @@ def merge(
     labels = ballots.argmax(axis=1)[whole].astype(every.labels.dtype)
     merged = replace(every, masks=masks, labels=labels, scores=scores[whole].astype(np.float32))
     return merged.select(np.argsort(-scores[whole], kind="stable"))
+
+
+def _sightings(
+    column: Int64[np.ndarray, "K"], tiles: csr_array, is_owned: Bool[np.ndarray, "_"]
+) -> tuple[Int64[np.ndarray, "N"], Integer[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
+    """Each row of `column` with every part that sees its superpoint: the row, the part, and whether that owns it."""
+    seen = csr_array((1 + is_owned, tiles.indices, tiles.indptr), shape=tiles.shape).tocsc()
+    times = np.diff(seen.indptr)[column]
+    rows = np.repeat(np.arange(len(column)), times)
+    entry = np.arange(len(rows)) + np.repeat(seen.indptr[column] - np.cumsum(times) + times, times)
+    return rows, seen.indices[entry], seen.data[entry] > 1
 
 
 def _values(

@@ -29,6 +29,7 @@ from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.voxel_batch_norm import adapt
 from pcseg.ops.device import pick_device
+from pcseg.ops.overlap import group_means
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.prediction import Prediction
@@ -277,7 +278,8 @@ class Segmenter:
 
     def _tiles(self, scene: Scene, room: Int32[np.ndarray, "S"]) -> list[Tile]:
         """The tiles of every room; a superpoint belongs to the room of its first point."""
-        centers = _centers(scene)
+        assert scene.superpoint is not None
+        centers = group_means(scene.xyz, scene.superpoint, scene.num_superpoints).astype(np.float32)
         tiles = []
         for columns in group_rows(room):
             grid = self._grid(centers[columns], self.options.tile_overlap)
@@ -322,14 +324,6 @@ def _read(scan: object, voxel_size: float) -> Scene:
     for warning in scan_warnings(scene, voxel_size):
         report_to_log(f"{scene.name}: {warning}")
     return scene
-
-
-def _centers(scene: Scene) -> Float32[np.ndarray, "S 3"]:
-    """Mean of the points of each superpoint."""
-    assert scene.superpoint is not None
-    counts = np.bincount(scene.superpoint)
-    sums = [np.bincount(scene.superpoint, scene.xyz[:, axis]) for axis in range(3)]
-    return (np.stack(sums, axis=1) / counts[:, None]).astype(np.float32)
 
 
 def _cut(scene: Scene, tile: Tile, points: Sequence[Int64[np.ndarray, "_"]]) -> Scene:

@@ -1,9 +1,9 @@
-"""Numbers of points that the groups of two partitions share, for votes, IoUs and confusion matrices."""
+"""Points that the groups of two partitions share, for votes, IoUs and confusion matrices; and means of groups."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, Integer
+from jaxtyping import Float, Float64, Int32, Int64, Integer
 
 # Largest table that is counted without sorting, even for few points.
 DENSE = 2**20
@@ -103,3 +103,15 @@ def _range(ids: Integer[np.ndarray, "P"]) -> tuple[int, int]:
     """The smallest id, or 0, and the number of ids up to the largest."""
     low = int(ids.min(initial=0))
     return low, int(ids.max(initial=0)) - low + 1
+
+
+def group_means(
+    rows: Float[np.ndarray, "N C"], group: Integer[np.ndarray, "N"], num_groups: int
+) -> Float64[np.ndarray, "G C"]:
+    """Mean of the rows of each group 0..num_groups-1, 0 where a group is empty.
+
+    >>> group_means(np.array([[1.0], [2.0], [6.0]]), np.array([0, 2, 2]), 3).tolist()
+    [[1.0], [0.0], [4.0]]
+    """
+    sums = np.stack([np.bincount(group, column, num_groups) for column in rows.T], axis=1)
+    return sums / np.maximum(np.bincount(group, minlength=num_groups), 1)[:, None]

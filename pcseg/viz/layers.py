@@ -11,7 +11,7 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 
 from pcseg.choices import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
 from pcseg.classes import ClassSet
-from pcseg.ops.overlap import object_ids, overlap_table, unique_ids
+from pcseg.ops.overlap import group_means, object_ids, overlap_table, unique_ids
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz.colors import NO_OBJECT, height_colors, instance_colors, superpoint_colors
@@ -252,10 +252,10 @@ def _object_layer(
     colors = np.tile(np.array(NO_OBJECT, np.uint8), (num_rows, 1))
     free, taken = np.arange(num_rows) > 0, None
     if truth is not None:
-        taken = truth.colors[1:], _centers(xyz, truth.ids, len(truth.colors))[1:]
+        taken = truth.colors[1:], group_means(xyz, truth.ids, len(truth.colors))[1:]
         for row, (other, _) in partners.items():
             colors[row], free[row] = truth.colors[other], False
-    colors[free] = instance_colors(_centers(xyz, objects.ids, num_rows)[free], is_surface[free], taken, legend)
+    colors[free] = instance_colors(group_means(xyz, objects.ids, num_rows)[free], is_surface[free], taken, legend)
     sizes = np.bincount(objects.ids, minlength=num_rows)
     entries = [Entry(0, "no object", int(sizes[0]))]
     for row in range(1, num_rows):
@@ -264,9 +264,3 @@ def _object_layer(
         score = float(prediction.scores[number - 1]) if key == "prediction" else None
         entries.append(Entry(number, name, int(sizes[row]), score, *partners.get(row, (0, None))))
     return Layer(key, title, objects.ids, colors, tuple(entries))
-
-
-def _centers(xyz: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
-    """Mean of the points of each id, (count, 3); the origin for ids without points."""
-    sums = [np.bincount(ids, xyz[:, axis], count) for axis in range(3)]
-    return np.stack(sums, axis=1) / np.maximum(np.bincount(ids, minlength=count), 1)[:, None]

@@ -1,7 +1,7 @@
 """Pictures of rooms: input, ground truth and prediction side by side, from several sides, without a display."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -50,16 +50,8 @@ def room_picture(
         raise ValueError(f"a picture has 1 to {len(_VIEWS)} views, got {views}")
     scene, layers = prediction.scene, scene_layers(prediction, threshold)
     by_key: dict[str, Layer | None] = {"input": None, **{layer.key: layer for layer in layers}}
-    objects = [key for key in ("input", *OBJECT_LAYERS) if key in by_key]
-    compared = prediction.semantic is not None or "errors" in by_key
-    other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in by_key and compared]
-    is_image = image_size(scene.xyz) is not None  # nothing to see from other sides; two columns are wide enough to read
-    if is_image:  # whose objects have their classes on them
-        other = [key for key in other if key == "errors"]
-        panels = [(key, 0) for key in (*objects, *other)]
-        rows = [panels[:2], panels[2:]] if len(panels) > 2 else [panels]
-    else:
-        rows = _arrange(objects, other, views)
+    is_image = image_size(scene.xyz) is not None
+    rows = _panels(by_key, prediction.semantic is not None, is_image, views)
     cameras = 1 + max(view for row in rows for _, view in row)
     xyz, given = scene.xyz, input_colors(scene)
     shown = shown_points(xyz, len(xyz) if is_image else None)
@@ -86,8 +78,21 @@ def room_picture(
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         cells = [list(pool.map(cell, row)) for row in rows]
     note = _note(scene.xyz, shown, rasters, [layer for key in OBJECT_LAYERS if (layer := by_key.get(key))])
-    legend = _legend([layer for key in (*objects, *other) if (layer := by_key[key])], gray=not is_image)
+    keys = dict.fromkeys(key for row in rows for key, _ in row)
+    legend = _legend([layer for key in keys if (layer := by_key[key])], gray=not is_image)
     return image_grid(cells, title=scene.name, note=note, legend=legend)
+
+
+def _panels(keys: Collection[str], has_classes: bool, is_image: bool, views: int) -> list[list[tuple[str, int]]]:
+    """Rows of (panel, view): objects, then errors, and classes to compare."""
+    objects = [key for key in ("input", *OBJECT_LAYERS) if key in keys]
+    compared = has_classes or "errors" in keys
+    other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in keys and compared]
+    if not is_image:
+        return _arrange(objects, other, views)
+    # Nothing to see from other sides; objects have their classes on them, and two columns are wide enough to read them.
+    panels = [(key, 0) for key in (*objects, *other) if not key.startswith("semantic")]
+    return [panels[:2], panels[2:]] if len(panels) > 2 else [panels]
 
 
 def _arrange(objects: list[str], other: list[str], views: int) -> list[list[tuple[str, int]]]:

@@ -10,33 +10,19 @@ from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene, SceneBatch
 from tests.conftest import refuses
-
-
-def _scene(name: str = "room", num: int = 300, seed: int = 0) -> Scene:
-    rng = np.random.default_rng(seed)
-    return Scene(
-        name,
-        rng.uniform(0, 2, (num, 3)).astype(np.float32),
-        rgb=rng.integers(0, 256, (num, 3)).astype(np.uint8),
-        semantic=rng.integers(0, 3, num).astype(np.int32),
-        instance=rng.integers(0, 4, num).astype(np.int32),
-        superpoint=(np.arange(num) % 10).astype(np.int32),
-    )
+from tests.scenes import random_scene
 
 
 def _batch(*scenes: Scene) -> SceneBatch:
     return make_batch(scenes, voxel_size=0.3, features=("rgb", "xyz"), instance_classes=(0, 1, 2))
 
 
-def test_pairs_count_every_point_once_and_are_sorted() -> None:
-    scene = _scene()
+def test_superpoints_count_every_point_once_at_the_mean_of_their_points() -> None:
+    scene = random_scene()
     batch = _batch(scene)
-    assert batch.pair_points.sum() == len(scene)
     counts = torch.zeros(10).index_add(0, batch.pair_superpoint, batch.pair_points)
     np.testing.assert_array_equal(counts.numpy(), np.bincount(scene.superpoint))
-    assert (batch.pair_superpoint.diff() >= 0).all()
     assert len(torch.unique(batch.voxel_coords, dim=0)) == len(batch.voxel_coords)
-    # Superpoints are at the mean of their points.
     low, high = scene.xyz.min(0), scene.xyz.max(0)
     center = np.array([*(low + high)[:2] / 2, low[2]])
     expected = [scene.xyz[scene.superpoint == s].mean(0) - center for s in range(10)]
@@ -44,7 +30,7 @@ def test_pairs_count_every_point_once_and_are_sorted() -> None:
 
 
 def test_rooms_of_a_batch_keep_their_own_indices() -> None:
-    scenes = [_scene("a", 200, 1), _scene("b", 300, 2)]
+    scenes = [random_scene("a", 200, 1), random_scene("b", 300, 2)]
     both, alone = _batch(*scenes), _batch(scenes[1])
     in_b = both.voxel_coords[:, 0] == 1
     assert torch.equal(both.voxel_coords[in_b][:, 1:], alone.voxel_coords[:, 1:])
@@ -53,7 +39,7 @@ def test_rooms_of_a_batch_keep_their_own_indices() -> None:
     assert torch.equal(both.pair_voxel[second] - int((~in_b).sum()), alone.pair_voxel)
     assert both.names == ["a", "b"]
     assert len(both.targets) == 2
-    scene = _scene()
+    scene = random_scene()
     keep = scene.superpoint != 4
     part = Scene("part", scene.xyz[keep], scene.rgb[keep], superpoint=scene.superpoint[keep])
     batch = _batch(part)
@@ -77,14 +63,14 @@ def test_targets_by_majority() -> None:
     assert targets["semantic_labels"].tolist() == [1, 2, -1, 0, 1]
     assert targets["point_counts"].tolist() == [3, 2, 1, 2, 1]
 
-    scene = _scene().with_(semantic=np.full(300, -1, np.int32), instance=np.zeros(300, np.int32))
+    scene = random_scene().with_(semantic=np.full(300, -1, np.int32), instance=np.zeros(300, np.int32))
     targets = _batch(scene).targets[0]
     assert len(targets["labels"]) == 0
     assert targets["instance_labels"].tolist() == [-1] * 10
 
 
 def test_features_and_scenes_without_what_they_need() -> None:
-    scene, gray, origin = _scene(), _scene().with_(rgb=None), np.zeros(3, np.float32)
+    scene, gray, origin = random_scene(), random_scene().with_(rgb=None), np.zeros(3, np.float32)
     features = point_features(scene, origin, ("height", "rgb"))
     assert features.shape == (300, 4)
     height = scene.xyz[:, 2] - np.quantile(scene.xyz[:, 2], 0.01)
@@ -92,8 +78,8 @@ def test_features_and_scenes_without_what_they_need() -> None:
     assert -1 <= features[:, 1:].min() < features[:, 1:].max() <= 1
     np.testing.assert_allclose(point_features(gray, origin, ("rgb_or_gray",)), 127 / 127.5 - 1, atol=1e-6)
     refuses("scene room has no rgb, but the model takes rgb", point_features, gray, origin, ("rgb",))
-    refuses("no feature 'intensity'; known: rgb, rgb_or_gray", point_features, scene, origin, ("intensity",))
-    refuses("scene room has no superpoints", _batch, _scene().with_(superpoint=None))
+    refuses("data.features has 'intensity'; known: rgb, rgb_or_gray", point_features, scene, origin, ("intensity",))
+    refuses("scene room has no superpoints", _batch, random_scene().with_(superpoint=None))
     refuses("scene empty has no points", _batch, Scene("empty", np.zeros((0, 3), np.float32)))
 
 
@@ -150,7 +136,7 @@ def test_voxel_budget() -> None:
 
 
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
-    rooms = [write_room(tmp_path, _scene(name), "s3dis", source=Source("made", "0")) for name in "ab"]
+    rooms = [write_room(tmp_path, random_scene(name), "s3dis", source=Source("made", "0")) for name in "ab"]
 
     def shake(scene: Scene, rng: np.random.Generator) -> Scene:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
