@@ -4,7 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import ROOT
+
 LAYERS = [
     {"files", "parallel", "choices", "classes", "class_sets", "weights", "structures", "prediction"},
     {"kernels"},
@@ -38,7 +39,6 @@ def _package(path: str) -> str:
 
 
 def _imports(path: str, text: str) -> set[str]:
-    """Parts of pcseg that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):

@@ -62,12 +62,6 @@ def test_options_reach_the_model(name: str) -> None:
     assert model.decoder.semantic_head.in_features == config.model.decoder.width
 
 
-def test_unknown_feature() -> None:
-    config = cfg.load(CONFIG, ["data.features=[smell]"])
-    message = r"data\.features has 'smell'; known: rgb, rgb_or_gray, xyz, normal, height"
-    refuses(message, build.build_model, config, class_set("s3dis"))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_devices_that_are_absent() -> None:
     assert pick_device().type == "cpu"

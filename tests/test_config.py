@@ -73,14 +73,10 @@ class Drawing:
     sizes: tuple[int, ...] = ()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+def test_file_on_its_base_and_differences(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("file: a.png\nshape: {radius: 2}\nsizes: [1, 2]\n")
-    (tmp_path / "child.yaml").write_text("base: base.yaml\nsizes: [3]\n")
-    return tmp_path / "child.yaml"
-
-
-def test_file_on_its_base_and_differences(path: Path) -> None:
+    path = tmp_path / "child.yaml"
+    path.write_text("base: base.yaml\nsizes: [3]\n")
     assert read(Drawing, path, ["file=b.png"]) == Drawing(Path("b.png"), Circle(radius=2.0), (3,))
     assert read(Drawing, path, ["file=2024"]).file == Path("2024")
     assert read(Drawing, path, ["shape.kind=square"]).shape == Square()

@@ -20,9 +20,7 @@ from pcseg import parallel
 from pcseg.data.preprocess import RoomReader, preprocess
 from pcseg.data.scan_files import read_labeled_scan
 from pcseg.parallel import map_rooms
-from tests.conftest import refuses
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import ROOT, refuses
 
 
 def _work(item: int) -> int:

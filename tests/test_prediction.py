@@ -14,6 +14,7 @@ from pcseg.classes import S3DIS, ClassSet, class_set
 from pcseg.prediction import Prediction, is_result, mask_rows
 from pcseg.structures import Scene
 from tests.conftest import refuses
+from tests.scenes import random_scene
 
 
 def _prediction(masks: list[list[int]], scores: list[float], superpoint: list[int] | None = None) -> Prediction:
@@ -131,20 +132,11 @@ def test_parts_that_do_not_belong_together() -> None:
 
 
 def _random(rng: np.random.Generator, columns: int, count: int) -> Prediction:
-    """Objects over the 50 points of a scene that has everything, or over its 7 superpoints."""
-    scene = Scene(
-        name="Büro «1» </script>",
-        xyz=rng.random((50, 3), np.float32),
-        rgb=rng.integers(0, 256, (50, 3)).astype(np.uint8),
-        normal=rng.random((50, 3), np.float32),
-        semantic=rng.integers(-1, 13, 50).astype(np.int32),
-        instance=rng.integers(0, 4, 50).astype(np.int32),
-        superpoint=np.arange(50, dtype=np.int32) % 7,
-        faces=rng.integers(0, 50, (9, 3)).astype(np.int32),
-    )
+    """Objects over the 50 points of a scene that has everything, or over its 10 superpoints."""
+    scene = random_scene("Büro «1» </script>", 50).with_(faces=rng.integers(0, 50, (9, 3)).astype(np.int32))
     masks, labels = rng.random((count, columns)) > 0.5, rng.integers(0, 13, count)
     scores, semantic = rng.random(count, np.float32), rng.integers(-1, 13, 50).astype(np.int32)
-    return Prediction(scene, masks, labels, scores, semantic, S3DIS, scene.superpoint if columns == 7 else None)
+    return Prediction(scene, masks, labels, scores, semantic, S3DIS, scene.superpoint if columns == 10 else None)
 
 
 def _assert_same(found: object, expected: object) -> None:
@@ -160,7 +152,7 @@ def _assert_same(found: object, expected: object) -> None:
             assert x == y, key
 
 
-@pytest.mark.parametrize("columns", [7, 50])
+@pytest.mark.parametrize("columns", [10, 50])
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_round_trip(tmp_path: Path, rng: np.random.Generator, columns: int, count: int) -> None:
     prediction, path = _random(rng, columns, count), tmp_path / "room.npz"
@@ -170,13 +162,20 @@ def test_round_trip(tmp_path: Path, rng: np.random.Generator, columns: int, coun
     assert [p.name for p in tmp_path.iterdir()] == ["room.npz"], "no temporary file is left"
 
 
-def test_parts_that_are_absent_stay_absent(tmp_path: Path) -> None:
+def test_absent_parts_classes_and_packed_masks(tmp_path: Path, rng: np.random.Generator) -> None:
     bare, empty = Scene("bare", np.zeros((3, 3), np.float32)), Scene.without_xyz("empty", 0)
-    for given in (Prediction(bare), Prediction(bare, classes=S3DIS), Prediction(empty, semantic=np.zeros(0, np.int32))):
+    mine = {"name": "mine", "names": ["chair", "wall", "lamp"], "ids": [4, 2, 9], "stuff": ["wall"]}
+    mine |= {"instance_names": ["lamp", "chair"], "groups": {"small": ["lamp"], "none": []}, "s3dis_protocols": True}
+    bares = [Prediction(bare, classes=classes) for classes in (None, S3DIS, ClassSet.from_dict(mine))]
+    for given in (*bares, Prediction(empty, semantic=np.zeros(0, np.int32))):
         given.save(tmp_path / "a.npz")
         result = Prediction.load(tmp_path / "a.npz")
         assert not result.has_objects
         _assert_same(result, given)
+    masks = rng.random((100, 8000)) > 0.5
+    scene = Scene.without_xyz("big", 8000)
+    Prediction(scene, masks, np.zeros(100, int), np.ones(100), classes=S3DIS).save(tmp_path / "a.npz")
+    assert (tmp_path / "a.npz").stat().st_size < 8000 * (100 / 8 + 12) + 10_000, "bits, and coordinates as they are"
 
 
 def _rewrite(path: Path, **changes: np.ndarray | None) -> None:
@@ -184,24 +183,6 @@ def _rewrite(path: Path, **changes: np.ndarray | None) -> None:
     with np.load(path) as archive:
         arrays = {key: archive[key] for key in archive.files} | changes
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
-
-
-def test_class_set_comes_back_equal(tmp_path: Path) -> None:
-    classes = ClassSet.from_dict(
-        {
-            **{"name": "mine", "names": ["chair", "wall", "lamp"], "ids": [4, 2, 9], "stuff": ["wall"]},
-            **{"instance_names": ["lamp", "chair"], "groups": {"small": ["lamp"], "none": []}, "s3dis_protocols": True},
-        }
-    )
-    Prediction(Scene.without_xyz("room", 1), classes=classes).save(tmp_path / "a.npz")
-    assert Prediction.load(tmp_path / "a.npz").classes == classes
-
-
-def test_masks_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
-    masks = rng.random((100, 8000)) > 0.5
-    scene = Scene.without_xyz("big", 8000)
-    Prediction(scene, masks, np.zeros(100, int), np.ones(100), classes=S3DIS).save(tmp_path / "a.npz")
-    assert (tmp_path / "a.npz").stat().st_size < 8000 * (100 / 8 + 12) + 10_000, "bits, and coordinates as they are"
 
 
 def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -220,7 +201,7 @@ def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> No
         ({"class_ids": np.arange(3)}, "expected ids as 13 different whole numbers"),
         ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
     ):
-        _random(rng, 7, 2).save(path)
+        _random(rng, 10, 2).save(path)
         _rewrite(path, **changes)
         refuses(message, Prediction.load, path)
     np.savez(path, points=np.zeros(3))

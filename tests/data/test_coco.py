@@ -11,8 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pcseg.data.coco import CocoDataset, read_mask
+from tests.conftest import ROOT, refuses
 
-COCO = Path(__file__).resolve().parents[3] / "shared" / "coco"
+COCO = ROOT.parent / "shared" / "coco"
 SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]  # 4 x 4 pixels
 LARGE = {"size": [10, 12], "counts": [0, 60, 60]}  # the left half
 
@@ -68,18 +69,15 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_damage_is_named(case: str, tmp_path: Path) -> None:
     change, message = BROKEN[case]
-    with pytest.raises(ValueError, match=message):
-        write(tmp_path, change)[0]
+    refuses(message, lambda: write(tmp_path, change)[0])
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     data = write(tmp_path)
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"a\.png: not an image, or damaged"):
-        data[0]
+    refuses(r"a\.png: not an image, or damaged", data.__getitem__, 0)
     data.path.write_text(data.path.read_text()[:-20])
-    with pytest.raises(ValueError, match=r"instances\.json: not JSON, or damaged"):
-        CocoDataset(data.path, tmp_path)
+    refuses(r"instances\.json: not JSON, or damaged", CocoDataset, data.path, tmp_path)
 
 
 def test_compressed_rle_is_that_of_pycocotools(rng: np.random.Generator) -> None:

@@ -43,13 +43,10 @@ def test_a_bent_floor_becomes_flat_and_a_table_keeps_its_height(room: Scene, deg
     np.testing.assert_array_equal(flat_floor(bent).xyz, flat.xyz)
 
 
-def test_stairs_are_not_flattened(rng: np.random.Generator) -> None:
+def test_stairs_stay_and_without_a_floor_only_the_tilt_is_removed(room: Scene, rng: np.random.Generator) -> None:
     steps = rng.uniform((0, 0), (5, 1.2), (20_000, 2))
     stairs = Scene("stairs", np.column_stack([steps, 0.17 * np.floor(steps[:, 0] / 0.28)]).astype(np.float32))
     np.testing.assert_allclose(np.ptp(flat_floor(stairs).xyz[:, 2]), np.ptp(stairs.xyz[:, 2]), atol=0.1)
-
-
-def test_without_a_floor_only_the_tilt_is_removed(room: Scene) -> None:
     wall = Scene("wall", room.xyz[(room.xyz[:, 1] < 0.05) & (room.xyz[:, 2] > 0.1)])
     assert floor_tilt(flat_floor(wall).xyz) == 0
     few = Scene("few", room.xyz[:10])

@@ -14,6 +14,7 @@ from pcseg.data.store import Source, write_room
 from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
 from tests.conftest import ROOT, holds, refuses
+from tests.data.test_scan_frame import box
 from tests.reference import lzf as slow
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])
@@ -304,8 +305,7 @@ def test_nan_is_refused_or_dropped(tmp_path: Path) -> None:
     xyz[1, 2] = np.nan
     xyz[3, 0] = np.inf
     np.savez(tmp_path / "a.npz", xyz=xyz, rgb=RGB, faces=[[0, 1, 2], [0, 2, 0]], instance=[1, 2, 3, 4])
-    with pytest.raises(ValueError, match=r"2 of 4 points have coordinates that are not finite.*drop_nan=True"):
-        read_scan(tmp_path / "a.npz", drop_nan=False)
+    refuses("2 of 4 points have .* not finite.*drop_nan=True", read_scan, tmp_path / "a.npz", drop_nan=False)
     notes = []
     scene = read_scan(tmp_path / "a.npz", report=notes.append)
     assert "a.npz: 2 of 4 points have coordinates that are not finite and are left out" in notes[0]
@@ -342,16 +342,7 @@ def test_missing_file_capital_extension_and_processed_room(tmp_path: Path, rng: 
     refuses(r"no manifest\.json in it", read_scan, tmp_path)
 
 
-IDS = (np.arange(6000) // 1000).astype(np.int32)
-
-
-def box(rng: np.random.Generator, num_points: int = 6000) -> np.ndarray:
-    """Floor, ceiling and walls of a room of 6 x 5 x 2.5 m."""
-    points = rng.random((num_points, 3)) * [6, 5, 2.5]
-    face = rng.choice(6, num_points, p=[0.33, 0.33, 0.1, 0.1, 0.07, 0.07])
-    for index, (axis, value) in enumerate([(2, 0), (2, 2.5), (0, 0), (0, 6), (1, 0), (1, 5)]):
-        points[face == index, axis] = value
-    return points.astype(np.float32)
+IDS = (np.arange(40_000) // 1000).astype(np.int32)
 
 
 def test_warnings() -> None:
@@ -369,7 +360,7 @@ def test_warnings() -> None:
         ({"semantic": lambda xyz: IDS, "instance": lambda xyz: IDS + 1}, ""),
     ):
         rng = np.random.default_rng(0)
-        xyz = box(rng)
+        xyz = box(rng, (6, 5, 2.5), has_ceiling=True).astype(np.float32)
         scene = Scene("room", xyz, rng.integers(0, 256, xyz.shape).astype(np.uint8))
         found = "\n".join(scan_warnings(scene.with_(**{key: make(xyz) for key, make in change.items()})))
         assert (expected in found) if expected else found == ""

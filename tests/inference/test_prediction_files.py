@@ -10,7 +10,6 @@ from pcseg.inference.exports import coco_document, object_rows, write_ply
 from pcseg.inference.prediction_files import (
     MAX_ROWS,
     SUFFIXES,
-    add_suffix,
     object_table,
     painted_colors,
     prediction_targets,
@@ -18,27 +17,24 @@ from pcseg.inference.prediction_files import (
 )
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from tests.conftest import refuses
+from tests.scenes import random_scene
 
 
 def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "Area_5.2").mkdir()
     scans = [tmp_path / "Area_5.2", Path("scans/a.v2.ply"), Path("a.laz")]
     assert prediction_targets(scans, Path("out")) == [Path("out/Area_5.2"), Path("out/a.v2"), Path("out/a")]
-    assert add_suffix(Path("out/a.v2"), ".npz") == Path("out/a.v2.npz")
-
-
-@pytest.mark.parametrize("names", [("x/a.ply", "y/a.npz"), ("a.ply", "a.ply")])
-def test_two_scans_of_one_name(names: tuple[str, str]) -> None:
-    with pytest.raises(ValueError, match="the same name; rename one, or give each its own folder"):
-        prediction_targets([Path(name) for name in names], Path("out"))
+    for names in (("x/a.ply", "y/a.npz"), ("a.ply", "a.ply")):
+        message = "the same name; rename one, or give each its own folder"
+        refuses(message, prediction_targets, list(map(Path, names)), Path("out"))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_that_is_read_is_not_written(tmp_path: Path, suffix: str) -> None:
     # Another scan's results would replace this one.
     scans = [tmp_path / "a.txt", tmp_path / f"a{suffix}"]
-    with pytest.raises(ValueError, match="would overwrite"):
-        prediction_targets(scans, tmp_path / "out" / "..")
+    refuses("would overwrite", prediction_targets, scans, tmp_path / "out" / "..")
     assert prediction_targets(scans[:1], tmp_path) == [tmp_path / "a"]
 
 
@@ -52,8 +48,7 @@ def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, suffix: str) 
     path.write_bytes(b"mine")
     if suffix == ".ids.npy":
         np.save(path, np.ones(3, np.int32))
-    with pytest.raises(ValueError, match="exists and is not a result of pcseg; move it or choose another place"):
-        prediction_targets([Path("a.las")], tmp_path)
+    refuses("exists and is not a result of pcseg; move it or", prediction_targets, [Path("a.las")], tmp_path)
 
 
 def test_points_are_painted_by_object_then_by_class_then_as_they_are(rng: np.random.Generator) -> None:
@@ -69,12 +64,8 @@ def test_points_are_painted_by_object_then_by_class_then_as_they_are(rng: np.ran
 
 
 def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.random.Generator) -> None:
-    superpoint = np.sort(rng.integers(0, 12, 300)).astype(np.int32)
-    superpoint = np.unique(superpoint, return_inverse=True)[1].astype(np.int32)
-    scene = Scene("a", rng.random((300, 3), np.float32), superpoint=superpoint)
-    masks = rng.random((3, superpoint.max() + 1)) < 0.5
-    masks[0, 0] = True
-    given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), np.zeros(300, np.int32), S3DIS, superpoint
+    scene, masks = random_scene(), rng.random((3, 10)) < 0.5
+    given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), np.zeros(300, np.int32), S3DIS, scene.superpoint
     objects = Prediction(scene, *given)
     write_prediction(tmp_path / "a", objects)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)

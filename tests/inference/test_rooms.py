@@ -44,13 +44,10 @@ def test_a_door_parts_rooms_and_a_wide_opening_does_not(opening: float, num: int
     assert shell.max() + 1 == num
 
 
-def test_furniture_and_beams_part_nothing() -> None:
+def test_furniture_and_beams_part_nothing_and_a_scan_without_plan_is_one_room() -> None:
     table = _wall((1, 1), (9, 1), high=0.75)
     shelf = _wall((2, 4.8), (6, 4.8), high=2.1)
     beam = _wall((5, 0), (5, 5), low=2.4)
     assert all((part == 0).all() for part in _rooms(_box((0, 10), (0, 5)), table, shelf, beam))
-
-
-def test_scan_without_plan_is_one_room() -> None:
     for xyz in (np.zeros((1, 3)), np.array([[0, 0, 0], [1e6, 1e6, 0]]), np.array([[0, 0, 0], [0, 0, 1e7]])):
         assert split_rooms(xyz.astype(np.float32)).tolist() == [0] * len(xyz)

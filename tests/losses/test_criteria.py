@@ -106,7 +106,6 @@ def test_keys_do_not_depend_on_the_batch_nor_losses_on_instances_without_tokens(
     targets[0]["labels"] = torch.cat([targets[0]["labels"][:1], torch.tensor([2]), targets[0]["labels"][1:]])
     targets[0]["instance_labels"] = targets[0]["instance_labels"] + (targets[0]["instance_labels"] > 1)
     torch.testing.assert_close(criterion(layer, targets), expected)
-    criterion = InfluencerCriterion(5)
     outputs = {**random_layer(semantic=True), "aux_outputs": [random_layer(), random_layer()]}
     full = set(criterion(outputs, random_targets()))
     nothing = [{**t, "labels": t["labels"][:0], "instance_labels": t["instance_labels"] * 0} for t in random_targets()]
@@ -121,10 +120,11 @@ def test_keys_do_not_depend_on_the_batch_nor_losses_on_instances_without_tokens(
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("kind", CRITERIA)
+@pytest.mark.parametrize("scale", [1.0, 500.0])
 @pytest.mark.parametrize(("num_instances", "num_tokens", "num_queries"), [(0, 5, 3), (1, 1, 1), (1, 6, 3), (5, 9, 2)])
-def test_degenerate_sizes(kind, activation, num_instances, num_tokens, num_queries):
+def test_degenerate_sizes_and_huge_logits(kind, activation, num_instances, num_tokens, num_queries, scale):
     logits = torch.randn(1, num_queries, 4, requires_grad=True)
-    masks = torch.randn(num_tokens, num_queries, requires_grad=True)
+    masks = (scale * torch.randn(num_tokens, num_queries)).requires_grad_()
     ids = torch.ones(1, dtype=torch.int64) if num_tokens == 1 else torch.arange(num_tokens).clamp(max=num_instances)
     criterion = CRITERIA[kind](3)
     if kind != "first_pass":
@@ -132,9 +132,11 @@ def test_degenerate_sizes(kind, activation, num_instances, num_tokens, num_queri
     targets = [{"labels": torch.zeros(num_instances, dtype=torch.int64), "instance_labels": ids}]
     losses = criterion({"pred_logits": logits, "pred_masks": masks}, targets)
     assert "loss_ce" in losses
+    assert all(value.isfinite() for value in losses.values())
     criterion.total(losses).backward()
     assert logits.grad.isfinite().all()
     assert masks.grad.isfinite().all()
+    assert num_instances or kind != "competitive" or not masks.grad.any()
 
 
 def test_semantic_loss_is_cross_entropy_without_ignored_tokens():

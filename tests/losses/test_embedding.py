@@ -78,7 +78,6 @@ def test_weights_count_and_bad_input_is_named():
     losses = criterion(outputs, targets)
     torch.testing.assert_close(criterion.total(losses), sum(losses.values()) + 2 * losses["loss_center"])
     refuses(r"radius must be positive, got 0\.0", _criterion, radius=0.0)
-    outputs, targets, criterion = _outputs(), random_targets(), _criterion()
     refuses("pred_followers holds 3 scenes, targets 2", criterion, outputs, targets[:2])
     short = {**targets[0], "instance_labels": targets[1]["instance_labels"]}
     refuses(r"scene 0: instance_labels must have shape \(25,\)", criterion, outputs, [short, *targets[1:]])

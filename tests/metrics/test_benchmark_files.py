@@ -23,22 +23,6 @@ from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 
 
-@pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
-@pytest.mark.parametrize("num_objects", [0, 4])
-def test_predictions_there_and_back(
-    tmp_path: Path, rng: np.random.Generator, mask_format: str, num_objects: int
-) -> None:
-    superpoint = np.sort(rng.integers(0, 6, 37)).astype(np.int32)
-    masks, labels = rng.random((num_objects, 6)) < 0.5, rng.integers(0, 13, num_objects)
-    scores = np.sort(rng.random(num_objects).astype(np.float32))[::-1].copy()
-    prediction = Prediction(Scene.without_xyz("room", 37), masks, labels, scores, classes=S3DIS, superpoint=superpoint)
-    path = write_predictions(tmp_path, prediction, mask_format=mask_format)
-    found = read_predictions(path, prediction.scene, S3DIS)
-    np.testing.assert_array_equal(found.masks.toarray(), prediction.masks.toarray()[:, prediction.superpoint])
-    holds(found, labels=prediction.labels, scores=prediction.scores)
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
 def test_the_files_themselves_and_their_limit(tmp_path: Path) -> None:
     scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]])
     write_predictions(tmp_path, Prediction(scene, mask, np.array([2]), np.array([0.5]), classes=SCANNET20))
@@ -171,14 +155,6 @@ def test_bad_mask_files(tmp_path: Path) -> None:
         refuses(message, read_mask, tmp_path / name, 4)
 
 
-def test_a_name_with_blanks(tmp_path: Path) -> None:
-    masks = np.array([[True, False, True]])
-    scene = Scene.without_xyz("meeting room", 3)
-    path = write_predictions(tmp_path, Prediction(scene, masks, np.array([7]), np.array([0.5]), classes=S3DIS))
-    assert read_predictions(path, scene, S3DIS).masks.toarray().tolist() == masks.tolist()
-    assert check_submission(write_submission(tmp_path / "a.zip", tmp_path, [scene.name]), S3DIS).num_objects == 1
-
-
 def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
     for label, instance, message in ((0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")):
         refuses(message, write_ground_truth, tmp_path, _labeled([label], [instance]), S3DIS)
@@ -188,26 +164,30 @@ def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])
-def test_own_submission_passes(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
+def test_own_submission_passes_and_reads_back(tmp_path: Path, mask_format: str, rng: np.random.Generator) -> None:
     folder, path = tmp_path / "pred", tmp_path / "s.zip"
-    masks = rng.random((3, 50)) < 0.5
-    scene, other, left_over = (Scene.without_xyz(name, 50) for name in ("scene0000_00", "scene0001_00", "left_over"))
+    masks, superpoint = rng.random((3, 6)) < 0.5, np.sort(np.arange(50, dtype=np.int32) % 6)
+    scene, other, left_over = (Scene.without_xyz(name, 50) for name in ("meeting room", "scene0001_00", "left_over"))
     labels, scores = np.array([4, 4, 2]), np.array([0.1, 1 / 3, 1e-12])
-    found = Prediction(scene, masks, labels, scores, classes=SCANNET20)
-    for prediction in (found, Prediction(other, masks[:0]), replace(found, scene=left_over)):
+    found = Prediction(scene, masks, labels, scores, classes=SCANNET20, superpoint=superpoint)
+    nothing = Prediction(other, np.zeros((0, 50), np.bool_))
+    for prediction in (found, nothing, replace(found, scene=left_over)):
         write_predictions(folder, prediction, mask_format=mask_format)
     with pytest.raises(FileNotFoundError):
         write_submission(path, folder, ["absent"])
     assert list(tmp_path.iterdir()) == [folder]
-    write_submission(path, folder, ["scene0001_00", "scene0000_00"])
-    counts = check_submission(path, SCANNET20, {"scene0000_00": 50, "scene0001_00": None})
+    write_submission(path, folder, ["scene0001_00", "meeting room"])
+    counts = check_submission(path, SCANNET20, {"meeting room": 50, "scene0001_00": None})
     assert (counts.num_scenes, counts.num_objects) == (2, 3)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "out")
-    again = read_predictions(tmp_path / "out" / "scene0000_00.txt", scene, SCANNET20)
-    np.testing.assert_array_equal(again.masks.toarray(), masks)
-    np.testing.assert_array_equal(again.scores, found.scores)
+    for where in (folder, tmp_path / "out"):
+        again = read_predictions(where / "meeting room.txt", scene, SCANNET20)
+        np.testing.assert_array_equal(again.masks.toarray(), masks[:, superpoint])
+        holds(again, labels=labels, scores=scores)
+        assert len(read_predictions(where / "scene0001_00.txt", other, SCANNET20)) == 0
     assert not (tmp_path / "out" / "left_over.txt").exists()
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 GOOD = {

@@ -54,11 +54,6 @@ def test_equals_the_official_script(case: str) -> None:
         np.testing.assert_allclose(table, _numbers(expected["ap_per_threshold"]), rtol=0, atol=1e-9)
 
 
-# Half ceiling, half chair, one object each.
-SEMANTIC = np.repeat([0, 2], 200).astype(np.int32)
-INSTANCE = np.repeat([1, 2], 200).astype(np.int32)
-
-
 def _measure(room: Prediction, **options: object) -> APResult:
     metric = InstanceAP(CLASSES, **options)
     metric.add(room)
@@ -66,7 +61,8 @@ def _measure(room: Prediction, **options: object) -> APResult:
 
 
 def test_class_zero_void_and_thresholds() -> None:
-    result = _measure(predict((SEMANTIC == 0)[None], [0], [0.9], SEMANTIC, INSTANCE))
+    semantic, instance = np.repeat([0, 2], 200), np.repeat([1, 2], 200)  # one ceiling and one chair
+    result = _measure(predict((semantic == 0)[None], [0], [0.9], semantic, instance))
     found = [list(row.values()) for row in result.per_class.values()]
     np.testing.assert_array_equal(found, [[1.0] * 3, [math.nan] * 3, [0.0] * 3])
     assert result.ap == result.ap50 == result.ap25 == 0.5

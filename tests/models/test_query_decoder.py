@@ -44,8 +44,7 @@ def test_more_queries_than_in_training_and_few_superpoints() -> None:
     assert [m.shape for m in outputs["pred_masks"]] == [(9, 7), (7, 7)]
     as_trained = decoder(features, xyz, offsets, 6)
     torch.testing.assert_close(as_trained["pred_masks"], decoder(features, xyz, offsets)["pred_masks"])
-    with pytest.raises(ValueError, match="num_queries=7, but the decoder has 6 learned queries"):
-        _decoder(queries="learned")(features, xyz, offsets, 7)
+    refuses("num_queries=7, but the decoder has 6 learned", _decoder(queries="learned"), features, xyz, offsets, 7)
     outputs = _decoder(queries="superpoint")(*_input([1, 4]))
     assert outputs["pred_logits"].shape == (2, 1, 6)
     assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])

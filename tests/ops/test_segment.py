@@ -27,16 +27,13 @@ def test_sum_and_mean_are_those_of_a_loop(shape: tuple[int, ...]) -> None:
     assert (weighted[[1, 2, 5]] == 0).all()
 
 
-def test_gradients_are_right() -> None:
+def test_gradients_are_right_nothing_gives_zeros_and_half_precision_adds_up_in_single() -> None:
     values = torch.randn(10, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(10, dtype=torch.float64).add(0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: segment_sum(v, INDEX, 6), values)
     assert torch.autograd.gradcheck(lambda v, w: segment_mean(v, INDEX, 6, w), (values, weights))
     segment_mean(values, INDEX, 6, 0 * weights).sum().backward()
     assert (values.grad == 0).all()  # without weight no NaN
-
-
-def test_nothing_gives_zeros_and_half_precision_adds_up_in_single() -> None:
     values, index = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     for result in (segment_sum(values, index, 3), segment_mean(values, index, 3)):
         assert result.tolist() == [[0] * 4] * 3

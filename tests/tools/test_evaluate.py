@@ -29,25 +29,20 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize(("case", "mask_format"), [("multi_scene", "txt"), ("void", "npz"), ("duplicates", "json")])
 def test_equals_the_official_script(tmp_path: Path, case: str, mask_format: str) -> None:
-    expected = EXPECTED[case]
     for i, scene in enumerate(official_scenes(case)):
         room = predict(*scene, name=f"scene{i}", classes=SCANNET20)
         write_ground_truth(tmp_path / "gt", room.scene, SCANNET20)
         write_predictions(tmp_path / "pred", room, mask_format=mask_format)
-    files = tmp_path / "out.json", tmp_path / "out.csv"
-    options = ("--dataset", "scannet", "--json", files[0], "--csv", files[1])
+    options = ("--dataset", "scannet", "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
     printed, errors = passes("evaluate", tmp_path / "pred", tmp_path / "gt", *options)
     assert errors == ""
-    content = json.loads(files[0].read_text())
-    found = {**content["classes"], "mean": content}
-    for name, values in {**expected["classes"], "mean": expected}.items():
-        wanted = {key: values[key.upper()] for key in ("ap", "ap50", "ap25")}
-        assert {key: found[name][key] for key in wanted} == pytest.approx(wanted, abs=1e-9)
-    rows = list(csv.DictReader(files[1].read_text().splitlines()))
+    content, expected = json.loads((tmp_path / "out.json").read_text()), EXPECTED[case]
+    wanted = {key: expected[key.upper()] for key in ("ap", "ap50", "ap25")}
+    assert {key: content[key] for key in wanted} == pytest.approx(wanted, abs=1e-9)
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == [*expected["classes"], "mean"]
     assert float(rows[-1]["ap"]) == content["ap"]
-    mean = next(line for line in printed.splitlines() if line.startswith("mean"))
-    assert f"{100 * content['ap']:.1f}" in mean
+    assert f"{100 * content['ap']:.1f}" in next(line for line in printed.splitlines() if line.startswith("mean"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

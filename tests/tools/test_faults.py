@@ -83,25 +83,20 @@ def test_loader_process_that_dies(config_file: Path, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / "last.pt")["state"]["step"] >= 1
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"stepz": 3}, "its config is of another version of pcseg: unknown key 'train.stepz'; did you mean 'steps'?"),
-        ({"batch_size": 1}, "written with another config: train.batch_size was 1, is 2; "),
-        ({"seed": "x"}, "its config is of another version of pcseg: train.seed must be int"),
-    ],
-)
-def test_config_of_another_version(config_file: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_config_of_another_version(config_file: Path, tmp_path: Path) -> None:
     run, path = _run(config_file), tmp_path / "run" / "last.pt"
     run.save("last.pt")
-    content = load_checkpoint(path)
-    tree = yaml.safe_load(content["config"])
-    tree["train"] |= change
-    content["config"] = yaml.safe_dump(tree)
-    torch.save(content, path)
-    with pytest.raises(CheckpointError, match=rf"^{re.escape(f'{path}: {message}')}") as caught:
-        run.resume()
-    assert "\n" not in str(caught.value)
+    content, other = load_checkpoint(path), "its config is of another version of pcseg: "
+    for change, message in (
+        ({"stepz": 3}, f"{other}unknown key 'train.stepz'; did you mean 'steps'?"),
+        ({"batch_size": 1}, "written with another config: train.batch_size was 1, is 2; "),
+        ({"seed": "x"}, f"{other}train.seed must be int"),
+    ):
+        tree = yaml.safe_load(content["config"])
+        tree["train"] |= change
+        torch.save({**content, "config": yaml.safe_dump(tree)}, path)
+        with pytest.raises(CheckpointError, match=rf"^{re.escape(f'{path}: {message}')}[^\n]*$"):
+            run.resume()
 
 
 def test_what_a_resumed_run_may_change_and_what_not(config_file: Path, tmp_path: Path) -> None:

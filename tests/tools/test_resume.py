@@ -23,7 +23,6 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(config_file: Path) -> Path:
-    """A run that nothing interrupted."""
     folder = config_file.parent / "whole"
     Training(config_file, folder, "train.keep_checkpoints=8").succeed()
     return folder

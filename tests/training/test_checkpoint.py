@@ -79,30 +79,21 @@ def test_message_names_the_newest_good_one(tmp_path: Path) -> None:
     assert read_last_checkpoint(tmp_path / step_name(2), "cpu")["config"] == "data: {root: a}"
 
 
-SUPERPOINTS = {"max_superpoints": 50}
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("weights")
-    checkpoint = fresh_checkpoint(folder / "last.pt", superpoints=SUPERPOINTS)
-    content = load_checkpoint(checkpoint)
-    write_weights(folder / "mine.safetensors", content, prediction_weights(content), {"license": "MIT"})
-    return checkpoint, folder / "mine.safetensors"
-
-
-def test_published_weights_are_small_and_damage_is_refused(published: tuple[Path, Path], tmp_path: Path) -> None:
-    first, second = load_model(published[0]), load_model(published[1])
+def test_published_weights_are_small_and_damage_is_refused(tmp_path: Path) -> None:
+    whole, published = tmp_path / "a.pt", tmp_path / "b.safetensors"
+    content = load_checkpoint(fresh_checkpoint(whole, superpoints={"max_superpoints": 50}))
+    write_weights(published, content, prediction_weights(content), {"license": "MIT"})
+    first, second = load_model(whole), load_model(published)
     assert second.classes == first.classes
     assert second.superpoints == first.superpoints
     assert second.superpoints.max_superpoints == 50
     for (name, a), b in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
         assert torch.equal(a.half() if a.is_floating_point() else a, b.half() if b.is_floating_point() else b), name
         assert a.dtype == b.dtype
-    assert read_weights(published[1])["notes"]["license"] == "MIT"
-    assert published[1].stat().st_size < 0.6 * published[0].stat().st_size
-    data = published[1].read_bytes()
-    path = tmp_path / "a.safetensors"
+    assert read_weights(published)["notes"]["license"] == "MIT"
+    assert published.stat().st_size < 0.6 * whole.stat().st_size
+    data = published.read_bytes()
+    path = tmp_path / "c.safetensors"
     for torn, message in {
         data[:-100]: "not a .safetensors file, or damaged",
         data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]: "damaged: its content does not have the SHA-256",

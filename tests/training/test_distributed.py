@@ -102,18 +102,15 @@ def _out_of_memory_in_one(processes: DistributedContext) -> str:
     return "nothing"
 
 
-def _batches(name: str, rank: int) -> list[SceneBatch]:
-    return [collate([_room(i) for i in rooms]) for rooms in STEPS[name][rank]]
-
-
 def _process(rank: int, port: int, queue: multiprocessing.Queue) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = join_processes()
+    batches = {name: [collate([_room(i) for i in rooms]) for rooms in STEPS[name][rank]] for name in STEPS}
     answer = {
         "sum": processes.sum(torch.tensor([1.0, processes.rank])).tolist(),
         "shard": list(processes.shard(NUM_ROOMS)),
-        "steps": {(name, criterion): _step(processes, criterion, _batches(name, rank)) for name, criterion in CASES},
+        "steps": {(name, criterion): _step(processes, criterion, batches[name]) for name, criterion in CASES},
         "out of memory": _out_of_memory_in_one(processes),
     }
     queue.put((rank, answer))
@@ -121,7 +118,6 @@ def _process(rank: int, port: int, queue: multiprocessing.Queue) -> None:
 
 @pytest.fixture(scope="module")
 def answers() -> list[Answer]:
-    """The answers of two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

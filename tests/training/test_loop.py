@@ -166,8 +166,6 @@ def test_other_faults_than_the_loss() -> None:
 
 @pytest.mark.parametrize("moment", ["forward", "backward"])
 def test_out_of_memory(moment: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The step is skipped; the rooms of the micro-batch are named and counted."""
-
     def out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 

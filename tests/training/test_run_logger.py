@@ -56,8 +56,7 @@ def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: S
     assert rows[0]["classes"]["chair"]["ap50"] == 0.5
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match=r"train.tensorboard=true needs tensorboard, which is not installed; run: pip"):
-        TensorBoardWriter(tmp_path, 0)
+    refuses("train.tensorboard=true needs tensorboard, which is not installed; run", TensorBoardWriter, tmp_path, 0)
     refuses(r"train.wandb=rooms needs wandb, which is not installed", WandbWriter, "rooms", tmp_path, {})
 
 
@@ -93,7 +92,6 @@ def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
 
 
 def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records the calls that the package would get."""
     inits: list[dict[str, Any]] = []
     run = Mock(id="abc123")
     fake = types.ModuleType("wandb")

@@ -56,7 +56,6 @@ class Page(HTMLParser):
 
 
 def _write(folder: Path, prediction: Prediction, **options: Any) -> str:
-    """Writes a page and returns its text."""
     write_page(folder / "page.html", prediction, **options)
     return (folder / "page.html").read_text(encoding="utf-8")
 

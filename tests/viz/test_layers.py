@@ -6,7 +6,7 @@ import pytest
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.viz.layers import ERRORS, Layer, Objects, compact_ids, input_colors, match_objects, scene_layers
+from pcseg.viz.layers import ERRORS, Layer, Objects, input_colors, match_objects, scene_layers
 from tests.conftest import holds, refuses
 
 
@@ -86,14 +86,6 @@ def test_errors_of_classes_that_are_not_scored_and_of_classes_alone(room: Scene)
     scene = room.with_(instance=None, semantic=np.where(np.arange(len(room)) < 2, -1, room.semantic).astype(np.int32))
     errors = _by_key(scene_layers(Prediction(scene, semantic=guess, classes=S3DIS)))["errors"].ids
     assert errors[:11].tolist() == [0, 0] + [2] * 8 + [1]
-
-
-@pytest.mark.parametrize("far", [1, 10**6])
-def test_compact_ids(rng: np.random.Generator, far: int) -> None:
-    ids = (rng.integers(-1, 9, 40) * far).astype(np.int32)
-    numbers, rows = compact_ids(ids)
-    assert numbers.tolist() == sorted({0, *np.maximum(ids, 0).tolist()})
-    np.testing.assert_array_equal(numbers[rows], np.maximum(ids, 0))
 
 
 def test_bare_scans_and_ids_with_gaps(rng: np.random.Generator, room: Scene) -> None:

@@ -56,12 +56,17 @@ def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction
         refuses("1 to 3 views", room_picture, whole, views=views, **SMALL)
 
 
-def test_views_differ(whole: Prediction) -> None:
+def test_views_differ_and_show_the_room(whole: Prediction, predicted: Prediction, monkeypatch) -> None:
     picture = room_picture(whole, **SMALL)
     rows = [np.asarray(picture.crop((0, top, picture.width, top + 140))).astype(int) for top in range(60, 600, 175)]
     for first in range(4):
         for second in range(first):
             assert (rows[first] != rows[second]).any(axis=2).mean() > 0.1, "each row is another picture"
+    image = np.asarray(room_picture(predicted, views=1, **SMALL)).astype(int)
+    strong = np.ptp(image, axis=2) > 90
+    assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
+    monkeypatch.setattr(render, "_names", lambda *_: ())
+    assert (np.asarray(room_picture(predicted, views=1, **SMALL)) != image).any(), "names are on the objects"
 
 
 def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,14 +108,6 @@ def test_strays_do_not_shrink_the_room_and_one_point_is_drawn(room: Scene, rng: 
         picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
         assert (picture.width // 200, picture.height // 150) == (2, 3)
     refuses("no points", room_picture, Prediction(Scene.without_xyz("none", 0)))
-
-
-def test_pictures_show_the_room(predicted: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = np.asarray(room_picture(predicted, views=1, **SMALL)).astype(int)
-    strong = np.ptp(image, axis=2) > 90
-    assert strong[:, 200:].sum() > 500, "table and chair have strong colors"
-    monkeypatch.setattr(render, "_names", lambda *_: ())
-    assert (np.asarray(room_picture(predicted, views=1, **SMALL)) != image).any(), "names are on the objects"
 
 
 def test_image_grid_and_save_png(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""What the window shows, without the window, and what it reports if it cannot open.
-
-test_viewer_window.py tests the window.
-"""
+"""What the window shows, without the window (see test_viewer_window.py), and what it reports if it cannot open."""
 
 import ctypes.util
 import sys
