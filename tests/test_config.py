@@ -22,15 +22,12 @@ def test_every_config_of_the_repository_reads_back_unchanged(path: Path) -> None
     assert config_reader.from_text(schema, config_reader.to_text(config)) == config
 
 
-def test_kinds_missing_files_and_overrides(tmp_path: Path) -> None:
+def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     path.write_text("data: {root: rooms}\n")
     assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
     refuses("no such config; give a", cfg.load, tmp_path / "nowhere.yaml")
     refuses("must look like key=value", cfg.load, ROOT / "configs" / "synthetic.yaml", ["train.steps"])
-
-
-def test_mistakes_are_named(tmp_path: Path) -> None:
     for text, message in (
         ("data: {root: a}\ntrian: {steps: 3}", "unknown key 'trian'; did you mean 'train'?"),
         ("data: {root: a}\ntrain: {stepz: 3}", "unknown key 'train.stepz'; did you mean 'steps'?"),

@@ -147,15 +147,9 @@ def cut_tops(
     spacing: float = 1.5,
     probability: float = 0.5,
 ) -> Scene:
-    """Sometimes remove what is above a height that varies over the floor, as handheld scans rarely show whole walls.
+    """Remove what is above a limit that varies over the floor, as handheld scans rarely show whole walls.
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest height above the floor, in meters.
-        high: largest height above the floor, in meters.
-        spacing: distance in plan of the random heights between which the limit is linear, in meters.
-        probability: probability of cutting.
+    It is linear between random heights from `low` to `high` meters above the floor, `spacing` meters apart in plan.
     """
     if len(scene) == 0 or rng.random() >= probability:
         return scene

@@ -41,7 +41,6 @@ def token_weights(target, weighted):
 
 
 def assert_same_grads(found, expected, leaves):
-    """The same gradients of two sums of losses."""
     right = torch.autograd.grad(expected, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(torch.autograd.grad(found, leaves, retain_graph=True), right)
 

@@ -23,7 +23,7 @@ from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 
 
-def test_the_files_themselves_and_their_limit(tmp_path: Path) -> None:
+def test_the_files_themselves_and_what_they_cannot_hold(tmp_path: Path) -> None:
     scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]])
     write_predictions(tmp_path, Prediction(scene, mask, np.array([2]), np.array([0.5]), classes=SCANNET20))
     assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
@@ -32,6 +32,11 @@ def test_the_files_themselves_and_their_limit(tmp_path: Path) -> None:
     assert (tmp_path / "gt" / "room.txt").read_text() == "1001\n3012\n0\n0\n"
     with pytest.raises(ValueError, match="ceiling has 1000 instances, the format holds 999"):
         write_ground_truth(tmp_path, _labeled(np.zeros(1000), np.arange(1, 1001)), S3DIS)
+    for label, instance, message in ((0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")):
+        refuses(message, write_ground_truth, tmp_path, _labeled([label], [instance]), S3DIS)
+    for name in ("a\\b", "a/b", ""):
+        refuses("is empty or has slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "predicted_masks", "scene0000_00.txt"]
 
 
 def _labeled(semantic: list[int] | np.ndarray, instance: list[int] | np.ndarray) -> Scene:
@@ -153,14 +158,6 @@ def test_bad_mask_files(tmp_path: Path) -> None:
         else:
             (tmp_path / name).write_text(content)
         refuses(message, read_mask, tmp_path / name, 4)
-
-
-def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
-    for label, instance, message in ((0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")):
-        refuses(message, write_ground_truth, tmp_path, _labeled([label], [instance]), S3DIS)
-    for name in ("a\\b", "a/b", ""):
-        refuses("is empty or has slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("mask_format", ["txt", "npz", "json"])

@@ -80,7 +80,7 @@ def test_folders_of_another_sweep_and_without_optuna(sweep: Sweep, monkeypatch: 
     refuses(r"a sweep needs optuna; pip install -e '\.\[sweep\]'", run_sweep, sweep)
 
 
-def test_values_and_intervals() -> None:
+def test_values_intervals_and_mistakes() -> None:
     choices, floats, ints = (getattr(distributions, f"{kind}Distribution") for kind in ("Categorical", "Float", "Int"))
     space = parse_space(["a.b=1,x,1e-3", "c=[8, 16],[4, 8]", "d=1e-4..1e-2:log", "e=20..100", "f=-1..2.5", "g=2,2"])
     assert space == {
@@ -91,9 +91,6 @@ def test_values_and_intervals() -> None:
         "f": floats(-1.0, 2.5),
         "g": choices(("2",)),
     }
-
-
-def test_mistakes_are_named() -> None:
     for items, message in (
         ("a", "must look like key=v1,v2"),
         ("a=", "must look like key=v1,v2"),

@@ -67,14 +67,11 @@ def test_shading(depth: np.ndarray) -> None:
         assert np.ptp(expected[np.isfinite(depth)]) > 0.15
 
 
-def test_cell_covariances(rng: np.random.Generator) -> None:
+def test_cell_covariances_flattest_directions_and_shapes_without_one(rng: np.random.Generator) -> None:
     xyz = rng.normal(0, 1, (300, 3)).astype(np.float32) * np.float32([1, 0.1, 0.01]) + np.float32(40)
     cell = np.append(rng.integers(0, 9, 299), 9).astype(np.int32)  # the last cell has one point
     expected = slow_splats.cell_covariances(xyz, cell, 10)
     np.testing.assert_allclose(splats.cell_covariances(xyz, cell, 10), expected, atol=1e-9)
-
-
-def test_flattest_directions_and_shapes_without_one(rng: np.random.Generator) -> None:
     axes = np.linalg.qr(rng.normal(0, 1, (50, 3, 3)))[0]
     spread = np.sort(rng.uniform(0.01, 1, (50, 3)), axis=1) * 1e-4
     arguments = (axes @ (spread[..., None] * axes.transpose(0, 2, 1)), np.full(50, 8), 8)

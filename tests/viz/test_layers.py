@@ -65,7 +65,6 @@ def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(p
 
 
 def _errors_of_tables(scene: Scene, masks: np.ndarray, classes: ClassSet) -> np.ndarray:
-    """Errors of two objects that are predicted as tables."""
     labels = np.full(2, classes.index("table"))
     return _by_key(scene_layers(Prediction(scene, masks, labels, np.array([0.9, 0.8]), classes=classes)))["errors"].ids
 

@@ -29,8 +29,6 @@ Open = Callable[..., "Browser"]
 
 
 class Browser:
-    """A tab of Chromium that shows a page."""
-
     def __init__(self, tab: "playwright.Page", path: Path) -> None:
         self.requests: list[str] = []
         self.faults: list[str] = []
@@ -80,7 +78,6 @@ class Browser:
 
 @pytest.fixture
 def open_page(tmp_path: Path) -> Iterator[Open]:
-    """Writes a page and opens it."""
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 

@@ -16,7 +16,7 @@ from pcseg.viz.viewer import HELP, import_open3d, show_scenes
 from tests.conftest import refuses
 
 
-def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_display_and_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -26,15 +26,12 @@ def test_no_display(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DISPLAY", ":98765")  # set, but nothing answers
         refuses("there is no display", show_scenes, scene)
     refuses("no scene", show_scenes, [])
-
-
-def test_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     open3d = MagicMock()
     open3d.visualization.gui.Application.instance.initialize.side_effect = RuntimeError("no vulkan library!")
     monkeypatch.setattr(viewer, "import_open3d", lambda: open3d)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     with pytest.raises(ValueError, match=r"^[^\n]*vulkan library!.*apt-get install .*libvulkan1.*--html[^\n]*$"):
-        show_scenes([lambda: Prediction(room.with_(semantic=None))])
+        show_scenes(scene)
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'open3d'"), OSError("libGL.so.1: cannot open")])

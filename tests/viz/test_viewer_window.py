@@ -30,7 +30,6 @@ pytestmark = [
 
 @pytest.fixture
 def display() -> Iterator[str]:
-    """A virtual display of its own."""
     command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         yield f":{server.stdout.readline().strip()}"
