@@ -7,16 +7,11 @@ import argparse
 from pathlib import Path
 
 from pcseg.choices import BENCHMARKS
-from pcseg.commands.results import claim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "names",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help=f"benchmarks to run: {', '.join(BENCHMARKS)} (default: all)",
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run: {', '.join(BENCHMARKS)} (default: all)"
     )
     parser.add_argument("--threads", type=int, default=1, help="number of torch threads (default: 1)")
     parser.add_argument("--rounds", type=int, default=15, help="number of rounds of each measurement (default: 15)")
@@ -34,7 +29,6 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.benchmarks.measure import keep_freed_memory
     from pcseg.files import write_json
 
-    written = claim(args.json)
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     results = {}
@@ -42,4 +36,3 @@ def run(args: argparse.Namespace) -> None:
         results[name] = getattr(import_module(f"pcseg.benchmarks.{name}"), name)(args.rounds)
     if args.json:
         write_json(args.json, {"threads": args.threads, "torch": torch.__version__, **results})
-    written()

@@ -20,9 +20,8 @@ def claim(*files: Path | None) -> Callable[[], None]:
     paths = [file for file in files if file is not None]
     for path in paths:
         check_target(path)
-    more = f" and {len(paths) - 4} more" if len(paths) > 5 else ""
-    names = ", ".join(map(str, paths[: 4 if more else 5]))
-    text = f"files: {names}{more}{replaced_text(paths)}"
+    shown = [*map(str, paths[:5]), *([f"{len(paths) - 5} more"] if len(paths) > 5 else [])]
+    text = f"files: {', '.join(shown)}{replaced_text(paths)}"
     return lambda: print(text) if paths else None
 
 

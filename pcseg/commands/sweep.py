@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="config file, or the name of a shipped one such as synthetic")
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="key=value",
-        help="config overrides for every run, such as train.steps=100",
+        "overrides", nargs="*", default=[], metavar="key=value", help="overrides of every run, such as train.steps=100"
     )
     varied = parser.add_mutually_exclusive_group(required=True)
     varied.add_argument("--grid", nargs="+", metavar="key=v1,v2", help="train every combination of these values")

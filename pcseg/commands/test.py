@@ -72,11 +72,8 @@ def run(args: argparse.Namespace) -> None:
         own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
         print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
-    per_room = [
-        folder / f"{room.name}{suffix}"
-        for folder, suffix in ((args.results, ".npz"), (args.export, ".txt"))
-        for room in (rooms.rooms if folder else [])
-    ]
+    places = {args.results: ".npz", args.export: ".txt"}
+    per_room = [folder / f"{room.name}{end}" for folder, end in places.items() if folder for room in rooms.rooms]
     packed = args.export and args.export / "submission.zip"
     written = claim(args.json, args.csv, args.report, packed, *per_room)
     worst = WorstRooms(classes, min_points=segmenter.options.min_points)

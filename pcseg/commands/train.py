@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config", nargs="?", help="config file, or the name of a shipped one such as synthetic; not needed to resume"
     )
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="config overrides such as train.steps=100"
+        "overrides", nargs="*", default=[], metavar="key=value", help="overrides such as train.steps=100"
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder (default: runs/NAME-OF-CONFIG)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")

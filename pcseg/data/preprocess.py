@@ -5,6 +5,7 @@ import hashlib
 import json
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
-from pcseg.classes import CLASS_SETS, ClassSet, class_set
+from pcseg.classes import CLASS_SETS, class_set
 from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
 from pcseg.files import write_json
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
@@ -117,7 +118,7 @@ def preprocess(
             bar.update()
             if results[name].error:
                 bar.write(f"{name}: {results[name].error}")
-    report = _report([results[name] for name in chosen], class_set(reader.class_set), reader.group_of)
+    report = _report([results[name] for name in chosen], reader.group_of)
     name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
     write_json(out / name, report)
     return report
@@ -161,7 +162,11 @@ def _process(
             superpoints=asdict(superpoints),
             command=command,
         )
-    return _Result(name, status, read_manifest(out / name), seconds=time.perf_counter() - start)
+    manifest = read_manifest(out / name)
+    if found := manifest.get("instances_per_class"):  # the report has those that AP counts
+        found = {key: count for key, count in found.items() if key in classes.instance_names}
+        manifest |= {"instances_per_class": found, "num_instances": sum(found.values())}
+    return _Result(name, status, manifest, seconds=time.perf_counter() - start)
 
 
 def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -214,22 +219,15 @@ def _num_bytes(path: Path, reader: RoomReader) -> int:
         return 0
 
 
-def _report(results: Sequence[_Result], classes: ClassSet, group_of: Callable[[str], str] | None) -> dict:
-    """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only.
-
-    Instances are those that AP counts: not of surfaces, unless the class set has them among `instance_names`.
-    """
+def _report(results: Sequence[_Result], group_of: Callable[[str], str] | None) -> dict:
+    """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only."""
     done = [result for result in results if result.manifest]
-    per_class: dict[str, dict[str, int]] = {}
+    per_class: dict[str, Counter[str]] = {}
     groups: dict[str, list[_Result]] = {}
     for result in done:
-        points, instances = (result.manifest.get(f"{kind}_per_class", {}) for kind in ("points", "instances"))
-        instances = {name: count for name, count in instances.items() if name in classes.instance_names}
-        result.manifest["num_instances"] = sum(instances.values())
-        for kind, counts in (("points", points), ("instances", instances)):
-            for name, count in counts.items():
-                of_class = per_class.setdefault(name, {})
-                of_class[kind] = of_class.get(kind, 0) + count
+        for kind in ("points", "instances"):
+            for name, count in result.manifest.get(f"{kind}_per_class", {}).items():
+                per_class.setdefault(name, Counter())[kind] += count
         if group_of is not None:
             groups.setdefault(group_of(result.name), []).append(result)
     return {
@@ -245,7 +243,7 @@ def _report(results: Sequence[_Result], classes: ClassSet, group_of: Callable[[s
                 "status": result.status,
                 "points": result.manifest["num_points"],
                 "superpoints": result.manifest["num_superpoints"],
-                "instances": result.manifest["num_instances"],
+                "instances": result.manifest.get("num_instances"),
                 "repairs": len(result.manifest["notes"]),
                 "sha256": result.manifest["sha256"],
                 "seconds": round(result.seconds, 3),
@@ -263,7 +261,7 @@ def _totals(done: Sequence[_Result]) -> dict:
         "rooms": len(done),
         "points": sum(manifest["num_points"] for manifest in manifests.values()),
         "superpoints": sum(manifest["num_superpoints"] for manifest in manifests.values()),
-        "instances": sum(manifest["num_instances"] for manifest in manifests.values()),
+        "instances": sum(manifest.get("num_instances", 0) for manifest in manifests.values()),
         "num_repairs": sum(len(manifest["notes"]) for manifest in manifests.values()),
         "sha256": hashlib.sha256(lines.encode()).hexdigest(),
     }
