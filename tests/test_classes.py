@@ -20,7 +20,7 @@ def test_every_class_has_one_id_and_one_color(name: str) -> None:
     assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
 
 
-def test_benchmarks() -> None:
+def test_benchmarks_groups_of_scannet200_and_unknown_names() -> None:
     for classes, num, not_instances, ids, indices in (
         (S3DIS, 13, set(), [0, 1, 13, 14], [-1, 0, 12, -1]),
         (SCANNET20, 20, {"wall", "floor"}, [0, 1, 39, 13, 999, -5], [-1, 0, 19, -1, -1, -1]),
@@ -30,9 +30,6 @@ def test_benchmarks() -> None:
         assert set(classes.names) - set(classes.instance_names) == not_instances
         assert classes.index_of_ids(np.array(ids)).tolist() == indices
         assert classes.s3dis_protocols == (classes is S3DIS)
-
-
-def test_groups_of_scannet200_and_unknown_names() -> None:
     assert {group: len(names) for group, names in SCANNET200.groups.items()} == {"head": 66, "common": 68, "tail": 66}
     assert {name for names in SCANNET200.groups.values() for name in names} == set(SCANNET200.names)
     assert len(set(SCANNET200.colors)) == 200

@@ -121,16 +121,13 @@ def test_lzf_round_trip_and_damage(rng: np.random.Generator) -> None:
     assert unpack_lzf(np.frombuffer(b"\x20\x05", np.uint8), out) == -1
 
 
-@pytest.mark.parametrize("key", ["rgb", "color", "colors"])
-def test_npz(tmp_path: Path, key: str) -> None:
+def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
     labels = {"semantic_nyu40": [1, 0, 40, 39], "instance": [0, 0, 1, -1], "superpoint": [7, 7, 9, 2]}
-    np.savez(tmp_path / "a.npz", xyz=XYZ, **{key: RGB}, **labels, extra=np.array(["a"]))
-    scene = read_scan(str(tmp_path / "a.npz"), first_instance=0)
-    holds(scene, rgb=RGB, semantic=[0, -1, -1, 19], instance=[1, 1, 2, 0], superpoint=[1, 1, 2, 0])
+    for key in ("rgb", "color", "colors"):
+        np.savez(tmp_path / "a.npz", xyz=XYZ, **{key: RGB}, **labels, extra=np.array(["a"]))
+        scene = read_scan(str(tmp_path / "a.npz"), first_instance=0)
+        holds(scene, rgb=RGB, semantic=[0, -1, -1, 19], instance=[1, 1, 2, 0], superpoint=[1, 1, 2, 0])
     refuses("first_instance", read_scan, tmp_path / "a.npz")
-
-
-def test_npy_and_named_columns(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", XYZ)
     assert read_scan(tmp_path / "a.npy").rgb is None
     np.save(tmp_path / "a.npy", np.hstack([XYZ, RGB]))

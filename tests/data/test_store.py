@@ -12,22 +12,18 @@ from pcseg.data import store
 from pcseg.data.store import Source, is_current, list_rooms, read_manifest, read_room, source_of, write_room
 from pcseg.structures import Scene
 from tests.conftest import refuses
+from tests.scenes import random_scene
 
 SOURCE = Source("raw/room", "abc")
 
 
 @pytest.fixture
-def scene(rng: np.random.Generator) -> Scene:
+def scene() -> Scene:
     number = np.arange(50, dtype=np.int32)
-    return Scene(
-        "room",
-        rng.normal(size=(50, 3)).astype(np.float32),
-        rng.integers(0, 256, (50, 3)).astype(np.uint8),
-        semantic=np.where(number < 40, 8, -1).astype(np.int32),
-        instance=np.where(number < 40, 1 + number // 20, 0).astype(np.int32),
-        superpoint=number // 10,
-        faces=np.array([[0, 1, 2]], np.int32),
-    )
+    instance = np.where(number < 40, 1 + number // 20, 0).astype(np.int32)
+    labels = {"semantic": np.where(number < 40, 8, -1).astype(np.int32), "instance": instance}
+    faces = np.array([[0, 1, 2]], np.int32)
+    return random_scene(num=50).with_(normal=None, superpoint=number // 10, faces=faces, **labels)
 
 
 @pytest.fixture

@@ -182,11 +182,6 @@ def test_quality(room: Scene, rng: np.random.Generator) -> None:
     assert _quality(room.xyz + rng.normal(0, 0.008, room.xyz.shape), room.rgb, room.instance) >= 0.93
 
 
-def test_a_real_room_without_color(real: Path) -> None:
-    with np.load(real / "s3dis" / "room_0.npz") as room:
-        assert _quality(room["xyz"], None, room["instance"] + 1) > 0.88
-
-
 def test_coarse_voxels(rng: np.random.Generator) -> None:
     xyz = rng.uniform(0, 1, (500, 3)).astype(np.float32)
     superpoint = over_segment_voxels(xyz, 0.25)
@@ -210,13 +205,15 @@ def test_mesh_segments_are_scannets(path: Path, key: str, threshold: float) -> N
         assert _same_partition(segments, case[key])
 
 
-@pytest.mark.parametrize(("key", "threshold"), [("k001", 0.01), ("k005", 0.05)])
-def test_mesh_segments_of_a_real_scan_are_scannets(real: Path, key: str, threshold: float) -> None:
+def test_a_real_room_without_color_and_mesh_segments_of_a_real_scan_are_scannets(real: Path) -> None:
+    with np.load(real / "s3dis" / "room_0.npz") as room:
+        assert _quality(room["xyz"], None, room["instance"] + 1) > 0.88
     mesh = PlyData.read(real / "scene0470_00_vh_clean_2.ply")
     xyz = np.stack([mesh["vertex"][c] for c in "xyz"], axis=1).astype(np.float32)
     faces = np.vstack(mesh["face"]["vertex_indices"]).astype(np.int32)
     with np.load(SEGMENTS / "scene0470_00.npz") as expected:
-        assert _same_partition(over_segment_mesh(xyz, faces, threshold=threshold), expected[key])
+        for key, threshold in (("k001", 0.01), ("k005", 0.05)):
+            assert _same_partition(over_segment_mesh(xyz, faces, threshold=threshold), expected[key])
 
 
 def test_faces_without_area_are_left_out() -> None:

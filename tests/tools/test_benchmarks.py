@@ -41,7 +41,7 @@ def test_names_and_measuring() -> None:
         criterion_step(name, num_queries=6, num_instances=3, num_tokens=20)()
 
 
-def test_metrics_and_convolutions_agree() -> None:
+def test_metrics_convolutions_and_voxelizers_agree(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     result = metrics(rounds=1, num_scenes=2, num_points=4000)
     assert result["largest_difference"] == 0
     assert len(result["ms_per_scene"]) == 4
@@ -53,6 +53,13 @@ def test_metrics_and_convolutions_agree() -> None:
     assert result["pairs"] > result["voxels"] > 500
     for what in ("pairs", "32 channels, forward", "96 channels, backward"):
         assert result[f"1 thread, {what}"]["pcseg"]["cpu_ms"] >= 0
+    monkeypatch.setitem(sys.modules, "spconv.pytorch.utils", None)  # importing it warns
+    # Cells of a power of two, whose floor is exact in single precision.
+    xyz = (rng.integers(0, 200, (3000, 3)) / 64).astype(np.float32)
+    counts = {name: step() for name, step in voxelizers(xyz).items()}
+    assert len(counts) == 3
+    assert min(counts.values()) > 0
+    assert max(counts.values()) - min(counts.values()) <= 0.01 * counts["pcseg"]
 
 
 def test_reads_are_counted_outside_the_optimizer() -> None:
@@ -81,16 +88,6 @@ def test_phases_of_training_add_up_and_loading_is_measured() -> None:
     assert result["loader"]["0"]["rooms_per_second"] > 0
     assert 0 < result["loader"]["1"]["cpu_ms_per_room"] < 1000
     assert 0 < result["elastic_share"] < 1
-
-
-def test_voxelizers_agree(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "spconv.pytorch.utils", None)  # importing it warns
-    # Cells of a power of two, whose floor is exact in single precision.
-    xyz = (rng.integers(0, 200, (3000, 3)) / 64).astype(np.float32)
-    counts = {name: step() for name, step in voxelizers(xyz).items()}
-    assert len(counts) == 3
-    assert min(counts.values()) > 0
-    assert max(counts.values()) - min(counts.values()) <= 0.01 * counts["pcseg"]
 
 
 def test_a_floor_grows_in_area_and_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ def _steps(num: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def _charts(figure: Any) -> dict[str, Any]:
-    """Visible axes by title."""
     return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_visible()}
 
 
@@ -46,7 +45,7 @@ def test_training_curves() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
-def test_smoothing_and_outliers() -> None:
+def test_smoothing_outliers_and_bad_logs(tmp_path: Path) -> None:
     steps = _steps(1000)
     steps[500]["grad_norm"] = 1e6
     steps[501]["grad_norm"] = float("nan")
@@ -57,9 +56,6 @@ def test_smoothing_and_outliers() -> None:
     half = smooth(values, 0.5)
     np.testing.assert_allclose(half, [1.0, np.nan, (0.5 * 1 + 4) / 1.5, (0.25 * 1 + 0.5 * 4 + 4) / 1.75])
     assert smooth(np.empty(0), 0.5).shape == (0,)
-
-
-def test_bad_training_logs(tmp_path: Path) -> None:
     refuses("a: holds no step yet", training_curves, {"a": ([], [])})
     out = ("--out", tmp_path / "a.png")
     assert "no metrics.jsonl found; expected a run folder" in refused("plot", tmp_path, *out)
@@ -106,7 +102,7 @@ def _run(folder: Path, records: list[dict[str, Any]]) -> Path:
 
 def test_plot_of_runs_new_old_and_torn(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
-    assert passes("plot", _run(tmp_path / "one", _steps(30)), "--out", out) == (f"{out}\n", "")
+    assert passes("plot", _run(tmp_path / "one", _steps(30)), "--out", out) == (f"files: {out}\n", "")
     with Image.open(out) as image:
         assert image.width > 3 * 400, "three charts side by side"
         assert image.height > 3 * 250, "seven charts in three rows"
