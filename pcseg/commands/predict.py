@@ -27,7 +27,7 @@ import argparse
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -91,9 +91,10 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.commands.warm_up import compile_missing, quick_imports
 
     with quick_imports():
-        from pcseg.kernels import FOR_PREDICTION
+        from pcseg.kernels import FOR_PICTURES, FOR_PREDICTION
 
-        compiled = compile_missing(FOR_PREDICTION)  # while torch is imported
+        for_files = FOR_PICTURES if {".png", ".html"} & {*args.suffixes} else ()
+        compiled = compile_missing((*FOR_PREDICTION, *for_files))  # while torch is imported
         from pcseg.inference.prediction_files import prediction_targets
 
     args.scans = inputs_in(args.scans, results=False)
@@ -106,9 +107,10 @@ def run(args: argparse.Namespace) -> None:
         if args.threshold is None:
             args.threshold = segmenter.options.shown_above
         failed = []
-        compiled()
         alone = args.workers == 1 and args.cluster is None
-        work = partial(_predict, segmenter, args, bar if alone else None)
+        compiled(FOR_PREDICTION if alone else (*FOR_PREDICTION, *for_files))
+        here = (bar, partial(compiled, for_files)) if alone else (None, None)
+        work = partial(_predict, segmenter, args, *here)
         items = list(zip(args.scans, targets))
         # In one process, a scan is read or written while another is in the network.
         done = map_rooms(work, items, workers=args.workers, cluster=args.cluster, threads=2 if alone else 1)
@@ -177,7 +179,11 @@ def _suffixes(args: argparse.Namespace) -> list[str]:
 
 
 def _predict(
-    segmenter: "Segmenter", args: argparse.Namespace, bar: "tqdm | None", item: tuple[Path, Path]
+    segmenter: "Segmenter",
+    args: argparse.Namespace,
+    bar: "tqdm | None",
+    wait: Callable[[], None] | None,
+    item: tuple[Path, Path],
 ) -> list[str]:
     """Predicts a scan and writes its files; returns lines for the user, except those that a bar showed already."""
     import torch
@@ -218,6 +224,9 @@ def _predict(
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
     say("\n".join([found, *object_table(rows)]))
     replaced = replaced_text(add_suffix(target, suffix) for suffix in args.suffixes)
+    if wait is not None:
+        stage("compiling")
+        wait()  # for the kernels of the files
     write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
     say(f"files: {target}{', '.join(args.suffixes)}{replaced}")
     return lines

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         written = claim(args.json)
         processes = join_processes()
         run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
-    compiled()
+    compiled(FOR_TRAINING)
     run.resume(args.name or LAST) if resumes else run.start()
     if processes.is_first:
         where = f"{processes.world} processes on {run.device.type}" if processes.world > 1 else f"on {run.device}"

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,25 +25,34 @@ def run(args: argparse.Namespace) -> None:
 
     from pcseg.kernels import compile_kernels
 
-    count, names = compile_kernels(workers=args.workers)
-    for _ in tqdm(names, total=count, unit="kernel"):
+    names, done = compile_kernels(workers=args.workers)
+    for _ in tqdm(done, total=len(names), unit="kernel"):
         pass
     print("all kernels are compiled")
 
 
-def compile_missing(modules: Sequence[str]) -> Callable[[], object]:
-    """Starts to compile what is not in the cache yet; the result waits for it.
+def compile_missing(modules: Sequence[str]) -> Callable[[Sequence[str]], None]:
+    """Starts to compile what is not in the cache yet; the result waits for the modules that it is called with.
 
     Args:
         modules: modules of pcseg.kernels.
     """
     from pcseg.kernels import COMPILE_SECONDS, compile_kernels
 
-    count, names = compile_kernels(modules)
-    if count:
+    names, compiled = compile_kernels(modules)
+    if names:
         text = "compiling %d kernels, once: about %d s (pcseg warm-up compiles all)"
-        logging.getLogger("pcseg").info(text, count, 1 + COMPILE_SECONDS * count / (os.cpu_count() or 1))
-    return lambda: [*names]
+        logging.getLogger("pcseg").info(text, len(names), 1 + COMPILE_SECONDS * len(names) / (os.cpu_count() or 1))
+    missing, done, turn = set(names), iter(compiled), threading.Lock()
+
+    def wait(needed: Sequence[str]) -> None:
+        with turn:  # of the threads that have a scan each
+            while any(name.startswith(tuple(needed)) for name in missing):
+                missing.remove(next(done))
+            if not missing:
+                next(done, None)  # the end, which marks the cache as complete
+
+    return wait
 
 
 @contextmanager

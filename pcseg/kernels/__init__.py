@@ -26,13 +26,15 @@ from numba.core import sigutils
 from numba.misc.appdirs import AppDirs
 
 MODULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
-FOR_PREDICTION = ("conv", "neighbors", "regions", "render", "shade", "splats", "superpoints", "voxelize")
+FOR_PREDICTION = ("conv", "neighbors", "regions", "superpoints", "voxelize")
+FOR_PICTURES = ("render", "shade", "splats")  # needed last, so compiled last
 FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "voxelize")
 COMPILE_SECONDS = 0.7  # of one core for each kernel
 
 _OWN_CACHE = Path(__file__).parent / "__pycache__"
 _config: Any = numba.config
 _kernels: list[tuple[Any, str]] = []  # kernels with the types of their arguments
+_rare: set[Any] = set()  # kernels that most commands do not call
 
 
 def _is_writable(folder: Path) -> bool:
@@ -64,12 +66,13 @@ def _copy_cache(folder: Path) -> None:
             shutil.copy2(path, target)
 
 
-def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def kernel(*signatures: str, rare: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit` without the lock of Python, with a cache for what is not part of another kernel.
 
     Args:
         *signatures: types of the arguments that pcseg calls the kernel with, such as "f4[:,::1], i8"; none for what
             only kernels call.
+        rare: compiled when it is called, or with all kernels.
         **options: further options of `numba.njit`.
     """
 
@@ -84,24 +87,25 @@ def kernel(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], A
         if signatures and _CACHE_FOLDER and not before:
             _copy_cache(Path(compiled.stats.cache_path))
         _kernels.extend((compiled, signature) for signature in signatures)
+        _rare.update([compiled] if rare else [])
         return compiled
 
     return decorate
 
 
-def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None) -> tuple[int, Iterable[str]]:
+def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None) -> tuple[list[str], Iterable[str]]:
     """Starts to compile the kernels of modules, in processes of their own: one per core, or `workers`.
 
     Returns:
-        Number of kernels, 0 if all are in the cache or there is none; and an iterator that waits and yields the name
-        of each as it is done.
+        Names of the kernels, such as "conv.multiply_pairs", none if all are in the cache or there is no cache; and an
+        iterator that waits and yields the name of each as it is done.
 
     Raises:
         RuntimeError: from the iterator; a process has failed.
     """
     found = _of_modules(modules)
     if _CACHE_FOLDER is None or any(_mark(each).exists() for each in (modules, MODULES)):
-        return 0, ()
+        return [], ()
     workers = min(workers or os.cpu_count() or 1, len(found))
     reading, writing = os.pipe()
     program = "import sys, pcseg.kernels as k; k.compile_share(sys.argv[3:], int(sys.argv[1]), int(sys.argv[2]))"
@@ -125,17 +129,18 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         _mark(modules).parent.mkdir(parents=True, exist_ok=True)
         _mark(modules).touch()
 
-    return len(found), wait()
+    return [_name(compiled) for compiled, _ in found], wait()
 
 
 def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
     """Compiles the share of process `turn` of `workers` and writes the name of each kernel to stdout."""
     # Long kernels first, for even shares.
     found = sorted(_of_modules(modules), key=lambda pair: -len(pair[0].py_func.__code__.co_code))
+    found.sort(key=lambda pair: _name(pair[0]).startswith(FOR_PICTURES))
     with suppress(BrokenPipeError):  # nobody waits any more
         for compiled, signature in found[turn::workers]:
             compiled.compile(types_of(signature))
-            os.write(1, f"{compiled.__name__}\n".encode())
+            os.write(1, f"{_name(compiled)}\n".encode())
 
 
 def types_of(signature: str) -> tuple[Any, ...]:
@@ -143,9 +148,14 @@ def types_of(signature: str) -> tuple[Any, ...]:
     return sigutils.normalize_signature(f"({signature},)")[0]
 
 
+def _name(compiled: Any) -> str:
+    return f"{compiled.py_func.__module__.rpartition('.')[2]}.{compiled.__name__}"
+
+
 def _of_modules(modules: Sequence[str]) -> list[tuple[Any, str]]:
     names = [import_module(f"pcseg.kernels.{module}").__name__ for module in modules]
-    return [pair for pair in _kernels if pair[0].py_func.__module__ in names]
+    skipped = set() if tuple(modules) == MODULES else _rare
+    return [pair for pair in _kernels if pair[0].py_func.__module__ in names and pair[0] not in skipped]
 
 
 def _mark(modules: Sequence[str]) -> Path:

@@ -119,6 +119,7 @@ def _add_log_odds(target, weight, x, z, log_off):
 
 @kernel(
     "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f4[::1], f4[::1]",
+    rare=True,
     **_OPTIONS,
 )
 def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
@@ -185,6 +186,7 @@ def _softmax_gradient(weight, h, share, factor, grad):
 
 @kernel(
     "f4[:,::1], i8[::1], f4[::1], i8[::1], f4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]",
+    rare=True,
     **_OPTIONS,
 )
 def softmax_backward(x, row, weights, first, rest, whole, d_odds, d_off, d_inside, grad):

@@ -311,7 +311,7 @@ def mesh_graph(xyz, faces):
     return tail[:num_edges].copy(), head[:num_edges].copy(), weight[:num_edges].copy()
 
 
-@kernel("f4[:,::1], i4[:,::1], f4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1]", error_model="numpy")
+@kernel("f4[:,::1], i4[:,::1], f4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1]", rare=True, error_model="numpy")
 def _mesh_graph(xyz, faces, normal, num_faces, tail, head, weight):
     one = np.float32(1)
     num_edges = 0

@@ -83,7 +83,7 @@ def hash_voxels(xyz, origin, voxel_size, extent):
     return coords[: done[1]].copy(), point_to_voxel, counts[: done[1]].copy()
 
 
-@kernel("f4[:,::1], f8[::1], f8, i8[::1], i8[::1], i4[::1], i4[:,::1], i4[::1], i4[::1], i8[::1]")
+@kernel("f4[:,::1], f8[::1], f8, i8[::1], i8[::1], i4[::1], i4[:,::1], i4[::1], i4[::1], i8[::1]", rare=True)
 def _fill_table(xyz, origin, voxel_size, extent, keys, voxels, coords, point_to_voxel, counts, done):
     """Whether all points are in voxels; `done` has the numbers of points and voxels until half of the table is full."""
     begin, num_voxels = done[0], done[1]
@@ -112,7 +112,7 @@ def _fill_table(xyz, origin, voxel_size, extent, keys, voxels, coords, point_to_
     return True
 
 
-@kernel("i8[::1], i4[::1], i8[::1], i4[::1]")
+@kernel("i8[::1], i4[::1], i8[::1], i4[::1]", rare=True)
 def _move_table(keys, voxels, new_keys, new_voxels):
     mask = len(new_keys) - 1
     for old in range(len(keys)):
