@@ -93,7 +93,8 @@ def _surface_normals(sample: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, 
     from scipy.spatial import KDTree  # takes long to import, and training needs none
 
     some = sample[:: max(1, len(sample) // 4000)]
-    neighbors = sample[KDTree(sample).query(some, k=min(16, len(sample)))[1]]
+    tree = KDTree(sample, balanced_tree=False, compact_nodes=False)
+    neighbors = sample[tree.query(some, k=min(16, len(sample)))[1]]
     offsets = neighbors - neighbors.mean(axis=1, keepdims=True)
     values, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))
     return vectors[values[:, 0] < 0.05 * values[:, 1], :, 0]
@@ -112,10 +113,10 @@ def _facing(normals: Float64[np.ndarray, "m 3"], axis: Float64[np.ndarray, "3"])
 
 
 def _upright(direction: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
-    """The rotation that turns a direction to +z."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.align_vectors([[0.0, 0.0, 1.0]], [direction])[0].as_matrix()
+    """The rotation that turns a direction with z >= 0 to +z, by the shortest way."""
+    x, y, z = direction / np.linalg.norm(direction)
+    turn = np.array([[0, 0, -x], [0, 0, -y], [x, y, 0]])
+    return np.eye(3) + turn + turn @ turn / (1 + z)
 
 
 class _Layers(NamedTuple):

@@ -1,6 +1,7 @@
 """The files of a prediction: a result, points for other programs, a table, ids, a picture and a page."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pcseg.prediction import Prediction, is_result, size_text
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import input_colors, scene_layers
+from pcseg.viz.raster import MAX_POINTS
 from pcseg.viz.render import room_picture
 
 MAX_ROWS = 40  # lines of the table in the terminal
@@ -112,10 +114,15 @@ def write_prediction(
         ".png": ("picture", lambda path: save_png(path, room_picture(prediction, threshold=threshold))),
         ".html": ("page", lambda path: write_page(path, prediction, threshold=threshold)),
     }
-    for suffix, (name, write) in writers.items():
-        if suffix in suffixes:
-            stage(f"writing the {name}")
-            write(add_suffix(target, suffix))
+
+    def write_file(suffix: str) -> None:
+        name, write = writers[suffix]
+        stage(f"writing the {name}")
+        write(add_suffix(target, suffix))
+
+    # Two files at a time, unless the scan is large and takes much memory.
+    with ThreadPoolExecutor(2 if len(prediction.scene) <= MAX_POINTS else 1) as pool:
+        list(pool.map(write_file, [suffix for suffix in writers if suffix in suffixes]))
 
 
 def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -276,6 +276,6 @@ def choose_spread(points: Float[Tensor, "S dimensions"], count: int) -> Int64[Te
     rows = torch.zeros(count, dtype=torch.int64, device=points.device)
     distance = torch.full((len(points),), torch.inf, device=points.device)
     for i in range(1, count):
-        distance = torch.minimum(distance, (points - points[rows[i - 1 : i]]).square().sum(1))
+        distance = torch.minimum(distance, (points - points[rows[i - 1 : i]]).square_().sum(1))
         rows[i] = distance.argmax()
     return rows.sort().values

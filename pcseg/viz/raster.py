@@ -227,6 +227,7 @@ def room_view(
     elevation: float = 50.0,
     cut: float | None = None,
     open_front: bool = True,
+    box: Float64[np.ndarray, "2 3"] | None = None,
 ) -> View:
     """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
@@ -238,13 +239,14 @@ def room_view(
         elevation: degrees above the horizon.
         cut: height above which points are hidden; None is 0.3 m below the top of the room.
         open_front: hides the walls between the camera and the room.
+        box: `core_box` of the points, if known already.
 
     Raises:
         ValueError: no points, or none below the cut.
     """
     if len(xyz) == 0:
         raise ValueError("no points to frame")
-    box = core_box(xyz)
+    box = core_box(xyz) if box is None else box
     xyz = xyz[inside(xyz, box)]
     if cut is None:
         bottom, top = np.quantile(xyz[:, 2], [0.001, 0.999])

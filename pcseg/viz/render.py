@@ -135,7 +135,7 @@ def _rasters(xyz: np.ndarray, views: int, camera: dict[str, Any]) -> list[Raster
     if size := image_size(xyz):
         return [flat_raster(*size, camera["width"])]
     view = room_view(xyz, **camera)
-    camera = {**camera, "cut": view.cut}
+    camera = {**camera, "cut": view.cut, "box": view.box}
     behind: dict[str, Any] = {"azimuth": view.azimuth + 180.0}
     above: dict[str, Any] = {"azimuth": -90.0, "elevation": 89.9, "open_front": False}  # a plan: x right, y up
     cameras = [view, *(room_view(xyz, **camera, **other) for other in (behind, above)[: views - 1])]
