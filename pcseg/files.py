@@ -32,11 +32,9 @@ def decoding(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
 
 @contextmanager
 def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
-    """Opens a file for writing that replaces `path` only when the block ends without an error.
+    """Opens a file for writing that replaces `path` only when the block ends without an error; makes its folder.
 
-    Args:
-        path: the file; missing parent folders are created.
-        sync: flush to disk before renaming, so that the file survives a crash of the machine.
+    `sync` flushes to disk before renaming, so that the file survives a crash of the machine.
 
     Raises:
         OSError: the folder is not writable, or the path is a folder.
@@ -86,11 +84,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """Reads the arrays of an .npz file by name, without pickles.
-
-    Args:
-        path: the file.
-        keys: names of the arrays to read, where the file has them; all where None.
+    """Reads the arrays of an .npz file by name, without pickles: those of the keys that it has, or all.
 
     Raises:
         ValueError: the file is not an .npz archive, is damaged, or has an array of Python objects.

@@ -120,12 +120,9 @@ class CocoDataset:
 
 
 def read_mask(segmentation: Any, size: tuple[int, int], name: str = "mask") -> Bool[np.ndarray, "H W"]:
-    """The pixels of a segmentation.
+    """The pixels of a segmentation: polygons [x, y, x, y, ...], or RLE with ``counts`` as numbers or a string.
 
-    Args:
-        segmentation: list of polygons [x, y, x, y, ...], or RLE: ``size`` and ``counts`` as numbers or a string.
-        size: height and width of the image.
-        name: name of the mask in messages.
+    The size is height and width; `name` is that of the mask in messages.
 
     Raises:
         ValueError: the mask is damaged, outside of the image, or of another size.

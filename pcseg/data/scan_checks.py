@@ -20,9 +20,7 @@ _FEW_POINTS = 1000
 def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     """What looks wrong in a scan: one sentence per finding, with the option of `read_scan` that repairs it.
 
-    Args:
-        scene: the scan.
-        voxel_size: edge of the voxels of the model that gets it, in meters; None does not look at the spacing.
+    With the edge of a model's voxels in meters, points that lie too far apart for it are a finding.
     """
     if len(scene) == 0:
         return ["It has no points."]

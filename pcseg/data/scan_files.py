@@ -137,9 +137,7 @@ def read_scan(
 def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
     """Scans of a folder in order of name; the scan itself if `raw` is a file.
 
-    Args:
-        raw: the folder, or a scan.
-        report: called with the names of hidden files, such as macOS's "._a.ply", and of links to missing files.
+    Hidden files, such as macOS's "._a.ply", and links to missing files are passed over and reported.
 
     Raises:
         ValueError: no such folder, or no scan in it.

@@ -39,11 +39,9 @@ def find_rooms(raw: Path) -> list[Path]:
 
 
 def room_files(folder: Path, label_table: Path | None = None) -> list[Path]:
-    """The files that a scan is read from, the mesh first.
+    """The files that a scan .../sceneNNNN_NN is read from, the mesh first.
 
-    Args:
-        folder: .../sceneNNNN_NN of the release.
-        label_table: scannetv2-labels.combined.tsv; one of the files if it exists and the scan has annotations.
+    The table of labels is one of them if it exists and the scan has annotations.
 
     Raises:
         ValueError: no mesh.

@@ -46,10 +46,7 @@ class Source:
 def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
     """Fingerprint of the raw files of a room, without reading them.
 
-    Args:
-        path: raw file or folder of the room.
-        files: every file that the room is made from.
-        settings: everything else that decides the result, for example the voxel size of the over-segmentation.
+    The settings are everything else that decides the result, for example the voxel size of the over-segmentation.
 
     Raises:
         FileNotFoundError: one of the files is missing.

@@ -28,14 +28,9 @@ def read_text(
 ) -> dict[str, np.ndarray]:
     """Reads the fields of a text file of points, see `fields_of_columns`.
 
-    Columns are named by the argument or by the file's first line; otherwise see `fields_of_table`. Blanks, commas or
-    semicolons separate them, also at the ends of lines; values may be quoted. Lines that start with # or // are
-    comments. The file may start with its number of points.
-
-    Args:
-        path: the file.
-        columns: names of the columns; unknown names are ignored.
-        report: called with the names that columns without names were given.
+    Columns are named by the argument, whose unknown names are ignored, or by the file's first line; otherwise see
+    `fields_of_table`. Blanks, commas or semicolons separate them, also at the ends of lines; values may be quoted.
+    Lines that start with # or // are comments. The file may start with its number of points.
 
     Raises:
         ValueError: a line that is not numbers, or columns that do not fit.
@@ -121,11 +116,7 @@ def read_rows(
 ) -> Float64[np.ndarray, "R columns"]:
     """Reads rows of numbers; blank lines and lines that start with # or // are skipped.
 
-    Args:
-        path: the file.
-        num_columns: numbers of a row.
-        separator: character between columns; None for blanks and tabs.
-        first_line: line number of the first row; the lines before it are a header.
+    Without a separator, blanks and tabs part columns. The lines before the first one are a header.
 
     Raises:
         ValueError: a line does not hold that many numbers; the message names the first.

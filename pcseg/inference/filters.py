@@ -12,10 +12,8 @@ from pcseg.prediction import Prediction, mask_rows
 def matrix_nms(prediction: Prediction, *, sigma: float = 0.3, unnamed: int | None = None) -> Prediction:
     """Lowers the scores of objects that overlap better ones of their class, by a Gaussian of their IoU over points.
 
-    Args:
-        prediction: objects, best first.
-        sigma: width of the Gaussian; a smaller one lowers scores further.
-        unnamed: class of objects without a certain name, which compete with those of all classes.
+    Objects are given best first. A smaller `sigma` lowers scores further. Objects of the class `unnamed`, which have no
+    certain name, compete with those of all classes.
 
     Returns:
         The same objects with new scores, best first.

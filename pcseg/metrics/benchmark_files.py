@@ -53,12 +53,7 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
 
 
 def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
-    """Reads the objects of one scene.
-
-    Args:
-        path: SCENE.txt in a folder of predictions.
-        scene: the scene; every mask must have as many points.
-        classes: the dataset's classes.
+    """Reads the predictions of one scene from its SCENE.txt; every mask must have as many points.
 
     Returns:
         Objects with masks over points, in the order of the file. As in the benchmark's script, objects whose label ids
@@ -200,12 +195,7 @@ class SubmissionCounts:
 
 
 def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
-    """Packs a folder of predictions; masks of any format become .txt.
-
-    Args:
-        path: the .zip, written atomically.
-        folder: folder of `write_predictions`.
-        scenes: names of the scenes to pack; others in the folder are left out.
+    """Packs these scenes of a folder of predictions, atomically; masks of any format become .txt.
 
     Raises:
         ValueError: a mask file is damaged.

@@ -49,12 +49,7 @@ class CocoScores(Result):
 
 
 def coco_scores(truth: dict[str, Any], results: Sequence[dict[str, Any]]) -> CocoScores:
-    """Score objects as COCO does.
-
-    Args:
-        truth: instances JSON of COCO, with all masks as RLE.
-        results: objects in COCO's format of results: image_id, category_id, score, and segmentation as RLE.
-    """
+    """Score objects, in COCO's format of results, as COCO does; all masks are RLE."""
     from pycocotools import mask
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -67,9 +67,8 @@ def to_svg(figure: Figure) -> str:
 def training_curves(runs: Mapping[str, tuple[Records, Records]], *, smoothing: float = 0.95) -> Figure:
     """Losses, learning rate, gradient norm, speed and AP over the steps: a chart for each, with one line per run.
 
-    Args:
-        runs: training steps and evaluations of each run by its name; keys that a run lacks are not drawn.
-        smoothing: weight of the mean of earlier steps in the strong lines, 0 for none; pale lines are as measured.
+    Keys that a run lacks are not drawn. `smoothing` is the weight of the mean of earlier steps in the strong lines, 0
+    for none; pale lines are as measured.
 
     Raises:
         ValueError: `smoothing` is not in 0..1, or a run has no step.

@@ -167,12 +167,8 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
     """Every layer that the scene and its prediction have.
 
     A predicted object has the color of the true object that it matches; others have colors of their own. No object has
-    the color of a class or of a kind of error of another layer.
-
-    Args:
-        prediction: a scene and what was predicted for it; where masks overlap, the higher score is shown.
-        threshold: lowest score of shown objects, and of objects that count in the layer of errors.
-        all_objects: shows objects below the threshold too.
+    the color of a class or of a kind of error of another layer. Where masks overlap, the higher score is shown. Objects
+    below the threshold count nowhere; with `all_objects` they do, but not in the layer of errors.
 
     Returns:
         Layers in the order truth, prediction, semantic_truth, semantic_prediction, superpoint, errors.

@@ -231,15 +231,9 @@ def room_view(
 ) -> View:
     """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
-    Args:
-        xyz: coordinates in meters, z up.
-        width: width of the image in pixels.
-        height: height of the image in pixels.
-        azimuth: direction of the camera in degrees; None tries eight and takes the one that shows most of the room.
-        elevation: degrees above the horizon.
-        cut: height above which points are hidden; None is 0.3 m below the top of the room.
-        open_front: hides the walls between the camera and the room.
-        box: `core_box` of the points, if known already.
+    Sizes are in pixels, angles in degrees. Without an azimuth, eight are tried, and the one that shows most of the room
+    is taken. Points above `cut` meters are hidden, by default 0.3 m below the top; `open_front` hides the near walls.
+    `box` is the `core_box` of the points, if known already.
 
     Raises:
         ValueError: no points, or none below the cut.
