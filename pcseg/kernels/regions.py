@@ -169,22 +169,10 @@ def _merge_all(
 ):
     """Entries 2 e and 2 e + 1 of `end` are the regions of pair e; those of a region are linked.
 
-    Args:
-        end: region of each entry; entry ^ 1 is the neighbor.
-        weight_sum: of each pair.
-        num_edges: of each pair.
-        cost: of each pair, written; infinite if it is removed.
-        first: entry of each region, -1 for none.
-        last: entry of each region.
-        following: entry after each entry, -1 for none.
-        sums: of each region.
-        residual: of each region, written.
-        pair_with: -1 for each region.
-        best: cheapest pair of each region, written.
-        key: infinite; its cost, as far as it is known.
-        winner: tournament of the regions by their keys.
-        owner: of each region, itself; written.
-        limit: number of regions to reach.
+    Of each pair: weight_sum, num_edges, and cost, which is written and infinite if it is removed. Of each region: first
+    and last entry, sums, residual (written), pair_with -1, the cheapest pair best (written), key, which is infinite and
+    becomes its cost as far as it is known, and owner, itself, written. Of each entry: following, the entry after it.
+    There is -1 for none. `winner` is the tournament of the regions by their keys, `limit` their number to reach.
     """
     for entry in range(len(end)):
         region = end[entry]

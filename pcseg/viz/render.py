@@ -78,8 +78,7 @@ def room_picture(
     with ThreadPoolExecutor() as pool:  # the kernels release the interpreter lock
         cells = [list(pool.map(cell, row)) for row in rows]
     note = _note(scene.xyz, shown, rasters, [layer for key in OBJECT_LAYERS if (layer := by_key.get(key))])
-    keys = dict.fromkeys(key for row in rows for key, _ in row)
-    legend = _legend([layer for key in keys if (layer := by_key[key])], gray=not is_image)
+    legend = _legend([by_key[key] for key in dict.fromkeys(key for row in rows for key, _ in row)], gray=not is_image)
     return image_grid(cells, title=scene.name, note=note, legend=legend)
 
 
@@ -180,11 +179,11 @@ def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def _legend(layers: Sequence[Layer], *, gray: bool) -> list[tuple[str, tuple[int, int, int]]]:
+def _legend(layers: Sequence[Layer | None], *, gray: bool) -> list[tuple[str, tuple[int, int, int]]]:
     """Points without an object or class, kinds of errors, then classes in their order, that some cell shows."""
     errors, classes = {}, {}
     none: dict[str, tuple[int, int, int]] = {}
-    for layer in layers:
+    for layer in filter(None, layers):
         for entry, (red, green, blue) in zip(layer.entries, layer.colors.tolist()):
             if layer.key == "errors":
                 if entry.number > 0 and entry.num_points:
