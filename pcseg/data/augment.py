@@ -138,30 +138,6 @@ def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, rad
     return keep_points(scene, keep) if keep.any() else scene
 
 
-def cut_tops(
-    scene: Scene,
-    rng: np.random.Generator,
-    *,
-    low: float = 0.4,
-    high: float = 2.5,
-    spacing: float = 1.5,
-    probability: float = 0.5,
-) -> Scene:
-    """Remove what is above a limit that varies over the floor, as handheld scans rarely show whole walls.
-
-    It is linear between random heights from `low` to `high` meters above the floor, `spacing` meters apart in plan.
-    """
-    if len(scene) == 0 or rng.random() >= probability:
-        return scene
-    from scipy.ndimage import map_coordinates  # takes long to import
-
-    corner, end = bounding_box(scene.xyz)
-    heights = rng.uniform(low, high, ((end - corner)[:2] / spacing).astype(int) + 2)
-    limit = map_coordinates(heights, (scene.xyz - corner)[:, :2].T / spacing, order=1)
-    floor = np.percentile(scene.xyz[:, 2], 1)  # some scans have points below it
-    return keep_points(scene, scene.xyz[:, 2] <= floor + limit)
-
-
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, probability: float = 1.0) -> Scene:
     """Keep a vertical box around a random point, with edges of `size` meters in plan."""
     if len(scene) == 0 or rng.random() >= probability:
@@ -215,7 +191,7 @@ AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
     f.__name__: f
     for f in (
         flip, rotate, tilt, scale, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
-        drop_points, thin_objects, holes, cut_tops, crop_cuboid, crop_points, mix,
+        drop_points, thin_objects, holes, crop_cuboid, crop_points, mix,
     )
 }  # fmt: skip
 

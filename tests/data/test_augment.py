@@ -64,7 +64,6 @@ def test_crops_keep_rows_together(scene: Scene) -> None:
         (augment.drop_points, {"share": 0.9}),
         (augment.thin_objects, {"probability": 1.0}),
         (holes, {"count": 20, "radius": 1.0}),
-        (augment.cut_tops, {"low": 0.1, "high": 1.0, "probability": 1.0}),
     ):
         part = crop(scene, np.random.default_rng(0), **options)
         assert 0 < len(part) < len(scene)

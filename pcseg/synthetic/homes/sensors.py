@@ -76,19 +76,17 @@ def camera_path(room: Room, num_frames: int, rng: np.random.Generator) -> list[t
     """
     extent = np.array([room.width, room.depth])
     free = _places(room, room.is_walkable)
-    # Half of the walks are brief and look down: they leave walls in pieces, often without their upper part.
-    brief = rng.random() < 0.5
-    stops = free[rng.integers(len(free), size=rng.integers(3, 6) if brief else rng.integers(5, 10))]
+    stops = free[rng.integers(len(free), size=rng.integers(5, 10))]
     t = np.linspace(0, len(stops) - 1, num_frames)
     plan = np.stack([np.interp(t, np.arange(len(stops)), stops[:, axis]) for axis in range(2)], axis=1)
-    turns = (rng.uniform(0.6, 1.5) if brief else rng.uniform(2.0, 4.0)) * rng.choice([-1, 1])
+    turns = rng.uniform(2.0, 4.0) * rng.choice([-1, 1])
     yaw = rng.uniform(0, 6.28) + np.linspace(0, 2 * np.pi * turns, num_frames) + _wander(num_frames, 5, 0.5, rng)
     # Near a wall one turns to the other side of the room.
     to_middle = extent / 2 - plan
     inward = np.arctan2(to_middle[:, 1], to_middle[:, 0])
     yaw += 0.6 * np.linalg.norm(to_middle / (extent / 2), axis=1) * np.sin(inward - yaw)
-    pitch = (rng.uniform(-0.9, -0.6) if brief else rng.uniform(-0.65, -0.4)) + _wander(num_frames, 8, 0.25, rng)
-    if not brief and rng.random() < 0.3:  # some look up and down
+    pitch = rng.uniform(-0.65, -0.4) + _wander(num_frames, 8, 0.25, rng)
+    if rng.random() < 0.3:  # some look up and down
         pitch += 0.3 * np.sin(np.linspace(0, rng.uniform(10, 40), num_frames)) + 0.2
     height = rng.uniform(1.3, 1.65) + _wander(num_frames, 6, 0.12, rng)
     return [(room.world(place, z), turn, tilt) for place, z, turn, tilt in zip(plan, height, yaw, pitch)]
