@@ -12,6 +12,7 @@ d_off and d_inside, (K + 1, M); first int64, rest and whole (N,): a, r and z of 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ _E2, _E3, _E4, _E5, _E6, _E7 = (np.float32(1 / math.factorial(n)) for n in range
 _A3, _A5, _A7, _A9, _A11, _A13, _A15 = (np.float32(1 / n) for n in range(3, 16, 2))
 _BIAS, _MANTISSA_BITS, _SIGN_BITS, _NO_SIGN = np.int32(127), np.int32(23), np.int32(31), np.int32(0x7FFFFFFF)
 
-_OPTIONS = {"error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 _plain = kernel(**_OPTIONS)
 _contract = kernel(**_OPTIONS, fastmath={"contract"})
 _reassociate = kernel(**_OPTIONS, fastmath={"contract", "reassoc", "nsz"})

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-RUNNING_WEIGHT = 50_000  # voxels that the running statistics count for, beside those of a scan
+RUNNING_WEIGHT = 150_000  # voxels that the running statistics count for, beside those of a scan
 
 Sum = Callable[[Tensor], Tensor]  # over all processes, without gradient
 
@@ -100,7 +100,7 @@ def adapt(model: nn.Module, on: bool) -> None:
     """Make every batch norm of a model take its statistics from the scan in evaluation, mixed with the running ones.
 
     Training normalizes by the statistics of a batch. On scans that differ from all in training, the running ones differ
-    from these. The running ones count as much as 50,000 voxels, since deep levels have few of the scan. Off, they count
+    from these. The running ones count as much as 150,000 voxels, since deep levels have few of the scan. Off, they count
     alone.
 
     Source: Schneider et al., Improving Robustness against Common Corruptions by Covariate Shift Adaptation, 2020.
