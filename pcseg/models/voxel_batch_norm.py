@@ -99,9 +99,9 @@ def synchronize(model: nn.Module, sum: Sum) -> None:
 def adapt(model: nn.Module, on: bool) -> None:
     """Make every batch norm of a model take its statistics from the scan in evaluation, mixed with the running ones.
 
-    Training normalizes by the statistics of a batch. On scans that differ from all in training, the running ones differ
-    from these. The running ones count as much as 150,000 voxels, since deep levels have few of the scan. Off, they count
-    alone.
+    Training normalizes by the statistics of a batch. On scans that differ from all in training, the running ones
+    differ from these. Deep levels have few voxels of the scan, so the running statistics count as much as 150,000.
+    Off, they count alone.
 
     Source: Schneider et al., Improving Robustness against Common Corruptions by Covariate Shift Adaptation, 2020.
     """
