@@ -25,9 +25,13 @@ _MAX_ROWS = 20  # objects in the table of a notebook
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictedObject:
-    """One object of a `Prediction`: the name of its class, its score 0..1, and True at its points.
+    """One object of a `Prediction`.
 
-    The box has the least and the greatest corner of its points, in meters; zeros without points.
+    Args:
+        label: name of its class.
+        score: its score, 0..1.
+        mask: True at the points of the object.
+        box: least and greatest corner of the axis-aligned box around its points, in meters; zeros without points.
 
     >>> PredictedObject("chair", 0.93, np.array([True, True]), np.array([[0, 0, 0], [0.5, 0.6, 1]], np.float32))
     <chair 0.93: 2 points, 0.50 x 0.60 x 1.00 m>
@@ -227,9 +231,11 @@ class Prediction:
         return replace(self.select(ids - 1), masks=parts)
 
     def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
-        """The prediction in the classes of another set, such as a benchmark's, with the same scan in those classes.
+        """The prediction in the classes of another set, such as a benchmark's.
 
-        Objects of classes without a counterpart there are left out.
+        Args:
+            classes: the other set; objects of classes without a counterpart there are left out.
+            scene: the same scan, with labels of the other set, if it has any.
 
         Raises:
             ValueError: no mapping is known, see `ClassSet.mapping_to`.

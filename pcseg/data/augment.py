@@ -22,30 +22,60 @@ Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Mirror the room along x and along y, each with probability one half."""
+    """Mirror the room along x and along y, each with probability one half.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+    """
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
     return scene.transformed(np.diag(signs))
 
 
 def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
-    """Turn the room about z by up to `degrees`, either way."""
+    """Turn the room about z by a random angle.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        degrees: largest angle, either way.
+    """
     return scene.transformed(_rotation(2, rng.uniform(-degrees, degrees)))
 
 
 def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
-    """Turn the room about x and about y, each by up to `degrees` either way."""
+    """Turn the room about x and about y by random angles.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        degrees: largest angle about each axis, either way.
+    """
     return scene.transformed(
         _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees))
     )
 
 
 def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
-    """Scale the room by a factor from `low` to `high`."""
+    """Scale the room by a random factor.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        low: smallest factor.
+        high: largest factor.
+    """
     return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
 
 
 def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Add Gaussian noise to every coordinate, with standard deviation `std` in meters."""
+    """Add Gaussian noise to every coordinate.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation in meters.
+    """
     return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
 
 
@@ -57,9 +87,14 @@ def elastic(
     magnitude: float = 0.4,
     probability: float = 0.8,
 ) -> Scene:
-    """Bend space by a smooth random field.
+    """Bends space by a smooth random field.
 
-    The nodes of the field lie `granularity` meters apart; `magnitude` is the factor from its unit noise to meters.
+    Args:
+        scene: the room.
+        rng: random generator.
+        granularity: distance of the nodes of the field, in meters.
+        magnitude: factor from the field, smoothed unit noise, to meters.
+        probability: probability of bending.
 
     Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are common for ScanNet.
     """
@@ -80,12 +115,25 @@ def elastic(
 
 
 def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Add one color to the whole room, with standard deviation `std` per channel, of 255."""
+    """Add one random color to the whole room; scenes without color stay the same.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation per channel, of 255.
+    """
     return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
 
 
 def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretch colors about their mean by a factor from `low` to `high`."""
+    """Stretch colors about their mean; scenes without color stay the same.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        low: smallest factor.
+        high: largest factor.
+    """
     if scene.rgb is None or len(scene) == 0:
         return scene
     mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
@@ -93,21 +141,39 @@ def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, 
 
 
 def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Add Gaussian noise to the color of every point, with standard deviation `std` per channel, of 255."""
+    """Add Gaussian noise to the color of every point; scenes without color stay the same.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        std: standard deviation per channel, of 255.
+    """
     if scene.rgb is None:
         return scene
     return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
 
 
 def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Set all colors to mid-gray, so that a model also learns shape."""
+    """Sometimes set all colors to mid-gray, so that a model also learns shape.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        probability: probability of gray.
+    """
     if scene.rgb is None or rng.random() >= probability:
         return scene
     return scene.with_(rgb=np.full_like(scene.rgb, MID_GRAY))
 
 
 def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
-    """Remove up to a `share` of the points, 0..1; at least one point stays."""
+    """Remove a random part of the points; at least one point stays.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        share: largest part to remove, 0..1.
+    """
     keep = rng.random(len(scene)) >= rng.uniform(0, share)
     if len(scene) and not keep.any():
         keep[0] = True
@@ -115,9 +181,13 @@ def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -
 
 
 def thin_objects(scene: Scene, rng: np.random.Generator, *, share: float = 0.8, probability: float = 0.3) -> Scene:
-    """Remove up to a `share` of each instance, 0..1, differently, as density depends on the distance from the scanner.
+    """Sometimes thin each instance differently, as density depends on the distance from the scanner.
 
-    Rooms without instances stay as they are.
+    Args:
+        scene: the room; without instances it stays the same.
+        rng: random generator.
+        share: largest part of the points of an instance to remove, 0..1.
+        probability: probability of thinning.
     """
     if scene.instance is None or rng.random() >= probability:
         return scene
@@ -127,9 +197,13 @@ def thin_objects(scene: Scene, rng: np.random.Generator, *, share: float = 0.8, 
 
 
 def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, radius: float = 0.4) -> Scene:
-    """Remove all points within up to `count` balls around random points, as where the scanner did not see.
+    """Remove all points within balls around random points, as where the scanner did not see; at least one point stays.
 
-    The balls have up to `radius` meters; at least one point stays.
+    Args:
+        scene: the room.
+        rng: random generator.
+        count: most holes; their number is random.
+        radius: largest radius of a hole in meters.
     """
     keep = np.ones(len(scene), bool)
     for _ in range(rng.integers(int(count) + 1) if len(scene) > 1 else 0):
@@ -139,7 +213,14 @@ def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, rad
 
 
 def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, probability: float = 1.0) -> Scene:
-    """Keep a vertical box around a random point, with edges of `size` meters in plan."""
+    """Keep a vertical box around a random point.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        size: edge of the box in plan, in meters.
+        probability: probability of cropping.
+    """
     if len(scene) == 0 or rng.random() >= probability:
         return scene
     center = scene.xyz[rng.integers(len(scene)), :2]
@@ -147,7 +228,13 @@ def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, pr
 
 
 def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
-    """Keep the `max_points` points nearest in plan to a random one; smaller rooms stay complete."""
+    """Keep the points nearest in plan to a random one.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        max_points: number of points to keep; smaller rooms stay complete.
+    """
     max_points = int(max_points)  # configs give every number as a float
     if len(scene) <= max_points:
         return scene
@@ -159,7 +246,13 @@ def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | i
 
 
 def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability: float = 0.5) -> Scene:
-    """Add a second room from `partner`, on the same floor and about the same middle; instances stay apart.
+    """Sometimes adds a second room, on the same floor and about the same middle; instances stay apart.
+
+    Args:
+        scene: the room.
+        rng: random generator.
+        partner: gives the second room, which needs all the fields of this one.
+        probability: probability of mixing.
 
     Raises:
         ValueError: one of the rooms has a field that the other lacks.

@@ -24,7 +24,10 @@ _REMEDIES = {
 
 
 def num_channels(features: Sequence[str]) -> int:
-    """Number of input channels of these `FEATURES`.
+    """Number of input channels of these features.
+
+    Args:
+        features: names out of `FEATURES`.
 
     Raises:
         ValueError: an unknown name.
@@ -92,8 +95,11 @@ def make_batch(
 ) -> SceneBatch:
     """Voxelizes rooms and puts them into one batch, with targets if they are labeled.
 
-    Voxels have an edge of `voxel_size` meters; `features` are names out of `FEATURES`. Instances of the class indices
-    `instance_classes` become targets.
+    Args:
+        scenes: rooms with superpoints, each with at least one point.
+        voxel_size: edge of a voxel in meters.
+        features: names out of `FEATURES`.
+        instance_classes: class indices whose instances become targets.
 
     Raises:
         ValueError: a scene without points or superpoints, or without a requested feature.
@@ -129,8 +135,13 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
 def point_features(scene: Scene, center: Float32[np.ndarray, "3"], names: Sequence[str]) -> Float32[np.ndarray, "P C"]:
     """Input features of each point: colors in -1..1, height, xyz, and unit normals.
 
-    "rgb_or_gray" is mid-gray for a scene without color. "xyz" is in meters from `center`, the middle of the floor.
-    "height" is about -1..1 and starts at the 1st percentile of z, near the floor even if some points lie under it.
+    "rgb_or_gray" is mid-gray for a scene without color. "xyz" is in meters from `center`. "height" is about -1..1 and
+    starts at the 1st percentile of z, near the floor even if some points lie under it.
+
+    Args:
+        scene: the room.
+        center: middle of its floor, in meters.
+        names: names out of `FEATURES`.
 
     Raises:
         ValueError: an unknown name, or the scene has no color or normal to give.
@@ -175,9 +186,15 @@ def make_targets(
 ) -> Targets:
     """Ground truth over superpoints, by the majority of their points.
 
-    An instance is a pair of instance id and class, one of `instance_classes`. Superpoints whose majority is unlabeled
-    are ignored (-1); classes without instances become background. An instance that wins no superpoint is left out. The
-    centers of instances are in meters from `center`.
+    An instance is a pair of instance id and class. Superpoints whose majority is unlabeled are ignored (-1); classes
+    without instances become background. An instance that wins no superpoint is left out.
+
+    Args:
+        scene: labeled room.
+        superpoint: superpoint of each point.
+        num_superpoints: number of superpoints.
+        instance_classes: class indices whose instances become targets.
+        center: origin of the batch's coordinates, from which centers of instances are measured, in meters.
     """
     assert scene.semantic is not None
     assert scene.instance is not None

@@ -31,8 +31,10 @@ CSV_HEADER = ",".join(COLUMNS) + "\n"
 def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bool = False) -> list[dict[str, Any]]:
     """Measures the objects on the points that have their ids; objects that better ones cover are left out.
 
-    So are those that score less than the threshold. `in_meters` measures in the frame of the scene, not in that of the
-    scan's file.
+    Args:
+        prediction: objects of a scene.
+        threshold: objects that score less are left out.
+        in_meters: measure in the frame of the scene, not in that of the scan's file.
 
     Returns:
         One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
@@ -64,6 +66,11 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
 def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
     """Writes the rows of `object_rows` as a table.
 
+    Args:
+        path: the file; it is replaced only when the new one is complete.
+        prediction: objects of a scene.
+        threshold: objects that score less are left out.
+
     Raises:
         ValueError: no objects were predicted.
         OSError: the file cannot be written.
@@ -87,6 +94,12 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     where there is no object, -1 for none), and quality, which repeats the id. CloudCompare reads properties with "scal"
     in their name as scalar fields; MeshLab has one scalar per vertex, called quality. Comments name the classes.
 
+    Args:
+        path: the file; it is replaced only when the new one is complete.
+        prediction: a scene with its objects and the classes of its points; absent parts get no scalar fields.
+        colors: color of each point.
+        threshold: objects that score less are left out.
+
     Raises:
         OSError: the file cannot be written.
 
@@ -107,6 +120,12 @@ def write_object_plys(
 ) -> list[Path]:
     """Writes the points of each object to ID_CLASS.ply, with the properties of `write_ply` and no faces.
 
+    Args:
+        folder: where the files go; it is made.
+        prediction: a scene with its objects.
+        colors: color of each point.
+        threshold: objects that score less are left out.
+
     Raises:
         ValueError: no objects were predicted.
         OSError: a file cannot be written.
@@ -126,6 +145,11 @@ def write_las(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
 
     The classification is 64 + the class index, as codes from 64 on are free for users, and 0 for no class. A table in
     the file names the codes. Points and frame are as in `write_ply`; points without finite coordinates are left out.
+
+    Args:
+        path: the file; it is replaced only when the new one is complete.
+        prediction: a scene with its objects.
+        threshold: objects that score less are left out.
 
     Raises:
         ValueError: laspy is missing, no objects were predicted, or there are more classes than codes.
@@ -238,7 +262,11 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
 
     A room is an image of P rows and 1 column, so that pycocotools reads the masks. Masks may overlap. `bbox` is the
     axis-aligned box as x, y, z of its least corner and its three edges; `area` counts points. Points and boxes are
-    those of the scan's file, in its order, frame and units. Each prediction is taken when the previous one is done.
+    those of the scan's file, in its order, frame and units.
+
+    Args:
+        predictions: rooms of one class set; each is taken when the previous one is done.
+        threshold: objects that score less are left out.
 
     Returns:
         The keys info, images, categories (with the dataset's own class ids) and annotations, as lists of JSON objects.

@@ -12,8 +12,10 @@ from pcseg.prediction import Prediction, mask_rows
 def matrix_nms(prediction: Prediction, *, sigma: float = 0.3, unnamed: int | None = None) -> Prediction:
     """Lowers the scores of objects that overlap better ones of their class, by a Gaussian of their IoU over points.
 
-    Objects are given best first. A smaller `sigma` lowers scores further. Objects of the class `unnamed`, which have no
-    certain name, compete with those of all classes.
+    Args:
+        prediction: objects, best first.
+        sigma: width of the Gaussian; a smaller one lowers scores further.
+        unnamed: class of objects without a certain name, which compete with those of all classes.
 
     Returns:
         The same objects with new scores, best first.
@@ -48,7 +50,13 @@ def without_overlap(prediction: Prediction) -> Prediction:
 
 
 def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float = 0.0) -> Prediction:
-    """Drops objects with fewer points, or a lower score."""
+    """Drops objects.
+
+    Args:
+        prediction: objects.
+        min_points: least number of points of an object.
+        score_threshold: least score of an object.
+    """
     large = mask_points(prediction).sum(axis=1) >= min_points
     return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))
 
@@ -56,8 +64,10 @@ def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float 
 def trust_large(prediction: Prediction, areas: Float64[np.ndarray, "columns"], whole_area: float) -> Prediction:
     """Lowers the scores of objects with a small surface, as more of them are wrong.
 
-    Scores fall with the root of the area, below `whole_area`; `areas` are those of the masks' columns, all in square
-    meters.
+    Args:
+        prediction: objects.
+        areas: area of each column of the masks in square meters.
+        whole_area: area from which on scores stay as they are; those of smaller objects fall with the root of the area.
 
     Returns:
         The same objects with new scores, best first.

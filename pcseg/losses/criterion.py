@@ -119,8 +119,11 @@ class Criterion(nn.Module):
 class QueryCriterion(Criterion):
     """Base of the criteria of a query decoder: a subclass has the losses of masks, and what classes follow from them.
 
-    There are C = `num_classes` classes without no-object. All subclasses have the `weights`; `mask_weights` are those
-    of their losses of masks, by key. The settings are ``check_values`` and ``sum_counts`` of `Criterion`.
+    Args:
+        num_classes: number of classes C, without no-object.
+        weights: weights of the losses that all have.
+        mask_weights: weights of the losses of masks, by key.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
     """
 
     def __init__(
@@ -204,7 +207,10 @@ def semantic_loss(
 ) -> LossTerm:
     """Cross-entropy of the class of each superpoint, -1 ignored, mean over the superpoints of the batch.
 
-    The targets have ``semantic_labels`` (N_b,). `check_values` raises a ValueError for labels out of range.
+    Args:
+        pred_semantic: class logits of each scene.
+        targets: ground truth of each scene, with ``semantic_labels`` (N_b,).
+        check_values: whether labels out of range raise a ValueError.
     """
     labels = []
     for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
@@ -220,7 +226,9 @@ def semantic_loss(
 def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
     """Distance in meters from each superpoint's vote to the center of its instance, mean over those with an instance.
 
-    The targets have ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
+    Args:
+        pred_centers: votes of each scene in meters.
+        targets: ground truth of each scene, with ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
 
     Source:
         Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.

@@ -51,6 +51,9 @@ class EmbeddingInfluencerLoss(nn.Module):
     max(0, follower_margin - d)^2. Influencers: mean over pairs of influencers of different instances of
     max(0, influencer_margin - d). d is the Euclidean distance. The pairs are those within the margin, or all of them.
 
+    Args:
+        options: margins and weights.
+
     Source:
         InfluencerNet (Murnane 2023).
     """
@@ -64,7 +67,12 @@ class EmbeddingInfluencerLoss(nn.Module):
     def forward(
         self, followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], instance_labels: Int64[Tensor, "N"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of one scene; every id is an instance, including 0, but -1 is ignored.
+        """The loss of one scene.
+
+        Args:
+            followers: embedding of each token as a follower.
+            influencers: embedding of each token as an influencer.
+            instance_labels: every id is an instance, including 0; -1 for ignored tokens.
 
         Returns:
             ``loss`` and its two parts ``follower_influencer_loss`` (positive and negative) and
@@ -120,8 +128,10 @@ def _mean(values: Float[Tensor, "R"]) -> Float[Tensor, ""]:
 class EmbeddingCriterion(Criterion):
     """Embeddings by `EmbeddingInfluencerLoss`, influence by the IoU that each influencer reaches, classes and centers.
 
-    `radius` is how far an influencer attracts followers at inference. The settings are ``check_values`` and
-    ``sum_counts`` of `Criterion`.
+    Args:
+        options: weights and margins.
+        radius: how far an influencer attracts followers at inference.
+        **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
     """
 
     def __init__(self, options: EmbeddingCriterionOptions, radius: float, **settings: Any) -> None:

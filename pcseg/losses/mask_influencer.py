@@ -31,7 +31,11 @@ class MaskInfluencerLoss(nn.Module):
 
     Attractive: a soft minimum over queries of the mean -log p over the tokens of an instance. Repulsive: a hinge on the
     distance between the profiles (geometric means over tokens, one number for each query) of every two instances.
-    Background: the mean of p over tokens of label 0. Keywords are fields of `FirstPassOptions`, instead of options.
+    Background: the mean of p over tokens of label 0.
+
+    Args:
+        options: weights, margin and temperature.
+        **keywords: fields of `FirstPassOptions`, instead of `options`.
 
     >>> loss = MaskInfluencerLoss(temperature=0.5)
     >>> terms = loss(torch.zeros(4, 2), torch.tensor([1, 1, 2, 0]))
@@ -48,7 +52,11 @@ class MaskInfluencerLoss(nn.Module):
     def forward(
         self, mask_logits: Float[Tensor, "N M"], instance_labels: Int64[Tensor, "N"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of one scene; labels are any positive ids, 0 for background, -1 for ignored tokens.
+        """The loss of one scene.
+
+        Args:
+            mask_logits: logits of N tokens for M queries.
+            instance_labels: any positive ids, 0 for background, -1 for ignored tokens.
 
         Returns:
             ``loss`` and its parts ``attractive``, ``repulsive`` and ``background``, unweighted.

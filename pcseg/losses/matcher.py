@@ -10,7 +10,10 @@ from pcseg.losses.criterion import check_finite
 class HungarianMatcher(nn.Module):
     """Finds one query for each instance, so that the sum of costs is least.
 
-    Costs are -P(class of the instance | query), the binary cross-entropy and the dice loss, with a weight for each.
+    Args:
+        cost_class: weight of -P(class of the instance | query).
+        cost_mask: weight of the binary cross-entropy.
+        cost_dice: weight of the dice loss.
 
     >>> bce = torch.tensor([[[0.1, 0.2, 0.9], [0.1, 0.8, 0.9]]])  # one layer, two instances, three queries
     >>> HungarianMatcher()(bce, torch.zeros_like(bce), None)
@@ -33,7 +36,13 @@ class HungarianMatcher(nn.Module):
         class_probability: Float[Tensor, "L K M"] | None,
         name: str = "scene 0",
     ) -> list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]]:
-        """Match all layers of one scene, from the costs of every pair; without classes where masks alone are trained.
+        """Match all layers of one scene.
+
+        Args:
+            bce: binary cross-entropy of every pair.
+            dice: dice loss of every pair.
+            class_probability: P(class of instance k | query m), or None where masks alone are trained.
+            name: name of the scene, for messages.
 
         Returns:
             Queries and their instances for each layer, min(K, M) pairs by ascending query.

@@ -66,7 +66,11 @@ def s3dis_protocols(
 ) -> Result:
     """mCov, mWCov, and precision and recall in each protocol: each of COLUMNS.
 
-    `matches` are the same scenes, from `gather_scenes`; the protocol `best_f1` leaves out objects below `min_points`.
+    Args:
+        scenes: one record per scene.
+        matches: the same scenes, from `gather_scenes`.
+        classes: the dataset's classes; instance classes are reported.
+        min_points: least size in the protocol `best_f1`.
     """
     zero = np.zeros((1, len(classes)), np.int64)
     num_gt = np.concatenate([zero, *(scene.num_gt[None] for scene in scenes)]).sum(axis=0)

@@ -95,7 +95,11 @@ def over_segment(
 
 
 def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2) -> Int32[np.ndarray, "P"]:
-    """Coarse voxels, with an edge in meters, as superpoints: the quickest and coarsest choice.
+    """Coarse voxels as superpoints, the quickest and coarsest choice.
+
+    Args:
+        xyz: coordinates in meters.
+        voxel_size: edge length of a voxel in meters.
 
     Returns:
         Superpoint of each point, 0..S-1 without gaps, numbered in the order of their first point.
