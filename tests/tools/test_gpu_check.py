@@ -19,6 +19,7 @@ def test_every_part_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SystemExit, match="True"):
         gpu_check.main()
     found = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert found.pop("program") == "pcseg"
     assert [name for name, part in found.items() if "error" in part] == ["environment"]
     assert found["environment"]["values"] == {"before": 1}
     assert "breaks" in found["environment"]["traceback"]
