@@ -278,8 +278,13 @@ class Prediction:
         """Writes scene and prediction to one compressed .npz, atomically, that `load` reads without any other file.
 
         Raises:
+            ValueError: the name does not end with .npz; `pcseg export` writes .ply and others.
             OSError: the file cannot be written.
         """
+        if Path(path).suffix != ".npz":
+            raise ValueError(
+                f"{path}: a prediction is saved as .npz; pcseg export writes .ply, .csv and others from it"
+            )
         classes = self.classes or ClassSet("", (), (), (), frozenset(), ())
         arrays: dict[str, np.ndarray] = {
             "format": np.array(RESULT_FORMAT),

@@ -172,6 +172,7 @@ def test_absent_parts_classes_and_packed_masks(tmp_path: Path, rng: np.random.Ge
         result = Prediction.load(tmp_path / "a.npz")
         assert not result.has_objects
         _assert_same(result, given)
+    refuses(r"a\.ply: a prediction is saved as \.npz; pcseg export", bares[0].save, tmp_path / "a.ply")
     masks = rng.random((100, 8000)) > 0.5
     scene = Scene.without_xyz("big", 8000)
     Prediction(scene, masks, np.zeros(100, int), np.ones(100), classes=S3DIS).save(tmp_path / "a.npz")

@@ -128,7 +128,9 @@ def read_manifest(folder: Path) -> dict:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(f"{folder}: no {MANIFEST} in it; expected a processed room, run pcseg prepare")
+        raise ValueError(
+            f"{folder}: no {MANIFEST} in it; expected a processed room, which pcseg prepare writes, or one scan"
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest.get("format_version")

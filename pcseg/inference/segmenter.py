@@ -1,7 +1,7 @@
 """A trained model with what it needs to predict any scan."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -133,6 +133,9 @@ class Segmenter:
 
     def with_options(self, **changes: Any) -> "Segmenter":
         """A copy with some of the `SegmenterOptions` replaced, such as ``views="flips"``."""
+        known = [option.name for option in fields(SegmenterOptions)]
+        if unknown := changes.keys() - set(known):
+            raise TypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         return replace(self, options=replace(self.options, **changes))
 
     @overload

@@ -111,6 +111,11 @@ def test_tables_stay_apart_and_hardly_anything_is_found() -> None:
     assert instances.scene.superpoint is not None
 
 
+def test_unknown_options_are_named() -> None:
+    with pytest.raises(TypeError, match=r"no option threshold; there are num_queries, top_k, "):
+        _segmenter().with_options(threshold=0.5)
+
+
 @pytest.mark.parametrize(
     "options", [{"views": "flips"}, {"flat_floor": True}, {"matrix_nms": True}, {"non_overlapping": True}]
 )
