@@ -111,11 +111,6 @@ def test_tables_stay_apart_and_hardly_anything_is_found() -> None:
     assert instances.scene.superpoint is not None
 
 
-def test_unknown_options_are_named() -> None:
-    with pytest.raises(TypeError, match=r"no option threshold; there are num_queries, top_k, "):
-        _segmenter().with_options(threshold=0.5)
-
-
 @pytest.mark.parametrize(
     "options", [{"views": "flips"}, {"flat_floor": True}, {"matrix_nms": True}, {"non_overlapping": True}]
 )
@@ -131,6 +126,8 @@ def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any])
 def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: InfluencerFormer) -> None:
     room = make_room(0, 0, num_points=3000)
     segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20)
+    with pytest.raises(TypeError, match="no option threshold; there are num_queries, top_k, "):
+        segmenter.with_options(threshold=0.5)
     whole = segmenter.predict(room)
     merged = segmenter.with_options(views="flips_rotations").predict(whole.scene)
     assert min(len(whole), len(merged)) > 0
