@@ -57,7 +57,7 @@ demo: $(VENV)/base.done
 	$(BIN)/pcseg train configs/demo.yaml --run $(DEMO)/run
 	$(BIN)/pcseg test configs/demo.yaml $(DEMO)/run/last.pt --json $(DEMO)/ap.json \
 	    --report $(DEMO)/report.html --results $(DEMO)/results
-	$(BIN)/pcseg show $$(ls $(DEMO)/results/*.npz | head -4) --png $(DEMO)/pictures --html $(DEMO)/pages
+	$(BIN)/pcseg show $$(ls $(DEMO)/results/*.npz | head -2) --png $(DEMO)/pictures --html $(DEMO)/pages
 	$(BIN)/pcseg predict data/example_room.ply --out $(DEMO)/example
 	@echo "activate the environment: source $(VENV)/bin/activate"
 	@echo "look at $(DEMO)/pictures, open $(DEMO)/pages/*.html and $(DEMO)/report.html;"
