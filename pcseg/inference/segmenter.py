@@ -70,7 +70,7 @@ class SegmenterOptions:
     flat_floor: bool = False  # predict a copy of the scan whose floor is made level and flat
     adapt_norm: bool = False  # batch norms take their statistics from the scan; helps where it differs from training
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
-    one_class: bool = False  # only the best class of each query; without it a query gives an object for each class
+    one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
     split_pieces: bool = False  # make an object of each connected piece of a mask
     whole_area: float = 0.0  # square meters; objects with a smaller surface get lower scores
     surfaces: bool = False  # also objects of the classes that are stuff: floors, ceilings, each plane of the walls

@@ -26,7 +26,7 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             return self._normalized_across_processes(input, self.sum_over_processes)
         if not self.training and self.adapts:
             scale, shift = self.scale_and_shift(input)
-            return torch.addcmul(shift, input, scale)
+            return torch.addcmul(shift, input, scale).to(input.dtype)
         if not self.training or (len(input) > 1 and not self.recomputing):
             return super().forward(input)
         assert self.running_mean is not None

@@ -78,6 +78,7 @@ def test_adapted_norms_count_voxels() -> None:
     mean, variance = x.mean(0) / 2, (x.var(0) + 1) / 2  # as many voxels as the running statistics count for
     torch.testing.assert_close(norm(x), (x - mean) / (variance + norm.eps).sqrt())
     assert torch.equal(norm(x[:1]), VoxelBatchNorm(3).eval()(x[:1]))
+    assert norm(x.bfloat16()).dtype == torch.bfloat16
     assert not norm.running_mean.any()
 
 
