@@ -57,7 +57,7 @@ class Spconv:
 def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
     """Times a 3x3x3 submanifold convolution on the 2 cm voxels of a room, float32: pairs, forward, backward."""
     coords = room_coords(num_points)
-    kernel_map = SparseGrid(coords, 1).submanifold(3)
+    kernel_map = SparseGrid(coords, 1).submanifold
     num_pairs = len(kernel_map.in_index)
     result: dict[str, Any] = {"voxels": len(coords), "pairs": num_pairs}
     print(f"{len(coords):,} voxels, {num_pairs / len(coords):.1f} pairs each")

@@ -25,23 +25,12 @@ def region_sums(region, num_regions, xyz, colors):
     Returns:
         float64 (R, 13): points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0).
     """
+    x, y, z = xyz.T
+    columns = [np.ones(len(xyz)), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z, *colors.T]
     sums = np.zeros((num_regions, 13))
-    _add_points(region, xyz, colors, sums)
+    for index, values in enumerate(columns if len(colors) else columns[:10]):
+        sums[:, index] = np.bincount(region, values, num_regions)
     return sums
-
-
-@kernel("i4[::1], f8[:,::1], f4[:,::1], f8[:,::1]")
-def _add_points(region, xyz, colors, sums):
-    for i in range(len(region)):
-        r = region[i]
-        sums[r, 0] += 1
-        for c in range(3):
-            sums[r, 1 + c] += xyz[i, c]
-            sums[r, 4 + c] += xyz[i, c] * xyz[i, c]
-            sums[r, 7 + c] += xyz[i, c // 2] * xyz[i, 1 + (c + 1) // 2]
-        if len(colors):
-            for c in range(3):
-                sums[r, 10 + c] += colors[i, c]
 
 
 @kernel()

@@ -6,7 +6,7 @@ from pcseg.kernels import kernel
 
 
 def block_voxels(xyz, origin, voxel_size, extent):
-    """Voxels in the order of their first point, for rooms whose table of blocks fits into memory.
+    """Voxels in the order of their first point, where a table of blocks fits into memory.
 
     A table holds a number for each block of 4 x 4 x 4 cells; a pool holds 64 cells for each occupied block. Nearby
     points therefore read nearby memory, and no keys are compared.
@@ -61,67 +61,6 @@ def _fill_blocks(xyz, origin, voxel_size, extent, table, pool, coords, point_to_
         point_to_voxel[i] = voxel
     done[2] = num_voxels
     return True
-
-
-@kernel()
-def _slot_of(key, mask):
-    """Home slot of a key: the high bits of a product with the golden ratio, which spread neighboring keys."""
-    h = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64((h ^ (h >> np.uint64(32))) & np.uint64(mask))
-
-
-def hash_voxels(xyz, origin, voxel_size, extent):
-    """The same as `block_voxels`, for rooms of any extent."""
-    # The table grows with the voxels, not the points: while it fits the cache a look-up is several times faster.
-    keys, voxels = np.full(1 << 12, -1), np.empty(1 << 12, np.int32)
-    coords, (point_to_voxel, counts) = np.empty((len(xyz), 3), np.int32), np.empty((2, len(xyz)), np.int32)
-    done = np.zeros(2, np.int64)
-    while not _fill_table(xyz, origin, voxel_size, extent, keys, voxels, coords, point_to_voxel, counts, done):
-        larger = (np.full(4 * len(keys), -1), np.empty(4 * len(keys), np.int32))
-        _move_table(keys, voxels, *larger)
-        keys, voxels = larger
-    return coords[: done[1]].copy(), point_to_voxel, counts[: done[1]].copy()
-
-
-@kernel("f4[:,::1], f8[::1], f8, i8[::1], i8[::1], i4[::1], i4[:,::1], i4[::1], i4[::1], i8[::1]", rare=True)
-def _fill_table(xyz, origin, voxel_size, extent, keys, voxels, coords, point_to_voxel, counts, done):
-    """Whether all points are in voxels; `done` has the numbers of points and voxels until half of the table is full."""
-    begin, num_voxels = done[0], done[1]
-    mask = len(keys) - 1
-    for i in range(begin, len(xyz)):
-        if 2 * num_voxels > mask:
-            done[0], done[1] = i, num_voxels
-            return False
-        # Not below 0, so truncation is the floor.
-        x = np.int64((np.float64(xyz[i, 0]) - origin[0]) / voxel_size)
-        y = np.int64((np.float64(xyz[i, 1]) - origin[1]) / voxel_size)
-        z = np.int64((np.float64(xyz[i, 2]) - origin[2]) / voxel_size)
-        key = (x * extent[1] + y) * extent[2] + z
-        slot = _slot_of(key, mask)
-        while keys[slot] != key and keys[slot] != -1:
-            slot = (slot + 1) & mask
-        if keys[slot] == -1:
-            keys[slot] = key
-            voxels[slot] = num_voxels
-            coords[num_voxels, 0], coords[num_voxels, 1], coords[num_voxels, 2] = x, y, z
-            counts[num_voxels] = 0
-            num_voxels += 1
-        point_to_voxel[i] = voxels[slot]
-        counts[voxels[slot]] += 1
-    done[1] = num_voxels
-    return True
-
-
-@kernel("i8[::1], i4[::1], i8[::1], i4[::1]", rare=True)
-def _move_table(keys, voxels, new_keys, new_voxels):
-    mask = len(new_keys) - 1
-    for old in range(len(keys)):
-        if keys[old] != -1:
-            slot = _slot_of(keys[old], mask)
-            while new_keys[slot] != -1:
-                slot = (slot + 1) & mask
-            new_keys[slot] = keys[old]
-            new_voxels[slot] = voxels[old]
 
 
 def mean_by_voxel(values, point_to_voxel, counts):

@@ -156,7 +156,7 @@ class SparseUNet(nn.Module):
 
         def run_blocks(blocks: Any, grid: SparseGrid, x: Tensor, active: Tensor, after: nn.Module) -> Tensor:
             """Changes x, given norm and ReLU of it; returns those that follow the blocks."""
-            kernel_map, inner = grid.submanifold(3), torch.empty_like(x)
+            kernel_map, inner = grid.submanifold, torch.empty_like(x)
             for block, following in zip(blocks, [*(block.norm1 for block in blocks[1:]), after]):
                 convolve(active, block.conv1, kernel_map, inner.zero_(), block.norm2, inner)
                 active = active if active.shape == x.shape else torch.empty_like(x)
@@ -164,7 +164,7 @@ class SparseUNet(nn.Module):
             return active
 
         net: Any = self  # the types of the modules in its lists are known here
-        active, kernel_map, last = features, grid.submanifold(3), len(net.down)
+        active, kernel_map, last = features, grid.submanifold, len(net.down)
         skips: list[tuple[SparseGrid, Tensor]] = []
         for level, (layer, blocks) in enumerate(zip([net.stem, *net.down], net.encoder)):
             if level:

@@ -127,22 +127,20 @@ def _join(pairs: list[tuple[np.ndarray, np.ndarray]], in_order: np.ndarray, out_
     return KernelMap(in_index, out_index, in_blocks, out_blocks, len(in_order), len(out_order))
 
 
-def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int, kernel_size: int = 3) -> KernelMap:
-    """The map of a submanifold convolution: outputs where the inputs are.
+def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> KernelMap:
+    """The map of a submanifold convolution with kernel 3: outputs where the inputs are.
 
-    Offset k = (i, j, l) joins output (x, y, z) with input (x, y, z) + (i, j, l) - r, where r = kernel_size // 2. This
-    equals a dense conv3d with padding r; k counts l fastest.
+    Offset k = (i, j, l) joins output (x, y, z) with input (x, y, z) + (i, j, l) - 1. This equals a dense conv3d with
+    padding 1; k counts l fastest.
 
     Returns:
-        The map of kernel_size ** 3 offsets; an offset and its mirror image hold the same pairs, transposed.
+        The map of 27 offsets; an offset and its mirror image hold the same pairs, transposed.
     """
-    radius = kernel_size // 2
-    keys, steps = voxel_keys(coords.cpu().numpy(), batch_size, margin=radius)
+    keys, steps = voxel_keys(coords.cpu().numpy(), batch_size, margin=1)
     order = np.arange(len(keys)) if is_ascending(keys) else keys.argsort(kind="stable")
     keys = keys[order]
     pairs = []
-    span = range(-radius, radius + 1)
-    for offset in itertools.islice(itertools.product(span, span, span), kernel_size**3 // 2):
+    for offset in itertools.islice(itertools.product((-1, 0, 1), repeat=3), 13):
         source, target = np.empty((2, len(keys)), np.int32)
         count = find_shifted(keys, sum(o * s for o, s in zip(offset, steps)), source, target)
         pairs.append((source[:count], target[:count]))
@@ -195,7 +193,6 @@ class SparseGrid:
         self.coords, self.batch_size, self.finer = coords, batch_size, finer
         self.stride: int = 1 if finer is None else 2 * finer.stride
         self.shared: dict[str, Any] = {} if finer is None else finer.shared  # what a backend saves for all levels
-        self._submanifold: dict[int, KernelMap] = {}
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -207,11 +204,10 @@ class SparseGrid:
             return tuple((n + 1) // 2 for n in self.finer.extent)
         return tuple(n + 1 for n in self.coords[:, 1:].amax(dim=0).tolist()) if len(self) else (0, 0, 0)
 
-    def submanifold(self, kernel_size: int) -> KernelMap:
+    @cached_property
+    def submanifold(self) -> KernelMap:
         """The map from these voxels to themselves, made once."""
-        if kernel_size not in self._submanifold:
-            self._submanifold[kernel_size] = submanifold_map(self.coords, self.batch_size, kernel_size)
-        return self._submanifold[kernel_size]
+        return submanifold_map(self.coords, self.batch_size)
 
     @cached_property
     def coarser(self) -> tuple["SparseGrid", KernelMap]:

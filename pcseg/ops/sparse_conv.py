@@ -104,26 +104,22 @@ def pad_channels(
 class _SparseConv(nn.Module):
     """Parameters, checks, and the choice of the backend."""
 
+    kernel_size = 2
     spconv_name: str
     spconv_options: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, backend: Backend) -> None:
+    def __init__(self, in_channels: int, out_channels: int, backend: Backend = "auto") -> None:
         super().__init__()
-        if backend not in ("auto", "torch", "spconv"):
-            raise ValueError(f"backend must be 'auto', 'torch' or 'spconv', got {backend!r}")
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.backend = backend
-        self.weight = nn.Parameter(torch.empty(out_channels, kernel_size, kernel_size, kernel_size, in_channels))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.in_channels, self.out_channels, self.backend = in_channels, out_channels, backend
+        self.weight = nn.Parameter(torch.empty(out_channels, *[self.kernel_size] * 3, in_channels))
         # By channels and "on CUDA"; in a dict, so that torch does not register them.
         self._spconv_layers: dict[tuple[int, int, bool], Any] = {}
         # As torch's own convolutions start.
-        bound = 1 / math.sqrt(in_channels * kernel_size**3)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        bound = 1 / math.sqrt(in_channels * self.kernel_size**3)
+        nn.init.uniform_(self.weight, -bound, bound)
 
     def extra_repr(self) -> str:
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, bias={self.bias is not None}"
+        return f"{self.in_channels}, {self.out_channels}"
 
     def _uses_spconv(self, x: SparseTensor) -> bool:
         """Checks the input and chooses the backend."""
@@ -174,43 +170,32 @@ class _SparseConv(nn.Module):
         dtype = _autocast_dtype(features) or self.weight.dtype
         return pair_conv(features.to(dtype), self.weight.to(dtype), kernel_map)
 
-    def _finish(self, features: Tensor, grid: SparseGrid) -> SparseTensor:
-        return SparseTensor(features if self.bias is None else features + self.bias, grid)
-
 
 class SubmanifoldConv3d(_SparseConv):
-    """Convolution whose outputs are where its inputs are.
+    """3x3x3 convolution whose outputs are where its inputs are.
 
     Args:
         in_channels: number of input channels.
         out_channels: number of output channels.
-        kernel_size: odd.
-        bias: whether a learned bias is added.
         backend: "torch", "spconv", or "auto": spconv if features are on CUDA and `spconv_on_gpu`.
 
     Raises:
-        ValueError: kernel_size is even; in forward: features that do not fit, or spconv is not installed.
+        ValueError: in forward: features that do not fit, or spconv is not installed.
 
     Source:
         Graham et al., 3D Semantic Segmentation with Submanifold Sparse Convolutional Networks, CVPR 2018.
     """
 
+    kernel_size = 3
     spconv_name = "SubMConv3d"
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, bias: bool = False, backend: Backend = "auto"
-    ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size of a submanifold convolution must be odd, got {kernel_size}")
-        super().__init__(in_channels, out_channels, kernel_size, bias, backend)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the same voxels."""
         if self._uses_spconv(x):
-            features, _ = self._by_spconv(x, f"submanifold {x.grid.stride} {self.kernel_size}", x.grid.extent)
+            features, _ = self._by_spconv(x, f"submanifold {x.grid.stride}", x.grid.extent)
         else:
-            features = self._by_pairs(x.features, x.grid.submanifold(self.kernel_size))
-        return self._finish(features, x.grid)
+            features = self._by_pairs(x.features, x.grid.submanifold)
+        return x.with_features(features)
 
 
 class DownsampleConv3d(_SparseConv):
@@ -219,29 +204,23 @@ class DownsampleConv3d(_SparseConv):
     spconv_name = "SparseConv3d"
     spconv_options: ClassVar[dict[str, Any]] = {"stride": 2}
 
-    def __init__(self, in_channels: int, out_channels: int, backend: Backend = "auto") -> None:
-        super().__init__(in_channels, out_channels, 2, False, backend)
-
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the voxels of twice the size."""
         if not self._uses_spconv(x):
             grid, kernel_map = x.grid.coarser
-            return self._finish(self._by_pairs(x.features, kernel_map), grid)
+            return SparseTensor(self._by_pairs(x.features, kernel_map), grid)
         # spconv leaves out the last voxel of an odd extent.
         even = tuple(n + n % 2 for n in x.grid.extent)
         features, coords = self._by_spconv(x, f"downsample {x.grid.stride}", even)
         # spconv orders the coarse voxels in its own way, so it has a grid of its own.
         grid = SparseGrid(coords, x.grid.batch_size, finer=x.grid)
-        return self._finish(features, x.grid.shared.setdefault(f"spconv grid {grid.stride}", grid))
+        return SparseTensor(features, x.grid.shared.setdefault(f"spconv grid {grid.stride}", grid))
 
 
 class UpsampleConv3d(_SparseConv):
     """Inverse of a DownsampleConv3d: kernel 2, back to the voxels that were downsampled."""
 
     spconv_name = "SparseInverseConv3d"
-
-    def __init__(self, in_channels: int, out_channels: int, backend: Backend = "auto") -> None:
-        super().__init__(in_channels, out_channels, 2, False, backend)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Features of the voxels of half the size.
@@ -259,4 +238,4 @@ class UpsampleConv3d(_SparseConv):
             features, _ = self._by_spconv(x, f"downsample {finer.stride}", x.grid.extent)
         else:
             features = self._by_pairs(x.features, finer.coarser[1].transposed())
-        return self._finish(features, finer)
+        return SparseTensor(features, finer)

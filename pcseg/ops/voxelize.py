@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, Int32, Integer, Shaped
 
 from pcseg.kernels import voxelize as kernels
 
-# Rooms with more blocks of 4 x 4 x 4 cells than this are hashed, which takes up to twice the time and no table.
+# With more blocks of 4 x 4 x 4 cells than this, as a far outlier makes them, keys are sorted instead.
 _MAX_BLOCKS = 1 << 23
 
 
@@ -65,9 +65,21 @@ def voxelize(
         remedy = "remove far outliers, take larger voxels, or check the unit of the coordinates (meters)"
         raise ValueError(f"a room of {high - low} m has too many cells of {voxel_size} m to number; {remedy}")
     few = np.prod(np.ceil(extent / 4)) <= _MAX_BLOCKS
-    assign = kernels.block_voxels if few else kernels.hash_voxels
+    assign = kernels.block_voxels if few else _sorted_voxels
     cells = assign(xyz, start.astype(np.float64), float(voxel_size), extent.astype(np.int64))
     return VoxelGrid(cells[0], cells[1], cells[2], start)
+
+
+def _sorted_voxels(
+    xyz: Float32[np.ndarray, "P 3"], origin: np.ndarray, voxel_size: float, extent: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """The same as `kernels.block_voxels` for any extent, in three times the time."""
+    cells = ((xyz - origin) / voxel_size).astype(np.int64)  # not below 0, so truncation is the floor
+    keys = np.ravel_multi_index(tuple(cells.T), tuple(extent))
+    _, first, voxel, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    found = cells[first[order]], np.argsort(order)[voxel], counts[order]
+    return tuple(each.astype(np.int32) for each in found)
 
 
 def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:

@@ -35,18 +35,18 @@ def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * max(1.0, b.abs().max().item()))
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 3), (3, 5, 1), (6, 33, 3), (20, 48, 3), (3, 4, 5), (7, 70, 3), (50, 64, 3)])
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 5), (6, 33), (20, 48), (7, 70), (50, 64)])
 @pytest.mark.parametrize("num_voxels", [1, 400, 1900])  # the last fills several spans of blocks
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_submanifold_is_a_dense_convolution(
-    rng: np.random.Generator, sizes: tuple[int, int, int], num_voxels: int, dtype: torch.dtype
+    rng: np.random.Generator, sizes: tuple[int, int], num_voxels: int, dtype: torch.dtype
 ) -> None:
     coords = random_coords(rng, num_voxels)
-    layer = SubmanifoldConv3d(*sizes, bias=True).to(dtype)
+    layer = SubmanifoldConv3d(*sizes).to(dtype)
     features = torch.randn(num_voxels, sizes[0], dtype=dtype, requires_grad=True)
     out = layer(SparseTensor(features, SparseGrid(coords, 2))).features
-    expected = slow.dense_submanifold(coords, features, layer.weight, 2, SIZE) + layer.bias
-    inputs = (features, layer.weight, layer.bias)
+    expected = slow.dense_submanifold(coords, features, layer.weight, 2, SIZE)
+    inputs = (features, layer.weight)
     assert_same([out, *gradients(out, *inputs)], [expected, *gradients(expected, *inputs)])
 
 
@@ -85,8 +85,8 @@ def test_the_plain_path_agrees_and_padded_channels_change_nothing(rng: np.random
     padded_features, padded_weight = sparse_conv.pad_channels(features, weight)
     assert padded_features.shape == (300, 8)
     assert padded_weight.shape == (16, 3, 3, 3, 8)
-    out = pair_conv(padded_features, padded_weight, grid.submanifold(3))
-    torch.testing.assert_close(out[:, :12], pair_conv(features, weight, grid.submanifold(3)))
+    out = pair_conv(padded_features, padded_weight, grid.submanifold)
+    torch.testing.assert_close(out[:, :12], pair_conv(features, weight, grid.submanifold))
     assert (out[:, 12:] == 0).all()
     again = sparse_conv.pad_channels(padded_features, padded_weight)
     assert again[0].shape == padded_features.shape
@@ -117,7 +117,6 @@ def test_bad_input_is_named_and_nan_stays_where_it_reaches(
     x = SparseTensor(torch.zeros(5, 3), SparseGrid(random_coords(rng, 5), 2))
     refuses(r"features must be \(5, C\), got \(4, 3\)", SparseTensor, torch.zeros(4, 3), x.grid)
     refuses("the layer takes 8 channels, the features have 3", SubmanifoldConv3d(8, 8), x)
-    refuses("must be odd, got 2", SubmanifoldConv3d, 8, 8, kernel_size=2)
     refuses("this tensor is at full resolution", UpsampleConv3d(3, 3), x)
     monkeypatch.setattr(sparse_conv, "_import_spconv", lambda: None)
     refuses("backend 'spconv' is not installed", SubmanifoldConv3d(3, 3, backend="spconv"), x)
@@ -131,7 +130,7 @@ class _Network(nn.Module):
         super().__init__()
         self.stem = SubmanifoldConv3d(6, 16, backend=backend)
         self.down = nn.ModuleList(DownsampleConv3d(16, 16, backend=backend) for _ in range(3))
-        self.middle = nn.ModuleList(SubmanifoldConv3d(16, 16, bias=True, backend=backend) for _ in range(3))
+        self.middle = nn.ModuleList(SubmanifoldConv3d(16, 16, backend=backend) for _ in range(3))
         self.up = nn.ModuleList(UpsampleConv3d(16, 16, backend=backend) for _ in range(3))
 
     def forward(self, x: SparseTensor) -> SparseTensor:

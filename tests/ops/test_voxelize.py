@@ -21,15 +21,15 @@ def test_voxels_are_those_of_a_dictionary(num_points: int, voxel_size: float, sh
     assert (grid.counts == counts).all()
 
 
-def test_hash_table_and_memory_layout_do_not_matter(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sorted_keys_and_memory_layout_do_not_matter(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     xyz = rng.uniform(-30, 30, (20000, 3)).astype(np.float32)
     table = voxelize(xyz, 0.4)
     for other in (np.asfortranarray(xyz), np.repeat(xyz, 2, axis=0)[::2]):
         np.testing.assert_array_equal(voxelize(other, 0.4).point_to_voxel, table.point_to_voxel)
     monkeypatch.setattr(voxelizer, "_MAX_BLOCKS", 0)
-    hashed = voxelize(xyz, 0.4)
+    by_keys = voxelize(xyz, 0.4)
     for key in ("coords", "point_to_voxel", "counts", "origin"):
-        np.testing.assert_array_equal(getattr(table, key), getattr(hashed, key))
+        np.testing.assert_array_equal(getattr(table, key), getattr(by_keys, key))
 
 
 def test_degenerate_clouds() -> None:

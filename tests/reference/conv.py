@@ -19,7 +19,7 @@ def from_dense(dense: Tensor, coords: Tensor) -> Tensor:
 
 def dense_submanifold(coords: Tensor, features: Tensor, weight: Tensor, batch_size: int, size: int) -> Tensor:
     dense = to_dense(coords, features, batch_size, size)
-    return from_dense(F.conv3d(dense, weight.permute(0, 4, 1, 2, 3), padding=weight.shape[1] // 2), coords)
+    return from_dense(F.conv3d(dense, weight.permute(0, 4, 1, 2, 3), padding=1), coords)
 
 
 def dense_downsample(

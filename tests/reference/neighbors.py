@@ -3,12 +3,11 @@
 import itertools
 
 
-def submanifold_pairs(coords: list[list[int]], kernel_size: int) -> list[set[tuple[int, int]]]:
+def submanifold_pairs(coords: list[list[int]]) -> list[set[tuple[int, int]]]:
     """Pairs (input, output) of each offset."""
     rows = {tuple(c): i for i, c in enumerate(coords)}
-    radius = kernel_size // 2
     found = []
-    for offset in itertools.product(range(-radius, radius + 1), repeat=3):
+    for offset in itertools.product((-1, 0, 1), repeat=3):
         sources = [rows.get((b, *(c + o for c, o in zip(cell, offset)))) for b, *cell in coords]
         found.append({(j, i) for i, j in enumerate(sources) if j is not None})
     return found
