@@ -5,7 +5,7 @@
 >>> good = prediction.above(0.5)  # best first
 >>> {"floor", "chair", "table"} <= {found.label for found in good}
 True
->>> good[0].mask.shape, good[0].box.shape  # also label, score and num_points
+>>> good[0].mask.shape, good[0].box.shape  # also id, label, score, xyz and num_points
 ((55000,), (2, 3))
 >>> prediction.point_ids(threshold=0.5).shape  # one object id per point, 0 for none
 (55000,)

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer
@@ -21,6 +21,7 @@ from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
 
 _MAX_ROWS = 20  # objects in the table of a notebook
+NO_IDS = np.zeros(0, np.int32)  # as `ids` of a `Prediction`: numbers its objects anew
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,24 +29,32 @@ class PredictedObject:
     """One object of a `Prediction`.
 
     Args:
+        id: its id in `Prediction.point_ids`, tables, pictures and files.
         label: name of its class.
         score: its score, 0..1.
         mask: True at the points of the object.
-        box: least and greatest corner of the axis-aligned box around its points, in meters; zeros without points.
+        xyz: its points in meters.
 
-    >>> PredictedObject("chair", 0.93, np.array([True, True]), np.array([[0, 0, 0], [0.5, 0.6, 1]], np.float32))
+    >>> PredictedObject(3, "chair", 0.93, np.array([True, True]), np.array([[0, 0, 0], [0.5, 0.6, 1]], np.float32))
     <chair 0.93: 2 points, 0.50 x 0.60 x 1.00 m>
     """
 
+    id: int
     label: str
     score: float
     mask: Bool[np.ndarray, "P"]
-    box: Float32[np.ndarray, "2 3"]
+    xyz: Float32[np.ndarray, "n 3"]
 
     @property
     def num_points(self) -> int:
         """Number of points of the object."""
-        return int(np.count_nonzero(self.mask))
+        return len(self.xyz)
+
+    @property
+    def box(self) -> Float32[np.ndarray, "2 3"]:
+        """Least and greatest corner of the axis-aligned box around its points, in meters; zeros without points."""
+        xyz = self.xyz if len(self.xyz) else np.zeros((1, 3), np.float32)
+        return np.stack([xyz.min(axis=0), xyz.max(axis=0)])
 
     def __repr__(self) -> str:
         return f"<{self.label} {self.score:.2f}: {counted(self.num_points, 'point')}, {size_text(*self.box)} m>"
@@ -55,8 +64,9 @@ class PredictedObject:
 class Prediction:
     """Everything that was predicted for one scene: objects, whose masks may overlap, and the class of every point.
 
-    Iterating or indexing gives objects as `PredictedObject`. Both parts may be absent: then there is only a scene to
-    show.
+    Iterating or indexing gives objects as `PredictedObject`, and a slice gives a prediction with these objects. An
+    object of a model has 1 + its row as id, and keeps it in slices, `select`, `above`, pictures and all files. Both
+    parts may be absent: then there is only a scene to show.
 
     Args:
         scene: the scan, with its ground truth if it has one.
@@ -68,6 +78,7 @@ class Prediction:
         classes: the classes that all labels index; None if nothing has a label.
         superpoint: column of `masks` that each point belongs to; None for masks over points.
         min_points: objects to which better ones leave fewer points are not shown, see `point_ids`.
+        ids: id of each object, different and from 1; by default 1 + its row.
 
     Raises:
         ValueError: the parts do not belong together.
@@ -81,8 +92,8 @@ class Prediction:
     [('chair', 0.9, 2), ('chair', 0.5, 2)]
     >>> prediction.above(0.8)[0]
     <chair 0.90: 2 points, 0.00 x 0.00 x 0.00 m>
-    >>> prediction.point_ids().tolist()
-    [1, 1, 2]
+    >>> prediction.point_ids().tolist(), prediction[1:].point_ids().tolist(), prediction[1].id
+    ([1, 1, 2], [0, 2, 2], 2)
     """
 
     scene: Scene
@@ -93,6 +104,7 @@ class Prediction:
     classes: ClassSet | None = None
     superpoint: Int32[np.ndarray, "P"] | None = None
     min_points: int = 0
+    ids: Int32[np.ndarray, "_"] = field(default_factory=lambda: NO_IDS)
 
     def __post_init__(self) -> None:
         name, num_points = f"scene {self.scene.name}", len(self.scene)
@@ -107,6 +119,10 @@ class Prediction:
         if not num_masks == len(self.labels) == len(self.scores):
             found = f"{num_masks}, {len(self.labels)} and {len(self.scores)}"
             raise ValueError(f"{name}: masks, labels and scores must have one row per object, got {found}")
+        if not len(self.ids):
+            object.__setattr__(self, "ids", np.arange(1, num_masks + 1, dtype=np.int32))
+        if len(self.ids) != num_masks or len(np.unique(self.ids)) != num_masks or self.ids.min(initial=1) < 1:
+            raise ValueError(f"{name}: ids must be {num_masks} different numbers from 1, got {self.ids[:9].tolist()}")
         num_covered = self.num_columns if self.superpoint is None else len(self.superpoint)
         if self.has_objects and num_covered != num_points:
             raise ValueError(f"{name}: masks are for {num_covered} points, the scene has {num_points}")
@@ -146,13 +162,20 @@ class Prediction:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> PredictedObject:
+    @overload
+    def __getitem__(self, index: int) -> PredictedObject: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Prediction": ...
+
+    def __getitem__(self, index: int | slice) -> "PredictedObject | Prediction":
+        if isinstance(index, slice):
+            return self.select(np.arange(len(self))[index])
         row = range(len(self))[index]
         mask = self.point_mask(row)
-        xyz = self.scene.xyz[mask] if mask.any() else np.zeros((1, 3), np.float32)
         assert self.classes is not None  # objects have labels
-        box = np.stack([xyz.min(axis=0), xyz.max(axis=0)])
-        return PredictedObject(self.classes.names[self.labels[row]], float(self.scores[row]), mask, box)
+        label, score = self.classes.names[self.labels[row]], float(self.scores[row])
+        return PredictedObject(int(self.ids[row]), label, score, mask, self.scene.xyz[mask])
 
     def __iter__(self) -> Iterator[PredictedObject]:
         return (self[row] for row in range(len(self)))
@@ -188,7 +211,7 @@ class Prediction:
         return mask if self.superpoint is None else mask[self.superpoint]
 
     def point_ids(self, threshold: float = 0.0, *, min_points: int | None = None) -> Int32[np.ndarray, "P"]:
-        """One id per point, as files, tables and pictures have it.
+        """The id of the object of each point, as files, tables and pictures have it.
 
         Where masks overlap, the higher score wins, and of equal scores the later object. An object to which better ones
         leave fewer than `min_points` points is left out; the next object there gets them.
@@ -198,12 +221,16 @@ class Prediction:
             min_points: least number of points; by default that of this prediction.
 
         Returns:
-            0 where there is no object, otherwise 1 + the row of the object.
+            0 where there is no object.
         """
-        columns = self._column_ids(threshold, self.min_points if min_points is None else min_points)
+        return np.append(np.int32(0), self.ids)[self.point_rows(threshold, min_points=min_points)]
+
+    def point_rows(self, threshold: float = 0.0, *, min_points: int | None = None) -> Int32[np.ndarray, "P"]:
+        """Like `point_ids`, with 1 + the row of the object."""
+        columns = self._column_rows(threshold, self.min_points if min_points is None else min_points)
         return columns if self.superpoint is None else columns[self.superpoint]
 
-    def _column_ids(self, threshold: float, min_points: int) -> Int32[np.ndarray, "columns"]:
+    def _column_rows(self, threshold: float, min_points: int) -> Int32[np.ndarray, "columns"]:
         if not self.has_objects:
             return np.zeros(self.num_points, np.int32)
         owner = np.arange(self.num_columns) if self.superpoint is None else self.superpoint
@@ -216,8 +243,9 @@ class Prediction:
         return columns
 
     def select(self, rows: Integer[np.ndarray, "n"]) -> "Prediction":
-        """A prediction with some of the objects, in the order of `rows`."""
-        return replace(self, masks=self.masks[rows], labels=self.labels[rows], scores=self.scores[rows])
+        """A prediction with some of the objects, which keep their ids, in the order of `rows`."""
+        parts = {"masks": self.masks[rows], "labels": self.labels[rows], "scores": self.scores[rows]}
+        return replace(self, **parts, ids=self.ids[rows])
 
     def above(self, score: float) -> "Prediction":
         """A prediction with the objects that score at least so much, as `point_ids`, tables and pictures have them.
@@ -227,8 +255,8 @@ class Prediction:
         """
         if not self.has_objects:
             return self
-        ids, parts = masks_of_ids(self._column_ids(score, self.min_points))
-        return replace(self.select(ids - 1), masks=parts)
+        rows, parts = masks_of_ids(self._column_rows(score, self.min_points))
+        return replace(self.select(rows - 1), masks=parts)
 
     def in_classes(self, classes: ClassSet, scene: Scene) -> "Prediction":
         """The prediction in the classes of another set, such as a benchmark's.
@@ -278,13 +306,12 @@ class Prediction:
         """Writes scene and prediction to one compressed .npz, atomically, that `load` reads without any other file.
 
         Raises:
-            ValueError: the name does not end with .npz; `pcseg export` writes .ply and others.
+            ValueError: the name does not end with .npz.
             OSError: the file cannot be written.
         """
         if Path(path).suffix != ".npz":
-            raise ValueError(
-                f"{path}: a prediction is saved as .npz; pcseg export writes .ply, .csv and others from it"
-            )
+            remedy = f"from that, `pcseg export {Path(path).stem}.npz --ply DIR` writes .ply, and --csv or --las others"
+            raise ValueError(f"{path}: a prediction is saved as .npz; {remedy}")
         classes = self.classes or ClassSet("", (), (), (), frozenset(), ())
         arrays: dict[str, np.ndarray] = {
             "format": np.array(RESULT_FORMAT),
@@ -311,6 +338,7 @@ class Prediction:
             arrays["labels"] = np.asarray(self.labels, np.int64)
             arrays["scores"] = np.asarray(self.scores)
             arrays["min_points"] = np.array(self.min_points)
+            arrays["object_ids"] = self.ids
             if self.superpoint is not None:
                 arrays["mask_superpoint"] = self.superpoint
         if self.semantic is not None:
@@ -437,4 +465,5 @@ def _objects_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         "labels": _entry(arrays, "labels", np.int64),
         "scores": scores,
         "superpoint": _entry(arrays, "mask_superpoint", np.int32) if "mask_superpoint" in arrays else None,
+        **({"ids": _entry(arrays, "object_ids", np.int32)} if "object_ids" in arrays else {}),
     }

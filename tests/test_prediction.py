@@ -29,6 +29,9 @@ def test_overlaps_go_to_the_higher_score() -> None:
     assert prediction.point_ids().tolist() == [1, 2, 2, 0]
     assert prediction.point_ids(threshold=0.6).tolist() == [0, 2, 2, 0]
     assert prediction.above(0.6).masks.toarray().tolist() == [[False, True, True, False]]
+    for part in (prediction.above(0.6), prediction[1:], prediction.select(np.array([1]))):
+        assert ([found.id for found in part], part.point_ids().tolist()) == ([2], [0, 2, 2, 0]), "one id everywhere"
+    assert [found.id for found in prediction[::-1]] == [2, 1]
     with pytest.raises(IndexError):
         prediction[2]
 
@@ -44,7 +47,7 @@ def test_objects_over_superpoints_one_by_one() -> None:
         "<chair 0.90: 1 point, 0.00 x 0.00 x 0.00 m>",
         "<chair 0.50: 2 points, 3.00 x 1.00 x 0.00 m>",
     ]
-    assert second.mask.tolist() == [False, True, True]
+    assert (second.mask.tolist(), second.xyz.tolist()) == ([False, True, True], [[4, 5, 6], [7, 4, 6]])
     assert second.box.tolist() == [[4, 4, 6], [7, 5, 6]]
     assert (empty.num_points, empty.box.tolist()) == (0, [[0, 0, 0], [0, 0, 0]])
 
@@ -117,6 +120,7 @@ def test_parts_that_do_not_belong_together() -> None:
         ({"masks": _sparse([True, True], [1, 1])}, "each column once, ascending, and only True"),
         ({"scores": np.ones(2)}, "one row per object, got 1, 1 and 2"),
         ({"scores": np.array([np.nan])}, "the score of object 0 is nan, not a finite number"),
+        ({"ids": np.array([0], np.int32)}, r"ids must be 1 different numbers from 1, got \[0\]"),
         ({"labels": np.array([13])}, "labels of objects must be class indices from 0 to 12 of s3dis, got 13 to 13"),
         ({"labels": np.array([-1])}, "labels of objects must be class indices from 0"),
         ({"classes": None}, "it has class labels .labels of objects., so the class set must be given"),
@@ -155,7 +159,7 @@ def _assert_same(found: object, expected: object) -> None:
 @pytest.mark.parametrize("columns", [10, 50])
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_round_trip(tmp_path: Path, rng: np.random.Generator, columns: int, count: int) -> None:
-    prediction, path = _random(rng, columns, count), tmp_path / "room.npz"
+    prediction, path = _random(rng, columns, count)[::-1], tmp_path / "room.npz"  # also the ids
     prediction.save(path)
     _assert_same(Prediction.load(path), prediction)
     assert is_result(path)
@@ -172,7 +176,7 @@ def test_absent_parts_classes_and_packed_masks(tmp_path: Path, rng: np.random.Ge
         result = Prediction.load(tmp_path / "a.npz")
         assert not result.has_objects
         _assert_same(result, given)
-    refuses(r"a\.ply: a prediction is saved as \.npz; pcseg export", bares[0].save, tmp_path / "a.ply")
+    refuses(r"a\.ply: a prediction is saved as \.npz; .*export a\.npz --ply DIR", bares[0].save, tmp_path / "a.ply")
     masks = rng.random((100, 8000)) > 0.5
     scene = Scene.without_xyz("big", 8000)
     Prediction(scene, masks, np.zeros(100, int), np.ones(100), classes=S3DIS).save(tmp_path / "a.npz")

@@ -153,7 +153,7 @@ def main() -> None:
             write_ground_truth(args.export / "gt", scene, S3DIS)
             write_predictions(args.export / "pred", prediction, mask_format="npz")
         if args.report:
-            semantic = np.append(-1, prediction.labels)[prediction.point_ids(0.3, min_points=0)].astype(np.int32)
+            semantic = np.append(-1, prediction.labels)[prediction.point_rows(0.3, min_points=0)].astype(np.int32)
             worst.offer(replace(prediction, semantic=semantic))
     readings = compare_readings(scores, everything_counts, split_areas(scores))
     print(f"{args.rooms} rooms, {sum(scores.compute().ap.num_gt.values())} objects")

@@ -37,29 +37,30 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
         in_meters: measure in the frame of the scene, not in that of the scan's file.
 
     Returns:
-        One row per object in the order of ids, with the keys of COLUMNS. Ids follow `Prediction.point_ids`; center,
+        One row per object in their order, with the keys of COLUMNS. Ids are those of `Prediction.point_ids`; center,
         box corners and box volume cover the points with this id, in the frame and units of the scan's file.
         `meters_per_unit` is 0.001 for a file in millimeters.
 
     Raises:
         ValueError: no objects were predicted.
     """
-    classes, ids, xyz, unit = _classes(prediction), prediction.point_ids(threshold), prediction.scene.xyz, 1.0
+    classes, owner, xyz, unit = _classes(prediction), prediction.point_rows(threshold), prediction.scene.xyz, 1.0
     if (file := prediction.scene.file) is not None and not in_meters:
         xyz, unit = file.xyz(xyz), float(np.cbrt(np.linalg.det(file.matrix[:3, :3])))
-    counts = np.bincount(ids)
+    counts = np.bincount(owner)
     # In the dtype of the coordinates, and column by column: `at` is many times slower otherwise.
     low, high = np.full((2, 3, len(counts)), np.inf, xyz.dtype)
     for axis in range(3):
-        np.minimum.at(low[axis], ids, xyz[:, axis])
-        np.minimum.at(high[axis], ids, -xyz[:, axis])
+        np.minimum.at(low[axis], owner, xyz[:, axis])
+        np.minimum.at(high[axis], owner, -xyz[:, axis])
     low, high = low.T.astype(np.float64), -high.T.astype(np.float64)
-    center = group_means(xyz, ids, len(counts))
+    center = group_means(xyz, owner, len(counts))
     rows = []
     for number in (1 + np.flatnonzero(counts[1:])).tolist():
         name, score = classes.names[prediction.labels[number - 1]], float(prediction.scores[number - 1])
         lengths = *center[number], *low[number], *high[number], (high[number] - low[number]).prod()
-        rows.append(dict(zip(COLUMNS, (number, name, score, int(counts[number]), *lengths, round(unit, 12)))))
+        values = int(prediction.ids[number - 1]), name, score, int(counts[number]), *lengths, round(unit, 12)
+        rows.append(dict(zip(COLUMNS, values)))
     return rows
 
 
@@ -210,11 +211,11 @@ def read_painted_ply(path: Path) -> Prediction | None:
     rows = np.arange(len(scene)) if scene.file is None else scene.file.rows
     vertex = PlyData.read(str(path))["vertex"].data[rows]
     ids, semantic = (vertex[f"scalar_{key}"].astype(np.int32) for key in ("instance", "semantic"))
-    _, masks = masks_of_ids(ids)
+    found, masks = masks_of_ids(ids)
     firsts = masks.indices[masks.indptr[:-1]]
     classes = class_set(set_name) if set_name in CLASS_SETS else ClassSet.from_dict({"name": set_name, "names": names})
     scores = vertex["scalar_score"][firsts].astype(np.float32)
-    return Prediction(scene, masks, semantic[firsts].astype(np.int64), scores, semantic, classes)
+    return Prediction(scene, masks, semantic[firsts].astype(np.int64), scores, semantic, classes, ids=found)
 
 
 def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"] | None, threshold: float) -> np.ndarray:
@@ -227,11 +228,11 @@ def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"] | None, t
     semantic = prediction.semantic
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
-        ids = prediction.point_ids(threshold)
-        columns["scalar_instance"] = columns["quality"] = ids.astype(np.float32)
-        columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[ids]
+        rows = prediction.point_rows(threshold)
+        columns["scalar_instance"] = columns["quality"] = np.append(0, prediction.ids).astype(np.float32)[rows]
+        columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[rows]
         other = np.full(len(scene), -1) if semantic is None else semantic
-        semantic = np.where(ids > 0, np.append(-1, prediction.labels)[ids], other)
+        semantic = np.where(rows > 0, np.append(-1, prediction.labels)[rows], other)
     if semantic is not None:
         columns["scalar_semantic"] = semantic.astype(np.float32)
     vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])

@@ -12,7 +12,7 @@ from pcseg.classes import ClassSet
 from pcseg.inference.filters import column_points, mask_points
 from pcseg.inference.tiles import Tile
 from pcseg.ops.segment import group_rows
-from pcseg.prediction import Prediction, mask_rows
+from pcseg.prediction import NO_IDS, Prediction, mask_rows
 from pcseg.structures import Scene
 
 Part = tuple[Tile, Prediction]  # a tile and its objects, with masks over the superpoints of the tile
@@ -93,7 +93,7 @@ def merge(
     masks = csr_array((np.ones(inside.sum(), np.bool_), column[inside], starts), shape=shape)
     ballots = coo_array((size * every.scores, (group, every.labels)), (num_groups, len(classes.names))).toarray()
     labels = ballots.argmax(axis=1)[whole].astype(every.labels.dtype)
-    merged = replace(every, masks=masks, labels=labels, scores=scores[whole].astype(np.float32))
+    merged = replace(every, masks=masks, labels=labels, scores=scores[whole].astype(np.float32), ids=NO_IDS)
     return merged.select(np.argsort(-scores[whole], kind="stable"))
 
 

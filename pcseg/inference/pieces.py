@@ -13,7 +13,7 @@ from pcseg.inference.filters import column_points
 from pcseg.ops.neighbors import submanifold_map
 from pcseg.ops.segment import group_rows
 from pcseg.ops.voxelize import pair_superpoints, voxelize
-from pcseg.prediction import Prediction, mask_rows
+from pcseg.prediction import NO_IDS, Prediction, mask_rows
 from pcseg.structures import Scene
 
 
@@ -78,6 +78,6 @@ def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 
     of[piece] = owner
     scores = (prediction.scores[of] * np.sqrt(size / whole[of])).astype(prediction.scores.dtype)
     masks = mask_rows([columns[nodes] for nodes in group_rows(piece)], num_columns)
-    pieces = replace(prediction, masks=masks, labels=prediction.labels[of], scores=scores)
+    pieces = replace(prediction, masks=masks, labels=prediction.labels[of], scores=scores, ids=NO_IDS)
     order = np.argsort(-scores, kind="stable")
     return pieces.select(order[size[order] >= min_points])

@@ -32,7 +32,7 @@ from pcseg.ops.device import pick_device
 from pcseg.ops.overlap import group_means
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
-from pcseg.prediction import Prediction
+from pcseg.prediction import NO_IDS, Prediction
 from pcseg.structures import Scene
 
 # Test-time augmentation: the same points mirrored and rotated by right angles. Each set begins with the scan as it is.
@@ -199,7 +199,7 @@ class Segmenter:
         objects = self._filtered(scene, prediction, semantic)
         original = original.with_(superpoint=scene.superpoint)
         of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
-        return replace(objects, scene=original, semantic=of_points, min_points=options.min_points)
+        return replace(objects, scene=original, semantic=of_points, min_points=options.min_points, ids=NO_IDS)
 
     def _filtered(self, scene: Scene, prediction: Prediction, semantic: Float32[np.ndarray, "S C"]) -> Prediction:
         """The objects of a whole scan after everything that needs no network."""

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pcseg.inference.filters import column_points
 from pcseg.ops.segment import group_rows
-from pcseg.prediction import Prediction, mask_rows
+from pcseg.prediction import NO_IDS, Prediction, mask_rows
 from pcseg.structures import Scene
 
 MAX_ANGLE = 15.0  # degrees between neighboring superpoints of a surface
@@ -61,6 +61,7 @@ def with_surfaces(
         masks=mask_rows(every, prediction.num_columns),
         labels=np.concatenate([prediction.labels, np.array(labels, np.int64)]),
         scores=np.concatenate([prediction.scores, np.array(scores, prediction.scores.dtype)]),
+        ids=NO_IDS,
     ).select(order)
 
 

@@ -75,7 +75,7 @@ def object_outcomes(
 
     Args:
         overlaps: the prediction compared with the ground truth.
-        partition: 1 + the prediction of each point, 0 for none; `Prediction.point_ids` with the same
+        partition: 1 + the prediction of each point, 0 for none; `Prediction.point_rows` with the same
             `min_score` and no `min_points`.
         min_points: smaller objects and predictions are left out.
         min_score: predictions that score less are left out.

@@ -106,7 +106,7 @@ def _count_partition(
     prediction: Prediction, min_score: float, objects: SceneObjects, num_classes: int
 ) -> PartitionCounts:
     """Compares one prediction per point with the objects; void points count in the union, as in the scripts."""
-    ids, labels = prediction.point_ids(min_score, min_points=0), prediction.labels
+    ids, labels = prediction.point_rows(min_score, min_points=0), prediction.labels
     table = overlap_table(ids, objects.of_point).dense(len(labels) + 1, len(objects) + 1)[1:]
     points = table.sum(axis=1)
     alive = points > 0  # a prediction that lost all its points does not count

@@ -123,7 +123,7 @@ class Scores(PerScene[SceneRecord]):
     def _record(self, prediction: Prediction) -> SceneRecord:
         overlaps = scene_overlaps(prediction, self.classes)
         matches = match_scene(overlaps, self.min_points)
-        partition = prediction.point_ids(self.min_score, min_points=0)
+        partition = prediction.point_rows(self.min_score, min_points=0)
         truth, labels = prediction.scene.semantic, prediction.labels
         assert truth is not None
         assert prediction.scene.instance is not None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32, Int64, Integer, UInt8
+from jaxtyping import Float64, Int32, Int64, Integer, UInt8
 
 from pcseg.choices import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
 from pcseg.classes import ClassSet
@@ -44,8 +44,9 @@ class Objects:
     """Objects of a room; row 0 means no object."""
 
     ids: Int32[np.ndarray, "P"]  # row of each point
-    numbers: Int64[np.ndarray, "R"]  # id of each row in the scene, or 1 + its row in the prediction
+    numbers: Int64[np.ndarray, "R"]  # id of each row in the scene or the prediction
     labels: Int64[np.ndarray, "R"]  # class of each row, -1 for none
+    scores: Float64[np.ndarray, "R"] | None = None  # of predicted objects
 
     @staticmethod
     def of_scene(scene: Scene) -> "Objects | None":
@@ -64,8 +65,9 @@ class Objects:
         """Predicted objects with at least the threshold as score; None if no objects were predicted."""
         if not prediction.has_objects:
             return None
-        numbers, ids = compact_ids(prediction.point_ids(threshold))
-        return Objects(ids, numbers, np.append(-1, prediction.labels[numbers[1:] - 1]).astype(np.int64))
+        found, ids = compact_ids(prediction.point_rows(threshold))
+        numbers, labels = np.append(0, prediction.ids)[found], np.append(-1, prediction.labels)[found]
+        return Objects(ids, numbers, labels.astype(np.int64), np.append(0.0, prediction.scores)[found])
 
 
 def compact_ids(ids: Integer[np.ndarray, "P"]) -> tuple[Int64[np.ndarray, "R"], Int32[np.ndarray, "P"]]:
@@ -129,7 +131,7 @@ def point_errors(truth: Objects, predicted: Objects, classes: ClassSet) -> Int32
 class Entry:
     """One row of a layer: an object, a class, a superpoint or a kind of error."""
 
-    number: int  # id in the scene, 1 + row in the prediction, class index, or superpoint; below 0 for none
+    number: int  # id in the scene or prediction, class index, or superpoint; below 0 for none
     name: str  # class name, or the name of the row
     num_points: int  # number of points of the row
     score: float | None = None  # score of a predicted object
@@ -256,7 +258,6 @@ def _object_layer(
     entries = [Entry(0, "no object", int(sizes[0]))]
     for row in range(1, num_rows):
         name = classes.names[labels[row]] if classes is not None and labels[row] >= 0 else UNNAMED
-        number = int(objects.numbers[row])
-        score = float(prediction.scores[number - 1]) if key == "prediction" else None
-        entries.append(Entry(number, name, int(sizes[row]), score, *partners.get(row, (0, None))))
+        score = None if objects.scores is None else float(objects.scores[row])
+        entries.append(Entry(int(objects.numbers[row]), name, int(sizes[row]), score, *partners.get(row, (0, None))))
     return Layer(key, title, objects.ids, colors, tuple(entries))

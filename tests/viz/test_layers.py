@@ -35,10 +35,11 @@ def test_all_layers_and_one_to_one_matching(room: Scene, whole: Prediction) -> N
 
 @pytest.mark.parametrize("threshold", [0.0, 0.8])
 def test_numbers_of_points_are_the_ids_of_objects(predicted: Prediction, threshold: float) -> None:
+    predicted = predicted[::-1]
     layer = _by_key(scene_layers(predicted, threshold))["prediction"]
     numbers = np.array([entry.number for entry in layer.entries])
     np.testing.assert_array_equal(numbers[layer.ids], predicted.point_ids(threshold))
-    assert numbers.tolist() == ([0, 1, 2] if threshold else [0, 1, 2, 3])
+    assert numbers.tolist() == ([0, 2, 1] if threshold else [0, 3, 2, 1])
 
 
 def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(predicted: Prediction) -> None:
