@@ -14,7 +14,6 @@ from pcseg.config import REMOVED_OPTIONS, Config, loads
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.data.reader_options import READER_OPTIONS
-from pcseg.data.scan_files import read_scan
 from pcseg.data.store import check_classes, list_rooms
 from pcseg.inference.segmenter import Scan, Segmenter
 from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
@@ -106,7 +105,13 @@ def load_model(
 
 @overload
 def predict(
-    scan: Scan, model: Path | str = "builtin", device: str | torch.device | None = None, **options: Any
+    scan: Scan,
+    model: Path | str = "builtin",
+    device: str | torch.device | None = None,
+    *,
+    threshold: float | None = None,
+    fast: bool = False,
+    **options: Any,
 ) -> Prediction: ...
 
 
@@ -115,12 +120,21 @@ def predict(
     scan: list[Any] | tuple[Any, ...],
     model: Path | str = "builtin",
     device: str | torch.device | None = None,
+    *,
+    threshold: float | None = None,
+    fast: bool = False,
     **options: Any,
 ) -> list[Prediction]: ...
 
 
 def predict(
-    scan: Any, model: Path | str = "builtin", device: str | torch.device | None = None, **options: Any
+    scan: Any,
+    model: Path | str = "builtin",
+    device: str | torch.device | None = None,
+    *,
+    threshold: float | None = None,
+    fast: bool = False,
+    **options: Any,
 ) -> Prediction | list[Prediction]:
     """Find the objects of a scan, or of each scan of a list; see `Segmenter.predict`.
 
@@ -128,28 +142,29 @@ def predict(
         scan: a file, an array (P, 3) of x y z or (P, 6) of x y z r g b, a `Scene`, or a list of these.
         model: checkpoint, as for `load_model`; it is loaded once and reused, even if the file changes.
         device: device of the model; by default CUDA if available, otherwise the CPU.
+        threshold: leave out objects that score less, as `Prediction.above` does; None keeps all.
+        fast: one view only: faster, and finds less.
         **options: options of `read_scan` for files and arrays, such as ``up="y"``, and `SegmenterOptions` to replace,
-            such as ``views="one"``, which is faster.
+            such as ``min_points=50``.
 
     Returns:
         The objects, best first, and the class of each point; a list of predictions for a list.
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ValueError: no such device, or the scan cannot be read or predicted.
+        ValueError: no such device, or a scan cannot be read or predicted; no scan of a list is predicted then.
         TypeError: no such option.
 
-    >>> prediction = predict("data/example_room.ply", views="one")
-    >>> {"sofa", "table", "floor"} <= {found.label for found in prediction.above(0.3)}
+    >>> prediction = predict("data/example_room.ply", threshold=0.3, fast=True)
+    >>> {"sofa", "table", "floor"} <= {found.label for found in prediction}
     True
     """
     reading = {key: options.pop(key) for key in READER_OPTIONS if key in options}
-    segmenter = _loaded(str(model), pick_device(device)).with_options(**options)
-    if reading and isinstance(scan, list | tuple):
-        scan = [read_scan(one, **reading) for one in scan]
-    elif reading:
-        scan = read_scan(scan, **reading)
-    return segmenter.predict(scan)
+    options = {"views": "one", **options} if fast else options
+    found = _loaded(str(model), pick_device(device)).with_options(**options).predict(scan, **reading)
+    if threshold is None:
+        return found
+    return [one.above(threshold) for one in found] if isinstance(found, list) else found.above(threshold)
 
 
 @lru_cache(maxsize=4)

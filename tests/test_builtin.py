@@ -59,7 +59,10 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     monkeypatch.setattr("pcseg.build.load_model", lambda model, device: loads.append(model) or segmenter)
     points = np.random.default_rng(0).random((200, 3))
     assert [pcseg.predict(points, "once.pt", "cpu", views="one").num_points for _ in range(2)] == [200, 200]
-    turned = pcseg.predict([1000 * points], "once.pt", "cpu", scale=0.001, up="y", views="one")[0].scene
+    options = {"scale": 0.001, "up": "y", "fast": True, "threshold": 1.0}
+    (none,) = pcseg.predict([1000 * points], "once.pt", "cpu", **options)
+    turned = none.scene
+    assert len(none) == 0
     np.testing.assert_allclose(turned.xyz[:, 2], points[:, 1], rtol=1e-6)
     assert loads == ["once.pt"]
 

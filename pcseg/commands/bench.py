@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from pcseg.choices import BENCHMARKS
+from pcseg.commands.results import claim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.benchmarks.measure import keep_freed_memory
     from pcseg.files import write_json
 
+    written = claim(args.json)
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     results = {}
@@ -36,3 +38,4 @@ def run(args: argparse.Namespace) -> None:
         results[name] = getattr(import_module(f"pcseg.benchmarks.{name}"), name)(args.rounds)
     if args.json:
         write_json(args.json, {"threads": args.threads, "torch": torch.__version__, **results})
+    written()

@@ -213,8 +213,10 @@ def _predict(
     check_features(scene, segmenter.features)
     # The labels of a processed room may use another class set.
     scene = scene.with_(name=target.name, semantic=None, instance=None)
-    for warning in scan_warnings(scene, segmenter.voxel_size):
-        say(f"{path.name}: {warning}")
+    warnings = [f"{path.name}: {warning}" for warning in scan_warnings(scene, segmenter.voxel_size)]
+    if bar is not None and len(args.scans) == 1:
+        for warning in warnings:  # before the work, which may be long, and again below the table
+            say(warning)
     try:
         with _NETWORK, autocast(segmenter.device, args.precision):
             prediction = segmenter.predict(scene, stage=stage)
@@ -222,7 +224,7 @@ def _predict(
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
-    say("\n".join([found, *object_table(rows)]))
+    say("\n".join([found, *object_table(rows), *warnings]))
     replaced = replaced_text(add_suffix(target, suffix) for suffix in args.suffixes)
     if wait is not None:
         stage("compiling")

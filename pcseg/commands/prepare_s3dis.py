@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pcseg.commands.results import claim
 from pcseg.data.prepare_options import add_prepare_options
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def run(args: argparse.Namespace) -> None:
 
     read = partial(_read_room, args.classes)
     reader = preprocess.RoomReader(args.classes, s3dis.room_name, s3dis.room_files, read, group_of=s3dis.area_of)
+    written = claim(args.json)
     preprocess.run(s3dis.find_rooms(args.raw, args.areas), reader, args, print)
+    written()
 
 
 def _read_room(classes: str, folder: Path) -> "RawRoom":

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pcseg.choices import SCANNET_LABEL_COLUMNS, SCANNET_LABEL_TABLE
+from pcseg.commands.results import claim
 from pcseg.data.prepare_options import add_prepare_options
 
 
@@ -29,4 +30,6 @@ def run(args: argparse.Namespace) -> None:
         partial(scannet.room_files, label_table=table),
         partial(scannet.read_room, label_table=table, class_set=args.classes),
     )
+    written = claim(args.json)
     preprocess.run(scannet.find_rooms(args.raw), reader, args, print)
+    written()

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from pcseg.choices import CLASS_SETS
+from pcseg.commands.results import claim
 from pcseg.data.prepare_options import add_prepare_options
 from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, as_flags
 
@@ -51,4 +52,6 @@ def run(args: argparse.Namespace) -> None:
     read = partial(read_labeled_scan, **options)
     name_of, files_of = attrgetter("stem"), lambda path: [path]
     reader = preprocess.RoomReader(args.classes, name_of, files_of, read, repr(options))
+    written = claim(args.json)
     preprocess.run(find_scans(args.raw), reader, args, lambda text: print(as_flags(text)))
+    written()

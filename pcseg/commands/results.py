@@ -15,14 +15,16 @@ def claim(*files: Path | None) -> Callable[[], None]:
     Raises:
         ValueError: one is a folder, or a file that pcseg did not write.
     """
+    paths = [file for file in files if file is not None]
+    if not paths:
+        return lambda: None
     from pcseg.inference.prediction_files import check_target, replaced_text
 
-    paths = [file for file in files if file is not None]
     for path in paths:
         check_target(path)
     shown = [*map(str, paths[:5]), *([f"{len(paths) - 5} more"] if len(paths) > 5 else [])]
     text = f"files: {', '.join(shown)}{replaced_text(paths)}"
-    return lambda: print(text) if paths else None
+    return lambda: print(text)
 
 
 def report_scores(args: argparse.Namespace, scores: "Scores") -> None:

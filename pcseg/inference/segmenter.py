@@ -14,11 +14,12 @@ from tqdm import tqdm
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import ViewSet as ViewSet
 from pcseg.classes import ClassSet
-from pcseg.data.dataset import make_batch
+from pcseg.data.dataset import check_features, make_batch
 from pcseg.data.floor import flat_floor
 from pcseg.data.scan_checks import check_spacing, scan_warnings
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import read_scan
+from pcseg.data.store import MANIFEST
 from pcseg.inference.decode import UNSURE, decode
 from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
 from pcseg.inference.merge import merge
@@ -139,15 +140,22 @@ class Segmenter:
         return replace(self, options=replace(self.options, **changes))
 
     @overload
-    def predict(self, scan: Scan, classes: ClassSet | None = None, *, stage: Stage | None = None) -> Prediction: ...
+    def predict(
+        self, scan: Scan, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
+    ) -> Prediction: ...
 
     @overload
     def predict(
-        self, scan: list[Any] | tuple[Any, ...], classes: ClassSet | None = None, *, stage: Stage | None = None
+        self,
+        scan: list[Any] | tuple[Any, ...],
+        classes: ClassSet | None = None,
+        *,
+        stage: Stage | None = None,
+        **reading: Any,
     ) -> list[Prediction]: ...
 
     def predict(
-        self, scan: Any, classes: ClassSet | None = None, *, stage: Stage | None = None
+        self, scan: Any, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
     ) -> Prediction | list[Prediction]:
         """Predicts the objects, best first, and the class of every point.
 
@@ -156,23 +164,30 @@ class Segmenter:
         Args:
             scan: a scan, or a list of scans, each of them one of these. A file, or the folder of a processed room;
                 its labels are ignored. An array or tensor (P, 3) of x y z or (P, 6) of x y z r g b. Or a `Scene`.
-                Files and arrays are read by `read_scan`, which takes options for units, axes and colors.
+                All scans of a list are read and checked before the first one is predicted.
             classes: class set of the result and of the scene's labels; by default the model's own.
             stage: called with the name of each step, such as "network, tile 3 of 40"; None shows a bar of the tiles
                 in a terminal.
+            **reading: options of `read_scan` for files and arrays: units, axes and colors.
 
         Returns:
             A prediction whose scene has the superpoints that were used; a list of them for a list.
 
         Raises:
-            ValueError: the scan cannot be read, has no points, or lacks a feature that the model takes, or its classes
-                are unknown.
+            ValueError: a scan cannot be read, has no points, or lacks a feature that the model takes, or its classes
+                are unknown. All such scans of a list are named.
         """
         if isinstance(scan, list | tuple):
-            return [self.predict(one, classes, stage=stage) for one in scan]
-        scene = scan if isinstance(scan, Scene) else _read(scan, self.voxel_size)
-        if len(scene) == 0:
-            raise ValueError(f"scene {scene.name} has no points")
+            scenes, errors = [], []
+            for one in scan:
+                try:
+                    scenes.append(self._read(one, reading))
+                except (ValueError, OSError) as error:
+                    errors.append(str(error))
+            if errors:
+                raise ValueError(f"{len(errors)} of {len(scan)} scans cannot be predicted: {'; '.join(errors)}")
+            return [self.predict(scene, classes, stage=stage) for scene in scenes]
+        scene = self._read(scan, reading)
         if classes is not None and classes != self.classes:
             prediction = self.predict(scene.with_(semantic=None, instance=None), stage=stage)
             return prediction.in_classes(classes, scene.with_(superpoint=prediction.superpoint))
@@ -182,15 +197,13 @@ class Segmenter:
             say("floor")
             scene = flat_floor(scene)
         say("superpoints")
-        grid = tile_grid(scene.xyz, options.tile_size, options.tile_overlap)
-        if len(grid) == 1 or (grid.extent <= options.tile_above).all():
+        if not self._is_large(scene):
             scene = self.superpoints.apply(scene)
             say("network")
             prediction, semantic = self._predict_views(scene)
         else:
-            check_spacing(scene, self.voxel_size)
             # The plan of one storey shows its rooms.
-            one_storey = grid.extent[2] <= options.tile_size
+            one_storey = np.ptp(scene.xyz[:, 2]) <= options.tile_size
             room = split_rooms(scene.xyz) if one_storey else np.zeros(len(scene), np.int32)
             scene = self._with_superpoints(scene, room, say)
             prediction, semantic = self._predict_tiles(scene, room, stage)
@@ -200,6 +213,36 @@ class Segmenter:
         original = original.with_(superpoint=scene.superpoint)
         of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
         return replace(objects, scene=original, semantic=of_points, min_points=options.min_points, ids=NO_IDS)
+
+    def _read(self, scan: object, reading: dict[str, Any]) -> Scene:
+        """The scan without labels, which may be of another class set; checked, so that the model can predict it."""
+        if isinstance(scan, torch.Tensor):
+            scan = scan.numpy(force=True)
+        if isinstance(scan, Scene):
+            if reading:
+                raise ValueError(f"scene {scan.name} was read already: {', '.join(reading)} is for files and arrays")
+            scene = scan
+        elif not isinstance(scan, Path | str | np.ndarray):
+            expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
+            raise ValueError(f"expected {expected}, got {type(scan).__name__}")
+        elif not isinstance(scan, np.ndarray) and Path(scan).is_dir() and not (Path(scan) / MANIFEST).exists():
+            raise ValueError(f"{scan}: a folder, not a scan; give a list of the files in it")
+        else:
+            # A processed room has labels in any case.
+            scene = read_scan(scan, labels=False, **reading).with_(semantic=None, instance=None)
+            for warning in scan_warnings(scene, self.voxel_size):
+                report_to_log(f"{scene.name}: {warning}")
+        if len(scene) == 0:
+            raise ValueError(f"scene {scene.name} has no points")
+        check_features(scene, self.features)
+        if self._is_large(scene):
+            check_spacing(scene, self.voxel_size)
+        return scene
+
+    def _is_large(self, scene: Scene) -> bool:
+        """Whether a scan is predicted room by room and in tiles."""
+        grid = tile_grid(scene.xyz, self.options.tile_size, self.options.tile_overlap)
+        return len(grid) > 1 and bool((grid.extent > self.options.tile_above).any())
 
     def _filtered(self, scene: Scene, prediction: Prediction, semantic: Float32[np.ndarray, "S C"]) -> Prediction:
         """The objects of a whole scan after everything that needs no network."""
@@ -314,19 +357,6 @@ class Segmenter:
                 superpoint[rows] = piece.superpoint + num
                 num += piece.num_superpoints
         return scene.with_(superpoint=superpoint)
-
-
-def _read(scan: object, voxel_size: float) -> Scene:
-    """A scan that is not a scene yet, without labels, which may be of another class set."""
-    if isinstance(scan, torch.Tensor):
-        scan = scan.numpy(force=True)
-    if not isinstance(scan, Path | str | np.ndarray):
-        expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
-        raise ValueError(f"expected {expected}, got {type(scan).__name__}")
-    scene = read_scan(scan, labels=False).with_(semantic=None, instance=None)  # a processed room still has them
-    for warning in scan_warnings(scene, voxel_size):
-        report_to_log(f"{scene.name}: {warning}")
-    return scene
 
 
 def _cut(scene: Scene, tile: Tile, points: Sequence[Int64[np.ndarray, "_"]]) -> Scene:

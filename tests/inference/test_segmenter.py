@@ -152,6 +152,11 @@ def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
 def test_what_is_no_scan_is_refused() -> None:
     for scan, message in (
         (Scene("nothing", np.zeros((0, 3), np.float32)), "scene nothing has no points"),
+        (Path(__file__).parent, "inference: a folder, not a scan; give a list of the files in it"),
+        (
+            [_hall(), "a.ply", np.zeros((9, 3)), 0.5],
+            "3 of 4 scans .*: a.ply: no such.*; .* has no rgb.*; .*got float",
+        ),
         (np.zeros((9, 4)), r"expected an array of numbers \(P, 3\) of x y z or \(P, 6\).*, got float64 \(9, 4\)"),
         (torch.zeros(3), r"\(P, 3\) of x y z or \(P, 6\).*, got float32 \(3,\)"),
         (np.full((9, 6), -1.0), "points: colors from -1 to -1 are not clearly 0..1"),

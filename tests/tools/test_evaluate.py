@@ -101,12 +101,19 @@ def test_bad_input(folders: tuple[Path, Path], tmp_path: Path, file: str, conten
     assert not (tmp_path / "out.json").exists()
 
 
-@pytest.mark.parametrize("command", ["evaluate --json", "evaluate --csv", "evaluate --report", "plot --out"])
-def test_only_own_files_are_replaced(folders: tuple[Path, Path], tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("evaluate", f"--{kind}") for kind in ("json", "csv", "report")),
+        *((name, "--json") for name in ("bench", "prepare s3dis", "prepare scannet", "prepare scans")),
+        ("plot", "--out"),
+    ],
+)
+def test_only_own_files_are_replaced(folders: tuple[Path, Path], tmp_path: Path, name: str, option: str) -> None:
     """The same rule for all commands, before their work: what is missing in the inputs is not noticed."""
-    name, option = command.split()
     (tmp_path / "mine.txt").write_text("mine")
-    words = (*folders, "--dataset", "s3dis") if name == "evaluate" else (tmp_path,)
+    words = {"bench": (), "plot": (tmp_path,), "evaluate": (*folders, "--dataset", "s3dis")}.get(name, folders)
+    words = (*words, "--classes", "s3dis") if name == "prepare scans" else words
     for path, message in ((tmp_path / "mine.txt", "exists and is not a result of pcseg"), (folders[0], "a folder; ")):
         assert f"error: {path}: {message}" in refused(name, *words, option, path)
     assert (tmp_path / "mine.txt").read_text() == "mine"

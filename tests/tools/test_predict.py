@@ -116,7 +116,8 @@ def test_color_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, t
     assert "data.features=[xyz]" in error
     assert not list((tmp_path / "out").iterdir())
     passes("predict", "--model", checkpoint, *scan, "--gray")
-    passes("predict", "--model", _checkpoint(tmp_path / "blind.pt", "data.features=[xyz]"), *scan)
+    out, _ = passes("predict", "--model", _checkpoint(tmp_path / "blind.pt", "data.features=[xyz]"), *scan)
+    assert "It has no color" in out[out.index(" with score >= ") :], "warnings are also below the table"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
