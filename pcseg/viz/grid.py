@@ -9,24 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from pcseg.files import atomic_write
 
-# Places for a word, in letter heights from where it belongs, the nearest first.
-_AROUND = np.stack(np.meshgrid(2.0 * np.arange(-4, 5), 0.65 * np.arange(-12, 13)), axis=-1).reshape(-1, 2)
-_AROUND = _AROUND[np.argsort(np.hypot(*_AROUND.T), kind="stable")]
+_MAX_PLACES = 2000  # that are tried for a word
 INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
 
 
 @dataclass(frozen=True)
 class Label:
-    """A word on an image."""
+    """A word on an object of an image."""
 
-    x: float  # center of the word in pixels
-    y: float  # center of the word in pixels
+    pixels: Integer[np.ndarray, "n 2"]  # column and row of each pixel of the object, at least one
     text: str
     weight: float = 0.0  # where words would overlap, the greater weight stays; the other moves, or is left out
 
@@ -102,29 +99,38 @@ def image_grid(
 
 
 def _labeled(cell: Cell, size: float) -> Image.Image:
-    """The image with its words; one that would touch a heavier one moves, with a line to its place, or is left out."""
+    """The image with its words, each on its object; one that would touch a heavier one moves, or is left out."""
     image = Image.fromarray(cell.image)
-    draw, font, line = ImageDraw.Draw(image), _font(size), 1.3 * size
-    taken, words = np.empty((0, 3)), []  # x, y and half the width of each word
+    draw, font, line = ImageDraw.Draw(image), _font(size), 1.4 * size
+    taken = np.empty((0, 3))  # x, y and half the width of each word
     for label in sorted(cell.labels, key=lambda label: -label.weight):
         half = font.getlength(_plain(label.text)) / 2 + size / 6
-        places = np.array([label.x, label.y]) + size * _AROUND
-        places[:, 0] = np.clip(places[:, 0], half, max(half, image.width - half))
-        places = places[(places[:, 1] > line / 2) & (places[:, 1] < image.height - line / 2)]
+        places = _places(label.pixels, np.array([half, line / 2]), image.size)
         across, down = (np.abs(places[:, [axis]] - taken[:, axis]) for axis in (0, 1))
         free = np.all((across >= half + taken[:, 2]) | (down >= line), axis=-1)
         if not free.any():
             continue
         x, y = places[free.argmax()]
         taken = np.vstack([taken, (x, y, half)])
-        words.append((x, y, label))
-    for x, y, label in words:
-        if abs(y - label.y) > 0.6 * line or abs(x - label.x) > 0.6 * line:
-            draw.line((x, y, label.x, label.y), fill=INK, width=max(1, round(size / 12)))
-    for x, y, label in words:
         rim = {"stroke_width": max(2, round(size / 6)), "stroke_fill": (255, 255, 255)}
         draw.text((x, y), _plain(label.text), fill=INK, font=font, anchor="mm", **rim)
     return image
+
+
+def _places(pixels: np.ndarray, half: np.ndarray, image: tuple[int, int]) -> np.ndarray:
+    """Centers for a word of half this size: pixels of its object, first those where most of the word is on the object,
+    then those near the middle. At the border of the image, a center moves inwards."""
+    places = np.clip(pixels[:: 1 + len(pixels) // _MAX_PLACES], half, np.maximum(half, image - half))
+    low, extent = pixels.min(axis=0), np.ptp(pixels, axis=0) + 1
+    sums = np.zeros(extent + 1, np.int32)  # number of pixels before each corner
+    sums[tuple((pixels - low + 1).T)] = 1
+    sums = sums.cumsum(axis=0).cumsum(axis=1)
+    (left, top), (right, bottom) = (
+        np.clip(np.rint(places - low + side * half), 0, extent).astype(np.int64).T for side in (-1, 1)
+    )
+    covered = sums[right, bottom] - sums[left, bottom] - sums[right, top] + sums[left, top]
+    far = np.hypot(*(places - np.median(pixels, axis=0)).T)
+    return places[np.lexsort((far, -covered))]
 
 
 def _legend_places(legend: Sequence[tuple[str, object]], size: int, width: int) -> list[tuple[int, int]]:

@@ -71,6 +71,7 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
     thinned = f" · thinned to {len(xyz):,}, one in {1000 * shown.voxel:.0f} mm" if shown.voxel else ""
     strays = f" · {shown.num_strays:,} points far outside are not shown" if shown.num_strays else ""
     keys = [layer.key for layer in layers]
+    top = float(extent[2]) + 0.01
     meta = {
         "name": scene.name or "room",
         "subtitle": f"{len(scene):,} points · {size} m{thinned}{strays}",
@@ -79,8 +80,8 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
         "step": step,
         "origin": [round(float(value), 6) for value in low],
         "extent": [round(float(value), 4) for value in extent],
-        "top": round(float(extent[2]) + 0.01, 3),
-        "cut": round(float((view.cut or 0.0) - low[2]), 3),
+        "top": round(top, 3),
+        "cut": round(top if view.cut is None else view.cut - float(low[2]), 3),
         "azimuth": round(view.azimuth, 1),
         "threshold": round(threshold, 4),
         "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in keys), "input"),

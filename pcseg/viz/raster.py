@@ -15,7 +15,9 @@ BACKGROUND = (250, 250, 251)
 SUPERSAMPLING = 2  # pixels per pixel of the image along each side, which are averaged
 MAX_POINTS = 2_000_000  # of a larger scan, pictures and pages show one point of each voxel
 _MARGIN = 0.03  # fraction of the image that stays free on each side
-CEILING_CUT = 0.3  # meters below the top of the room
+CEILING_CUT = 0.3  # meters below the top of a room with a ceiling
+_LEAST_HEIGHT = 1.8  # of a ceiling above the lowest points, in meters
+_CEILING_SHARE = 0.25  # of the floor plan that has points above the cut; walls alone have fewer
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,8 @@ def room_view(
     """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
     Sizes are in pixels, angles in degrees. Without an azimuth, eight are tried, and the one that shows most of the room
-    is taken. Points above `cut` meters are hidden, by default 0.3 m below the top; `open_front` hides the near walls.
+    is taken. Points above `cut` meters are hidden, by default 0.3 m below the top if there is a ceiling, and nothing
+    otherwise; `open_front` hides the near walls.
     `box` is the `core_box` of the points, if known already.
 
     Raises:
@@ -244,13 +247,14 @@ def room_view(
     xyz = xyz[inside(xyz, box)]
     if cut is None:
         bottom, top = np.quantile(xyz[:, 2], [0.001, 0.999])
-        cut = float(max(top - CEILING_CUT, bottom + 0.6 * (top - bottom)))
+        if top - bottom >= _LEAST_HEIGHT and _plan_share(xyz, top - CEILING_CUT) >= _CEILING_SHARE:
+            cut = float(top - CEILING_CUT)
 
     def aim(points: np.ndarray, azimuth: float) -> View:
         rotation = look(azimuth, elevation)
         return View(_nearest_eye(points, rotation, width / height), rotation, cut=cut, open_front=open_front, box=box)
 
-    below = xyz[xyz[:, 2] <= cut]
+    below = xyz if cut is None else xyz[xyz[:, 2] <= cut]
     if len(below) == 0:
         raise ValueError(f"no point is below the cut at {cut:.2f} m")
     if azimuth is None:
@@ -263,6 +267,15 @@ def room_view(
             if visible > most:
                 most, azimuth = visible, float(angle)
     return aim(below, azimuth or 0.0)
+
+
+def _plan_share(xyz: np.ndarray, height: float) -> float:
+    """Share of the occupied cells of the floor plan that have points above a height."""
+    low = bounding_box(xyz)[0]
+    size = max(0.1, float(np.ptp(xyz[:, :2], axis=0).max()) / 200)
+    x, y = ((xyz[:, axis] - low[axis]) // size for axis in (0, 1))
+    cells = (x * (y.max() + 1) + y).astype(np.int64)
+    return np.count_nonzero(np.bincount(cells[xyz[:, 2] > height])) / np.count_nonzero(np.bincount(cells))
 
 
 def _nearest_eye(xyz: np.ndarray, rotation: np.ndarray, aspect: float) -> np.ndarray:

@@ -33,14 +33,15 @@ def room_picture(
 
     Panels without data are left out, and the others fill the figure. The camera looks in from above, with the ceiling
     and the near walls cut away; an image is shown as it is. A predicted object has the color of the true object that it
-    matches. The largest visible objects have their names on them; the line at the top lists those that are hidden.
+    matches. Visible objects have their names on them, where there is room the best ones, of true objects the largest;
+    the line at the top lists those that are hidden.
 
     Args:
         prediction: a scene and what was predicted for it.
         threshold: lowest score of shown objects.
         width: width of a panel in pixels.
         height: height of a panel in pixels.
-        cut: height above which points are hidden; None is 0.3 m below the top.
+        cut: height above which points are hidden; None is 0.3 m below a ceiling.
         views: 1 for one camera; 2 adds one from the other side, 3 also one from above.
 
     Raises:
@@ -71,7 +72,7 @@ def room_picture(
             colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
         names = _names(raster, layer) if key in OBJECT_LAYERS else ()
         if len(names) > _MAX_NAMES:
-            title = f"{title}, the largest {_MAX_NAMES} named"
+            title = f"{title}, {_MAX_NAMES} named"
             names = sorted(names, key=lambda name: -name.weight)[:_MAX_NAMES]
         return Cell(title, raster.paint(colors), tuple(names))
 
@@ -159,7 +160,7 @@ def _title(layer: Layer | None, prediction: Prediction, threshold: float, *, ful
 
 
 def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
-    """Class names in the middle of the visible part of each object; objects without a class have their number."""
+    """Class names and visible pixels of the objects; objects without a class have their number."""
     step = SUPERSAMPLING
     pixels = raster.index[::step, ::step]
     y, x = np.nonzero(pixels >= 0)
@@ -171,11 +172,11 @@ def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
         row = int(ids[rows[0]]) if len(rows) else 0
         if row == 0:
             continue
-        entry, xs, ys = layer.entries[row], x[rows], y[rows]
-        middle = np.argmin((xs - np.median(xs)) ** 2 + (ys - np.median(ys)) ** 2)  # a pixel of the object itself
-        name = layer.name_of(row) if entry.name == UNNAMED else entry.name
-        score = "" if entry.score is None else f" {entry.score:.2f}"
-        labels.append(Label(float(xs[middle]), float(ys[middle]), name + score, float(len(rows))))
+        entry, name = layer.entries[row], layer.name_of(row)
+        text = name if entry.name == UNNAMED else entry.name
+        text += "" if entry.score is None else f" {entry.score:.2f}"
+        weight = float(len(rows)) if entry.score is None else entry.score
+        labels.append(Label(np.stack([x[rows], y[rows]], axis=1), text, weight))
     return tuple(labels)
 
 

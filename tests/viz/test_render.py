@@ -91,7 +91,7 @@ def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.Mo
     room_picture(predicted, threshold=0.0, **SMALL)
     titles = {cell.title: [label.text for label in cell.labels] for row in drawn["cells"] for cell in row}
     assert max(map(len, titles.values())) == 2
-    assert any(title.startswith("Ground truth") and title.endswith(", the largest 2 named") for title in titles)
+    assert any(title.startswith("Ground truth") and title.endswith(", 2 named") for title in titles)
 
 
 def test_strays_do_not_shrink_the_room_and_one_point_is_drawn(room: Scene, rng: np.random.Generator) -> None:
@@ -113,10 +113,15 @@ def test_strays_do_not_shrink_the_room_and_one_point_is_drawn(room: Scene, rng: 
 def test_image_grid_and_save_png(tmp_path: Path) -> None:
     red = np.zeros((40, 60, 3), np.uint8)
     red[:] = (200, 0, 0)
-    cell = Cell("one", red, (Label(30.0, 20.0, "chair", 1.0), Label(32.0, 21.0, "behind", 0.5)))
-    ink = np.asarray(_labeled(Cell("", np.vstack([red, red]), cell.labels), 10.0))[:, :, 0] < 150
-    assert ink[15:26].any()
-    assert ink[27:].any(), "the word behind moves out of the way"
+    pixels = np.stack(np.meshgrid(np.arange(60), np.arange(40)), axis=-1).reshape(-1, 2)
+    top, column = pixels[pixels[:, 1] < 20], pixels[pixels[:, 0] > 55]
+    cell = Cell("one", red, (Label(top, "chair", 1.0), Label(pixels, "all", 0.5), Label(top[:600], "hidden")))
+    ink = np.asarray(_labeled(cell, 10.0))[:, :, 0] < 150
+    assert ink[5:15].any()
+    assert ink[16:].any(), "the word behind moves out of the way, but stays on its object"
+    two = np.asarray(_labeled(replace(cell, labels=cell.labels[:2]), 10.0))[:, :, 0] < 150
+    assert (ink == two).all(), "there is no room for the third"
+    assert (np.asarray(_labeled(Cell("", red, (Label(column, "wall"),)), 10.0)) < 150)[15:25, 30:, 0].any()
     legend = [(name, color) for name, color in zip(SCANNET20.names, SCANNET20.colors)]
     grid = np.asarray(image_grid([[cell, cell], [cell]], title="t", note="n", legend=legend))
     assert (grid == (200, 0, 0)).all(axis=2).sum() > 3 * 40 * 60 * 0.5
