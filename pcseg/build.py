@@ -10,7 +10,8 @@ from typing import Any, overload
 import torch
 
 from pcseg.classes import ClassSet, class_set
-from pcseg.config import REMOVED_OPTIONS, Config, loads
+from pcseg.config import REMOVED_OPTIONS, Config
+from pcseg.config_reader import from_text
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.data.reader_options import READER_OPTIONS
@@ -91,7 +92,7 @@ def load_model(
         # Its config may name a file of classes that is not on this machine; the checkpoint contains the classes.
         classes = ClassSet.from_dict(content["classes"], str(path))
         if config is None or class_set(config.data.classes).names != classes.names:
-            config = loads(content["config"], ignore=REMOVED_OPTIONS)
+            config = from_text(Config, content["config"], ignore=REMOVED_OPTIONS)
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: its config or classes are damaged, or of another version: {error}") from error
     model = build_model(config, classes)

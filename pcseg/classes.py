@@ -119,7 +119,46 @@ class ClassSet:
         >>> classes.ids, classes.instance_names
         ((1, 2), ('chair',))
         """
-        return _checked(content, where, default_name)
+        if not isinstance(content, dict) or not isinstance(content.get("names"), (list, tuple)) or not content["names"]:
+            raise ValueError(
+                f"{where}: expected a mapping with a list `names` of class names, as in names: [floor, chair]"
+            )
+        known = [f.name for f in fields(ClassSet)]
+        unknown = [str(key) for key in content if key not in known]
+        if unknown:
+            raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected {', '.join(known)}")
+        names = _names(content["names"], where, "names", None)
+        stuff = _names(content.get("stuff", []), where, "stuff", names)
+        others = [name for name in names if name not in stuff]
+        name = content.get("name", default_name)
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{where}: expected a name for the class set, found {name!r}")
+        ids = content.get("ids", list(range(1, len(names) + 1)))
+        if not _are_whole(ids, 1, 2**31 - 1) or len(ids) != len(names) or len(set(ids)) != len(ids):
+            raise ValueError(f"{where}: expected ids as {len(names)} different whole numbers above 0, found {ids!r}")
+        colors = content.get("colors", _hues(len(names)))
+        if (
+            not isinstance(colors, (list, tuple))
+            or len(colors) != len(names)
+            or not all(_are_whole(color, 0, 255) and len(color) == 3 for color in colors)
+        ):
+            raise ValueError(f"{where}: expected colors as {len(names)} lists [r, g, b] of 0..255, found {colors!r}")
+        groups = content.get("groups", {})
+        if not isinstance(groups, dict):
+            raise ValueError(f"{where}: expected groups as a mapping of names to lists of classes, found {groups!r}")
+        protocols = content.get("s3dis_protocols", name == "s3dis")
+        if not isinstance(protocols, bool):
+            raise ValueError(f"{where}: expected s3dis_protocols as true or false, found {protocols!r}")
+        return ClassSet(
+            name=name,
+            names=names,
+            ids=tuple(ids),
+            colors=tuple((color[0], color[1], color[2]) for color in colors),
+            stuff=frozenset(stuff),
+            instance_names=_names(content.get("instance_names", others), where, "instance_names", names),
+            groups={str(key): _names(members, where, f"groups.{key}", names) for key, members in groups.items()},
+            s3dis_protocols=protocols,
+        )
 
 
 def class_set(name: str | Path) -> ClassSet:
@@ -167,48 +206,7 @@ def _read_yaml(path: Path) -> ClassSet:
         raise ValueError(f"{path}: cannot read the classes: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    return _checked(content, str(path), path.stem)
-
-
-def _checked(content: Any, where: str, default_name: str | None) -> ClassSet:
-    if not isinstance(content, dict) or not isinstance(content.get("names"), (list, tuple)) or not content["names"]:
-        raise ValueError(f"{where}: expected a mapping with a list `names` of class names, as in names: [floor, chair]")
-    known = [f.name for f in fields(ClassSet)]
-    unknown = [str(key) for key in content if key not in known]
-    if unknown:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected {', '.join(known)}")
-    names = _names(content["names"], where, "names", None)
-    stuff = _names(content.get("stuff", []), where, "stuff", names)
-    others = [name for name in names if name not in stuff]
-    name = content.get("name", default_name)
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"{where}: expected a name for the class set, found {name!r}")
-    ids = content.get("ids", list(range(1, len(names) + 1)))
-    if not _are_whole(ids, 1, 2**31 - 1) or len(ids) != len(names) or len(set(ids)) != len(ids):
-        raise ValueError(f"{where}: expected ids as {len(names)} different whole numbers above 0, found {ids!r}")
-    colors = content.get("colors", _hues(len(names)))
-    if (
-        not isinstance(colors, (list, tuple))
-        or len(colors) != len(names)
-        or not all(_are_whole(color, 0, 255) and len(color) == 3 for color in colors)
-    ):
-        raise ValueError(f"{where}: expected colors as {len(names)} lists [r, g, b] of 0..255, found {colors!r}")
-    groups = content.get("groups", {})
-    if not isinstance(groups, dict):
-        raise ValueError(f"{where}: expected groups as a mapping of names to lists of classes, found {groups!r}")
-    protocols = content.get("s3dis_protocols", name == "s3dis")
-    if not isinstance(protocols, bool):
-        raise ValueError(f"{where}: expected s3dis_protocols as true or false, found {protocols!r}")
-    return ClassSet(
-        name=name,
-        names=names,
-        ids=tuple(ids),
-        colors=tuple((color[0], color[1], color[2]) for color in colors),
-        stuff=frozenset(stuff),
-        instance_names=_names(content.get("instance_names", others), where, "instance_names", names),
-        groups={str(key): _names(members, where, f"groups.{key}", names) for key, members in groups.items()},
-        s3dis_protocols=protocols,
-    )
+    return ClassSet.from_dict(content, str(path), path.stem)
 
 
 def _names(values: Any, where: str, key: str, known: tuple[str, ...] | None) -> tuple[str, ...]:

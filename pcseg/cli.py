@@ -61,11 +61,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
         module = _module(name)
         summary, _, details = (module.__doc__ or "").partition("\n\n")
         parsers[name] = places[group].add_parser(
-            own,
-            help=summary,
-            description=summary,
-            epilog=details,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            own, help=summary, description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         module.add_arguments(parsers[name])
     return parsers

@@ -66,13 +66,3 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
     """
     return config_reader.read(Config, find_config(path), overrides)
-
-
-def loads(text: str, ignore: Sequence[str] = ()) -> Config:
-    """Read a config that `dumps` wrote, without the dotted keys to ignore."""
-    return config_reader.from_text(Config, text, ignore)
-
-
-def dumps(config: Config) -> str:
-    """The whole config as YAML, defaults included; `loads` reads it back unchanged."""
-    return config_reader.to_text(config)

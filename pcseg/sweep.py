@@ -8,9 +8,8 @@ import math
 import os
 import re
 import subprocess
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -164,41 +163,51 @@ def run_sweep(
 
 def _run_trials(sweep: Sweep, study: Any, processes: int, on_trial: Callable[[list[Row]], None]) -> list[Row]:
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    jobs: deque[tuple[Setting, int]] = deque()
-    running: dict[Path, subprocess.Popen[bytes]] = {}
-    failures: dict[Path, str | None] = {}  # of every run that ended, by folder; None if it succeeded
+    started: list[subprocess.Popen[bytes]] = []
+    runs: dict[Path, Future[str | None]] = {}  # the reason if a run failed, by folder
     trials: list[tuple[Any, Setting, list[Path]]] = []  # those that wait for their runs
-    try:
-        while True:
-            while len(running) < processes and jobs:
-                setting, seed = jobs.popleft()
-                running[sweep.folder(setting, seed)] = _start(sweep, setting, seed, environment)
-            for trial, setting, folders in [*trials]:
-                if all(folder in failures for folder in folders):
-                    trials.remove((trial, setting, folders))
-                    failed = [failures[folder] for folder in folders if failures[folder]]
-                    _tell(study, trial, _row(sweep, setting, failed[-1] if failed else None))
-                    on_trial(_rows(sweep, study))
-            if len(running) < processes and (trial := _ask(sweep, study)) is not None:
-                setting = sweep.setting(trial.params)
-                trials.append((trial, setting, [sweep.folder(setting, seed) for seed in sweep.seeds]))
-                for seed, folder in zip(sweep.seeds, trials[-1][2]):
-                    if (folder / NUMBERS).exists():
-                        failures[folder] = None
-                    elif not (folder in failures or folder in running or (setting, seed) in jobs):
-                        jobs.append((setting, seed))
-            elif running:
-                while not (ended := [folder for folder, process in running.items() if process.poll() is not None]):
-                    time.sleep(0.05)
-                status = running.pop(ended[0]).returncode
-                failures[ended[0]] = _failure(status, ended[0] / "log.txt")
-            else:
-                return _rows(sweep, study)
-    finally:  # another call continues these runs from their checkpoints
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
+
+    def train(setting: Setting, seed: int, folder: Path) -> str | None:
+        if (folder / NUMBERS).exists():
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        overrides = [*sweep.fixed, *(f"{key}={value}" for key, value in setting.items()), f"train.seed={seed}"]
+        options = ["--run", str(folder), "--json", str(folder / NUMBERS), "--auto-resume"]
+        path = folder / "log.txt"
+        with path.open("ab") as log:
+            command = [*sweep.command, str(sweep.config), *overrides, *options]
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            started.append(process)
+            status = process.wait()
+        lines = [line for line in path.read_text(errors="replace").split("\n") if line.strip()]
+        return f"exit status {status}, {lines[-1] if lines else 'no output'} ({path})" if status else None
+
+    with ThreadPoolExecutor(processes) as pool:
+        try:
+            while True:
+                for trial, setting, folders in [*trials]:
+                    if all(runs[folder].done() for folder in folders):
+                        trials.remove((trial, setting, folders))
+                        failed = [reason for folder in folders if (reason := runs[folder].result())]
+                        _tell(study, trial, _row(sweep, setting, failed[-1] if failed else None))
+                        on_trial(_rows(sweep, study))
+                waiting = [run for run in runs.values() if not run.done()]
+                if len(waiting) < processes and (trial := _ask(sweep, study)) is not None:
+                    setting = sweep.setting(trial.params)
+                    trials.append((trial, setting, [sweep.folder(setting, seed) for seed in sweep.seeds]))
+                    for seed, folder in zip(sweep.seeds, trials[-1][2]):
+                        if folder not in runs:
+                            runs[folder] = pool.submit(train, setting, seed, folder)
+                elif waiting:
+                    wait(waiting, return_when=FIRST_COMPLETED)
+                elif not trials:
+                    return _rows(sweep, study)
+        finally:  # another call continues these runs from their checkpoints
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(run.done() for run in runs.values()):
+                for process in started:
+                    process.terminate()
+                wait(runs.values(), timeout=0.1)
 
 
 def _optuna() -> ModuleType:
@@ -253,23 +262,6 @@ def _tell(study: Any, trial: Any, row: Row) -> None:
         study.tell(trial, state=_optuna().trial.TrialState.FAIL)
     else:
         study.tell(trial, value)
-
-
-def _start(sweep: Sweep, setting: Setting, seed: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    folder = sweep.folder(setting, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    overrides = [*sweep.fixed, *(f"{key}={value}" for key, value in setting.items()), f"train.seed={seed}"]
-    options = ["--run", str(folder), "--json", str(folder / NUMBERS), "--auto-resume"]
-    with (folder / "log.txt").open("ab") as log:
-        command = [*sweep.command, str(sweep.config), *overrides, *options]
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-
-def _failure(status: int, log: Path) -> str | None:
-    if status == 0:
-        return None
-    lines = [line for line in log.read_text(errors="replace").split("\n") if line.strip()]
-    return f"exit status {status}, {lines[-1] if lines else 'no output'} ({log})"
 
 
 def _row(sweep: Sweep, setting: Setting, failure: str | None) -> Row:

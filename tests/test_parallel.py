@@ -121,7 +121,7 @@ def test_a_cluster_loses_no_room_with_a_killed_worker(cluster, tmp_path: Path) -
         "s3dis", attrgetter("stem"), lambda path: [path], partial(read_labeled_scan, needs_labels=False)
     )
     scans = sorted(tmp_path.glob("*.npz"))
-    here = preprocess(scans, reader, tmp_path / "here", progress=False)
-    there = preprocess(scans, reader, tmp_path / "there", progress=False, cluster=address)
+    here = preprocess(scans, reader, tmp_path / "here")
+    there = preprocess(scans, reader, tmp_path / "there", cluster=address)
     assert there["written"] == 2
     assert there["sha256"] == here["sha256"]

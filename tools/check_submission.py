@@ -4,7 +4,6 @@ tools/check_submission.py ZIP --dataset scannet [--scenes FILE] [--json FILE]
 """
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from pcseg.classes import CLASS_SETS, class_set
@@ -25,10 +24,10 @@ def main() -> None:
     args = parser.parse_args()
 
     scenes = dict.fromkeys(args.scenes.read_text(encoding="utf-8").split()) if args.scenes else None
-    counts = check_submission(args.zip, class_set(args.dataset), scenes)
-    print(f"{args.zip}: valid; {counted(counts.num_scenes, 'scene')}, {counted(counts.num_objects, 'object')}")
+    num_scenes, num_objects = check_submission(args.zip, class_set(args.dataset), scenes)
+    print(f"{args.zip}: valid; {counted(num_scenes, 'scene')}, {counted(num_objects, 'object')}")
     if args.json:
-        write_json(args.json, asdict(counts))
+        write_json(args.json, {"num_scenes": num_scenes, "num_objects": num_objects})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pcseg import config as cfg
 from pcseg.cli import run_tool
+from pcseg.config_reader import to_text
 from pcseg.training.checkpoint import LAST, load_checkpoint, prediction_weights
 from pcseg.training.weights_file import write_weights
 
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--attribution", type=Path, help="text file that names the sources of the training data")
     args = parser.parse_intermixed_args()
     content = load_checkpoint(args.run / args.checkpoint)
-    content["config"] = cfg.dumps(cfg.load(args.run / "config.yaml", args.overrides))
+    content["config"] = to_text(cfg.load(args.run / "config.yaml", args.overrides))
     data = json.loads((args.run / "data.json").read_text(encoding="utf-8"))["train"]
     notes = {
         "license": args.license,

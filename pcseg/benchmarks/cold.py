@@ -16,8 +16,10 @@ from pcseg.benchmarks import measure
 from pcseg.synthetic import make_room
 
 # One step with the network of configs/scannet.yaml and the classes of synthetic rooms.
-STEP = ("data.classes=s3dis", 'data.train=["*"]', "data.val=[]", "train.steps=1", "train.batch_size=1")
-UNSEEN = ("train.num_workers=0", "train.evaluate_every=0", "train.log_every=1", "train.checkpoint_every=1")
+STEP = (
+    *("data.classes=s3dis", 'data.train=["*"]', "data.val=[]", "train.steps=1", "train.batch_size=1"),
+    *("train.num_workers=0", "train.evaluate_every=0", "train.log_every=1", "train.checkpoint_every=1"),
+)
 
 
 def cold(rounds: int, num_points: int = 80_000) -> dict[str, Any]:
@@ -34,15 +36,7 @@ def cold(rounds: int, num_points: int = 80_000) -> dict[str, Any]:
         np.savez(folder / "scan.npz", xyz=room.xyz, rgb=room.rgb)
         measure.write_segmented_rooms(folder / "rooms", [num_points])
         predict: list[Any] = ["predict", folder / "scan.npz", "--out", folder / "out"]
-        train: list[Any] = [
-            "train",
-            "scannet",
-            "--run",
-            folder / "run",
-            f"data.root={folder / 'rooms'}",
-            *STEP,
-            *UNSEEN,
-        ]
+        train: list[Any] = ["train", "scannet", "--run", folder / "run", f"data.root={folder / 'rooms'}", *STEP]
         _call(["--version"], folder)
         result["pcseg --help"] = _median([_call(["--help"], folder) for _ in range(min(rounds, 5))])
         result["pcseg warm-up"] = _call(["warm-up"], folder / "all")

@@ -140,8 +140,8 @@ def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, in
         write_report(args.report, scores, title=str(args.checkpoint), pictures=pictures)
     if args.export:
         path = write_submission(args.export / "submission.zip", args.export, num_points)
-        counts = check_submission(path, scores.classes, num_points)
-        print(f"{path}: valid; {counted(counts.num_scenes, 'room')}, {counted(counts.num_objects, 'object')}")
+        num_rooms, num_objects = check_submission(path, scores.classes, num_points)
+        print(f"{path}: valid; {counted(num_rooms, 'room')}, {counted(num_objects, 'object')}")
 
 
 def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:

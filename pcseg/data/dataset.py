@@ -17,10 +17,7 @@ from pcseg.structures import Scene, SceneBatch, Targets
 
 # Number of channels of each feature.
 FEATURES: dict[str, int] = {"rgb": 3, "rgb_or_gray": 3, "xyz": 3, "normal": 3, "height": 1}
-_REMEDIES = {
-    "rgb": "use gray=True, which finds less,",
-    "normal": "take a file of the scan that has nx, ny, nz,",
-}
+_REMEDIES = {"rgb": "use gray=True, which finds less,", "normal": "take a file of the scan that has nx, ny, nz,"}
 
 
 def num_channels(features: Sequence[str]) -> int:

@@ -73,7 +73,6 @@ def preprocess(
     force: bool = False,
     shard: tuple[int, int] = (1, 1),
     command: str = "",
-    progress: bool = True,
 ) -> dict:
     """Processes raw rooms into a store and writes report.json there; a room that fails does not stop the others.
 
@@ -88,7 +87,6 @@ def preprocess(
         shard: (i, n) takes every n-th room from the i-th on, counted from 1, so that n machines share the work; the
             report is then report_i_of_n.json.
         command: command that makes the rooms, for their manifests.
-        progress: show a progress bar.
 
     Returns:
         The report: rooms, points, instances of each class, repairs and notes, checksums, and failed rooms.
@@ -110,7 +108,7 @@ def preprocess(
     results = {}
     # Large rooms first, so that none of them runs alone at the end.
     done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
-    with tqdm(total=len(chosen), unit="room", disable=not progress) as bar:
+    with tqdm(total=len(chosen), unit="room") as bar:
         for path, result in done:
             name = reader.name_of(path)
             results[name] = result if isinstance(result, _Result) else _Result(name, error=str(result))

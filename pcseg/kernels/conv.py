@@ -5,6 +5,7 @@ code. Numba alone would not hold a whole tile of sums in registers.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,8 @@ def _add_tile(typingctx, a, b, length, num_vectors, out, out_starts, a_starts, b
         a_later = builder.add(a_start(builder.add(turn, step.type(TILE_ROWS))), builder.sub(step, turn))
         return a_places, builder.add(b_start, builder.mul(step, b_step)), [(a_data, a_later)]
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _emit_tile(context, builder, sig, args, places)
-
     i = types.intp
-    return types.void(a, b, i, num_vectors, out, out_starts, a_starts, i, i), codegen
+    return types.void(a, b, i, num_vectors, out, out_starts, a_starts, i, i), partial(_emit_tile, places=places)
 
 
 def _add_outer_tile(typingctx, a, b, length, num_vectors, out, out_starts, left, right, begin):
@@ -148,11 +146,8 @@ def _add_outer_tile(typingctx, a, b, length, num_vectors, out, out_starts, left,
         b_laters = [builder.add(b_later, step.type(lanes * t)) for t in range(num_vectors.literal_value)]
         return a_places, b_place, [(a_data, a_later), *((b_data, place) for place in b_laters)]
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _emit_tile(context, builder, sig, args, places)
-
     i = types.intp
-    return types.void(a, b, i, num_vectors, out, out_starts, left, right, i), codegen
+    return types.void(a, b, i, num_vectors, out, out_starts, left, right, i), partial(_emit_tile, places=places)
 
 
 # Called without typingctx.
@@ -213,10 +208,7 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
                 activated[row, c] = 0 if value < 0 else value  # NaN passes
 
 
-@kernel(
-    "f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]",
-    fastmath=FAST,
-)
+@kernel("f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]", fastmath=FAST)
 def add_weight_grad(x, grad, in_index, out_index, blocks, span, first, last, dw):
     """Adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k, from first to last, to ``dw[k]``.
 

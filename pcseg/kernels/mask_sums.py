@@ -119,9 +119,7 @@ def _add_log_odds(target, weight, x, z, log_off):
 
 
 @kernel(
-    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f4[::1], f4[::1]",
-    rare=True,
-    **_OPTIONS,
+    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f4[::1], f4[::1]", rare=True, **_OPTIONS
 )
 def softmax_forward(x, row, weights, log_odds, log_off, inside, first, rest, whole):
     """Adds one layer to the sums, all but the background of log_odds, and writes first, rest and whole.
@@ -267,10 +265,7 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
         grad[j] = weight * (d_odds[j] - d_off[j] * p + d_inside[j] * larger * smaller)
 
 
-@kernel(
-    "f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]",
-    **_OPTIONS,
-)
+@kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS)
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
     """Writes the gradient of one layer from the gradients of its sums."""
     e = np.empty(x.shape[1], np.float32)

@@ -79,9 +79,7 @@ class InfluencerCriterion(QueryCriterion):
         loss: MaskInfluencerLoss, masks: list[Tensor], truth: Segmentation, probability: Tensor | None
     ) -> tuple[dict[str, Float[Tensor, "L"]], Float[Tensor, "L K M"]]:
         """Mask losses and responsibilities of one scene, these as in the competitive form by default."""
-        labels = torch.where(truth.segment == len(truth.labels), 0, truth.segment + 1)
-        labels = labels.masked_fill(truth.segment < 0, -1)
-        pairs = [loss.with_profiles(mask, labels) for mask in masks]
+        pairs = [loss.with_profiles(mask, truth.segment, len(truth.labels)) for mask in masks]
         losses = {f"loss_{key}": torch.stack([terms[key] for terms, _ in pairs]) for key in _FIRST_PASS}
         defaults = CompetitiveOptions()
         with torch.no_grad():

@@ -61,27 +61,29 @@ class MaskInfluencerLoss(nn.Module):
         Returns:
             ``loss`` and its parts ``attractive``, ``repulsive`` and ``background``, unweighted.
         """
-        return self.with_profiles(mask_logits, instance_labels)[0]
+        segment, ids = compact_instances(instance_labels)
+        return self.with_profiles(mask_logits, segment, len(ids))[0]
 
     def with_profiles(
-        self, mask_logits: Float[Tensor, "N M"], instance_labels: Int64[Tensor, "N"]
+        self, mask_logits: Float[Tensor, "N M"], segment: Int64[Tensor, "N"], num_instances: int
     ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "K M"]]:
-        """The same as `forward`, and the mean log p of every instance and query, instances by ascending id."""
-        options = self.options
-        segment, ids = compact_instances(instance_labels)
-        counted = segment >= 0
+        """The same as `forward`, and the mean log p of every instance and query.
+
+        The segment of a token is its instance 0..K-1, K for background, or -1 where it is ignored.
+        """
+        options, counted = self.options, segment >= 0
         if not counted.all():
             mask_logits, segment = mask_logits[counted], segment[counted]
         log_p = F.logsigmoid(mask_logits)
-        log_geomean = segment_mean(log_p, segment, len(ids) + 1)[: len(ids)]
+        log_geomean = segment_mean(log_p, segment, num_instances + 1)[:num_instances]
         temperature, profiles = options.temperature, log_geomean.exp()
         attractive, repulsive = log_geomean.sum(), profiles[:0].sum()  # 0 and connected, where there is nothing
-        if len(ids):
+        if num_instances:
             attractive = -temperature * (log_geomean / temperature).logsumexp(1).mean()
-        if len(ids) > 1:
+        if num_instances > 1:
             # Each pair once: the same mean. The gradient of pdist is 0 where profiles coincide.
             repulsive = F.relu(options.rep_margin - F.pdist(profiles)).mean()
-        of_background = mask_logits[segment == len(ids)]
+        of_background = mask_logits[segment == num_instances]
         background = torch.sigmoid(of_background).mean() if len(of_background) else of_background.sum()
         loss = options.attr_weight * attractive + options.rep_weight * repulsive + options.bg_weight * background
         terms = {"loss": loss, "attractive": attractive, "repulsive": repulsive, "background": background}

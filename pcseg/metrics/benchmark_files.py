@@ -10,7 +10,6 @@ import os
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -186,14 +185,6 @@ def and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-@dataclass(frozen=True)
-class SubmissionCounts:
-    """Numbers of scenes and of objects in a submission."""
-
-    num_scenes: int
-    num_objects: int
-
-
 def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
     """Packs these scenes of a folder of predictions, atomically; masks of any format become .txt.
 
@@ -215,7 +206,7 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
     return path
 
 
-def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | None] | None = None) -> SubmissionCounts:
+def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | None] | None = None) -> tuple[int, int]:
     """Checks a submission against the benchmark's rules.
 
     SCENE.txt files are at the root, mask files in a folder. Each line is "MASK_FILE LABEL_ID SCORE" with a relative
@@ -226,6 +217,9 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         path: the .zip.
         classes: the dataset's classes.
         scenes: names of the expected scenes, with their number of points if it is known; any scenes if None.
+
+    Returns:
+        Numbers of scenes and of objects.
 
     Raises:
         ValueError: names the file, and the line, that breaks a rule.
@@ -257,7 +251,7 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         left = sorted(files - named - set(found))
         if left:
             raise ValueError(f"{path}: {left[0]} is named by no SCENE.txt{and_more(left)}")
-        return SubmissionCounts(len(found), len(named))
+        return len(found), len(named)
 
 
 def _check_scene(

@@ -1,8 +1,8 @@
 """A U-Net of residual blocks on sparse voxels."""
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
-from pcseg.models.voxel_batch_norm import VoxelBatchNorm, checkpoint_contexts
+from pcseg.models.voxel_batch_norm import VoxelBatchNorm, recomputing
 from pcseg.ops.neighbors import KernelMap, SparseGrid, voxel_order
 from pcseg.ops.pair_conv import add_pair_conv, has_whole_tiles
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
@@ -86,8 +86,10 @@ class SparseUNet(nn.Module):
     def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         for block in blocks:  # type: ignore[attr-defined]
             if self.checkpointing and self.training and torch.is_grad_enabled():
-                contexts = partial(checkpoint_contexts, block)
-                x = run_checkpointed(block, x, use_reentrant=False, context_fn=contexts)
+                again = recomputing(block)
+                x = run_checkpointed(
+                    block, x, use_reentrant=False, context_fn=lambda again=again: (nullcontext(), again)
+                )
             else:
                 x = block(x)
         return x

@@ -1,7 +1,7 @@
 """Batch norm over the voxels of a batch, or of the batches of all processes together."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -110,13 +110,9 @@ def adapt(model: nn.Module, on: bool) -> None:
             module.adapts = on
 
 
-def checkpoint_contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Contexts of the forward pass of a checkpointed module, and of its repetition in backward."""
-    return nullcontext(), _recomputing(module)
-
-
 @contextmanager
-def _recomputing(module: nn.Module) -> Iterator[None]:
+def recomputing(module: nn.Module) -> Iterator[None]:
+    """For the repetition of a checkpointed module in backward: it does not count in the running statistics."""
     norms = [m for m in module.modules() if isinstance(m, VoxelBatchNorm)]
     for norm in norms:
         norm.recomputing = True

@@ -9,6 +9,7 @@ import torch
 from pcseg import config as cfg
 from pcseg.build import build_model
 from pcseg.classes import class_set
+from pcseg.config_reader import to_text
 from pcseg.data.store import Source, write_room
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.synthetic import make_room
@@ -41,5 +42,5 @@ def fresh_checkpoint(path: Path, *overrides: str, superpoints: dict[str, Any] | 
     classes = class_set(config.data.classes)
     torch.manual_seed(0)
     weights = build_model(config, classes).state_dict()
-    save_checkpoint(path, config=cfg.dumps(config), classes=classes.to_dict(), model=weights, superpoints=superpoints)
+    save_checkpoint(path, config=to_text(config), classes=classes.to_dict(), model=weights, superpoints=superpoints)
     return path
