@@ -95,13 +95,14 @@ def run(args: argparse.Namespace) -> None:
 
         for_files = FOR_PICTURES if {".png", ".html"} & {*args.suffixes} else ()
         compiled = compile_missing((*FOR_PREDICTION, *for_files))  # while torch is imported
-        from pcseg.inference.prediction_files import prediction_targets
-
-    args.scans = inputs_in(args.scans, results=False)
-    targets = prediction_targets(args.scans, args.out, args.suffixes)
     with _progress(len(args.scans)) as bar:
         bar.set_postfix_str("loading the model")
         with quick_imports():
+            from pcseg.inference.prediction_files import prediction_targets
+
+            args.scans = inputs_in(args.scans, results=False)
+            bar.total = len(args.scans)
+            targets = prediction_targets(args.scans, args.out, args.suffixes)
             segmenter = _segmenter(args)
         args.out.mkdir(parents=True, exist_ok=True)
         if args.threshold is None:

@@ -15,9 +15,9 @@ BACKGROUND = (250, 250, 251)
 SUPERSAMPLING = 2  # pixels per pixel of the image along each side, which are averaged
 MAX_POINTS = 2_000_000  # of a larger scan, pictures and pages show one point of each voxel
 _MARGIN = 0.03  # fraction of the image that stays free on each side
-CEILING_CUT = 0.3  # meters below the top of a room with a ceiling
+CEILING_CUT = 0.3  # meters below a ceiling
 _LEAST_HEIGHT = 1.8  # of a ceiling above the lowest points, in meters
-_CEILING_SHARE = 0.25  # of the floor plan that has points above the cut; walls alone have fewer
+_CEILING_SHARE = 0.2  # of the floor plan that is below a ceiling; the tops of walls alone take less
 
 
 @dataclass(frozen=True)
@@ -234,9 +234,8 @@ def room_view(
     """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
     Sizes are in pixels, angles in degrees. Without an azimuth, eight are tried, and the one that shows most of the room
-    is taken. Points above `cut` meters are hidden, by default 0.3 m below the top if there is a ceiling, and nothing
-    otherwise; `open_front` hides the near walls.
-    `box` is the `core_box` of the points, if known already.
+    is taken. Points above `cut` meters are hidden, by default 0.3 m below the ceiling, if there is one; `open_front`
+    hides the near walls. `box` is the `core_box` of the points, if known already.
 
     Raises:
         ValueError: no points, or none below the cut.
@@ -246,9 +245,7 @@ def room_view(
     box = core_box(xyz) if box is None else box
     xyz = xyz[inside(xyz, box)]
     if cut is None:
-        bottom, top = np.quantile(xyz[:, 2], [0.001, 0.999])
-        if top - bottom >= _LEAST_HEIGHT and _plan_share(xyz, top - CEILING_CUT) >= _CEILING_SHARE:
-            cut = float(top - CEILING_CUT)
+        cut = _ceiling_cut(xyz)
 
     def aim(points: np.ndarray, azimuth: float) -> View:
         rotation = look(azimuth, elevation)
@@ -269,13 +266,19 @@ def room_view(
     return aim(below, azimuth or 0.0)
 
 
-def _plan_share(xyz: np.ndarray, height: float) -> float:
-    """Share of the occupied cells of the floor plan that have points above a height."""
+def _ceiling_cut(xyz: np.ndarray) -> float | None:
+    """Height just below the ceiling, where the highest points of most cells of the floor plan are; None without one."""
     low = bounding_box(xyz)[0]
     size = max(0.1, float(np.ptp(xyz[:, :2], axis=0).max()) / 200)
     x, y = ((xyz[:, axis] - low[axis]) // size for axis in (0, 1))
     cells = (x * (y.max() + 1) + y).astype(np.int64)
-    return np.count_nonzero(np.bincount(cells[xyz[:, 2] > height])) / np.count_nonzero(np.bincount(cells))
+    tops = np.full(cells.max() + 1, -np.inf, xyz.dtype)
+    np.maximum.at(tops, cells, xyz[:, 2])
+    high = np.sort(tops[tops >= np.quantile(xyz[:, 2], 0.001) + _LEAST_HEIGHT])
+    level = np.arange(1, len(high) + 1) - np.searchsorted(high, high - CEILING_CUT)  # number of cells up to 0.3 m lower
+    if level.max(initial=0) < _CEILING_SHARE * np.count_nonzero(tops > -np.inf):
+        return None
+    return float(high[level.argmax()]) - CEILING_CUT
 
 
 def _nearest_eye(xyz: np.ndarray, rotation: np.ndarray, aspect: float) -> np.ndarray:

@@ -80,6 +80,8 @@ def test_rooms_are_open_to_look_into(room: Scene) -> None:
     assert not hidden[np.isin(room.instance, [7, 8])].any()
     for part in (room.instance != 2, room.instance > 6):
         assert room_view(room.xyz[part], width=320, height=240).cut is None, "there is no ceiling to cut off"
+    tower = np.vstack([room.xyz, room.xyz[room.instance == 3] * np.float32([1, 1, 3])])
+    assert room_view(tower, width=320, height=240).cut == pytest.approx(2.2, abs=0.02), "below the ceiling, not the top"
 
 
 @pytest.mark.parametrize(("towards", "wall"), [((1.0, 0.0), 4), ((-1.0, 0.0), 3), ((0.0, 1.0), 6), ((0.0, -2.0), 5)])
