@@ -5,7 +5,8 @@ The built-in sets are YAML files in pcseg/class_sets, in the format of a user's 
 """
 
 import colorsys
-from dataclasses import dataclass, field, fields
+import json
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,16 +92,8 @@ class ClassSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and texts, for JSON, YAML and checkpoints."""
-        return {
-            "name": self.name,
-            "names": list(self.names),
-            "ids": list(self.ids),
-            "colors": [list(color) for color in self.colors],
-            "stuff": [name for name in self.names if name in self.stuff],
-            "instance_names": list(self.instance_names),
-            "groups": {group: list(members) for group, members in self.groups.items()},
-            "s3dis_protocols": self.s3dis_protocols,
-        }
+        stuff = [name for name in self.names if name in self.stuff]
+        return json.loads(json.dumps({**asdict(self), "stuff": stuff}))
 
     @staticmethod
     def from_dict(content: Any, where: str = "class set", default_name: str | None = None) -> "ClassSet":

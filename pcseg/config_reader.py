@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import json
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -92,12 +93,9 @@ def _values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
         yield where, value
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+def _plain(config: Any) -> dict[str, Any]:
+    """Lists for tuples, and text for paths."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def _read_file(path: Path) -> dict[str, Any]:
