@@ -54,15 +54,13 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
         return out.to(x.dtype)
     tile = tile_width(num_outputs, x.element_size())
     out = x.new_zeros((kernel_map.num_out + 1, -(-num_outputs // tile) * tile))
-    none = x.new_zeros((0, 0))
-    _add_products(x.detach(), weight.detach(), kernel_map, out, none, none)
+    _add_products(x.detach(), weight.detach(), kernel_map, out)
     return out[:-1, :num_outputs].contiguous()
 
 
-def _add_products(
-    x: Tensor, weight: Tensor, kernel_map: KernelMap, out: Tensor, norm: Tensor, activated: Tensor
-) -> None:
-    """Adds a convolution to all but the last row of `out`; see `multiply_pairs` for the last three."""
+def _add_products(x: Tensor, weight: Tensor, kernel_map: KernelMap, out: Tensor, *after: Tensor) -> None:
+    """Adds a convolution to all but the last row of `out`; `after` may be norm and activated of `multiply_pairs`."""
+    norm, activated = after or 2 * (x.new_zeros((0, 0)),)
     tile = tile_width(weight.shape[2], x.element_size())
     tiles = _padded(weight, 2, tile).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
@@ -95,11 +93,8 @@ def add_pair_conv(
         norm: scale and shift of each channel.
         activated: gets ReLU(out * scale + shift) of each row but the last; may be `out` itself.
     """
-    none = out.new_zeros((0, 0))
-    weight = weight.detach().flatten(1, 3).permute(1, 2, 0)
-    _add_products(
-        features, weight, kernel_map, out, none if norm is None else norm, none if activated is None else activated
-    )
+    after = () if norm is None or activated is None else (norm, activated)
+    _add_products(features, weight.detach().flatten(1, 3).permute(1, 2, 0), kernel_map, out, *after)
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
