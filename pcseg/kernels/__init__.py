@@ -7,6 +7,7 @@ Compiled kernels are cached in the package, or in a folder of the user where the
 fills the cache ahead: when the package is built, by `pcseg warm-up`, and by the first prediction or training.
 """
 
+import gc
 import hashlib
 import os
 import shutil
@@ -26,7 +27,7 @@ from numba.core import sigutils
 from numba.misc.appdirs import AppDirs
 
 MODULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
-FOR_PREDICTION = ("conv", "neighbors", "regions", "superpoints", "voxelize")
+FOR_PREDICTION = ("conv.multiply_pairs", "neighbors", "regions", "superpoints", "voxelize")
 FOR_PICTURES = ("render", "shade", "splats")  # needed last, so compiled last
 FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "voxelize")
 COMPILE_SECONDS = 0.7  # of one core for each kernel
@@ -67,7 +68,7 @@ def _copy_cache(folder: Path) -> None:
 
 
 def kernel(*signatures: str, rare: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` without the lock of Python, with a cache for what is not part of another kernel.
+    """`numba.njit` without the lock of Python and calls from C, with a cache for what is not part of another kernel.
 
     Args:
         *signatures: types of the arguments that pcseg calls the kernel with, such as "f4[:,::1], i8"; none for what
@@ -79,9 +80,8 @@ def kernel(*signatures: str, rare: bool = False, **options: Any) -> Callable[[Ca
     def decorate(function: Callable[..., Any]) -> Any:
         before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            compiled: Any = numba.njit(nogil=True, cache=bool(signatures) and _CACHE_FOLDER is not None, **options)(
-                function
-            )
+            cached = bool(signatures) and _CACHE_FOLDER is not None
+            compiled: Any = numba.njit(nogil=True, no_cfunc_wrapper=True, cache=cached, **options)(function)
         finally:
             _config.CACHE_DIR = before
         if signatures and _CACHE_FOLDER and not before:
@@ -94,7 +94,11 @@ def kernel(*signatures: str, rare: bool = False, **options: Any) -> Callable[[Ca
 
 
 def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None) -> tuple[list[str], Iterable[str]]:
-    """Starts to compile the kernels of modules, in processes of their own: one per core, or `workers`.
+    """Starts to compile kernels, in processes of their own: one per core, or `workers`.
+
+    Args:
+        modules: modules of pcseg.kernels, or kernels such as "conv.multiply_pairs".
+        workers: number of processes; None is one per core.
 
     Returns:
         Names of the kernels, such as "conv.multiply_pairs", none if all are in the cache or there is no cache; and an
@@ -134,6 +138,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
 
 def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
     """Compiles the share of process `turn` of `workers` and writes the name of each kernel to stdout."""
+    gc.disable()  # a tenth of the time, for garbage of a few seconds
     # Long kernels first, for even shares.
     found = sorted(_of_modules(modules), key=lambda pair: -len(pair[0].py_func.__code__.co_code))
     found.sort(key=lambda pair: _name(pair[0]).startswith(FOR_PICTURES))
@@ -153,9 +158,11 @@ def _name(compiled: Any) -> str:
 
 
 def _of_modules(modules: Sequence[str]) -> list[tuple[Any, str]]:
-    names = [import_module(f"pcseg.kernels.{module}").__name__ for module in modules]
+    for module in modules:
+        import_module(f"pcseg.kernels.{module.partition('.')[0]}")
+    wanted = tuple(f"{module}." for module in modules)
     skipped = set() if tuple(modules) == MODULES else _rare
-    return [pair for pair in _kernels if pair[0].py_func.__module__ in names and pair[0] not in skipped]
+    return [pair for pair in _kernels if f"{_name(pair[0])}.".startswith(wanted) and pair[0] not in skipped]
 
 
 def _mark(modules: Sequence[str]) -> Path:
