@@ -84,18 +84,22 @@ def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     start, size = low - 2 * extent, extent / 8
     if not (extent > 0).all() or ((whole[0] >= low - size) & (whole[1] <= high + size)).all():
         return whole
-    from scipy import ndimage  # takes long to import, and few scans need it
+    from scipy.sparse import coo_array  # take long to import, and few scans need them
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import KDTree
 
     cells = np.floor((sample - start) / size).astype(np.int64)
     # 40 cells an axis: five times the middle
     cells = cells[((cells >= 0) & (cells < 40)).all(axis=1)]
     counts = np.bincount(cells @ [1600, 40, 1], minlength=40**3).reshape(40, 40, 40)
-    around, groups = np.ones((3, 3, 3)), np.empty(counts.shape, np.int32)
-    ndimage.label(counts > len(sample) / 5000, around, output=groups)
-    sizes = np.bincount(groups.ravel(), counts.ravel())
-    large = 1 + np.flatnonzero(sizes[1:] >= 0.03 * len(sample))  # group 0 is what has no group
-    shown = np.argwhere(ndimage.binary_dilation(np.isin(groups, large), around))
-    box = np.stack([start + shown.min(axis=0) * size, start + (shown.max(axis=0) + 1) * size])
+    places = np.argwhere(counts > len(sample) / 5000)
+    ends = KDTree(places).query_pairs(1.8, output_type="ndarray").T  # cells that touch
+    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(places), len(places)))
+    group = connected_components(graph, directed=False)[1]
+    sizes = np.bincount(group, counts[tuple(places.T)])
+    shown = places[sizes[group] >= 0.03 * len(sample)]
+    # And the cells around it.
+    box = start + size * np.clip([shown.min(axis=0) - 1, shown.max(axis=0) + 2], 0, 40)
     return np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)
 
 
