@@ -5,13 +5,16 @@ processor. Otherwise the first prediction or training compiles what it needs.
 """
 
 import argparse
+import ctypes
 import gc
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +60,26 @@ def compile_missing(modules: Sequence[str]) -> Callable[[Sequence[str]], None]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """No search for garbage while torch is imported: its objects stay, and the search takes a tenth of the start."""
+    """Imports torch in less time: with its library from another thread, and without a search for garbage.
+
+    The library takes a fifth of the time and not the lock of Python. The search takes a tenth of the start, and the
+    objects stay.
+    """
     if "torch" in sys.modules:
         yield
         return
+    threading.Thread(target=_load_library, daemon=True).start()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _load_library() -> None:
+    package = find_spec("torch")
+    for folder in package.submodule_search_locations or () if package else ():
+        for path in Path(folder, "lib").glob("libtorch_python.*"):
+            with suppress(OSError):  # then torch says what is wrong
+                ctypes.CDLL(str(path))
