@@ -80,8 +80,8 @@ def kernel(*signatures: str, rare: bool = False, **options: Any) -> Callable[[Ca
     def decorate(function: Callable[..., Any]) -> Any:
         before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            cached = bool(signatures) and _CACHE_FOLDER is not None
-            compiled: Any = numba.njit(nogil=True, no_cfunc_wrapper=True, cache=cached, **options)(function)
+            options |= {"no_cfunc_wrapper": True, "cache": bool(signatures) and _CACHE_FOLDER is not None}
+            compiled: Any = numba.njit(nogil=True, **options)(function)
         finally:
             _config.CACHE_DIR = before
         if signatures and _CACHE_FOLDER and not before:
