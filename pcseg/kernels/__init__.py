@@ -76,12 +76,12 @@ def kernel(*signatures: str, rare: bool = False, **options: Any) -> Callable[[Ca
         rare: compiled when it is called, or with all kernels.
         **options: further options of `numba.njit`.
     """
+    flags: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, **options}
 
     def decorate(function: Callable[..., Any]) -> Any:
         before, _config.CACHE_DIR = _config.CACHE_DIR, _CACHE_FOLDER or ""
         try:
-            options |= {"no_cfunc_wrapper": True, "cache": bool(signatures) and _CACHE_FOLDER is not None}
-            compiled: Any = numba.njit(nogil=True, **options)(function)
+            compiled: Any = numba.njit(cache=bool(signatures) and _CACHE_FOLDER is not None, **flags)(function)
         finally:
             _config.CACHE_DIR = before
         if signatures and _CACHE_FOLDER and not before:
