@@ -98,7 +98,7 @@ def count_waits(step: Step, device: torch.device) -> int:
     """Number of times the host waits for the device in a step, from the profiler.
 
     On the CPU this is a lower bound: the number of values that the host reads. Reads in the optimizer do not count,
-    because the fused CUDA optimizer has none.
+    because the fused optimizer has none on CUDA.
     """
     on_cuda = device.type == "cuda"
     step()  # the first call includes one-time work
