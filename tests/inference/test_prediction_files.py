@@ -28,14 +28,9 @@ def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
     for names in (("x/a.ply", "y/a.npz"), ("a.ply", "a.ply")):
         message = "the same name; rename one, or give each its own folder"
         refuses(message, prediction_targets, list(map(Path, names)), Path("out"))
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_that_is_read_is_not_written(tmp_path: Path, suffix: str) -> None:
-    # Another scan's results would replace this one.
-    scans = [tmp_path / "a.txt", tmp_path / f"a{suffix}"]
-    refuses("would overwrite", prediction_targets, scans, tmp_path / "out" / "..")
-    assert prediction_targets(scans[:1], tmp_path) == [tmp_path / "a"]
+    for suffix in SUFFIXES:  # a file that is read is not written as a result of another one
+        scans = [tmp_path / "a.txt", tmp_path / f"a{suffix}"]
+        refuses("would overwrite", prediction_targets, scans, tmp_path / "out" / "..")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

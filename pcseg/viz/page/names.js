@@ -6,6 +6,8 @@ const nameObjects = () => {
     const { w, h, ratio } = target,
       data = new Uint8Array(4 * w * h),
       step = Math.max(1, Math.round(3 * ratio)),
+      wide = Math.ceil(w / step),
+      owner = new Int32Array(wide * Math.ceil(h / step)), // object of each sample of the image
       seen = new Map(); // pixels of each object
     gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
     gl.readBuffer(gl.COLOR_ATTACHMENT1);
@@ -17,23 +19,30 @@ const nameObjects = () => {
           k = data[o] + data[o + 1] * 256 + data[o + 2] * 65536 + data[o + 3] * 16777216,
           row = k ? rowAt(listed, k - 1) : 0;
         if (!row || !passes(listed, listed.rows[row])) continue;
+        owner[(y / step) * wide + x / step] = row;
         if (!seen.has(row)) seen.set(row, []);
         seen.get(row).push([x / ratio, (h - 1 - y) / ratio]);
       }
     const median = (values) => values.sort((a, b) => a - b)[values.length >> 1],
+      at = (x, y) => owner[Math.round((h - 1 - y * ratio) / step) * wide + Math.round((x * ratio) / step)],
+      score = ([row]) => listed.rows[row].s ?? 0,
       taken = [];
-    for (const [row, pixels] of [...seen].sort((a, b) => b[1].length - a[1].length)) {
-      const [mx, my] = [0, 1].map((a) => median(pixels.map((p) => p[a]))),
-        off = (p) => (p[0] - mx) ** 2 + (p[1] - my) ** 2,
-        [x, y] = pixels.reduce((best, p) => (off(p) < off(best) ? p : best)); // a pixel of the object itself
+    for (const [row, pixels] of [...seen].sort((a, b) => score(b) - score(a) || b[1].length - a[1].length)) {
       const name = named(listed, listed.rows[row]),
         half = 3.6 * name.length + 6,
-        spot = [0, -17, 17, -34, 34].find((dy) => taken.every((t) => Math.abs(t[0] - x) > t[2] + half || Math.abs(t[1] - y - dy) > 16));
-      if (spot === undefined) continue; // too crowded; the list and the pointer have every name
-      taken.push([x, y + spot, half]);
+        [mx, my] = [0, 1].map((a) => median(pixels.map((p) => p[a]))),
+        // First places where the whole word is on the object, then those near its middle.
+        far = ([x, y]) =>
+          1e8 * [-1, -0.5, 0.5, 1].filter((side) => at(x + side * half, y) !== row).length + (x - mx) ** 2 + (y - my) ** 2;
+      let [x, y, least] = [0, 0, Infinity];
+      for (const p of pixels)
+        if (far(p) < least && taken.every((t) => Math.abs(t[0] - p[0]) > t[2] + half || Math.abs(t[1] - p[1]) > 18))
+          [x, y, least] = [...p, far(p)];
+      if (least === Infinity) continue; // too crowded; the list and the pointer have every name
+      taken.push([x, y, half]);
       const tag = make("span", name, row === chosen ? "sel" : "");
       tag.style.left = `${Math.max(half, Math.min(stage.clientWidth - half, x))}px`;
-      tag.style.top = `${y + spot}px`;
+      tag.style.top = `${y}px`;
       tags.push(tag);
     }
   }
