@@ -54,7 +54,8 @@ class Run:
         processes: processes that train together; process 0 writes.
 
     Raises:
-        ConfigError: checkpoints or evaluations between the steps at which losses are read.
+        ConfigError: checkpoints or evaluations between the steps at which losses are read, or no weights for
+            ``train.init_share``.
     """
 
     collate = staticmethod(collate)
@@ -69,6 +70,9 @@ class Run:
                 raise cfg.ConfigError(
                     f"train.{key} is {every}; expected a multiple of train.log_every, which is {config.train.log_every}"
                 )
+        share = config.train.init_share
+        if not 0 <= share < 1 or (share and not config.train.init):
+            raise cfg.ConfigError(f"train.init_share is {share}; expected 0 to 1, and train.init")
         if config.train.deterministic:
             reproducible.use_deterministic_algorithms()
         reproducible.seed_everything(config.train.seed)
@@ -101,7 +105,12 @@ class Run:
         if any(self.folder.glob("*.pt")):
             raise ValueError(f"{self.folder} already holds a run; continue it with --resume or choose another --run")
         if self.config.train.init:
-            self._load_initial_weights(self.config.train.init)
+            fresh = self._give_initial_weights(self.model)
+            if self.average is not None:
+                self.average = WeightAverage(self.model, self.average.decay)
+            if self.processes.is_first:
+                others = f"; of another shape, and therefore fresh: {', '.join(fresh)}" if fresh else ""
+                logger.info("starts from the weights of %s%s", self.config.train.init, others)
         self.processes.wait_for_all()
         if self.processes.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -206,18 +215,15 @@ class Run:
                 state=asdict(self.state),
                 random=reproducible.random_states(self.device),
                 **({"ema": self.average.state_dict()} if self.average is not None else {}),
+                **({"mixed": self._evaluated_model().state_dict()} if self.config.train.init_share else {}),
             )
 
-    def _load_initial_weights(self, path: str) -> None:
+    def _give_initial_weights(self, model: torch.nn.Module) -> list[str]:
+        """Load the weights of ``train.init``; returns the names of parameters of another shape, which stay."""
+        path = self.config.train.init
         content = checkpoint.load_checkpoint(path)
         classes = ClassSet.from_dict(content["classes"], path), self.classes
-        weights = checkpoint.prediction_weights(content)
-        fresh = checkpoint.load_matching_weights(self.model, weights, Path(path), classes)
-        if self.average is not None:
-            self.average = WeightAverage(self.model, self.average.decay)
-        if self.processes.is_first:
-            others = f"; of another shape, and therefore fresh: {', '.join(fresh)}" if fresh else ""
-            logger.info("starts from the weights of %s%s", path, others)
+        return checkpoint.load_matching_weights(model, checkpoint.prediction_weights(content), Path(path), classes)
 
     def _loader(self) -> Iterator[Any]:
         """The batches of this process for the remaining steps."""
@@ -259,7 +265,7 @@ class Run:
         names = [room.name for room in self.held_out.rooms]
         fixed = np.linspace(0, len(names) - 1, NUM_PICTURES).round().astype(int)
         drawn = [names[i] for i in fixed] if options.tensorboard or options.wandb else []
-        model = self._averaged_model()
+        model = self._evaluated_model()
         segmenter = Segmenter(model, self.classes, data.voxel_size, data.features, self.config.inference)
         scores, pictures = evaluate(segmenter, self.held_out, drawn, self.processes)
         result = scores.compute()
@@ -270,12 +276,24 @@ class Run:
             self.save(BEST)
         return result
 
-    def _averaged_model(self) -> Any:
-        """The model to evaluate: with averaged weights if the run has them."""
-        if self.average is None:
+    @torch.no_grad()
+    def _evaluated_model(self) -> Any:
+        """The model to evaluate: with averaged weights if the run has them, mixed with those of its start.
+
+        Source of the mixture: Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022.
+        """
+        share = self.config.train.init_share
+        if self.average is None and not share:
             return self.model
         model = copy.deepcopy(self.model)
-        model.load_state_dict(self.average.weights)
+        if self.average is not None:
+            model.load_state_dict(self.average.weights)
+        if share:
+            start = copy.deepcopy(model)  # what the two do not have in common stays as it is
+            self._give_initial_weights(start)
+            for value, first in zip(model.state_dict().values(), start.state_dict().values(), strict=True):
+                if value.is_floating_point():
+                    value.lerp_(first, share)
         return model
 
     def _data_record(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class ImageRun(Run):
         """Score the held-out images, log the scores, and save weights that are the best so far."""
         step, options = self.state.step, self.config.train
         num_saved = NUM_RESULTS if step == options.steps else 0
-        test = ImageTest(self._averaged_model(), self.held_out, self.config.data)  # type: ignore[arg-type]
+        test = ImageTest(self._evaluated_model(), self.held_out, self.config.data)  # type: ignore[arg-type]
         scores, _ = test.evaluate(self.processes, self.folder / RESULTS, num_saved)
         if self.logger:
             drop_records_after(self.folder / EVALUATIONS, step - 1)

@@ -34,7 +34,7 @@ def save_checkpoint(
         classes: the class set, from `ClassSet.to_dict`.
         model: weights by name.
         state: further state of a run: tensors, numbers, strings, lists and dicts of these. `ema`, if present, holds
-            averaged `weights`, which prediction uses.
+            averaged `weights`, which prediction uses, unless there are `mixed` weights.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
@@ -140,8 +140,9 @@ def remove_unfinished_files(folder: Path) -> None:
 
 
 def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a checkpoint to predict with: averaged weights if the run has an average."""
-    return content["ema"]["weights"] if "ema" in content else content["model"]
+    """The weights of a checkpoint to predict with: mixed or averaged ones if the run has them."""
+    averaged = content["ema"]["weights"] if "ema" in content else content["model"]
+    return content.get("mixed", averaged)
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:

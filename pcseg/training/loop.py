@@ -43,6 +43,7 @@ class TrainOptions:
     deterministic: bool = False  # the same bits on every run on one machine; slower on a GPU
     tensorboard: bool = False  # event files in the run's folder
     init: str = ""  # checkpoint whose weights the run starts from, or "builtin"; empty for fresh weights
+    init_share: float = 0.0  # evaluation and prediction use so much of these, and the rest of the trained weights
     wandb: str = ""  # project of Weights & Biases; empty for none
 
 

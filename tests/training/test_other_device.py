@@ -32,7 +32,7 @@ def _train(rooms: Path, changes: tuple[str, ...], device: torch.device) -> tuple
     run.logger = SimpleNamespace(step=lambda record: losses.append(record["loss"]))
     run.train_on(run._loader())
     data, options = run.config.data, run.config.inference
-    segmenter = Segmenter(run._averaged_model(), run.classes, data.voxel_size, data.features, options)
+    segmenter = Segmenter(run._evaluated_model(), run.classes, data.voxel_size, data.features, options)
     return losses, segmenter.with_options(min_points=10).predict(run.rooms.scene(0))
 
 
