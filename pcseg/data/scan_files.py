@@ -195,6 +195,8 @@ def _of_file(
     scene: Scene, matrix: Float64[np.ndarray, "4 4"], finite: Bool[np.ndarray, "F"], drop_duplicates: bool
 ) -> Scene:
     """The scene, perhaps without duplicates, with the record of which points of its file it has, and where."""
+    if finite.all() and not drop_duplicates and np.array_equal(matrix, np.eye(4)):
+        return scene
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
         kept, place = distinct_places(scene.xyz)
