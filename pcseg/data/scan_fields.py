@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Shaped, UInt8, UInt64
+from jaxtyping import Float32, Int32, Shaped, UInt8, UInt64
 
 from pcseg.data.reader_options import COLOR_RANGES
 from pcseg.structures import Scene
@@ -138,13 +138,6 @@ def keep_points(scene: Scene, rows: Shaped[np.ndarray, "n"]) -> Scene:
     per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
     kept = {key: None if (value := getattr(scene, key)) is None else value[rows] for key in per_point}
     return scene.with_(faces=None, file=None, **kept)
-
-
-def distinct_places(xyz: Float32[np.ndarray, "P 3"]) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "P"]]:
-    """The first point of each place, ascending, and the number of each point's place in this order."""
-    rows, place = np.unique(place_keys(xyz), return_index=True, return_inverse=True)[1:]
-    order = np.argsort(rows)
-    return rows[order], np.argsort(order)[place.reshape(-1)]
 
 
 def place_keys(xyz: Float32[np.ndarray, "P 3"]) -> UInt64[np.ndarray, "P"]:

@@ -21,9 +21,9 @@ from pcseg.data.scan_fields import (
     Report,
     check_faces,
     color_to_uint8,
-    distinct_places,
     fields_of_columns,
     keep_points,
+    place_keys,
     report_to_log,
     without_gaps,
 )
@@ -31,7 +31,7 @@ from pcseg.data.scan_frame import frame_of_scan
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import decoding, read_npz
-from pcseg.ops.overlap import object_ids
+from pcseg.ops.overlap import by_first_seen, object_ids
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import ScanFile, Scene
 
@@ -199,7 +199,7 @@ def _of_file(
         return scene
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
-        kept, place = distinct_places(scene.xyz)
+        kept, place = by_first_seen(place_keys(scene.xyz))
         places, rows = np.where(finite, place[places], -1), rows[kept]
         scene = _with_points(scene, kept)
     if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):

@@ -81,6 +81,17 @@ def unique_ids(
     return present + low, rank_of[ids], counts[present]
 
 
+def by_first_seen(ids: Integer[np.ndarray, "P"]) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "P"]]:
+    """The first row of each id, ascending, and the number of each row's id in this order.
+
+    >>> [part.tolist() for part in by_first_seen(np.array([7, 3, 7, 5]))]
+    [[0, 1, 3], [0, 1, 0, 2]]
+    """
+    rows, rank = np.unique(ids, return_index=True, return_inverse=True)[1:]
+    order = np.argsort(rows)
+    return rows[order], np.argsort(order)[rank.reshape(-1)]
+
+
 def object_ids(semantic: Integer[np.ndarray, "P"], instance: Integer[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
     """Numbers the objects of labeled points: one object for each pair of instance id and class.
 

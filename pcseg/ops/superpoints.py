@@ -6,6 +6,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 
 from pcseg.kernels import regions
 from pcseg.kernels import superpoints as kernels
+from pcseg.ops.overlap import by_first_seen
 from pcseg.ops.superpoint_options import SuperpointOptions as SuperpointOptions
 from pcseg.ops.voxelize import voxel_mean, voxelize
 
@@ -91,7 +92,8 @@ def over_segment(
     limit = len(nodes) if max_superpoints is None else max(max_superpoints, len(np.unique(block)))
     by_voxel = np.empty_like(piece)
     by_voxel[order] = _merge_regions(piece, tail, head, weight, nodes, colors, voxel_size, limit)
-    return _renumber(by_voxel)[grid.point_to_voxel]
+    # In the order of their first voxel, and so of their first point.
+    return by_first_seen(by_voxel)[1].astype(np.int32)[grid.point_to_voxel]
 
 
 def over_segment_voxels(xyz: Float32[np.ndarray, "P 3"], voxel_size: float = 0.2) -> Int32[np.ndarray, "P"]:
@@ -219,11 +221,3 @@ def _sorted_edges(weight: Float32[np.ndarray, "E"]) -> np.ndarray:
     keys = rank.astype(np.uint64) << np.uint64(32) | np.arange(len(weight), dtype=np.uint64)
     keys.sort()
     return keys.astype(np.uint32)
-
-
-def _renumber(labels: Int32[np.ndarray, "V"]) -> Int32[np.ndarray, "V"]:
-    """The same partition numbered in the order of first appearance."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int32)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse.reshape(-1)]

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Integer, Shaped
 
 from pcseg.kernels import voxelize as kernels
+from pcseg.ops.overlap import by_first_seen
 
 # With more blocks of 4 x 4 x 4 cells than this, as a far outlier makes them, keys are sorted instead.
 _MAX_BLOCKS = 1 << 23
@@ -75,11 +76,8 @@ def _sorted_voxels(
 ) -> tuple[np.ndarray, ...]:
     """The same as `kernels.block_voxels` for any extent, in three times the time."""
     cells = ((xyz - origin) / voxel_size).astype(np.int64)  # not below 0, so truncation is the floor
-    keys = np.ravel_multi_index(tuple(cells.T), tuple(extent))
-    _, first, voxel, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(first)
-    found = cells[first[order]], np.argsort(order)[voxel], counts[order]
-    return tuple(each.astype(np.int32) for each in found)
+    rows, voxel = by_first_seen(np.asarray(np.ravel_multi_index(tuple(cells.T), tuple(extent))))
+    return tuple(each.astype(np.int32) for each in (cells[rows], voxel, np.bincount(voxel)))
 
 
 def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
