@@ -120,9 +120,9 @@ def test_keys_do_not_depend_on_the_batch_nor_losses_on_instances_without_tokens(
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("kind", CRITERIA)
-@pytest.mark.parametrize("scale", [1.0, 500.0])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 500.0])  # profiles that coincide, and logits that are large
 @pytest.mark.parametrize(("num_instances", "num_tokens", "num_queries"), [(0, 5, 3), (1, 1, 1), (1, 6, 3), (5, 9, 2)])
-def test_degenerate_sizes_and_huge_logits(kind, activation, num_instances, num_tokens, num_queries, scale):
+def test_degenerate_sizes_and_logits(kind, activation, num_instances, num_tokens, num_queries, scale):
     logits = torch.randn(1, num_queries, 4, requires_grad=True)
     masks = (scale * torch.randn(num_tokens, num_queries)).requires_grad_()
     ids = torch.ones(1, dtype=torch.int64) if num_tokens == 1 else torch.arange(num_tokens).clamp(max=num_instances)
@@ -237,21 +237,8 @@ def test_no_instances_leaves_the_background_and_the_graph():
     torch.testing.assert_close(terms["background"], torch.sigmoid(logits).mean())
     for part in ("attractive", "repulsive"):
         assert not torch.autograd.grad(terms[part], logits, retain_graph=True)[0].any()
+    assert MaskInfluencerLoss()(torch.zeros(6, 3), torch.tensor([1, 1, 2, 2, 3, 3]))["repulsive"] == 1
     refuses("temperature must be positive, got 0", MaskInfluencerLoss, temperature=0.0)
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, 200.0])  # profiles that coincide, and logits that are large
-@pytest.mark.parametrize("labels", [[], [1], [4] * 8, [1, 1, 2, 2, 3, 3], [0, 1, 2, 3, -1, 1]])
-def test_gradient_is_finite(labels, scale):
-    logits = (scale * torch.randn(len(labels), 4)).requires_grad_()
-    terms = MaskInfluencerLoss(temperature=0.01)(logits, torch.tensor(labels, dtype=torch.int64))
-    terms["loss"].backward()
-    assert terms["loss"].isfinite()
-    assert logits.grad.isfinite().all()
-    if len(set(labels)) < 2:
-        assert terms["repulsive"] == terms["background"] == 0
-    elif scale == 0:
-        assert terms["repulsive"].item() == pytest.approx(1)
 
 
 MASK2FORMER = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())

@@ -76,10 +76,8 @@ def test_the_arguments_decide() -> None:
     rooms = [make_room(seed, index, num_points=5000) for seed, index in ((3, 2), (4, 2), (3, 0))]
     assert len({room.xyz.tobytes() for room in rooms}) == 3
     assert 20 < len(make_room(0, 0, num_points=100, min_instance_points=1)) <= 100
-    for make, (seed, index, num_points) in itertools.product(
-        (make_room, make_mesh_room), ((-1, 0, 1000), (0, -1, 1000), (0, 0, 99))
-    ):
-        refuses("got", make, seed, index, num_points=num_points)
+    for make in (make_room, make_mesh_room):
+        refuses("got", make, 0, -1)
 
 
 def test_lists_table_and_names(tmp_path: Path) -> None:

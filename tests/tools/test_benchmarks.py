@@ -28,7 +28,7 @@ from tools import augmentation_pictures, superpoint_quality
 SMALL = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decoder.num_queries=10"]
 
 
-def test_names_and_measuring() -> None:
+def test_names_and_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unknown benchmark 'criterium'; expected one of criterion" in refused("bench", "criterium")
     for name in BENCHMARKS:
         assert callable(getattr(importlib.import_module(f"pcseg.benchmarks.{name}"), name))
@@ -37,6 +37,9 @@ def test_names_and_measuring() -> None:
     assert calls == ["a", "b"] * 3, "the first round is not measured"
     assert set(times) == {"a", "b"}
     assert in_own_process(os.getpid) != os.getpid()
+    assert cold._call(["--help"], Path("unused"))["CPU s"] > 0.01
+    monkeypatch.setattr(cold, "_call", lambda words, cache: {"s": 1.0})
+    assert cold.cold(1, num_points=3000)["pcseg train, empty kernel cache"] == {"s": 1.0}
     for name in CRITERIA:
         criterion_step(name, num_queries=6, num_instances=3, num_tokens=20)()
 
@@ -103,23 +106,6 @@ def test_a_floor_grows_in_area_and_is_measured(monkeypatch: pytest.MonkeyPatch) 
         assert row["peak_mb"] >= row["peak_mb_before"] > 10
         assert min(row["seconds_files"], row["seconds_picture"], row["seconds_page"]) > 0
     assert large["superpoints"] > small["superpoints"]
-
-
-def test_cold_start_is_measured_with_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def call(words: list[object], cache: Path) -> dict[str, float]:
-        calls.append((words[0], not cache.exists()))
-        cache.mkdir(exist_ok=True)
-        return {"s": float(len(calls))}
-
-    help_seconds = cold._call(["--help"], Path("unused"))
-    assert help_seconds["CPU s"] > 0.01
-    monkeypatch.setattr(cold, "_call", call)
-    found = cold.cold(2, num_points=3000)
-    times = [("warm-up", True), *((name, empty) for name in ("predict", "train") for empty in (True, False, False))]
-    assert calls[3:] == times
-    assert found["pcseg predict, empty kernel cache"]["s"] < found["pcseg predict"]["s"] == 6.5
 
 
 def test_quality_of_superpoints_and_picture_of_augmentations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

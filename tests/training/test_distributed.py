@@ -151,13 +151,3 @@ def test_two_processes_train_as_one(answers: list[Answer], name: str, criterion:
         assert set(found) == set(expected)
         for key, value in expected.items():
             np.testing.assert_allclose(found[key], value, rtol=0, atol=1e-6, err_msg=key)
-
-
-def test_single_process() -> None:
-    assert "WORLD_SIZE" not in os.environ
-    processes, values = join_processes(), torch.ones(2)
-    assert processes.is_first
-    assert list(processes.shard(3)) == [0, 1, 2]
-    assert processes.gather("x") == ["x"]
-    assert processes.sum(values) is values
-    processes.close()
