@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int32
 
 from pcseg.classes import class_set
 from pcseg.data.las import open_las
@@ -199,19 +199,15 @@ def _of_file(
         return scene
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
+        if scene.faces is not None:
+            raise ValueError(f"scene {scene.name} is a mesh; its vertices stay; do not use drop_duplicates")
         kept, place = by_first_seen(place_keys(scene.xyz))
-        places, rows = np.where(finite, place[places], -1), rows[kept]
-        scene = _with_points(scene, kept)
+        places, rows, scene = np.where(finite, place[places], -1), rows[kept], keep_points(scene, kept)
+        if scene.superpoint is not None:
+            scene = scene.with_(superpoint=without_gaps(scene.superpoint))
     if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
         return scene
     return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
-
-
-def _with_points(scene: Scene, rows: Int64[np.ndarray, "n"]) -> Scene:
-    if scene.faces is not None:
-        raise ValueError(f"scene {scene.name} is a mesh; its vertices stay; do not use drop_duplicates")
-    scene = keep_points(scene, rows)
-    return scene if scene.superpoint is None else scene.with_(superpoint=without_gaps(scene.superpoint))
 
 
 class _Reading(NamedTuple):
