@@ -17,6 +17,10 @@ Sum = Callable[[Tensor], Tensor]  # over all processes, without gradient
 class VoxelBatchNorm(nn.BatchNorm1d):
     """Batch norm over voxels; a single voxel has no variance, so it is normalized by the running statistics."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
     recomputing = False  # a checkpointed block runs twice, and must count once in the running statistics
     sum_over_processes: Sum | None = None  # set by `synchronize`
     adapts = False  # whether evaluation also takes statistics from its input; set by `adapt`
@@ -29,8 +33,6 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             return torch.addcmul(shift, input, scale).to(input.dtype)
         if not self.training or (len(input) > 1 and not self.recomputing):
             return super().forward(input)
-        assert self.running_mean is not None
-        assert self.running_var is not None
         if len(input) > 1:
             statistics = self.running_mean.clone(), self.running_var.clone()
         else:
@@ -40,8 +42,6 @@ class VoxelBatchNorm(nn.BatchNorm1d):
     def scale_and_shift(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "2 C"]:
         """What the norm does to each channel in evaluation mode; only one that adapts looks at its input."""
         mean, variance = self.running_mean, self.running_var
-        assert mean is not None
-        assert variance is not None
         if self.adapts and len(input) > 1:
             share = len(input) / (len(input) + RUNNING_WEIGHT)
             own_variance, own_mean = torch.var_mean(input.to(mean.dtype), 0)
@@ -62,10 +62,6 @@ class VoxelBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: Tensor, variance: Tensor, num: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         unbiased = variance * num / (num - 1).clamp(min=1)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
