@@ -144,7 +144,7 @@ def predict(
         model: checkpoint, as for `load_model`; it is loaded once and reused, even if the file changes.
         device: device of the model; by default CUDA if available, otherwise the CPU.
         threshold: leave out objects that score less, as `Prediction.above` does; None keeps all.
-        fast: one view only: faster, and finds less.
+        fast: one view only: faster, and less exact.
         **options: options of `read_scan` for files and arrays, such as ``up="y"``, and `SegmenterOptions` to replace,
             such as ``min_points=50``.
 
@@ -153,15 +153,20 @@ def predict(
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ValueError: no such device, or a scan cannot be read or predicted; no scan of a list is predicted then.
+        ValueError: no such device, a value out of range, or a scan that cannot be read or predicted; no scan of a list
+            is predicted then.
         TypeError: no such option.
 
     >>> prediction = predict("data/example_room.ply", threshold=0.3, fast=True)
     >>> {"sofa", "table", "floor"} <= {found.label for found in prediction}
     True
     """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be from 0 to 1, got {threshold}")
+    if fast and "views" in options:
+        raise ValueError("fast is views='one'; give one of them")
     reading = {key: options.pop(key) for key in READER_OPTIONS if key in options}
-    options = {"views": "one", **options} if fast else options
+    options |= {"views": "one"} if fast else {}
     found = _loaded(str(model), pick_device(device)).with_options(**options).predict(scan, **reading)
     if threshold is None:
         return found

@@ -72,8 +72,10 @@ class ClassSet:
     def mapping_to(self, other: "ClassSet") -> Int32[np.ndarray, "C"]:
         """Index in another set of each class, -1 for classes without a counterpart; see class_sets/mappings.yaml.
 
+        In a set of a user, the class with the same name is the counterpart.
+
         Raises:
-            ValueError: the sets differ, and no mapping between them is known.
+            ValueError: the sets differ, and no mapping between them is known, or no class has a counterpart.
 
         >>> indoor, s3dis = class_set("indoor"), class_set("s3dis")
         >>> [s3dis.names[i] for i in indoor.mapping_to(s3dis)[[0, 3, 9, 18]]]
@@ -82,11 +84,12 @@ class ClassSet:
         if self.names == other.names:
             return np.arange(len(self), dtype=np.int32)
         known = _mappings().get(self.name, {})
-        if other.name not in known:
+        by_name = other.name not in CLASS_SETS and set(self.names) & set(other.names)
+        if other.name not in known and not by_name:
             raise ValueError(
                 f"no mapping from classes {self.name} to {other.name}; known: {', '.join(known) or 'none'}"
             )
-        table = known[other.name]
+        table = known.get(other.name, {})
         names = [table.get(n, n if n in other.names else table.get("others")) for n in self.names]
         return np.array([-1 if name is None else other.index(name) for name in names], np.int32)
 

@@ -53,6 +53,7 @@ def test_custom_classes_and_mappings(tmp_path: Path) -> None:
     assert classes.ids == (1, 2, 3)
     assert classes.instance_names == ("bench", "vice")
     assert classes == class_set(str(path))
+    assert indoor.mapping_to(classes).tolist() == [0 if name == "floor" else -1 for name in indoor.names]
     path.write_text(
         "name: mine\nnames: [a, b]\nids: [7, 3]\ncolors: [[1, 2, 3], [4, 5, 6]]\n"
         "instance_names: [b]\ngroups: {g: [a]}\ns3dis_protocols: true\n"

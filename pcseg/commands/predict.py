@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=float, metavar="METERS", help="tile size for larger scans; 0 disables tiling")
     views = parser.add_mutually_exclusive_group()
     views.add_argument("--views", choices=get_args(ViewSet), help="test-time augmentation by flips and rotations")
-    views.add_argument("--fast", action="store_true", help="one view only: faster, and finds less")
+    views.add_argument("--fast", action="store_true", help="one view only: faster, and less exact")
     parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
     parser.add_argument(
         "--precision",

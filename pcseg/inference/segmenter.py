@@ -136,7 +136,10 @@ class Segmenter:
         """A copy with some of the `SegmenterOptions` replaced, such as ``views="flips"``."""
         known = [option.name for option in fields(SegmenterOptions)]
         if unknown := changes.keys() - set(known):
-            raise TypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+            others = "pcseg.predict also takes threshold, fast and the options of read_scan"
+            raise TypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(known)}; {others}")
+        if (views := changes.get("views", "one")) not in VIEWS:
+            raise ValueError(f"views must be one of {', '.join(VIEWS)}, got {views!r}")
         return replace(self, options=replace(self.options, **changes))
 
     @overload

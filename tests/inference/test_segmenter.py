@@ -128,6 +128,8 @@ def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: In
     segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20)
     with pytest.raises(TypeError, match="no option threshold; there are num_queries, top_k, "):
         segmenter.with_options(threshold=0.5)
+    with pytest.raises(ValueError, match="views must be one of one, flips, flips_rotations, got 'all'"):
+        segmenter.with_options(views="all")
     whole = segmenter.predict(room)
     merged = segmenter.with_options(views="flips_rotations").predict(whole.scene)
     assert min(len(whole), len(merged)) > 0
