@@ -85,8 +85,7 @@ def test_phases_of_training_add_up_and_loading_is_measured() -> None:
     assert min(shares) > 0
     assert found["rooms_per_second"] > 0
     assert 0 < found["share_waiting_for_loader"] < 1
-    # Which superpoints of the room belong to an object; and what the optimizer of the CPU asks the scaler.
-    assert found["waits"] == 2
+    assert found["waits"] == 1, "which superpoints of the room belong to an object"
     result = loader(1, num_points=3000)
     assert result["loader"]["0"]["rooms_per_second"] > 0
     assert 0 < result["loader"]["1"]["cpu_ms_per_room"] < 1000
