@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import torch
 
+from pcseg.choices import check_threshold
 from pcseg.classes import ClassSet, class_set
 from pcseg.config import REMOVED_OPTIONS, Config
 from pcseg.config_reader import from_text
@@ -161,8 +162,7 @@ def predict(
     >>> {"sofa", "table", "floor"} <= {found.label for found in prediction}
     True
     """
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be from 0 to 1, got {threshold}")
+    check_threshold(threshold, "threshold")
     if fast and "views" in options:
         raise ValueError("fast is views='one'; give one of them")
     reading = {key: options.pop(key) for key in READER_OPTIONS if key in options}

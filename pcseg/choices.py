@@ -14,6 +14,13 @@ MaskFormat = Literal["txt", "npz", "json"]  # of the ScanNet benchmark
 # (docs/general_model.md); in held-out synthetic rooms, more than 90 % of them.
 DEFAULT_THRESHOLD = 0.25
 
+
+def check_threshold(value: float | None, name: str = "--threshold") -> None:
+    """Raise ValueError for a minimum score outside 0..1; None stands for a default."""
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+
+
 # Test-time augmentation: 1, 4 or 8 predictions of each scan, merged.
 ViewSet = Literal["one", "flips", "flips_rotations"]
 Precision = Literal["float32", "bf16", "fp16"]

@@ -21,7 +21,7 @@ from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
 
 _MAX_ROWS = 20  # objects in the table of a notebook
-NO_IDS = np.zeros(0, np.int32)  # as `ids` of a `Prediction`: numbers its objects anew
+NO_IDS = np.zeros(0, np.int32)  # as `ids` of a `Prediction`: its objects are numbered again
 
 
 @dataclass(frozen=True, eq=False, repr=False)

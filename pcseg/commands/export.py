@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pcseg.choices import DEFAULT_THRESHOLD
+from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
 from pcseg.commands.results import inputs_in
 
 
@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     args.results = inputs_in(args.results, results=True)
-    if not 0 <= args.threshold <= 1:
-        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    check_threshold(args.threshold)
     if all(value is None for value in (args.ply, args.csv, args.objects, args.las, args.coco)):
         raise ValueError("give at least one of --ply, --csv, --objects, --las and --coco")
     from pcseg.files import write_json

@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pcseg.choices import SUFFIXES, Precision, ViewSet
+from pcseg.choices import SUFFIXES, Precision, ViewSet, check_threshold
 from pcseg.commands.results import inputs_in
 from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, as_flags
 from pcseg.parallel import add_parallel_options, map_rooms
@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> None:
     args.suffixes = _suffixes(args)
     if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
         raise ValueError(f"{checkpoints[0]} is a model, not a scan; give it as --model {checkpoints[0]}")
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    check_threshold(args.threshold)
     check_checkpoint(args.model)
     if len(args.scans) == 1 and not args.scans[0].exists():
         raise ValueError(f"{args.scans[0]}: no such file")

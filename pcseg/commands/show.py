@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD
+from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD, check_threshold
 from pcseg.commands.results import inputs_in
 from pcseg.viz.display import NO_DISPLAY, has_display
 
@@ -36,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if missing := [path for path in args.results if not path.exists()]:
         raise ValueError(f"{missing[0]}: no such file or folder; expected a result, a processed room or a scan")
-    if not 0 <= args.threshold <= 1:
-        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    check_threshold(args.threshold)
     in_window = args.html is None and args.png is None
     if in_window and not has_display():
         raise ValueError(NO_DISPLAY)

@@ -60,9 +60,9 @@ def compile_missing(modules: Sequence[str]) -> Callable[[Sequence[str]], None]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Imports torch in less time: with its library from another thread, and without a search for garbage.
+    """Imports torch in less time: with its library from another thread, and without garbage collection.
 
-    The library takes a fifth of the time and not the lock of Python. The search takes a tenth of the start, and the
+    The library takes a fifth of the time and not the lock of Python. Collection takes a tenth of the start, and the
     objects stay.
     """
     if "torch" in sys.modules:

@@ -189,10 +189,13 @@ class Segmenter:
                     errors.append(str(error))
             if errors:
                 raise ValueError(f"{len(errors)} of {len(scan)} scans cannot be predicted: {'; '.join(errors)}")
-            return [self.predict(scene, classes, stage=stage) for scene in scenes]
-        scene = self._read(scan, reading)
+            return [self._predict_scene(scene, classes, stage) for scene in scenes]
+        return self._predict_scene(self._read(scan, reading), classes, stage)
+
+    def _predict_scene(self, scene: Scene, classes: ClassSet | None, stage: Stage | None) -> Prediction:
+        """`predict` for a scene that `_read` has checked."""
         if classes is not None and classes != self.classes:
-            prediction = self.predict(scene.with_(semantic=None, instance=None), stage=stage)
+            prediction = self._predict_scene(scene.with_(semantic=None, instance=None), None, stage)
             return prediction.in_classes(classes, scene.with_(superpoint=prediction.superpoint))
         options, say = self.options, stage or (lambda text: None)
         original = scene
