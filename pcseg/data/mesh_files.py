@@ -37,8 +37,7 @@ def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Rep
     Raises:
         ValueError: trimesh is missing, or the file is damaged or has no points.
 
-    Source:
-        The glTF 2.0 specification, for the direction up.
+    Source: The glTF 2.0 specification, for the direction up.
     """
     try:
         import trimesh

@@ -20,8 +20,7 @@ def matrix_nms(prediction: Prediction, *, sigma: float = 0.3, unnamed: int | Non
     Returns:
         The same objects with new scores, best first.
 
-    Source:
-        Wang et al., SOLOv2: Dynamic and Fast Instance Segmentation, NeurIPS 2020, section 3.3.
+    Source: Wang et al., SOLOv2: Dynamic and Fast Instance Segmentation, NeurIPS 2020, section 3.3.
     """
     label, points = prediction.labels, mask_points(prediction)
     size = points.sum(axis=1)

@@ -27,9 +27,8 @@ def split_rooms(xyz: Float32[np.ndarray, "P 3"]) -> Int32[np.ndarray, "P"]:
     Returns:
         0..R-1, each of them at least once; 0 everywhere if at most one room was found.
 
-    Source:
-        Morphological room segmentation, Bormann et al. 2016, "Room segmentation: survey, implementation, and
-        analysis", section III.A, on a plan that is made from the points.
+    Source: Morphological room segmentation, Bormann et al. 2016, "Room segmentation: survey, implementation, and
+    analysis", section III.A, on a plan that is made from the points.
     """
     low = xyz.min(axis=0)
     low[2] = np.quantile(xyz[:, 2], 0.005)

@@ -230,8 +230,7 @@ def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[
         pred_centers: votes of each scene in meters.
         targets: ground truth of each scene, with ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
 
-    Source:
-        Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.
+    Source: Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.
     """
     distances = []
     for index, (votes, target) in enumerate(zip(pred_centers, targets, strict=True)):

@@ -54,8 +54,7 @@ class EmbeddingInfluencerLoss(nn.Module):
     Args:
         options: margins and weights.
 
-    Source:
-        InfluencerNet (Murnane 2023).
+    Source: InfluencerNet (Murnane 2023).
     """
 
     def __init__(self, options: EmbeddingCriterionOptions) -> None:

@@ -47,9 +47,8 @@ class SetCriterion(QueryCriterion):
         mask_activation: ``sigmoid``, or ``softmax`` over queries and an empty choice of logit 0.
         **settings: ``check_values`` and ``sum_counts`` of `Criterion`.
 
-    Source:
-        Mask2Former (Cheng et al. 2022), with all tokens instead of sampled points; weights as in SPFormer (Sun et al.
-        2023); semantic loss as in OneFormer3D.
+    Source: Mask2Former (Cheng et al. 2022), with all tokens instead of sampled points; weights as in SPFormer (Sun et
+    al. 2023); semantic loss as in OneFormer3D.
     """
 
     def __init__(

@@ -224,8 +224,7 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
     Raises:
         ValueError: names the file, and the line, that breaks a rule.
 
-    Source:
-        The documentation of the ScanNet benchmark, "3D semantic label instance: submission format".
+    Source: The documentation of the ScanNet benchmark, "3D semantic label instance: submission format".
     """
     path = Path(path)
     if not zipfile.is_zipfile(path):

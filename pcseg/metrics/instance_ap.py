@@ -76,9 +76,8 @@ def average_precision(
         thresholds: IoU thresholds; AP50 and AP25 are nan unless 0.50 and 0.25 are among them.
         min_points: ground-truth objects with fewer points are ignored.
 
-    Source:
-        evaluate_semantic_instance.py of the ScanNet benchmark. The script fails if every prediction of a class is
-        ignored; here the class gets 0, as in repaired copies of the script.
+    Source: evaluate_semantic_instance.py of the ScanNet benchmark. The script fails if every prediction of a class is
+    ignored; here the class gets 0, as in repaired copies of the script.
     """
     scenes = gather_scenes(matches)
     found = {classes.names[i]: select_class(scenes, i, min_points) for i in sorted(classes.instance_classes)}

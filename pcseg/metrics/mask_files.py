@@ -67,8 +67,7 @@ def mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
 def rle_encode(mask: Bool[np.ndarray, "P"]) -> dict[str, Any]:
     """Runs of a mask.
 
-    Source:
-        The mask format of the ScanNet++ benchmark.
+    Source: The mask format of the ScanNet++ benchmark.
 
     >>> rle_encode(np.array([True, True, False, True]))
     {'length': 4, 'counts': '1 2 4 1'}

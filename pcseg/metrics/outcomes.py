@@ -80,9 +80,8 @@ def object_outcomes(
         min_points: smaller objects and predictions are left out.
         min_score: predictions that score less are left out.
 
-    Source:
-        Over- and under-segmentation after Hoover et al., An experimental comparison of range image segmentation
-        algorithms, PAMI 1996, with tolerance 0.5.
+    Source: Over- and under-segmentation after Hoover et al., An experimental comparison of range image segmentation
+    algorithms, PAMI 1996, with tolerance 0.5.
     """
     objects, labels, scores = overlaps.objects, overlaps.prediction.labels, overlaps.prediction.scores
     num_points = overlaps.points.sum(axis=1)

@@ -55,8 +55,7 @@ def panoptic_quality(counts: Float64[np.ndarray, "C 4"], classes: ClassSet) -> R
         pq, sq and rq; means over all classes, over things (pq_things) and over stuff (pq_stuff). Classes that neither
         ground truth nor prediction hold are nan and left out of the means.
 
-    Source:
-        Kirillov et al., Panoptic Segmentation, CVPR 2019.
+    Source: Kirillov et al., Panoptic Segmentation, CVPR 2019.
     """
     total, matched, false_pred, missed = counts.T
     segments = matched + false_pred / 2 + missed / 2
@@ -94,8 +93,7 @@ def count_segments(
     Returns:
         Counts, to be summed over scenes for `panoptic_quality`.
 
-    Source:
-        Kirillov et al., Panoptic Segmentation, CVPR 2019, and its program panopticapi for void.
+    Source: Kirillov et al., Panoptic Segmentation, CVPR 2019, and its program panopticapi for void.
     """
     found, truth = _segments(*pred, is_stuff), _segments(*gt, is_stuff)
     table = overlap_table(found.of_point, truth.of_point).dense(len(found) + 1, len(truth) + 1)[1:]

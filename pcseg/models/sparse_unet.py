@@ -56,9 +56,8 @@ class SparseUNet(nn.Module):
     Raises:
         ValueError: no level, or a width or a number of blocks below 1.
 
-    Source:
-        Sun et al., Superpoint Transformer for 3D Scene Instance Segmentation, AAAI 2023 (32 to 160 channels, 2 blocks);
-        Graham et al., Submanifold Sparse Convolutional Networks, CVPR 2018.
+    Source: Sun et al., Superpoint Transformer for 3D Scene Instance Segmentation, AAAI 2023 (32 to 160 channels, 2
+    blocks); Graham et al., Submanifold Sparse Convolutional Networks, CVPR 2018.
     """
 
     def __init__(self, in_channels: int, options: SparseUNetOptions) -> None:

@@ -53,9 +53,8 @@ def over_segment(
     Raises:
         ValueError: parameters out of range, or input that `voxelize` refuses.
 
-    Source:
-        Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004 (the pieces); Garland,
-        Willmott and Heckbert, Hierarchical Face Clustering on Polygonal Surfaces, I3D 2001 (merging by planes).
+    Source: Felzenszwalb and Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004 (the pieces); Garland,
+    Willmott and Heckbert, Hierarchical Face Clustering on Polygonal Surfaces, I3D 2001 (merging by planes).
 
     >>> import numpy as np
     >>> floor = np.array([[x, y, 0] for x in range(10) for y in range(10)], np.float32) / 20
@@ -129,8 +128,7 @@ def over_segment_mesh(
     Raises:
         ValueError: a vertex that is not finite, a face with a missing vertex, or parameters out of range.
 
-    Source:
-        ScanNet, Segmentator/segmentator.cpp; Felzenszwalb and Huttenlocher, IJCV 2004.
+    Source: ScanNet, Segmentator/segmentator.cpp; Felzenszwalb and Huttenlocher, IJCV 2004.
     """
     _check_at_least(0, threshold=threshold, min_points=min_points)
     if not np.isfinite(xyz).all():

@@ -33,8 +33,7 @@ def use_deterministic_algorithms() -> None:
 
     Call it before the first work on a GPU; it applies to the whole process.
 
-    Source:
-        https://docs.pytorch.org/docs/stable/notes/randomness.html
+    Source: https://docs.pytorch.org/docs/stable/notes/randomness.html
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
