@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32, Shaped, UInt8, UInt64
+from jaxtyping import Float32, Shaped, UInt8, UInt64
 
 from pcseg.data.reader_options import COLOR_RANGES
 from pcseg.structures import Scene
@@ -126,11 +126,6 @@ def check_faces(where: object, faces: Shaped[np.ndarray, "F 3"] | None, num_poin
     """
     if faces is not None and len(faces) and (faces.min() < 0 or faces.max() >= num_points):
         raise ValueError(f"{where}: faces name points {faces.min()}..{faces.max()}, there are {num_points}")
-
-
-def without_gaps(ids: Shaped[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
-    """The ids renumbered 0, 1, ... in their order."""
-    return np.unique(ids, return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 
 def keep_points(scene: Scene, rows: Shaped[np.ndarray, "n"]) -> Scene:

@@ -25,13 +25,12 @@ from pcseg.data.scan_fields import (
     keep_points,
     place_keys,
     report_to_log,
-    without_gaps,
 )
 from pcseg.data.scan_frame import frame_of_scan
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
 from pcseg.files import decoding, read_npz
-from pcseg.ops.overlap import by_first_seen, object_ids
+from pcseg.ops.overlap import by_first_seen, object_ids, unique_ids
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import ScanFile, Scene
 
@@ -121,7 +120,7 @@ def read_scan(
 
     names = None if columns is None else tuple(columns.replace(",", " ").split())
     how = _Reading(names, spacing, say)
-    fields = _read_fields(path, how) if table is None else _fields_of_array(path, table, columns)
+    fields = _read_fields(path, how) if table is None else _fields_of_array(path, table, names)
     fields, finite = _without_nan(path, fields, drop_nan, say)
     matrix = as_given(fields["xyz"], level=level, report=say)
     more: dict[str, Any] = {}
@@ -181,7 +180,11 @@ def _in_meters(path: Path, fields: dict[str, np.ndarray], matrix: Float64[np.nda
     xyz, normal, faces = fields["xyz"], fields.get("normal"), fields.get("faces")
     if not np.array_equal(matrix, np.eye(4)):
         xyz = xyz @ matrix[:3, :3].T + matrix[:3, 3]
-    _check_distance(path, xyz)
+    low, high = bounding_box(xyz)
+    if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
+        point = ", ".join(f"{value:.0f}" for value in low)
+        found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"
+        raise ValueError(f"{path}: {found}; use origin=({point}), or scale=0.001 if it is in millimeters")
     return Scene(
         name=path.stem,
         xyz=np.ascontiguousarray(xyz, np.float32),
@@ -195,8 +198,6 @@ def _of_file(
     scene: Scene, matrix: Float64[np.ndarray, "4 4"], finite: Bool[np.ndarray, "F"], drop_duplicates: bool
 ) -> Scene:
     """The scene, perhaps without duplicates, with the record of which points of its file it has, and where."""
-    if finite.all() and not drop_duplicates and np.array_equal(matrix, np.eye(4)):
-        return scene
     places, rows = np.where(finite, np.cumsum(finite) - 1, -1), np.flatnonzero(finite)
     if drop_duplicates:
         if scene.faces is not None:
@@ -204,7 +205,7 @@ def _of_file(
         kept, place = by_first_seen(place_keys(scene.xyz))
         places, rows, scene = np.where(finite, place[places], -1), rows[kept], keep_points(scene, kept)
         if scene.superpoint is not None:
-            scene = scene.with_(superpoint=without_gaps(scene.superpoint))
+            scene = scene.with_(superpoint=unique_ids(scene.superpoint)[1].astype(np.int32))
     if len(rows) == len(finite) and np.array_equal(matrix, np.eye(4)):
         return scene
     return scene.with_(file=ScanFile(rows.astype(np.int32), places.astype(np.int32), matrix))
@@ -257,17 +258,14 @@ def _read_npy(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     return fields_of_table(path, table.astype(np.float64), how.columns, how.report)
 
 
-def _fields_of_array(path: Path, table: np.ndarray, columns: str | None) -> dict[str, np.ndarray]:
-    names = {3: "x y z", 6: "x y z r g b"}.get(table.shape[-1] if table.ndim else 0) if columns is None else columns
+def _fields_of_array(path: Path, table: np.ndarray, names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    if names is None and table.ndim:
+        names = {3: tuple("xyz"), 6: tuple("xyzrgb")}.get(table.shape[-1])
     if table.ndim != 2 or table.dtype.kind not in "fiu" or names is None:
         expected = "an array of numbers (P, 3) of x y z or (P, 6) of x y z r g b"
         remedy = "name other columns: pcseg.read_scan(array, columns='x y z intensity')"
         raise ValueError(f"expected {expected}, got {table.dtype} {table.shape}; {remedy}")
-    return fields_of_table(path, table.astype(np.float64), tuple(names.replace(",", " ").split()))
-
-
-def _read_text(path: Path, how: _Reading) -> dict[str, np.ndarray]:
-    return read_text(path, how.columns, how.report)
+    return fields_of_table(path, table.astype(np.float64), names)
 
 
 def _read_las(path: Path, how: _Reading) -> dict[str, np.ndarray]:
@@ -281,7 +279,9 @@ _READERS: dict[str, Callable[[Path, _Reading], dict[str, np.ndarray]]] = {
     ".pcd": lambda path, how: read_pcd(path),
     ".npz": _read_npz,
     ".npy": _read_npy,
-    **dict.fromkeys((".txt", ".xyz", ".asc", ".pts", ".csv"), _read_text),
+    **dict.fromkeys(
+        (".txt", ".xyz", ".asc", ".pts", ".csv"), lambda path, how: read_text(path, how.columns, how.report)
+    ),
     **dict.fromkeys((".las", ".laz"), _read_las),
     ".e57": lambda path, how: read_e57(path),
     ".ptx": lambda path, how: read_ptx(path),
@@ -322,14 +322,6 @@ def _without_nan(
     if (faces := fields.get("faces")) is not None:
         kept["faces"] = (np.cumsum(finite) - 1)[faces[finite[faces].all(axis=1)]]
     return kept, finite
-
-
-def _check_distance(path: Path, xyz: Float64[np.ndarray, "P 3"]) -> None:
-    low, high = bounding_box(xyz)
-    if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
-        point = ", ".join(f"{value:.0f}" for value in low)
-        found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"
-        raise ValueError(f"{path}: {found}; use origin=({point}), or scale=0.001 if it is in millimeters")
 
 
 def _unit(normal: np.ndarray) -> np.ndarray:
@@ -380,7 +372,8 @@ def _labels(
         if "semantic" in labels:
             labels["instance"] = _one_class_each(labels["semantic"], labels["instance"], report)
     if "superpoint" in fields:
-        labels["superpoint"] = without_gaps(_whole(path, "superpoint", fields["superpoint"], report))
+        ids = _whole(path, "superpoint", fields["superpoint"], report)
+        labels["superpoint"] = unique_ids(ids)[1].astype(np.int32)
     return labels
 
 

@@ -14,9 +14,9 @@ from jaxtyping import Float64, Int32, Int64
 from pcseg import classes
 from pcseg.choices import SCANNET_LABEL_COLUMNS as LABEL_COLUMNS
 from pcseg.data.ply import read_ply
-from pcseg.data.scan_fields import without_gaps
 from pcseg.data.store import RawRoom
 from pcseg.data.text import numbers_of_line
+from pcseg.ops.overlap import unique_ids
 from pcseg.structures import Scene
 
 Object = tuple[int, str, list[int]]  # id from 0, raw category, segments
@@ -85,7 +85,7 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     segments, aggregation = _segments(folder), _aggregation(folder)
     if segments.is_file():
         ids = _read_segments(segments, len(xyz))
-        superpoint = without_gaps(ids)
+        superpoint = unique_ids(ids)[1].astype(np.int32)
     else:
         notes.append(f"{name}: no segments, superpoints are made from the mesh")
     if aggregation is None:

@@ -16,7 +16,8 @@ from pcseg.prediction import NO_IDS, Prediction, mask_rows
 from pcseg.structures import Scene
 
 Part = tuple[Tile, Prediction]  # a tile and its objects, with masks over the superpoints of the tile
-Pairs = tuple[Int64[np.ndarray, "L"], Int64[np.ndarray, "L"]]
+_LEAST_SHARED = 0.1  # share of the smaller object that two objects must have in common to merge
+_LEAST_OWNED = 0.2  # share of a merged object in superpoints that one of its parts owns
 
 
 def merge(
@@ -25,8 +26,6 @@ def merge(
     classes: ClassSet,
     *,
     min_iou: float = 0.5,
-    min_shared: float = 0.1,
-    min_owned: float = 0.2,
     score_threshold: float = 0.0,
     one_class: bool = False,
 ) -> Prediction:
@@ -42,25 +41,19 @@ def merge(
         scene: the scan, with superpoints.
         classes: classes that the labels of objects index.
         min_iou: two objects merge if their IoU, over what both parts see, is greater.
-        min_shared: least share of the smaller object that two objects must have in common.
-        min_owned: least share of an object in superpoints that one of its parts owns.
         score_threshold: least score of a merged object.
         one_class: objects of different classes merge, too; the class with most votes, times scores, is that of all.
 
     Returns:
         Objects with masks over the superpoints of the scan, best first.
     """
-    columns = [tile.columns[found.columns(row)] for tile, found in parts for row in range(len(found))]
-    every = _all_objects(parts, columns, scene, classes)
+    every = _all_objects(parts, scene, classes)
     if not len(every):
         return replace(every, scores=every.scores.astype(np.float32))
     part = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
     num_parts, num_columns = np.int64(len(parts)), np.int64(scene.num_superpoints)
     tiles = mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints)
-    alike = replace(every, labels=np.zeros_like(every.labels)) if one_class else every
-    links = _links(alike, part, csr_array(tiles, dtype=np.float64), min_iou, min_shared)
-    graph = coo_array((np.ones(len(links[0]), bool), links), shape=(len(every), len(every)))
-    num_groups, group = connected_components(graph, directed=False)
+    num_groups, group = _groups(every, part, tiles, min_iou, one_class)
     size = mask_points(every).sum(axis=1)
 
     # All groups at once, as pairs of a group and a superpoint that one of its objects has; votes are points of objects.
@@ -76,7 +69,7 @@ def merge(
     points = np.where(chosen, column_points(every)[column], 0.0)
     owned = np.bincount(seen_pair, (votes > 0) & is_owner, len(keys)) > 0
     total = np.bincount(owner, points, num_groups)
-    whole = (total > 0) & (np.bincount(owner, points * owned, num_groups) >= min_owned * total)
+    whole = (total > 0) & (np.bincount(owner, points * owned, num_groups) >= _LEAST_OWNED * total)
 
     viewers, view = np.unique(viewer, return_inverse=True)
     sight = np.bincount(view, points[seen_pair])
@@ -116,10 +109,9 @@ def _values(
     return np.where(keys[place] == wanted, values[place], 0.0)
 
 
-def _all_objects(
-    parts: Sequence[Part], columns: list[Int64[np.ndarray, "_"]], scene: Scene, classes: ClassSet
-) -> Prediction:
-    """The objects of all parts, one after another, with these columns as masks over the superpoints of the scan."""
+def _all_objects(parts: Sequence[Part], scene: Scene, classes: ClassSet) -> Prediction:
+    """The objects of all parts, one after another, with masks over the superpoints of the scan."""
+    columns = [tile.columns[found.columns(row)] for tile, found in parts for row in range(len(found))]
     return Prediction(
         scene,
         mask_rows(columns, scene.num_superpoints),
@@ -130,33 +122,36 @@ def _all_objects(
     )
 
 
-def _links(
-    objects: Prediction, part: Int64[np.ndarray, "I"], seen: csr_array, min_iou: float, min_shared: float
-) -> Pairs:
-    """Pairs of objects of two parts that are the same; each has at most one partner in the other part.
+def _groups(
+    objects: Prediction, part: Int64[np.ndarray, "I"], tiles: csr_array, min_iou: float, one_class: bool
+) -> tuple[int, Integer[np.ndarray, "I"]]:
+    """Groups of objects that are the same: their number, and the group of each object.
 
-    `part`: part of each object; `seen`: (parts, S), 1 where a part sees a superpoint.
+    An object has at most one partner in each other part. `part` is the part of each object; `tiles` (parts, S) is True
+    where a part sees a superpoint.
     """
     points = mask_points(objects)
     pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for rows in group_rows(objects.labels):
+    for rows in [np.arange(len(objects))] if one_class else group_rows(objects.labels):
         shared = (points[rows] @ objects.masks[rows].T.astype(np.float64)).tocoo()
         pairs.append((rows[shared.row], rows[shared.col], shared.data))
     first, second, shared = (np.concatenate(column) for column in zip(*pairs))
     apart = part[first] != part[second]
     first, second, shared = first[apart], second[apart], shared[apart]
     # Points of an object that a part sees, for pairs that share some; the IoU is over what both parts see.
-    table, size, num_parts = (points @ seen.T).tocoo(), points.sum(axis=1), np.int64(len(seen.indptr) - 1)
+    table, size = (points @ tiles.T.astype(np.float64)).tocoo(), points.sum(axis=1)
+    num_parts = np.int64(len(tiles.indptr) - 1)
     keys = table.row * num_parts + table.col
     order = np.argsort(keys)
     keys, sight = keys[order], table.data[order]
     of_first = sight[np.searchsorted(keys, first * num_parts + part[second])]
     of_second = sight[np.searchsorted(keys, second * num_parts + part[first])]
     iou = shared / (of_first + of_second - shared)
-    agree = (iou > min_iou) & (shared >= min_shared * np.minimum(size[first], size[second]))
+    agree = (iou > min_iou) & (shared >= _LEAST_SHARED * np.minimum(size[first], size[second]))
     first, second, iou = first[agree], second[agree], iou[agree]
     best = _best(first, part[second], iou) & _best(second, part[first], iou)
-    return first[best], second[best]
+    links = coo_array((np.ones(best.sum(), bool), (first[best], second[best])), shape=(len(objects), len(objects)))
+    return connected_components(links, directed=False)
 
 
 def _best(

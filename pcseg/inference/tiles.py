@@ -12,34 +12,21 @@ from pcseg.ops.voxelize import bounding_box
 
 @dataclass(frozen=True)
 class Tile:
-    """Superpoints that are predicted together.
+    """Superpoints that are predicted together."""
 
-    Args:
-        columns: superpoints of the scan whose center is in the tile, ascending.
-        owned: True for superpoints nearer to the middle of this tile than to the middle of any other.
-    """
-
-    columns: Int64[np.ndarray, "n"]
-    owned: Bool[np.ndarray, "n"]
+    columns: Int64[np.ndarray, "n"]  # superpoints of the scan whose center is in the tile, ascending
+    owned: Bool[np.ndarray, "n"]  # whether they are nearer to the middle of this tile than to that of any other
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Boxes of one size, spread evenly along x, y and z so that the first and the last end where the scan ends.
+    """Boxes of one size, spread evenly along x, y and z so that the first and the last end where the scan ends."""
 
-    Args:
-        low: smallest coordinates of the scan.
-        extent: length of the scan along each axis in meters.
-        size: edge of a tile in meters.
-        stride: distance between neighboring tiles along each axis in meters.
-        shape: number of tiles along each axis.
-    """
-
-    low: Float64[np.ndarray, "3"]
-    extent: Float64[np.ndarray, "3"]
-    size: float
-    stride: Float64[np.ndarray, "3"]
-    shape: Int64[np.ndarray, "3"]
+    low: Float64[np.ndarray, "3"]  # smallest coordinates of the scan
+    extent: Float64[np.ndarray, "3"]  # length of the scan along each axis in meters
+    size: float  # edge of a tile in meters
+    stride: Float64[np.ndarray, "3"]  # distance between neighboring tiles along each axis in meters
+    shape: Int64[np.ndarray, "3"]  # number of tiles along each axis
 
     def __len__(self) -> int:
         return int(self.shape.prod())

@@ -85,11 +85,7 @@ def spconv_on_gpu() -> bool:
 
 def _autocast_dtype(features: Tensor) -> torch.dtype | None:
     """The dtype of autocast on CUDA; None without it, and on the CPU, whose loops are for float32."""
-    if not features.is_cuda or not torch.is_autocast_enabled():
-        return None
-    if hasattr(torch, "get_autocast_dtype"):
-        return torch.get_autocast_dtype("cuda")
-    return torch.get_autocast_gpu_dtype()  # torch before 2.4
+    return torch.get_autocast_dtype("cuda") if features.is_cuda and torch.is_autocast_enabled() else None
 
 
 def pad_channels(
@@ -182,8 +178,7 @@ class SubmanifoldConv3d(_SparseConv):
     Raises:
         ValueError: in forward: features that do not fit, or spconv is not installed.
 
-    Source:
-        Graham et al., 3D Semantic Segmentation with Submanifold Sparse Convolutional Networks, CVPR 2018.
+    Source: Graham et al., 3D Semantic Segmentation with Submanifold Sparse Convolutional Networks, CVPR 2018.
     """
 
     kernel_size = 3

@@ -65,14 +65,15 @@ def test_objects_of_different_classes_can_be_one() -> None:
     _check(_merge(parts, 12, one_class=True), [([5, 6], 3, (0.5 + 0.9 + 0.3) / 3)])
 
 
-def test_long_objects_are_one_and_touching_ones_two() -> None:
+def test_long_objects_are_one_and_touching_ones_two(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [_part(range(i, i + 10), range(i + 2, i + 8), [([*range(i, i + 10)], 1, 0.5)]) for i in range(0, 6 * 20, 6)]
     _check(_merge(parts, 124), [([*range(124)], 1, 0.5)])
     # Two walls of twelve superpoints; both tiles see one of the superpoints.
     left = _part(range(0, 14), range(0, 13), [([*range(1, 13)], 2, 0.9)])
     right = _part(range(12, 26), range(13, 26), [([12, *range(14, 25)], 2, 0.9)])
     assert len(_merge([left, right], 26)) == 2
-    assert len(_merge([left, right], 26, min_shared=0.0)) == 1
+    monkeypatch.setattr("pcseg.inference.merge._LEAST_SHARED", 0.0)
+    assert len(_merge([left, right], 26)) == 1
 
 
 def test_views_average_and_one_part_keeps_its_objects() -> None:
