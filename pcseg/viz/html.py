@@ -69,7 +69,7 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720)
     size = " × ".join(f"{length:.1f}" for length in extent)
     thinned = f" · thinned to {len(xyz):,}, one in {1000 * shown.voxel:.0f} mm" if shown.voxel else ""
-    strays = f" · {shown.num_strays:,} points far outside are not shown" if shown.num_strays else ""
+    strays = f" · {shown.num_strays:,} points outside the frame are not shown" if shown.num_strays else ""
     keys = [layer.key for layer in layers]
     top = float(extent[2]) + 0.01
     meta = {

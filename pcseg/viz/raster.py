@@ -72,35 +72,36 @@ def inside(xyz: Float[np.ndarray, "P 3"], box: Float[np.ndarray, "2 3"]) -> Bool
 
 
 def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
-    """Least and greatest coordinates without strays: few points away from every large group of points.
+    """Least and greatest coordinates without strays: the few points away from every large group of points.
 
-    Mirrors, windows and bad returns give laser scans points far outside of the room. Cells are an eighth of the middle
-    90 percent of the points long; connected cells with at least 3 percent of the points are a large group.
+    Mirrors, windows, open doors and bad returns give laser scans points outside of the room. Cells are a sixteenth of
+    the middle 90 percent of the points long; connected cells with at least a tenth of the points are a large group.
     """
     whole = np.stack(bounding_box(xyz)).astype(np.float64)
     sample = xyz[:: max(1, len(xyz) // 200_000)].astype(np.float64)
     low, high = np.quantile(sample, [0.05, 0.95], axis=0)
     extent = np.maximum(high - low, 0.1 * (high - low).max())
-    start, size = low - 2 * extent, extent / 8
-    if not (extent > 0).all() or ((whole[0] >= low - size) & (whole[1] <= high + size)).all():
+    start, size = low - 2 * extent, extent / 16
+    if not (extent > 0).all() or ((whole[0] >= low - 2 * size) & (whole[1] <= high + 2 * size)).all():
         return whole
     from scipy.sparse import coo_array  # take long to import, and few scans need them
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import KDTree
 
     cells = np.floor((sample - start) / size).astype(np.int64)
-    # 40 cells an axis: five times the middle
-    cells = cells[((cells >= 0) & (cells < 40)).all(axis=1)]
-    counts = np.bincount(cells @ [1600, 40, 1], minlength=40**3).reshape(40, 40, 40)
+    # 80 cells an axis: five times the middle
+    cells = cells[((cells >= 0) & (cells < 80)).all(axis=1)]
+    counts = np.bincount(cells @ [6400, 80, 1], minlength=80**3).reshape(80, 80, 80)
     places = np.argwhere(counts > len(sample) / 5000)
     ends = KDTree(places).query_pairs(1.8, output_type="ndarray").T  # cells that touch
     graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(places), len(places)))
     group = connected_components(graph, directed=False)[1]
     sizes = np.bincount(group, counts[tuple(places.T)])
-    shown = places[sizes[group] >= 0.03 * len(sample)]
+    shown = places[sizes[group] >= 0.1 * len(sample)]
     # And the cells around it.
-    box = start + size * np.clip([shown.min(axis=0) - 1, shown.max(axis=0) + 2], 0, 40)
-    return np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)
+    box = start + size * np.clip([shown.min(axis=0) - 1, shown.max(axis=0) + 2], 0, 80)
+    box = np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)
+    return whole if (np.ptp(whole, axis=0) < 1.2 * np.ptp(box, axis=0)).all() else box  # no small cuts
 
 
 class Shown(NamedTuple):

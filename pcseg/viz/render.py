@@ -116,7 +116,7 @@ def _note(xyz: np.ndarray, shown: Shown, rasters: list[Raster], layers: list[Lay
     if shown.voxel is not None:
         facts.append(f"thinned to {len(shown.rows):,}")
     if shown.num_strays:
-        facts.append(f"{shown.num_strays:,} points far outside are not shown")
+        facts.append(f"{shown.num_strays:,} points outside the frame are not shown")
     seen = np.zeros(rasters[0].num_points, np.bool_)
     for raster in rasters:
         seen[raster.index[raster.index >= 0]] = True

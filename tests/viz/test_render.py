@@ -94,15 +94,21 @@ def test_every_object_has_its_name(predicted: Prediction, monkeypatch: pytest.Mo
     assert any(title.startswith("Ground truth") and title.endswith(", 2 named") for title in titles)
 
 
-def test_strays_do_not_shrink_the_room_and_one_point_is_drawn(room: Scene, rng: np.random.Generator) -> None:
-    strays = rng.uniform(-500, 500, (100, 3)).astype(np.float32)
-    more = room.with_(semantic=None, instance=None, superpoint=None)
-    more = more.with_(xyz=np.vstack([room.xyz, strays]), rgb=np.vstack([room.rgb, np.zeros((100, 3), np.uint8)]))
-    view, wide = (room_view(scene.xyz, width=200, height=150) for scene in (room, more))
+@pytest.mark.parametrize(
+    ("low", "high", "count"), [(-500, 500, 100), ((6, 0, 0), (10, 3, 1), 700)], ids=["far", "yard"]
+)
+def test_strays_do_not_shrink_the_room(room: Scene, rng: np.random.Generator, low: Any, high: Any, count: int) -> None:
+    more = np.vstack([room.xyz, rng.uniform(low, high, (count, 3)).astype(np.float32)])
+    view, wide = (room_view(xyz, width=200, height=150) for xyz in (room.xyz, more))
     np.testing.assert_allclose(wide.eye, view.eye, atol=0.2)
-    np.testing.assert_array_equal(np.flatnonzero(~inside(more.xyz, core_box(more.xyz))), np.arange(12_000, 12_100))
-    before, after = (np.median(Splats.of_points(scene.xyz).spacing) for scene in (room, more))
+    np.testing.assert_array_equal(np.flatnonzero(~inside(more, core_box(more))), np.arange(12_000, 12_000 + count))
+    before, after = (np.median(Splats.of_points(xyz).spacing) for xyz in (room.xyz, more))
     assert after == pytest.approx(before, rel=0.1)
+    two = np.vstack([room.xyz, room.xyz + np.float32([6, 0, 0])])
+    np.testing.assert_array_equal(core_box(two), [two.min(axis=0), two.max(axis=0)])
+
+
+def test_one_point_is_drawn() -> None:
     scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
     for name in ("", "Büro 中文", "x" * 300):
         picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
