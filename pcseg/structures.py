@@ -60,7 +60,7 @@ class ScanFile:
         return xyz @ inverse[:3, :3].T + inverse[:3, 3]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """One room or scan, as points.
 
@@ -79,6 +79,8 @@ class Scene:
         ValueError: arrays of different lengths, colors other than bytes, or coordinates that are not finite.
 
     >>> scene = Scene("room", np.zeros((4, 3), np.float32), rgb=np.full((4, 3), 127, np.uint8))
+    >>> scene
+    <Scene room: 4 points, xyz, rgb>
     >>> len(scene), scene.with_(rgb=None).rgb
     (4, None)
     """
@@ -121,6 +123,10 @@ class Scene:
 
     def __len__(self) -> int:
         return len(self.xyz)
+
+    def __repr__(self) -> str:
+        present = [f.name for f in fields(self)[1:] if getattr(self, f.name) is not None]
+        return f"<Scene {self.name}: {len(self):,} points, {', '.join(present)}>"
 
     @property
     def num_superpoints(self) -> int:
