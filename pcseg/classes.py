@@ -4,7 +4,6 @@ The built-in sets are YAML files in pcseg/class_sets, in the format of a user's 
 `from pcseg.classes import S3DIS`, SCANNET20 or SCANNET200.
 """
 
-import colorsys
 import json
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
@@ -13,11 +12,37 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Bool, Int32, Int64, UInt8
 
 from pcseg.choices import CLASS_SETS as CLASS_SETS
 
 _ALIASES = {"scannet": "scannet20"}
+
+
+def hex_colors(text: str) -> UInt8[np.ndarray, "K 3"]:
+    """Colors from six hexadecimal digits each."""
+    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, 3)
+
+
+# Made once by greedy choice of the color that is farthest from all earlier ones (Glasbey et al. 2007, "Colour displays
+# for categorical images"), by the least distance in OKLab for normal and for dichromatic vision: the first 20 differ
+# most, also without red or green cones.
+OBJECT_COLORS = hex_colors(
+    "b02e9a 447205 457cfd 24af32 9eeb50 a97ec3 ed4f8d a4515d 6443cc 3ab5ff ff815f 179996 d6b60f 2e65a0 786ac7 817f24 "
+    "26dafe d790c5 f9b379 cd5f5c 7c89e7 d78c01 f8b6fe 89497b 73b072 27b4b0 b6e195 b59be6 b41946 4f8b4f 2f63e1 c54476 "
+    "8f4ab4 a15930 b7d341 147f7c 027bdc f485fe 9066a9 cf6ba1 6bd36d 9f3960 ff8fb4 9b61ea fb9891 fba8c1 46abd4 fd6563 "
+    "1e94ff 169d78 cb4ab3 1ccfdd f8a052 5e96d4 6d58ca c8368f 9d8502 e3769b 2cc69a 57a858"
+)
+SURFACE_COLORS = hex_colors("dceab2 d5c79d d5b9ea f1d5ff b2e3c0 b2d5ea f1b9ce e3d5ab c7f1d5 e3b9b2")  # pale, not gray
+
+
+def class_colors(is_surface: Bool[np.ndarray, "C"]) -> UInt8[np.ndarray, "C 3"]:
+    """Colors of classes: people with any kind of color vision can tell about twenty apart; after 30 they get darker."""
+    colors = np.empty((len(is_surface), 3), np.uint8)
+    for mask, table in ((is_surface, SURFACE_COLORS), (~is_surface, OBJECT_COLORS[:30])):  # the others are for objects
+        turn, row = np.divmod(np.arange(mask.sum()), len(table))
+        colors[mask] = table[row] * 0.9 ** turn[:, None]
+    return colors
 
 
 @dataclass(frozen=True)
@@ -132,7 +157,7 @@ class ClassSet:
         ids = content.get("ids", list(range(1, len(names) + 1)))
         if not _are_whole(ids, 1, 2**31 - 1) or len(ids) != len(names) or len(set(ids)) != len(ids):
             raise ValueError(f"{where}: expected ids as {len(names)} different whole numbers above 0, found {ids!r}")
-        colors = content.get("colors", _hues(len(names)))
+        colors = content.get("colors", class_colors(np.isin(names, stuff)).tolist())
         if (
             not isinstance(colors, (list, tuple))
             or len(colors) != len(names)
@@ -220,13 +245,3 @@ def _names(values: Any, where: str, key: str, known: tuple[str, ...] | None) -> 
 
 def _are_whole(values: Any, low: int, high: int) -> bool:
     return isinstance(values, (list, tuple)) and all(type(v) is int and low <= v <= high for v in values)
-
-
-def _hues(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Colors that tell neighbors apart: hues by the golden ratio, with alternating lightness and strength."""
-    colors = []
-    for index in range(count):
-        strength, light = (0.75, 0.55, 0.9)[index % 3], (0.9, 0.7, 0.8, 0.55)[index % 4]
-        red, green, blue = colorsys.hsv_to_rgb(index * 0.6180339887 % 1, strength, light)
-        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(colors)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg.classes import CLASS_SETS, S3DIS, SCANNET20, SCANNET200, ClassSet, class_set
+from pcseg.classes import CLASS_SETS, OBJECT_COLORS, S3DIS, SCANNET20, SCANNET200, SURFACE_COLORS, ClassSet, class_set
 from tests.conftest import refuses
 
 
@@ -52,6 +52,7 @@ def test_custom_classes_and_mappings(tmp_path: Path) -> None:
     assert classes.name == "workshop"
     assert classes.ids == (1, 2, 3)
     assert classes.instance_names == ("bench", "vice")
+    assert classes.colors == tuple(map(tuple, [*SURFACE_COLORS[:1].tolist(), *OBJECT_COLORS[:2].tolist()]))
     assert classes == class_set(str(path))
     assert indoor.mapping_to(classes).tolist() == [0 if name == "floor" else -1 for name in indoor.names]
     path.write_text(

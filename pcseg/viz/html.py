@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
-from pcseg.classes import ClassSet
+from pcseg.classes import ClassSet, class_colors
 from pcseg.files import atomic_write
 from pcseg.prediction import Prediction
-from pcseg.viz.colors import class_colors
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, scene_layers
 from pcseg.viz.raster import Splats, room_view, shown_points
 

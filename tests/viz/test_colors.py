@@ -15,8 +15,9 @@ def _strength(colors: np.ndarray) -> np.ndarray:
 
 
 def test_tables_and_taken_colors() -> None:
-    apart = np.abs(tables.OBJECT_COLORS[:, None].astype(int) - tables.OBJECT_COLORS[None]).sum(axis=2)
-    assert apart[~np.eye(60, dtype=bool)].min() > 20
+    space = oklab(tables.OBJECT_COLORS)
+    apart = np.linalg.norm(space[:, None] - space, axis=2) + np.eye(60)
+    assert [round(float(apart[:n, :n].min()), 2) for n in (12, 20, 60)] == [0.13, 0.09, 0.05]
     assert _strength(tables.SURFACE_COLORS).max() < 60 <= _strength(tables.OBJECT_COLORS).min()
     no_object = oklab(np.array([tables.NO_OBJECT]))
     assert np.linalg.norm(oklab(tables.SURFACE_COLORS) - no_object, axis=1).min() > 0.09, "a wall is not gray"
