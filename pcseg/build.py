@@ -38,7 +38,7 @@ def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
 
 
 def build_criterion(config: Config, **settings: Any) -> Criterion:
-    """The criterion that ``criterion.kind`` names; settings are ``check_values`` and ``sum_counts`` of `Criterion`."""
+    """The criterion that ``criterion.kind`` names; settings are those of `Criterion`."""
     options, decoder = config.criterion, config.model.decoder
     num_classes = len(class_set(config.data.classes))
     if options.kind == "embedding" or decoder.kind == "embedding":

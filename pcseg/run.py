@@ -16,6 +16,7 @@ from pcseg.classes import ClassSet, class_set
 from pcseg.data.dataset import collate
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.sampler import ResumableSampler
+from pcseg.data.store import absent_classes
 from pcseg.files import atomic_write, drop_records_after
 from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.coco import CocoScores
@@ -55,7 +56,7 @@ class Run:
 
     Raises:
         ConfigError: checkpoints or evaluations between the steps at which losses are read, or no weights for
-            ``train.init_share``.
+            ``train.init_share`` or ``train.keep_absent``.
     """
 
     collate = staticmethod(collate)
@@ -71,8 +72,10 @@ class Run:
                     f"train.{key} is {every}; expected a multiple of train.log_every, which is {config.train.log_every}"
                 )
         share = config.train.init_share
-        if not 0 <= share < 1 or (share and not config.train.init):
-            raise cfg.ConfigError(f"train.init_share is {share}; expected 0 to 1, and train.init")
+        if not 0 <= share < 1:
+            raise cfg.ConfigError(f"train.init_share is {share}; expected 0 to 1")
+        if (share or config.train.keep_absent) and not config.train.init:
+            raise cfg.ConfigError("train.init_share and train.keep_absent need train.init, the weights to keep")
         if config.train.deterministic:
             reproducible.use_deterministic_algorithms()
         reproducible.seed_everything(config.train.seed)
@@ -90,8 +93,12 @@ class Run:
         config = self.config
         self.classes = class_set(config.data.classes)
         self.model: torch.nn.Module = build.build_model(config, self.classes).to(self.device)
-        self.criterion = build.build_criterion(config, check_values=False, sum_counts=self.processes.sum)
         self.rooms = build.build_dataset(config, config.data.train, augmented=True)
+        absent = absent_classes(self.rooms.rooms, self.classes) if config.train.keep_absent else []
+        if absent and self.processes.is_first:
+            names = ", ".join(self.classes.names[index] for index in absent)
+            logger.info("no training room has these classes, so they are not trained: %s", names)
+        self.criterion = build.build_criterion(config, check_values=False, sum_counts=self.processes.sum, absent=absent)
         self.superpoints = superpoints_of(self.rooms.rooms)
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
 

@@ -170,6 +170,12 @@ def check_classes(rooms: Sequence[Path], classes: ClassSet) -> None:
             raise ValueError(f"{folder}: processed with {what}; set data.classes, or process the rooms again")
 
 
+def absent_classes(rooms: Sequence[Path], classes: ClassSet) -> list[int]:
+    """Classes that no point of the rooms has, by their manifests."""
+    found = {name for room in rooms for name, num in read_manifest(room).get("points_per_class", {}).items() if num}
+    return [index for index, name in enumerate(classes.names) if name not in found]
+
+
 def read_room(folder: Path) -> Scene:
     """Maps a room's arrays from disk, read-only; only the coordinates are loaded, to check them.
 

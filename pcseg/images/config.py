@@ -48,6 +48,8 @@ class ImagesConfig:
         size = self.data.size
         if len(size) != 2 or any(side < 32 or side % 32 for side in size):
             raise cfg.ConfigError(f"data.size must be a height and a width, multiples of 32, got {size}")
+        if self.train.keep_absent:
+            raise cfg.ConfigError("train.keep_absent is for rooms")
         if self.criterion.kind == "embedding":
             raise cfg.ConfigError("criterion.kind embedding is for rooms; images have queries")
 

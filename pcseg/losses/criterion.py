@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pcseg.losses.inputs import SceneTarget, decoder_layers, masks_of_scenes
 
 _AUX_SUFFIX = re.compile(r"_\d+$")
+_NEVER = -1e4  # a logit of probability 0; 0 times a log probability of minus infinity would be NaN
 SumCounts = Callable[[Tensor], Tensor]
 
 
@@ -76,12 +77,20 @@ class Criterion(nn.Module):
             which waits for the device. Otherwise they make a loss that is not finite. Shapes are always checked.
         sum_counts: function that sums counts over all processes. Each process divides by the sum, so losses and
             gradients add up to the values of one process with all rooms.
+        absent: classes that the training data lacks. Their logits get no gradient, so that fine-tuning does not unlearn
+            what it never sees.
     """
 
     def __init__(
-        self, weight_dict: Mapping[str, float], *, check_values: bool = True, sum_counts: SumCounts | None = None
+        self,
+        weight_dict: Mapping[str, float],
+        *,
+        check_values: bool = True,
+        sum_counts: SumCounts | None = None,
+        absent: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self.absent = list(absent)
         self.weight_dict = dict(weight_dict)
         self.check_values = check_values
         self.sum_counts = sum_counts
@@ -89,6 +98,12 @@ class Criterion(nn.Module):
     def total(self, losses: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Weighted sum of the losses that the criterion returned."""
         return torch.stack([self.weight_dict[_AUX_SUFFIX.sub("", key)] * loss for key, loss in losses.items()]).sum()
+
+    def without_absent(self, logits: Float[Tensor, "*shape classes"]) -> Float[Tensor, "*shape classes"]:
+        """Class logits whose softmax leaves out the absent classes."""
+        if not self.absent:
+            return logits
+        return logits.index_fill(-1, torch.tensor(self.absent, device=logits.device), _NEVER)
 
     def named_losses(
         self, terms: Mapping[str, LossTerm], layers: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]
@@ -104,7 +119,8 @@ class Criterion(nn.Module):
         terms, layered = dict(terms), list(terms)
         for suffix, layer in zip(suffixes, layers, strict=True):
             if layer.get("pred_semantic") is not None:
-                terms["loss_semantic" + suffix] = semantic_loss(layer["pred_semantic"], targets, self.check_values)
+                present = [self.without_absent(logits) for logits in layer["pred_semantic"]]
+                terms["loss_semantic" + suffix] = semantic_loss(present, targets, self.check_values)
             if layer.get("pred_centers") is not None:
                 terms["loss_center" + suffix] = center_loss(layer["pred_centers"], targets)
         counts = torch.cat([term.count for term in terms.values()])
@@ -182,7 +198,7 @@ class QueryCriterion(Criterion):
             weights[:, -1] = self.weights.no_object * (1 - responsibilities.sum(1)).clamp(min=0)
             scenes.append(weights.transpose(1, 2))
         weights = torch.stack(scenes, 1)
-        log_p = logits.to(weights.dtype).log_softmax(-1)
+        log_p = self.without_absent(logits.to(weights.dtype)).log_softmax(-1)
         return LossTerm(-(weights * log_p).sum((1, 2, 3)), weights.sum((1, 2, 3)), least=1e-12)
 
 

@@ -44,6 +44,7 @@ class TrainOptions:
     tensorboard: bool = False  # event files in the run's folder
     init: str = ""  # checkpoint whose weights the run starts from, or "builtin"; empty for fresh weights
     init_share: float = 0.0  # evaluation and prediction use so much of these, and the rest of the trained weights
+    keep_absent: bool = False  # classes that no training room has are not trained, so that they are not unlearned
     wandb: str = ""  # project of Weights & Biases; empty for none
 
 

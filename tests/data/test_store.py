@@ -47,6 +47,7 @@ def test_round_trip(tmp_path: Path, scene: Scene, folder: Path) -> None:
     counts = [manifest[f"num_{name}"] for name in ("points", "superpoints", "instances", "unlabeled_points")]
     assert counts == [50, 5, 2, 10]
     assert manifest["points_per_class"]["chair"] == 40
+    assert store.absent_classes([folder], S3DIS) == [n for n, name in enumerate(S3DIS.names) if name != "chair"]
     assert manifest["instances_per_class"]["chair"] == sum(manifest["instances_per_class"].values()) == 2
     assert manifest["source"] == {"path": "raw/room", "fingerprint": "abc"}
     assert manifest["notes"] == ["a note"]

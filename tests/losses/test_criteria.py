@@ -151,6 +151,20 @@ def test_semantic_loss_is_cross_entropy_without_ignored_tokens():
 
 
 @pytest.mark.parametrize("kind", CRITERIA)
+def test_absent_classes_learn_nothing(kind):
+    layer, targets = random_layer(semantic=True), random_targets()
+    for target in targets:
+        target["labels"] %= 4
+        target["semantic_labels"].clamp_(max=3)
+    criterion = CRITERIA[kind](5)
+    criterion = type(criterion)(5, criterion.options, absent=[4])
+    criterion.total(criterion(layer, targets)).backward()
+    for logits in (layer["pred_logits"], *layer["pred_semantic"]):
+        learns = logits.grad.flatten(0, -2).any(0).tolist()
+        assert learns == [index != 4 for index in range(logits.shape[-1])]
+
+
+@pytest.mark.parametrize("kind", CRITERIA)
 def test_intermediate_layers_have_the_weight_of_the_last_or_none(kind):
     outputs, targets = {**random_layer(), "aux_outputs": [random_layer()]}, random_targets()
     criterion = CRITERIA[kind](5)

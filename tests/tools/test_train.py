@@ -78,11 +78,13 @@ def test_mistakes(config_file: Path, run: Path, tmp_path: Path) -> None:
     ):
         error = refused(*arguments)
         assert all(text in error for text in texts), error
-    assert "expected 0 to 1, and train.init" in refused("train", config_file, "train.init_share=0.5", *nowhere)
+    for change in ("train.init_share=0.5", "train.keep_absent=true"):
+        assert "need train.init, the weights to keep" in refused("train", config_file, change, *nowhere)
 
 
 def test_starts_from_the_weights_of_another_run(config_file: Path, run: Path, tmp_path: Path) -> None:
     changes = [f"train.init={run / 'last.pt'}", "train.init_share=0.25", "train.steps=1", "data.val=[]"]
+    changes += ["train.keep_absent=true", "data.train=[Area_1_*]"]
     _, log = passes("train", config_file, *changes, "data.features=[xyz]", "--run", tmp_path / "run")
     assert f"starts from the weights of {run / 'last.pt'}; of another shape, and therefore fresh: unet." in log
     before = torch.load(run / "last.pt", weights_only=True)["ema"]["weights"]
