@@ -21,9 +21,7 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
     torch.set_num_threads(num_threads)
     torch.manual_seed(0)
     config = cfg.load("scannet", ["data.classes=s3dis", 'data.train=["*"]', "data.val=[]", *overrides])
-    segmenter = Segmenter(
-        build.build_model(config, S3DIS), S3DIS, voxel_size=config.data.voxel_size, features=config.data.features
-    )
+    segmenter = Segmenter(build.build_model(config, S3DIS), S3DIS, config.data.voxel_size, config.data.features)
     batches: list[SceneBatch] = []
     hook = segmenter.model.register_forward_pre_hook(lambda _, args: batches.append(args[0]))
     room = segmented_room(2, num_points)

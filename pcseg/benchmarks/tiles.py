@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from pcseg import build
+from pcseg import config as cfg
 from pcseg.benchmarks.measure import in_own_process, peak_mb, print_row
 from pcseg.classes import S3DIS
 from pcseg.inference.prediction_files import write_prediction
 from pcseg.inference.segmenter import Segmenter
-from pcseg.models.influencerformer import InfluencerFormer
-from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
-from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
@@ -45,10 +44,8 @@ def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) 
 def make_segmenter() -> Segmenter:
     """Makes the network of configs/demo.yaml with random weights, whose many masks make merging costly."""
     torch.manual_seed(0)
-    unet = SparseUNet(6, SparseUNetOptions((16, 32, 48, 64), blocks_per_level=1))
-    options = QueryDecoderOptions(width=64, num_heads=4, num_layers=3, ffn_width=256, num_queries=60)
-    model = InfluencerFormer(unet, QueryDecoder(unet.out_channels, len(S3DIS), options))
-    return Segmenter(model, S3DIS, voxel_size=0.1, features=("rgb", "xyz"))
+    config = cfg.load("demo")
+    return Segmenter(build.build_model(config, S3DIS), S3DIS, config.data.voxel_size, config.data.features)
 
 
 def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """From the outputs of a model, of queries or of two embeddings, to objects with class, score and mask."""
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -16,6 +17,18 @@ from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Sce
 # Logit of the probability that a follower at the place of its influencer belongs to it.
 _CLOSEST_LOGIT = 6.0
 UNSURE = "other object"
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """Options of `decode`; a part of the ``inference`` section of a config."""
+
+    top_k: int = 200  # most objects of a room, or of each tile of a large room
+    min_points: int = 100  # least number of points of an object
+    unsure_below: float = 0.0  # objects whose class is less probable, given that they are objects, are "other object"
+    iou_power: float = 5.0  # power of the expected IoU in the scores
+    mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
+    one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
 
 
 def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
@@ -112,13 +125,7 @@ def decode(
     scene: Scene,
     classes: ClassSet,
     decoder: QueryDecoderOptions | EmbeddingHeadsOptions,
-    *,
-    mask_threshold: float = 0.5,
-    top_k: int = 200,
-    min_points: int = 100,
-    iou_power: float = 5.0,
-    one_class: bool = False,
-    unsure_below: float = 0.0,
+    options: DecodeOptions,
 ) -> tuple[Prediction, Float32[np.ndarray, "S C"]]:
     """Objects of one room: the best pairs of query and class.
 
@@ -127,38 +134,32 @@ def decode(
         scene: the room, with superpoints.
         classes: classes of the model; only those that instance AP counts get objects.
         decoder: options of the decoder that gave the outputs.
-        mask_threshold: least probability of a superpoint inside a mask.
-        top_k: most objects.
-        min_points: least number of points of an object.
-        iou_power: power of the expected IoU in the scores.
-        one_class: only the best class of each query, instead of an object for each class.
-        unsure_below: objects whose class has a smaller share of the probabilities of all classes that count are
-            called `UNSURE`, if the set has that class.
+        options: thresholds; `unsure_below` needs a set with the class `UNSURE`.
 
     Returns:
         Objects with masks over superpoints, best first, and the class probabilities of every superpoint.
     """
     assert scene.superpoint is not None
-    class_probability, probability = _probabilities(outputs, decoder, top_k)
+    class_probability, probability = _probabilities(outputs, decoder, options.top_k)
     counts = torch.from_numpy(np.bincount(scene.superpoint)).to(probability.device).float()
-    inside = probability > mask_threshold
+    inside = probability > options.mask_threshold
     size = counts @ inside.float()
     # Masks are surer of themselves than they should be, therefore the power.
-    scores = class_probability * _expected_iou(probability, inside, counts)[:, None] ** iou_power
+    scores = class_probability * _expected_iou(probability, inside, counts)[:, None] ** options.iou_power
 
     # The best pairs, without small masks and classes that do not count.
     counted = torch.from_numpy(np.isin(np.arange(scores.shape[1]), classes.instance_classes)).to(scores.device)
-    allowed = counted & (size >= min_points)[:, None]
-    if one_class:
+    allowed = counted & (size >= options.min_points)[:, None]
+    if options.one_class:
         allowed = allowed & (scores == (scores * counted).amax(1, keepdim=True))
     pairs = allowed.flatten().nonzero()[:, 0]
-    pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[:top_k]]
+    pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[: options.top_k]]
     query, labels = pairs // scores.shape[1], pairs % scores.shape[1]
     best_scores = scores[query, labels]
-    if unsure_below > 0 and UNSURE in classes.names:
+    if options.unsure_below > 0 and UNSURE in classes.names:
         probability_of = class_probability[query] * counted
         share = probability_of.gather(1, labels[:, None])[:, 0] / probability_of.sum(1)
-        labels = torch.where(share < unsure_below, classes.index(UNSURE), labels)
+        labels = torch.where(share < options.unsure_below, classes.index(UNSURE), labels)
     masks = [np.flatnonzero(mask) for mask in inside[:, query].T.contiguous().cpu().numpy()]
     objects = mask_rows(masks, len(probability)), labels.cpu().numpy(), best_scores.cpu().numpy()
     prediction = Prediction(scene, *objects, classes=classes, superpoint=scene.superpoint)

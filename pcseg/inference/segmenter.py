@@ -20,7 +20,7 @@ from pcseg.data.scan_checks import check_spacing, scan_warnings
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import read_scan
 from pcseg.data.store import MANIFEST
-from pcseg.inference.decode import UNSURE, decode
+from pcseg.inference.decode import UNSURE, DecodeOptions, decode
 from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
 from pcseg.inference.merge import merge
 from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_cells, superpoint_links
@@ -54,24 +54,18 @@ Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class prob
 
 
 @dataclass(frozen=True)
-class SegmenterOptions:
+class SegmenterOptions(DecodeOptions):
     """Options of `Segmenter`; also the ``inference`` section of a config."""
 
     num_queries: int = 0  # most superpoint queries of a room or tile; 0 uses the number in training
-    top_k: int = 200  # most objects of a room, or of each tile of a large room
-    min_points: int = 100  # least number of points of an object
     score_threshold: float = 0.0  # least score of an object
     shown_above: float = DEFAULT_THRESHOLD  # least score of objects in pictures, tables and files for other programs
-    unsure_below: float = 0.0  # objects whose class is less probable, given that they are objects, are "other object"
-    iou_power: float = 5.0  # power of the expected IoU in the scores
-    mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
     tile_above: float = 10.0  # meters; a longer scan is predicted room by room, longer rooms in tiles; .inf: never
     tile_size: float = 5.0  # edge of a tile in meters; best about the size of the rooms in training
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
     flat_floor: bool = False  # predict a copy of the scan whose floor is made level and flat
     adapt_norm: bool = False  # batch norms take their statistics from the scan; helps where it differs from training
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
-    one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
     split_pieces: bool = False  # make an object of each connected piece of a mask
     whole_area: float = 0.0  # square meters; objects with a smaller surface get lower scores
     surfaces: bool = False  # also objects of the classes that are stuff: floors, ceilings, each plane of the walls
@@ -284,18 +278,7 @@ class Segmenter:
         self.model.eval()
         adapt(self.model, options.adapt_norm)
         outputs = self.model(batch.to(self.device), options.num_queries or None)
-        return decode(
-            outputs,
-            scene,
-            classes,
-            self.model.decoder.options,
-            mask_threshold=options.mask_threshold,
-            top_k=options.top_k,
-            min_points=options.min_points,
-            iou_power=options.iou_power,
-            one_class=options.one_class,
-            unsure_below=options.unsure_below,
-        )
+        return decode(outputs, scene, classes, self.model.decoder.options, options)
 
     def _predict_views(self, scene: Scene) -> Found:
         """A room or tile, from all of its views."""

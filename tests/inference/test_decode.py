@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcseg.classes import S3DIS, ClassSet
-from pcseg.inference.decode import decode, greedy_clusters
+from pcseg.inference.decode import DecodeOptions, decode, greedy_clusters
 from pcseg.inference.filters import column_points, keep, matrix_nms, without_overlap
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
@@ -30,7 +30,8 @@ def _outputs(masks: list[list[float]], logits: list[list[float]]) -> DecoderOutp
 
 @pytest.mark.parametrize("power", [5.0, 3.0])
 def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: float) -> None:
-    found, classes = decode(_outputs(MASKS, LOGITS), SCENE, AB, SIGMOID, min_points=1, top_k=2, iou_power=power)
+    options = DecodeOptions(min_points=1, top_k=2, iou_power=power)
+    found, classes = decode(_outputs(MASKS, LOGITS), SCENE, AB, SIGMOID, options)
     class_probability = torch.tensor(LOGITS).softmax(1)
     p4, p2, p_off = torch.tensor([4.0, 2.0, -4.0]).sigmoid()
     # Points shared, over the mask's and those expected outside it.
@@ -50,7 +51,7 @@ def test_scores_are_class_probability_times_a_power_of_the_expected_iou(power: f
 def test_a_mask_is_where_its_probability_is_above_the_threshold(threshold: float) -> None:
     outputs = _outputs([[2.0, 1.0], [0.5, 1.0], [-3.0, 1.0], [-9.0, -9.0]], [[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
     only_a = replace(AB, instance_names=("a",))
-    found, _ = decode(outputs, SCENE, only_a, SOFTMAX, mask_threshold=threshold, min_points=1)
+    found, _ = decode(outputs, SCENE, only_a, SOFTMAX, DecodeOptions(mask_threshold=threshold, min_points=1))
     logits = outputs["pred_masks"][0].double()
     probability = logits.exp() / (1 + logits.exp().sum(1, keepdim=True))  # an empty choice has logit 0
     expected = {tuple(mask) for mask in (probability > threshold).T.tolist() if any(mask)}
@@ -60,20 +61,20 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold(threshold: float
 def test_one_class_a_query_unsure_and_small_objects() -> None:
     names = ClassSet.from_dict({"names": ["a", "b", "other object"]}, "test", "abo")
     outputs = _outputs(MASKS, [[2.0, 1.9, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
-    every, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1)
+    every, _ = decode(outputs, SCENE, names, SIGMOID, DecodeOptions(min_points=1))
     assert len(every) == 6
-    best, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True)
+    best, _ = decode(outputs, SCENE, names, SIGMOID, DecodeOptions(min_points=1, one_class=True))
     assert best.labels.tolist() == [1, 0]
     # The shares of the best classes are 0.49 and 0.91.
-    unsure, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True, unsure_below=0.6)
+    unsure, _ = decode(outputs, SCENE, names, SIGMOID, DecodeOptions(min_points=1, one_class=True, unsure_below=0.6))
     assert unsure.labels.tolist() == [1, 2]
     np.testing.assert_array_equal(unsure.scores, best.scores)
     names = ClassSet.from_dict({"names": ["a", "b", "c"]}, "test", "abc")
-    found, _ = decode(outputs, SCENE, names, SIGMOID, min_points=1, one_class=True, unsure_below=0.6)
+    found, _ = decode(outputs, SCENE, names, SIGMOID, DecodeOptions(min_points=1, one_class=True, unsure_below=0.6))
     assert found.labels.tolist() == [1, 0]
     outputs, only_b = _outputs(MASKS, LOGITS), replace(AB, instance_names=("b",))
-    assert not decode(outputs, SCENE, AB, SIGMOID, min_points=2)[0].masks.toarray()[:, 2].any()
-    assert {*decode(outputs, SCENE, only_b, SIGMOID, min_points=1)[0].labels} == {1}
+    assert not decode(outputs, SCENE, AB, SIGMOID, DecodeOptions(min_points=2))[0].masks.toarray()[:, 2].any()
+    assert {*decode(outputs, SCENE, only_b, SIGMOID, DecodeOptions(min_points=1))[0].labels} == {1}
 
 
 PLACES = torch.tensor([[0.0, 0, 0], [0.2, 0, 0], [5, 0, 0], [5, 0.3, 0]])
@@ -92,7 +93,7 @@ def _embeddings(shift: float = 0.0) -> EmbeddingOutput:
 def test_clusters_become_objects() -> None:
     outputs, options = _embeddings(), EmbeddingHeadsOptions(radius=0.5)
     scene = Scene.without_xyz("room", 8, superpoint=np.repeat(np.arange(4), 2).astype(np.int32))
-    found, _ = decode(outputs, scene, ABC, options, min_points=1, top_k=2)
+    found, _ = decode(outputs, scene, ABC, options, DecodeOptions(min_points=1, top_k=2))
     assert found.masks.toarray().tolist() == [[False, False, True, True], [True, True, False, False]]
     assert found.labels.tolist() == [2, 0]
     classes = outputs["pred_semantic"][0].softmax(1)
@@ -100,7 +101,7 @@ def test_clusters_become_objects() -> None:
     strong, weak = torch.tensor([3.0, 1.0]).sigmoid()
     expected = [classes[2, 2] * close * strong, classes[:2, 0].mean() * closer * weak]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
-    nothing, _ = decode(_embeddings(shift=100.0), scene, ABC, options, min_points=1)
+    nothing, _ = decode(_embeddings(shift=100.0), scene, ABC, options, DecodeOptions(min_points=1))
     assert len(nothing) == 0, "no influencer attracts a follower"
 
 
