@@ -72,11 +72,8 @@ def parse_space(items: Sequence[str]) -> dict[str, Any]:
         try:
             if scale not in ("", "log") or not -math.inf < float(low) < float(high) < math.inf:
                 raise ValueError("low must be a number below high")
-            number, kind = (
-                (float, from_optuna.FloatDistribution)
-                if re.search(r"[.eE]", low + high)
-                else (int, from_optuna.IntDistribution)
-            )
+            is_float = re.search(r"[.eE]", low + high)
+            number, kind = (float, from_optuna.FloatDistribution) if is_float else (int, from_optuna.IntDistribution)
             space[key] = kind(number(low), number(high), log=scale == "log")
         except ValueError as error:
             raise ValueError(f"{item!r}: expected low..high or low..high:log: {error}") from None
@@ -266,11 +263,8 @@ def _tell(study: Any, trial: Any, row: Row) -> None:
 
 def _row(sweep: Sweep, setting: Setting, failure: str | None) -> Row:
     files = {seed: sweep.folder(setting, seed) / NUMBERS for seed in sweep.seeds}
-    return Row(
-        setting,
-        {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in files.items() if path.exists()},
-        failure,
-    )
+    runs = {seed: json.loads(path.read_text(encoding="utf-8")) for seed, path in files.items() if path.exists()}
+    return Row(setting, runs, failure)
 
 
 def _rows(sweep: Sweep, study: Any) -> list[Row]:

@@ -22,12 +22,7 @@ Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
 def flip(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Mirror the room along x and along y, each with probability one half.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-    """
+    """Mirror the room along x and along y, each with probability one half."""
     signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
     return scene.transformed(np.diag(signs))
 

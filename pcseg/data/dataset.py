@@ -21,10 +21,7 @@ _REMEDIES = {"rgb": "use gray=True, which finds less,", "normal": "take a file o
 
 
 def num_channels(features: Sequence[str]) -> int:
-    """Number of input channels of these features.
-
-    Args:
-        features: names out of `FEATURES`.
+    """Number of input channels of these features, names out of `FEATURES`.
 
     Raises:
         ValueError: an unknown name.
@@ -224,9 +221,7 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     superpoint = (np.cumsum(present) - 1)[scene.superpoint]
     grid = voxelize(scene.xyz, voxel_size)
     center = middle_of_floor(scene.xyz)
-    pair_voxel, pair_superpoint, pair_points = pair_superpoints(
-        grid.point_to_voxel, superpoint.astype(np.int32), num_superpoints
-    )
+    pair_voxel, pair_superpoint, pair_points = pair_superpoints(grid.point_to_voxel, superpoint)
     superpoint_xyz = group_means(scene.xyz - center, superpoint, num_superpoints)
     labeled = scene.semantic is not None and scene.instance is not None
     coords = np.concatenate([np.zeros((len(grid.coords), 1), np.int32), grid.coords], axis=1)

@@ -84,8 +84,8 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     superpoint = semantic = instance = None
     segments, aggregation = _segments(folder), _aggregation(folder)
     if segments.is_file():
-        ids = _read_segments(segments, len(xyz))
-        superpoint = unique_ids(ids)[1].astype(np.int32)
+        ids, rank, _ = unique_ids(_read_segments(segments, len(xyz)))
+        superpoint = rank.astype(np.int32)
     else:
         notes.append(f"{name}: no segments, superpoints are made from the mesh")
     if aggregation is None:
@@ -93,7 +93,7 @@ def read_room(folder: Path, *, label_table: Path, class_set: str = "scannet20") 
     elif superpoint is None:
         raise ValueError(f"{folder}: {aggregation.name} without {segments.name}; download the scan again")
     else:
-        of_segment = _labels(aggregation, np.unique(ids), label_table, class_set, notes)
+        of_segment = _labels(aggregation, ids, label_table, class_set, notes)
         semantic, instance = (labels[superpoint] for labels in of_segment)
     scene = Scene(
         name=name,

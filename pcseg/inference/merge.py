@@ -80,14 +80,12 @@ def merge(
     scores = np.bincount(group, every.scores * agreed, num_groups) / np.where(whole, squares, 1)
     scores = np.minimum(scores, best)
     whole &= scores >= score_threshold
-    inside = chosen & whole[owner]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(owner[inside], minlength=num_groups)[whole])])
-    shape = (int(whole.sum()), scene.num_superpoints)
-    masks = csr_array((np.ones(inside.sum(), np.bool_), column[inside], starts), shape=shape)
+    rows = np.flatnonzero(whole)[np.argsort(-scores[whole], kind="stable")]
+    inside = np.ones(chosen.sum(), np.bool_), (owner[chosen], column[chosen])
+    masks = coo_array(inside, (num_groups, scene.num_superpoints)).tocsr()[rows]
     ballots = coo_array((size * every.scores, (group, every.labels)), (num_groups, len(classes.names))).toarray()
-    labels = ballots.argmax(axis=1)[whole].astype(every.labels.dtype)
-    merged = replace(every, masks=masks, labels=labels, scores=scores[whole].astype(np.float32), ids=NO_IDS)
-    return merged.select(np.argsort(-scores[whole], kind="stable"))
+    labels = ballots.argmax(axis=1)[rows].astype(every.labels.dtype)
+    return replace(every, masks=masks, labels=labels, scores=scores[rows].astype(np.float32), ids=NO_IDS)
 
 
 def _sightings(

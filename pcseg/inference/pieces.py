@@ -29,7 +29,7 @@ def superpoint_cells(scene: Scene, cell: float = 0.05) -> SuperpointCells:
     """Puts the superpoints of a scan on a grid with cells of `cell` meters."""
     assert scene.superpoint is not None
     grid = voxelize(scene.xyz, cell)
-    voxel, superpoint, _ = pair_superpoints(grid.point_to_voxel, scene.superpoint, scene.num_superpoints)
+    voxel, superpoint, _ = pair_superpoints(grid.point_to_voxel, scene.superpoint)
     shape = (len(grid.coords), scene.num_superpoints)
     return SuperpointCells(cell, grid.coords, coo_array((np.ones(len(voxel), np.float32), (voxel, superpoint)), shape))
 

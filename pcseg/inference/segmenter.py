@@ -115,10 +115,7 @@ class Segmenter:
         return next(self.model.parameters()).device
 
     def to(self, device: str | torch.device) -> "Segmenter":
-        """Moves the network, which copies by `with_options` share, and returns this segmenter.
-
-        Args:
-            device: for example "cuda", "cuda:1" or "cpu".
+        """Moves the network to a device, such as "cuda:1", and returns this segmenter; copies share the network.
 
         Raises:
             ValueError: no such device.

@@ -21,11 +21,7 @@ def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Calls function(item) for every item, in any order, on as many threads as torch uses.
 
     The calling thread is one of them, and the next free thread takes the next item. A helper may have to wait for a
-    core, because torch's own threads spin for milliseconds after each operation.
-
-    Args:
-        function: work on one item; its first error is raised here.
-        items: what to work on.
+    core, because torch's own threads spin for milliseconds after each operation. The first error is raised here.
     """
     items = list(items)
     waiting = iter(items)  # its next() is one step under the interpreter's lock

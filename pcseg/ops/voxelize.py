@@ -93,11 +93,7 @@ def bounding_box(xyz: Float[np.ndarray, "P 3"]) -> tuple[Float[np.ndarray, "3"],
 
 
 def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np.ndarray, "V C"]:
-    """Mean of the point values of each voxel.
-
-    Args:
-        values: one row per point, of any real dtype, e.g. uint8 colors.
-        grid: the voxels of the same points.
+    """Mean of the point values, of any real dtype, in each voxel of the grid of these points.
 
     Raises:
         ValueError: values and grid have different numbers of points.
@@ -108,26 +104,13 @@ def voxel_mean(values: Shaped[np.ndarray, "P C"], grid: VoxelGrid) -> Float32[np
 
 
 def pair_superpoints(
-    point_to_voxel: Integer[np.ndarray, "P"], superpoint: Integer[np.ndarray, "P"], num_superpoints: int
+    point_to_voxel: Integer[np.ndarray, "P"], superpoint: Integer[np.ndarray, "P"]
 ) -> tuple[Int32[np.ndarray, "E"], Int32[np.ndarray, "E"], Int32[np.ndarray, "E"]]:
-    """The pairs of a voxel and a superpoint that share points.
-
-    Args:
-        point_to_voxel: voxel of each point.
-        superpoint: superpoint of each point, 0..num_superpoints-1.
-        num_superpoints: S, number of superpoints.
+    """The pairs of a voxel and a superpoint that share points, from the voxel and the superpoint of each point.
 
     Returns:
         Voxel, superpoint and number of shared points of each pair, sorted by superpoint, then by voxel.
-
-    Raises:
-        ValueError: arrays of different lengths, or a superpoint outside 0..S-1.
     """
-    if len(point_to_voxel) != len(superpoint):
-        raise ValueError(f"each point needs a voxel and a superpoint, got {len(point_to_voxel)} and {len(superpoint)}")
-    if len(superpoint) and not (superpoint.min() >= 0 and superpoint.max() < num_superpoints):
-        found = f"{superpoint.min()}..{superpoint.max()}"
-        raise ValueError(f"superpoints must be within 0..{num_superpoints - 1}, got {found}")
     # Twice as fast as an overlap table, as points in scan order are almost sorted.
     num_voxels = max(int(point_to_voxel.max(initial=-1)) + 1, 1)
     pairs, points = np.unique(superpoint.astype(np.int64) * num_voxels + point_to_voxel, return_counts=True)
