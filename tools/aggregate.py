@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcseg.cli import run_tool
+from pcseg.commands.results import claim
 from pcseg.files import atomic_write, write_json
 from pcseg.metrics.result import nanmean, percent
 from pcseg.metrics.room_results import read_rooms, split_areas
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="also write an HTML report")
     args = parser.parse_args()
 
+    written = claim(args.json, args.csv, args.report)
     scores = read_rooms(args.rooms)
     result = scores.compute()
     content = result.to_json()
@@ -47,6 +49,7 @@ def main() -> None:
         atomic_write(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=counted(len(scores), "room"))
+    written()
 
 
 def _means(result: Evaluation) -> dict[str, float]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from pcseg.classes import S3DIS
 from pcseg.cli import run_tool
+from pcseg.commands.results import claim
 from pcseg.files import atomic_write, write_json
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.instance_ap import SCANNET_THRESHOLDS
@@ -142,6 +143,7 @@ def main() -> None:
     if args.rooms < 1:
         raise ValueError(f"--rooms must be at least 1, got {args.rooms}")
 
+    written = claim(args.json, args.csv, args.report)
     scores, everything_counts = Scores(S3DIS), Scores(S3DIS, min_points=1)
     worst = WorstRooms(S3DIS)
     for index in range(args.rooms):
@@ -171,6 +173,7 @@ def main() -> None:
         atomic_write(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
         write_report(args.report, scores, title="Simulated errors", pictures=worst.pictures(scores))
+    written()
 
 
 if __name__ == "__main__":

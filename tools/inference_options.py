@@ -12,6 +12,7 @@ from typing import Any
 
 from pcseg import build
 from pcseg.cli import run_tool
+from pcseg.commands.results import claim
 from pcseg.data.store import check_classes, list_rooms, read_room
 from pcseg.files import write_json
 from pcseg.metrics.scores import Scores
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
+    written = claim(args.json)
     segmenter = build.load_model(args.checkpoint, pick_device(args.device))
     rooms = list_rooms(args.root, args.rooms)
     check_classes(rooms, segmenter.classes)
@@ -88,6 +90,7 @@ def main() -> None:
         print(f"{name:<43}{percent}{seconds:>10.2f}", flush=True)
     if args.json:
         write_json(args.json, {"num_rooms": len(rooms), "options": rows})
+    written()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from pcseg.cli import run_tool
+from pcseg.commands.results import claim
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room
 from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import write_ground_truth
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the room names as JSON")
     args = parser.parse_args()
 
+    claimed = claim(args.json)
     written: list[str] = []
     unlabeled: list[str] = []
     for folder in list_rooms(args.rooms, args.patterns):
@@ -44,6 +46,7 @@ def main() -> None:
     print(f"{args.out}: {counted(len(written), 'room')}")
     if args.json:
         write_json(args.json, {"written": written, "unlabeled": unlabeled})
+    claimed()
 
 
 if __name__ == "__main__":

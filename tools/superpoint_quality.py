@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from pcseg.cli import run_tool
+from pcseg.commands.results import claim
 from pcseg.data.scan_files import read_scan
 from pcseg.files import write_json
 from pcseg.ops.overlap import overlap_table
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
+    written = claim(args.json)
     sets = synthetic_sets(args.rooms) if args.rooms else {}
     for path in args.real:
         files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
@@ -130,6 +132,7 @@ def main() -> None:
             print(f"| {name} | {method} | {cells} |", flush=True)
     if args.json:
         write_json(args.json, result)
+    written()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,14 @@ MAX_ROWS = 40  # lines of the table in the terminal
 # A .npy file cannot name its program. Readers skip blanks at the end of the header; numpy writes fewer.
 _IDS_HEADER = 310
 _IDS_START = b"\x93NUMPY\x01\x00" + _IDS_HEADER.to_bytes(2, "little")
-_OWN_STARTS = (CSV_HEADER.encode(), _IDS_START, b"class,ap,", b"predicted_masks/", b'[{"image_id": ')
+_OWN_STARTS = (
+    CSV_HEADER.encode(),
+    _IDS_START,
+    b"class,ap,",
+    b"measure,reading,",
+    b"predicted_masks/",
+    b'[{"image_id": ',
+)
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:

@@ -57,7 +57,7 @@ def test_files(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert "Area_3_office_1.txt: exists and is not a result of pcseg" in refused("test", *trained, *options)
     (out / "Area_3.txt").rename(out / "Area_3_office_1.txt")
     printed, errors = passes("make_gt", rooms, tmp_path / "gt", "--json", tmp_path / "g.json")
-    assert printed == f"{tmp_path / 'gt'}: 2 rooms\n"
+    assert printed == f"{tmp_path / 'gt'}: 2 rooms\nfiles: {tmp_path / 'g.json'}\n"
     assert "1 rooms have no labels and were left out: Area_2_conferenceRoom_1" in errors
     (out / "Area_2_conferenceRoom_1.txt").unlink()  # there is no ground truth for it
     more = ["--json", tmp_path / "b.json", "--rooms", tmp_path / "rooms", "--report", tmp_path / "b.html"]
@@ -115,8 +115,7 @@ def test_compare_metrics(tmp_path: Path) -> None:
     options = ["--rooms", 2, "--points", 3000, "--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv"]
     printed, _ = passes("compare_metrics", *options, "--export", tmp_path / "out")
     readings = json.loads((tmp_path / "a.json").read_text())["readings"]
-    for table in (printed, (tmp_path / "a.csv").read_text()):
-        assert len(table.splitlines()) == len(readings) + 1
+    assert len(printed.splitlines()) == 1 + len((tmp_path / "a.csv").read_text().splitlines()) == 2 + len(readings)
     # The same through files, by another tool.
     files = [tmp_path / "out" / "pred", tmp_path / "out" / "gt"]
     passes("evaluate", *files, "--dataset", "s3dis", "--json", tmp_path / "b.json")
@@ -125,6 +124,15 @@ def test_compare_metrics(tmp_path: Path) -> None:
     assert ours["AP"] == content["ap"]
     assert ours["mCov"] == content["s3dis"]["mcov"]
     assert tool("compare_metrics", "--rooms", 0)[0] == 2
+
+
+OTHERS = ["compare_metrics", "aggregate R", "check_submission Z --dataset s3dis", "make_gt R O", "superpoint_quality"]
+
+
+@pytest.mark.parametrize("words", [*OTHERS, "inference_options C R"])
+def test_tools_replace_no_file_of_others(tmp_path: Path, words: str) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    assert "a.json: exists and is not a result of pcseg" in refused(*words.split(), "--json", tmp_path / "a.json")
 
 
 def test_results_of_rooms_in_two_folders(tmp_path: Path) -> None:
