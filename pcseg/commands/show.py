@@ -1,9 +1,9 @@
 """Show results, processed rooms and scans in a window, web page or picture.
 
 RESULT: a result of pcseg predict or pcseg test (.npz, .ply), a folder of these, a processed
-room, or a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, as
-required for several RESULTs, it gets one file per RESULT. Without either option a window
-opens (needs Open3D and a display).
+room, or a scan (.ply .pcd .las .e57 .obj .glb .npz .txt ...). If --html or --png is a folder, or a
+name without a suffix, as required for several RESULTs, it gets one file per RESULT. Without
+either option a window opens (needs Open3D and a display).
 """
 
 import argparse
@@ -48,9 +48,6 @@ def run(args: argparse.Namespace) -> None:
 
         show_scenes([partial(_load, path, args.classes) for path in args.results], threshold=args.threshold)
         return
-    for given, suffix in ((args.png, ".png"), (args.html, ".html")):
-        if given is not None and len(args.results) > 1 and given.suffix.lower() == suffix and not given.is_dir():
-            raise ValueError(f"{given}: one file for {len(args.results)} results; give a folder")
     from pcseg.viz.grid import save_png
     from pcseg.viz.html import write_page
     from pcseg.viz.render import room_picture
@@ -92,8 +89,10 @@ def _targets(given: Path | None, results: list[Path], suffix: str) -> list[Path]
 
     if given is None:
         return [None] * len(results)
-    if len(results) > 1 or given.is_dir():
+    if given.is_dir() or not given.suffix:
         return [add_suffix(target, suffix) for target in prediction_targets(results, given, [suffix])]
+    if len(results) > 1:
+        raise ValueError(f"{given}: one file for {len(results)} results; give a folder")
     if given.suffix.lower() != suffix:
         raise ValueError(f"{given}: expected a name that ends with {suffix}, or a folder")
     check_target(given, {result.resolve() for result in results})

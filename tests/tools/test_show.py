@@ -51,18 +51,18 @@ def test_processed_room_and_scan(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_into_folders(result: Path, tmp_path: Path) -> None:
-    """Several results make the folder; one result goes into a folder that exists; of a folder, its results count."""
+    """A name without a suffix is a folder, also for one result; of a folder, its results count."""
     other = tmp_path / "other.npz"
     other.write_bytes(result.read_bytes())
-    (tmp_path / "pages").mkdir()
     np.savez(tmp_path / "scan.npz", xyz=np.zeros((3, 3), np.float32))
     passes("show", tmp_path, "--png", tmp_path / "pictures")
     passes("show", result, "--html", tmp_path / "pages")
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["other.png", "room.png"]
     assert [p.name for p in (tmp_path / "pages").iterdir()] == ["room.html"]
-    error = refused("show", result, other, "--png", tmp_path / "x.png")
-    assert error == f"error: {tmp_path / 'x.png'}: one file for 2 results; give a folder\n"
-    assert not (tmp_path / "x.png").exists()
+    for name in ("x.png", "x.gif"):
+        error = refused("show", result, other, "--png", tmp_path / name)
+        assert error == f"error: {tmp_path / name}: one file for 2 results; give a folder\n"
+        assert not (tmp_path / name).exists()
     (tmp_path / "room.ply").touch()
     assert "has the same name" in refused("show", result, tmp_path / "room.ply", "--png", tmp_path / "pages")
     assert "pages: no scan in it; expected files" in refused("export", tmp_path / "pages", "--csv", tmp_path / "tables")
