@@ -26,7 +26,7 @@ NO_IDS = np.zeros(0, np.int32)  # as `ids` of a `Prediction`: its objects are nu
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictedObject:
-    """One object of a `Prediction`.
+    """One object of a `Prediction`; the size in its repr is that of its box.
 
     Args:
         id: its id in `Prediction.point_ids`, tables, pictures and files.
@@ -277,9 +277,10 @@ class Prediction:
     def _repr_html_(self) -> str:
         """A table of the best objects, for notebooks."""
         best = self.above(DEFAULT_THRESHOLD)
-        rows = [("class", "score", "points", "size in meters")]
+        rows = [("id", "class", "score", "size in meters", "points")]
         for found in best.select(np.argsort(-best.scores, kind="stable")[:_MAX_ROWS]):
-            rows.append((found.label, f"{found.score:.2f}", f"{found.num_points:,}", size_text(*found.box)))
+            size, num_points = size_text(*found.box), f"{found.num_points:,}"
+            rows.append((str(found.id), found.label, f"{found.score:.2f}", size, num_points))
         cells = ("".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows)
         more = f"<p>and {len(best) - _MAX_ROWS} more with a score of {DEFAULT_THRESHOLD} or above</p>"
         table = f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>" if len(best) else ""

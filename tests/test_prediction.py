@@ -231,7 +231,7 @@ def test_table_in_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     page = given._repr_html_()
     assert "&lt;a&gt;: 3 objects" in page
     assert page.count("<tr>") == 3, "the heading, and the objects that are shown, the best first"
-    assert page.index("0.90") < page.index("0.50")
+    assert page.index("<td>2</td><td>chair</td><td>0.90</td>") < page.index("0.50"), "ids are those of the files"
     monkeypatch.setattr(sys.modules["pcseg.prediction"], "_MAX_ROWS", 1)
     assert "and 1 more" in given._repr_html_()
     assert "<table>" not in Prediction(given.scene)._repr_html_()
