@@ -156,6 +156,7 @@ def _process(
             reader.class_set,
             source,
             room.notes,
+            advice=room.advice,
             instance_sources=room.instance_sources,
             superpoints=asdict(superpoints),
             command=command,
@@ -235,6 +236,7 @@ def _report(results: Sequence[_Result], group_of: Callable[[str], str] | None) -
         "classes": per_class,
         "groups": {group: _totals(members) for group, members in groups.items()},
         "repairs": {result.name: result.manifest["notes"] for result in done if result.manifest["notes"]},
+        "advice": {result.name: advice for result in done if (advice := result.manifest.get("advice"))},
         "failed": {result.name: result.error for result in results if result.status == "failed"},
         "per_room": {
             result.name: {
@@ -290,4 +292,7 @@ def _table(report: dict) -> str:
     lines += [f"  {note}" for notes in report["repairs"].values() for note in notes][:20]
     if report["num_repairs"] > 20:
         lines.append(f"  ... the others are in {REPORT}")
+    if report["advice"]:
+        lines += ["what looks wrong and was left as it is:"]
+        lines += [f"  {text}" for texts in report["advice"].values() for text in texts][:20]
     return "\n".join(lines)

@@ -159,7 +159,7 @@ def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
 
 
 def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> RawRoom:
-    """Reads a scan with labels, as a room; its notes are what `read_scan` reports, and `scan_warnings`.
+    """Reads a scan with labels, as a room; its notes are what `read_scan` reports, its advice is `scan_warnings`.
 
     `options` are those of `read_scan`.
 
@@ -170,9 +170,12 @@ def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) 
     scene = read_scan(path, report=notes.append, **options)
     missing = [key for key in ("semantic", "instance") if getattr(scene, key) is None]
     if needs_labels and missing:
-        remedy = "give --label-ids if `label` holds ids of a benchmark, or take unlabeled scans with --unlabeled"
-        raise ValueError(f"{path}: no {' and no '.join(missing)} in it; rename its columns, {remedy}")
-    return RawRoom(scene, notes + [f"{path.name}: {warning}" for warning in scan_warnings(scene)])
+        remedy = "rename its columns, or take unlabeled scans with --unlabeled"
+        any_ids = {**options, "label_ids": "scannet20"}
+        if "semantic" in missing and read_scan(path, report=lambda text: None, **any_ids).semantic is not None:
+            remedy = "its column `label` is read with label_ids, the class set that its ids are of"
+        raise ValueError(f"{path}: no {' and no '.join(missing)} in it; {remedy}")
+    return RawRoom(scene, notes, advice=[f"{path.name}: {warning}" for warning in scan_warnings(scene)])
 
 
 def _in_meters(path: Path, fields: dict[str, np.ndarray], matrix: Float64[np.ndarray, "4 4"], **more: Any) -> Scene:

@@ -33,6 +33,7 @@ class RawRoom:
     scene: Scene
     notes: list[str]  # one line of text per repair or defect
     instance_sources: list[str] | None = None  # file name of instance 1, 2, ...; None if they are not from a file each
+    advice: list[str] | None = None  # one line of text for each thing that looks wrong and was left as it is
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def write_room(
     source: Source,
     notes: Sequence[str] = (),
     *,
+    advice: Sequence[str] | None = None,
     instance_sources: Sequence[str] | None = None,
     superpoints: dict[str, str | int | float] | None = None,
     command: str = "",
@@ -77,6 +79,7 @@ def write_room(
         class_set: name or YAML file of the class set that `semantic` indexes; the manifest holds a custom one in full.
         source: where the room came from.
         notes: one line of text per repair or defect.
+        advice: one line of text for each thing that looks wrong and was left as it is.
         instance_sources: file that instance 1, 2, ... was read from.
         superpoints: the settings that made its superpoints, for models that are trained on the room.
         command: command that makes the room, for messages of later versions.
@@ -109,7 +112,7 @@ def write_room(
         }
         custom = None if classes.name in CLASS_SETS else classes.to_dict()
         extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints}
-        manifest |= {key: value for key, value in extras.items() if value is not None}
+        manifest |= {key: value for key, value in {**extras, "advice": advice}.items() if value is not None}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(old)
@@ -280,7 +283,8 @@ def _check_room(scene: Scene, classes: ClassSet) -> None:
     ):
         ids = getattr(scene, key)
         if ids is not None and (ids.min() < low or (high is not None and ids.max() > high)):
-            hint = "; map values that mean no class with ignore_labels" if key == "semantic" else ""
+            ids_of = "if these are ids of a benchmark, name the column `label` and give label_ids"
+            hint = f"; {ids_of}; list values that mean no class in ignore_labels" if key == "semantic" else ""
             raise ValueError(f"{where}: expected {expected}, found {ids.min()}..{ids.max()}{hint}")
     if scene.superpoint is not None and (empty := np.bincount(scene.superpoint) == 0).any():
         raise ValueError(f"{where}: superpoint ids have gaps, no point has {int(empty.argmax())}")

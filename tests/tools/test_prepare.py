@@ -145,7 +145,9 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess: P
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels, instance=labels)
     table = np.column_stack([xyz, labels, labels])
     np.savetxt(raw / "b.txt", table, header="x y z semantic instance", fmt="%.5g")
-    preprocess("scans", "--classes", "s3dis", "--first-instance", 0)
+    report = preprocess("scans", "--classes", "s3dis", "--first-instance", 0)
+    assert "\n0 repairs and notes\nwhat looks wrong and was left as it is:\n  a.npz: It has only 800" in report["text"]
+    assert [*report["advice"]] == ["a", "b"]
     for name in ("a", "b"):
         scene = read_room(out / name)
         holds(scene, instance=labels + 1, semantic=labels)
@@ -161,7 +163,8 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess: P
     # Values that mean no class, and no instance.
     labels = {"semantic": np.repeat([0, 255, -100, 1], 200), "instance": np.repeat([1, 2, 0, 3], 200)}
     np.savez(raw / "a.npz", xyz=xyz, **labels)
-    assert "map values that mean no class with --ignore-labels" in refused("scans", "--classes", "s3dis", "--unlabeled")
+    error = refused("scans", "--classes", "s3dis", "--unlabeled")
+    assert "name the column `label` and give --label-ids; list values that mean no class in --ignore-labels" in error
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels["semantic"], instance=np.repeat([1, 2, -100, 3], 200))
     assert "see --first-instance and --ignore-labels" in refused("scans", "--classes", "s3dis", "--unlabeled")
     preprocess("scans", "--classes", "s3dis", "--unlabeled", "--ignore-labels", 255, -100)
@@ -239,6 +242,8 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess: P
     label, instance = np.repeat([10, 20, 99, 20], 200), np.repeat([9, 1, 0, 2], 200)
     np.savez(raw / "a.npz", xyz=xyz, label=label, instance=instance)
     options = ("--classes", classes, "--label-ids", classes)
+    expected = "no semantic in it; its column `label` is read with --label-ids, the class set that its ids are of"
+    assert expected in refused("scans", *options[:2])
     report = preprocess("scans", *options)
     assert report["instances"] == report["classes"]["bench"]["instances"] == 2
     assert "floor                    -           200\n" in report["text"], "a surface has no instances to count"
