@@ -208,6 +208,8 @@ def _predict(
             bar.set_postfix_str(f"{path.name}: {text}")
 
     stage("reading")
+    if len(args.scans) > 1 and not sys.stderr.isatty():
+        print(f"{path}: reading", file=sys.stderr)  # no bar moves in a file
     options = {key: getattr(args, key) for key in READER_OPTIONS}
     scene = read_scan(path, report=say, labels=False, **options)
     check_features(scene, segmenter.features)

@@ -70,7 +70,8 @@ def test_any_format_gives_the_same_and_labels_change_nothing(checkpoint: Path, s
     _write_ply(scans[2], scene)
     labels = np.arange(len(scene))
     np.savez(scans[3], xyz=scene.xyz, rgb=scene.rgb, semantic=labels % 40, instance=labels % 7)
-    out, _ = passes("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
+    out, err = passes("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--threshold", 0)
+    assert {f"{path}: reading" for path in scans} <= set(err.splitlines()), "output to a file shows life"
     assert out.count(" with score >= 0.0\n") == out.count("size in meters") == len(scans)
     assert f"files: {tmp_path / 'out' / 'plain'}.npz, .ply, .instances.csv, .ids.npy, .png, .html\n" in out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {path.stem + end for path in scans for end in SUFFIXES}
