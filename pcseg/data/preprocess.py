@@ -16,6 +16,7 @@ import joblib
 from tqdm import tqdm
 
 from pcseg.classes import CLASS_SETS, class_set
+from pcseg.data.reader_options import as_flags
 from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
 from pcseg.files import write_json
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
@@ -115,7 +116,7 @@ def preprocess(
             bar.set_postfix_str(name)
             bar.update()
             if results[name].error:
-                bar.write(f"{name}: {results[name].error}")
+                bar.write(as_flags(f"{name}: {results[name].error}"))
     report = _report([results[name] for name in chosen], reader.group_of)
     name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
     write_json(out / name, report)
