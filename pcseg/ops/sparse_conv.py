@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,11 +39,6 @@ class SparseTensor:
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.features) != len(self.grid):
             raise ValueError(f"features must be ({len(self.grid)}, C), got {tuple(self.features.shape)}")
-
-    @property
-    def coords(self) -> Int32[Tensor, "V 4"]:
-        """Batch index, x, y, z of each row of the features, in voxels of this stride."""
-        return self.grid.coords
 
     def with_features(self, features: Float[Tensor, "V D"]) -> "SparseTensor":
         """Other features on the same voxels."""
@@ -156,7 +151,7 @@ class _SparseConv(nn.Module):
         maps = x.grid.shared.setdefault("spconv maps", {})
         with torch.autocast(x.features.device.type, enabled=False):
             tensor = spconv.SparseConvTensor(
-                given.contiguous(), x.coords.contiguous(), list(extent), x.grid.batch_size, indice_dict=maps
+                given.contiguous(), x.grid.coords.contiguous(), list(extent), x.grid.batch_size, indice_dict=maps
             )
             out = torch.func.functional_call(layer, {"weight": weight}, (tensor,))
         maps.update(out.indice_dict)

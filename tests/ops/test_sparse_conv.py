@@ -58,11 +58,11 @@ def test_down_and_up_are_dense_convolutions(rng: np.random.Generator, num_voxels
     x = SparseTensor(features, SparseGrid(coords, 2))
     coarse = down(x)
     assert (coarse.grid.stride, coarse.grid.batch_size) == (2, 2)
-    expected_coarse = slow.dense_downsample(coords, features, down.weight, 2, SIZE, coarse.coords)
+    expected_coarse = slow.dense_downsample(coords, features, down.weight, 2, SIZE, coarse.grid.coords)
     assert_same([coarse.features], [expected_coarse])
     fine = up(coarse)
     assert fine.grid is x.grid
-    expected = slow.dense_upsample(coords, expected_coarse, up.weight, 2, SIZE, coarse.coords)
+    expected = slow.dense_upsample(coords, expected_coarse, up.weight, 2, SIZE, coarse.grid.coords)
     assert_same([fine.features], [expected])
     inputs = (features, down.weight, up.weight)
     assert_same(gradients(fine.features, *inputs), gradients(expected, *inputs))
