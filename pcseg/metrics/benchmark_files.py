@@ -158,13 +158,13 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
         order of the file's numbers. As in the benchmark's script, the number label id * 1000 is an instance too.
 
     Raises:
-        ValueError: names file and line of what is not a whole number, or numbers that are label ids without instances.
+        ValueError: names file and line of what is not a whole number, or labels without instances.
     """
     values = read_integers(decode(path.read_bytes(), str(path)), str(path))
     highest = values.max(initial=0)
-    if 0 < highest < 1000 and np.isin(values, (*classes.ids, 0)).all():
+    if highest > 0 and (highest < 1000 or np.isin(values[values > 0], classes.ids).all()):
         raise ValueError(
-            f"{path}: expected label id * 1000 + instance, found label ids up to {highest} without instances; "
+            f"{path}: expected label id * 1000 + instance, found labels up to {highest} without instances; "
             "tools/make_gt.py writes such files from processed rooms"
         )
     semantic = classes.index_of_ids(values // 1000)
@@ -197,7 +197,7 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
         archive.comment = b"pcseg"  # a file without it is not replaced
         for scene in sorted(scenes):
             lines = []
-            for line in (folder / f"{scene}.txt").read_text(encoding="utf-8").splitlines():
+            for line in (folder / f"{scene}.txt").read_text(encoding="utf-8-sig").splitlines():
                 file, label_id, score = line.split()
                 name = f"{MASK_FOLDER}/{Path(file).stem}.txt"
                 archive.writestr(name, mask_bytes(read_mask(folder / file, None), "txt"))
@@ -259,7 +259,7 @@ def _check_scene(
     """The mask files that one SCENE.txt names."""
     ids = {classes.ids[label] for label in classes.instance_classes}
     where, named, files = f"{path}: {name}.txt", set[str](), set(archive.namelist())
-    for here, mask, _, _ in object_lines(decode(archive.read(f"{name}.txt"), where), where, ids):
+    for here, mask, _, _ in object_lines(decode(archive.read(f"{name}.txt"), where, strict=True), where, ids):
         if "/" not in mask:
             raise ValueError(f"{here}: mask file {mask} must be in a folder of the zip")
         if mask not in files:

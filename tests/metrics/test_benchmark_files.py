@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcseg.classes import S3DIS, SCANNET20
+from pcseg.classes import S3DIS, SCANNET20, SCANNET200
 from pcseg.metrics.benchmark_files import (
     check_submission,
     read_ground_truth,
@@ -67,10 +67,10 @@ def test_ground_truth_of_the_benchmark(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for text, semantic, instance in (
         ("0\n3001\n13001\n3000\n4001\n2\n-1\n-3001\n\n", [-1, 2, -1, 2, 3, -1, -1, -1], [0, 2, 0, 1, 3, 0, 0, 0]),
-        ("3001\n4001\n", [2, 3], [1, 2]),
+        ("\ufeff3001\n4001\n", [2, 3], [1, 2]),
         ("", [], []),
     ):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         assert [ids.tolist() for ids in read_ground_truth(path, SCANNET20)] == [semantic, instance]
 
 
@@ -80,9 +80,13 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
         ("0\nchair\n", r"a\.txt:2: expected one whole number of 32 bits, found 'chair'"),
         ("0\n\n1\n", r"a\.txt:2: expected one whole number of 32 bits, found ''"),
         ("99999999999999999999\n", r"a\.txt:1: expected .*, found '99999999999999999999'"),
+        *(
+            (text, "found labels up to .* without instances")
+            for text in ("5\n7\n22", "0\n19\n255\n-100", "1191\n3\n-1")
+        ),
     ):
         (tmp_path / "a.txt").write_bytes(text.encode("latin1"))
-        refuses(message, read_ground_truth, tmp_path / "a.txt", SCANNET20)
+        refuses(message, read_ground_truth, tmp_path / "a.txt", SCANNET200)
 
 
 def test_bad_predictions(tmp_path: Path) -> None:
