@@ -97,7 +97,10 @@ def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(places), len(places)))
     group = connected_components(graph, directed=False)[1]
     sizes = np.bincount(group, counts[tuple(places.T)])
-    shown = places[sizes[group] >= 0.1 * len(sample)]
+    is_large = sizes >= 0.1 * len(sample)
+    if sizes[is_large].sum() < 0.5 * len(sample):  # scattered points
+        return whole
+    shown = places[is_large[group]]
     # And the cells around it.
     box = start + size * np.clip([shown.min(axis=0) - 1, shown.max(axis=0) + 2], 0, 80)
     box = np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)

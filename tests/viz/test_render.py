@@ -104,8 +104,8 @@ def test_strays_do_not_shrink_the_room(room: Scene, rng: np.random.Generator, lo
     np.testing.assert_array_equal(np.flatnonzero(~inside(more, core_box(more))), np.arange(12_000, 12_000 + count))
     before, after = (np.median(Splats.of_points(xyz).spacing) for xyz in (room.xyz, more))
     assert after == pytest.approx(before, rel=0.1)
-    two = np.vstack([room.xyz, room.xyz + np.float32([6, 0, 0])])
-    np.testing.assert_array_equal(core_box(two), [two.min(axis=0), two.max(axis=0)])
+    for xyz in (np.vstack([room.xyz, room.xyz + np.float32([6, 0, 0])]), rng.normal(0, 9, (30, 3)).astype(np.float32)):
+        np.testing.assert_array_equal(core_box(xyz), [xyz.min(axis=0), xyz.max(axis=0)])
 
 
 def test_one_point_is_drawn() -> None:
