@@ -17,7 +17,7 @@ from pcseg.data.dataset import collate
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import absent_classes
-from pcseg.files import atomic_write, drop_records_after
+from pcseg.files import atomic_open, atomic_write, drop_records_after
 from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.coco import CocoScores
 from pcseg.metrics.scores import Evaluation
@@ -185,7 +185,8 @@ class Run:
             return None if self.held_out is None else self._evaluate()
         except loop.TooManySkippedError as error:
             path = folder / "bad_batch" / f"process_{self.processes.rank}.pt"
-            loop.save_batches(path, error.batches)
+            with atomic_open(path) as file:  # ``SceneBatch(**torch.load(path)[i])`` reads one of them back
+                torch.save([asdict(batch) for batch in error.batches], file)
             raise loop.TooManySkippedError(f"{error}; the batch is in {path}", error.batches) from None
         finally:
             if self.logger:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64
 
 from pcseg.classes import S3DIS
 from pcseg.data.store import RawRoom
@@ -101,10 +101,12 @@ def read_room(folder: Path) -> RawRoom:
     parts: list[_Instance] = []
     for path in room_files(folder):
         label = _class_of(path, notes)
-        xyz, rgb, repairs = _read_instance(path)
+        rows, repairs = load_rows(path, 6), []
+        if rows is None or not _are_points(rows).all():
+            rows, repairs = _read_lines(path)
         notes += repairs
-        if len(xyz):
-            parts.append((path, label, xyz, rgb))
+        if len(rows):
+            parts.append((path, label, rows[:, :3].astype(np.float32), rows[:, 3:].astype(np.uint8)))
         else:
             notes.append(f"{_short(path)}: no points in it, left out")
     others = [path for path in (folder / "Annotations").iterdir() if path.suffix != ".txt"]
@@ -122,14 +124,6 @@ def read_room(folder: Path) -> RawRoom:
         instance=np.repeat(np.arange(1, len(parts) + 1, dtype=np.int32), counts),
     )
     return RawRoom(scene, notes, [path.name for path in paths])
-
-
-def _read_instance(path: Path) -> tuple[Float32[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"], list[str]]:
-    """Coordinates in meters and colors of a file, and one line of text per repaired or dropped line."""
-    rows, repairs = load_rows(path, 6), []
-    if rows is None or not _are_points(rows).all():
-        rows, repairs = _read_lines(path)
-    return rows[:, :3].astype(np.float32), rows[:, 3:].astype(np.uint8), repairs
 
 
 def _read_lines(path: Path) -> tuple[Float64[np.ndarray, "R 6"], list[str]]:

@@ -12,7 +12,7 @@ from pcseg.classes import ClassSet
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
 from pcseg.prediction import Prediction, mask_rows
-from pcseg.structures import DecoderOutput, EmbeddingOutput, MaskActivation, Scene
+from pcseg.structures import DecoderOutput, EmbeddingOutput, Scene
 
 # Logit of the probability that a follower at the place of its influencer belongs to it.
 _CLOSEST_LOGIT = 6.0
@@ -29,16 +29,6 @@ class DecodeOptions:
     iou_power: float = 5.0  # power of the expected IoU in the scores
     mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
     one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
-
-
-def mask_probabilities(logits: Float[Tensor, "S M"], activation: MaskActivation) -> Float[Tensor, "S M"]:
-    """Probability of every superpoint under every query.
-
-    With "softmax" the queries and one empty choice with logit 0 compete for each superpoint.
-    """
-    if activation == "sigmoid":
-        return logits.sigmoid()
-    return torch.cat([logits, logits.new_zeros(len(logits), 1)], dim=1).softmax(1)[:, :-1]
 
 
 def greedy_clusters(
@@ -103,7 +93,11 @@ def _probabilities(
         return _clusters(cast(EmbeddingOutput, outputs), decoder.radius, max_clusters)
     queries = cast(DecoderOutput, outputs)
     of_classes = queries["pred_logits"][0].float().softmax(-1)[:, :-1]  # the last one is "no object"
-    return of_classes, mask_probabilities(queries["pred_masks"][0].float(), decoder.mask_activation)
+    logits = queries["pred_masks"][0].float()
+    if decoder.mask_activation == "sigmoid":
+        return of_classes, logits.sigmoid()
+    # The queries and one empty choice with logit 0 compete for each superpoint.
+    return of_classes, torch.cat([logits, logits.new_zeros(len(logits), 1)], dim=1).softmax(1)[:, :-1]
 
 
 def _expected_iou(

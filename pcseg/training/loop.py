@@ -5,15 +5,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pcseg.files import atomic_open
 from pcseg.losses.criterion import Criterion
 from pcseg.ops.precision import Precision, autocast
 from pcseg.structures import Batch
@@ -175,12 +173,6 @@ def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradSca
     Other precisions keep a scale of 1.
     """
     return torch.amp.GradScaler(device.type, init_scale=2.0**16 if precision == "fp16" else 1.0)
-
-
-def save_batches(path: Path, batches: Sequence[Batch]) -> None:
-    """Write batches for study; ``SceneBatch(**torch.load(path)[i])`` reads one of them back."""
-    with atomic_open(path) as file:
-        torch.save([asdict(batch) for batch in batches], file)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
