@@ -3,11 +3,12 @@
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64, UInt8
 
+from pcseg.data.scan_fields import likely_range
 from pcseg.files import decoding
 
 _GRAY = 127  # of scans without color in a file where others have one
@@ -16,6 +17,8 @@ _GRAY = 127  # of scans without color in a file where others have one
 def read_e57(path: Path) -> dict[str, np.ndarray]:
     """Reads xyz and rgb of all scans of an E57 file, in the frame of the file; invalid points are left out.
 
+    Colors become bytes by the limits that each scan states, or else by their likely range.
+
     Raises:
         ValueError: pye57 is missing, or the file is damaged or has no scan.
     """
@@ -23,15 +26,40 @@ def read_e57(path: Path) -> dict[str, np.ndarray]:
         import pye57
     except ImportError as error:
         raise ValueError(f"{path}: reading it needs pye57, run: pip install pye57") from error
-    with decoding(path, "an E57 file"), closing(pye57.E57(str(path))) as file:
+
+    class File(pye57.E57):
+        def make_buffer(self, field_name: str, capacity: int, *args: Any, **options: Any) -> tuple[np.ndarray, Any]:
+            if not field_name.startswith("color"):
+                return super().make_buffer(field_name, capacity, *args, **options)
+            values = np.empty(capacity, np.float32)  # pye57 would take bytes
+            buffer = pye57.libe57.SourceDestBuffer(self.image_file, field_name, values, capacity, True, True)
+            return values, buffer
+
+    with decoding(path, "an E57 file"), closing(File(str(path))) as file:
         options = {"colors": True, "ignore_missing_fields": True}
-        scans = [file.read_scan(index, **options) for index in range(file.scan_count)]
-        if not scans:
-            raise ValueError("no scan in it")
-        xyz = [np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1) for scan in scans]
+        xyz: list[np.ndarray] = []
+        rgb: list[np.ndarray | None] = []
         names = ("colorRed", "colorGreen", "colorBlue")
-        rgb = [np.stack([scan[n] for n in names], axis=1) if set(names) <= scan.keys() else None for scan in scans]
+        for index in range(file.scan_count):
+            header = file.get_header(index)
+            if header.point_count == 0:  # pye57 fails at these
+                continue
+            scan = file.read_scan(index, **options)
+            xyz.append(np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1))
+            limited = header.node.isDefined("colorLimits/colorRedMaximum")
+            limit = header.node["colorLimits"]["colorRedMaximum"].value() if limited else 0
+            colors = np.stack([scan[name] for name in names], axis=1) if set(names) <= scan.keys() else None
+            rgb.append(None if colors is None else _color_bytes(colors, limit))
+        if not xyz:
+            raise ValueError("no points in it")
         return _joined(xyz, rgb)
+
+
+def _color_bytes(color: Float32[np.ndarray, "P 3"], limit: float | int) -> UInt8[np.ndarray, "P 3"]:
+    """Colors from 0 to a limit as bytes; a limit that they exceed, or 0, is not used."""
+    if len(color) and not 0 < color.max() <= limit:
+        limit = likely_range(color) or 255
+    return np.rint(np.clip(color * (255 / max(limit, 1)), 0, 255)).astype(np.uint8)
 
 
 def read_ptx(path: Path) -> dict[str, np.ndarray]:

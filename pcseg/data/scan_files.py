@@ -249,6 +249,8 @@ def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
         fits = value.ndim == 1 if key in LABEL_COLUMNS else value.ndim == 2 and value.shape[1] == 3
         if value.dtype.kind not in "fiu" or not fits:
             raise ValueError(f"{path}: expected {key} as numbers {shape}, found {value.dtype} {value.shape}")
+    if "faces" in fields:
+        fields["faces"] = _whole(path, "faces", fields["faces"], how.report)
     check_faces(path, fields.get("faces"), len(fields["xyz"]))
     return fields | {key: fields[key].astype(np.float64) for key in ("xyz", "normal") if key in fields}
 
@@ -335,12 +337,12 @@ def _unit(normal: np.ndarray) -> np.ndarray:
 
 def _whole(path: Path, key: str, values: np.ndarray, report: Report, none: int = -1) -> np.ndarray:
     """The values as whole numbers; nan, which programs write for points that have no value, becomes `none`."""
-    if values.dtype.kind == "f" and key != "superpoint" and (missing := np.isnan(values)).any():
+    if values.dtype.kind == "f" and key not in ("superpoint", "faces") and (missing := np.isnan(values)).any():
         report(f"{missing.sum()} of {len(values)} points have no {key} (nan).")
         values = np.where(missing, none, values)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         raise ValueError(f"{path}: expected whole numbers in {key}")
-    if len(values) and not (values.min() >= -(2**31) and values.max() < 2**31 - 1):
+    if values.size and not (values.min() >= -(2**31) and values.max() < 2**31 - 1):
         raise ValueError(f"{path}: expected {key} within 32 bits, found {values.min()}..{values.max()}")
     return values.astype(np.int64)
 

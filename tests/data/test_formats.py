@@ -108,6 +108,35 @@ def test_scans_with_poses(tmp_path: Path, name: str, write: object, num_missing:
     assert (f"{num_missing} of 602 points" in said) == bool(num_missing)
 
 
+@pytest.mark.parametrize("limited", [True, False])
+@pytest.mark.parametrize("largest", [1.0, 255, 65535])
+def test_e57_colors_of_any_range(tmp_path: Path, largest: float, limited: bool) -> None:
+    pye57 = pytest.importorskip("pye57")
+    lib, file = pye57.libe57, pye57.E57(str(tmp_path / "a.e57"), mode="w")
+    scan, limits, fields = (lib.StructureNode(file.image_file) for _ in range(3))
+    number = lib.FloatNode if largest == 1 else lib.IntegerNode
+    kind = (lib.E57_DOUBLE, 0.0, 1.0) if largest == 1 else (0, largest)
+    columns, buffers = np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]], float), lib.VectorSourceDestBuffer()
+    for axis, color in zip("XYZ", ("Red", "Green", "Blue")):
+        fields.set(f"cartesian{axis}", lib.FloatNode(file.image_file, 0.0, lib.E57_DOUBLE, 0.0, 1.0))
+        fields.set(f"color{color}", number(file.image_file, 0, *kind))
+        limits.set(f"color{color}Maximum", number(file.image_file, largest))
+    values = [column for axis in columns for column in (axis, axis * largest)]
+    for index, column in enumerate(values):
+        buffers.append(lib.SourceDestBuffer(file.image_file, fields.get(index).elementName(), column, 3, True, True))
+    scan.set("guid", lib.StringNode(file.image_file, "{a}"))
+    if limited:
+        scan.set("colorLimits", limits)
+    points = lib.CompressedVectorNode(file.image_file, fields, lib.VectorNode(file.image_file, True))
+    scan.set("points", points)
+    file.data3d.append(scan)
+    writer = points.writer(buffers)
+    writer.write(3)
+    writer.close()
+    file.close()
+    assert read_scan(tmp_path / "a.e57").rgb.tolist() == [[0, 0, 0], [255, 0, 0], [255, 255, 0]]
+
+
 @pytest.mark.parametrize(
     ("name", "library"),
     [("a.e57", "pye57"), ("a.las", r"'laspy\[lazrs\]'"), *((f"a{suffix}", "trimesh") for suffix in MESH_SUFFIXES)],

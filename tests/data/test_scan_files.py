@@ -187,6 +187,7 @@ BAD_FILES = [
     ("a.npz", {"xyz": XYZ[:, :2]}, r"expected xyz as numbers \(P, 3\)"),
     ("a.npz", {"xyz": XYZ, "semantic": [1, 2]}, "semantic has 2 rows, xyz has 4"),
     ("a.npz", {"xyz": XYZ, "semantic": [0.5, 1, 2, 3]}, "expected whole numbers in semantic"),
+    ("a.npz", {"xyz": XYZ, "faces": [[0, 1, np.nan]]}, "expected whole numbers in faces"),
     ("a.npz", {"xyz": XYZ, "instance": [2**40, 1, 2, 3]}, "expected instance within 32 bits"),
     ("a.npz", {"xyz": XYZ, "rgb": RGB - 300.0}, "not clearly"),
     ("a.npy", np.hstack([XYZ, RGB, RGB]), "not clearly x y z r g b nx ny nz or x y z nx ny nz r g b"),
