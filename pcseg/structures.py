@@ -76,7 +76,8 @@ class Scene:
         file: where its points lie in the file; None if the scene has all of its points, as they are there.
 
     Raises:
-        ValueError: arrays of different lengths, colors other than bytes, or coordinates that are not finite.
+        ValueError: arrays of different lengths, coordinates that are not float32 (P, 3) or not finite, or colors that
+            are not bytes.
 
     >>> scene = Scene("room", np.zeros((4, 3), np.float32), rgb=np.full((4, 3), 127, np.uint8))
     >>> scene
@@ -102,10 +103,16 @@ class Scene:
                 raise ValueError(f"scene {self.name}: {key} has {len(value)} rows, xyz has {len(self.xyz)}")
         if self.file is not None and len(self.file.rows) != len(self.xyz):
             raise ValueError(f"scene {self.name}: file has {len(self.file.rows)} rows, xyz has {len(self.xyz)}")
-        if self.rgb is not None and (self.rgb.dtype != np.uint8 or self.rgb.shape != (len(self), 3)):
-            found = f"{self.rgb.dtype} {self.rgb.shape}"
-            remedy = "convert it with pcseg.data.scan_fields.color_to_uint8"
-            raise ValueError(f"scene {self.name}: rgb must be uint8 (P, 3), 0..255, got {found}; {remedy}")
+        for key, expected, dtype, function in (
+            ("xyz", "float32 (P, 3) in meters", np.float32, "np.float32"),
+            ("rgb", "uint8 (P, 3), 0..255", np.uint8, "pcseg.data.scan_fields.color_to_uint8"),
+        ):
+            value = getattr(self, key)
+            if value is not None and (getattr(value, "dtype", None) != dtype or value.shape != (len(self), 3)):
+                found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+                raise ValueError(
+                    f"scene {self.name}: {key} must be {expected}, got {found}; convert it with {function}"
+                )
         if not np.isfinite(self.xyz).all():
             row = int(np.flatnonzero(~np.isfinite(self.xyz).all(axis=1))[0])
             raise ValueError(f"scene {self.name}: point {row} has a coordinate that is not finite: {self.xyz[row]}")

@@ -8,10 +8,11 @@ either option a window opens (needs Open3D and a display).
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD, check_threshold
 from pcseg.commands.results import inputs_in
+from pcseg.data.reader_options import READER_OPTIONS, add_reader_options
 from pcseg.viz.display import NO_DISPLAY, has_display
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cut", type=float, metavar="METERS", help="hide points above this height in the picture")
     parser.add_argument("--classes", help="class set of a scan with class labels: a name or a YAML file")
+    add_reader_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,12 +43,13 @@ def run(args: argparse.Namespace) -> None:
     if in_window and not has_display():
         raise ValueError(NO_DISPLAY)
     args.results = inputs_in(args.results, results=True)
+    options = {key: getattr(args, key) for key in READER_OPTIONS}
     if in_window:
         from functools import partial
 
         from pcseg.viz.viewer import show_scenes
 
-        show_scenes([partial(_load, path, args.classes) for path in args.results], threshold=args.threshold)
+        show_scenes([partial(_load, path, args.classes, options) for path in args.results], threshold=args.threshold)
         return
     from pcseg.viz.grid import save_png
     from pcseg.viz.html import write_page
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
     pictures, pages = (_targets(given, args.results, end) for given, end in ((args.png, ".png"), (args.html, ".html")))
     for path, picture, page in zip(args.results, pictures, pages):
-        shown = _load(path, args.classes)
+        shown = _load(path, args.classes, options)
         if picture is not None:
             save_png(picture, room_picture(shown, threshold=args.threshold, cut=args.cut, views=args.views))
             print(picture)
@@ -63,8 +66,8 @@ def run(args: argparse.Namespace) -> None:
             print(page)
 
 
-def _load(path: Path, classes: str | None) -> "Prediction":
-    """Loads a result, a processed room, or a scan, whose labels are of a class set."""
+def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Prediction":
+    """Loads a result, a processed room, or a scan, whose labels are of a class set, with options of `read_scan`."""
     from pcseg.classes import class_set
     from pcseg.data.scan_files import read_scan
     from pcseg.data.store import classes_of, read_manifest, read_room
@@ -77,7 +80,7 @@ def _load(path: Path, classes: str | None) -> "Prediction":
         return Prediction.load(path)
     if painted := read_painted_ply(path):
         return painted
-    scene = read_scan(path, label_ids=classes)
+    scene = read_scan(path, label_ids=classes, **options)
     if scene.semantic is not None and classes is None:
         raise ValueError(f"{path}: scan with class labels; name the class set with --classes {'|'.join(CLASS_SETS)}")
     return Prediction(scene, classes=None if classes is None else class_set(classes))

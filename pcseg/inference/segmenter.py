@@ -232,6 +232,10 @@ class Segmenter:
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
         check_features(scene, self.features)
+        ids = scene.superpoint
+        if ids is not None and (ids.min() < 0 or ids.max() >= len(ids) or not np.bincount(ids).all()):
+            expected = f"scene {scene.name}: expected superpoints 0..S-1 without gaps, got {ids.min()}..{ids.max()}"
+            raise ValueError(f"{expected}; number them with np.unique(superpoint, return_inverse=True)[1]")
         if self._is_large(scene):
             check_spacing(scene, self.voxel_size)
         return scene

@@ -43,8 +43,8 @@ def test_processed_room_and_scan(scene: Scene, tmp_path: Path) -> None:
     folder = write_room(tmp_path / "rooms", scene, "s3dis", Source("made", "0"))
     assert passes("show", folder, "--png", tmp_path / "a.png")[1] == ""
     command = ("show", tmp_path / "scan.npz", "--html", tmp_path / "a.html")
-    np.savez(tmp_path / "scan.npz", xyz=scene.xyz)
-    passes(*command)
+    np.savez(tmp_path / "scan.npz", xyz=scene.xyz * 1000)
+    passes(*command, "--scale", 0.001, "--origin", 1, 2, 0)
     np.savez(tmp_path / "scan.npz", xyz=scene.xyz, semantic=scene.semantic, instance=scene.instance)
     assert "--classes s3dis|scannet20" in refused(*command)
     passes(*command, "--classes", "s3dis")
