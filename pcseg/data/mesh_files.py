@@ -1,13 +1,20 @@
 """Reads meshes of .obj, .glb, .gltf, .stl and .off files as points: their vertices, or samples of large triangles."""
 
-from collections.abc import Callable
+import importlib.util
+import io
+import itertools
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from pcseg.data.scan_fields import Report, check_faces
+from pcseg.data.scan_fields import Report, check_faces, color_to_uint8, likely_range
 from pcseg.files import decoding
 
 if TYPE_CHECKING:
@@ -18,24 +25,27 @@ MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
 _LARGE_SHARE = 0.1
 _MOST_SAMPLES, _FEW_SAMPLES = 20_000_000, 100_000
 _UNCOLORED = 102  # what trimesh gives to surfaces without color
+# Options before the name of a texture, such as "-s 1 1 1 -clamp on".
+_MAP_OPTIONS = re.compile(r"^(-[a-zA-Z]+\s+((on|off|[rgbmlz]|[-+]?[\d.]\S*)\s+)*)+")
 
 
 def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Report) -> dict[str, np.ndarray]:
     """Reads the fields of a mesh, whose parts are joined.
 
-    Where the triangles are small, the points are its vertices, and it keeps its faces. Otherwise points are sampled on
-    its surface, the same ones each time. Colors are those of vertices, faces, materials or textures.
+    Where the triangles are small, the points are its vertices, and it keeps its faces. Those of .obj and .off are in
+    the order of the file. Otherwise points are sampled on its surface, the same ones each time. Colors are those of
+    textures, vertices, faces or materials.
 
     Args:
         path: the file; materials and textures of .obj and .gltf are files next to it.
         spacing_of: gives the distance of samples, in units of the file, for points (n, 3) of its surface.
-        report: called with the number of samples.
+        report: called with the number of samples, and with missing materials and textures.
 
     Returns:
         xyz float64 (P, 3). If the file has them, rgb uint8 (P, 3) and faces int64 (F, 3).
 
     Raises:
-        ValueError: trimesh is missing, or the file is damaged or has no points.
+        ValueError: trimesh is missing, or the file is damaged, compressed or has no points.
 
     Source: The glTF 2.0 specification, for the direction up.
     """
@@ -44,11 +54,20 @@ def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Rep
     except ImportError as error:
         raise ValueError(f"{path}: reading it needs trimesh, run: pip install trimesh") from error
     with decoding(path, "a mesh"):
-        # The corners of an .stl file are separate points, which processing merges.
-        scene: Any = trimesh.load(path, force="scene", process=path.suffix.lower() == ".stl")
-        parts = [part for part in scene.dump() if isinstance(part, (trimesh.Trimesh, trimesh.PointCloud))]
-        parts = [part for part in parts if len(part.vertices)]
-        if not parts:
+        required = _compressions(path)
+    if required:
+        draco = required == ["KHR_draco_mesh_compression"]
+        remedy = f"{'run: pip install DracoPy, or ' if draco else ''}export it without compression"
+        raise ValueError(f"{path}: its points are compressed ({', '.join(required)}); {remedy}")
+    with decoding(path, "a mesh"), _quiet():
+        if path.suffix.lower() == ".obj":
+            parts, rows, xyz, rgb = _read_obj(path, report)
+        else:
+            parts = [_read_off(path)] if path.suffix.lower() == ".off" else _load(path)
+            xyz = np.concatenate([np.zeros((0, 3)), *(part.vertices for part in parts)])
+            rgb = np.full(xyz.shape, _UNCOLORED, np.uint8)
+            rows = np.split(np.arange(len(xyz)), np.cumsum([len(part.vertices) for part in parts])[:-1])
+        if not len(xyz):
             raise ValueError("no points in it")
         meshes = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
         for mesh in meshes:
@@ -59,14 +78,140 @@ def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Rep
         large = sum(float(_areas(mesh)[_edges(mesh) > 2 * spacing].sum()) for mesh in meshes)
         if large > _LARGE_SHARE * total:
             spacing = max(spacing, (total / _MOST_SAMPLES) ** 0.5)
-            xyz, rgb = _sample(meshes, spacing)
+            samples, colors = _sample(meshes, spacing)
             sizes = f"{sum(len(mesh.faces) for mesh in meshes):,} triangles, surface {total:.4g}"
-            report(f"Its triangles are large ({sizes}): {len(xyz):,} points are sampled, about {spacing:.3g} apart.")
-            return _fields(xyz, rgb)
-    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    faces = [np.asarray(part.faces) + start for part, start in zip(parts, starts) if isinstance(part, trimesh.Trimesh)]
-    fields = _fields(np.concatenate([part.vertices for part in parts]), np.concatenate([*map(_vertex_colors, parts)]))
+            report(
+                f"Its triangles are large ({sizes}): {len(samples):,} points are sampled, about {spacing:.3g} apart."
+            )
+            return _fields(samples, colors)
+    for part, its_rows in zip(parts, rows):
+        rgb[its_rows] = _vertex_colors(part)
+    faces = [its_rows[part.faces] for part, its_rows in zip(parts, rows) if isinstance(part, trimesh.Trimesh)]
+    fields = _fields(xyz, rgb)
     return {**fields, "faces": np.concatenate(faces)} if meshes else fields
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences trimesh, which logs tracebacks of what it goes on without."""
+    log = logging.getLogger("trimesh")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _compressions(path: Path) -> list[str]:
+    """Compressions of the points of a .glb or .gltf file that cannot be decoded."""
+    if path.suffix.lower() not in (".glb", ".gltf"):
+        return []
+    with path.open("rb") as file:
+        head = file.read(20)
+        content = file.read(int.from_bytes(head[12:16], "little") if head.startswith(b"glTF") else -1)
+    required = json.loads(content if head.startswith(b"glTF") else head + content).get("extensionsRequired", [])
+    draco = importlib.util.find_spec("DracoPy") is not None
+    return [name for name in required if "_compression" in name and not (draco and "draco" in name)]
+
+
+def _load(path: Path) -> list[Any]:
+    """Parts of a mesh that have vertices, as trimesh reads them."""
+    import trimesh
+
+    # The corners of an .stl file are separate points, which processing merges.
+    scene: Any = trimesh.load(path, force="scene", process=path.suffix.lower() == ".stl")
+    return [p for p in scene.dump() if isinstance(p, (trimesh.Trimesh, trimesh.PointCloud)) and len(p.vertices)]
+
+
+def _read_obj(
+    path: Path, report: Report
+) -> tuple[list[Any], list[Int64[np.ndarray, "_"]], Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:
+    """Parts of a mesh, the points of the file that their vertices are, and all points of the file with their colors.
+
+    trimesh sorts vertices by material and texture, and leaves out some: it reads their numbers in place of coordinates.
+    """
+    import trimesh
+
+    missing: dict[str, None] = {}
+
+    class Files(trimesh.resolvers.FilePathResolver):
+        def get(self, name: str) -> bytes:
+            plain = _MAP_OPTIONS.sub("", name.strip()).replace("\\", "/")
+            try:
+                return super().get(plain)
+            except (OSError, ValueError):
+                missing[plain] = None
+                raise
+
+    text = trimesh.util.decode_text(path.read_bytes()).removeprefix("\ufeff")
+    lines = text.replace("\r\n", "\n").replace("\\\n", " ").split("\n")
+    places = [place for place, line in enumerate(lines) if line.lstrip()[:2] in ("v ", "v\t")]
+    points = [lines[place].split("#")[0].split() for place in places]
+    if not points:
+        raise ValueError("no points in it")
+    xyz = np.array([point[1:4] for point in points], np.float64)
+    rgb = np.full(xyz.shape, _UNCOLORED, np.uint8)
+    colored = min(map(len, points)) >= 7
+    if colored:
+        rgb = _color_bytes(path, np.array([point[4:7] for point in points], np.float64))
+    for number, place in enumerate(places):
+        lines[place] = f"v {number} 0 0"
+    content = io.BytesIO("\n".join(lines).encode())
+    scene: Any = trimesh.load(content, "obj", resolver=Files(str(path)), force="scene", process=False)
+    parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
+    rows = [np.asarray(part.vertices)[:, 0].astype(np.int64) for part in parts]
+    for part, its_rows in zip(parts, rows):
+        part.vertices = xyz[its_rows]
+        material: Any = getattr(part.visual, "material", None)
+        # Only images that come from a file count: trimesh gives a gray one to texture coordinates without material.
+        image = material is not None and material.image is not None and "file_path" in material.image.info
+        if not image or part.visual.uv is None:
+            if colored:
+                part.visual = trimesh.visual.ColorVisuals(part, vertex_colors=rgb[its_rows])
+            elif material is None or "kd" not in material.kwargs:
+                part.visual = trimesh.visual.ColorVisuals()
+    if missing:
+        report(f"Its materials or textures {', '.join(missing)} are missing.")
+    return parts, rows, xyz, rgb
+
+
+def _read_off(path: Path) -> Any:
+    """The points of an .off file, its polygons as triangles, and colors of all points or all polygons.
+
+    Source: Geomview's description of the format: a line "[C][N]OFF", the numbers of points and polygons, a line
+    "x y z [nx ny nz] [r g b a]" for each point, and a line "corners index... [r g b a]" for each polygon.
+    """
+    import trimesh
+
+    lines = [words for line in path.read_text("latin-1").splitlines() if (words := line.split("#")[0].split())]
+    kind, *counts = lines[0]
+    if not re.fullmatch("C?N?OFF", kind):
+        raise ValueError(f"its first line is {kind!r}, expected OFF, COFF, NOFF or CNOFF")
+    lines = lines[1:] if not counts else [counts, *lines[1:]]
+    num_points, num_faces = (int(count) for count in lines[0][:2])
+    points, polygons = lines[1 : 1 + num_points], lines[1 + num_points : 1 + num_points + num_faces]
+    if len(points) != num_points or len(polygons) != num_faces:
+        raise ValueError(f"expected {num_points} points and {num_faces} faces, it is cut short")
+    fans, colors = [], []
+    for polygon in polygons:
+        corners, color = np.array(polygon[1 : 1 + int(polygon[0])], np.int64), polygon[1 + int(polygon[0]) :][:3]
+        fans += [(corners[0], second, third) for second, third in itertools.pairwise(corners[1:])]
+        colors += [color] * max(len(corners) - 2, 0)
+    xyz = np.array([point[:3] for point in points], np.float64).reshape(-1, 3)
+    mesh = trimesh.Trimesh(xyz, np.array(fans, np.int64).reshape(-1, 3), process=False)
+    first = 6 if "N" in kind else 3
+    if kind.startswith("C"):
+        of_points = np.array([point[first : first + 3] for point in points], np.float64)
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_color_bytes(path, of_points))
+    elif colors and all(len(color) == 3 for color in colors):
+        of_faces = _color_bytes(path, np.array(colors, np.float64))
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, face_colors=of_faces)
+    return mesh
+
+
+def _color_bytes(path: Path, color: Float64[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    return color_to_uint8(path, color, color_range=likely_range(color) or 255, report=lambda text: None)
 
 
 def _fields(xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndarray, "P 3"]) -> dict[str, np.ndarray]:

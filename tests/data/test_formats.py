@@ -1,5 +1,6 @@
 """Meshes and laser scans that the libraries of these formats write, and headers that other programs write."""
 
+import json
 import struct
 import sys
 from pathlib import Path
@@ -71,6 +72,91 @@ def test_a_fine_mesh_keeps_its_faces_and_parts_are_joined(tmp_path: Path) -> Non
     centers = np.where(two.xyz[:, :1] > 1.5, [3, 0, 0], 0)
     np.testing.assert_allclose(np.linalg.norm(two.xyz - centers, axis=1), 0.5, rtol=1e-5)
     assert np.ptp(two.xyz[two.faces], axis=1).max() < 0.05
+
+
+OBJ_POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5], [1, 1, 1], [0, 0, 0]]) / 100
+OBJ_FACES = "usemtl a\nf 5/1 2/2 3/1\nusemtl b\nf 6/1 3/2 2/2\n"
+RED, BLUE, GREEN = [255, 0, 0], [0, 0, 255], [0, 255, 0]
+
+
+@pytest.mark.parametrize(
+    ("materials", "more", "first", "last", "said"),
+    [
+        ("newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n", "", RED, BLUE, ""),
+        ("newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n", " 0 1 0", GREEN, GREEN, ""),
+        ("newmtl a\nmap_Kd -s 1 1 1 sub\\a b.png\nnewmtl b\n", " 0 255 0", BLUE, GREEN, ""),
+        ("newmtl a\nmap_Kd -clamp on c.png\nnewmtl b\n", " 0 1 0", GREEN, GREEN, "textures c.png are missing"),
+        ("newmtl a\nnewmtl b\n", "", None, None, ""),
+        (None, "", None, None, "a.mtl are missing"),
+        (None, " 0 1 0", GREEN, GREEN, "a.mtl are missing"),
+    ],
+)
+def test_points_of_obj_files_are_their_vertices(
+    tmp_path: Path, materials: str | None, more: str, first: list | None, last: list | None, said: str
+) -> None:
+    pytest.importorskip("trimesh")
+    from PIL import Image
+
+    (tmp_path / "sub").mkdir()
+    Image.new("RGB", (4, 4), tuple(BLUE)).save(tmp_path / "sub/a b.png")
+    if materials is not None:
+        (tmp_path / "a.mtl").write_text(materials)
+    points = "".join(f"v {x} {y} {z}{more}\n" for x, y, z in OBJ_POINTS)
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{points}vt 0 0\nvt 1 1\n{OBJ_FACES}")
+    scene, notes = said_and_read(tmp_path / "a.obj")
+    np.testing.assert_allclose(scene.xyz, OBJ_POINTS, atol=1e-7)
+    assert sorted(scene.faces.tolist()) == [[4, 1, 2], [5, 2, 1]]
+    assert said in notes
+    assert bool(said) == bool(notes)
+    assert (first, last) == (None, None) if scene.rgb is None else scene.rgb[[4, 5]].tolist() == [first, last]
+
+
+@pytest.mark.parametrize(
+    ("text", "rgb"),
+    [
+        ("OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0 # a point\n", None),
+        ("COFF 3 1 0\n0 0 0 255 0 0 255\n.01 0 0 0 255 0 255\n0 .01 0 0 0 255 255\n3 0 1 2\n", [RED, GREEN, BLUE]),
+        ("CNOFF\n3 0 0\n0 0 0 0 0 1 1 0 0\n1 0 0 0 0 1 0 1 0\n0 1 0 0 0 1 0 0 1\n", [RED, GREEN, BLUE]),
+        ("OFF\n3 1 0\n0 0 0\n.01 0 0\n0 .01 0\n3 0 1 2 0 0 1\n", [BLUE] * 3),
+        ("OFF\n3 1 0\n0 0 0\n.01 0 0\n0 .01 0\n", "cut short"),
+        ("OFF\n3 1 0\n0 0 0\n.01 0 0\n0 .01\n3 0 1 2\n", "inhomogeneous"),
+        ("OFF\n3 1 0\n0 0 0\n.01 0 0\n0 .01 0\n3 0 1 3\n", "faces name points 0..3"),
+        ("4OFF\n3 0 0\n", "expected OFF, COFF"),
+        ("OFF\n0 0 0\n", "no points in it"),
+    ],
+)
+def test_off(tmp_path: Path, text: str, rgb: list | str | None) -> None:
+    pytest.importorskip("trimesh")
+    (tmp_path / "a.off").write_text(text)
+    if isinstance(rgb, str):
+        refuses(rf"a\.off: .*{rgb}", read_scan, tmp_path / "a.off")
+    else:
+        scene = read_scan(tmp_path / "a.off", as_is=True)
+        assert (scene.rgb if rgb is None else scene.rgb[:3].tolist()) == rgb
+
+
+@pytest.mark.parametrize(
+    ("extension", "remedy"),
+    [("KHR_draco_mesh_compression", "run: pip install DracoPy, or export"), ("EXT_meshopt_compression", "export")],
+)
+@pytest.mark.parametrize("suffix", [".glb", ".gltf"])
+def test_compressed_gltf(
+    tmp_path: Path, suffix: str, extension: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trimesh")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    content = json.dumps({"asset": {"version": "2.0"}, "extensionsRequired": [extension]}).encode()
+    head = struct.pack("<4sIIII", b"glTF", 2, 20 + len(content), len(content), 0x4E4F534A)
+    (tmp_path / f"a{suffix}").write_bytes(head * (suffix == ".glb") + content)
+    refuses(rf"its points are compressed \({extension}\); {remedy} it without", read_scan, tmp_path / f"a{suffix}")
+
+
+def test_a_damaged_stl_file_prints_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("trimesh")
+    corners = "outer loop\nvertex 0 0 0\nvertex .01 0 0\nvertex 0 .01 0\nendloop\nendfacet\n"
+    (tmp_path / "a.stl").write_text(f"solid a\nfacet normal 0 0\n{corners}endsolid a\n")
+    assert len(read_scan(tmp_path / "a.stl")) == 3
+    assert not caplog.records
 
 
 def write_e57(path: Path) -> None:
