@@ -98,10 +98,8 @@ def criterion(rounds: int) -> dict[str, Any]:
             result[key], has_peak = {}, device.type == "cpu" and sys.platform == "linux"
             print(key)
             for name, ms in times.items():
-                found: dict[str, float] = {
-                    "ms": ms,
-                    "waits": measure.count_waits(criterion_step(name, *size, device), device),
-                }
+                waits = measure.count_waits(criterion_step(name, *size, device), device)
+                found: dict[str, float] = {"ms": ms, "waits": waits}
                 if has_peak:
                     found["peak_mb"] = measure.in_own_process(added_mb, name, *size)
                 measure.print_row(name, found)

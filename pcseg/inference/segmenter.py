@@ -269,17 +269,16 @@ class Segmenter:
     @torch.no_grad()
     def _predict_one(self, scene: Scene) -> Found:
         """One pass of the model over a room or tile."""
-        classes, options = self.classes, self.options
         batch = make_batch(
             [scene.with_(semantic=None, instance=None)],
             voxel_size=self.voxel_size,
             features=self.features,
-            instance_classes=classes.instance_classes,
+            instance_classes=self.classes.instance_classes,
         )
         self.model.eval()
-        adapt(self.model, options.adapt_norm)
-        outputs = self.model(batch.to(self.device), options.num_queries or None)
-        return decode(outputs, scene, classes, self.model.decoder.options, options)
+        adapt(self.model, self.options.adapt_norm)
+        outputs = self.model(batch.to(self.device), self.options.num_queries or None)
+        return decode(outputs, scene, self.classes, self.model.decoder.options, self.options)
 
     def _predict_views(self, scene: Scene) -> Found:
         """A room or tile, from all of its views."""

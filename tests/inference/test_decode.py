@@ -69,8 +69,7 @@ def test_one_class_a_query_unsure_and_small_objects() -> None:
     unsure, _ = decode(outputs, SCENE, names, SIGMOID, DecodeOptions(min_points=1, one_class=True, unsure_below=0.6))
     assert unsure.labels.tolist() == [1, 2]
     np.testing.assert_array_equal(unsure.scores, best.scores)
-    names = ClassSet.from_dict({"names": ["a", "b", "c"]}, "test", "abc")
-    found, _ = decode(outputs, SCENE, names, SIGMOID, DecodeOptions(min_points=1, one_class=True, unsure_below=0.6))
+    found, _ = decode(outputs, SCENE, ABC, SIGMOID, DecodeOptions(min_points=1, one_class=True, unsure_below=0.6))
     assert found.labels.tolist() == [1, 0]
     outputs, only_b = _outputs(MASKS, LOGITS), replace(AB, instance_names=("b",))
     assert not decode(outputs, SCENE, AB, SIGMOID, DecodeOptions(min_points=2))[0].masks.toarray()[:, 2].any()
