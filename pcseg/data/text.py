@@ -21,6 +21,7 @@ _PTS_LAYOUTS = ("x y z intensity", "x y z intensity r g b")
 _ALIASES = {"class": "semantic", "x [m]": "x", "y [m]": "y", "z [m]": "z"}
 # A column of labels holds fewer values than this; one with more is a color or an intensity.
 _MAX_CLASSES = 201
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(
@@ -139,7 +140,8 @@ def load_rows(
 ) -> Float64[np.ndarray, "R columns"] | None:
     """As `read_rows`, by numpy's fast reader; None if any line is neither blank nor `num_columns` numbers."""
     with path.open("rb") as file:
-        encoding = "utf-8-sig" if file.read(3) == codecs.BOM_UTF8 else "latin-1"
+        start = file.read(3)
+    encoding = "utf-16" if start.startswith(_UTF16) else "utf-8-sig" if start == codecs.BOM_UTF8 else "latin-1"
     options = {"comments": None, "delimiter": separator, "skiprows": first_line - 1, "ndmin": 2, "encoding": encoding}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "loadtxt: input contained no data")
@@ -154,7 +156,7 @@ def load_rows(
 
 def text_lines(path: Path, first_line: int = 1) -> Iterator[tuple[int, bytes]]:
     """Line number, from 1, and bytes of every line that is not blank, from `first_line` on."""
-    for line, content in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
+    for line, content in enumerate(_utf8(path.read_bytes()).splitlines(), start=1):
         if line >= first_line and content.strip():
             yield line, content
 
@@ -188,6 +190,12 @@ def show(line: bytes, width: int = 60) -> str:
     return f"'{text if len(text) <= width else text[: width - 3] + '...'}'"
 
 
+def _utf8(content: bytes) -> bytes:
+    """Text without its byte order mark; UTF-16, which programs of Windows write, becomes UTF-8."""
+    is_utf16 = content.startswith(_UTF16)
+    return content.decode("utf-16", "replace").encode() if is_utf16 else content.removeprefix(codecs.BOM_UTF8)
+
+
 def _is_comment(line: bytes) -> bool:
     return line.lstrip().startswith((b"#", b"//"))
 
@@ -196,7 +204,7 @@ def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, i
     """Names of the columns, line number and length of the first point, the separator, and the number of points."""
     names = count = None
     with path.open("rb") as file:
-        head = file.read(1 << 16).removeprefix(codecs.BOM_UTF8).splitlines()
+        head = _utf8(file.read(1 << 16)).splitlines()
     for number, line in enumerate(head, start=1):
         comment = _is_comment(line)
         text = line.strip().lstrip(b"#/").strip() if comment else line.strip()
@@ -204,7 +212,7 @@ def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, i
         if not text:
             continue
         numbers = None if comment else numbers_of_line(text, separator)
-        if numbers is not None and len(numbers) == 1 and count is None and numbers[0] == int(numbers[0]):
+        if numbers is not None and len(numbers) == 1 and count is None and numbers[0].is_integer():
             count = int(numbers[0])
         elif numbers is not None:
             return names, number, len(numbers), separator, count

@@ -289,18 +289,19 @@ def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: st
         assert scene.rgb is None or scene.rgb.tolist() == [[16, 32, 48]] * 2
 
 
-def test_text_of_other_programs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_of_other_programs(tmp_path: Path, encoding: str) -> None:
     for name, content in (
         ("a.txt", "2\n1 2 3\n1 2 4\n"),
-        ("a.asc", "\ufeff1 2 3\n1 2 4\n"),
-        ("a.csv", "\ufeffx,y,z\n1,2,3\n1,2,4\n"),
+        ("a.asc", "1 2 3\n1 2 4\n"),
+        ("a.csv", "x,y,z\n1,2,3\n1,2,4\n"),
         ("a.csv", "x,y,z,\n1,2,3,\n1,2,4,\n"),
         ("a.csv", '"X";"Y";"Z"\n"1";"2";"3"\n"1";"2";"4"\n'),
         ("a.txt", "1 2 3\r1 2 4\r"),
         ("a.txt", "1 2 3\r\n1 2 4\r\n"),
         ("a.asc", "//X Y Z Rf Gf Bf scalar_Semantic scalar_Instance\n1 2 3 0.1 0.2 1 nan nan\n1 2 4 0 0 0 3 1\n"),
     ):
-        (tmp_path / name).write_bytes(content.encode())
+        (tmp_path / name).write_bytes(content.encode(encoding))
         scene, said = said_and_read(tmp_path / name)
         assert scene.xyz.tolist() == [[1, 2, 3], [1, 2, 4]]
         if "nan" in content:

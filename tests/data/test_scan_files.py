@@ -200,6 +200,7 @@ BAD_FILES = [
     ("a.txt", "1 2 3 -0.5 0 1\n", "not clearly x y z nx ny nz or x y z r g b; name them"),
     ("a.txt", "1 2 3 87 10 20 30\n1 2 4 12 10 20 30\n", "not clearly x y z r g b semantic or x y z intensity r g b"),
     ("a.txt", "//x y z r g b\n" + "1 2 3 0.1 0.2 0.5\n" * 99 + "1 2 3 0 0 7\n", "colors from 0 to 7 are not clearly"),
+    *(("a.txt", f"{word}\n1 2 3\n", r"a\.txt:2: expected 1 numbers, found '1 2 3'") for word in ("inf", "nan")),
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
     ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: expected numbers or names of columns"),
     ("a.csv", "x,y,z\n1,2,3,4\n", "expected names of its 4 columns, found x y z"),
