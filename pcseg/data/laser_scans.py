@@ -1,9 +1,10 @@
 """Reads files of laser scanners that hold several scans with a pose each: .e57 and .ptx."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -73,10 +74,9 @@ def read_ptx(path: Path) -> dict[str, np.ndarray]:
     """
     xyz, rgb = [], []
     with path.open(encoding="latin-1") as file, decoding(path, "a PTX file"):
-        while head := list(islice(file, 10)):
-            if not any(line.strip() for line in head):
-                break
-            points, colors = _ptx_scan(head, file)
+        lines = (line for line in file if line.strip())
+        while head := list(islice(lines, 10)):
+            points, colors = _ptx_scan(head, lines)
             xyz.append(points)
             rgb.append(colors)
         if not xyz:
@@ -84,12 +84,14 @@ def read_ptx(path: Path) -> dict[str, np.ndarray]:
     return _joined(xyz, rgb)
 
 
-def _ptx_scan(head: list[str], file: TextIO) -> tuple[Float64[np.ndarray, "P 3"], Float64[np.ndarray, "P 3"] | None]:
+def _ptx_scan(
+    head: list[str], lines: Iterator[str]
+) -> tuple[Float64[np.ndarray, "P 3"], Float64[np.ndarray, "P 3"] | None]:
     num_points = int(head[0]) * int(head[1])
     matrix = np.loadtxt(head[6:])
     if matrix.shape != (4, 4) or num_points < 1:
         raise ValueError("its header needs two counts, a pose of four lines and a matrix of four lines")
-    rows = np.loadtxt(file, max_rows=num_points, ndmin=2)
+    rows = np.loadtxt(islice(lines, num_points), ndmin=2)
     if len(rows) != num_points or rows.shape[1] not in (4, 7):
         raise ValueError(f"expected {num_points} lines of 4 or 7 numbers, found {len(rows)} of {rows.shape[1]}")
     xyz = rows[:, :3] @ matrix[:3, :3] + matrix[3, :3]

@@ -180,7 +180,7 @@ def write_ptx(path: Path) -> None:
             matrix = np.block([[np.array(turn), np.zeros((3, 1))], [np.array([*shift, 1])]])
             file.write("7\n43\n" + "0 0 0\n1 0 0\n0 1 0\n0 0 1\n")
             np.savetxt(file, matrix)
-            file.writelines(" ".join(f"{x:.9g}" for x in p) + rest + "\n" for p in [*points, np.zeros(3)])
+            file.writelines(" ".join(f"{x:.9g}" for x in p) + rest + "\n\n" for p in [*points, np.zeros(3)])
 
 
 @pytest.mark.parametrize(("name", "write", "num_missing"), [("a.e57", write_e57, 0), ("a.ptx", write_ptx, 2)])
