@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 
 from pcseg.data.scan_fields import Report, check_faces, color_to_uint8, likely_range
 from pcseg.files import decoding
@@ -72,10 +72,10 @@ def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Rep
         meshes = [part for part in parts if isinstance(part, trimesh.Trimesh) and len(part.faces)]
         for mesh in meshes:
             check_faces(path, mesh.faces, len(mesh.vertices))
-        total = sum(float(_areas(mesh).sum()) for mesh in meshes)
+        total = sum(large_area(mesh.triangles, 0) for mesh in meshes)
     if total > 0:
         spacing = spacing_of(_sample(meshes, (total / _FEW_SAMPLES) ** 0.5)[0])
-        large = sum(float(_areas(mesh)[_edges(mesh) > 2 * spacing].sum()) for mesh in meshes)
+        large = sum(large_area(mesh.triangles, 2 * spacing) for mesh in meshes)
         if large > _LARGE_SHARE * total:
             spacing = max(spacing, (total / _MOST_SAMPLES) ** 0.5)
             samples, colors = _sample(meshes, spacing)
@@ -219,14 +219,14 @@ def _fields(xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndarray, "P 3"]) -> d
     return {"xyz": xyz} if (rgb == _UNCOLORED).all() else {"xyz": xyz, "rgb": rgb}
 
 
-def _edges(mesh: "Trimesh") -> Float64[np.ndarray, "F"]:
-    """Length of the longest edge of each triangle."""
-    corners = np.asarray(mesh.triangles)
-    return np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+def large_area(corners: Float[np.ndarray, "F 3 3"], edge: float | int) -> float:
+    """The area of the triangles with these corners whose longest edge is longer than this."""
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1, initial=0)
+    return float(_areas(corners)[longest > edge].sum())
 
 
-def _areas(mesh: "Trimesh") -> Float64[np.ndarray, "F"]:
-    corners = np.asarray(mesh.triangles, np.float64)
+def _areas(corners: Float[np.ndarray, "F 3 3"]) -> Float64[np.ndarray, "F"]:
+    corners = np.asarray(corners, np.float64)
     doubled = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     return np.where(np.isfinite(doubled), doubled / 2, 0.0)
 
@@ -236,7 +236,7 @@ def _sample(meshes: list["Trimesh"], spacing: float) -> tuple[Float64[np.ndarray
     rng = np.random.default_rng(0)
     xyz, rgb = [], []
     for mesh in meshes:
-        counts = np.floor(_areas(mesh) / spacing**2 + rng.random(len(mesh.faces))).astype(np.int64)
+        counts = np.floor(_areas(mesh.triangles) / spacing**2 + rng.random(len(mesh.faces))).astype(np.int64)
         face = np.repeat(np.arange(len(counts)), counts)
         first, second = np.sqrt(rng.random(len(face))), rng.random(len(face))
         weights = np.stack([1 - first, first * (1 - second), first * second], axis=1)

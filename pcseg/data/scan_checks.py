@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32
 
+from pcseg.data.mesh_files import large_area
 from pcseg.data.scan_fields import place_keys
 from pcseg.data.scan_frame import floor_tilt, likely_up
 from pcseg.ops.voxelize import bounding_box
@@ -15,6 +16,7 @@ _MANY_DUPLICATES = 0.01  # share of the points; fewer do not matter
 _TOO_SPARSE = 10.0  # voxels between points: no object is left
 _UNITS = "if that is in millimeters, use scale=0.001 (centimeters 0.01)"
 _FEW_POINTS = 1000
+_LONG_EDGE = 0.2  # meters, of triangles whose vertices are no scan of them
 
 
 def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
@@ -56,6 +58,9 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     if voxel_size is not None and (gap := scene.spacing) > voxel_size:
         reason = f"Its points are about {gap:.2g} m apart, the model's voxels {voxel_size:g} m"
         found.append(f"{reason}: expect floors and walls, and few smaller objects (see min_points).")
+    corners = np.zeros((0, 3, 3)) if scene.faces is None else scene.xyz[scene.faces[:: len(scene.faces) // 100_000 + 1]]
+    if large_area(corners, _LONG_EDGE) > large_area(corners, 0) / 2:
+        found.append("Its triangles are large, its points only their corners: save it as .obj to sample its surface.")
     if scene.rgb is None:
         needs = "other models may need gray=True, or training with data.features=[xyz]"
         found.append(f"It has no color: the built-in model finds less without; {needs}.")

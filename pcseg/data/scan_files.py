@@ -69,7 +69,7 @@ def read_scan(
             Or an array (P, 3) of x y z, (P, 6) of x y z r g b, or of other `columns`. .npz has the keys xyz and
             optionally rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces;
             .ply and .pcd have properties of these names. `semantic` holds class indices, -1 for none. A mesh
-            of large triangles becomes samples of its surface, 2 cm apart.
+            of large triangles becomes samples of its surface, 2 cm apart, but .ply and .npz keep their points.
         drop_nan: leave out points with coordinates that are not finite, and their faces; False refuses such a file.
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.

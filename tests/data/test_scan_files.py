@@ -355,6 +355,8 @@ def test_warnings() -> None:
         ({"xyz": lambda xyz: np.ascontiguousarray(xyz[:, [2, 0, 1]])}, "up='x'"),
         ({"xyz": lambda xyz: xyz + 20000}, "origin=("),
         ({"rgb": lambda xyz: np.full(xyz.shape, 7, np.uint8)}, "one color, (7, 7, 7)"),
+        ({"faces": lambda xyz: np.arange(3000, dtype=np.int32).reshape(-1, 3)}, "its points only their corners"),
+        ({"faces": lambda xyz: np.zeros((0, 3), np.int32)}, ""),
         ({"semantic": lambda xyz: IDS, "instance": lambda xyz: IDS}, "first_instance=0"),
         ({"semantic": lambda xyz: IDS, "instance": lambda xyz: IDS + 1}, ""),
     ):
