@@ -276,7 +276,8 @@ def _fields_of_array(path: Path, table: np.ndarray, names: tuple[str, ...] | Non
 def _read_las(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     las = open_las(path)
     names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyzXYZ")]
-    return fields_of_columns(path, {name: np.asarray(las[name]) for name in names if name.lower() in _LAS_COLUMNS})
+    known = [name for name in names if name.lower().removeprefix("scalar_") in _LAS_COLUMNS]
+    return fields_of_columns(path, {name: np.asarray(las[name]) for name in known})
 
 
 _READERS: dict[str, Callable[[Path, _Reading], dict[str, np.ndarray]]] = {
@@ -342,8 +343,9 @@ def _whole(path: Path, key: str, values: np.ndarray, report: Report, none: int =
         values = np.where(missing, none, values)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         raise ValueError(f"{path}: expected whole numbers in {key}")
-    if values.size and not (values.min() >= -(2**31) and values.max() < 2**31 - 1):
-        raise ValueError(f"{path}: expected {key} within 32 bits, found {values.min()}..{values.max()}")
+    bits = 54 if key in ("instance", "superpoint") else 32  # these are numbered again; 54 bits are exact in doubles
+    if values.size and not -(2 ** (bits - 1)) <= values.min() <= values.max() < 2 ** (bits - 1):
+        raise ValueError(f"{path}: expected {key} within {bits} bits, found {values.min()}..{values.max()}")
     return values.astype(np.int64)
 
 
@@ -373,6 +375,8 @@ def _labels(
         elif len(instance) and instance.min() < 0:
             found = f"found {instance.min()}; see first_instance and ignore_labels"
             raise ValueError(f"{path}: expected instance ids from 0 (none), {found}")
+        if instance.max(initial=0) >= 2**31 - 1:  # such as packed colors
+            instance = unique_ids(np.append(0, instance))[1][1:]
         labels["instance"] = instance.astype(np.int32)
         if "semantic" in labels:
             labels["instance"] = _one_class_each(labels["semantic"], labels["instance"], report)

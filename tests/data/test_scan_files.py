@@ -128,6 +128,9 @@ def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
         scene = read_scan(str(tmp_path / "a.npz"), first_instance=0)
         holds(scene, rgb=RGB, semantic=[0, -1, -1, 19], instance=[1, 1, 2, 0], superpoint=[1, 1, 2, 0])
     refuses("first_instance", read_scan, tmp_path / "a.npz")
+    for ids in (np.array([0, 2**31 - 1, 7, 7]), np.uint32([0, 0xFFFF0000, 0xFF00FF00, 0xFF00FF00])):
+        np.savez(tmp_path / "a.npz", xyz=XYZ, instance=ids)
+        holds(read_scan(tmp_path / "a.npz"), instance=[0, 2, 1, 1])
     np.save(tmp_path / "a.npy", XYZ)
     assert read_scan(tmp_path / "a.npy").rgb is None
     np.save(tmp_path / "a.npy", np.hstack([XYZ, RGB]))
@@ -188,7 +191,8 @@ BAD_FILES = [
     ("a.npz", {"xyz": XYZ, "semantic": [1, 2]}, "semantic has 2 rows, xyz has 4"),
     ("a.npz", {"xyz": XYZ, "semantic": [0.5, 1, 2, 3]}, "expected whole numbers in semantic"),
     ("a.npz", {"xyz": XYZ, "faces": [[0, 1, np.nan]]}, "expected whole numbers in faces"),
-    ("a.npz", {"xyz": XYZ, "instance": [2**40, 1, 2, 3]}, "expected instance within 32 bits"),
+    ("a.npz", {"xyz": XYZ, "instance": [2**60, 1, 2, 3]}, "expected instance within 54 bits"),
+    ("a.npz", {"xyz": XYZ, "semantic": [2**31, 1, 2, 3]}, "expected semantic within 32 bits"),
     ("a.npz", {"xyz": XYZ, "rgb": RGB - 300.0}, "not clearly"),
     ("a.npy", np.hstack([XYZ, RGB, RGB]), "not clearly x y z r g b nx ny nz or x y z nx ny nz r g b"),
     ("a.npy", np.array([None]), "not an .npy file"),
@@ -231,9 +235,9 @@ def test_las(tmp_path: Path, name: str) -> None:
     las.header.scales, las.header.offsets = [0.001] * 3, [0, 0, 0]
     las.x, las.y, las.z = XYZ.T
     las.red, las.green, las.blue = RGB.astype(np.uint16).T * 257
-    for name in ("instance", "Semantic"):  # in any case
+    for name in ("scalar_instance", "Semantic"):  # in any case, as CloudCompare names them too
         las.add_extra_dim(laspy.ExtraBytesParams(name, np.int32))
-    las.instance, las.Semantic = np.arange(len(XYZ)) % 2, 5 + np.arange(len(XYZ)) % 2
+    las.scalar_instance, las.Semantic = np.arange(len(XYZ)) % 2, 5 + np.arange(len(XYZ)) % 2
     las.write(path)
     scene = read_scan(path)
     np.testing.assert_allclose(scene.xyz, XYZ, atol=1e-3)
