@@ -31,6 +31,16 @@ _OWN_STARTS = (
     b"predicted_masks/",
     b'[{"image_id": ',
 )
+# In the first bytes of .ply, .las, .png, .html and .json; a scan may hold the word anywhere.
+_OWN_MARKS = (
+    b"\ncomment pcseg\n",
+    b"\ncomment pcseg class ",
+    b"\0pcseg\0",
+    b"Software\0pcseg",
+    b'<meta name="generator" content="pcseg">',
+    b'"program": "pcseg"',
+)
+_ZIP_END = b"\x05\x00pcseg"  # length of the comment, and the comment
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
@@ -74,10 +84,11 @@ def check_target(path: Path, inputs: Collection[Path] = ()) -> None:
 def is_own(path: Path) -> bool:
     """Whether pcseg wrote an existing file, as far as its first and last bytes show."""
     with path.open("rb") as file:
-        head = file.read(1 << 12)  # points that another program wrote again lose the name
-        file.seek(max(0, path.stat().st_size - 5))
+        head = file.read(1 << 12)  # points that another program wrote again lose the mark
+        file.seek(max(0, path.stat().st_size - len(_ZIP_END)))
         end = file.read()  # of a submission
-    return b"pcseg" in head + end or head.startswith(_OWN_STARTS) or is_result(path)
+    is_marked = end == _ZIP_END or any(mark in head for mark in _OWN_MARKS)
+    return is_marked or head.startswith(_OWN_STARTS) or is_result(path)
 
 
 def replaced_text(paths: Iterable[Path]) -> str:

@@ -40,7 +40,7 @@ def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, suffix: str) 
     write_prediction(tmp_path / "a", prediction, suffixes=[suffix])
     assert prediction_targets([Path("a.las")], tmp_path) == [tmp_path / "a"]
     assert suffix != ".ids.npy" or np.load(path, mmap_mode="r").tolist() == [1, 1, 1]
-    path.write_bytes(b"mine")
+    path.write_bytes(b"mine, made for pcseg")
     if suffix == ".ids.npy":
         np.save(path, np.ones(3, np.int32))
     refuses("exists and is not a result of pcseg; move it or", prediction_targets, [Path("a.las")], tmp_path)

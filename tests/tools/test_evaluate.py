@@ -80,7 +80,7 @@ def test_missing_scenes_and_unknown_label_ids(folders: tuple[Path, Path], tmp_pa
     ("file", "content", "message"),
     [
         ("pred/predicted_masks/a_000.txt", "1\n0\n", "the mask has 2 points, the ground truth of the scene has"),
-        ("gt/a.txt", "1\n9\n0\n", "expected label id * 1000 + instance, found label ids up to 9"),
+        ("gt/a.txt", "1\n9\n0\n", "expected label id * 1000 + instance, found labels up to 9"),
         ("gt/a.txt", None, "has no ground truth a.txt"),
         ("gt/*.txt", None, "expected one SCENE.txt per scene of ground truth, found none"),
         ("gt", None, "there is no such folder of ground truth"),
