@@ -86,6 +86,7 @@ def read_scan(
         ignore_labels: values of `semantic` that mean no class, such as 255 or -100; their points have no instance, and
             negative ones mean no instance too.
         color_range: 1, 255 or 65535: value of the brightest color; None decides from all colors of the file.
+            Not used for .e57 and formats of meshes.
         report: called with a sentence for each decision; by default a warning in the log ``pcseg``.
 
     Returns:
@@ -124,6 +125,8 @@ def read_scan(
     fields, finite = _without_nan(path, fields, drop_nan, say)
     matrix = as_given(fields["xyz"], level=level, report=say)
     more: dict[str, Any] = {}
+    if table is None and path.suffix.lower() in (".e57", *MESH_SUFFIXES):
+        color_range = None  # their readers give bytes
     if "rgb" in fields:
         more["rgb"] = color_to_uint8(path, fields["rgb"], color_range=color_range, report=say)
     elif gray:

@@ -103,7 +103,7 @@ def test_points_of_obj_files_are_their_vertices(
         (tmp_path / "a.mtl").write_text(materials)
     points = "".join(f"v {x} {y} {z}{more}\n" for x, y, z in OBJ_POINTS)
     (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{points}vt 0 0\nvt 1 1\n{OBJ_FACES}")
-    scene, notes = said_and_read(tmp_path / "a.obj")
+    scene, notes = said_and_read(tmp_path / "a.obj", color_range=1)
     np.testing.assert_allclose(scene.xyz, OBJ_POINTS, atol=1e-7)
     assert sorted(scene.faces.tolist()) == [[4, 1, 2], [5, 2, 1]]
     assert said in notes
