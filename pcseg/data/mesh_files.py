@@ -147,14 +147,14 @@ def _read_obj(
     text = trimesh.util.decode_text(path.read_bytes()).removeprefix("\ufeff")
     lines = text.replace("\r\n", "\n").replace("\\\n", " ").split("\n")
     places = [place for place, line in enumerate(lines) if line.lstrip()[:2] in ("v ", "v\t")]
-    points = [lines[place].split("#")[0].split() for place in places]
-    if not points:
+    if not places:
         raise ValueError("no points in it")
-    xyz = np.array([point[1:4] for point in points], np.float64)
-    rgb = np.full(xyz.shape, _UNCOLORED, np.uint8)
-    colored = min(map(len, points)) >= 7
+    points = [lines[place] for place in places]
+    colored = min(len(point.split("#")[0].split()) for point in points) >= 7
+    table = np.loadtxt(points, usecols=range(1, 7 if colored else 4), ndmin=2)
+    xyz, rgb = table[:, :3], np.full((len(table), 3), _UNCOLORED, np.uint8)
     if colored:
-        rgb = _color_bytes(path, np.array([point[4:7] for point in points], np.float64))
+        rgb = _color_bytes(path, table[:, 3:])
     for number, place in enumerate(places):
         lines[place] = f"v {number} 0 0"
     content = io.BytesIO("\n".join(lines).encode())
