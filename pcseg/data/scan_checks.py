@@ -5,7 +5,7 @@ from jaxtyping import Float, Float32
 
 from pcseg.data.mesh_files import large_area
 from pcseg.data.scan_fields import place_keys
-from pcseg.data.scan_frame import floor_tilt, likely_up
+from pcseg.data.scan_frame import likely_up
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
@@ -37,7 +37,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
         found.append(f"It measures {size} m: {_UNITS}.")
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, use the scale that makes it meters.")
-    tilt, axis = floor_tilt(scene.xyz), likely_up(scene.xyz)
+    axis, tilt = likely_up(scene.xyz)
     row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
     turned = row[2] < row[:2].max()  # then the axes are not those of the file
     advice = "try another up=AXIS" if turned else f"if {axis} points up in it, use up={axis!r}"

@@ -11,10 +11,11 @@ from pcseg.data.reader_options import UP_AXES
 
 UNITS = {"meters": 1.0, "centimeters": 0.01, "millimeters": 0.001, "inches": 0.0254, "feet": 0.3048}
 _LEAST_POINTS, _NUM_SAMPLES, _NUM_FOR_LAYERS = 1000, 30_000, 300_000  # fewer points are no evidence
-# In meters: from floor to ceiling, height of scans without a ceiling, longest side. Ranges of storeys in different
+# In meters: from floor to ceiling, height of scans without a ceiling, and sides in plan. Ranges of storeys in different
 # units do not overlap.
-_STOREY, _HEIGHT, _SIDE = (2.1, 3.5), (0.8, 3.3), (1.0, 40.0)
-_OPEN_IN_FEET = (1.4, 3.3)  # height in meters without a ceiling; lower ones are common in scans in meters
+_STOREY, _HEIGHT, _LOW = (2.1, 3.5), (0.8, 3.3), 1.4
+_HEIGHT_IN_FEET = (_LOW, _HEIGHT[1])  # lower ones are common in scans in meters
+_NARROWEST, _WIDEST, _WIDEST_OPEN = 1.2, 40.0, 15.0
 _LARGEST, _HIGHEST = 1000.0, 30.0  # up to these it may be a hall or a building in meters
 _FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
 _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a warning, and too coarse for any object
@@ -44,10 +45,11 @@ def frame_of_scan(
     knows = not as_is and len(xyz) >= _LEAST_POINTS
     sample = _sample(xyz, _NUM_FOR_LAYERS)
     if knows or level:
-        axis = np.eye(3)[UP_AXES.index(up) % 3]
-        vertical = _facing(_surface_normals(_sample(xyz)), axis) if level else axis
+        axes = np.roll(np.eye(3), -(UP_AXES.index(up) % 3), axis=0)
+        vertical = _facing(_surface_normals(_sample(xyz)), axes[0]) if level else axes[0]
         if scale is None:
-            scale = _recognized_scale(path, sample, vertical, report) if knows else 1.0
+            others = axes[1:] if up == "z" else axes[:0]  # the default, which may be wrong
+            scale = _recognized_scale(path, sample, np.vstack([vertical, others]), report) if knows else 1.0
         if knows:
             _check_rounding(path, xyz, scale, report)
     scale = 1.0 if scale is None else scale
@@ -149,17 +151,29 @@ def _layers(points: Float64[np.ndarray, "n 3"]) -> list[_Layers]:
     return found
 
 
-def likely_up(xyz: Float[np.ndarray, "P 3"]) -> str:
-    """The axis that seems to point up, one of `UP_AXES`; "z" unless another one is far ahead.
+def likely_up(xyz: Float[np.ndarray, "P 3"]) -> tuple[str, float]:
+    """The axis that seems to point up, one of `UP_AXES`, and degrees by which the floor across it is tilted.
 
-    Floor and ceiling usually are the largest surfaces. Without a ceiling, the largest surface is at the low end. A scan
-    with a ceiling that is upside down is not noticed.
+    The axis is "z" unless another one is far ahead. Floor and ceiling usually are the largest surfaces. Without a
+    ceiling, the largest surface is at the low end. A scan with a ceiling that is upside down is not noticed. Degrees
+    are 0 for few points, and where only the leveled points show the axis.
     """
-    layers = _layers(_sample(np.asarray(xyz, np.float64), _NUM_FOR_LAYERS))
+    points = np.asarray(xyz, np.float64)
+    rotation, sample = level_rotation(points), _sample(points, _NUM_FOR_LAYERS)
+    (axis, share), (axis_leveled, share_leveled) = _strongest(sample), _strongest(sample @ rotation.T)
+    if axis_leveled != "z":
+        return axis_leveled, 0.0
+    # What becomes stronger when it is leveled is the floor.
+    return axis if share > share_leveled else "z", float(np.degrees(np.arccos(min(1.0, rotation[2, 2]))))
+
+
+def _strongest(sample: Float64[np.ndarray, "n 3"]) -> tuple[str, float]:
+    """The axis of the largest surfaces, "z" unless another one is far ahead, and the share of the two largest."""
+    layers = _layers(sample)
     best = int(np.argmax([axis.two_strongest for axis in layers]))
     best = best if layers[best].two_strongest > _UP_MARGIN * layers[2].two_strongest else 2
     is_down = layers[best].is_high and layers[best].floor < 0.4 * layers[best].strongest
-    return UP_AXES[best + 3 * is_down]
+    return UP_AXES[best + 3 * is_down], layers[best].two_strongest
 
 
 def level_rotation(xyz: Float[np.ndarray, "P 3"]) -> Float64[np.ndarray, "3 3"]:
@@ -172,38 +186,62 @@ def level_rotation(xyz: Float[np.ndarray, "P 3"]) -> Float64[np.ndarray, "3 3"]:
     return _upright(_facing(_surface_normals(_sample(np.asarray(xyz, np.float64))), np.eye(3)[2]))
 
 
-def floor_tilt(xyz: Float[np.ndarray, "P 3"]) -> float:
-    """Degrees from z by which the floor is tilted; 0 if it seems to face another axis, or for few points."""
-    rotation = level_rotation(xyz)
-    is_floor = likely_up(_sample(np.asarray(xyz, np.float64)) @ rotation.T) == "z"
-    return float(np.degrees(np.arccos(min(1.0, rotation[2, 2])))) if is_floor else 0.0
+class _Size(NamedTuple):
+    """Of a scan if an axis is up, in its own unit."""
+
+    height: float
+    narrow: float  # the shorter side in plan
+    wide: float
+    gap: float | None  # from floor to ceiling, if both are found
+
+    def fits(self, unit: str) -> bool:
+        """Whether it is a storey with a ceiling in this unit, or a small room without."""
+        meters = UNITS[unit]
+        if self.narrow * meters < _NARROWEST:
+            return False
+        if self.gap is not None:
+            return _STOREY[0] <= self.gap * meters <= _STOREY[1] and self.wide * meters <= _WIDEST
+        return (
+            unit != "feet" and _HEIGHT[0] <= self.height * meters <= _HEIGHT[1] and self.wide * meters <= _WIDEST_OPEN
+        )
+
+
+def _size(points: Float64[np.ndarray, "n 3"]) -> _Size:
+    narrow, wide = sorted(np.ptp(np.percentile(points[:, :2], [2, 98], axis=0), axis=0).tolist())
+    return _Size(float(np.ptp(np.percentile(points[:, 2], [1, 99]))), narrow, wide, _layers(points)[2].gap)
 
 
 def _recognized_scale(
-    path: Path, sample: Float64[np.ndarray, "n 3"], vertical: Float64[np.ndarray, "3"], report: Callable[[str], None]
+    path: Path, sample: Float64[np.ndarray, "n 3"], verticals: Float64[np.ndarray, "V 3"], report: Callable[[str], None]
 ) -> float:
-    """The factor to meters, from the height of a storey, or the size of the scan."""
-    side = float(np.ptp(np.percentile(sample, [2, 98], axis=0), axis=0).max())
-    height = float(np.ptp(np.percentile(sample @ vertical, [1, 99])))
-    gap = _layers(sample @ _upright(vertical).T)[2].gap
+    """The factor to meters, from the height of a storey, or the size of the scan; the first of the axes should be up.
 
-    def fits(unit: str, low: float, high: float, of: float, longest: float = _SIDE[1]) -> bool:
-        return low <= of * UNITS[unit] <= high and _SIDE[0] <= side * UNITS[unit] <= longest
-
-    if height <= _HIGHEST and side <= _LARGEST:
-        if fits("feet", *_STOREY, gap) if gap is not None else fits("feet", *_OPEN_IN_FEET, height, 15.0):
+    Raises:
+        ValueError: the unit is not certain, or it would be another one if another of the axes were up.
+    """
+    sizes = [_size(sample @ _upright(vertical).T) for vertical in verticals]
+    height, wide = sizes[0].height, sizes[0].wide
+    in_meters = [size.height <= _HIGHEST and size.wide <= _LARGEST for size in sizes]
+    if in_meters[0]:
+        gap, feet = sizes[0].gap, UNITS["feet"]
+        low, high = _HEIGHT_IN_FEET if gap is None else _STOREY
+        is_room = low <= (height if gap is None else gap) * feet <= high
+        if is_room and (gap is not None or wide * feet <= _WIDEST_OPEN):
             found = f"Its height is {height:.3g}: this is a hall in meters, or a room in feet"
             report(f"{found}. It was taken as meters; if it is in feet, use scale=0.3048.")
         return 1.0
-    units = [unit for unit in UNITS if gap is not None and fits(unit, *_STOREY, gap)]
-    units = units or [unit for unit in UNITS if fits(unit, *_HEIGHT, height) and unit != "feet"]
-    if len(units) != 1:
+    fitting = [(unit, size) for size in sizes for unit in UNITS if size.fits(unit)]
+    fitting = [(unit, size) for unit, size in fitting if size.gap is not None] or fitting  # a ceiling tells more
+    units = {unit for unit, _ in fitting}
+    is_low = all(size.gap is None and size.height * UNITS[unit] < _LOW for unit, size in fitting)
+    if len(units) != 1 or is_low or any(in_meters) or not any(map(sizes[0].fits, units)):
         flags = ", ".join(f"scale={UNITS[name]} ({name})" for name in UNITS)
-        found = f"it measures {side:.4g} by {height:.4g} in height, too large for meters"
-        raise ValueError(f"{path}: {found}, and its unit is not certain; give {flags}")
-    found = f"Its size is that of a room in {units[0]}. It was converted, as scale={UNITS[units[0]]} does"
+        found = f"it measures {wide:.4g} by {height:.4g} in height, too large for meters"
+        raise ValueError(f"{path}: {found}, and its unit is not certain; give {flags}, and up if z does not point up")
+    unit = units.pop()
+    found = f"Its size is that of a room in {unit}. It was converted, as scale={UNITS[unit]} does"
     report(f"{found}; if it is in meters, use as_is=True.")
-    return UNITS[units[0]]
+    return UNITS[unit]
 
 
 def _check_rounding(

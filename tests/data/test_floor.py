@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pcseg.data.floor import flat_floor
-from pcseg.data.scan_frame import floor_tilt
+from pcseg.data.scan_frame import likely_up
 from pcseg.structures import Scene
 
 
@@ -48,6 +48,6 @@ def test_stairs_stay_and_without_a_floor_only_the_tilt_is_removed(room: Scene, r
     stairs = Scene("stairs", np.column_stack([steps, 0.17 * np.floor(steps[:, 0] / 0.28)]).astype(np.float32))
     np.testing.assert_allclose(np.ptp(flat_floor(stairs).xyz[:, 2]), np.ptp(stairs.xyz[:, 2]), atol=0.1)
     wall = Scene("wall", room.xyz[(room.xyz[:, 1] < 0.05) & (room.xyz[:, 2] > 0.1)])
-    assert floor_tilt(flat_floor(wall).xyz) == 0
+    assert likely_up(flat_floor(wall).xyz)[1] == 0
     few = Scene("few", room.xyz[:10])
     np.testing.assert_allclose(flat_floor(few).xyz, few.xyz, atol=1e-6)

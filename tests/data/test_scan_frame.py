@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_files import read_scan
-from pcseg.data.scan_frame import UNITS, floor_tilt
+from pcseg.data.scan_frame import UNITS, likely_up
 from pcseg.structures import Scene
 from tests.conftest import refuses
 
@@ -92,13 +92,15 @@ def test_halls_are_in_meters(tmp_path: Path, size: tuple[int, int, int], has_cei
     points = box(np.random.default_rng(0), size, has_ceiling)
     found, said = read(tmp_path, points)
     np.testing.assert_array_equal(found, points.astype(np.float32))
-    assert ("if it is in feet, use scale=0.3048" in said) == (size[2] == 8 and (has_ceiling or size[0] < 50))
+    assert ("if it is in feet, use scale=0.3048" in said) == ((size[2] == 8 and (has_ceiling or size[0] < 50)) or (size[2] == 10 and has_ceiling))
 
 
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
     rounded = (closed_room + FAR).astype(np.float32).astype(np.float64)
     for xyz, message in (
         (box(np.random.default_rng(0), (192, 156, 96), False), r"its unit is not certain; give .*scale=0\.0254 \(in"),
+        (box(np.random.default_rng(0), (90, 9, 60), False), r"unit is not certain; .*, and up if z does not point up"),
+        (box(np.random.default_rng(0), (1800, 1200, 110), True), r"its unit is not certain"),
         (room * 1e5, r"a\.npy: .* its unit is not certain; give .*scale=0\.001 \(millimeters\)"),
         (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
     ):
@@ -114,13 +116,14 @@ def test_rooms_far_from_0_and_with_strays(tmp_path: Path, room: np.ndarray, clos
     assert said == ""
 
 
-@pytest.mark.parametrize("degrees", [8.0, 1.5])
+@pytest.mark.parametrize("degrees", [12.0, 1.5])
 def test_tilt(tmp_path: Path, room: np.ndarray, degrees: float) -> None:
     tilted = Rotation.from_euler("x", degrees, degrees=True).apply(room)
     assert read(tmp_path, tilted)[1] == ""
-    assert floor_tilt(tilted) == pytest.approx(degrees, abs=0.3)
+    assert likely_up(tilted) == ("z", pytest.approx(degrees, abs=0.3))
     advice = scan_warnings(Scene("tilted", tilted.astype(np.float32)))
     assert any("use level=True" in text for text in advice) == (degrees > 3)
+    assert not any("up=" in text for text in advice)
     found, said = read(tmp_path, tilted, level=True)
     normal = np.linalg.svd(found[:9000] - found[:9000].mean(axis=0), full_matrices=False)[2][2]
     assert np.degrees(np.arccos(abs(normal[2]))) < 0.3
