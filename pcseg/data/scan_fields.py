@@ -14,6 +14,7 @@ from pcseg.structures import Scene
 Report = Callable[[str], None]
 report_to_log: Report = logging.getLogger("pcseg").warning
 
+_HIGH_RANGE = 8  # fractions up to this may be those of a picture with overexposed parts
 LABEL_COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
 _COLUMNS = {
     "xyz": (("x", "y", "z"),),
@@ -94,26 +95,27 @@ def color_to_uint8(
         raise ValueError(f"{where}: {found} are not clearly 0..1, 0..255 or 0..65535; {remedy}")
     beyond = int(((color < 0) | (color > largest)).sum())
     clipped = f", {beyond} of {color.size} values are clipped to that" if beyond else ""
-    if clipped or (color_range is None and not (largest == 255 and _is_whole(color))):
+    if clipped or (color_range is None and not (largest == 255 and is_whole(color))):
         report(f"It has {found}, taken as 0..{largest}{clipped}: color_range sets another range.")
     color = np.clip(color, 0, largest)
     # 16 bits lose their lower byte, since many programs leave it 0.
     return (color // 256 if largest == 65535 else np.rint(color * (255 / largest))).astype(np.uint8)
 
 
-def _is_whole(values: np.ndarray) -> bool:
+def is_whole(values: np.ndarray) -> bool:
+    """Whether all values are whole numbers."""
     return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
-def likely_range(color: Shaped[np.ndarray, "P 3"]) -> int | None:
+def likely_range(color: Shaped[np.ndarray, "P channels"]) -> int | None:
     """The brightest value that colors can have, of COLOR_RANGES, with some room for rounding; None if not certain."""
-    low, high, whole = color.min(), color.max(), _is_whole(color)
+    low, high, whole = color.min(), color.max(), is_whole(color)
     if low < -0.01:
         return None
     if color.dtype.kind == "f" and high <= (1 if whole else 1.1):
         return 1
     most = float(np.quantile(color, 0.99))
-    if high < 255.5 and (whole or most > 1):
+    if high < 255.5 and (whole or most > _HIGH_RANGE):
         return 255
     return 65535 if most >= 4096 and high <= 65535 else None
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from pcseg.data.scan_fields import Report, fields_of_columns, likely_range, report_to_log
+from pcseg.data.scan_fields import Report, fields_of_columns, is_whole, likely_range, report_to_log
 
 # Columns of files that do not name them. The values decide between those of one number, except in .pts files.
 _LAYOUTS = (
     *("x y z", "x y z nx ny nz", "x y z r g b", "x y z r g b alpha", "x y z r g b semantic", "x y z intensity r g b"),
-    *("x y z r g b nx ny nz", "x y z nx ny nz r g b"),
+    *("x y z r g b nx ny nz", "x y z nx ny nz r g b", "x y z r g b intensity"),
 )
 _PTS_LAYOUTS = ("x y z intensity", "x y z intensity r g b")
 _ALIASES = {"class": "semantic", "x [m]": "x", "y [m]": "y", "z [m]": "z"}
@@ -81,6 +81,8 @@ def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple
         return tuple(possible[0])
     finite = values[np.isfinite(values).all(axis=1)]
     fitting = [names for names in possible if len(finite) and _fits(dict(zip(names, finite.T)))]
+    if any("semantic" in names for names in fitting):
+        fitting = [names for names in fitting if names[-1] != "intensity"]
     if len(fitting) > 1 and ("alpha" in fitting[0] or _is_clear(dict(zip(fitting[0], finite.T)))):
         fitting = fitting[:1]
     if len(fitting) != 1:
@@ -94,6 +96,10 @@ def _fits(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
     if "nx" in columns:
         length = np.linalg.norm([columns[name] for name in ("nx", "ny", "nz")], axis=0)
         if not (length.any() and np.all((np.abs(length - 1) < 0.02) | (length == 0))):
+            return False
+    if {"intensity", "r"} <= columns.keys():  # three colors are alike, and an intensity rarely is
+        channels = [columns[name][:, None] for name in "rgb"]
+        if len({(likely_range(channel), is_whole(channel)) for channel in channels}) > 1:
             return False
     brightest = likely_range(np.stack([columns[name] for name in "rgb"], axis=1)) if "r" in columns else 0
     if "alpha" in columns:
@@ -203,6 +209,7 @@ def _is_comment(line: bytes) -> bool:
 def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, int | None]:
     """Names of the columns, line number and length of the first point, the separator, and the number of points."""
     names = count = None
+    is_comment = False
     with path.open("rb") as file:
         head = _utf8(file.read(1 << 16)).splitlines()
     for number, line in enumerate(head, start=1):
@@ -215,12 +222,14 @@ def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, i
         if numbers is not None and len(numbers) == 1 and count is None and numbers[0].is_integer():
             count = int(numbers[0])
         elif numbers is not None:
+            if is_comment and len(names or ()) != len(numbers):
+                names = None  # a sentence
             return names, number, len(numbers), separator, count
         else:
             content = text.decode("latin-1").rstrip(separator)
             words = [word.strip(" \t\"'").lower() for word in content.split(separator)]
             if {"x", "y", "z"} <= {re.sub(r" \[m\]$", "", word) for word in words}:
-                names = tuple(words)
+                names, is_comment = tuple(words), comment
             elif not comment:
                 point = text.replace(b",", b".")
                 if numbers_of_line(point) or numbers_of_line(point, ";"):

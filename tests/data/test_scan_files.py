@@ -202,7 +202,10 @@ BAD_FILES = [
     ("a.txt", "1 2 3 4\n", "found 4; name them, for example columns='x y z intensity'"),
     ("a.txt", f"{'1 ' * 10}\n", "found 10; name them, for example columns='x y z r g b semantic instance _ _'"),
     ("a.txt", "1 2 3 -0.5 0 1\n", "not clearly x y z nx ny nz or x y z r g b; name them"),
-    ("a.txt", "1 2 3 87 10 20 30\n1 2 4 12 10 20 30\n", "not clearly x y z r g b semantic or x y z intensity r g b"),
+    ("a.txt", "1 2 3 87 10 20 30\n1 2 4 12 10 20 30\n", "not clearly x y z r g b semantic or x y z intensity r g b;"),
+    ("a.txt", "".join(f"1 2 3 {i} 9 9 {i}\n" for i in range(256)), "clearly x y z intensity r g b or x y z r g b int"),
+    ("a.txt", "# x y z of the points\n1 2 3 0.5\n", "found 4; name them"),
+    ("a.npz", {"xyz": XYZ, "rgb": RGB / 100.0}, "not clearly 0..1"),
     ("a.txt", "//x y z r g b\n" + "1 2 3 0.1 0.2 0.5\n" * 99 + "1 2 3 0 0 7\n", "colors from 0 to 7 are not clearly"),
     *(("a.txt", f"{word}\n1 2 3\n", r"a\.txt:2: expected 1 numbers, found '1 2 3'") for word in ("inf", "nan")),
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
@@ -274,7 +277,9 @@ def test_columns_without_names(tmp_path: Path) -> None:
         ("1 2 3 10 20 30 255\n1 2 4 10 20 30 255\n", "x y z r g b alpha"),
         ("1 2 3 -7.5 10 20 30\n1 2 4 12 10 20 30\n", "x y z intensity r g b"),
         ("".join(f"1 2 3 {i} {i} {i} {i // 99}\n" for i in range(200)), "x y z r g b semantic"),
-        ("".join(f"1 2 3 100 9 9 {i % 256}\n" for i in range(300)), "x y z intensity r g b"),
+        ("".join(f"1 2 3 99.5 9 9 {i % 256}\n" for i in range(300)), "x y z intensity r g b"),
+        ("1 2 3 90 99 80 0.25\n1 2 4 9 30 20 0.5\n", "x y z r g b intensity"),
+        ("".join(f"1 2 3 90 99 80 {99 * i}\n" for i in range(300)), "x y z r g b intensity"),
         ("1 2 3 10 20 30 0 -1 0\n1 2 4 0 0 1 0 0 1\n", "x y z r g b nx ny nz"),
     ):
         notes = []

@@ -92,7 +92,9 @@ def test_halls_are_in_meters(tmp_path: Path, size: tuple[int, int, int], has_cei
     points = box(np.random.default_rng(0), size, has_ceiling)
     found, said = read(tmp_path, points)
     np.testing.assert_array_equal(found, points.astype(np.float32))
-    assert ("if it is in feet, use scale=0.3048" in said) == ((size[2] == 8 and (has_ceiling or size[0] < 50)) or (size[2] == 10 and has_ceiling))
+    assert ("if it is in feet, use scale=0.3048" in said) == (
+        (size[2] == 8 and (has_ceiling or size[0] < 50)) or (size[2] == 10 and has_ceiling)
+    )
 
 
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
