@@ -52,7 +52,7 @@ class ClassSet:
     name: str  # name of the set in configs and files
     names: tuple[str, ...]  # class names; the index into this tuple is the class index
     ids: tuple[int, ...]  # id of each class in the benchmark's own files, never 0 (0 is "unannotated" there)
-    colors: tuple[tuple[int, int, int], ...]  # one RGB color per class, 0..255
+    colors: tuple[tuple[int, int, int], ...] = field(compare=False)  # one RGB color per class, 0..255
     # Names of classes that are surfaces rather than objects; panoptic quality reports them separately.
     stuff: frozenset[str]
     instance_names: tuple[str, ...]  # names of classes that instance AP counts; the others are void there
