@@ -90,18 +90,16 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.commands.warm_up import compile_missing, quick_imports
 
     with quick_imports():
+        from pcseg.inference.prediction_files import prediction_targets
         from pcseg.kernels import FOR_PICTURES, FOR_PREDICTION
 
+        args.scans = inputs_in(args.scans, results=False)
+        targets = prediction_targets(args.scans, args.out, args.suffixes)
         for_files = FOR_PICTURES if {".png", ".html"} & {*args.suffixes} else ()
         compiled = compile_missing((*FOR_PREDICTION, *for_files))  # while torch is imported
     with _progress(len(args.scans)) as bar:
         bar.set_postfix_str("loading the model")
         with quick_imports():
-            from pcseg.inference.prediction_files import prediction_targets
-
-            args.scans = inputs_in(args.scans, results=False)
-            bar.total = len(args.scans)
-            targets = prediction_targets(args.scans, args.out, args.suffixes)
             segmenter = _segmenter(args)
         args.out.mkdir(parents=True, exist_ok=True)
         if args.threshold is None:
