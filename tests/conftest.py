@@ -1,12 +1,13 @@
 """Checks the shapes of every annotated function during tests, and has shared fixtures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from scipy.sparse import issparse
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "tests" / "reference"
@@ -42,14 +43,23 @@ def refuses(message: str, call: Callable, *args: object, **options: object) -> N
 
 
 def holds(record: object, **arrays: object) -> None:
-    """Asserts that a record has these arrays."""
+    """Asserts that a record has these arrays, sparse or not."""
     for key, expected in arrays.items():
-        np.testing.assert_array_equal(getattr(record, key), expected, err_msg=key)
+        found, expected = (array.toarray() if issparse(array) else array for array in (getattr(record, key), expected))
+        np.testing.assert_array_equal(found, expected, err_msg=key)
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """torch.set_num_threads, until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +76,6 @@ def real() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if torch.cuda.is_available():
-        return
     for item in items:
-        if item.get_closest_marker("gpu"):  # keywords also hold the names of folders
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():  # keywords also hold names of folders
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))

@@ -13,6 +13,7 @@ from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
 from pcseg.prediction import Prediction
 from pcseg.structures import DecoderOutput, EmbeddingOutput, Scene
+from tests.conftest import holds
 from tests.reference import greedy_clusters as slow
 from tests.reference.matrix_nms_slow import slow_matrix_nms
 
@@ -135,13 +136,11 @@ def test_filters_of_sparse_masks_are_those_of_full_ones(rng: np.random.Generator
     slow = np.array(slow_matrix_nms(masks, labels, scores, column_points(given), 0.5))
     order = np.argsort(-slow, kind="stable")
     np.testing.assert_allclose(found.scores, slow[order], rtol=1e-6)
-    np.testing.assert_array_equal(found.masks.toarray(), masks[order])
-    np.testing.assert_array_equal(found.labels, labels[order])
+    holds(found, masks=masks[order], labels=labels[order])
 
     found = without_overlap(given)
     left = masks & (np.cumsum(masks, axis=0) == 1)  # a column belongs to its best object
-    np.testing.assert_array_equal(found.masks.toarray(), left[left.any(axis=1)])
-    np.testing.assert_array_equal(found.labels, labels[left.any(axis=1)])
+    holds(found, masks=left[left.any(axis=1)], labels=labels[left.any(axis=1)])
     np.testing.assert_array_equal(found.point_ids() > 0, given.point_ids() > 0)
 
 

@@ -9,15 +9,8 @@ from plyfile import PlyData
 
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.data.scan_files import read_scan
-from pcseg.inference.exports import (
-    COLUMNS,
-    coco_document,
-    object_rows,
-    write_csv,
-    write_las,
-    write_object_plys,
-    write_ply,
-)
+from pcseg.inference import exports
+from pcseg.inference.exports import COLUMNS, coco_document, object_rows, write_csv, write_ply
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
@@ -61,8 +54,7 @@ def test_no_objects(objects: Prediction, tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text() == ",".join(COLUMNS) + "\n"
     write_ply(tmp_path / "a.ply", none, np.zeros((400, 3), np.uint8))
     vertex = PlyData.read(tmp_path / "a.ply")["vertex"].data
-    assert not vertex["scalar_instance"].any()
-    assert not vertex["scalar_score"].any()
+    assert not any(vertex[key].any() for key in ("scalar_instance", "scalar_score"))
     assert coco_document([none])["annotations"] == []
     assert not any(coco_document([])[key] for key in ("images", "categories", "annotations"))
     for write in (object_rows, lambda prediction: coco_document([prediction])):
@@ -102,8 +94,7 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     mesh = objects.scene.with_(normal=normal, faces=faces)
     write_ply(tmp_path / "a.ply", Prediction(mesh), np.zeros((400, 3), np.uint8))
     assert not SCALARS & set(PlyData.read(tmp_path / "a.ply")["vertex"].data.dtype.names)
-    again = read_scan(tmp_path / "a.ply")
-    holds(again, faces=faces, normal=normal)
+    holds(read_scan(tmp_path / "a.ply"), faces=faces, normal=normal)
 
 
 def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -111,9 +102,9 @@ def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: n
     colors, semantic = rng.integers(0, 256, (400, 3)).astype(np.uint8), np.full(400, 5, np.int32)
     objects = replace(objects, semantic=semantic)
     ids = objects.point_ids(0.5)
-    write_las(tmp_path / "a.las", objects, 0.5)
+    exports.write_las(tmp_path / "a.las", objects, 0.5)
     assert read_scan(tmp_path / "a.las").rgb is None
-    write_las(tmp_path / "a.las", replace(objects, scene=objects.scene.with_(rgb=colors)), 0.5)
+    exports.write_las(tmp_path / "a.las", replace(objects, scene=objects.scene.with_(rgb=colors)), 0.5)
     again = read_scan(tmp_path / "a.las")
     np.testing.assert_allclose(again.xyz, objects.scene.xyz, atol=1e-4)
     holds(again, rgb=colors, instance=ids)
@@ -122,14 +113,12 @@ def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: n
     assert {names[code].decode() if isinstance(names[code], bytes) else names[code] for code in las.classification} == {
         S3DIS.names[label] for label in {5, *objects.labels[np.unique(ids[ids > 0]) - 1].tolist()}
     }
-    written = write_object_plys(tmp_path / "each", objects, colors, 0.5)
+    written = exports.write_object_plys(tmp_path / "each", objects, colors, 0.5)
     assert [path.name for path in written] == ["001_chair.ply", "002_table.ply", "003_clutter.ply"]
     for number, path in enumerate(written, 1):
         np.testing.assert_array_equal(read_scan(path, labels=False).xyz, objects.scene.xyz[ids == number])
-    many = ClassSet.from_dict({"name": "many", "names": [f"class {k}" for k in range(200)]})
-    refuses(
-        "LAS has codes for 192 classes, many has 200", write_las, tmp_path / "a.las", replace(objects, classes=many)
-    )
+    many = replace(objects, classes=ClassSet.from_dict({"name": "many", "names": [f"class {k}" for k in range(200)]}))
+    refuses("LAS has codes for 192 classes, many has 200", exports.write_las, tmp_path / "a.las", many)
 
 
 def test_coco_through_json(objects: Prediction) -> None:
@@ -137,13 +126,11 @@ def test_coco_through_json(objects: Prediction) -> None:
     document = json.loads(json.dumps(coco_document(iter([objects, other]), threshold=0.5)))
     assert [image["file_name"] for image in document["images"]] == ["room", "other"]
     assert all(image["num_points"] == image["height"] == 400 for image in document["images"])
-    assert [category["name"] for category in document["categories"]] == list(S3DIS.names)
-    assert [category["id"] for category in document["categories"]] == list(S3DIS.ids)
+    categories = [(category["name"], category["id"]) for category in document["categories"]]
+    assert categories == list(zip(S3DIS.names, S3DIS.ids))
     assert document["categories"][S3DIS.index("wall")]["isthing"] == 0
-    assert [(entry["id"], entry["image_id"]) for entry in document["annotations"]] == [
-        *[(1, 1), (2, 1), (3, 1), (4, 1)],
-        (5, 2),
-    ]
+    ids = [(entry["id"], entry["image_id"]) for entry in document["annotations"]]
+    assert ids == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2)]
     for row, entry in zip([0, 1, 2, 3, 1], document["annotations"]):
         # What COCO says of uncompressed RLE, word by word: runs of 0 and 1 in turn, from 0 on.
         counts = entry["segmentation"]["counts"]

@@ -6,15 +6,9 @@ from plyfile import PlyData
 
 from pcseg.classes import S3DIS
 from pcseg.data.scan_files import read_scan
+from pcseg.inference import prediction_files
 from pcseg.inference.exports import coco_document, object_rows, write_ply
-from pcseg.inference.prediction_files import (
-    MAX_ROWS,
-    SUFFIXES,
-    object_table,
-    painted_colors,
-    prediction_targets,
-    write_prediction,
-)
+from pcseg.inference.prediction_files import SUFFIXES, painted_colors, prediction_targets, write_prediction
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import refuses
@@ -26,8 +20,7 @@ def test_targets_bear_the_names_of_files_and_folders(tmp_path: Path) -> None:
     scans = [tmp_path / "Area_5.2", Path("scans/a.v2.ply"), Path("a.laz")]
     assert prediction_targets(scans, Path("out")) == [Path("out/Area_5.2"), Path("out/a.v2"), Path("out/a")]
     for names in (("x/a.ply", "y/a.npz"), ("a.ply", "a.ply")):
-        message = "the same name; rename one, or give each its own folder"
-        refuses(message, prediction_targets, list(map(Path, names)), Path("out"))
+        refuses("the same name; rename one, or give each", prediction_targets, list(map(Path, names)), Path("out"))
     for suffix in SUFFIXES:  # a file that is read is not written as a result of another one
         scans = [tmp_path / "a.txt", tmp_path / f"a{suffix}"]
         refuses("would overwrite", prediction_targets, scans, tmp_path / "out" / "..")
@@ -78,11 +71,11 @@ def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.rando
 def test_table_of_many_objects() -> None:
     box = {"min_x": 0.0, "min_y": 0.0, "min_z": 0.0, "max_x": 1.0, "max_y": 2.0, "max_z": 11.5}
     rows = [{"id": k, "class": "trash can", "score": k / 100, "points": 10**k, **box} for k in range(1, 50)]
-    lines = object_table(rows)
-    assert len(lines) == 1 + MAX_ROWS + 1
+    lines = prediction_files.object_table(rows)
+    assert len(lines) == 1 + prediction_files.MAX_ROWS + 1
     assert lines[1].startswith("  49  trash can   0.49   1.00 x  2.00 x 11.50"), "the best first"
     assert lines[-1].strip() == "and 9 more"
-    assert object_table([]) == []
+    assert prediction_files.object_table([]) == []
 
 
 def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -15,9 +15,7 @@ def _points(rng: np.random.Generator, *extent: float, num: int = 2000) -> np.nda
 
 @pytest.mark.parametrize("extent", [(4.0, 4, 2), (9.5, 4, 2), (20, 31, 3), (4, 4, 30)])
 @pytest.mark.parametrize("overlap", [0.0, 1.0, 2.0])
-def test_tiles_cover_every_superpoint_and_each_has_one_owner(
-    rng: np.random.Generator, extent: tuple[float, float, float], overlap: float
-) -> None:
+def test_tiles_cover_every_superpoint_and_each_has_one_owner(rng, extent: tuple[float, ...], overlap: float) -> None:
     centers = _points(rng, *extent)
     grid = tile_grid(centers, 4.0, overlap)
     owners, seen = np.zeros(len(centers), int), np.zeros(len(centers), int)

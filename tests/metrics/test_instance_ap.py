@@ -39,8 +39,8 @@ def _numbers(values: list) -> np.ndarray:
 
 @pytest.mark.parametrize("case", sorted(EXPECTED))
 def test_equals_the_official_script(case: str) -> None:
-    metric, scenes = InstanceAP(SCANNET20), official_scenes(case)
-    for i, scene in enumerate(scenes):
+    metric = InstanceAP(SCANNET20)
+    for i, scene in enumerate(official_scenes(case)):
         metric.add(predict(*scene, name=f"scene{i}", classes=SCANNET20))
     result, expected = metric.compute(), EXPECTED[case]
     assert list(result.per_class) == list(expected["classes"])
@@ -48,10 +48,6 @@ def test_equals_the_official_script(case: str) -> None:
         wanted = _numbers([wanted["AP"], wanted["AP50"], wanted["AP25"]])
         np.testing.assert_allclose([found["ap"], found["ap50"], found["ap25"]], wanted, rtol=0, atol=1e-9)
     np.testing.assert_allclose(result.per_threshold, _numbers(expected["ap_per_threshold"]), rtol=0, atol=1e-9)
-    if case in ("duplicates", "multi_scene", "tiny", "void"):  # the slow reference takes long for the others
-        counted = SCANNET20.instance_classes
-        table = slow.table([slow.scene_of(*s, counted=counted) for s in scenes], counted, thresholds=SCANNET_THRESHOLDS)
-        np.testing.assert_allclose(table, _numbers(expected["ap_per_threshold"]), rtol=0, atol=1e-9)
 
 
 def _measure(room: Prediction, **options: object) -> APResult:
@@ -88,9 +84,7 @@ def test_class_zero_void_and_thresholds() -> None:
     sizes=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 12)), min_size=1, max_size=3),
     min_points=st.integers(0, 20),
 )
-def test_superpoints_equal_points_equal_slow_reference(
-    seed: int, sizes: list[tuple[int, int]], min_points: int
-) -> None:
+def test_superpoints_and_points_equal_slow_reference(seed: int, sizes: list[tuple[int, int]], min_points: int) -> None:
     rng, counted = np.random.default_rng(seed), [0, 2]
     classes = replace(CLASSES, instance_names=tuple(NAMES[label] for label in counted))
     by_superpoint, by_point = (InstanceAP(classes, min_points=min_points) for _ in range(2))

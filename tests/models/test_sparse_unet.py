@@ -2,33 +2,20 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.models.voxel_batch_norm import RUNNING_WEIGHT, VoxelBatchNorm, adapt
 from tests.conftest import refuses
+from tests.ops.conftest import random_coords
 
 
 def _unet(in_channels: int, channels: tuple[int, ...], **options: object) -> SparseUNet:
     return SparseUNet(in_channels, SparseUNetOptions(channels, **options))
 
 
-def room_voxels(rng: np.random.Generator, num_voxels: int = 400, size: int = 20) -> Tensor:
-    """Voxels of a floor and two walls in random order, int32 (V, 3)."""
-    points = rng.integers(0, size, (3 * num_voxels, 3))
-    points[np.arange(len(points)), rng.integers(0, 3, len(points))] = 0
-    unique = np.unique(points, axis=0)
-    return torch.from_numpy(unique[rng.permutation(len(unique))[:num_voxels]].astype(np.int32))
-
-
-def in_batch(*rooms: Tensor) -> Tensor:
-    return torch.cat([torch.cat([torch.full_like(r[:, :1], b), r], dim=1) for b, r in enumerate(rooms)])
-
-
 @pytest.mark.parametrize("channels", [(8,), (8, 12), (16, 32, 48, 64)])
 def test_shapes_and_gradients(rng: np.random.Generator, channels: tuple[int, ...]) -> None:
-    coords = in_batch(room_voxels(rng), room_voxels(rng, 100))
-    features = torch.randn(500, 6, requires_grad=True)
+    coords, features = random_coords(rng, 500), torch.randn(500, 6, requires_grad=True)
     model = _unet(6, channels)
     out = model(coords, features, 2)
     assert out.shape == (500, channels[0])
@@ -42,7 +29,7 @@ def test_size_and_bad_input(rng: np.random.Generator, monkeypatch: pytest.Monkey
     model = SparseUNet(6, SparseUNetOptions())
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(11e6, rel=0.05)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
-    coords, model = in_batch(room_voxels(rng)), _unet(3, (8,))
+    coords, model = random_coords(rng, 400, 1), _unet(3, (8,))
     refuses("voxel_features has 399 rows, voxel_coords has 400", model, coords, torch.zeros(399, 3), 1)
     refuses(r"must be int32 \(V, 4\): batch, x, y, z; got torch.int64", model, coords.long(), torch.zeros(400, 3), 1)
     for channels, blocks_per_level in (((), 2), ((8,), 0)):
@@ -50,25 +37,21 @@ def test_size_and_bad_input(rng: np.random.Generator, monkeypatch: pytest.Monkey
 
 
 def test_order_of_voxels_and_other_rooms_do_not_matter(rng: np.random.Generator) -> None:
-    coords = in_batch(room_voxels(rng), room_voxels(rng))
-    features = torch.randn(800, 3)
-    model = _unet(3, (8, 16))
-    order = torch.from_numpy(rng.permutation(800))
-    out = model(coords, features, 2)
+    coords, features = random_coords(rng, 800), torch.randn(800, 3)
+    model, order = _unet(3, (16, 32, 48)), torch.from_numpy(rng.permutation(800))
+    out = model(coords, features, 2)  # and statistics for the norms
     assert torch.equal(model(coords[order], features[order], 2), out[order])
-    one, two = room_voxels(rng), room_voxels(rng, 150)
-    features = torch.randn(550, 3)
-    model = _unet(3, (16, 32, 48))
-    model(in_batch(one, two), features, 2)  # statistics for the norms
-    both = model.eval()(in_batch(one, two), features, 2)
-    alone = torch.cat([model(in_batch(one), features[:400], 1), model(in_batch(two), features[400:], 1)])
-    torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-5)
+    both = model.eval()(coords, features, 2)
+    for room in (0, 1):
+        rows = coords[:, 0] == room
+        alone = model(coords[rows] * torch.tensor([0, 1, 1, 1], dtype=torch.int32), features[rows], 1)
+        torch.testing.assert_close(both[rows], alone, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         assert model._adds_in_place(features)
-        torch.testing.assert_close(model(in_batch(one, two), features, 2), both, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(coords, features, 2), both, rtol=1e-4, atol=1e-5)
         adapt(model, on=True)
-        adapted = model(in_batch(one, two), features, 2)
-    torch.testing.assert_close(model(in_batch(one, two), features, 2), adapted, rtol=1e-4, atol=1e-5)
+        adapted = model(coords, features, 2)
+    torch.testing.assert_close(model(coords, features, 2), adapted, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(adapted, both)
 
 
@@ -97,7 +80,7 @@ def test_hardly_any_voxels(training: bool, num_voxels: int) -> None:
 
 
 def test_checkpointing_changes_nothing_and_autocast_little(rng: np.random.Generator) -> None:
-    coords, features = in_batch(room_voxels(rng)), torch.randn(400, 3)
+    coords, features = random_coords(rng, 400, 1), torch.randn(400, 3)
     plain, saving = _unet(3, (8, 16)), _unet(3, (8, 16), checkpointing=True)
     saving.load_state_dict(plain.state_dict())
     for model in (plain, saving):

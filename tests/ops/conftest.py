@@ -1,7 +1,4 @@
-from collections.abc import Callable, Iterator
-
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -11,11 +8,3 @@ def random_coords(rng: np.random.Generator, num_voxels: int, batch_size: int = 2
     cells = rng.choice(batch_size * size**3, num_voxels, replace=False)
     parts = np.unravel_index(cells, (batch_size, size, size, size))
     return torch.from_numpy(np.stack(parts, axis=1).astype(np.int32))
-
-
-@pytest.fixture
-def set_threads() -> Iterator[Callable[[int], None]]:
-    """torch.set_num_threads, until the end of the test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)

@@ -2,8 +2,6 @@
 
 import math
 
-NINE = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]
-
 
 def scene_of(masks, labels, scores, semantic, instance, counted):
     """One scene as Python objects; an object is (class, points), a prediction (class, score, points)."""
@@ -75,7 +73,7 @@ def curve_of(scenes, label, threshold, min_points):
     return [*curve, (1.0, 0.0)]
 
 
-def class_ap(scenes, label, threshold, min_points=100):
+def class_ap(scenes, label, threshold, min_points):
     """AP of one class at one threshold, nan where it has no large object."""
     curve = curve_of(scenes, label, threshold, min_points)
     area = 0.0 if curve else math.nan
@@ -86,6 +84,6 @@ def class_ap(scenes, label, threshold, min_points=100):
     return area
 
 
-def table(scenes, counted, min_points=100, thresholds=(*NINE, 0.25)):
+def table(scenes, counted, min_points, thresholds):
     """AP of each class at each threshold."""
     return [[class_ap(scenes, label, threshold, min_points) for threshold in thresholds] for label in counted]

@@ -12,43 +12,22 @@ from pcseg.synthetic.homes.assets import LIST, fetch_assets, load_models
 from pcseg.synthetic.homes.catalog import read_catalogs
 from pcseg.synthetic.homes.dataset import SENSORS, _as_shared, make_home, write_homes
 from pcseg.synthetic.homes.furnish import PROGRAMS, SEQUENCE, furnish_home
-from pcseg.synthetic.homes.models import Model, class_of, kind_table
+from pcseg.synthetic.homes.models import class_of, kind_table
 from pcseg.synthetic.homes.procedural import add_procedural
-from tests.conftest import refuses
+from tests.conftest import holds, refuses
 
 pytest.importorskip("open3d", reason="no open3d: pip install 'pcseg[viz]'")
 INDOOR = class_set("indoor")
-OBJ = """mtllib part.mtl
-v 0 0 0
-v 200 0 0
-v 200 100 0
-v 0 100 0
-v 0 0 80
-v 200 0 80
-usemtl wood
-f 1 2 3 4
-f 1 2 6 5
-f 4 3 6 5
-usemtl pane
-f 1 4 5
-"""
+VERTICES = ("0 0 0", "200 0 0", "200 100 0", "0 100 0", "0 0 80", "200 0 80")
+OBJ = "mtllib part.mtl\n" + "".join(f"v {vertex}\n" for vertex in VERTICES)
+OBJ += "usemtl wood\nf 1 2 3 4\nf 1 2 6 5\nf 4 3 6 5\nusemtl pane\nf 1 4 5\n"
 MTL = "newmtl wood\nKd 0.5 0.25 0.1\nnewmtl pane\nKd 0.8 0.9 1.0\nd 0.2\n"
-CATALOG = """id#1=Test#square
-name#1=Square table
-category#1=Living room
-model#1=/parts/part.obj
-width#1=120
-depth#1=60
-height#1=75
-creator#1=Somebody
-id#2=Test#truck
-name#2=Truck
-category#2=Vehicles
-model#2=/parts/part.obj
-width#2=500
-depth#2=200
-height#2=300
-"""
+KEYS = ("id", "name", "category", "width", "depth", "height", "model", "creator")
+ROWS = (
+    ("Test#square", "Square table", "Living room", 120, 60, 75, "/parts/part.obj", "Somebody"),
+    ("Test#truck", "Truck", "Vehicles", 500, 200, 300, "/parts/part.obj", "Somebody"),
+)
+CATALOG = "".join(f"{key}#{i}={value}\n" for i, row in enumerate(ROWS, 1) for key, value in zip(KEYS, row))
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +63,10 @@ def test_scans_are_labeled_rooms_and_made_the_same_again(bathrooms: dict[str, Sc
     for row in np.unique(scene.instance[scene.instance > 0]):
         assert len(np.unique(scene.semantic[scene.instance == row])) == 1
     extent = np.ptp(scene.xyz, axis=0)
-    assert extent.min() > 1.0
-    assert extent.max() < 6.0
+    assert 1.0 < extent.min() <= extent.max() < 6.0
     assert 5 < np.percentile(scene.rgb.mean(axis=1), 50) < 250
     again = make_home(0, SEQUENCE.index("bathroom"), sensor=sensor)
-    for key in ("xyz", "rgb", "semantic", "instance", "faces"):
-        np.testing.assert_array_equal(getattr(again, key), getattr(scene, key))
+    holds(again, **{key: getattr(scene, key) for key in ("xyz", "rgb", "semantic", "instance", "faces")})
 
 
 def test_only_the_tripod_sees_the_ceiling_and_some_scans_lack_color_or_faces(bathrooms: dict[str, Scene]) -> None:
@@ -107,12 +84,10 @@ def test_every_kind_of_room_is_furnished(index: int) -> None:
     surfaces, rooms, kind = furnish_home(models, 3, index)
     assert kind == SEQUENCE[index]
     assert set(surfaces.labels) <= set(INDOOR.names)
-    objects = [label for label in surfaces.labels if label not in INDOOR.stuff]
-    assert len(objects) >= 3
+    assert sum(label not in INDOOR.stuff for label in surfaces.labels) >= 3
     for triangles, _, material, instance in surfaces.parts:
         assert np.isfinite(triangles).all()
-        assert material.min() >= 0
-        assert material.max() < len(surfaces.materials)
+        assert 0 <= material.min() <= material.max() < len(surfaces.materials)
         assert 1 <= instance <= len(surfaces.labels)
     assert all(room.kind in PROGRAMS for room in rooms)
 
@@ -121,7 +96,6 @@ def test_assets_from_a_package_and_what_is_refused(package: Path, tmp_path: Path
     kinds = fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None)
     assert kinds == {"table": 1}
     (table,) = load_models(tmp_path / "assets")["table"]
-    assert isinstance(table, Model)
     assert table.name == "Tiny_square"
     np.testing.assert_allclose(table.size, [1.2, 0.6, 0.75])
     points = table.triangles.reshape(-1, 3)

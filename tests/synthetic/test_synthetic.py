@@ -19,7 +19,7 @@ from pcseg.synthetic.scanner import hidden, map_of, occluders, visibility
 from pcseg.synthetic.scannet_classes import CATEGORIES
 from pcseg.synthetic.shapes import Item, Patches, Shape
 from pcseg.synthetic.writers import write_scannet_lists
-from tests.conftest import refuses
+from tests.conftest import holds, refuses
 from tests.reference import ray_casting as slow
 from tests.tools.commands import passes, refused
 
@@ -204,9 +204,7 @@ def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> No
     room.add(box, "clutter", "box")
     surfaces = room.surfaces()
     eyes, blocking = np.array([[1.0, 1.0, 1.5]]), occluders(surfaces, walls=False)
-    at = np.array(
-        [[2.5, 2.0, 0.0], [2.2, 1.8, 0.0], [3.2, 2.5, 0.0], [0.5, 3.0, 0.0], [4.5, 0.5, 0.0], [2.5, 2.0, 0.6]]
-    )
+    at = np.array([[2.5, 2, 0], [2.2, 1.8, 0], [3.2, 2.5, 0], [0.5, 3, 0], [4.5, 0.5, 0], [2.5, 2, 0.6]])
     up = np.tile([0.0, 0.0, 1.0], (len(at), 1))
     seen = visibility(at, up, np.zeros(len(at), bool), eyes, blocking)[0] > 0
     assert seen.tolist() == [False, False, False, True, True, True]
@@ -243,9 +241,8 @@ def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
     in_order = [k for _, k in sorted(zip(names, ids))]  # the order of the files
     rows = np.concatenate([np.flatnonzero(room.instance == k) for k in in_order])
     assert np.abs(found.scene.xyz - room.xyz[rows]).max() < 5.1e-4
-    np.testing.assert_array_equal(found.scene.instance, np.repeat(ids, np.bincount(room.instance)[in_order]))
-    for key in ("rgb", "semantic"):
-        assert np.array_equal(getattr(found.scene, key), getattr(room, key)[rows])
+    numbers = np.repeat(ids, np.bincount(room.instance)[in_order])
+    holds(found.scene, instance=numbers, rgb=room.rgb[rows], semantic=room.semantic[rows])
     parts = [path.read_text() for path in (folder / "Annotations").glob("*.txt")]
     assert sorted("".join(parts).splitlines()) == sorted((folder / "office_1.txt").read_text().splitlines())
     assert not list(tmp_path.rglob("*.tmp"))
@@ -254,15 +251,12 @@ def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
 
 def test_meshes_are_consistent_and_read_back(tmp_path: Path) -> None:
     scene, categories = make_mesh_room(0, 0, num_points=20_000)
-    assert scene.faces.min() == 0
-    assert scene.faces.max() == len(scene) - 1
-    assert len(np.unique(scene.faces)) == len(scene)
+    np.testing.assert_array_equal(np.unique(scene.faces), np.arange(len(scene)))
     for labels in (scene.instance, scene.semantic):
         assert (labels[scene.faces] == labels[scene.faces][:, :1]).all()
     assert np.array_equal(np.unique(scene.instance), np.arange(1, len(categories) + 1))
-    segments = np.unique(scene.superpoint)
-    assert np.array_equal(segments, np.arange(scene.num_superpoints))
-    assert len(np.unique(np.stack([scene.superpoint, scene.instance]), axis=1).T) == len(segments)
+    assert np.array_equal(np.unique(scene.superpoint), np.arange(scene.num_superpoints))
+    assert len(np.unique(np.stack([scene.superpoint, scene.instance]), axis=1).T) == scene.num_superpoints
     corners = scene.xyz[scene.faces]
     edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
     assert np.quantile(edges, 0.99) < 0.2
@@ -278,8 +272,7 @@ def test_meshes_are_consistent_and_read_back(tmp_path: Path) -> None:
     found = scannet.read_room(folder, label_table=tmp_path / SCANNET_LABEL_TABLE)
     assert (found.scene.name, found.notes) == (scene.name, [])
     assert np.abs(found.scene.xyz - scene.xyz).max() < 1e-5
-    for key in ("rgb", "faces", "semantic", "instance", "superpoint"):
-        assert np.array_equal(getattr(found.scene, key), getattr(scene, key)), key
+    holds(found.scene, **{key: getattr(scene, key) for key in ("rgb", "faces", "semantic", "instance", "superpoint")})
     text = (folder / "scene0000_00.txt").read_text()
     assert np.allclose(np.array(text.split("axisAlignment = ")[1].split()[:16], float).reshape(4, 4), alignment)
     groups = json.loads((folder / "scene0000_00.aggregation.json").read_text())["segGroups"]
@@ -294,8 +287,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_rooms_do_not_depend_on_their_number_or_on_workers(layout: str, tmp_path: Path) -> None:
     options = {"format": layout, "seed": 5, "num_points": 3000}
     workers = 2 if layout == "s3dis" else 1
-    names = list(write_rooms(tmp_path / "a", num_rooms=2, num_workers=workers, **options))
-    assert len(set(names)) == 2
+    assert len(set(write_rooms(tmp_path / "a", num_rooms=2, num_workers=workers, **options))) == 2
     list(write_rooms(tmp_path / "b", num_rooms=1, **options))
     one = _files(tmp_path / "b")
     words = ("--format", layout, "--rooms", 2, "--seed", 5, "--points", 3000, "--workers", 1)
