@@ -10,7 +10,7 @@ from typing import Any, overload
 import torch
 
 from pcseg.choices import check_threshold
-from pcseg.classes import ClassSet, class_set
+from pcseg.classes import CLASS_SETS, ClassSet, class_set
 from pcseg.config import REMOVED_OPTIONS, Config
 from pcseg.config_reader import from_text
 from pcseg.data.augment import compose
@@ -92,6 +92,8 @@ def load_model(
     try:
         # Its config may name a file of classes that is not on this machine; the checkpoint contains the classes.
         classes = ClassSet.from_dict(content["classes"], str(path))
+        if classes.name in CLASS_SETS and classes == class_set(classes.name):
+            classes = class_set(classes.name)  # which has its present colors
         if config is None or class_set(config.data.classes).names != classes.names:
             config = from_text(Config, content["config"], ignore=REMOVED_OPTIONS)
     except (ValueError, TypeError, KeyError) as error:
