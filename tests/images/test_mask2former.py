@@ -49,13 +49,9 @@ def test_losses_of_every_layer_equal_those_of_transformers() -> None:
     reference = theirs.Mask2FormerLoss(config, {})
     reference.sample_points_using_uncertainty = lambda logits, *_: centers.expand(len(logits), -1, -1)
     with mock.patch.object(theirs.torch, "rand", return_value=centers):
-        expected = reference(
-            outputs.masks_queries_logits,
-            outputs.class_queries_logits,
-            [target["masks"].float() for target in images.targets],
-            [target["labels"] for target in images.targets],
-            outputs.auxiliary_logits,
-        )
+        logits = outputs.masks_queries_logits, outputs.class_queries_logits
+        masks, labels = zip(*((target["masks"].float(), target["labels"]) for target in images.targets))
+        expected = reference(*logits, list(masks), list(labels), outputs.auxiliary_logits)
     options = load(ROOT / "configs/images_hungarian.yaml").criterion
     found = SetCriterion(CLASSES, options)(mask2former_outputs(outputs), images.targets)
     assert len(outputs.auxiliary_logits) == 3

@@ -53,17 +53,12 @@ def test_no_cancellation_where_one_query_takes_the_token(dtype):
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_layout_threads_and_half_precision_do_not_matter_and_nan_shows(activation):
+def test_layout_threads_and_half_precision_do_not_matter_and_nan_shows(activation, set_threads):
     layers, segment, _ = _problem(3, 2.0, num_layers=3)
     plain = mask_sums(layers, segment, 3, None, activation)
     columns = [layer.detach().T.contiguous().T for layer in layers]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        turned = mask_sums(columns, segment, 3, None, activation)
-    finally:
-        torch.set_num_threads(threads)
-    torch.testing.assert_close(turned, plain, rtol=0, atol=0)
+    set_threads(2)
+    torch.testing.assert_close(mask_sums(columns, segment, 3, None, activation), plain, rtol=0, atol=0)
     half = [layer.detach().bfloat16().requires_grad_() for layer in layers]
     sums = mask_sums(half, segment, 3, None, activation)
     assert sums.total_log_off.dtype == torch.float32

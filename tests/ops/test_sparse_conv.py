@@ -38,9 +38,7 @@ def assert_same(found: list[Tensor], expected: list[Tensor]) -> None:
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 5), (6, 33), (20, 48), (7, 70), (50, 64)])
 @pytest.mark.parametrize("num_voxels", [1, 400, 1900])  # the last fills several spans of blocks
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_submanifold_is_a_dense_convolution(
-    rng: np.random.Generator, sizes: tuple[int, int], num_voxels: int, dtype: torch.dtype
-) -> None:
+def test_submanifold_is_a_dense_convolution(rng, sizes: tuple[int, int], num_voxels: int, dtype: torch.dtype) -> None:
     coords = random_coords(rng, num_voxels)
     layer = SubmanifoldConv3d(*sizes).to(dtype)
     features = torch.randn(num_voxels, sizes[0], dtype=dtype, requires_grad=True)
@@ -105,9 +103,7 @@ def test_bit_identical_on_any_number_of_threads(rng: np.random.Generator, set_th
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_bad_input_is_named_and_nan_stays_where_it_reaches(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_input_is_named_and_nan_stays_where_it_reaches(rng: np.random.Generator, monkeypatch) -> None:
     coords = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 5, 5, 5]], dtype=torch.int32)
     features = torch.ones(3, 4)
     features[0, 2] = math.nan
@@ -197,9 +193,7 @@ def on_gpu(request: pytest.FixtureRequest) -> tuple[_Network, _Network]:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_on_cuda(
-    rng: np.random.Generator, on_gpu: tuple[_Network, _Network], dtype: torch.dtype
-) -> None:
+def test_half_precision_on_cuda(rng, on_gpu: tuple[_Network, _Network], dtype: torch.dtype) -> None:
     coords, features = random_coords(rng, 900).cuda(), torch.randn(900, 6).cuda()
     _, network = on_gpu
     expected = network(SparseTensor(features, SparseGrid(coords, 2))).features

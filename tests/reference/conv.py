@@ -22,15 +22,11 @@ def dense_submanifold(coords: Tensor, features: Tensor, weight: Tensor, batch_si
     return from_dense(F.conv3d(dense, weight.permute(0, 4, 1, 2, 3), padding=1), coords)
 
 
-def dense_downsample(
-    coords: Tensor, features: Tensor, weight: Tensor, batch_size: int, size: int, coarse_coords: Tensor
-) -> Tensor:
+def dense_downsample(coords, features, weight, batch_size: int, size: int, coarse_coords: Tensor) -> Tensor:
     dense = to_dense(coords, features, batch_size, size)
     return from_dense(F.conv3d(dense, weight.permute(0, 4, 1, 2, 3), stride=2), coarse_coords)
 
 
-def dense_upsample(
-    coords: Tensor, features: Tensor, weight: Tensor, batch_size: int, size: int, coarse_coords: Tensor
-) -> Tensor:
+def dense_upsample(coords, features, weight, batch_size: int, size: int, coarse_coords: Tensor) -> Tensor:
     dense = to_dense(coarse_coords, features, batch_size, size // 2)
     return from_dense(F.conv_transpose3d(dense, weight.permute(4, 0, 1, 2, 3), stride=2), coords)
