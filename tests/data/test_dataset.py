@@ -153,14 +153,9 @@ def test_scene_refuses_arrays_of_another_length_or_type_and_nan() -> None:
     xyz = np.zeros((4, 3), np.float32)
     refuses("scene room: rgb has 3 rows, xyz has 4", Scene, "room", xyz, np.zeros((3, 3), np.uint8))
     refuses(r"rgb must be uint8 \(P, 3\), 0..255, got float32", Scene, "room", xyz, xyz)
-    for wrong, found in (
-        (xyz.astype(float), r"float64 \(4, 3\)"),
-        (xyz[:, :2], r"float32 \(4, 2\)"),
-        (xyz.tolist(), "list"),
-    ):
-        refuses(
-            rf"xyz must be float32 \(P, 3\) in meters, got {found}; convert it with np.float32", Scene, "room", wrong
-        )
+    found = r"float64 \(4, 3\)", r"float32 \(4, 2\)", "list"
+    for kind, wrong in zip(found, (xyz.astype(float), xyz[:, :2], xyz.tolist())):
+        refuses(rf"must be float32 \(P, 3\) in meters, got {kind}; convert it with np.float32", Scene, "room", wrong)
     xyz[2, 1] = np.nan
     refuses("point 2 has a coordinate that is not finite", Scene, "room", xyz)
     assert Scene.without_xyz("room", 0, superpoint=np.zeros(0, np.int32)).num_superpoints == 0

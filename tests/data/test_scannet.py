@@ -59,9 +59,8 @@ def test_scan(tmp_path: Path, aggregation: str) -> None:
     # Row-major: x' = -y + 1, y' = x + 2, z' = z + 3.
     np.testing.assert_allclose(scene.xyz, [[1, i + 2, 3] for i in range(8)])
     np.testing.assert_array_equal(scene.rgb[:, 0], np.arange(8) * 10)
-    np.testing.assert_array_equal(scene.superpoint, [1, 1, 1, 2, 2, 0, 0, 3])
     # Instances are objectId + 1; the fan is an object without a class of the benchmark, the last vertex has no object.
-    np.testing.assert_array_equal(scene.instance, [3, 3, 3, 1, 1, 2, 2, 0])
+    holds(scene, superpoint=[1, 1, 1, 2, 2, 0, 0, 3], instance=[3, 3, 3, 1, 1, 2, 2, 0])
     wall, chair = SCANNET20.index("wall"), SCANNET20.index("chair")
     holds(scene, semantic=[wall] * 3 + [chair] * 2 + [-1] * 3, faces=[[0, 1, 2]])
     assert len(room_files(folder, tmp_path / LABEL_TABLE)) == 5
@@ -167,8 +166,8 @@ def test_scannet200_writes_one_object_after_another(tmp_path: Path) -> None:
     folder = write_scan(tmp_path, groups=groups)
     room = read_room(folder, label_table=tmp_path / LABEL_TABLE, class_set="scannet200")
     at_9, at_5 = np.array(SEGMENTS) == 9, np.array(SEGMENTS) == 5
-    np.testing.assert_array_equal(room.scene.semantic, np.where(at_9, SCANNET200.index("chair"), -1))
-    np.testing.assert_array_equal(room.scene.instance, np.where(at_9, 2, np.where(at_5, 1, 0)))
+    instance = np.where(at_9, 2, np.where(at_5, 1, 0))
+    holds(room.scene, semantic=np.where(at_9, SCANNET200.index("chair"), -1), instance=instance)
     for note in (
         "read as unlabeled: dragon",
         "objectId 0 there twice",

@@ -3,12 +3,10 @@
 import io
 import runpy
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 from unittest import mock
 
 from pcseg import cli
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.conftest import ROOT
 
 
 def tool(name: str, *arguments: object) -> tuple[int, str, str]:

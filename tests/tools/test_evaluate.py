@@ -80,7 +80,6 @@ def test_missing_scenes_and_unknown_label_ids(folders: tuple[Path, Path], tmp_pa
     ("file", "content", "message"),
     [
         ("pred/predicted_masks/a_000.txt", "1\n0\n", "the mask has 2 points, the ground truth of the scene has"),
-        ("gt/a.txt", "1\n9\n0\n", "expected label id * 1000 + instance, found labels up to 9"),
         ("gt/a.txt", None, "has no ground truth a.txt"),
         ("gt/*.txt", None, "expected one SCENE.txt per scene of ground truth, found none"),
         ("gt", None, "there is no such folder of ground truth"),
@@ -101,14 +100,16 @@ def test_bad_input(folders: tuple[Path, Path], tmp_path: Path, file: str, conten
     [
         *(("evaluate", f"--{kind}") for kind in ("json", "csv", "report")),
         *((name, "--json") for name in ("bench", "prepare s3dis", "prepare scannet", "prepare scans")),
-        ("plot", "--out"),
+        *((name, "--json") for name in ("aggregate", "check_submission", "compare_metrics", "inference_options")),
+        *(("make_gt", "--json"), ("superpoint_quality", "--json"), ("plot", "--out")),
     ],
 )
 def test_only_own_files_are_replaced(folders: tuple[Path, Path], tmp_path: Path, name: str, option: str) -> None:
     """The same rule for all commands, before their work: what is missing in the inputs is not noticed."""
     (tmp_path / "mine.txt").write_text("mine")
-    words = {"bench": (), "plot": (tmp_path,), "evaluate": (*folders, "--dataset", "s3dis")}.get(name, folders)
-    words = (*words, "--classes", "s3dis") if name == "prepare scans" else words
+    of_rooms, dataset = ("bench", "compare_metrics", "superpoint_quality"), ("--dataset", "s3dis")
+    words = {"plot": (tmp_path,), "check_submission": (tmp_path / "a.zip", *dataset), **dict.fromkeys(of_rooms, ())}
+    words |= {"evaluate": (*folders, *dataset), "prepare scans": (*folders, "--classes", "s3dis")}
     for path, message in ((tmp_path / "mine.txt", "exists and is not a result of pcseg"), (folders[0], "a folder; ")):
-        assert f"error: {path}: {message}" in refused(name, *words, option, path)
+        assert f"error: {path}: {message}" in refused(name, *words.get(name, folders), option, path)
     assert (tmp_path / "mine.txt").read_text() == "mine"

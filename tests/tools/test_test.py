@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pcseg.classes import S3DIS
 from pcseg.metrics.room_results import save_room
@@ -90,14 +89,12 @@ def test_a_model_of_other_classes(trained: tuple[Path, Path], tmp_path: Path) ->
     assert "no mapping from classes scannet20 to s3dis" in refused("test", trained[0], other, labeled)
 
 
-def test_several_processes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_several_processes(trained: tuple[Path, Path], tmp_path: Path, set_threads) -> None:
     """Each room is scored once, and the numbers equal one process."""
     options = [*trained, "--device", "cpu", "--results", tmp_path / "results"]
     # One thread, as torchrun's processes have: the scores of fresh weights lie so near that rounding counts.
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    set_threads(1)
     passes("test", *options, "--json", tmp_path / "one.json")
-    torch.set_num_threads(num_threads)
     passes("test", *options, "--json", tmp_path / "loky.json", "--workers", 2)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(ROOT / "tools" / "test.py"), *map(str, [*options, "--export", tmp_path / "out"])]
@@ -124,15 +121,6 @@ def test_compare_metrics(tmp_path: Path) -> None:
     assert ours["AP"] == content["ap"]
     assert ours["mCov"] == content["s3dis"]["mcov"]
     assert tool("compare_metrics", "--rooms", 0)[0] == 2
-
-
-OTHERS = ["compare_metrics", "aggregate R", "check_submission Z --dataset s3dis", "make_gt R O", "superpoint_quality"]
-
-
-@pytest.mark.parametrize("words", [*OTHERS, "inference_options C R"])
-def test_tools_replace_no_file_of_others(tmp_path: Path, words: str) -> None:
-    (tmp_path / "a.json").write_text("{}")
-    assert "a.json: exists and is not a result of pcseg" in refused(*words.split(), "--json", tmp_path / "a.json")
 
 
 def test_results_of_rooms_in_two_folders(tmp_path: Path) -> None:
