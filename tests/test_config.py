@@ -1,9 +1,7 @@
-"""Configs of the repository, mistakes in configs, and their reader with a schema of its own."""
+"""Configs of the repository, mistakes in configs, and configs on a base."""
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -12,6 +10,7 @@ from pcseg import config_reader
 from pcseg.config_reader import differences, read
 from pcseg.images.run import ImagesConfig
 from pcseg.losses.competitive import CompetitiveOptions
+from pcseg.losses.mask_influencer import FirstPassOptions
 from tests.conftest import ROOT, refuses
 
 
@@ -51,35 +50,18 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
         refuses(f"{re.escape(str(path))}.*{re.escape(message)}", cfg.load, path)
 
 
-@dataclass(frozen=True)
-class Circle:
-    kind: Literal["circle"] = "circle"
-    radius: float = 1.0
-
-
-@dataclass(frozen=True)
-class Square:
-    kind: Literal["square"] = "square"
-    side: float = 1.0
-
-
-@dataclass(frozen=True)
-class Drawing:
-    file: Path
-    shape: Circle | Square = field(default_factory=Circle)
-    sizes: tuple[int, ...] = ()
-
-
 def test_file_on_its_base_and_differences(tmp_path: Path) -> None:
-    (tmp_path / "base.yaml").write_text("file: a.png\nshape: {radius: 2}\nsizes: [1, 2]\n")
+    (tmp_path / "base.yaml").write_text("data: {root: a, train: [b, c]}\ncriterion: {anneal: 0.3}\n")
     path = tmp_path / "child.yaml"
-    path.write_text("base: base.yaml\nsizes: [3]\n")
-    assert read(Drawing, path, ["file=b.png"]) == Drawing(Path("b.png"), Circle(radius=2.0), (3,))
-    assert read(Drawing, path, ["file=2024"]).file == Path("2024")
-    assert read(Drawing, path, ["shape.kind=square"]).shape == Square()
-    message = r"child\.yaml with shape.kind=square .*: unknown key 'shape\.radius'"
-    refuses(message, read, Drawing, path, ["shape.kind=square", "shape.radius=1"])
-    before, now = Drawing(Path("a.png")), Drawing(Path("a.png"), Circle(radius=2.0))
-    assert differences(before, now) == {"shape.radius": "shape.radius was 1.0, is 2.0"}
-    assert set(differences(before, Drawing(Path("a.png"), Square()))) == {"shape.kind", "shape.radius", "shape.side"}
-    assert differences(now, now) == {}
+    path.write_text("base: base.yaml\ndata: {train: [d]}\n")
+    config = cfg.load(path, ["data.root=b"])
+    assert (config.data.root, config.data.train) == (Path("b"), ("d",))
+    assert config.criterion == CompetitiveOptions(anneal=0.3)
+    assert cfg.load(path, ["data.root=2024"]).data.root == Path("2024")
+    assert cfg.load(path, ["criterion.kind=first_pass"]).criterion == FirstPassOptions()
+    message = r"child\.yaml with criterion.kind=first_pass .*: unknown key 'criterion\.anneal'"
+    refuses(message, cfg.load, path, ["criterion.kind=first_pass", "criterion.anneal=1"])
+    before = CompetitiveOptions()
+    assert differences(before, config.criterion) == {"anneal": "anneal was 0.5, is 0.3"}
+    assert {"kind", "anneal", "bg_weight"} <= set(differences(before, FirstPassOptions()))
+    assert differences(before, before) == {}
