@@ -69,10 +69,8 @@ def test_class_zero_void_and_thresholds() -> None:
     assert result.ap == 1.0
     # IoU 0.92 is enough for ScanNet's nine thresholds and not for the tenth.
     room = predict(np.arange(100)[None] < 92, [0], [0.9], np.zeros(100), np.ones(100))
-    scannet, coco, half = (
-        _measure(room, thresholds=thresholds, min_points=1)
-        for thresholds in (SCANNET_THRESHOLDS, COCO_THRESHOLDS, [0.5])
-    )
+    choices = (SCANNET_THRESHOLDS, COCO_THRESHOLDS, [0.5])
+    scannet, coco, half = (_measure(room, thresholds=thresholds, min_points=1) for thresholds in choices)
     assert [scannet.ap, coco.ap, half.ap] == pytest.approx([1.0, 0.9, 1.0])
     assert coco.per_threshold.shape == (3, 11)
     assert math.isnan(half.ap25)

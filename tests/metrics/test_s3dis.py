@@ -34,15 +34,7 @@ def test_equals_slow_reference(seed: int, sizes: list[tuple[int, int]], min_poin
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng, *size) for size in sizes]
     slow = [average_precision.scene_of(**over_points(scene), counted=range(len(NAMES))) for scene in scenes]
-    expected = [
-        (
-            *s3dis_protocols.coverage(slow, label),
-            *s3dis_protocols.rates(slow, label, 0.8),
-            *s3dis_protocols.best_f1(slow, label, min_points),
-            *s3dis_protocols.rates(slow, label, -math.inf),
-        )
-        for label in range(len(NAMES))
-    ]
+    expected = [s3dis_protocols.measures(slow, label, min_points) for label in range(len(NAMES))]
     for of in (dict, over_points):
         rooms = (predict(**of(scene), name=f"room{i}") for i, scene in enumerate(scenes))
         result = _measure(*rooms, min_points=min_points)

@@ -3,20 +3,16 @@ import torch
 
 from pcseg.models.embedding_heads import EmbeddingHeads, EmbeddingHeadsOptions
 from tests.conftest import refuses
+from tests.models.test_query_decoder import random_rooms
 
 
 def _heads(**options: object) -> EmbeddingHeads:
-    return EmbeddingHeads(12, 5, EmbeddingHeadsOptions(**{"width": 16, **options}))
-
-
-def _inputs(sizes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    count = sum(sizes)
-    return torch.randn(count, 12), torch.randn(count, 3), torch.tensor([0, *sizes]).cumsum(0)
+    return EmbeddingHeads(8, 5, EmbeddingHeadsOptions(**{"width": 16, **options}))
 
 
 @pytest.mark.parametrize("votes", [True, False])
 def test_shapes(votes: bool) -> None:
-    output = _heads(dimensions=4, votes=votes)(*_inputs((7, 1)))
+    output = _heads(dimensions=4, votes=votes)(*random_rooms([7, 1]))
     shapes = {key.removeprefix("pred_"): [tuple(room.shape) for room in rooms] for key, rooms in output.items()}
     embedding = {"followers": [(7, 4), (1, 4)], "influencers": [(7, 4), (1, 4)], "influence": [(7,), (1,)]}
     expected = {**embedding, "semantic": [(7, 5), (1, 5)]}
@@ -28,13 +24,13 @@ def test_embeddings_start_as_votes_and_every_parameter_is_trained() -> None:
     for head in (heads.follower_head, heads.influencer_head):
         torch.nn.init.zeros_(head[-1].weight)
         torch.nn.init.zeros_(head[-1].bias)
-    output = heads(*_inputs((6,)))
+    output = heads(*random_rooms([6]))
     torch.testing.assert_close(output["pred_followers"][0][:, :3], output["pred_centers"][0])
     assert not output["pred_influencers"][0][:, 3:].any()
     output["pred_followers"][0].sum().backward()
     assert heads.vote_head[0].weight.grad is None
     heads = _heads()
-    output = heads(*_inputs((6,)))
+    output = heads(*random_rooms([6]))
     sum(rooms[0].square().sum() for rooms in output.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in heads.parameters())
     refuses("at least 3 dimensions, got 2", _heads, dimensions=2)

@@ -10,7 +10,8 @@ def _decoder(**options: object) -> QueryDecoder:
     return QueryDecoder(8, 5, QueryDecoderOptions(**{**size, **options}))
 
 
-def _input(sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def random_rooms(sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, places and offsets of superpoints."""
     total = sum(sizes)
     return torch.randn(total, 8), torch.randn(total, 3), torch.tensor([0, *sizes]).cumsum(0)
 
@@ -19,7 +20,7 @@ def _input(sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("queries", ["learned", "superpoint"])
 def test_shapes_of_every_layer(queries: str, activation: str) -> None:
     decoder = _decoder(queries=queries, mask_activation=activation)
-    outputs = decoder(*_input([9, 7]))
+    outputs = decoder(*random_rooms([9, 7]))
     assert len(outputs["aux_outputs"]) == 2
     for layer in [outputs, *outputs["aux_outputs"]]:
         assert layer["pred_logits"].shape == (2, 6, 6)
@@ -31,7 +32,7 @@ def test_shapes_of_every_layer(queries: str, activation: str) -> None:
 @pytest.mark.parametrize("queries", ["learned", "superpoint"])
 def test_rooms_of_a_batch_do_not_see_each_other(queries: str) -> None:
     decoder = _decoder(queries=queries).eval()
-    features, xyz, offsets = _input([9, 7])
+    features, xyz, offsets = random_rooms([9, 7])
     together, alone = decoder(features, xyz, offsets), decoder(features[:9], xyz[:9], torch.tensor([0, 9]))
     for key in ("pred_masks", "pred_logits"):
         torch.testing.assert_close(together[key][0], alone[key][0], rtol=1e-4, atol=1e-5)
@@ -39,35 +40,35 @@ def test_rooms_of_a_batch_do_not_see_each_other(queries: str) -> None:
 
 def test_more_queries_than_in_training_and_few_superpoints() -> None:
     decoder = _decoder().eval()
-    features, xyz, offsets = _input([9, 7])
+    features, xyz, offsets = random_rooms([9, 7])
     outputs = decoder(features, xyz, offsets, 7)
     assert [m.shape for m in outputs["pred_masks"]] == [(9, 7), (7, 7)]
     as_trained = decoder(features, xyz, offsets, 6)
     torch.testing.assert_close(as_trained["pred_masks"], decoder(features, xyz, offsets)["pred_masks"])
     refuses("num_queries=7, but the decoder has 6 learned", _decoder(queries="learned"), features, xyz, offsets, 7)
-    outputs = _decoder(queries="superpoint")(*_input([1, 4]))
+    outputs = _decoder(queries="superpoint")(*random_rooms([1, 4]))
     assert outputs["pred_logits"].shape == (2, 1, 6)
     assert all(torch.isfinite(m).all() for m in outputs["pred_masks"])
-    refuses("room 1 of the batch has no superpoints", _decoder(), *_input([3, 0]))
+    refuses("room 1 of the batch has no superpoints", _decoder(), *random_rooms([3, 0]))
     refuses("width 16 must be a multiple of the number of heads 3", _decoder, num_heads=3)
 
 
 def test_every_weight_learns_and_masks_do_not_move_the_votes() -> None:
     decoder = _decoder(queries="learned")
-    outputs = decoder(*_input([9, 7]))
+    outputs = decoder(*random_rooms([9, 7]))
     values = [*outputs["pred_semantic"], *outputs["pred_centers"]]
     for layer in [outputs, *outputs["aux_outputs"]]:
         values += [layer["pred_logits"], *layer["pred_masks"]]
     sum(value.square().sum() for value in values).backward()
     assert [name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
     decoder = _decoder()
-    decoder(*_input([9]))["pred_masks"][0].sum().backward()
+    decoder(*random_rooms([9]))["pred_masks"][0].sum().backward()
     assert all(p.grad is None for p in decoder.vote_head.parameters())
-    assert "pred_centers" not in _decoder(votes=False)(*_input([9]))
+    assert "pred_centers" not in _decoder(votes=False)(*random_rooms([9]))
 
 
 def test_superpoint_queries_start_apart_and_tell_where() -> None:
-    features, xyz, offsets = _input([9, 20])
+    features, xyz, offsets = random_rooms([9, 20])
     outputs = _decoder(queries="superpoint", votes=False, feature_distance=0.0)(features, xyz, offsets)
     assert outputs["query_tokens"].shape == (2, 6)
     for b, room in enumerate(xyz.split([9, 20])):
@@ -76,7 +77,7 @@ def test_superpoint_queries_start_apart_and_tell_where() -> None:
     decoder = _decoder(queries="superpoint", votes=False, feature_distance=2.0)
     captured = []
     decoder.mask_features.register_forward_hook(lambda _module, _inputs, output: captured.append(output[0].detach()))
-    features, xyz, offsets = _input([20])
+    features, xyz, offsets = random_rooms([20])
     tokens = decoder(features, xyz, offsets)["query_tokens"][0].tolist()
 
     def apart(i: int, j: int) -> float:

@@ -57,3 +57,9 @@ def best_f1(scenes, label, min_points):
     if not has_pred:
         return 0.0, 0.0
     return max(curve, key=lambda point: 2 * point[0] * point[1] / (point[0] + point[1] + 0.0001))
+
+
+def measures(scenes, label, min_points):
+    """In the order of COLUMNS."""
+    strict, every = rates(scenes, label, 0.8), rates(scenes, label, -math.inf)
+    return *coverage(scenes, label), *strict, *best_f1(scenes, label, min_points), *every

@@ -11,14 +11,7 @@ from torch import nn
 from pcseg import load_model
 from pcseg.classes import S3DIS, ClassSet
 from pcseg.training import checkpoint
-from pcseg.training.checkpoint import (
-    load_checkpoint,
-    load_weights,
-    prediction_weights,
-    read_last_checkpoint,
-    save_checkpoint,
-    step_name,
-)
+from pcseg.training.checkpoint import load_checkpoint, load_weights, read_last_checkpoint, save_checkpoint, step_name
 from pcseg.training.weights_file import read_weights, write_weights
 from tests.conftest import refuses
 from tests.tools.small import fresh_checkpoint
@@ -46,24 +39,21 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_foreign_files_and_weights_of_another_model(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
+    path, weights = tmp_path / "a.pt", nn.Linear(3, 2).state_dict()
     refuses("no such checkpoint", load_checkpoint, path)
     torch.save({"state_dict": {}}, path)
     refuses("expected a pcseg checkpoint of format 2, found None", load_checkpoint, path)
-    path, weights = tmp_path / "a.pt", nn.Linear(3, 2).state_dict()
     refuses(r"weight has shape \(2, 3\), expected \(2, 4\)", load_weights, nn.Linear(4, 2), weights, path)
     refuses("the checkpoint has no bias", load_weights, nn.Linear(3, 2), nn.Linear(3, 2, bias=False).state_dict(), path)
     refuses("unexpected bias in the checkpoint", load_weights, nn.Linear(3, 2, bias=False), weights, path)
 
 
-@pytest.mark.parametrize(
-    ("step", "num_kept", "left"), [(40, 2, [30, 40]), (20, 2, [10, 20]), (40, 0, []), (40, 9, [10, 20, 30, 40])]
-)
-def test_newest_remain(tmp_path: Path, step: int, num_kept: int, left: list[int]) -> None:
-    for name in ("last.pt", "best.pt", *map(step_name, (10, 20, 30, 40))):
-        (tmp_path / name).touch()
-    checkpoint.remove_old_checkpoints(tmp_path, step, num_kept)
-    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "best.pt", *map(step_name, left)}
+def test_newest_remain(tmp_path: Path) -> None:
+    for step, num_kept, left in ((40, 2, [30, 40]), (20, 2, [10, 20]), (40, 0, []), (40, 9, [10, 20, 30, 40])):
+        for name in ("last.pt", "best.pt", *map(step_name, (10, 20, 30, 40))):
+            (tmp_path / name).touch()
+        checkpoint.remove_old_checkpoints(tmp_path, step, num_kept)
+        assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "best.pt", *map(step_name, left)}
 
 
 def test_message_names_the_newest_good_one(tmp_path: Path) -> None:
@@ -82,7 +72,7 @@ def test_message_names_the_newest_good_one(tmp_path: Path) -> None:
 def test_published_weights_are_small_and_damage_is_refused(tmp_path: Path) -> None:
     whole, published = tmp_path / "a.pt", tmp_path / "b.safetensors"
     content = load_checkpoint(fresh_checkpoint(whole, superpoints={"max_superpoints": 50}))
-    write_weights(published, content, prediction_weights(content), {"license": "MIT"})
+    write_weights(published, content, checkpoint.prediction_weights(content), {"license": "MIT"})
     first, second = load_model(whole), load_model(published)
     assert second.classes == first.classes
     assert second.superpoints == first.superpoints
