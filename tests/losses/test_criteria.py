@@ -268,11 +268,10 @@ def test_agrees_with_mask2former(name):
         for i in range(num_layers)
     ]
     targets = [{k: torch.tensor(data[f"target{i}_{k}"]) for k in ("labels", "masks")} for i in range(num_images)]
-    matcher, matches = HungarianMatcher(2.0, 5.0, 5.0), []
-    matcher.register_forward_hook(lambda _module, _inputs, found: matches.append(found))
-    options = HungarianOptions(weights=LossWeights(classes=2.0), mask_weight=5.0, dice_weight=5.0)
+    matches, costs = [], {"cost_class": 2.0, "cost_mask": 5.0, "cost_dice": 5.0}
+    options = HungarianOptions(weights=LossWeights(classes=2.0), mask_weight=5.0, dice_weight=5.0, **costs)
     criterion = SetCriterion(int(data["num_classes"]), options)
-    criterion.matcher = matcher
+    criterion.matcher.register_forward_hook(lambda _module, _inputs, found: matches.append(found))
     losses = criterion({**layers[-1], "aux_outputs": layers[:-1]}, targets)
     assert set(losses) == set(expected["losses"])
     for key, value in losses.items():

@@ -10,18 +10,8 @@ NAMES = ("ceiling", "floor", "chair")
 CLASSES = ClassSet.from_dict({"name": "test", "names": NAMES})
 
 
-def predict(
-    masks: np.ndarray,
-    labels: list[int] | np.ndarray,
-    scores: list[float] | np.ndarray,
-    semantic: np.ndarray,
-    instance: np.ndarray,
-    superpoint: np.ndarray | None = None,
-    *,
-    name: str = "room",
-    classes: ClassSet = CLASSES,
-) -> Prediction:
-    """Predicted objects of a scene with this ground truth."""
+def predict(masks, labels, scores, semantic, instance, superpoint=None, *, name="room", classes=CLASSES) -> Prediction:
+    """Predicted objects of a scene with this ground truth, all of them arrays or lists."""
     truth = {"semantic": np.asarray(semantic, np.int32), "instance": np.asarray(instance, np.int32)}
     scene = Scene.without_xyz(name, len(semantic), **truth)
     objects = np.asarray(masks, np.bool_), np.asarray(labels, np.int64), np.asarray(scores, np.float64)

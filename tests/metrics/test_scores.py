@@ -207,9 +207,7 @@ def test_tables_and_json() -> None:
 CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
 
 
-def _outcomes(
-    predictions: list[tuple[int, int, int, float]], sizes: tuple[int, ...] = (200, 200)
-) -> tuple[list[str], list[str], OutcomeResult]:
+def _outcomes(predictions: list, sizes: tuple[int, ...] = (200, 200)) -> tuple[list[str], list[str], OutcomeResult]:
     """Chairs side by side on a line; predictions are (first point, end, class, score)."""
     instance = np.repeat(np.arange(1, len(sizes) + 1), sizes).astype(np.int32)
     points, metric = np.arange(len(instance)), Scores(S3DIS)

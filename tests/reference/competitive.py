@@ -40,11 +40,8 @@ def repulsion(logits, masks, weights, activation, power=3):
 def log_mean_of_being_right(logits, masks, weights, activation):
     """Log of the arithmetic mean over tokens of the probability of being right (K, M)."""
     p = log_probabilities(logits, activation)[0].exp()
-    right = [
-        [(weights * torch.where(mask, p[:, m], 1 - p[:, m])).sum() / weights.sum() for m in range(p.shape[1])]
-        for mask in masks
-    ]
-    return torch.stack([torch.stack(row) for row in right]).log()
+    right = torch.stack([torch.where(mask[:, None], p, 1 - p) for mask in masks])
+    return ((weights[:, None] * right).sum(1) / weights.sum()).log()
 
 
 def sinkhorn(score, temperature, num_rounds):

@@ -23,11 +23,8 @@ def reached_iou(followers, influencers, labels, radius):
     iou = np.zeros(len(labels))
     for i, label in enumerate(labels):
         if label > 0:
-            near = {
-                j
-                for j in range(len(labels))
-                if labels[j] >= 0 and np.linalg.norm(followers[j] - influencers[i]) < radius
-            }
+            is_near = np.linalg.norm(followers - influencers[i], axis=1) < radius
+            near = set(np.flatnonzero(is_near & (labels >= 0)))
             own = set(np.flatnonzero(labels == label))
             iou[i] = len(near & own) / len(near | own)
     return iou

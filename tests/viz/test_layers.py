@@ -45,8 +45,7 @@ def test_numbers_of_points_are_the_ids_of_objects(predicted: Prediction, thresho
 def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(predicted: Prediction) -> None:
     layers = _by_key(scene_layers(predicted))
     truth, prediction = layers["truth"], layers["prediction"]
-    np.testing.assert_array_equal(prediction.colors[1], truth.colors[7])
-    np.testing.assert_array_equal(prediction.colors[2], truth.colors[8])
+    np.testing.assert_array_equal(prediction.colors[1:3], truth.colors[7:9])
     assert not (truth.colors[1:] == prediction.colors[3]).all(axis=1).any()
     assert [entry.match for entry in prediction.entries] == [0, 7, 8, 0]
     assert prediction.entries[2].iou == pytest.approx(2 / 3)
@@ -55,8 +54,7 @@ def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(p
     assert [entry.name for entry in prediction.entries[1:]] == ["table", "sofa", "clutter"]
     strength = np.ptp(truth.colors.astype(int), axis=1)
     assert strength[1:7].max() < 60 <= strength[7:9].min(), "floor, ceiling and walls are pale"
-    layer = _by_key(scene_layers(predicted))["errors"]
-    count = {name: int((layer.ids == k).sum()) for k, name in enumerate(name for name, _, _ in ERRORS)}
+    count = {name: int((layers["errors"].ids == k).sum()) for k, name in enumerate(name for name, _, _ in ERRORS)}
     floor = len(predicted.columns(2))
     assert count["correct"] == 1500
     assert count["wrong class"] == 1000
@@ -93,8 +91,7 @@ def test_bare_scans_and_ids_with_gaps(rng: np.random.Generator, room: Scene) -> 
     assert scene_layers(Prediction(scene)) == []
     assert input_colors(scene).shape == (9, 3)
     unlabeled = scene.with_(instance=np.zeros(9, np.int32), semantic=np.full(9, -1, np.int32))
-    layers = scene_layers(Prediction(unlabeled, classes=S3DIS))
-    assert [layer.key for layer in layers] == ["semantic_truth"]
+    assert [*_by_key(scene_layers(Prediction(unlabeled, classes=S3DIS)))] == ["semantic_truth"]
     nothing = Prediction(scene, np.zeros((0, 9), np.bool_))
     assert [entry.name for entry in scene_layers(nothing)[0].entries] == ["no object"]
     refuses("no points", scene_layers, Prediction(Scene.without_xyz("none", 0)))
