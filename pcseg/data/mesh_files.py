@@ -132,10 +132,12 @@ def _read_obj(
     trimesh sorts vertices by material and texture, and leaves out some: it reads their numbers in place of coordinates.
     """
     import trimesh
+    from trimesh.resolvers import FilePathResolver
+    from trimesh.visual import ColorVisuals
 
     missing: dict[str, None] = {}
 
-    class Files(trimesh.resolvers.FilePathResolver):
+    class Files(FilePathResolver):
         def get(self, name: str) -> bytes:
             plain = _MAP_OPTIONS.sub("", name.strip()).replace("\\", "/")
             try:
@@ -163,14 +165,15 @@ def _read_obj(
     rows = [np.asarray(part.vertices)[:, 0].astype(np.int64) for part in parts]
     for part, its_rows in zip(parts, rows):
         part.vertices = xyz[its_rows]
-        material: Any = getattr(part.visual, "material", None)
+        visual: Any = part.visual
+        material = getattr(visual, "material", None)
         # Only images that come from a file count: trimesh gives a gray one to texture coordinates without material.
         image = material is not None and material.image is not None and "file_path" in material.image.info
-        if not image or part.visual.uv is None:
+        if not image or visual.uv is None:
             if colored:
-                part.visual = trimesh.visual.ColorVisuals(part, vertex_colors=rgb[its_rows])
+                part.visual = ColorVisuals(part, vertex_colors=rgb[its_rows])
             elif material is None or "kd" not in material.kwargs:
-                part.visual = trimesh.visual.ColorVisuals()
+                part.visual = ColorVisuals()
     if missing:
         report(f"Its materials or textures {', '.join(missing)} are missing.")
     return parts, rows, xyz, rgb
@@ -183,6 +186,7 @@ def _read_off(path: Path) -> Any:
     "x y z [nx ny nz] [r g b a]" for each point, and a line "corners index... [r g b a]" for each polygon.
     """
     import trimesh
+    from trimesh.visual import ColorVisuals
 
     lines = [words for line in path.read_text("latin-1").splitlines() if (words := line.split("#")[0].split())]
     kind, *counts = lines[0]
@@ -203,10 +207,10 @@ def _read_off(path: Path) -> Any:
     first = 6 if "N" in kind else 3
     if kind.startswith("C"):
         of_points = np.array([point[first : first + 3] for point in points], np.float64)
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_color_bytes(path, of_points))
+        mesh.visual = ColorVisuals(mesh, vertex_colors=_color_bytes(path, of_points))
     elif colors and all(len(color) == 3 for color in colors):
         of_faces = _color_bytes(path, np.array(colors, np.float64))
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, face_colors=of_faces)
+        mesh.visual = ColorVisuals(mesh, face_colors=of_faces)
     return mesh
 
 
