@@ -91,9 +91,7 @@ RED, BLUE, GREEN = [255, 0, 0], [0, 0, 255], [0, 255, 0]
         (None, " 0 1 0", GREEN, GREEN, "a.mtl are missing"),
     ],
 )
-def test_points_of_obj_files_are_their_vertices(
-    tmp_path: Path, materials: str | None, more: str, first: list | None, last: list | None, said: str
-) -> None:
+def test_points_of_obj_files_are_their_vertices(tmp_path, materials, more: str, first, last, said: str) -> None:
     pytest.importorskip("trimesh")
     from PIL import Image
 
@@ -140,9 +138,7 @@ def test_off(tmp_path: Path, text: str, rgb: list | str | None) -> None:
     [("KHR_draco_mesh_compression", "run: pip install DracoPy, or export"), ("EXT_meshopt_compression", "export")],
 )
 @pytest.mark.parametrize("suffix", [".glb", ".gltf"])
-def test_compressed_gltf(
-    tmp_path: Path, suffix: str, extension: str, remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compressed_gltf(tmp_path: Path, suffix: str, extension: str, remedy: str, monkeypatch) -> None:
     pytest.importorskip("trimesh")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     content = json.dumps({"asset": {"version": "2.0"}, "extensionsRequired": [extension]}).encode()
@@ -243,11 +239,9 @@ PLY_HEADERS = {
     "byte order mark": "\ufeff" + HEADER + VERTEX + "end_header\n" + ROWS,
     "property twice": HEADER + VERTEX + 2 * "property float q\n" + "end_header\n" + ROWS.replace("\n", " 1 1\n"),
     "vertices": HEADER + VERTEX + "element face 1\nproperty list uchar int vertices\nend_header\n" + ROWS + "3 0 1 2\n",
-    "capitals": HEADER
-    + VERTEX.replace("float x", "float X")
-    + "property int scalar_Instance\nend_header\n"
-    + ROWS.replace("\n", " 7\n"),
 }
+LABELED = VERTEX.replace("float x", "float X") + "property int scalar_Instance\nend_header\n"
+PLY_HEADERS["capitals"] = HEADER + LABELED + ROWS.replace("\n", " 7\n")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])

@@ -95,13 +95,12 @@ def test_regions_merge_as_in_the_obvious_form(rng: np.random.Generator, colored:
     region = np.array([next(i for i in row if i < num_regions) for row in region], np.int32)
     region[-1] = num_regions  # one point alone, without an edge
     colors = rng.uniform(0, 1, (num_points, 3)).astype(np.float32)
+    given = colors if colored else colors[:0]
     tail, head = kernels.neighbor_edges(near, 5)
     linked = (tail < num_points - 1) & (head < num_points - 1)
     tail, head = tail[linked], head[linked]
     weight = rng.uniform(0, 1, len(tail)).astype(np.float32)
-    merged = superpoints._merge_regions(
-        region, tail, head, weight, xyz, colors if colored else colors[:0], 0.02, max_regions
-    )
+    merged = superpoints._merge_regions(region, tail, head, weight, xyz, given, 0.02, max_regions)
     edges = list(zip(weight.tolist(), tail.tolist(), head.tolist()))
     places = (xyz.astype(np.float64) - xyz.mean(axis=0)) / 0.02
     expected = slow_regions.merge_regions(region, edges, places, colors if colored else 0 * colors, max_regions)
@@ -192,12 +191,10 @@ def test_coarse_voxels(rng: np.random.Generator) -> None:
 
 CUT = SEGMENTS / "synthetic_cut.npz"
 needs_whole_room = pytest.mark.skipif(not WHOLE_ROOM.is_file(), reason="no reference data beside the repository")
+WHOLE = pytest.param(WHOLE_ROOM, "k001", 0.01, marks=needs_whole_room)
 
 
-@pytest.mark.parametrize(
-    ("path", "key", "threshold"),
-    [(CUT, "k001", 0.01), (CUT, "k005", 0.05), pytest.param(WHOLE_ROOM, "k001", 0.01, marks=needs_whole_room)],
-)
+@pytest.mark.parametrize(("path", "key", "threshold"), [(CUT, "k001", 0.01), (CUT, "k005", 0.05), WHOLE])
 def test_mesh_segments_are_scannets(path: Path, key: str, threshold: float) -> None:
     with np.load(path) as case:
         segments = over_segment_mesh(case["vertices"], case["faces"].astype(np.int32), threshold=threshold)

@@ -17,12 +17,8 @@ def merge_regions(region, edges, xyz, colors, max_regions) -> list[set[int]]:
 
     def cost(a: int, b: int) -> float:
         inside = points(a), points(b)
-        crossing = [
-            w
-            for w, t, h in edges
-            if {region[t] in members[a], region[h] in members[a]} == {True, False}
-            and {region[t] in members[b], region[h] in members[b]} == {True, False}
-        ]
+        ways = ((members[a], members[b]), (members[b], members[a]))
+        crossing = [w for w, t, h in edges if any(region[t] in one and region[h] in other for one, other in ways)]
         if not crossing:
             return np.inf
         n, m = (int(i.sum()) for i in inside)

@@ -52,9 +52,7 @@ class _Model(nn.Module):
 
 
 class _Criterion(Criterion):
-    def forward(
-        self, outputs: dict[str, list[Tensor]], targets: list[object], progress: float = 0.0
-    ) -> dict[str, Tensor]:
+    def forward(self, outputs: dict[str, list[Tensor]], targets: list, progress: float = 0.0) -> dict[str, Tensor]:
         rooms = [room.float() for room in outputs["pred_values"]]
         terms = {"loss_square": [room.square() for room in rooms], "loss_size": [room.abs() for room in rooms]}
         means = {key: scene_mean([room.mean()[None] for room in values]) for key, values in terms.items()}
@@ -64,9 +62,7 @@ class _Criterion(Criterion):
 class _Run:
     """Parts of a run, and the records of its steps."""
 
-    def __init__(
-        self, fault: Fault = lambda batch, call: 1.0, *, weight: float = 1.0, clip_norm: float = 0.0, **options: Any
-    ) -> None:
+    def __init__(self, fault: Fault = lambda batch, call: 1.0, *, weight=1.0, clip_norm=0.0, **options: Any) -> None:
         torch.manual_seed(0)
         self.model = _Model(fault)
         self.criterion = _Criterion({"loss_square": weight, "loss_size": 0.5 * weight})
