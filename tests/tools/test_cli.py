@@ -98,19 +98,13 @@ def test_completion(tmp_path: Path, line: str, word: str) -> None:
     assert word in [text.strip() for text in found.read_text().split("\n")]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the files of the built wheel."""
+def test_the_wheel_is_complete_and_found_beside_a_folder_of_its_name(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
-    out = tmp_path_factory.mktemp("wheel")
-    done = _python("-m", "hatchling", "build", "-t", "wheel", "-d", out, HATCH_BUILD_NO_HOOKS="true")
+    done = _python("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, HATCH_BUILD_NO_HOOKS="true")
     assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(next(out.glob("*.whl"))) as archive:
-        archive.extractall(out / "site")
-    return out / "site"
-
-
-def test_the_wheel_is_complete_and_found_beside_a_folder_of_its_name(wheel: Path, tmp_path: Path) -> None:
+    wheel = tmp_path / "site"
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(wheel)
     there = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
     files = subprocess.run(["git", "ls-files", "pcseg"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     configs = [f"pcseg/configs/{path.name}" for path in (ROOT / "configs").iterdir()]
