@@ -130,15 +130,13 @@ def _runs(*aps: float) -> dict[int, dict[str, float]]:
     return {seed: {"ap": ap, "ap50": ap + 0.1, "ap25": ap + 0.2} for seed, ap in enumerate(aps)}
 
 
-ROWS = [
-    Row({"lr": "0.1", "claims": "dual"}, _runs(0.3, 0.5)),
-    Row({"lr": "0.2", "claims": "dual"}, _runs(0.4), "exit status 2, error: too high"),
-    Row({"lr": "0.3", "claims": "none"}, _runs(0.45, 0.45)),
-]
-
-
 def test_table_and_numbers() -> None:
-    assert to_markdown(ROWS).splitlines() == [
+    rows = [
+        Row({"lr": "0.1", "claims": "dual"}, _runs(0.3, 0.5)),
+        Row({"lr": "0.2", "claims": "dual"}, _runs(0.4), "exit status 2, error: too high"),
+        Row({"lr": "0.3", "claims": "none"}, _runs(0.45, 0.45)),
+    ]
+    assert to_markdown(rows).splitlines() == [
         "| lr | claims | AP | AP50 | AP25 | seeds |",
         "|---|---|---|---|---|---|",
         "| 0.1 | dual | 40.0 (30.0 to 50.0) | 50.0 (40.0 to 60.0) | 60.0 (50.0 to 70.0) | 0, 1 |",
@@ -151,8 +149,8 @@ def test_table_and_numbers() -> None:
     assert "| 0.1 | 30.0 | 40.0 | 50.0 | 0 |" in to_markdown([Row({"lr": "0.1"}, _runs(0.3))])
     of_images = to_markdown([Row({"lr": "0.1"}, {0: {"ap": 0.3, "ap50": 0.4, "ap75": 0.2}})])
     assert of_images.splitlines()[::2] == ["| lr | AP | AP50 | AP75 | seeds |", "| 0.1 | 30.0 | 40.0 | 20.0 | 0 |"]
-    assert [row.setting["lr"] for row in best_first(ROWS)] == ["0.3", "0.1", "0.2"], "the failed come last"
-    first, second, _ = to_json(ROWS)["settings"]
+    assert [row.setting["lr"] for row in best_first(rows)] == ["0.3", "0.1", "0.2"], "the failed come last"
+    first, second, _ = to_json(rows)["settings"]
     assert first["ap"] == {"mean": 0.4, "min": 0.3, "max": 0.5}
     assert first["runs"]["1"]["ap25"] == 0.7
     assert second["failure"] == "exit status 2, error: too high"
