@@ -10,9 +10,8 @@ def point(kind: int, frame: np.ndarray, extra: np.ndarray, u: float, v: float) -
     if kind == QUAD:
         normal = np.cross(a, b) / (np.linalg.norm(np.cross(a, b)) + 1e-300)
         p, q = 2 * u - 1, 2 * v - 1
-        return (
-            origin + u * a + v * b + u * v * c + normal * (extra[0] * (1 - p**4) * (1 - q**4) + extra[1] * (1 - p**2))
-        )
+        bulge = extra[0] * (1 - p**4) * (1 - q**4) + extra[1] * (1 - p**2)
+        return origin + u * a + v * b + u * v * c + bulge * normal
     if kind == ELLIPSOID:
         height = extra[0] + (extra[1] - extra[0]) * v
         radius = np.sqrt(max(1 - height**2, 0))
