@@ -218,8 +218,11 @@ def _optuna() -> ModuleType:
 def _open_study(sweep: Sweep, identity: str) -> Any:
     """Optuna's study in its SQLite file, in which interrupted settings wait to be run again."""
     optuna = _optuna()
+    from sqlalchemy.pool import NullPool  # which comes with optuna, and leaves no connection open
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = f"sqlite:///{sweep.out / 'study.db'}"
+    url = f"sqlite:///{sweep.out / 'study.db'}"
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
     study = optuna.create_study(study_name="sweep", storage=storage, direction="maximize", load_if_exists=True)
     if study.user_attrs.get("identity", identity) != identity:
         raise ValueError(f"{sweep.out} holds a sweep of another config, space or seeds; choose another folder")
