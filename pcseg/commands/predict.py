@@ -231,4 +231,6 @@ def _predict(
         wait()  # for the kernels of the files
     write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
     say(f"files: {target}{', '.join(args.suffixes)}{replaced}")
+    if stale := [suffix for suffix in SUFFIXES if suffix not in args.suffixes and add_suffix(target, suffix).exists()]:
+        say(f"not written now, and perhaps of an earlier run: {target}{', '.join(stale)}")
     return lines

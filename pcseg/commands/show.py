@@ -82,7 +82,8 @@ def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Predicti
         return painted
     scene = read_scan(path, label_ids=classes, **options)
     if scene.semantic is not None and classes is None:
-        raise ValueError(f"{path}: scan with class labels; name the class set with --classes {'|'.join(CLASS_SETS)}")
+        sets = f"{'|'.join(CLASS_SETS)}, or your .yaml"
+        raise ValueError(f"{path}: scan with class labels; name the class set with --classes {sets}")
     return Prediction(scene, classes=None if classes is None else class_set(classes))
 
 

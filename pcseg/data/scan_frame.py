@@ -235,9 +235,9 @@ def _recognized_scale(
     units = {unit for unit, _ in fitting}
     is_low = all(size.gap is None and size.height * UNITS[unit] < _LOW for unit, size in fitting)
     if len(units) != 1 or is_low or any(in_meters) or not any(map(sizes[0].fits, units)):
-        flags = ", ".join(f"scale={UNITS[name]} ({name})" for name in UNITS)
-        found = f"it measures {wide:.4g} by {height:.4g} in height, too large for meters"
-        raise ValueError(f"{path}: {found}, and its unit is not certain; give {flags}, and up if z does not point up")
+        found = f"without strays it measures {wide:.4g} x {sizes[0].narrow:.4g} and {height:.4g} in height"
+        flags = ", ".join(f"scale={meters} ({unit})" for unit, meters in UNITS.items())
+        raise ValueError(f"{path}: {found}: its unit is not certain; give {flags}, and up='y' or alike if z is not up")
     unit = units.pop()
     found = f"Its size is that of a room in {unit}. It was converted, as scale={UNITS[unit]} does"
     report(f"{found}; if it is in meters, use as_is=True.")
