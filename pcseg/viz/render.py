@@ -86,7 +86,7 @@ def room_picture(
 def _panels(keys: Collection[str], has_classes: bool, is_image: bool, views: int) -> list[list[tuple[str, int]]]:
     """Rows of (panel, view): objects, then errors, and classes to compare."""
     objects = [key for key in ("input", *OBJECT_LAYERS) if key in keys]
-    compared = has_classes or "errors" in keys
+    compared = has_classes or "errors" in keys or "prediction" not in keys  # labels alone are shown, too
     other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in keys and compared]
     if not is_image:
         return _arrange(objects, other, views)

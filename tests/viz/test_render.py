@@ -38,7 +38,7 @@ def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction
     for prediction, views, expected in (
         (Prediction(bare), 1, (1, 1)),
         (Prediction(bare.with_(rgb=None)), 1, (1, 1)),
-        (Prediction(room, classes=S3DIS), 1, (2, 1)),
+        (Prediction(room, classes=S3DIS), 1, (3, 1)),  # labels: objects and classes
         (replace(predicted, scene=bare), 3, (2, 3)),
         (scan, 1, (3, 1)),  # input, objects and classes, as predict draws them
         (scan, 3, (3, 3)),
@@ -110,7 +110,7 @@ def test_one_point_is_drawn() -> None:
     scene = Scene("one", np.zeros((1, 3), np.float32), instance=np.ones(1, np.int32), semantic=np.zeros(1, np.int32))
     for name in ("", "Büro 中文", "x" * 300):
         picture = room_picture(Prediction(scene.with_(name=name), classes=S3DIS), **SMALL)
-        assert (picture.width // 200, picture.height // 150) == (2, 3)
+        assert (picture.width // 200, picture.height // 150) == (3, 3)
     refuses("no points", room_picture, Prediction(Scene.without_xyz("none", 0)))
 
 
