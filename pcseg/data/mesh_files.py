@@ -235,7 +235,7 @@ def _areas(corners: Float[np.ndarray, "F 3 3"]) -> Float64[np.ndarray, "F"]:
     return np.where(np.isfinite(doubled), doubled / 2, 0.0)
 
 
-def _sample(meshes: list["Trimesh"], spacing: float) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:
+def _sample(meshes: list[Any], spacing: float) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:
     """Random points on all triangles, one for each square of the spacing, with their colors."""
     rng = np.random.default_rng(0)
     xyz, rgb = [], []
