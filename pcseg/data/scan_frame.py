@@ -194,6 +194,10 @@ class _Size(NamedTuple):
     wide: float
     gap: float | None  # from floor to ceiling, if both are found
 
+    def may_be_meters(self) -> bool:
+        """Whether it may be a hall or a building in meters."""
+        return self.height <= _HIGHEST and self.wide <= _LARGEST
+
     def fits(self, unit: str) -> bool:
         """Whether it is a storey with a ceiling in this unit, or a small room without."""
         meters = UNITS[unit]
@@ -219,23 +223,24 @@ def _recognized_scale(
     Raises:
         ValueError: the unit is not certain, or it would be another one if another of the axes were up.
     """
-    sizes = [_size(sample @ _upright(vertical).T) for vertical in verticals]
-    height, wide = sizes[0].height, sizes[0].wide
-    in_meters = [size.height <= _HIGHEST and size.wide <= _LARGEST for size in sizes]
-    if in_meters[0]:
-        gap, feet = sizes[0].gap, UNITS["feet"]
+    first = _size(sample @ _upright(verticals[0]).T)
+    height, wide, gap = first.height, first.wide, first.gap
+    if first.may_be_meters():
+        feet = UNITS["feet"]
         low, high = _HEIGHT_IN_FEET if gap is None else _STOREY
         is_room = low <= (height if gap is None else gap) * feet <= high
         if is_room and (gap is not None or wide * feet <= _WIDEST_OPEN):
             found = f"Its height is {height:.3g}: this is a hall in meters, or a room in feet"
             report(f"{found}. It was taken as meters; if it is in feet, use scale=0.3048.")
         return 1.0
+    sizes = [first, *(_size(sample @ _upright(vertical).T) for vertical in verticals[1:])]
     fitting = [(unit, size) for size in sizes for unit in UNITS if size.fits(unit)]
     fitting = [(unit, size) for unit, size in fitting if size.gap is not None] or fitting  # a ceiling tells more
     units = {unit for unit, _ in fitting}
     is_low = all(size.gap is None and size.height * UNITS[unit] < _LOW for unit, size in fitting)
-    if len(units) != 1 or is_low or any(in_meters) or not any(map(sizes[0].fits, units)):
-        found = f"without strays it measures {wide:.4g} x {sizes[0].narrow:.4g} and {height:.4g} in height"
+    is_flat = any(size.may_be_meters() for size in sizes)
+    if len(units) != 1 or is_low or is_flat or not any(map(first.fits, units)):
+        found = f"without strays it measures {wide:.4g} x {first.narrow:.4g} and {height:.4g} in height"
         flags = ", ".join(f"scale={meters} ({unit})" for unit, meters in UNITS.items())
         raise ValueError(f"{path}: {found}: its unit is not certain; give {flags}, and up='y' or alike if z is not up")
     unit = units.pop()
