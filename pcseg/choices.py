@@ -16,7 +16,7 @@ DEFAULT_THRESHOLD = 0.25
 
 
 def check_threshold(value: float | None, name: str = "--threshold") -> None:
-    """Raise ValueError for a minimum score outside 0..1; None stands for a default."""
+    """Raise ValueError for a minimum score outside 0..1; None is the default."""
     if value is not None and not 0 <= value <= 1:
         raise ValueError(f"{name} must be from 0 to 1, got {value}")
 

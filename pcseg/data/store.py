@@ -111,8 +111,8 @@ def write_room(
             "notes": list(notes),
         }
         custom = None if classes.name in CLASS_SETS else classes.to_dict()
-        extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints}
-        manifest |= {key: value for key, value in {**extras, "advice": advice}.items() if value is not None}
+        extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints, "advice": advice}
+        manifest |= {key: value for key, value in extras.items() if value is not None}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(old)
