@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pcseg.choices import SUFFIXES, Precision, ViewSet, check_threshold
+from pcseg.choices import SUFFIXES, AnyPrecision, ViewSet, check_threshold
 from pcseg.commands.results import inputs_in
 from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, as_flags
 from pcseg.parallel import add_parallel_options, map_rooms
@@ -66,9 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="device (default: cuda if available, otherwise cpu)")
     parser.add_argument(
         "--precision",
-        choices=get_args(Precision),
-        default="float32",
-        help="GPU precision: fp16 includes convolutions, bf16 excludes them; no faster on a CPU (default: float32)",
+        choices=get_args(AnyPrecision),
+        help="fp16 is for GPUs, bf16 for CPUs with avx512_bf16 (default: auto, bf16 on such CPUs)",
     )
     add_reader_options(parser)
     parser.add_argument("--only", metavar="KINDS", help=f"write only these files, such as ids,csv: {', '.join(KINDS)}")
@@ -134,7 +133,8 @@ def _segmenter(args: argparse.Namespace) -> "Segmenter":
     from pcseg import build
     from pcseg.ops.device import pick_device
 
-    given = {"views": "one" if args.fast else args.views, "min_points": args.min_points}
+    views = "one" if args.fast else args.views
+    given = {"views": views, "min_points": args.min_points, "precision": args.precision}
     if args.tile == 0:
         given["tile_above"] = math.inf
     elif args.tile is not None:
@@ -191,7 +191,6 @@ def _predict(
     from pcseg.data.scan_files import read_scan
     from pcseg.inference.exports import object_rows
     from pcseg.inference.prediction_files import add_suffix, object_table, replaced_text, write_prediction
-    from pcseg.ops.precision import autocast
     from pcseg.prediction import counted
 
     path, target = item
@@ -218,7 +217,7 @@ def _predict(
         for warning in warnings:  # before the work, which may be long, and again below the table
             say(warning)
     try:
-        with _NETWORK, autocast(segmenter.device, args.precision):
+        with _NETWORK:
             prediction = segmenter.predict(scene, stage=stage)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None

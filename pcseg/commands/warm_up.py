@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.kernels import compile_kernels
 
     names, done = compile_kernels(workers=args.workers)
-    for _ in tqdm(done, total=len(names), unit="kernel"):
+    for _ in tqdm(done, total=len(names), unit="kernel", disable=not names):
         pass
     print("all kernels are compiled")
 
@@ -46,7 +46,7 @@ def compile_missing(modules: Sequence[str]) -> Callable[[Sequence[str]], None]:
     if names:
         text = "compiling %d kernels, once: about %d s (pcseg warm-up compiles all)"
         logging.getLogger("pcseg").info(text, len(names), 1 + COMPILE_SECONDS * len(names) / (os.cpu_count() or 1))
-    missing, done, turn = set(names), iter(compiled), threading.Lock()
+    missing, done, turn = list(names), iter(compiled), threading.Lock()
 
     def wait(needed: Sequence[str]) -> None:
         with turn:  # of the threads that have a scan each

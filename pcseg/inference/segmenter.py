@@ -28,9 +28,11 @@ from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
 from pcseg.models.influencerformer import InfluencerFormer
+from pcseg.models.sparse_unet import multiply_halves
 from pcseg.models.voxel_batch_norm import adapt
 from pcseg.ops.device import pick_device
 from pcseg.ops.overlap import group_means
+from pcseg.ops.precision import AnyPrecision, autocast, halves_on_cpu
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.prediction import NO_IDS, Prediction
@@ -65,6 +67,8 @@ class SegmenterOptions(DecodeOptions):
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
     flat_floor: bool = False  # predict a copy of the scan whose floor is made level and flat
     adapt_norm: bool = False  # batch norms take their statistics from the scan; helps where it differs from training
+    # float32, bf16, fp16; auto is bf16 for the convolutions of CPUs that multiply it (avx512_bf16), float32 elsewhere
+    precision: AnyPrecision = "auto"
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
     split_pieces: bool = False  # make an object of each connected piece of a mask
     whole_area: float = 0.0  # square meters; objects with a smaller surface get lower scores
@@ -277,7 +281,12 @@ class Segmenter:
         )
         self.model.eval()
         adapt(self.model, self.options.adapt_norm)
-        outputs = self.model(batch.to(self.device), self.options.num_queries or None)
+        precision = self.options.precision
+        if self.device.type == "cpu":
+            multiply_halves(self.model, halves_on_cpu(precision))
+            precision = "float32"
+        with autocast(self.device, "float32" if precision == "auto" else precision):
+            outputs = self.model(batch.to(self.device), self.options.num_queries or None)
         return decode(outputs, scene, self.classes, self.model.decoder.options, self.options)
 
     def _predict_views(self, scene: Scene) -> Found:

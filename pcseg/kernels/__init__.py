@@ -36,6 +36,7 @@ _OWN_CACHE = Path(__file__).parent / "__pycache__"
 _config: Any = numba.config
 _kernels: list[tuple[Any, str]] = []  # kernels with the types of their arguments
 _rare: set[Any] = set()  # kernels that most commands do not call
+_processes: list[subprocess.Popen[bytes]] = []  # that compile; kept, since a command that fails does not wait for them
 
 
 def _is_writable(folder: Path) -> bool:
@@ -122,6 +123,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         )
         for turn in range(workers)
     ]
+    _processes.extend(processes)
     os.close(writing)
 
     def wait() -> Iterator[str]:

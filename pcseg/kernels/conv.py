@@ -22,6 +22,8 @@ FAST = {"contract", "reassoc", "nsz"}
 HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
 VECTOR_BYTES = 64 if HAS_AVX512 else 32
 TILE_ROWS = 8 if HAS_AVX512 else 4
+# Products of pairs of bfloat16, added to float32; older LLVMs give the instruction other types.
+HAS_BF16 = bool(binding.get_host_cpu_features().get("avx512bf16")) and binding.llvm_version_info[0] >= 17
 PAIRS_AHEAD = 16  # a pair takes about 20 cycles, its rows come from memory in a few hundred
 
 
@@ -29,6 +31,28 @@ def tile_width(channels: int, itemsize: int) -> int:
     """Number of columns of the widest tile, of up to 3 vectors, that wastes the fewest columns."""
     lanes = VECTOR_BYTES // itemsize
     return lanes * min((3, 2, 1), key=lambda num: -(-channels // (num * lanes)) * num)
+
+
+class _Halves(ir.Type):
+    """A vector of 32 bfloat16, which llvmlite has no type for."""
+
+    def _to_string(self) -> str:
+        return "<32 x bfloat>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Halves)
+
+    def __hash__(self) -> int:
+        return hash(_Halves)
+
+
+def _emit_add_product(builder: Any, total: Any, left: Any, right: Any) -> Any:
+    """A vector of sums plus products; integers hold pairs of bfloat16, whose two products are added up."""
+    if isinstance(left.type.element, ir.IntType):
+        kind = ir.FunctionType(total.type, [total.type, _Halves(), _Halves()])
+        dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+        return builder.call(dot, [total, *(builder.bitcast(pairs, _Halves()) for pairs in (left, right))])
+    return builder.fadd(total, builder.fmul(left, right, flags=("contract",)), flags=("contract",))
 
 
 def _emit_prefetch(builder: Any, address: Any) -> None:
@@ -60,8 +84,9 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     a, b, length, _, out, out_starts = pointers[:6]
     itemsize = sig.args[0].dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize
-    vector = ir.VectorType(context.get_data_type(sig.args[0].dtype), lanes)
-    undefined = ir.Constant(vector, ir.Undefined)
+    vector = ir.VectorType(context.get_data_type(sig.args[4].dtype), lanes)
+    taken = ir.VectorType(context.get_data_type(sig.args[0].dtype), lanes)
+    undefined = ir.Constant(taken, ir.Undefined)
     first = ir.Constant(ir.IntType(32), 0)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     columns = [lanes * t for t in range(sig.args[3].literal_value)]
@@ -78,13 +103,12 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
         a_places, b_place, later = places(builder, pointers, loop.index)
         for array, place in later if fetches else ():
             _emit_prefetch(builder, builder.gep(array, [place]))
-        right = [builder.load(builder.bitcast(at(b, b_place, c), vector.as_pointer()), align=itemsize) for c in columns]
+        right = [builder.load(builder.bitcast(at(b, b_place, c), taken.as_pointer()), align=itemsize) for c in columns]
         for place, row in zip(a_places, sums):
             factor = builder.load(builder.gep(a, [place]))
             left = builder.shuffle_vector(builder.insert_element(undefined, factor, first), undefined, everywhere)
-            for cell, factors in zip(row, right):
-                product = builder.fmul(left, factors, flags=("contract",))
-                builder.store(builder.fadd(builder.load(cell), product, flags=("contract",)), cell)
+            for cell, others in zip(row, right):
+                builder.store(_emit_add_product(builder, builder.load(cell), left, others), cell)
     for place, row in zip(starts, sums):
         start = builder.load(place)
         for cell, c in zip(row, columns):
@@ -155,16 +179,24 @@ add_tile: Any = intrinsic(prefer_literal=True)(_add_tile)
 add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 
 
-@kernel(
-    "f4[:,::1], f4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1], f4[:,::1], f4[:,::1], i8",
-    fastmath=FAST,
-)
+@kernel()
+def round_to_half(value):
+    """The nearest bfloat16 of a float32, as uint16."""
+    bits = np.float32(value).view(np.uint32)
+    return np.uint16((bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16))
+
+
+_FLOATS = "f4[:,::1], f4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1], f4[:,::1], f4[:,::1], i8"
+_HALVES = "i4[:,::1], i4[:,:,:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,::1], f4[:,::1], u2[:,::1], i8"
+
+
+@kernel(_FLOATS, *([_HALVES] if HAS_BF16 else []), fastmath=FAST)
 def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, norm, activated, block_rows):
     """Adds ``x[in_index[p]] @ w[k]`` to ``out[out_index[p]]`` for all pairs p of the given blocks.
 
     Args:
-        x: (V, I).
-        w: (K, tiles, I, tile), tile of `tile_width`.
+        x: (V, I), or (V, I / 2) pairs of bfloat16 as int32.
+        w: (K, tiles, I, tile), tile of `tile_width`; or (K, tiles, I / 2, tile) pairs of bfloat16.
         in_index: (pairs,).
         out_index: (pairs,).
         blocks: (num_blocks + 1, K); pairs of offset k with an output in block b are ``blocks[b, k]:blocks[b + 1, k]``.
@@ -174,7 +206,8 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
         out: (W + 1, tiles * tile); the last row takes the unused sums of tiles with fewer pairs than rows.
         norm: (2, tiles * tile), scale and shift of each column.
         activated: (W + 1, tiles * tile), gets ReLU(out * scale + shift) while the sums are in the cache; may be `out`,
-            and no rows for none. Then block b must have the outputs from row b * block_rows on.
+            and no rows for none. Then block b must have the outputs from row b * block_rows on. With pairs of bfloat16
+            it is bfloat16, too, as uint16.
         block_rows: number of outputs in a block.
     """
     num_offsets, num_tiles, channels, tile = w.shape
@@ -205,7 +238,8 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
         for row in range(block * block_rows, min(stop * block_rows, len(activated) - 1)):
             for c in range(out.shape[1]):
                 value = out[row, c] * norm[0, c] + norm[1, c]
-                activated[row, c] = 0 if value < 0 else value  # NaN passes
+                value = np.float32(0) if value < 0 else value  # NaN passes
+                activated[row, c] = round_to_half(value) if activated.itemsize == 2 else value
 
 
 @kernel("f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]", fastmath=FAST)

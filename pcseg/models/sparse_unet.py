@@ -60,6 +60,8 @@ class SparseUNet(nn.Module):
     blocks); Graham et al., Submanifold Sparse Convolutional Networks, CVPR 2018.
     """
 
+    halves = False  # whether `_predict` multiplies bfloat16 in convolutions; set by `multiply_halves`
+
     def __init__(self, in_channels: int, options: SparseUNetOptions) -> None:
         super().__init__()
         channels, blocks_per_level = options.channels, options.blocks_per_level
@@ -157,21 +159,23 @@ class SparseUNet(nn.Module):
 
         def run_blocks(blocks: Any, grid: SparseGrid, x: Tensor, active: Tensor, after: nn.Module) -> Tensor:
             """Changes x, given norm and ReLU of it; returns those that follow the blocks."""
-            kernel_map, inner = grid.submanifold, torch.empty_like(x)
+            kernel_map, sums = grid.submanifold, torch.empty_like(x)
+            inner = torch.empty_like(x, dtype=dtype) if self.halves else sums
             for block, following in zip(blocks, [*(block.norm1 for block in blocks[1:]), after]):
-                convolve(active, block.conv1, kernel_map, inner.zero_(), block.norm2, inner)
-                active = active if active.shape == x.shape else torch.empty_like(x)
+                convolve(active, block.conv1, kernel_map, sums.zero_(), block.norm2, inner)
+                active = active if active.shape == x.shape else torch.empty_like(x, dtype=dtype)
                 convolve(inner, block.conv2, kernel_map, x, following, active)
             return active
 
         net: Any = self  # the types of the modules in its lists are known here
-        active, kernel_map, last = features, grid.submanifold, len(net.down)
+        dtype = torch.bfloat16 if self.halves else torch.float32
+        active, kernel_map, last = features.to(dtype), grid.submanifold, len(net.down)
         skips: list[tuple[SparseGrid, Tensor]] = []
         for level, (layer, blocks) in enumerate(zip([net.stem, *net.down], net.encoder)):
             if level:
                 grid, kernel_map = grid.coarser
-            x = active.new_zeros((len(grid) + 1, layer.out_channels))
-            source, active = active, torch.empty_like(x)
+            x = features.new_zeros((len(grid) + 1, layer.out_channels))
+            source, active = active, torch.empty_like(x, dtype=dtype)
             convolve(source, layer, kernel_map, x, blocks[0].norm1, active)
             after = net.down_norm[level] if level < last else net.up_norm[-1] if last else net.head
             active = run_blocks(blocks, grid, x, active, after)
@@ -181,10 +185,18 @@ class SparseUNet(nn.Module):
             (grid, skip), blocks = skips.pop(), net.decoder[level]
             up = torch.zeros_like(skip)
             add_pair_conv(active, net.up[level].weight, grid.coarser[1].transposed(), up)
-            active = torch.cat([skip, up], dim=1)
+            both = torch.cat([skip, up], dim=1)
             del up
-            x = torch.mm(active, blocks[0].skip.weight.T, out=skip)
-            scale, shift = blocks[0].norm1[0].scale_and_shift(active[:-1])
-            torch.addcmul(shift, active, scale, out=active).relu_()
+            x = torch.mm(both, blocks[0].skip.weight.T, out=skip)
+            scale, shift = blocks[0].norm1[0].scale_and_shift(both[:-1])
+            active = torch.addcmul(shift, both, scale, out=both).relu_().to(dtype)
+            del both
             active = run_blocks(blocks, grid, x, active, net.up_norm[level - 1] if level else net.head)
-        return active[:-1]
+        return active[:-1].float()
+
+
+def multiply_halves(model: nn.Module, on: bool) -> None:
+    """Make the convolutions of a model multiply bfloat16 in evaluation without gradients; needs `HAS_BF16`."""
+    for module in model.modules():
+        if isinstance(module, SparseUNet):
+            module.halves = on

@@ -60,12 +60,17 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
 
 def _add_products(x: Tensor, weight: Tensor, kernel_map: KernelMap, out: Tensor, *after: Tensor) -> None:
     """Adds a convolution to all but the last row of `out`; `after` may be norm and activated of `multiply_pairs`."""
-    norm, activated = after or 2 * (x.new_zeros((0, 0)),)
-    tile = tile_width(weight.shape[2], x.element_size())
-    tiles = _padded(weight, 2, tile).unflatten(2, (-1, tile)).transpose(1, 2).contiguous().numpy()
+    halves = x.dtype == torch.bfloat16
+    norm, activated = after or (out.new_zeros((0, 0)), x.new_zeros((0, 0)))
+    tile, in_number = tile_width(weight.shape[2], out.element_size()), 2 if halves else 1
+    x, weight = _padded(x, 1, in_number), _padded(_padded(weight.to(x.dtype), 1, in_number), 2, tile)
+    tiles = weight.unflatten(2, (-1, tile)).unflatten(1, (-1, in_number)).permute(0, 3, 1, 4, 2).contiguous()
+    x = x.contiguous()
+    if halves:  # the kernel takes two numbers for one
+        x, tiles, activated = x.view(torch.int32), tiles.view(torch.int32), activated.view(torch.uint16)
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
     load, multiplications = np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * weight.shape[2]
-    args = (x.contiguous().numpy(), tiles, in_index, out_index, blocks, SPAN)
+    args = (x.numpy(), tiles.squeeze(4).numpy(), in_index, out_index, blocks, SPAN)
     targets = (out.numpy(), norm.numpy(), activated.numpy(), BLOCK)
     _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), load, multiplications)
 
@@ -76,22 +81,22 @@ def has_whole_tiles(num_outputs: int) -> bool:
 
 
 def add_pair_conv(
-    features: Float32[Tensor, "V I"],
+    features: Float[Tensor, "V I"],
     weight: Float32[Tensor, "O k k k I"],
     kernel_map: KernelMap,
     out: Float32[Tensor, "W_1 O"],
     norm: Float32[Tensor, "2 O"] | None = None,
-    activated: Float32[Tensor, "W_1 O"] | None = None,
+    activated: Float[Tensor, "W_1 O"] | None = None,
 ) -> None:
     """Adds a sparse convolution to the rows of `out` in place, on the CPU and without gradients.
 
     Args:
-        features: one row per input voxel; further rows are not read.
+        features: one row per input voxel; further rows are not read. They are float32, or bfloat16 if `HAS_BF16`.
         weight: as for `pair_conv`; `has_whole_tiles` must be true of O.
         kernel_map: pairs of k ** 3 offsets; with `norm`, its outputs must be sorted voxels.
         out: one row per output voxel, and one more, which is overwritten.
         norm: scale and shift of each channel.
-        activated: gets ReLU(out * scale + shift) of each row but the last; may be `out` itself.
+        activated: gets ReLU(out * scale + shift) of each row but the last, in the dtype of features; may be `out`.
     """
     after = () if norm is None or activated is None else (norm, activated)
     _add_products(features, weight.detach().flatten(1, 3).permute(1, 2, 0), kernel_map, out, *after)

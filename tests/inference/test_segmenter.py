@@ -12,6 +12,7 @@ from torch import nn
 
 from pcseg.classes import S3DIS
 from pcseg.inference.segmenter import VIEWS, Segmenter, SegmenterOptions
+from pcseg.kernels.conv import HAS_BF16
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.query_decoder import QueryDecoder, QueryDecoderOptions
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
@@ -130,6 +131,11 @@ def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: In
     with pytest.raises(ValueError, match="views must be one of one, flips, flips_rotations, got 'all'"):
         segmenter.with_options(views="all")
     whole = segmenter.predict(room)
+    assert real_model.unet.halves == HAS_BF16
+    exact = segmenter.with_options(precision="float32").predict(room)
+    assert not real_model.unet.halves
+    np.testing.assert_allclose(exact.scores[0], whole.scores[0], atol=0.02)
+    refuses("precision fp16: this CPU cannot", segmenter.with_options(precision="fp16").predict, room)
     merged = segmenter.with_options(views="flips_rotations").predict(whole.scene)
     assert min(len(whole), len(merged)) > 0
     assert merged.masks.shape[1] == whole.masks.shape[1]

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from pcseg.kernels.conv import HAS_BF16
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
 from pcseg.models.voxel_batch_norm import RUNNING_WEIGHT, VoxelBatchNorm, adapt
 from tests.conftest import refuses
@@ -49,6 +50,9 @@ def test_order_of_voxels_and_other_rooms_do_not_matter(rng: np.random.Generator)
     with torch.no_grad():
         assert model._adds_in_place(features)
         torch.testing.assert_close(model(coords, features, 2), both, rtol=1e-4, atol=1e-5)
+        model.halves = HAS_BF16
+        torch.testing.assert_close(model(coords, features, 2), both, rtol=0.02, atol=0.02)
+        model.halves = False
         adapt(model, on=True)
         adapted = model(coords, features, 2)
     torch.testing.assert_close(model(coords, features, 2), adapted, rtol=1e-4, atol=1e-5)

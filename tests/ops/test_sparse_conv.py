@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pcseg.kernels.conv import HAS_BF16, round_to_half
 from pcseg.ops import sparse_conv
 from pcseg.ops.neighbors import SparseGrid
-from pcseg.ops.pair_conv import pair_conv
+from pcseg.ops.pair_conv import add_pair_conv, pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 from tests.conftest import refuses
 from tests.ops.conftest import random_coords
@@ -88,6 +89,30 @@ def test_the_plain_path_agrees_and_padded_channels_change_nothing(rng: np.random
     assert (out[:, 12:] == 0).all()
     again = sparse_conv.pad_channels(padded_features, padded_weight)
     assert again[0].shape == padded_features.shape
+
+
+def test_bfloat16_rounds_as_torch(rng: np.random.Generator) -> None:
+    bits = np.append(rng.integers(0, 0x7F7F0000, 1000), [0, 0x3F808000, 0x3F818000])  # the last two are half way
+    values = bits.astype(np.uint32).view(np.float32)
+    found = [round_to_half.py_func(value) for value in values]
+    expected = torch.from_numpy(values).bfloat16().view(torch.uint16).tolist()
+    assert (found, [round_to_half(value) for value in values]) == (expected, expected)
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU does not multiply bfloat16")
+@pytest.mark.parametrize("sizes", [(3, 16), (6, 32), (48, 48), (32, 96)])
+@pytest.mark.parametrize("num_voxels", [1, 1900])
+def test_bfloat16_products_are_exact_and_sums_float32(rng, sizes: tuple[int, int], num_voxels: int) -> None:
+    """Small integers lose nothing in bfloat16; their sums would."""
+    coords = random_coords(rng, num_voxels)
+    kernel_map = SparseGrid(coords[np.lexsort(coords.numpy().T[::-1])], 2).submanifold
+    features, weight = torch.randint(-9, 9, (num_voxels, sizes[0])), torch.randint(-9, 9, (sizes[1], 3, 3, 3, sizes[0]))
+    norm = torch.stack([torch.full((sizes[1],), 0.5), torch.ones(sizes[1])])
+    out, activated = torch.ones(num_voxels + 1, sizes[1]), torch.empty(num_voxels + 1, sizes[1], dtype=torch.bfloat16)
+    add_pair_conv(features.bfloat16(), weight.float(), kernel_map, out, norm, activated)
+    expected = 1 + pair_conv(features.float(), weight.float(), kernel_map)
+    assert torch.equal(out[:-1], expected)
+    assert torch.equal(activated[:-1], (expected * 0.5 + 1).relu().bfloat16())
 
 
 def test_bit_identical_on_any_number_of_threads(rng: np.random.Generator, set_threads: Callable[[int], None]) -> None:
