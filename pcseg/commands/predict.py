@@ -186,9 +186,7 @@ def _predict(
     """Predicts a scan and writes its files; returns lines for the user, except those that a bar showed already."""
     import torch
 
-    from pcseg.data.dataset import check_features
     from pcseg.data.scan_checks import scan_warnings
-    from pcseg.data.scan_files import read_scan
     from pcseg.inference.exports import object_rows
     from pcseg.inference.prediction_files import add_suffix, object_table, replaced_text, write_prediction
     from pcseg.prediction import counted
@@ -208,10 +206,7 @@ def _predict(
     if len(args.scans) > 1 and not sys.stderr.isatty():
         print(f"{path}: reading", file=sys.stderr)  # no bar moves in a file
     options = {key: getattr(args, key) for key in READER_OPTIONS}
-    scene = read_scan(path, report=say, labels=False, **options)
-    check_features(scene, segmenter.features)
-    # The labels of a processed room may use another class set.
-    scene = scene.with_(name=target.name, semantic=None, instance=None)
+    scene = segmenter.read(path, report=say, stage=stage, **options).with_(name=target.name)
     warnings = [f"{path.name}: {warning}" for warning in scan_warnings(scene, segmenter.voxel_size)]
     if bar is not None and len(args.scans) == 1:
         for warning in warnings:  # before the work, which may be long, and again below the table

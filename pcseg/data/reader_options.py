@@ -49,11 +49,11 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--columns", help="columns of text files without a header, such as 'x y z r g b semantic instance'")
     add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
-    add("--up", choices=UP_AXES, help="axis of the file that points up (default: z; y for glTF); write --up=-y")
+    add("--up", choices=UP_AXES, help="axis of the file that points up, such as --up=-y (default: z, y for glTF; predict recognizes it)")
     add("--level", action="store_true", help="make the floor level")
     text = "point to use as origin, for georeferenced scans"
     add("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help=text)
-    add("--as-is", action="store_true", help="do not recognize the unit: the file is in meters")
+    add("--as-is", action="store_true", help="do not recognize the unit and the up axis: the file is in meters")
     add("--drop-duplicates", action="store_true", help="remove duplicate points")
     add("--gray", action="store_true", help="color uncolored points mid-gray")
     add(

@@ -22,6 +22,7 @@ _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a wa
 _MOST_TILTED = 25.0  # degrees
 _LEAST_SHARE = 0.06  # of all surface in the floor, and in the ceiling
 _UP_MARGIN = 1.4  # more than nearly all real rooms reach
+_BORDER = 0.06  # of the height, for floor and ceiling
 
 
 def frame_of_scan(
@@ -54,7 +55,7 @@ def frame_of_scan(
             _check_rounding(path, xyz, scale, report)
     scale = 1.0 if scale is None else scale
     matrix = np.eye(4)
-    matrix[:3, :3] = scale * _turn(up)
+    matrix[:3, :3] = scale * turn_up(up)
     if origin is None and knows:
         center = matrix[:3, :3] @ np.median(sample, axis=0)
         if np.abs(center).max() > _FAR:
@@ -64,7 +65,7 @@ def frame_of_scan(
     if origin is not None:
         matrix[:3, 3] = -np.asarray(origin, np.float64)
     if level:
-        normal = _turn(up) @ vertical
+        normal = turn_up(up) @ vertical
         normal = normal * np.sign(normal[2])
         rotation = np.eye(4)
         rotation[:3, :3] = _upright(normal)
@@ -73,8 +74,8 @@ def frame_of_scan(
     return matrix
 
 
-def _turn(up: str) -> Float64[np.ndarray, "3 3"]:
-    """The rotation that turns an axis up."""
+def turn_up(up: str) -> Float64[np.ndarray, "3 3"]:
+    """The rotation that turns one of `UP_AXES` up."""
     rows = {"z": ("x", "y", "z"), "y": ("x", "-z", "y"), "x": ("y", "z", "x")}
     rows |= {"-z": ("x", "-y", "-z"), "-y": ("x", "z", "-y"), "-x": ("y", "-z", "-x")}
     units = np.concatenate([np.eye(3), -np.eye(3)])
@@ -165,6 +166,19 @@ def likely_up(xyz: Float[np.ndarray, "P 3"]) -> tuple[str, float]:
         return axis_leveled, 0.0
     # What becomes stronger when it is leveled is the floor.
     return axis if share > share_leveled else "z", float(np.degrees(np.arccos(min(1.0, rotation[2, 2]))))
+
+
+def may_be_turned(xyz: Float[np.ndarray, "P 3"]) -> bool:
+    """Whether surfaces leave open that z points up: others are larger, or the upper half holds more than the lower."""
+    sample = _sample(np.asarray(xyz, np.float64), _NUM_FOR_LAYERS)
+    if len(sample) < _LEAST_POINTS:
+        return False
+    layers = _layers(sample)
+    low, high = np.percentile(sample[:, 2], [1, 99])
+    heights = (sample[:, 2] - low) / max(high - low, 1e-9)
+    inner = heights[(heights > _BORDER) & (heights < 1 - _BORDER)]
+    is_above = bool(2 * np.count_nonzero(inner > 0.5) > len(inner))
+    return is_above or int(np.argmax([axis.two_strongest for axis in layers])) != 2
 
 
 def _strongest(sample: Float64[np.ndarray, "n 3"]) -> tuple[str, float]:

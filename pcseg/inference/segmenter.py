@@ -17,8 +17,9 @@ from pcseg.classes import ClassSet
 from pcseg.data.dataset import check_features, make_batch
 from pcseg.data.floor import flat_floor
 from pcseg.data.scan_checks import check_spacing, scan_warnings
-from pcseg.data.scan_fields import report_to_log
+from pcseg.data.scan_fields import Report, report_to_log
 from pcseg.data.scan_files import read_scan
+from pcseg.data.scan_frame import may_be_turned
 from pcseg.data.store import MANIFEST
 from pcseg.inference.decode import UNSURE, DecodeOptions, decode
 from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
@@ -27,6 +28,7 @@ from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_ce
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
+from pcseg.inference.up_axis import axis_of_file, likely_axes, turned
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.sparse_unet import multiply_halves
 from pcseg.models.voxel_batch_norm import adapt
@@ -215,6 +217,48 @@ class Segmenter:
         of_points = semantic.argmax(1).astype(np.int32)[scene.superpoint]
         return replace(objects, scene=original, semantic=of_points, min_points=options.min_points, ids=NO_IDS)
 
+    def read(
+        self,
+        scan: Path | str | np.ndarray,
+        *,
+        report: Report = report_to_log,
+        stage: Stage | None = None,
+        **reading: Any,
+    ) -> Scene:
+        """Reads a scan without labels, by `read_scan`, and turns it if its objects show that another axis points up.
+
+        Where surfaces leave open that z does, the model predicts a part of the scan with each of the axes up. Rooms
+        that stand upright have far more objects. `up`, or as_is=True, switches this off.
+
+        Args:
+            scan: as for `read_scan`.
+            report: called with a sentence for each decision; by default a warning in the log ``pcseg``.
+            stage: called with the name of a step that takes long.
+            **reading: options of `read_scan`.
+
+        Raises:
+            ValueError: the scan cannot be read or lacks a feature that the model takes, or it is not certain which
+                axis points up.
+        """
+        # A processed room has labels in any case.
+        scene = read_scan(scan, labels=False, report=report, **reading).with_(semantic=None, instance=None)
+        check_features(scene, self.features)
+        is_file = isinstance(scan, np.ndarray) or not Path(scan).is_dir()
+        if reading.get("up") or reading.get("as_is") or not is_file or not may_be_turned(scene.xyz):
+            return scene
+        if stage is not None:
+            stage("which axis is up")
+        axes = likely_axes(scene, self.voxel_size, lambda part: self._predict_one(self.superpoints.apply(part))[0])
+        if axes == ["z"]:
+            return scene
+        names = [axis_of_file(scene, axis) for axis in axes]
+        if len(names) > 1:
+            flags = " or ".join(f"up={name!r}" for name in names)
+            raise ValueError(f"{scene.name}: it is not certain which axis points up: give {flags}")
+        done = f"Its objects show that {names[0]} points up. It was turned, as up={names[0]!r} does"
+        report(f"{scene.name}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
+        return turned(scene, axes[0])
+
     def _read(self, scan: object, reading: dict[str, Any]) -> Scene:
         """The scan without labels, which may be of another class set; checked, so that the model can predict it."""
         if isinstance(scan, torch.Tensor):
@@ -229,8 +273,7 @@ class Segmenter:
         elif not isinstance(scan, np.ndarray) and Path(scan).is_dir() and not (Path(scan) / MANIFEST).exists():
             raise ValueError(f"{scan}: a folder, not a scan; give a list of the files in it")
         else:
-            # A processed room has labels in any case.
-            scene = read_scan(scan, labels=False, **reading).with_(semantic=None, instance=None)
+            scene = self.read(scan, **reading)
             for warning in scan_warnings(scene, self.voxel_size):
                 report_to_log(f"{scene.name}: {warning}")
         if len(scene) == 0:

@@ -1,0 +1,82 @@
+"""Scans whose z axis does not point up are turned by what the built-in model finds, or refused."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pcseg import load_model, read_scan
+from pcseg.data.scan_frame import may_be_turned, turn_up
+from pcseg.inference import segmenter as of_segmenter
+from pcseg.inference.segmenter import Segmenter
+from pcseg.inference.up_axis import axis_of_file, likely_axes, turned
+from pcseg.structures import Scene
+from tests.conftest import refuses
+from tests.tools.commands import ROOT
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return load_model().with_options(views="one")
+
+
+@pytest.fixture(scope="module")
+def example() -> Scene:
+    return read_scan(ROOT / "data" / "example_room.ply")
+
+
+def _points(example: Scene, up: str) -> np.ndarray:
+    """The example as a file in which this axis points up."""
+    return np.hstack([example.xyz @ turn_up(up), example.rgb]).astype(np.float64)
+
+
+@pytest.mark.parametrize("up", ["-y", "-z"])
+def test_a_turned_scan_stands_upright_and_lies_on_its_file(segmenter: Segmenter, example: Scene, up: str) -> None:
+    said: list[str] = []
+    points = _points(example, up)
+    scene = segmenter.read(points, report=said.append)
+    np.testing.assert_array_equal(scene.xyz, example.xyz)
+    np.testing.assert_array_equal(scene.file.xyz(scene.xyz), points[:, :3])
+    expected = f"points: Its objects show that {up} points up. It was turned, as up='{up}' does; if not, use up='z'."
+    assert said == [expected]
+    for options in ({"up": "z"}, {"as_is": True}):
+        np.testing.assert_array_equal(segmenter.read(points, report=said.append, **options).xyz, points[:, :3])
+    assert said == [expected]
+
+
+def test_upright_scans_stay(segmenter: Segmenter, example: Scene, tmp_path: Path) -> None:
+    assert not may_be_turned(example.xyz)
+    assert not may_be_turned(example.xyz[:500])
+    np.testing.assert_array_equal(segmenter.read(ROOT / "data" / "example_room.ply").xyz, example.xyz)
+    assert segmenter.predict(_points(example, "y")).scene.xyz[:, 2].min() == example.xyz[:, 2].min()
+
+
+def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    totals = {"x": 4.0, "z": 3.0}
+
+    def found(part: Scene) -> SimpleNamespace:
+        """Objects that stand upright as one of the axes of the scan points up."""
+        row = np.linalg.lstsq(small.xyz, part.xyz, rcond=None)[0][:, 2]
+        score = totals.get("xyz"[int(np.abs(row).argmax())], 0.5) if row.max() > 0.9 else 0.5
+        return SimpleNamespace(scores=np.array([score, 0.2]))
+
+    xyz = np.random.default_rng(0).random((400, 3)).astype(np.float32)
+    small = Scene("small", xyz - np.float32(0.5))
+    monkeypatch.setattr("pcseg.inference.up_axis.flat_floor", lambda part: part)
+    monkeypatch.setattr("pcseg.inference.up_axis.by_first_seen", lambda keys: (np.arange(len(keys)),))
+    assert likely_axes(small, 0.05, found) == ["x", "z"]
+    totals["x"] = 3.5
+    assert likely_axes(small, 0.05, found) == ["z"]
+    totals["x"] = 9.0
+    assert likely_axes(small, 0.05, found) == ["x"]
+    monkeypatch.setattr(of_segmenter, "likely_axes", lambda *args: ["y", "z"])
+    refuses(
+        "points: it is not certain which axis points up: give up='y' or up='z'", segmenter.read, _points(example, "y")
+    )
+
+
+def test_axes_of_the_file_are_named(example: Scene) -> None:
+    once = turned(example, "-y")
+    assert [axis_of_file(once, axis) for axis in ("z", "x", "-y")] == ["-y", "x", "-z"]
+    assert axis_of_file(turned(once, "y"), "z") == "z"
