@@ -49,7 +49,8 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--columns", help="columns of text files without a header, such as 'x y z r g b semantic instance'")
     add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
-    add("--up", choices=UP_AXES, help="axis of the file that points up, such as --up=-y (default: z, y for glTF; predict recognizes it)")
+    text = "axis of the file that points up, such as --up=-y (default: z, y for glTF; predict recognizes it)"
+    add("--up", choices=UP_AXES, help=text)
     add("--level", action="store_true", help="make the floor level")
     text = "point to use as origin, for georeferenced scans"
     add("--origin", type=float, nargs=3, metavar=("X", "Y", "Z"), help=text)
