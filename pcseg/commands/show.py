@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcseg.choices import CLASS_SETS, DEFAULT_THRESHOLD, check_threshold
 from pcseg.commands.results import inputs_in
-from pcseg.data.reader_options import READER_OPTIONS, add_reader_options
+from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, check_unused
 from pcseg.viz.display import NO_DISPLAY, has_display
 
 if TYPE_CHECKING:
@@ -74,11 +74,14 @@ def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Predicti
     from pcseg.inference.exports import read_painted_ply
     from pcseg.prediction import Prediction, is_result
 
+    painted = None if path.is_dir() or is_result(path) else read_painted_ply(path)
+    if path.is_dir() or is_result(path) or painted:
+        check_unused(path, {"classes": classes, **options})
     if path.is_dir():
         return Prediction(read_room(path), classes=classes_of(read_manifest(path)))
     if is_result(path):
         return Prediction.load(path)
-    if painted := read_painted_ply(path):
+    if painted is not None:
         return painted
     scene = read_scan(path, label_ids=classes, **options)
     if scene.semantic is not None and classes is None:

@@ -75,6 +75,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"{run.folder}: {data}, {num_parameters:,} parameters, {where}{done}")
     result = run.train()
     processes.close()
+    if processes.is_first:
+        share = config.train.init_share
+        mean = f", the mean of the weights before and after training (train.init_share={share:g})" if share else ""
+        print(f"model: {run.folder / LAST}{mean}")
     if result is not None and processes.is_first:
         print(result.to_text())
         if args.json:

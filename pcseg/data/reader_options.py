@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 
 READER_OPTIONS = (
     "drop_nan",
@@ -22,6 +23,18 @@ _WORDS = "|".join(name for name in _NAMES if "_" in name)
 _OPTION = re.compile(
     rf"(?<![\w./\\-])(?:({'|'.join(_NAMES)})=(\([^)]*\)|'[^']*'|[-\w.]*\w)|({_WORDS})(?!\.?[\w/\\=-]))"
 )
+
+
+def check_unused(path: object, options: Mapping[str, object]) -> None:
+    """Refuses options of `read_scan`, by name, for what is no file of a scan: a processed room, or a result.
+
+    Raises:
+        ValueError: one is given.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, False) and name != "drop_nan"}
+    if given:
+        listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(f"{path}: {listed} is for files of scans; results and processed rooms stay as they are")
 
 
 def as_flags(text: str) -> str:

@@ -14,7 +14,7 @@ from pcseg.data.laser_scans import read_e57, read_ptx
 from pcseg.data.mesh_files import MESH_SUFFIXES, read_mesh
 from pcseg.data.pcd import read_pcd
 from pcseg.data.ply import read_ply
-from pcseg.data.reader_options import UP_AXES
+from pcseg.data.reader_options import UP_AXES, check_unused
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import (
     LABEL_COLUMNS,
@@ -106,6 +106,8 @@ def read_scan(
     path = Path("points") if isinstance(path, np.ndarray) else Path(path)
     _check_options(scale, up, origin, first_instance)
     if table is None and path.is_dir():
+        given = {"scale": scale, "up": up, "origin": origin, "level": level, "columns": columns, "gray": gray}
+        check_unused(path, given | {"color_range": color_range, "drop_duplicates": drop_duplicates})
         return read_room(path)
 
     def say(text: str) -> None:

@@ -28,7 +28,7 @@ from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_ce
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
-from pcseg.inference.up_axis import axis_of_file, likely_axes, turned
+from pcseg.inference.up_axis import axis_of_file, likely_axes
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.sparse_unet import multiply_halves
 from pcseg.models.voxel_batch_norm import adapt
@@ -240,16 +240,18 @@ class Segmenter:
             ValueError: the scan cannot be read or lacks a feature that the model takes, or it is not certain which
                 axis points up.
         """
+        said: list[str] = []
         # A processed room has labels in any case.
-        scene = read_scan(scan, labels=False, report=report, **reading).with_(semantic=None, instance=None)
+        scene = read_scan(scan, labels=False, report=said.append, **reading).with_(semantic=None, instance=None)
         check_features(scene, self.features)
-        is_file = isinstance(scan, np.ndarray) or not Path(scan).is_dir()
-        if reading.get("up") or reading.get("as_is") or not is_file or not may_be_turned(scene.xyz):
-            return scene
-        if stage is not None:
-            stage("which axis is up")
-        axes = likely_axes(scene, self.voxel_size, lambda part: self._predict_one(self.superpoints.apply(part))[0])
+        axes, is_file = ["z"], isinstance(scan, np.ndarray) or not Path(scan).is_dir()
+        if is_file and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz):
+            if stage is not None:
+                stage("which axis is up")
+            axes = likely_axes(scene, self.voxel_size, lambda part: self._predict_one(self.superpoints.apply(part))[0])
         if axes == ["z"]:
+            for text in said:
+                report(text)
             return scene
         names = [axis_of_file(scene, axis) for axis in axes]
         if len(names) > 1:
@@ -257,7 +259,7 @@ class Segmenter:
             raise ValueError(f"{scene.name}: it is not certain which axis points up: give {flags}")
         done = f"Its objects show that {names[0]} points up. It was turned, as up={names[0]!r} does"
         report(f"{scene.name}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
-        return turned(scene, axes[0])
+        return read_scan(scan, labels=False, report=report, **reading | {"up": names[0]})  # with another height
 
     def _read(self, scan: object, reading: dict[str, Any]) -> Scene:
         """The scan without labels, which may be of another class set; checked, so that the model can predict it."""

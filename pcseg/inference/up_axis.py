@@ -1,7 +1,6 @@
 """Which axis of a scan points up, by the objects that a model finds: it finds far more in rooms that stand upright."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from pcseg.data.scan_fields import keep_points, place_keys
 from pcseg.data.scan_frame import turn_up
 from pcseg.ops.overlap import by_first_seen
 from pcseg.prediction import Prediction
-from pcseg.structures import ScanFile, Scene
+from pcseg.structures import Scene
 
 _SIDE = 8.0  # meters of the scan around its middle, which show enough
 _LEAST_SCORE = 0.3  # of an object that counts
@@ -37,15 +36,6 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
     if totals[best] <= _POSSIBLE * totals["z"]:
         return ["z"]
     return [best] if totals[best] >= _CERTAIN * totals[second] else [best, second]
-
-
-def turned(scene: Scene, axis: str) -> Scene:
-    """The scan with one of its axes, of `UP_AXES`, pointing up; `Scene.file` tells so, too."""
-    every = np.arange(len(scene), dtype=np.int32)
-    file = scene.file or ScanFile(every, every, np.eye(4))
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn_up(axis)
-    return scene.transformed(matrix[:3, :3]).with_(file=replace(file, matrix=matrix @ file.matrix))
 
 
 def axis_of_file(scene: Scene, axis: str) -> str:

@@ -1,10 +1,13 @@
-"""Whether a window can open; known before numpy and Open3D load."""
+"""Whether a window can open; known before numpy and Open3D load. How Open3D is imported."""
 
 import ctypes
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 INSTEAD = "write a page with --html or a picture with --png"
+PACKAGES = "on Debian and Ubuntu, apt-get install libgl1 libegl1 libusb-1.0-0 libgomp1 libvulkan1 mesa-vulkan-drivers"
 NO_DISPLAY = f"there is no display to open a window on; {INSTEAD}"
 
 
@@ -23,3 +26,23 @@ def has_display() -> bool:
     if display is not None:
         x11.XCloseDisplay(ctypes.c_void_p(display))
     return display is not None
+
+
+def import_open3d(what: str, extra: str, instead: str = "", *modules: str) -> Any:
+    """Open3D, which takes seconds to import.
+
+    Args:
+        what: what needs it, for the error message.
+        extra: the extra of pcseg that installs it.
+        instead: end of the error message.
+        *modules: modules of it to import, too.
+
+    Raises:
+        ValueError: Open3D or a system library that it needs is not installed.
+    """
+    try:
+        open3d, *_ = map(import_module, ("open3d", *modules))
+    except (ImportError, OSError) as error:
+        remedy = f"run pip install 'pcseg[{extra}]' and, {PACKAGES}{instead}"
+        raise ValueError(f"{what} needs Open3D ({error}): {remedy}") from error
+    return open3d

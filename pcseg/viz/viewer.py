@@ -11,7 +11,7 @@ from PIL import Image
 
 from pcseg.kernels.picking import nearest_on_screen
 from pcseg.prediction import Prediction
-from pcseg.viz.display import INSTEAD, NO_DISPLAY, has_display
+from pcseg.viz.display import INSTEAD, NO_DISPLAY, PACKAGES, has_display, import_open3d
 from pcseg.viz.frame import Frame
 from pcseg.viz.grid import save_png
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS
@@ -24,7 +24,6 @@ HELP = (
     "s screenshot   h this help   q quit   drag turns, Ctrl drag moves, wheel zooms\n"
     "hover over a point to read about it; click to select its object, again to deselect it"
 )
-PACKAGES = "on Debian and Ubuntu, apt-get install libgl1 libegl1 libusb-1.0-0 libgomp1 libvulkan1 mesa-vulkan-drivers"
 _MAX_POINT_SIZE = 20.0
 _CLOSING = 2.0  # points this many times as wide as their spacing close the surfaces
 _SLACK = 0.02  # points this fraction of the depth behind the frontmost one are on the same surface
@@ -44,23 +43,9 @@ def show_scenes(load: Sequence[Callable[[], Prediction]], *, threshold: float = 
     first = Frame.of(load[0](), threshold)  # an unreadable file is reported before a missing Open3D
     if not has_display():
         raise ValueError(NO_DISPLAY)
-    _Window(import_open3d(), load, first, threshold).run()
-
-
-def import_open3d() -> Any:
-    """Imports Open3D, which takes seconds and only the window needs.
-
-    Raises:
-        ValueError: Open3D or a system library that it needs is not installed.
-    """
-    try:
-        import open3d
-        import open3d.visualization.gui  # the part that needs the system libraries
-    except (ImportError, OSError) as error:
-        raise ValueError(
-            f"the window needs Open3D ({error}): run pip install 'pcseg[viz]' and, {PACKAGES}, or {INSTEAD}"
-        ) from error
-    return open3d
+    # The module needs the system libraries.
+    open3d = import_open3d("the window", "viz", f", or {INSTEAD}", "open3d.visualization.gui")
+    _Window(open3d, load, first, threshold).run()
 
 
 class _Window:

@@ -10,7 +10,7 @@ from pcseg import load_model, read_scan
 from pcseg.data.scan_frame import may_be_turned, turn_up
 from pcseg.inference import segmenter as of_segmenter
 from pcseg.inference.segmenter import Segmenter
-from pcseg.inference.up_axis import axis_of_file, likely_axes, turned
+from pcseg.inference.up_axis import axis_of_file, likely_axes
 from pcseg.structures import Scene
 from tests.conftest import refuses
 from tests.tools.commands import ROOT
@@ -77,6 +77,6 @@ def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pyt
 
 
 def test_axes_of_the_file_are_named(example: Scene) -> None:
-    once = turned(example, "-y")
+    once = read_scan(_points(example, "-y"), up="-y")
     assert [axis_of_file(once, axis) for axis in ("z", "x", "-y")] == ["-y", "x", "-z"]
-    assert axis_of_file(turned(once, "y"), "z") == "z"
+    assert axis_of_file(example, "-x") == "-x"

@@ -13,7 +13,7 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz import viewer
 from pcseg.viz.frame import Frame
-from pcseg.viz.viewer import HELP, import_open3d, show_scenes
+from pcseg.viz.viewer import HELP, show_scenes
 from tests.conftest import refuses
 
 
@@ -29,7 +29,7 @@ def test_no_display_and_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch
     refuses("no scene", show_scenes, [])
     open3d = MagicMock()
     open3d.visualization.gui.Application.instance.initialize.side_effect = RuntimeError("no vulkan library!")
-    monkeypatch.setattr(viewer, "import_open3d", lambda: open3d)
+    monkeypatch.setattr(viewer, "import_open3d", lambda *args: open3d)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     with pytest.raises(ValueError, match=r"^[^\n]*vulkan library!.*apt-get install .*libvulkan1.*--html[^\n]*$"):
         show_scenes(scene)
@@ -40,8 +40,13 @@ def test_open3d_missing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> No
     finder = SimpleNamespace(find_spec=Mock(side_effect=error))
     monkeypatch.setattr(sys, "meta_path", [finder])
     monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    monkeypatch.setattr(viewer, "has_display", lambda: True)
     remedy = r"pip install 'pcseg\[viz\]'.*libgl1 libegl1 libusb-1\.0-0 libgomp1"
-    refuses(f"{re.escape(str(error))}.*{remedy}", import_open3d)
+    refuses(
+        f"{re.escape(str(error))}.*{remedy}.*--html",
+        show_scenes,
+        [lambda: Prediction(Scene("one", np.ones((1, 3), np.float32)))],
+    )
 
 
 def test_layers_by_key_help_and_hidden_walls(whole: Prediction, room: Scene) -> None:

@@ -17,6 +17,7 @@ from pcseg.synthetic.homes.furnish import furnish_home
 from pcseg.synthetic.homes.models import Model
 from pcseg.synthetic.homes.procedural import add_procedural
 from pcseg.synthetic.homes.sensors import Sensor, scan_home
+from pcseg.viz.display import import_open3d
 
 SENSORS = get_args(Sensor)
 # Counts up whenever the same seed gives other homes than before.
@@ -59,7 +60,8 @@ def write_homes(
         raise ValueError(f"sensor must be one of {', '.join(SENSORS)}, got {sensor!r}")
     if num_homes < 1 or seed < 0:
         raise ValueError(f"expected at least 1 home and a seed of 0 or more, got {num_homes} homes and seed {seed}")
-    _models(assets)  # complains before any work
+    import_open3d("a simulated sensor", "homes")  # complains before any work, as the next line does
+    _models(assets)
     settings = {"kind": "homes", "sensor": sensor, "seed": seed, "assets": assets is not None, "version": VERSION}
     claim_folder(out, settings)
     work = partial(_write_home, out, seed, sensor, assets)
