@@ -259,7 +259,8 @@ class Segmenter:
             raise ValueError(f"{scene.name}: it is not certain which axis points up: give {flags}")
         done = f"Its objects show that {names[0]} points up. It was turned, as up={names[0]!r} does"
         report(f"{scene.name}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
-        return read_scan(scan, labels=False, report=report, **reading | {"up": names[0]})  # with another height
+        reading["up"] = names[0]
+        return read_scan(scan, labels=False, report=report, **reading)  # its height is another one now
 
     def _read(self, scan: object, reading: dict[str, Any]) -> Scene:
         """The scan without labels, which may be of another class set; checked, so that the model can predict it."""
