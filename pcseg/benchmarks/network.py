@@ -9,6 +9,8 @@ from pcseg import config as cfg
 from pcseg.benchmarks.measure import forget_peak, in_own_process, median_times, peak_mb, print_row, segmented_room
 from pcseg.classes import S3DIS
 from pcseg.inference.segmenter import Segmenter
+from pcseg.kernels.conv import HAS_BF16
+from pcseg.models.sparse_unet import multiply_halves
 from pcseg.structures import SceneBatch
 
 
@@ -37,14 +39,21 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
     memory = {"MB before": forget_peak()}
     segmenter.predict(room)
     memory["MB at the peak"] = peak_mb()
-    times = median_times(
-        {
-            "room to objects": lambda: segmenter.predict(room),
-            "U-Net": torch.no_grad()(lambda: unet(*given)),
-            "U-Net, in separate steps": lambda: unet(*given),  # as in training, for gradients
-        },
-        rounds,
-    )
+
+    @torch.no_grad()
+    def without_gradients(halves: bool) -> None:
+        multiply_halves(unet, halves)
+        unet(*given)
+
+    exact = segmenter.with_options(precision="float32")
+    calls = {
+        "room to objects": lambda: segmenter.predict(room),
+        "room to objects, float32": lambda: exact.predict(room),
+        "U-Net": lambda: without_gradients(HAS_BF16),
+        "U-Net, float32": lambda: without_gradients(False),
+        "U-Net, in separate steps": lambda: unet(*given),  # as in training, for gradients
+    }
+    times = median_times({name: call for name, call in calls.items() if HAS_BF16 or "float32" not in name}, rounds)
     result |= {name: {"ms": wall, "cpu_ms": cpu} for name, (wall, cpu) in times.items()} | {"memory": memory}
     for name in (*times, "memory"):
         print_row(name, result[name])
