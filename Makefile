@@ -9,6 +9,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 # Python compiles what is imported when it is; to compile all of torch beforehand takes longer than the rest.
+# It keeps the result, whatever the environment says: without, each start takes seconds more.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --no-compile -c constraints.txt
 DEMO   := outputs/demo
 SYSTEM := libgl1 libegl1 libvulkan1 mesa-vulkan-drivers libusb-1.0-0 libgomp1 xvfb xauth xdotool chromium
