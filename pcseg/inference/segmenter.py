@@ -255,8 +255,8 @@ class Segmenter:
             return scene
         names = [axis_of_file(scene, axis) for axis in axes]
         if len(names) > 1:
-            flags = " or ".join(f"up={name!r}" for name in names)
-            raise ValueError(f"{scene.name}: it is not certain which axis points up: give {flags}")
+            *flags, last = (f"up={name!r}" for name in names)
+            raise ValueError(f"{scene.name}: it is not certain which axis points up; give {', '.join(flags)} or {last}")
         done = f"Its objects show that {names[0]} points up. It was turned, as up={names[0]!r} does"
         report(f"{scene.name}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
         reading["up"] = names[0]

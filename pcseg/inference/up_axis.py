@@ -7,15 +7,16 @@ import numpy as np
 from pcseg.data.floor import flat_floor
 from pcseg.data.reader_options import UP_AXES
 from pcseg.data.scan_fields import keep_points, place_keys
-from pcseg.data.scan_frame import turn_up
+from pcseg.data.scan_frame import likely_up, turn_up
 from pcseg.ops.overlap import by_first_seen
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
 _SIDE = 8.0  # meters of the scan around its middle, which show enough
 _LEAST_SCORE = 0.3  # of an object that counts
-# Of the total scores: up by an axis that is so many times ahead of all others is certain; of z, it is possible.
-_CERTAIN, _POSSIBLE = 1.5, 1.2
+# An axis is certain if its total score is so many times that of all others, and at least so high. It is possible if its
+# total is beyond so many times that of z.
+_CERTAIN, _LEAST_TOTAL, _POSSIBLE = 1.5, 8.0, 1.2
 
 
 def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Prediction]) -> list[str]:
@@ -33,9 +34,17 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
         scores = find(flat_floor(part.transformed(turn_up(axis)))).scores
         totals[axis] = float(scores[scores > _LEAST_SCORE].sum())
     best, second, *_ = sorted(UP_AXES, key=lambda axis: -totals[axis])
-    if totals[best] <= _POSSIBLE * totals["z"]:
-        return ["z"]
-    return [best] if totals[best] >= _CERTAIN * totals[second] else [best, second]
+    by_surfaces, _ = likely_up(scene.xyz)
+    certain = totals[best] >= max(_CERTAIN * totals[second], _LEAST_TOTAL)
+    if certain and (best == "z" or by_surfaces in ("z", best, _opposite(best))):
+        return [best]
+    if by_surfaces != "z":
+        return list(dict.fromkeys([by_surfaces, _opposite(by_surfaces), "z"]))
+    return [best, second] if totals[best] > max(_POSSIBLE * totals["z"], _LEAST_TOTAL) else ["z"]
+
+
+def _opposite(axis: str) -> str:
+    return UP_AXES[UP_AXES.index(axis) - 3]
 
 
 def axis_of_file(scene: Scene, axis: str) -> str:

@@ -53,7 +53,7 @@ def test_upright_scans_stay(segmenter: Segmenter, example: Scene, tmp_path: Path
 
 
 def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    totals = {"x": 4.0, "z": 3.0}
+    totals = {"x": 12.0, "z": 9.0}
 
     def found(part: Scene) -> SimpleNamespace:
         """Objects that stand upright as one of the axes of the scan points up."""
@@ -66,14 +66,17 @@ def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pyt
     monkeypatch.setattr("pcseg.inference.up_axis.flat_floor", lambda part: part)
     monkeypatch.setattr("pcseg.inference.up_axis.by_first_seen", lambda keys: (np.arange(len(keys)),))
     assert likely_axes(small, 0.05, found) == ["x", "z"]
-    totals["x"] = 3.5
+    totals["x"] = 10.5
     assert likely_axes(small, 0.05, found) == ["z"]
-    totals["x"] = 9.0
+    totals["x"] = 27.0
     assert likely_axes(small, 0.05, found) == ["x"]
-    monkeypatch.setattr(of_segmenter, "likely_axes", lambda *args: ["y", "z"])
-    refuses(
-        "points: it is not certain which axis points up: give up='y' or up='z'", segmenter.read, _points(example, "y")
-    )
+    monkeypatch.setattr("pcseg.inference.up_axis.likely_up", lambda xyz: ("-y", 0.0))
+    assert likely_axes(small, 0.05, found) == ["-y", "y", "z"]
+    totals["z"] = 81.0
+    assert likely_axes(small, 0.05, found) == ["z"]
+    monkeypatch.setattr(of_segmenter, "likely_axes", lambda *args: ["y", "-y", "z"])
+    flags = "points: it is not certain which axis points up; give up='y', up='-y' or up='z'"
+    refuses(flags, segmenter.read, _points(example, "y"))
 
 
 def test_axes_of_the_file_are_named(example: Scene) -> None:
