@@ -1,6 +1,7 @@
 """A trained model with what it needs to predict any scan."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, overload
@@ -330,8 +331,8 @@ class Segmenter:
         precision = self.options.precision
         if self.device.type == "cpu":
             multiply_halves(self.model, halves_on_cpu(precision))
-            precision = "float32"
-        with autocast(self.device, "float32" if precision == "auto" else precision):
+            precision = "auto"
+        with nullcontext() if precision == "auto" else autocast(self.device, precision):
             outputs = self.model(batch.to(self.device), self.options.num_queries or None)
         return decode(outputs, scene, self.classes, self.model.decoder.options, self.options)
 

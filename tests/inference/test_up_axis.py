@@ -31,14 +31,13 @@ def _points(example: Scene, up: str) -> np.ndarray:
     return np.hstack([example.xyz @ turn_up(up), example.rgb]).astype(np.float64)
 
 
-@pytest.mark.parametrize("up", ["-y", "-z"])
-def test_a_turned_scan_stands_upright_and_lies_on_its_file(segmenter: Segmenter, example: Scene, up: str) -> None:
+def test_a_turned_scan_stands_upright_and_lies_on_its_file(segmenter: Segmenter, example: Scene) -> None:
     said: list[str] = []
-    points = _points(example, up)
+    points = _points(example, "-y")
     scene = segmenter.read(points, report=said.append)
     np.testing.assert_array_equal(scene.xyz, example.xyz)
     np.testing.assert_array_equal(scene.file.xyz(scene.xyz), points[:, :3])
-    expected = f"points: Its objects show that {up} points up. It was turned, as up='{up}' does; if not, use up='z'."
+    expected = "points: Its objects show that -y points up. It was turned, as up='-y' does; if not, use up='z'."
     assert said == [expected]
     for options in ({"up": "z"}, {"as_is": True}):
         np.testing.assert_array_equal(segmenter.read(points, report=said.append, **options).xyz, points[:, :3])
@@ -49,7 +48,7 @@ def test_upright_scans_stay(segmenter: Segmenter, example: Scene, tmp_path: Path
     assert not may_be_turned(example.xyz)
     assert not may_be_turned(example.xyz[:500])
     np.testing.assert_array_equal(segmenter.read(ROOT / "data" / "example_room.ply").xyz, example.xyz)
-    assert segmenter.predict(_points(example, "y")).scene.xyz[:, 2].min() == example.xyz[:, 2].min()
+    assert segmenter.predict(_points(example, "-z")).scene.xyz[:, 2].min() == example.xyz[:, 2].min()
 
 
 def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
