@@ -148,11 +148,15 @@ def _read_obj(
 
     text = trimesh.util.decode_text(path.read_bytes()).removeprefix("\ufeff")
     lines = text.replace("\r\n", "\n").replace("\\\n", " ").split("\n")
+    _count_forward(lines)
     places = [place for place, line in enumerate(lines) if line.lstrip()[:2] in ("v ", "v\t")]
     if not places:
         raise ValueError("no points in it")
     points = [lines[place] for place in places]
-    colored = min(len(point.split("#")[0].split()) for point in points) >= 7
+    has_color = [len(point.split("#")[0].split()) >= 7 for point in points]
+    colored = all(has_color)
+    if any(has_color) and not colored:
+        report(f"{sum(has_color):,} of its {len(points):,} points have colors, which are not used.")
     table = np.loadtxt(points, usecols=range(1, 7 if colored else 4), ndmin=2)
     xyz, rgb = table[:, :3], np.full((len(table), 3), _UNCOLORED, np.uint8)
     if colored:
@@ -177,6 +181,21 @@ def _read_obj(
     if missing:
         report(f"Its materials or textures {', '.join(missing)} are missing.")
     return parts, rows, xyz, rgb
+
+
+def _count_forward(lines: list[str]) -> None:
+    """Replaces negative numbers of corners, which count back from their own line; trimesh counts from the last line."""
+    if not any("-" in line for line in lines if line.startswith("f")):
+        return
+    counts = {"v": 0, "vt": 0, "vn": 0}  # in the order of a corner
+    for place, line in enumerate(lines):
+        word, *corners = line.split() or [""]
+        if word in counts:
+            counts[word] += 1
+        elif word == "f":
+            pairs = (zip(corner.split("/"), counts.values()) for corner in corners)
+            forward = ("/".join(f"{count + 1 + int(n)}" if n[:1] == "-" else n for n, count in pair) for pair in pairs)
+            lines[place] = f"f {' '.join(forward)}"
 
 
 def _read_off(path: Path) -> Any:

@@ -109,6 +109,16 @@ def test_points_of_obj_files_are_their_vertices(tmp_path, materials, more: str, 
     assert (first, last) == (None, None) if scene.rgb is None else scene.rgb[[4, 5]].tolist() == [first, last]
 
 
+def test_obj_numbers_that_count_back_and_colors_of_some_points(tmp_path: Path) -> None:
+    pytest.importorskip("trimesh")
+    block = "v {0}.01 0 0\nv {0} 0 0 1 0 0\nv {0} .01 0\nvn 0 0 1\nf -3//-1 -2//-1 -1//-1\n"
+    (tmp_path / "a.obj").write_text(block.format(0) + block.format(7))
+    scene, said = said_and_read(tmp_path / "a.obj")
+    assert scene.faces.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert "2 of its 6 points have colors, which are not used" in said
+    assert scene.rgb is None
+
+
 @pytest.mark.parametrize(
     ("text", "rgb"),
     [
