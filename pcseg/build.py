@@ -165,6 +165,8 @@ def predict(
     True
     """
     check_threshold(threshold, "threshold")
+    if not isinstance(model, str | Path):
+        raise TypeError("the second argument is the model; points and their colors are one array (P, 6)")
     if fast and "views" in options:
         raise ValueError("fast is views='one'; give one of them")
     reading = {key: options.pop(key) for key in READER_OPTIONS if key in options}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
 # A mesh with more than this share of its surface in triangles longer than two spacings is sampled.
-_LARGE_SHARE = 0.1
+_LONG, _LARGE_SHARE = 3, 0.1  # edges in spacings, and the share of such triangles, beyond which a mesh is sampled
 _MOST_SAMPLES, _FEW_SAMPLES = 20_000_000, 100_000
 _UNCOLORED = 102  # what trimesh gives to surfaces without color
 # Options before the name of a texture, such as "-s 1 1 1 -clamp on".
@@ -75,7 +75,7 @@ def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Rep
         total = sum(large_area(mesh.triangles, 0) for mesh in meshes)
     if total > 0:
         spacing = spacing_of(_sample(meshes, (total / _FEW_SAMPLES) ** 0.5)[0])
-        large = sum(large_area(mesh.triangles, 2 * spacing) for mesh in meshes)
+        large = sum(large_area(mesh.triangles, _LONG * spacing) for mesh in meshes)
         if large > _LARGE_SHARE * total:
             spacing = max(spacing, (total / _MOST_SAMPLES) ** 0.5)
             samples, colors = _sample(meshes, spacing)

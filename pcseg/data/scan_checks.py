@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from pcseg.data.mesh_files import large_area
-from pcseg.data.scan_fields import place_keys
+from pcseg.data.scan_fields import MID_GRAY, place_keys
 from pcseg.data.scan_frame import likely_up
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
@@ -64,7 +64,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     if scene.rgb is None:
         needs = "other models may need gray=True, or training with data.features=[xyz]"
         found.append(f"It has no color: the built-in model finds less without; {needs}.")
-    elif (scene.rgb == scene.rgb[0]).all():
+    elif (scene.rgb == scene.rgb[0]).all() and tuple(scene.rgb[0]) != MID_GRAY:
         found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():
         labels = np.unique(scene.semantic[scene.instance == 0])

@@ -18,6 +18,7 @@ from pcseg.data.reader_options import UP_AXES, check_unused
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import (
     LABEL_COLUMNS,
+    MID_GRAY,
     Report,
     check_faces,
     color_to_uint8,
@@ -132,7 +133,7 @@ def read_scan(
     if "rgb" in fields:
         more["rgb"] = color_to_uint8(path, fields["rgb"], color_range=color_range, report=say)
     elif gray:
-        more["rgb"] = np.full((len(fields["xyz"]), 3), 127, np.uint8)
+        more["rgb"] = np.full((len(fields["xyz"]), 3), MID_GRAY, np.uint8)
     if labels:
         more |= _labels(path, fields, label_ids, first_instance, ignore_labels, say)
     return _of_file(_in_meters(path, fields, matrix, **more), matrix, finite, drop_duplicates)

@@ -256,7 +256,11 @@ def _recognized_scale(
     if len(units) != 1 or is_low or is_flat or not any(map(first.fits, units)):
         found = f"without strays it measures {wide:.4g} x {first.narrow:.4g} and {height:.4g} in height"
         flags = ", ".join(f"scale={meters} ({unit})" for unit, meters in UNITS.items())
-        raise ValueError(f"{path}: {found}: its unit is not certain; give {flags}, and up='y' or alike if z is not up")
+        if len(units) == 1:
+            remedy = f"give up='y' or alike if another axis than z points up, or {flags}"
+        else:
+            remedy = f"give {flags}, and up='y' or alike if z is not up"
+        raise ValueError(f"{path}: {found}: its unit is not certain; {remedy}")
     unit = units.pop()
     found = f"Its size is that of a room in {unit}. It was converted, as scale={UNITS[unit]} does"
     report(f"{found}; if it is in meters, use as_is=True.")

@@ -245,8 +245,9 @@ class Segmenter:
         # A processed room has labels in any case.
         scene = read_scan(scan, labels=False, report=said.append, **reading).with_(semantic=None, instance=None)
         check_features(scene, self.features)
-        axes, is_file = ["z"], isinstance(scan, np.ndarray) or not Path(scan).is_dir()
-        if is_file and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz):
+        path, axes = None if isinstance(scan, np.ndarray) else Path(scan), ["z"]
+        is_room = path is not None and path.is_dir()
+        if not is_room and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz):
             if stage is not None:
                 stage("which axis is up")
             axes = likely_axes(scene, self.voxel_size, lambda part: self._predict_one(self.superpoints.apply(part))[0])
@@ -254,14 +255,20 @@ class Segmenter:
             for text in said:
                 report(text)
             return scene
-        names = [axis_of_file(scene, axis) for axis in axes]
+        names, title = [axis_of_file(scene, axis) for axis in axes], scene.name if path is None else path.name
         if len(names) > 1:
             *flags, last = (f"up={name!r}" for name in names)
-            raise ValueError(f"{scene.name}: it is not certain which axis points up; give {', '.join(flags)} or {last}")
+            found = f"{title}: it is not certain which axis points up"
+            raise ValueError(f"{found}; give it, such as {', '.join(flags)} or {last}")
         done = f"Its objects show that {names[0]} points up. It was turned, as up={names[0]!r} does"
-        report(f"{scene.name}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
+        report(f"{title}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
         reading["up"] = names[0]
-        return read_scan(scan, labels=False, report=report, **reading)  # its height is another one now
+        scale = 1.0 if scene.file is None else float(np.linalg.norm(scene.file.matrix[2, :3]))
+        if not np.isclose(scale, 1):  # the unit was certain with any axis up
+            reading["scale"] = scale
+            for text in said:
+                report(text)
+        return read_scan(scan, labels=False, report=report, **reading)
 
     def _read(self, scan: object, reading: dict[str, Any]) -> Scene:
         """The scan without labels, which may be of another class set; checked, so that the model can predict it."""

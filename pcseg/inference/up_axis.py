@@ -27,7 +27,8 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
         voxel_size: edge of the model's voxels in meters; more points in a voxel tell no more.
         find: predicts the objects of a scene.
     """
-    near = np.flatnonzero(np.abs(scene.xyz - np.median(scene.xyz, axis=0)).max(axis=1) < _SIDE / 2)
+    middle = scene.xyz[np.abs(scene.xyz - np.median(scene.xyz, axis=0)).max(axis=1).argmin()]
+    near = np.flatnonzero(np.abs(scene.xyz - middle).max(axis=1) < _SIDE / 2)
     part = keep_points(scene, near[by_first_seen(place_keys(np.floor(scene.xyz[near] / voxel_size)))[0]])
     totals = dict.fromkeys(UP_AXES, 0.0)
     for axis in UP_AXES:
@@ -36,11 +37,12 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
     best, second, *_ = sorted(UP_AXES, key=lambda axis: -totals[axis])
     by_surfaces, _ = likely_up(scene.xyz)
     certain = totals[best] >= max(_CERTAIN * totals[second], _LEAST_TOTAL)
-    if certain and (best == "z" or by_surfaces in ("z", best, _opposite(best))):
+    if certain and (best == "z" or likely_up(scene.transformed(turn_up(best)).xyz)[0] == "z"):
         return [best]
     if by_surfaces != "z":
         return list(dict.fromkeys([by_surfaces, _opposite(by_surfaces), "z"]))
-    return [best, second] if totals[best] > max(_POSSIBLE * totals["z"], _LEAST_TOTAL) else ["z"]
+    is_possible = totals[best] > max(_POSSIBLE * totals["z"], _LEAST_TOTAL)
+    return list(dict.fromkeys([best, second, "z"])) if is_possible else ["z"]
 
 
 def _opposite(axis: str) -> str:
