@@ -65,6 +65,8 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     assert len(none) == 0
     np.testing.assert_allclose(turned.xyz[:, 2], points[:, 1], rtol=1e-6)
     assert loads == ["once.pt"]
+    with pytest.raises(TypeError, match="points and their colors are one array"):
+        pcseg.predict(points, points)
 
 
 def test_predict_needs_only_the_scan(tmp_path: Path) -> None:

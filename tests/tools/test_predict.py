@@ -162,11 +162,10 @@ def test_a_folder_of_scans_and_a_second_run(checkpoint: Path, scene: Scene, tmp_
     assert re.findall(r"/([ab])\.", out) == list("aabb"), "the scans in the given order, whichever is done first"
     assert "replaced" not in out
     out, _ = passes(*command[:-1], "csv")
-    assert (
-        out.count(".instances.csv (replaced 1 of an earlier run)\nnot written now, and perhaps of an earlier run: ")
-        == 2
-    )
+    old = ".instances.csv (replaced 1 of an earlier run)\nnot written now, and perhaps of an earlier run: "
+    assert out.count(old) == 2
     assert "no scan in it, only results of pcseg" in refused("predict", "--model", checkpoint, tmp_path / "out")
+    assert "painted by object" in refused("predict", "--model", checkpoint, tmp_path / "out" / "a.ply")
     _write_ply(tmp_path / "out" / "a.ply", scene)  # as another program writes it after an edit
     before = (tmp_path / "out" / "a.ply").read_bytes()
     assert "a.ply: exists and is not a result of pcseg; move it or choose another" in refused(*command)
@@ -204,7 +203,7 @@ def test_progress_moves_every_second(checkpoint: Path, scan: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "options",
-    ["--tile 2", "--tile 0", "--views flips", "--fast", "--precision bf16", "--min-points 100000", "--origin 1 2 3"],
+    ["--tile 2", "--tile 0", "--views flips", "--fast", "--precision float32", "--min-points 100000", "--origin 1 2 3"],
 )
 def test_options_reach_the_prediction(checkpoint: Path, scan: Path, scene: Scene, tmp_path: Path, options: str) -> None:
     passes("predict", "--model", checkpoint, scan, "--out", tmp_path, *options.split())
