@@ -1,10 +1,11 @@
 """Evaluate a trained model on held-out rooms: AP, S3DIS protocols, mIoU, PQ. On images: COCO's AP.
 
 --export writes DIR/ROOM.txt and masks in ScanNet benchmark format, DIR/submission.zip (already
-checked), and DIR/rooms, the per-room results for tools/aggregate.py. Rooms without labels are
-exported but not evaluated. Several processes share the rooms under torchrun, with --workers N,
-or on a Dask cluster (--cluster ADDRESS); results do not change. For images, --export writes
-DIR/results.json in COCO's format, and torchrun alone makes several processes.
+checked), and DIR/rooms, the per-room results for tools/aggregate.py. Objects of classes that AP
+does not count are left out. Rooms without labels are exported but not evaluated. Several
+processes share the rooms under torchrun, with --workers N, or on a Dask cluster (--cluster
+ADDRESS); results do not change. For images, --export writes DIR/results.json in COCO's format,
+and torchrun alone makes several processes.
 """
 
 import argparse
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file, or the name of a shipped one such as synthetic")
-    parser.add_argument("checkpoint", type=Path, help="trained model (.pt)")
+    parser.add_argument("checkpoint", type=Path, help="trained model (.pt), or builtin")
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="config overrides such as inference.views=flips"
     )
@@ -36,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, help="also write per-class results as CSV")
     parser.add_argument("--report", type=Path, help="also write an HTML report with curves, errors and the worst rooms")
     parser.add_argument("--export", type=Path, help="folder for predictions in ScanNet benchmark format")
-    parser.add_argument(
-        "--mask-format", choices=get_args(MaskFormat), default="txt", help="mask format of --export (default: txt)"
-    )
+    parser.add_argument("--mask-format", choices=get_args(MaskFormat), help="mask format of --export (default: txt)")
     parser.add_argument("--results", type=Path, help="folder for one prediction file per room, for pcseg show")
     add_parallel_options(parser)
 
@@ -46,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from pcseg.config_files import check_checkpoint, check_data_root, find_config
 
+    if args.mask_format and not args.export:
+        raise ValueError("--mask-format is for --export")
     path = find_config(args.config)
     check_data_root(path, args.overrides)
     check_checkpoint(args.checkpoint)
@@ -81,24 +82,24 @@ def run(args: argparse.Namespace) -> None:
         args.results.mkdir(parents=True, exist_ok=True)
     mine = [rooms.rooms[index] for index in processes.shard(len(rooms))]
     scores = Scores(classes, min_points=segmenter.options.min_points)
-    num_points: dict[str, int] = {}  # of every room, also of those without labels
+    sizes: dict[str, tuple[int, int]] = {}  # of every room, also of those without labels
     found = map_rooms(partial(_test_room, segmenter, classes, args), mine, workers=args.workers, cluster=args.cluster)
     for _, result in tqdm(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
         if isinstance(result, Exception):
             raise result
-        scored, sizes, prediction = result
+        scored, size, prediction = result
         scores.merge([scored.state()])
-        num_points |= sizes
+        sizes |= size
         if prediction is not None:
             worst.offer(prediction)
     if args.export:
         for name in scores.names:
             save_room(args.export / "rooms", name, scores)
     scores = gather_scores(scores, processes)
-    num_points = _union(processes.gather(num_points))
+    sizes = _union(processes.gather(sizes))
     pictures = _union(processes.gather(worst.pictures(scores))) if args.report else {}
     if processes.is_first:
-        _finish(args, scores, num_points, pictures)
+        _finish(args, scores, sizes, pictures)
         written()
     processes.close()
 
@@ -109,8 +110,13 @@ def _union(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _test_room(
     segmenter: "Segmenter", classes: "ClassSet", args: argparse.Namespace, folder: Path
-) -> "tuple[Scores, dict[str, int], Prediction | None]":
-    """Predicts, scores and saves a room: its scores, its number of points, the prediction if the report needs it."""
+) -> "tuple[Scores, dict[str, tuple[int, int]], Prediction | None]":
+    """Predicts, scores and saves a room.
+
+    Returns:
+        Its scores, its numbers of points and of objects that the export left out, the prediction if the report needs
+        it.
+    """
     from pcseg.data.store import read_room
     from pcseg.metrics.benchmark_files import write_predictions
     from pcseg.metrics.scores import Scores
@@ -122,26 +128,32 @@ def _test_room(
         scores.add(prediction)
     if args.results:
         prediction.save(args.results / f"{scene.name}.npz")
+    left_out = 0
     if args.export:
-        write_predictions(args.export, prediction, mask_format=args.mask_format)
-    return scores, {scene.name: len(scene)}, prediction if args.report else None
+        left_out = write_predictions(args.export, prediction, mask_format=args.mask_format or "txt")
+    return scores, {scene.name: (len(scene), left_out)}, prediction if args.report else None
 
 
-def _finish(args: argparse.Namespace, scores: "Scores", num_points: dict[str, int], pictures: dict[str, bytes]) -> None:
+def _finish(
+    args: argparse.Namespace, scores: "Scores", sizes: dict[str, tuple[int, int]], pictures: dict[str, bytes]
+) -> None:
     """Prints the results and writes the files that cover all rooms."""
     from pcseg.metrics.benchmark_files import check_submission, write_submission
     from pcseg.prediction import counted
     from pcseg.viz.report import write_report
 
-    if len(scores) < len(num_points):
-        print(f"{len(num_points) - len(scores)} of {len(num_points)} rooms have no labels: predicted, not scored")
+    if len(scores) < len(sizes):
+        print(f"{len(sizes) - len(scores)} of {len(sizes)} rooms have no labels: predicted, not scored")
     report_scores(args, scores)
     if args.report:
         write_report(args.report, scores, title=str(args.checkpoint), pictures=pictures)
     if args.export:
-        path = write_submission(args.export / "submission.zip", args.export, num_points)
+        path = write_submission(args.export / "submission.zip", args.export, sizes)
+        num_points = {name: num for name, (num, _) in sizes.items()}
         num_rooms, num_objects = check_submission(path, scores.classes, num_points)
         print(f"{path}: valid; {counted(num_rooms, 'room')}, {counted(num_objects, 'object')}")
+        if left_out := sum(num for _, num in sizes.values()):
+            print(f"{counted(left_out, 'object')} left out of the export: AP does not count their classes")
 
 
 def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
@@ -154,8 +166,8 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
     from pcseg.training.distributed import join_processes
     from pcseg.viz.report import NUM_WORST, write_image_report
 
-    if args.csv or args.workers > 1 or args.cluster:
-        raise ValueError("--csv, --workers and --cluster are for rooms")
+    if args.csv or args.mask_format or args.workers > 1 or args.cluster:
+        raise ValueError("--csv, --mask-format, --workers and --cluster are for rooms")
     written = claim(args.json, args.report, args.export and args.export / "results.json")
     processes = join_processes()
     test = ImageTest.load(args.checkpoint, config, pick_device(args.device, processes.local_rank))

@@ -24,8 +24,8 @@ from pcseg.structures import Scene
 MASK_FOLDER = "predicted_masks"
 
 
-def write_predictions(folder: Path, prediction: Prediction, *, mask_format: MaskFormat = "txt") -> Path:
-    """Writes the objects of one scene.
+def write_predictions(folder: Path, prediction: Prediction, *, mask_format: MaskFormat = "txt") -> int:
+    """Writes the objects of one scene, in SCENE.txt last, so that it never names a missing mask file.
 
     Args:
         folder: folder of predictions; created if it is missing.
@@ -33,7 +33,7 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
         mask_format: the benchmark takes "txt" only; "npz" and "json" are smaller.
 
     Returns:
-        The path of SCENE.txt. It is written last, so it never names a missing mask file.
+        The number of objects that were left out: those of classes that instance AP does not count.
 
     Raises:
         ValueError: the scene has no name, or one with slashes.
@@ -45,10 +45,13 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
     lines = []
     for row in range(len(prediction)):
         assert classes is not None  # objects have labels
+        if prediction.labels[row] not in classes.instance_classes:
+            continue
         relative = f"{MASK_FOLDER}/{in_lines}_{row:03d}.{mask_format}"
         atomic_write(Path(folder) / relative, mask_bytes(prediction.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[prediction.labels[row]]} {float(prediction.scores[row])!r}\n")
-    return atomic_write(Path(folder) / f"{name}.txt", "".join(lines))
+    atomic_write(Path(folder) / f"{name}.txt", "".join(lines))
+    return len(prediction) - len(lines)
 
 
 def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:

@@ -102,14 +102,17 @@ def match_objects(truth: Objects | None, predicted: Objects | None) -> list[tupl
     return matches
 
 
-def point_errors(truth: Objects, predicted: Objects, classes: ClassSet) -> Int32[np.ndarray, "P"]:
-    """What is wrong at each point; true objects of classes that are not scored count as none.
+def point_errors(
+    truth: Objects, predicted: Objects, classes: ClassSet, *, min_points: int = 0
+) -> Int32[np.ndarray, "P"]:
+    """What is wrong at each point; true objects of fewer points, or of classes that are not scored, count as none.
 
     Returns:
         Row of ERRORS of each point.
     """
     # A room without any class labels still has objects to find.
     scored = np.isin(truth.labels, classes.instance_classes) | (truth.labels.max() < 0)
+    scored &= np.bincount(truth.ids, minlength=len(scored)) >= min_points
     scored[0] = False
     partner = np.zeros(len(predicted.labels), np.int64)  # true row of each prediction
     for a, b, _ in match_objects(truth, predicted):
@@ -199,7 +202,7 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
         layers.append(_layer("superpoint", "Superpoints", scene.superpoint + 1, colors, rows))
     errors = None
     if truth is not None and predicted is not None and classes is not None:
-        errors = point_errors(truth, predicted, classes)
+        errors = point_errors(truth, predicted, classes, min_points=prediction.min_points)
     elif scene.semantic is not None and semantic is not None:
         errors = np.where(scene.semantic < 0, 0, np.where(scene.semantic == semantic, 1, 2))
     if errors is not None:

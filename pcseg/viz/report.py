@@ -19,6 +19,7 @@ from pcseg.metrics.outcomes import DUPLICATE, FOUND, NO_OBJECT, OBJECT_OUTCOMES,
 from pcseg.metrics.scores import COCO_NOTE, TITLES, Scores
 from pcseg.prediction import Prediction, counted
 from pcseg.viz.figures import precision_recall_chart, to_svg
+from pcseg.viz.layers import MATCH_IOU
 from pcseg.viz.render import room_picture
 
 NUM_WORST = 10
@@ -63,7 +64,7 @@ class WorstRooms:
         wanted, pictures = worst_rooms(scores), {}
         for (_, _, name), prediction in self._worst:
             if name in wanted:
-                pictures[name] = _jpeg(prediction)
+                pictures[name] = _jpeg(prediction, scores.min_score)
         return pictures
 
 
@@ -93,8 +94,6 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
     result, pictures = scores.compute(), pictures or {}
     outcomes, num_gt = result.outcomes, result.ap.num_gt
     total = sum(num_gt.values())
-    few = f"predictions that score at least {scores.min_score:g}; AP counts all"
-    notes = {"panoptic": f"Counts {few}."}
     everything = ("all", outcomes.objects.sum(axis=0), outcomes.predictions.sum(axis=0))
     counts = [*zip(outcomes.class_names, outcomes.objects, outcomes.predictions), everything]
     mean = {"ap": result.ap.ap, "ap50": result.ap.ap50, "ap25": result.ap.ap25}
@@ -103,7 +102,9 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         title=title,
         scenes="rooms",
         summary=f"{counted(len(scores.names), 'room')}, {counted(total, 'object')} of {scores.classes.name}.",
-        left_out=f" Objects and predictions with fewer than {scores.min_points} points do not count.",
+        left_out=f"Objects and predictions with fewer than {scores.min_points} points do not count. The outcomes "
+        f"of objects, panoptic quality and pictures have only predictions that score at least {scores.min_score:g}; "
+        "AP counts all.",
         ap_note=f"As ScanNet's script computes it. {COCO_NOTE}: {_percent(result.coco.ap)}.",
         ap_columns=_columns("0.50 to 0.90", ap50=1, ap25=2),
         bars=("ap25", "ap50", "ap"),
@@ -112,7 +113,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         outcome_note="Found: a prediction of its class with IoU above 0.5. Wrong class: only predictions of other "
         "classes. Split: two or more predictions inside the object together cover more than half of it. Merged: one "
         "prediction covers more than half of it and of another object. Missed: none of these. Duplicates are further "
-        f"predictions of a found object. Predictions without object cover no object by more than half. Only {few}.",
+        "predictions of a found object. Predictions without object cover no object by more than half.",
         outcome_colors=dict(zip(OBJECT_OUTCOMES, OUTCOME_COLORS)),
         further_outcomes=("duplicates", "without object"),
         outcome_rows=[
@@ -123,7 +124,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         thresholds=result.ap.threshold_means(),
         curves=markupsafe.Markup(to_svg(precision_recall_chart(scores))),
         confusion=_confusion(outcomes),
-        further={TITLES[key]: (measure, notes.get(key, "")) for key, measure in result.further().items()},
+        further={TITLES[key]: measure for key, measure in result.further().items()},
     )
 
 
@@ -143,7 +144,8 @@ def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Predi
         title=title,
         scenes="images",
         summary=f"{counted(len(scores.image_ids), 'image')}, {counted(total, 'object')}.",
-        left_out="",
+        left_out="The outcomes of objects and pictures have only predictions that score at least "
+        f"{MIN_SCORE:g}; AP counts all.",
         ap_note="As COCO's script computes it. Small: less than 32 x 32 pixels. Large: more than 96 x 96 pixels.",
         ap_columns=_columns("0.50 to 0.95", ap50=2, ap75=1),
         bars=("ap50", "ap75", "ap"),
@@ -154,13 +156,13 @@ def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Predi
         },
         num_gt={"all classes": total, **scores.num_gt, **{f"{size} objects": scores.num_gt[size] for size in SIZES}},
         outcome_note="Found: a prediction of its class with IoU above 0.5. Missed: none. Predictions without object: "
-        f"all others, duplicates included. Only predictions that score at least {MIN_SCORE:g}; AP counts all.",
+        "all others, duplicates included.",
         outcome_colors={"found": OUTCOME_COLORS[0], "missed": OUTCOME_COLORS[-1]},
         further_outcomes=("without object",),
         outcome_rows=[(name, row[:2], row[2:]) for name, row in rows if any(row)],
         worst_by="F1 at IoU 0.50",
         worst=[
-            {"name": each.scene.name, "text": scores.count_text(row), "picture": _base64(_jpeg(each))}
+            {"name": each.scene.name, "text": scores.count_text(row), "picture": _base64(_jpeg(each, MIN_SCORE))}
             for row, each in worst.items()
         ],
     )
@@ -176,16 +178,17 @@ def _write(path: Path, **content: Any) -> Path:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     environment.filters |= {"percent": _percent, "words": _words}
     template = environment.from_string((resources.files("pcseg.viz") / "report.html").read_text("utf-8"))
-    return atomic_write(path, template.render(content))
+    return atomic_write(path, template.render(content, match_iou=f"{MATCH_IOU:.2f}"))
 
 
 def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _jpeg(prediction: Prediction) -> bytes:
+def _jpeg(prediction: Prediction, min_score: float) -> bytes:
     stream = io.BytesIO()
-    room_picture(prediction, width=480, height=360, views=1).save(stream, format="JPEG", quality=80, optimize=True)
+    picture = room_picture(prediction, threshold=min_score, width=480, height=360, views=1)
+    picture.save(stream, format="JPEG", quality=80, optimize=True)
     return stream.getvalue()
 
 

@@ -18,8 +18,9 @@ from tests.conftest import holds, refuses
 
 
 def test_the_files_themselves_and_what_they_cannot_hold(tmp_path: Path) -> None:
-    scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]])
-    write_predictions(tmp_path, Prediction(scene, mask, np.array([2]), np.array([0.5]), classes=SCANNET20))
+    scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]] * 2)
+    found = Prediction(scene, mask, np.array([2, 0]), np.array([0.5, 0.4]), classes=SCANNET20)
+    assert write_predictions(tmp_path, found) == 1, "the benchmark has no walls"
     assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
     assert (tmp_path / "predicted_masks/scene0000_00_000.txt").read_text() == "1\n0\n1\n"
     write_ground_truth(tmp_path / "gt", _labeled([0, 2, -1, 4], [1, 12, 3, 0]), SCANNET20)

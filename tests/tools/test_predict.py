@@ -247,6 +247,7 @@ def test_export(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
         assert path.read_text() == "mine"
     for message, arguments in {
         "not a pcseg result": (scan, "--ply", tmp_path / "a"),
+        "no such file or folder": (tmp_path / "b.npz", "--ply", tmp_path / "a"),
         "at least one of --ply": (result,),
         "which has the same name": (result, result, "--csv", tmp_path / "a"),
         "--threshold must be": (result, "--coco", tmp_path / "a", "--threshold", "-1"),

@@ -61,6 +61,7 @@ def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(p
     assert count["wrong object"] == floor, "it is in the floor, which S3DIS scores, and matches nothing"
     assert count["missed"] == 6 * 1500 - floor + 500
     assert count["false positive"] == count["no object"] == 0
+    assert not _by_key(scene_layers(replace(predicted, min_points=1501)))["errors"].ids.any(), "too few points"
 
 
 def _errors_of_tables(scene: Scene, masks: np.ndarray, classes: ClassSet) -> np.ndarray:
