@@ -1,5 +1,6 @@
-"""Values that options can take. It imports nothing, so that command lines know them before numpy and torch load."""
+"""Values that options can take. It imports nothing slow: command lines know them before numpy and torch load."""
 
+from pathlib import Path
 from typing import Literal
 
 # Class sets of pcseg/class_sets, and those of ScanNet with the column of its label table that holds their ids.
@@ -27,6 +28,12 @@ Precision = Literal["float32", "bf16", "fp16"]
 AnyPrecision = Literal["auto", "float32", "bf16", "fp16"]
 
 LAST = "last.pt"  # newest checkpoint of a run
+
+
+def no_checkpoint(path: Path) -> str:
+    """What to say of a checkpoint that is no file."""
+    return f"{path}: a folder; give {LAST} in it" if path.is_dir() else f"{path}: no such checkpoint"
+
 
 # Synthetic rooms and homes.
 RAW_FORMATS = ("s3dis", "scannet", "coco")

@@ -89,7 +89,10 @@ def run_tool(call: Callable[[], object]) -> None:
     try:
         call()
     except (ValueError, OSError) as error:
-        print(f"error: {as_flags(str(error))}", file=sys.stderr)
+        message = str(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            message = f"{error.filename}: a file is in the place of this folder or of one above it"
+        print(f"error: {as_flags(message)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pcseg.choices import no_checkpoint
 from pcseg.config_reader import ConfigError, read_tree
 
 
@@ -28,6 +29,8 @@ def find_config(path: Path | str) -> Path:
     shipped = shipped_configs()
     name = path.name.removesuffix(".yaml")
     if name not in shipped or str(path.parent) not in (".", "configs"):
+        if path.is_dir():
+            raise ConfigError(f"{path}: a folder; give config.yaml in it")
         raise ConfigError(f"{path}: no such config; give a .yaml file, or one of {', '.join(shipped)}")
     return shipped[name]
 
@@ -51,4 +54,4 @@ def check_checkpoint(path: Path) -> None:
         ValueError: there is no such file.
     """
     if str(path) != "builtin" and not path.is_file():
-        raise ValueError(f"{path}: no such checkpoint")
+        raise ValueError(no_checkpoint(path))

@@ -50,7 +50,11 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {item!r} must look like key=value, as in optimizer.lr=0.001")
-        change: Any = yaml.safe_load(text)
+        try:
+            change: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            remedy = "quote text with special characters, as in 'data.train=[\"*\"]'"
+            raise ConfigError(f"override {item!r} is not YAML; {remedy}") from None
         for part in reversed(key.split(".")):
             change = {part: change}
         tree = _merge(tree, change)
@@ -161,13 +165,27 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(hints)}"
+            below = [name for name in dict.fromkeys(_keys(kind, where)) if name.endswith(f".{key}")]
+            near = below or [_join(where, name) for name in difflib.get_close_matches(str(key), hints, n=1)]
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys: {', '.join(hints)}"
             raise ConfigError(f"unknown key {_join(where, key)!r}; {hint}")
     for field in dataclasses.fields(kind):
         if field.name not in value and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{_join(where, field.name)} is missing")
-    return kind(**{key: _build(hints[key], item, _join(where, key)) for key, item in value.items()})
+    values = {key: _build(hints[key], item, _join(where, key)) for key, item in value.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:  # its message begins with the name of an option
+        raise ConfigError(_join(where, error)) from None
+
+
+def _keys(kind: Any, where: str) -> Iterator[str]:
+    """Dotted keys of a dataclass, or of a union of them, and of the sections in it."""
+    for option in get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,):
+        if dataclasses.is_dataclass(option):
+            for key, part in typing.get_type_hints(option).items():
+                yield _join(where, key)
+                yield from _keys(part, _join(where, key))
 
 
 def _join(where: str, key: object) -> str:

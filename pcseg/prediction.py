@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Integer
 from scipy.sparse import csr_array
 
-from pcseg.choices import DEFAULT_THRESHOLD
+from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
@@ -222,7 +222,11 @@ class Prediction:
 
         Returns:
             0 where there is no object.
+
+        Raises:
+            ValueError: a threshold outside 0..1.
         """
+        check_threshold(threshold, "threshold")
         return np.append(np.int32(0), self.ids)[self.point_rows(threshold, min_points=min_points)]
 
     def point_rows(self, threshold: float = 0.0, *, min_points: int | None = None) -> Int32[np.ndarray, "P"]:
@@ -252,7 +256,11 @@ class Prediction:
 
         Each point belongs to its best object, so masks do not overlap; iterate over the prediction itself for the whole
         masks, and for the many objects with low scores that models also give.
+
+        Raises:
+            ValueError: a score outside 0..1.
         """
+        check_threshold(score, "score")
         if not self.has_objects:
             return self
         rows, parts = masks_of_ids(self._column_rows(score, self.min_points))

@@ -134,7 +134,7 @@ class Run:
         More ``train.steps`` than before extend the run, on the learning rate of the longer one.
 
         Raises:
-            CheckpointError: the checkpoint is missing, damaged, or of another config; names the newest good one.
+            CheckpointError: the checkpoint is missing, damaged, or of another config; names another one.
             ValueError: the rooms are not those that the run began with, or ``train.steps`` are fewer than were made.
         """
         path = self.folder / name

@@ -26,10 +26,18 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
     path.write_text("data: {root: rooms}\n")
     assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
     refuses("no such config; give a", cfg.load, tmp_path / "nowhere.yaml")
-    refuses("must look like key=value", cfg.load, ROOT / "configs" / "synthetic.yaml", ["train.steps"])
+    refuses("a folder; give config.yaml in it", cfg.load, tmp_path)
+    for override, message in (
+        ("train.steps", "'train.steps' must look like key=value"),
+        ("data.train=[*]", r"'data.train=\[\*\]' is not YAML; quote"),
+    ):
+        refuses(f"override {message}", cfg.load, "synthetic", [override])
     for text, message in (
         ("data: {root: a}\ntrian: {steps: 3}", "unknown key 'trian'; did you mean 'train'?"),
-        ("data: {root: a}\ntrain: {stepz: 3}", "unknown key 'train.stepz'; did you mean 'steps'?"),
+        ("data: {root: a}\ntrain: {stepz: 3}", "unknown key 'train.stepz'; did you mean 'train.steps'?"),
+        ("data: {root: a}\nsteps: 3", "unknown key 'steps'; did you mean 'train.steps'?"),
+        ("data: {root: a}\ntrain: {steps: 0}", "train.steps must be 1 or more, got 0"),
+        ("data: {root: a}\ninference: {min_points: -5}", "inference.min_points must be 0 or more, got -5"),
         ("data: {root: a}\ntrain: {steps: many}", "train.steps must be int, got 'many'"),
         ("data: {root: a}\noptimizer: {lr: fast}", "optimizer.lr must be a number, got 'fast'"),
         ("data: {root: a}\noptimizer: {schedule: stairs}", "schedule is 'stairs'; expected one of polynomial"),

@@ -35,6 +35,8 @@ def test_overlaps_go_to_the_higher_score() -> None:
     assert [found.id for found in prediction[::-1]] == [2, 1]
     with pytest.raises(IndexError):
         prediction[2]
+    for call in (prediction.above, prediction.point_ids):
+        refuses("must be from 0 to 1, got 25", call, 25.0)
 
 
 def test_objects_over_superpoints_one_by_one() -> None:

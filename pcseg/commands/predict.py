@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
                 if isinstance(lines, Exception):
                     if len(args.scans) == 1:
                         raise lines
-                    bar.write(as_flags(f"{path}: not predicted: {lines}"), file=sys.stderr)
+                    bar.write(as_flags(f"{path}: not predicted: {lines}\n"), file=sys.stderr, end="")
                     failed.append(str(path))
                 elif lines:
                     bar.write("\n".join(lines))
@@ -169,11 +169,14 @@ def _progress(num_scans: int) -> Iterator[Any]:
 
 def _suffixes(args: argparse.Namespace) -> list[str]:
     """Suffixes of the files to write."""
-    kinds = [*KINDS] if args.only is None else args.only.split(",")
+    kinds = [*KINDS] if args.only is None else [kind.strip() for kind in args.only.split(",")]
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"--only {args.only}: unknown {unknown[0]!r}; choose from {', '.join(KINDS)}")
     left_out = {"png": args.no_picture, "html": args.no_page}
-    return [suffix for kind, suffix in KINDS.items() if kind in kinds and not left_out.get(kind)]
+    suffixes = [suffix for kind, suffix in KINDS.items() if kind in kinds and not left_out.get(kind)]
+    if not suffixes:
+        raise ValueError(f"--only {args.only} with --no-picture or --no-page leaves no file to write")
+    return suffixes
 
 
 def _predict(
@@ -204,7 +207,8 @@ def _predict(
 
     stage("reading")
     if len(args.scans) > 1 and not sys.stderr.isatty():
-        print(f"{path}: reading", file=sys.stderr)  # no bar moves in a file
+        # No bar moves in a file. A line and its end are one write, which no other thread can part.
+        sys.stderr.write(f"{path}: reading\n")
     options = {key: getattr(args, key) for key in READER_OPTIONS}
     scene = segmenter.read(path, report=say, stage=stage, **options).with_(name=target.name)
     warnings = [f"{path.name}: {warning}" for warning in scan_warnings(scene, segmenter.voxel_size)]

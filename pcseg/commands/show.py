@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="result, processed room or scan")
     parser.add_argument("--html", type=Path, metavar="FILE", help="web page to write, or folder for several RESULTs")
     parser.add_argument("--png", type=Path, metavar="FILE", help="picture to write, or folder for several RESULTs")
-    parser.add_argument("--views", type=int, default=3, help="number of views in the picture, 1 to 3 (default: 3)")
+    parser.add_argument("--views", type=int, help="number of views in the picture, 1 to 3 (default: 3)")
     parser.add_argument(
         "--threshold",
         type=float,
@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> None:
     if missing := [path for path in args.results if not path.exists()]:
         raise ValueError(f"{missing[0]}: no such file or folder; expected a result, a processed room or a scan")
     check_threshold(args.threshold)
+    for_picture = {key: value for key in ("cut", "views") if (value := getattr(args, key)) is not None}
+    if for_picture and args.png is None:
+        raise ValueError(f"--{next(iter(for_picture))} is for pictures; give --png too")
     in_window = args.html is None and args.png is None
     if in_window and not has_display():
         raise ValueError(NO_DISPLAY)
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     for path, picture, page in zip(args.results, pictures, pages):
         shown = _load(path, args.classes, options)
         if picture is not None:
-            save_png(picture, room_picture(shown, threshold=args.threshold, cut=args.cut, views=args.views))
+            save_png(picture, room_picture(shown, threshold=args.threshold, **for_picture))
             print(picture)
         if page is not None:
             write_page(page, shown, threshold=args.threshold)

@@ -13,9 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
     parser.add_argument("--kind", choices=["rooms", "homes"], default="rooms", help="type of scenes (default: rooms)")
     parser.add_argument("--format", choices=RAW_FORMATS, help="raw layout; required for rooms")
-    parser.add_argument(
-        "--sensor", choices=get_args(Sensor), default="rgbd", help="simulated scanner, for homes (default: rgbd)"
-    )
+    parser.add_argument("--sensor", choices=get_args(Sensor), help="simulated scanner, for homes (default: rgbd)")
     parser.add_argument("--assets", type=Path, metavar="DIR", help="furniture models for homes")
     parser.add_argument(
         "--fetch-assets", action="store_true", help="first download the models to DIR (Debian packages, by apt-get)"
@@ -25,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="random seed; room i depends only on the seed and i (default: 0)"
     )
     parser.add_argument(
-        "--points", type=int, default=60_000, help="number of points of an average room (default: 60000)"
+        "--points", type=int, help="number of points of an average room, not for homes (default: 60000)"
     )
     add_parallel_options(parser, default=None)
 
@@ -33,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if (args.format is None) == (args.kind == "rooms"):
         raise ValueError("--format is required with --kind rooms and invalid otherwise")
+    for kind, names in {"rooms": ["points"], "homes": ["sensor", "assets"]}.items():
+        if kind != args.kind and (given := [name for name in names if getattr(args, name) is not None]):
+            raise ValueError(f"--{given[0]} is for --kind {kind}")
+    args.sensor = args.sensor or "rgbd"
+    args.points = 60_000 if args.points is None else args.points
     if args.fetch_assets and args.assets is None:
         raise ValueError("--fetch-assets requires --assets DIR")
     from tqdm import tqdm

@@ -4,8 +4,9 @@
     pcseg train --resume --run runs/a
     pcseg train --resume --run runs/a train.steps=20000
 
-A resumed run takes the config of its folder. More train.steps extend it, on the learning rate
-of the longer run.
+A resumed run takes the config of its folder; `pcseg train synthetic --resume` is the run in
+runs/synthetic. A config file, or a name and --run, replaces its config. More train.steps
+extend it, on the learning rate of the longer run.
 
 Under torchrun, several processes share the rooms of each step and train the same model as one
 process would (the -- keeps torchrun from parsing --run itself):
@@ -97,6 +98,8 @@ def _check(args: argparse.Namespace) -> tuple[Path, Path, list[str], bool]:
         given, overrides = None, [given, *overrides]
     if given is None and args.run is None:
         raise ValueError("name a config, such as synthetic, or continue a run with --resume --run DIR")
+    if given and args.resume and not (args.run or Path(given).is_file()):
+        args.run, given = Path("runs") / find_config(given).stem, None
     path = find_config(given) if given else args.run / "config.yaml"
     folder = args.run or Path("runs") / path.stem
     resumes = args.resume or (args.auto_resume and (folder / LAST).exists())

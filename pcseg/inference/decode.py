@@ -21,7 +21,11 @@ UNSURE = "other object"
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Options of `decode`; a part of the ``inference`` section of a config."""
+    """Options of `decode`; a part of the ``inference`` section of a config.
+
+    Raises:
+        ValueError: a negative number of points.
+    """
 
     top_k: int = 200  # most objects of a room, or of each tile of a large room
     min_points: int = 100  # least number of points of an object
@@ -29,6 +33,10 @@ class DecodeOptions:
     iou_power: float = 5.0  # power of the expected IoU in the scores
     mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
     one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
+
+    def __post_init__(self) -> None:
+        if self.min_points < 0:
+            raise ValueError(f"min_points must be 0 or more, got {self.min_points}")
 
 
 def greedy_clusters(

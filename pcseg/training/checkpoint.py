@@ -11,6 +11,7 @@ from torch import Tensor
 
 import pcseg
 from pcseg.choices import LAST as LAST
+from pcseg.choices import no_checkpoint
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_open
 from pcseg.training.weights_file import BUILT_IN, read_weights
@@ -70,7 +71,7 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> dict[str, Any]:
     """
     path = BUILT_IN if str(path) == "builtin" else Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        raise CheckpointError(no_checkpoint(path))
     if path.suffix == BUILT_IN.suffix:
         try:
             return read_weights(path, device)
@@ -95,17 +96,20 @@ def read_last_checkpoint(path: Path, device: str) -> dict[str, Any]:
     """`load_checkpoint` of a file in the folder of a run, from which the run continues.
 
     Raises:
-        CheckpointError: missing or damaged; the message names the newest good checkpoint of the folder.
+        CheckpointError: missing, and the message names those of the folder; or damaged, and it names the newest good
+            one.
     """
     try:
         return load_checkpoint(path, device)
     except CheckpointError as error:
-        if (other := _newest_good(path)) is not None:
+        if not path.exists():
+            names = ", ".join(sorted(other.name for other in path.parent.glob("*.pt")))
+            nothing = "nothing to continue from: start without --resume"
+            advice = f"continue with --resume --from and one of {names}" if names else nothing
+        elif (other := _newest_good(path)) is not None:
             advice = f"{other.name} is intact: continue from it with --resume --from {other.name}"
-        elif path.exists():
-            advice = "no other checkpoint is intact: start again with another --run"
         else:
-            advice = "nothing to continue from: start without --resume"
+            advice = "no other checkpoint is intact: start again with another --run"
         raise CheckpointError(f"{error}; {advice}") from None
 
 

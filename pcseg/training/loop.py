@@ -23,7 +23,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """A training run; also the `train` section of a config file."""
+    """A training run; also the `train` section of a config file.
+
+    Raises:
+        ValueError: no step.
+    """
 
     steps: int = 10_000
     batch_size: int = 4  # rooms per step, over all processes
@@ -44,6 +48,10 @@ class TrainOptions:
     init_share: float = 0.0  # evaluation and prediction use so much of these, and the rest of the trained weights
     keep_absent: bool = False  # classes that no training room has are not trained, so that they are not unlearned
     wandb: str = ""  # project of Weights & Biases; empty for none
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be 1 or more, got {self.steps}")
 
 
 @dataclass

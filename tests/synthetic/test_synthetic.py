@@ -309,7 +309,9 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     refuses("is a file", list, write_rooms(tmp_path / "b" / "mine.txt", seed=0, **options))
 
 
-@pytest.mark.parametrize("option", ["--rooms 0", "--points 10", "--seed -4", "--workers 0", "--format kitti"])
+@pytest.mark.parametrize(
+    "option", ["--rooms 0", "--points 10", "--seed -4", "--workers 0", "--format kitti", "--sensor rgbd"]
+)
 def test_bad_arguments_write_nothing(option: str, tmp_path: Path) -> None:
     name = option.split()[0].removeprefix("--")
     assert name in refused("synth", tmp_path / "raw", "--format", "s3dis", *option.split())

@@ -131,12 +131,13 @@ def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tm
     assert "absent.txt: no such file" in err
     assert err.splitlines()[-1].startswith("error: 2 of 3 scans not predicted, reasons above: ")
     assert "Traceback" not in err
+    assert all(line.count(": reading") + line.count(": not predicted") < 2 for line in err.splitlines())
     assert out.count(" with score >= ") == 1
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"room.v2{end}" for end in SUFFIXES}
 
 
 def test_only_the_wanted_files(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
-    out, _ = passes("predict", "--model", checkpoint, scan, "--out", tmp_path, "--only", "ids,csv,html", "--no-page")
+    out, _ = passes("predict", "--model", checkpoint, scan, "--out", tmp_path, "--only", "ids, csv,html", "--no-page")
     assert {path.name for path in tmp_path.iterdir()} == {"room.v2.ids.npy", "room.v2.instances.csv"}
     assert out.endswith("room.v2.instances.csv, .ids.npy\n")
     assert out.index(" with score >= ") < out.index("files: "), "the objects come first"
@@ -151,6 +152,8 @@ def test_nothing_takes_the_place_of_another(checkpoint: Path, scan: Path, scene:
     error = refused("predict", "--model", checkpoint, other, "--out", tmp_path)
     assert error.startswith(f"error: {other}: would overwrite the input file")
     assert not (tmp_path / "out").exists()
+    error = refused("predict", "--model", checkpoint, scan, "--out", other)
+    assert error == f"error: {other}: a file is in the place of this folder or of one above it\n"
     assert other.read_bytes() == before
 
 
@@ -218,6 +221,8 @@ def test_bad_options_are_named(checkpoint: Path, scan: Path, tmp_path: Path) -> 
     for message, arguments in {
         "--threshold must be from 0 to 1, got 7.0": (scan, "--threshold", "7"),
         "--only idz: unknown 'idz'; choose from npz, ply, csv, ids, png, html": (scan, "--only", "idz"),
+        "--only png with --no-picture or --no-page leaves no file to write": (scan, "--only", "png", "--no-picture"),
+        "--min-points must be 0 or more, got -5": (scan, "--model", checkpoint, "--min-points", "-5"),
         "device 'gpu' is not known; expected cpu, cuda": (scan, "--model", checkpoint, "--device", "gpu"),
         "nowhere.pt: no such checkpoint": (scan, "--model", tmp_path / "nowhere.pt"),
         "old.pt is a model, not a scan; give it as --model old.pt": ("old.pt", scan),

@@ -98,6 +98,8 @@ def test_bad_options(result: Path, tmp_path: Path) -> None:
         (("--cut", "-50"), "no point is below the cut"),
     ):
         assert message in refused("show", result, "--png", tmp_path / "a.png", *options)
+        if options[0] in ("--cut", "--views"):
+            assert f"{options[0]} is for pictures" in refused("show", result, "--html", tmp_path / "a.html", *options)
         assert [p.name for p in tmp_path.iterdir()] == ["room.npz"]
 
 

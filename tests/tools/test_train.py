@@ -38,17 +38,20 @@ def run(config_file: Path) -> Path:
     return folder
 
 
-def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/synthetic")
+    folder.mkdir(parents=True)
     for name, new in (("step_0000003.pt", "last.pt"), ("config.yaml", "config.yaml")):
-        (tmp_path / new).write_bytes((run / name).read_bytes())
-    command = ("train", "--resume", "--run", tmp_path, "--device", "cpu")
-    passes(*command)
-    whole, resumed = (load_checkpoint(folder / "last.pt")["model"] for folder in (run, tmp_path))
+        (folder / new).write_bytes((run / name).read_bytes())
+    passes("train", "--resume", "--run", folder, "--device", "cpu")
+    whole, resumed = (load_checkpoint(each / "last.pt")["model"] for each in (run, folder))
     assert all(torch.equal(whole[name], weights) for name, weights in resumed.items())
-    # More steps extend it; other changes are refused.
+    # More steps extend it; other changes are refused. The name of a config stands for the folder.
+    command = ("train", "synthetic", "--resume", "--device", "cpu")
     passes(*command, "train.steps=7")
-    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")][-1] == 7
-    assert "steps: 7" in (tmp_path / "config.yaml").read_text()
+    assert [record["step"] for record in read_records(folder / "metrics.jsonl")][-1] == 7
+    assert "steps: 7" in (folder / "config.yaml").read_text()
     for change, message in (("train.steps=5", "has 7 steps"), ("optimizer.lr=1.0", "optimizer.lr was 0.001, is 1.0")):
         assert message in refused(*command, change)
     assert "no checkpoint to continue from" in refused("train", "--resume", "--run", tmp_path / "none")
@@ -70,7 +73,7 @@ def test_the_checkpoint_repeats_the_numbers_and_predicts_alone(config_file: Path
 def test_mistakes(config_file: Path, run: Path, tmp_path: Path) -> None:
     last, nowhere = run / "last.pt", ("--run", tmp_path / "none")
     for arguments, *texts in (
-        (("train", config_file, "train.stesp=3"), str(config_file), "unknown key 'train.stesp'; did you mean 'steps'?"),
+        (("train", config_file, "train.stesp=3"), str(config_file), "'train.stesp'; did you mean 'train.steps'?"),
         (("test", config_file, last, "model.decoder.width=32"), "last.pt: incompatible model: ", "has shape"),
         (("train", config_file, "--run", run), "already holds a run", "--resume"),
         (("train", config_file, "data.train=[Area_9_*]", *nowhere), "Area_9_*"),

@@ -41,6 +41,7 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_foreign_files_and_weights_of_another_model(tmp_path: Path) -> None:
     path, weights = tmp_path / "a.pt", nn.Linear(3, 2).state_dict()
     refuses("no such checkpoint", load_checkpoint, path)
+    refuses("a folder; give last.pt in it", load_checkpoint, tmp_path)
     torch.save({"state_dict": {}}, path)
     refuses("expected a pcseg checkpoint of format 2, found None", load_checkpoint, path)
     refuses(r"weight has shape \(2, 3\), expected \(2, 4\)", load_weights, nn.Linear(4, 2), weights, path)
@@ -66,6 +67,7 @@ def test_message_names_the_newest_good_one(tmp_path: Path) -> None:
     (tmp_path / step_name(3)).write_bytes(b"")
     for path in (last, tmp_path / step_name(3)):
         refuses(rf"{path.name}.* --resume --from step_0000002\.pt", read_last_checkpoint, path, "cpu")
+    refuses("--from and one of last.pt, step_0000001.pt, .*2.pt", read_last_checkpoint, tmp_path / "step_9.pt", "cpu")
     assert read_last_checkpoint(tmp_path / step_name(2), "cpu")["config"] == "data: {root: a}"
 
 
