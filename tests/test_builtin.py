@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -65,6 +66,7 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     assert len(none) == 0
     np.testing.assert_allclose(turned.xyz[:, 2], points[:, 1], rtol=1e-6)
     assert loads == ["once.pt"]
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
     with pytest.raises(TypeError, match="points and their colors are one array"):
         pcseg.predict(points, points)
 
