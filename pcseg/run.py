@@ -101,6 +101,9 @@ class Run:
         self.criterion = build.build_criterion(config, check_values=False, sum_counts=self.processes.sum, absent=absent)
         self.superpoints = superpoints_of(self.rooms.rooms)
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
+        shared = len({*self.rooms.rooms} & {*(self.held_out.rooms if self.held_out else ())})
+        if shared and self.processes.is_first:
+            logger.warning("%d rooms of data.val are in data.train, too: their AP tells nothing of new rooms", shared)
 
     def start(self) -> None:
         """Load the weights of ``train.init``, make the folder and write the resolved config.

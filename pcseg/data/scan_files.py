@@ -38,6 +38,7 @@ from pcseg.structures import ScanFile, Scene
 _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 # Beyond this distance in meters, single precision is coarser than 4 mm.
 _TOO_FAR = 65536.0
+_TABLES = (".txt", ".xyz", ".asc", ".pts", ".csv")
 _Y_UP = (".glb", ".gltf")
 _SPACING = 0.02  # meters between samples of a mesh
 
@@ -234,6 +235,10 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    if how.columns is not None and path.suffix.lower() not in (*_TABLES, ".npy"):
+        raise ValueError(
+            f"{path}: columns name those of text files, .npy, and arrays; this format has names of its own"
+        )
     fields = reader(path, how)
     lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
     wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
@@ -291,9 +296,7 @@ _READERS: dict[str, Callable[[Path, _Reading], dict[str, np.ndarray]]] = {
     ".pcd": lambda path, how: read_pcd(path),
     ".npz": _read_npz,
     ".npy": _read_npy,
-    **dict.fromkeys(
-        (".txt", ".xyz", ".asc", ".pts", ".csv"), lambda path, how: read_text(path, how.columns, how.report)
-    ),
+    **dict.fromkeys(_TABLES, lambda path, how: read_text(path, how.columns, how.report)),
     **dict.fromkeys((".las", ".laz"), _read_las),
     ".e57": lambda path, how: read_e57(path),
     ".ptx": lambda path, how: read_ptx(path),

@@ -225,6 +225,8 @@ def test_bad_files(tmp_path: Path, name: str, content: str | bytes | dict | np.n
     else:
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     refuses(message, read_scan, tmp_path / name)
+    if name == "a.npz":
+        refuses("columns name those of text files", read_scan, tmp_path / name, columns="x y z")
 
 
 @pytest.mark.parametrize("name", ["a.las", "a.laz"])
