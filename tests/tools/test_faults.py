@@ -88,7 +88,7 @@ def test_config_of_another_version(config_file: Path, tmp_path: Path) -> None:
     run.save("last.pt")
     content, other = load_checkpoint(path), "its config is of another version of pcseg: "
     for change, message in (
-        ({"stepz": 3}, f"{other}unknown key 'train.stepz'; did you mean 'steps'?"),
+        ({"stepz": 3}, f"{other}unknown key 'train.stepz'; did you mean 'train.steps'?"),
         ({"batch_size": 1}, "written with another config: train.batch_size was 1, is 2; "),
         ({"seed": "x"}, f"{other}train.seed must be int"),
     ):
