@@ -76,8 +76,8 @@ def _module(name: str) -> ModuleType:
 def run_tool(call: Callable[[], object]) -> None:
     """Runs a command and ends the process with its exit code unless it succeeds.
 
-    2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback. The log of pcseg
-    goes to stderr.
+    2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback. 141: the reader
+    of the output has left. The log of pcseg goes to stderr.
 
     Args:
         call: the command.
@@ -88,6 +88,9 @@ def run_tool(call: Callable[[], object]) -> None:
     log.addHandler(terminal)
     try:
         call()
+    except BrokenPipeError:  # the reader of the output, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (ValueError, OSError) as error:
         message = str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):

@@ -24,12 +24,14 @@ def find_config(path: Path | str) -> Path:
     True
     """
     path = Path(path)
+    if path.suffix in (".pt", ".safetensors"):
+        raise ConfigError(f"{path}: a model, not a config; the config comes first")
     if path.is_file():
         return path
     shipped = shipped_configs()
     name = path.name.removesuffix(".yaml")
     if name not in shipped or str(path.parent) not in (".", "configs"):
-        if path.is_dir():
+        if (path / "config.yaml").is_file():
             raise ConfigError(f"{path}: a folder; give config.yaml in it")
         raise ConfigError(f"{path}: no such config; give a .yaml file, or one of {', '.join(shipped)}")
     return shipped[name]

@@ -61,8 +61,8 @@ def inputs_in(paths: Sequence[Path], *, results: bool) -> list[Path]:
 
     found: list[Path] = []
     for path in paths:
-        if not results and path.suffix.lower() == ".ply" and path.is_file() and is_own(path):
-            raise ValueError(f"{path}: written by pcseg and painted by object; give the scan itself")
+        if not results and path.suffix.lower() in (".ply", ".npz") and path.is_file() and is_own(path):
+            raise ValueError(f"{path}: a result of pcseg; give the scan itself")
         if not path.is_dir() or (path / MANIFEST).exists():
             found.append(path)
         elif results and (inside := [file for file in sorted(path.glob("[!.]*.npz")) if is_result(file)]):

@@ -54,6 +54,8 @@ def fields_of_columns(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str
         if names is not None:
             values = np.stack([columns[name] for name in names], axis=1)
             fields[key] = values if key == "rgb" else values.astype(np.float64)
+        elif key != "xyz" and (names := next((n for n in alternatives if len(columns.keys() & set(n)) == 2), None)):
+            raise ValueError(f"{path}: of the columns {' '.join(names)}, one is missing")
     if "xyz" not in fields:
         raise ValueError(f"{path}: expected columns x y z, found {' '.join(plain) or 'none'}")
     labels = {name: columns[name] for name in LABEL_COLUMNS if name in columns}
@@ -100,7 +102,7 @@ def color_to_uint8(
         report(f"It has {found}, taken as 0..{largest}{clipped}: color_range sets another range.")
     color = np.clip(color, 0, largest)
     # 16 bits lose their lower byte, since many programs leave it 0.
-    return (color // 256 if largest == 65535 else np.rint(color * (255 / largest))).astype(np.uint8)
+    return (np.floor(color / 256) if largest == 65535 else np.rint(color * (255 / largest))).astype(np.uint8)
 
 
 def is_whole(values: np.ndarray) -> bool:

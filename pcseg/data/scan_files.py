@@ -230,11 +230,11 @@ class _Reading(NamedTuple):
 
 
 def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
     if how.columns is not None and path.suffix.lower() not in (*_TABLES, ".npy"):
         raise ValueError(
             f"{path}: columns name those of text files, .npy, and arrays; this format has names of its own"

@@ -14,7 +14,7 @@ _LEAST_POINTS, _NUM_SAMPLES, _NUM_FOR_LAYERS = 1000, 30_000, 300_000  # fewer po
 # In meters: from floor to ceiling, height of scans without a ceiling, and sides in plan. Ranges of storeys in different
 # units do not overlap.
 _STOREY, _HEIGHT, _LOW = (2.1, 3.5), (0.8, 3.3), 1.4
-_HEIGHT_IN_FEET = (_LOW, _HEIGHT[1])  # lower ones are common in scans in meters
+_HEIGHT_IN_FEET = (1.3, _HEIGHT[1])  # lower ones are common in scans in meters
 _NARROWEST, _WIDEST, _WIDEST_OPEN = 1.2, 40.0, 15.0
 _LARGEST, _HIGHEST = 1000.0, 30.0  # up to these it may be a hall or a building in meters
 _FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import torch
@@ -138,6 +138,8 @@ class Segmenter:
             raise TypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(known)}; {others}")
         if (views := changes.get("views", "one")) not in VIEWS:
             raise ValueError(f"views must be one of {', '.join(VIEWS)}, got {views!r}")
+        if (precision := changes.get("precision", "auto")) not in get_args(AnyPrecision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(AnyPrecision))}, got {precision!r}")
         return replace(self, options=replace(self.options, **changes))
 
     @overload

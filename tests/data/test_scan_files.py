@@ -209,6 +209,7 @@ BAD_FILES = [
     ("a.txt", "//x y z r g b\n" + "1 2 3 0.1 0.2 0.5\n" * 99 + "1 2 3 0 0 7\n", "colors from 0 to 7 are not clearly"),
     *(("a.txt", f"{word}\n1 2 3\n", r"a\.txt:2: expected 1 numbers, found '1 2 3'") for word in ("inf", "nan")),
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
+    ("a.csv", "x,y,z,red,green,bleu\n1,2,3,4,5,6\n", "of the columns red green blue, one is missing"),
     ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: expected numbers or names of columns"),
     ("a.csv", "x,y,z\n1,2,3,4\n", "expected names of its 4 columns, found x y z"),
     *(("a.csv", f"1,5{c}2,5{c}3,5\n", r"a\.csv:1: its numbers have a decimal comma") for c in ";\t"),

@@ -130,6 +130,7 @@ def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: In
         segmenter.with_options(threshold=0.5)
     with pytest.raises(ValueError, match="views must be one of one, flips, flips_rotations, got 'all'"):
         segmenter.with_options(views="all")
+    refuses("precision must be one of auto, .*, got 'float16'", segmenter.with_options, precision="float16")
     whole = segmenter.predict(room)
     assert real_model.unet.halves == HAS_BF16
     exact = segmenter.with_options(precision="float32").predict(room)

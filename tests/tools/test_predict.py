@@ -168,7 +168,7 @@ def test_a_folder_of_scans_and_a_second_run(checkpoint: Path, scene: Scene, tmp_
     old = ".instances.csv (replaced 1 of an earlier run)\nnot written now, and perhaps of an earlier run: "
     assert out.count(old) == 2
     assert "no scan in it, only results of pcseg" in refused("predict", "--model", checkpoint, tmp_path / "out")
-    assert "painted by object" in refused("predict", "--model", checkpoint, tmp_path / "out" / "a.ply")
+    assert "a result of pcseg; give the scan" in refused("predict", "--model", checkpoint, tmp_path / "out" / "a.ply")
     _write_ply(tmp_path / "out" / "a.ply", scene)  # as another program writes it after an edit
     before = (tmp_path / "out" / "a.ply").read_bytes()
     assert "a.ply: exists and is not a result of pcseg; move it or choose another" in refused(*command)
