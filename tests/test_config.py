@@ -26,6 +26,8 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
     path.write_text("data: {root: rooms}\n")
     assert cfg.load(path, ["criterion.anneal=0.3"]).criterion == CompetitiveOptions(anneal=0.3)
     refuses("no such config; give a", cfg.load, tmp_path / "nowhere.yaml")
+    refuses("a model, not a config", cfg.load, tmp_path / "last.pt")
+    (tmp_path / "config.yaml").touch()
     refuses("a folder; give config.yaml in it", cfg.load, tmp_path)
     for override, message in (
         ("train.steps", "'train.steps' must look like key=value"),
