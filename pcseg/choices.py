@@ -25,7 +25,7 @@ def check_threshold(value: float | None, name: str = "--threshold") -> None:
 # Test-time augmentation: 1, 4 or 8 predictions of each scan, merged.
 ViewSet = Literal["one", "flips", "flips_rotations"]
 Precision = Literal["float32", "bf16", "fp16"]
-AnyPrecision = Literal["auto", "float32", "bf16", "fp16"]
+AnyPrecision = Literal["auto", Precision]
 
 LAST = "last.pt"  # newest checkpoint of a run
 

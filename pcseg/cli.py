@@ -94,7 +94,7 @@ def run_tool(call: Callable[[], object]) -> None:
     except (ValueError, OSError) as error:
         message = str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
-            message = f"{error.filename}: a file is in the place of this folder or of one above it"
+            message = f"{error.filename}: this folder, or one above it, is a file"
         print(f"error: {as_flags(message)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

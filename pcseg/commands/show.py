@@ -77,15 +77,13 @@ def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Predicti
     from pcseg.inference.exports import read_painted_ply
     from pcseg.prediction import Prediction, is_result
 
-    painted = None if path.is_dir() or is_result(path) else read_painted_ply(path)
-    if path.is_dir() or is_result(path) or painted:
-        check_unused(path, {"classes": classes, **options})
     if path.is_dir():
-        return Prediction(read_room(path), classes=classes_of(read_manifest(path)))
-    if is_result(path):
-        return Prediction.load(path)
-    if painted is not None:
-        return painted
+        shown = Prediction(read_room(path), classes=classes_of(read_manifest(path)))
+    else:
+        shown = Prediction.load(path) if is_result(path) else read_painted_ply(path)
+    if shown is not None:
+        check_unused(path, {"classes": classes, **options})
+        return shown
     scene = read_scan(path, label_ids=classes, **options)
     if scene.semantic is not None and classes is None:
         sets = f"{'|'.join(CLASS_SETS)}, or your .yaml"

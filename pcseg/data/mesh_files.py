@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from trimesh import Trimesh
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
-# A mesh with more than this share of its surface in triangles longer than two spacings is sampled.
-_LONG, _LARGE_SHARE = 3, 0.1  # edges in spacings, and the share of such triangles, beyond which a mesh is sampled
+# A mesh with more than this share of its surface in triangles longer than so many spacings is sampled.
+_LARGE_SHARE, _LONG = 0.1, 3
 _MOST_SAMPLES, _FEW_SAMPLES = 20_000_000, 100_000
 _UNCOLORED = 102  # what trimesh gives to surfaces without color
 # Options before the name of a texture, such as "-s 1 1 1 -clamp on".
@@ -185,7 +185,7 @@ def _read_obj(
 
 def _count_forward(lines: list[str]) -> None:
     """Replaces negative numbers of corners, which count back from their own line; trimesh counts from the last line."""
-    if not any("-" in line for line in lines if line.startswith("f")):
+    if not any("-" in line for line in lines if line.lstrip()[:2] in ("f ", "f\t")):
         return
     counts = {"v": 0, "vt": 0, "vn": 0}  # in the order of a corner
     for place, line in enumerate(lines):

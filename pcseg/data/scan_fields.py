@@ -40,7 +40,7 @@ def fields_of_columns(path: Path, columns: Mapping[str, np.ndarray]) -> dict[str
         of LABEL_COLUMNS (P,).
 
     Raises:
-        ValueError: x, y or z is missing, or a field has several numbers for a point.
+        ValueError: x, y or z is missing, or one column of three, or a field has several numbers for a point.
     """
     fields = {}
     plain = {name.lower().removeprefix("scalar_"): values for name, values in columns.items()}

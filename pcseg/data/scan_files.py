@@ -236,9 +236,7 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     if reader is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
     if how.columns is not None and path.suffix.lower() not in (*_TABLES, ".npy"):
-        raise ValueError(
-            f"{path}: columns name those of text files, .npy, and arrays; this format has names of its own"
-        )
+        raise ValueError(f"{path}: columns name those of text files, .npy, and arrays; this format has its own")
     fields = reader(path, how)
     lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
     wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]

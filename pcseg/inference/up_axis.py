@@ -35,10 +35,10 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
         scores = find(flat_floor(part.transformed(turn_up(axis)))).scores
         totals[axis] = float(scores[scores > _LEAST_SCORE].sum())
     best, second, *_ = sorted(UP_AXES, key=lambda axis: -totals[axis])
-    by_surfaces, _ = likely_up(scene.xyz)
     certain = totals[best] >= max(_CERTAIN * totals[second], _LEAST_TOTAL)
     if certain and (best == "z" or likely_up(scene.transformed(turn_up(best)).xyz)[0] == "z"):
         return [best]
+    by_surfaces, _ = likely_up(scene.xyz)
     if by_surfaces != "z":
         return list(dict.fromkeys([by_surfaces, _opposite(by_surfaces), "z"]))
     is_possible = totals[best] > max(_POSSIBLE * totals["z"], _LEAST_TOTAL)

@@ -153,7 +153,7 @@ def test_nothing_takes_the_place_of_another(checkpoint: Path, scan: Path, scene:
     assert error.startswith(f"error: {other}: would overwrite the input file")
     assert not (tmp_path / "out").exists()
     error = refused("predict", "--model", checkpoint, scan, "--out", other)
-    assert error == f"error: {other}: a file is in the place of this folder or of one above it\n"
+    assert error == f"error: {other}: this folder, or one above it, is a file\n"
     assert other.read_bytes() == before
 
 

@@ -47,7 +47,7 @@ def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path, monk
     passes("train", "--resume", "--run", folder, "--device", "cpu")
     whole, resumed = (load_checkpoint(each / "last.pt")["model"] for each in (run, folder))
     assert all(torch.equal(whole[name], weights) for name, weights in resumed.items())
-    # More steps extend it; other changes are refused. The name of a config stands for the folder.
+    # More steps extend it; other changes are refused. The name of a config means its folder.
     command = ("train", "synthetic", "--resume", "--device", "cpu")
     passes(*command, "train.steps=7")
     assert [record["step"] for record in read_records(folder / "metrics.jsonl")][-1] == 7
