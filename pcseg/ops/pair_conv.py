@@ -19,13 +19,20 @@ SMALL_WORK = 4_000_000  # multiplications below which a second thread does not p
 SPAN = 512 // BLOCK  # blocks whose features stay in the cache while all offsets use them
 
 
-def _in_parts(work: Callable[[int, int], None], load: np.ndarray, multiplications: int) -> None:
-    """Calls work(first, last) for intervals of tasks of about equal load, a few for each thread."""
+def _in_parts(work: Callable[[int, int], None], pairs_before: np.ndarray, multiplications: int) -> None:
+    """Calls work(first, last) for intervals of tasks of about as many pairs, a few for each thread.
+
+    Args:
+        work: does the tasks of an interval.
+        pairs_before: number of pairs before each task, and of all of them.
+        multiplications: of all tasks.
+    """
     num_threads = torch.get_num_threads()
-    parts = 1 if num_threads == 1 or multiplications < SMALL_WORK else 3 * num_threads
-    total = np.cumsum(load)
-    inner = np.searchsorted(total, np.linspace(0, total[-1] if len(total) else 0, parts + 1)[1:-1])
-    cuts = itertools.pairwise([0, *inner.tolist(), len(load)])
+    if num_threads == 1 or multiplications < SMALL_WORK:
+        work(0, len(pairs_before) - 1)
+        return
+    inner = np.searchsorted(pairs_before, np.linspace(0, pairs_before[-1], 3 * num_threads + 1)[1:-1])
+    cuts = itertools.pairwise([0, *inner.tolist(), len(pairs_before) - 1])
     for_each(lambda span: work(*span), [(a, b) for a, b in cuts if b > a])
 
 
@@ -69,10 +76,10 @@ def _add_products(x: Tensor, weight: Tensor, kernel_map: KernelMap, out: Tensor,
     if halves:  # the kernel takes two numbers for one
         x, tiles, activated = x.view(torch.int32), tiles.view(torch.int32), activated.view(torch.uint16)
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    load, multiplications = np.diff(blocks, axis=0).sum(axis=1), len(in_index) * weight.shape[1] * weight.shape[2]
+    pairs_before, multiplications = blocks.sum(axis=1), len(in_index) * weight.shape[1] * weight.shape[2]
     args = (x.numpy(), tiles.squeeze(4).numpy(), in_index, out_index, blocks, SPAN)
     targets = (out.numpy(), norm.numpy(), activated.numpy(), BLOCK)
-    _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), load, multiplications)
+    _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), pairs_before - pairs_before[0], multiplications)
 
 
 def has_whole_tiles(num_outputs: int) -> bool:
@@ -118,8 +125,8 @@ def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
     tiles = x.new_zeros((kernel_map.num_offsets, columns.shape[1] // tile, rows.shape[1], tile))
     target = tiles.numpy()
     args = (rows.contiguous().numpy(), columns.contiguous().numpy(), in_index, out_index, blocks, SPAN)
-    load, multiplications = blocks[-1] - blocks[0], len(in_index) * num_inputs * num_outputs
-    _in_parts(lambda a, b: add_weight_grad(*args, a, b, target), load, multiplications)
+    pairs_before, multiplications = np.append(blocks[0], len(in_index)), len(in_index) * num_inputs * num_outputs
+    _in_parts(lambda a, b: add_weight_grad(*args, a, b, target), pairs_before, multiplications)
     return tiles.transpose(1, 2).flatten(2)[:, :num_inputs, :num_outputs]
 
 
