@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from pcseg.models.voxel_batch_norm import VoxelBatchNorm, recomputing
 from pcseg.ops.neighbors import KernelMap, SparseGrid, voxel_order
-from pcseg.ops.pair_conv import add_pair_conv, has_whole_tiles
+from pcseg.ops.pair_conv import add_pair_conv, has_whole_tiles, pack_weight
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 
 
@@ -83,6 +83,7 @@ class SparseUNet(nn.Module):
         self.up = nn.ModuleList(UpsampleConv3d(coarse, fine) for fine, coarse in steps)
         self.decoder = nn.ModuleList(blocks(2 * fine, fine) for fine, _ in steps)
         self.head = norm_relu(channels[0])
+        self._packed: dict[nn.Module, tuple[Any, Tensor, Tensor]] = {}  # see `_pack`
 
     def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         for block in blocks:  # type: ignore[attr-defined]
@@ -140,6 +141,14 @@ class SparseUNet(nn.Module):
         is_float32 = features.dtype == self.stem.weight.dtype == torch.float32
         return is_float32 and all(has_whole_tiles(blocks[0].conv2.out_channels) for blocks in self.encoder)  # type: ignore[index]
 
+    def _pack(self, layer: Any) -> Tensor:
+        """The weight of a layer for `add_pair_conv`, packed again only if it has changed."""
+        weight, dtype = layer.weight.detach(), torch.bfloat16 if self.halves else torch.float32
+        state = (weight.data_ptr(), weight._version, dtype)
+        if layer not in self._packed or self._packed[layer][0] != state:
+            self._packed[layer] = (state, pack_weight(weight, dtype), weight)  # a weight that is held keeps its address
+        return self._packed[layer][1]
+
     @torch.autocast("cpu", enabled=False)
     def _predict(self, features: Float[Tensor, "V F"], grid: SparseGrid) -> Float[Tensor, "V C"]:
         """The same as `_levels` in evaluation mode on the CPU, in less time and memory.
@@ -151,9 +160,9 @@ class SparseUNet(nn.Module):
             """Adds to x, and writes the norm and ReLU that follow to out."""
             norm = after[0]
             if not norm.adapts:
-                add_pair_conv(source, layer.weight, kernel_map, x, norm.scale_and_shift(x), out)
+                add_pair_conv(source, self._pack(layer), kernel_map, x, norm.scale_and_shift(x), out)
                 return
-            add_pair_conv(source, layer.weight, kernel_map, x)
+            add_pair_conv(source, self._pack(layer), kernel_map, x)
             scale, shift = norm.scale_and_shift(x[:-1])
             torch.addcmul(shift, x, scale, out=out).relu_()
 
@@ -184,7 +193,7 @@ class SparseUNet(nn.Module):
         for level in reversed(range(last)):
             (grid, skip), blocks = skips.pop(), net.decoder[level]
             up = torch.zeros_like(skip)
-            add_pair_conv(active, net.up[level].weight, grid.coarser[1].transposed(), up)
+            add_pair_conv(active, self._pack(net.up[level]), grid.coarser[1].transposed(), up)
             both = torch.cat([skip, up], dim=1)
             del up
             x = torch.mm(both, blocks[0].skip.weight.T, out=skip)

@@ -61,23 +61,27 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
         return out.to(x.dtype)
     tile = tile_width(num_outputs, x.element_size())
     out = x.new_zeros((kernel_map.num_out + 1, -(-num_outputs // tile) * tile))
-    _add_products(x.detach(), weight.detach(), kernel_map, out)
+    _add_products(x.detach(), _tiles(weight.detach(), x.dtype), kernel_map, out)
     return out[:-1, :num_outputs].contiguous()
 
 
-def _add_products(x: Tensor, weight: Tensor, kernel_map: KernelMap, out: Tensor, *after: Tensor) -> None:
-    """Adds a convolution to all but the last row of `out`; `after` may be norm and activated of `multiply_pairs`."""
-    halves = x.dtype == torch.bfloat16
-    norm, activated = after or (out.new_zeros((0, 0)), x.new_zeros((0, 0)))
-    tile, in_number = tile_width(weight.shape[2], out.element_size()), 2 if halves else 1
-    x, weight = _padded(x, 1, in_number), _padded(_padded(weight.to(x.dtype), 1, in_number), 2, tile)
+def _tiles(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights (K, I, O), any strides, in the order in which the kernel takes them; int32 are pairs of bfloat16."""
+    halves = dtype == torch.bfloat16
+    tile, in_number = tile_width(weight.shape[2], 4 if halves else dtype.itemsize), 2 if halves else 1
+    weight = _padded(_padded(weight.to(dtype), 1, in_number), 2, tile)
     tiles = weight.unflatten(2, (-1, tile)).unflatten(1, (-1, in_number)).permute(0, 3, 1, 4, 2).contiguous()
-    x = x.contiguous()
-    if halves:  # the kernel takes two numbers for one
-        x, tiles, activated = x.view(torch.int32), tiles.view(torch.int32), activated.view(torch.uint16)
+    return (tiles.view(torch.int32) if halves else tiles).squeeze(4)
+
+
+def _add_products(x: Tensor, tiles: Tensor, kernel_map: KernelMap, out: Tensor, *after: Tensor) -> None:
+    """Adds a convolution to all but the last row of `out`; `after` may be norm and activated of `multiply_pairs`."""
+    norm, activated = after or (out.new_zeros((0, 0)), x.new_zeros((0, 0)))
+    if x.dtype == torch.bfloat16:  # the kernel takes two numbers for one
+        x, activated = _padded(x, 1, 2).contiguous().view(torch.int32), activated.view(torch.uint16)
     in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    pairs_before, multiplications = blocks.sum(axis=1), len(in_index) * weight.shape[1] * weight.shape[2]
-    args = (x.numpy(), tiles.squeeze(4).numpy(), in_index, out_index, blocks, SPAN)
+    pairs_before, multiplications = blocks.sum(axis=1), len(in_index) * tiles[0].numel()
+    args = (x.contiguous().numpy(), tiles.numpy(), in_index, out_index, blocks, SPAN)
     targets = (out.numpy(), norm.numpy(), activated.numpy(), BLOCK)
     _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), pairs_before - pairs_before[0], multiplications)
 
@@ -87,9 +91,14 @@ def has_whole_tiles(num_outputs: int) -> bool:
     return num_outputs % tile_width(num_outputs, 4) == 0
 
 
+def pack_weight(weight: Float32[Tensor, "O k k k I"], dtype: torch.dtype) -> Tensor:
+    """The weight of a convolution as `add_pair_conv` takes it, for features of this dtype: float32 or bfloat16."""
+    return _tiles(weight.detach().flatten(1, 3).permute(1, 2, 0), dtype)
+
+
 def add_pair_conv(
     features: Float[Tensor, "V I"],
-    weight: Float32[Tensor, "O k k k I"],
+    packed: Tensor,
     kernel_map: KernelMap,
     out: Float32[Tensor, "W_1 O"],
     norm: Float32[Tensor, "2 O"] | None = None,
@@ -99,14 +108,14 @@ def add_pair_conv(
 
     Args:
         features: one row per input voxel; further rows are not read. They are float32, or bfloat16 if `HAS_BF16`.
-        weight: as for `pair_conv`; `has_whole_tiles` must be true of O.
+        packed: from `pack_weight`; `has_whole_tiles` must be true of O.
         kernel_map: pairs of k ** 3 offsets; with `norm`, its outputs must be sorted voxels.
         out: one row per output voxel, and one more, which is overwritten.
         norm: scale and shift of each channel.
         activated: gets ReLU(out * scale + shift) of each row but the last, in the dtype of features; may be `out`.
     """
     after = () if norm is None or activated is None else (norm, activated)
-    _add_products(features, weight.detach().flatten(1, 3).permute(1, 2, 0), kernel_map, out, *after)
+    _add_products(features, packed, kernel_map, out, *after)
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:

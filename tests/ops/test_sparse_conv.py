@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pcseg.kernels.conv import HAS_BF16, round_to_half
 from pcseg.ops import sparse_conv
 from pcseg.ops.neighbors import SparseGrid
-from pcseg.ops.pair_conv import add_pair_conv, pair_conv
+from pcseg.ops.pair_conv import add_pair_conv, pack_weight, pair_conv
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 from tests.conftest import refuses
 from tests.ops.conftest import random_coords
@@ -109,7 +109,7 @@ def test_bfloat16_products_are_exact_and_sums_float32(rng, sizes: tuple[int, int
     features, weight = torch.randint(-9, 9, (num_voxels, sizes[0])), torch.randint(-9, 9, (sizes[1], 3, 3, 3, sizes[0]))
     norm = torch.stack([torch.full((sizes[1],), 0.5), torch.ones(sizes[1])])
     out, activated = torch.ones(num_voxels + 1, sizes[1]), torch.empty(num_voxels + 1, sizes[1], dtype=torch.bfloat16)
-    add_pair_conv(features.bfloat16(), weight.float(), kernel_map, out, norm, activated)
+    add_pair_conv(features.bfloat16(), pack_weight(weight.float(), torch.bfloat16), kernel_map, out, norm, activated)
     expected = 1 + pair_conv(features.float(), weight.float(), kernel_map)
     assert torch.equal(out[:-1], expected)
     assert torch.equal(activated[:-1], (expected * 0.5 + 1).relu().bfloat16())
