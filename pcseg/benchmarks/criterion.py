@@ -14,10 +14,8 @@ from pcseg.losses.set_criterion import SetCriterion
 
 # Value checks are off, as in training.
 CRITERIA: dict[str, Callable[[], Criterion]] = {
-    "competitive (sigmoid)": lambda: InfluencerCriterion(18, check_values=False),
-    "Hungarian (sigmoid)": lambda: SetCriterion(18, check_values=False),
-    "competitive (softmax)": lambda: InfluencerCriterion(18, mask_activation="softmax", check_values=False),
-    "Hungarian (softmax)": lambda: SetCriterion(18, mask_activation="softmax", check_values=False),
+    "competitive": lambda: InfluencerCriterion(18, check_values=False),
+    "Hungarian": lambda: SetCriterion(18, check_values=False),
 }
 CPU = torch.device("cpu")
 # Number of queries, instances and mask tokens.

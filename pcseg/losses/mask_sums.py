@@ -84,8 +84,8 @@ def mask_sums(
     """Sums over N tokens from which BCE and dice of every pair of K instances and M queries follow, for each layer.
 
     With ``softmax`` the M queries and an empty choice of logit 0 share each token; with ``sigmoid`` each query is
-    independent. On the CPU in float32 compiled loops compute them, and otherwise PyTorch. The segment of a token is its
-    instance 0..K-1, K for background, or -1 where it is ignored. Tokens weigh 1 without weights.
+    independent. Those on the CPU in float32 are summed by compiled loops, all others by PyTorch. The segment of a token
+    is its instance 0..K-1, K for background, or -1 where it is ignored. Tokens weigh 1 without weights.
 
     Returns:
         The sums; float32 for half-precision logits.
@@ -96,8 +96,8 @@ def mask_sums(
     # One row more than instances, for the background. It also takes ignored tokens, which weigh nothing.
     row = torch.where(segment < 0, num_instances, segment)
     size = weights.new_zeros(num_instances + 1).index_add_(0, row, weights)[:num_instances]
-    if row.device.type == "cpu" and dtype == torch.float32:
-        sums = _CompiledSums.apply(row, num_instances, weights, mask_activation, *mask_logits)
+    if mask_activation == "sigmoid" and row.device.type == "cpu" and dtype == torch.float32:
+        sums = _CompiledSums.apply(row, num_instances, weights, *mask_logits)
     else:
         logits = torch.stack([layer.to(dtype) for layer in mask_logits])
         terms = torch.stack(log_probabilities(logits, mask_activation)) * weights[:, None]
@@ -130,33 +130,21 @@ def softmax_sums(
     return first, rest, torch.logaddexp(rest, logits.gather(-1, first))
 
 
-_FORWARD = {"sigmoid": kernels.sigmoid_forward, "softmax": kernels.softmax_forward}
-_BACKWARD = {"sigmoid": kernels.sigmoid_backward, "softmax": kernels.softmax_backward}
-
-
 class _CompiledSums(torch.autograd.Function):
-    """The first five sums by compiled loops, layer by layer: nothing of the size of a mask matrix is stored.
+    """The first five sums of sigmoid masks, layer by layer: nothing of the size of a mask matrix is stored.
 
     Work arrays are numpy's, so that none of torch's threads spins beside the loops.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, row: Tensor, num_instances: int, weights: Tensor, activation: str, *layers: Tensor
-    ) -> tuple[Tensor, ...]:
-        num_layers, (num_tokens, num_queries) = len(layers), layers[0].shape
-        sums = np.zeros((3, num_layers, num_instances + 1, num_queries), np.float32)
-        of_tokens = []
-        if activation == "softmax":  # the first query, the log of the sum of the others, and of the whole sum
-            of_tokens = [np.zeros((num_layers, num_tokens), dtype) for dtype in (np.int64, np.float32, np.float32)]
+    def forward(ctx: Any, row: Tensor, num_instances: int, weights: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
+        sums = np.zeros((3, len(layers), num_instances + 1, layers[0].shape[1]), np.float32)
 
         def add(index: int) -> None:
-            found = [values[index] for values in (*sums, *of_tokens)]
-            _FORWARD[activation](_array(layers[index]), row.numpy(), weights.numpy(), *found)
+            kernels.sigmoid_forward(_array(layers[index]), row.numpy(), weights.numpy(), *sums[:, index])
 
-        for_each(add, range(num_layers))
+        for_each(add, range(len(layers)))
         ctx.save_for_backward(row, weights, *layers)
-        ctx.activation, ctx.of_tokens = activation, of_tokens
         totals = (torch.from_numpy(rows.sum(1)) for rows in sums[1:])
         return *(torch.from_numpy(rows[:, :num_instances].copy()) for rows in sums), *totals
 
@@ -174,12 +162,11 @@ class _CompiledSums(torch.autograd.Function):
         grads = [torch.empty(layer.shape) for layer in layers]
 
         def differentiate(index: int) -> None:
-            known = [values[index] for values in (*ctx.of_tokens, *d_rows)]
-            grad = grads[index].numpy()
-            _BACKWARD[ctx.activation](_array(layers[index]), row.numpy(), weights.numpy(), *known, grad)
+            known = (_array(layers[index]), row.numpy(), weights.numpy(), *d_rows[:, index])
+            kernels.sigmoid_backward(*known, grads[index].numpy())
 
         for_each(differentiate, range(len(layers)))
-        return None, None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
+        return None, None, None, *(grad.to(layer.dtype) for grad, layer in zip(grads, layers, strict=True))
 
 
 def _array(values: Tensor) -> np.ndarray:
