@@ -12,12 +12,11 @@ from inspect import signature
 import numpy as np
 from jaxtyping import Float, Float32
 
-from pcseg.data.scan_fields import keep_points
+from pcseg.data.scan_fields import MID_GRAY, keep_points
 from pcseg.kernels.elastic import displaced
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
-MID_GRAY = 127
 Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 

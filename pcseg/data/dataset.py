@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
-from pcseg.data.augment import MID_GRAY, Composition, middle_of_floor
+from pcseg.data.augment import Composition, middle_of_floor
+from pcseg.data.scan_fields import MID_GRAY
 from pcseg.data.store import read_room
 from pcseg.ops.overlap import group_means, object_ids, overlap_table
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize

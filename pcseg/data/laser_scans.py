@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from pcseg.data.scan_fields import likely_range
+from pcseg.data.scan_fields import MID_GRAY, likely_range
 from pcseg.files import decoding
-
-_GRAY = 127  # of scans without color in a file where others have one
 
 
 def read_e57(path: Path) -> dict[str, np.ndarray]:
@@ -103,6 +101,6 @@ def _joined(xyz: list[np.ndarray], rgb: list[np.ndarray | None]) -> dict[str, np
     """Fields of several scans; those without color become gray if others have one."""
     fields = {"xyz": np.concatenate(xyz)}
     if any(colors is not None for colors in rgb):
-        gray = [np.full(points.shape, _GRAY, np.uint8) for points in xyz]
+        gray = [np.full(points.shape, MID_GRAY, np.uint8) for points in xyz]
         fields["rgb"] = np.concatenate([none if colors is None else colors for colors, none in zip(rgb, gray)])
     return fields

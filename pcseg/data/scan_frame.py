@@ -17,7 +17,7 @@ _STOREY, _HEIGHT, _LOW = (2.1, 3.5), (0.8, 3.3), 1.4
 _HEIGHT_IN_FEET = (1.3, _HEIGHT[1])  # lower ones are common in scans in meters
 _NARROWEST, _WIDEST, _WIDEST_OPEN = 1.2, 40.0, 15.0
 _LARGEST, _HIGHEST = 1000.0, 30.0  # up to these it may be a hall or a building in meters
-_FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
+FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
 _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a warning, and too coarse for any object
 _MOST_TILTED = 25.0  # degrees
 _LEAST_SHARE = 0.06  # of all surface in the floor, and in the ceiling
@@ -58,7 +58,7 @@ def frame_of_scan(
     matrix[:3, :3] = scale * turn_up(up)
     if origin is None and knows:
         center = matrix[:3, :3] @ np.median(sample, axis=0)
-        if np.abs(center).max() > _FAR:
+        if np.abs(center).max() > FAR:
             origin = [float(value) for value in np.floor(center)]
             point = ", ".join(f"{value:.0f}" for value in origin)
             report(f"It is far from 0 and was moved, as origin=({point}) does.")
@@ -272,7 +272,7 @@ def _check_rounding(
 ) -> None:
     """Looks for coordinates that are all multiples of a large step, as single precision leaves them far from 0."""
     some = xyz[:: max(1, len(xyz) // _NUM_SAMPLES)]
-    if np.abs(some).max() * scale < _FAR:
+    if np.abs(some).max() * scale < FAR:
         return
     steps = []
     for values in map(np.unique, some.T):
