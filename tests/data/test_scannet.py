@@ -110,7 +110,7 @@ def test_find_rooms_and_damaged_files(tmp_path: Path) -> None:
         refuses(message, read_room, folder, label_table=tmp_path / table, class_set=class_set)
     for content in ("{", "[]", "{}"):
         (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(content)
-        refuses(r"segs\.json: (damaged|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
+        refuses(r"segs\.json: (not JSON|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
     (folder / f"{NAME}_vh_clean_2.ply").unlink()
     refuses(r"no scene0000_00_vh_clean_2\.ply", room_files, folder)
 
