@@ -251,8 +251,8 @@ def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     if "xyz" not in fields:
         with np.load(path) as archive:
             raise ValueError(f"{path}: expected an array xyz, found {', '.join(archive.files) or 'none'}")
-    color = next((fields.pop(key) for key in colors if key in fields), None)
-    fields |= {} if color is None else {"rgb": color}
+    if color := next((key for key in colors if key in fields), None):
+        fields["rgb"] = fields.pop(color)
     for key, value in fields.items():
         shape = "(P,)" if key in LABEL_COLUMNS else "(P, 3)"
         fits = value.ndim == 1 if key in LABEL_COLUMNS else value.ndim == 2 and value.shape[1] == 3
@@ -379,10 +379,10 @@ def _labels(
         instance = np.where(ignored, first_instance - 1, instance)
         if first_instance == 0:
             instance = np.maximum(instance, -1) + 1
-        elif len(instance) and instance.min() < 0:
+        elif instance.min() < 0:
             found = f"found {instance.min()}; see first_instance and ignore_labels"
             raise ValueError(f"{path}: expected instance ids from 0 (none), {found}")
-        if instance.max(initial=0) >= 2**31 - 1:  # such as packed colors
+        if instance.max() >= 2**31 - 1:  # such as packed colors
             instance = unique_ids(np.append(0, instance))[1][1:]
         labels["instance"] = instance.astype(np.int32)
         if "semantic" in labels:

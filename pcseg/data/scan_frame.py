@@ -234,8 +234,7 @@ def _recognized_scale(
 ) -> float:
     """The factor to meters, from the height of a storey, or the size of the scan; the first of the axes should be up.
 
-    Raises:
-        ValueError: the unit is not certain, or it would be another one if another of the axes were up.
+    It is not certain if it would be another one with another of the axes up.
     """
     first = _size(sample @ _upright(verticals[0]).T)
     height, wide, gap = first.height, first.wide, first.gap

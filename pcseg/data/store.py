@@ -89,11 +89,10 @@ def write_room(
     """
     classes = class_sets.class_set(class_set)
     _check_room(scene, classes)
-    root.mkdir(parents=True, exist_ok=True)
     folder = root / scene.name
     # The leading dot hides unfinished folders from `list_rooms`.
     temporary, old = (root / f".{scene.name}.{uuid.uuid4().hex[:8]}" for _ in range(2))
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     try:
         arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
         for key, value in arrays.items():
