@@ -14,7 +14,7 @@ from pcseg.data.store import Source, write_room
 from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
 from tests.conftest import ROOT, holds, refuses
-from tests.data.test_scan_frame import box
+from tests.data.test_scan_frame import box, read_and_said
 from tests.reference import lzf as slow
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])
@@ -141,26 +141,39 @@ def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
     assert scene.rgb is None
 
 
-def test_text(tmp_path: Path) -> None:
-    for name, content in (
-        ("a.txt", "0.5 1.25 -2 255 0 10\n3 4.5 5e0 1 2 3\n"),
-        ("a.xyz", "# a comment\n0.5\t1.25 -2 255 0 10\n// another\n3 4.5 5 1 2 3"),
-        ("a.txt", "0.5 1.25 -2 1.0 0 0.0392157\n3 4.5 5 0.00392157 0.00784314 0.0117647\n"),
-        ("a.txt", "0.5 1.25 -2 255 0 10 8\n3 4.5 5 1 2 3 -1\n"),
-        ("a.pts", "2\n0.5 1.25 -2 -1043 255 0 10\n3 4.5 5 900 1 2 3\n"),
-        ("a.pts", "0.5 1.25 -2 -1043 255 0 10\r\n3 4.5 5 900 1 2 3\r\n"),
-        ("a.csv", "x,y,z,red,green,blue\n0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n"),
-        ("a.csv", "Red;Green;Blue;Time;X;Y;Z\n255;0;10;7;0.5;1.25;-2\n1;2;3;8;3;4.5;5\n"),
-        ("a.csv", "0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n"),
-        ("a.txt", "//X Y Z R G B\n0.5 1.25 -2 255 0 10\n3 4.5 5 1 2 3\n"),
-    ):
-        (tmp_path / name).write_bytes(content.encode())
-        scene = read_scan(tmp_path / name)
-        holds(scene, xyz=XYZ[:2].astype(np.float32), rgb=RGB[:2])
-        labeled = "8\n" in content and name == "a.txt"
-        assert (scene.semantic is not None) == labeled
-        if labeled:
-            np.testing.assert_array_equal(scene.semantic, [8, -1])
+COLORS = {"rgb": RGB[:2]}
+LABELS = {"semantic": [-1, 3], "instance": [0, 1]}
+TEXTS = [
+    ("a.txt", "2\n0.5 1.25 -2\n3 4.5 5\n", {}),
+    ("a.asc", "0.5 1.25 -2\n3 4.5 5\n", {}),
+    ("a.txt", "0.5 1.25 -2\r3 4.5 5\r", {}),
+    ("a.txt", "0.5 1.25 -2\r\n3 4.5 5\r\n", {}),
+    ("a.csv", "x,y,z\n0.5,1.25,-2\n3,4.5,5\n", {}),
+    ("a.csv", "x,y,z,\n0.5,1.25,-2,\n3,4.5,5,\n", {}),
+    ("a.csv", '"X";"Y";"Z"\n"0.5";"1.25";"-2"\n"3";"4.5";"5"\n', {}),
+    ("a.txt", "0.5 1.25 -2 255 0 10\n3 4.5 5e0 1 2 3\n", COLORS),
+    ("a.xyz", "# a comment\n0.5\t1.25 -2 255 0 10\n// another\n3 4.5 5 1 2 3", COLORS),
+    ("a.txt", "0.5 1.25 -2 1.0 0 0.0392157\n3 4.5 5 0.00392157 0.00784314 0.0117647\n", COLORS),
+    ("a.txt", "0.5 1.25 -2 255 0 10 8\n3 4.5 5 1 2 3 -1\n", {**COLORS, "semantic": [8, -1]}),
+    ("a.pts", "2\n0.5 1.25 -2 -1043 255 0 10\n3 4.5 5 900 1 2 3\n", COLORS),
+    ("a.pts", "0.5 1.25 -2 -1043 255 0 10\r\n3 4.5 5 900 1 2 3\r\n", COLORS),
+    ("a.csv", "x,y,z,red,green,blue\n0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
+    ("a.csv", "Red;Green;Blue;Time;X;Y;Z\n255;0;10;7;0.5;1.25;-2\n1;2;3;8;3;4.5;5\n", COLORS),
+    ("a.csv", "0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
+    ("a.txt", "//X Y Z R G B\n0.5 1.25 -2 255 0 10\n3 4.5 5 1 2 3\n", COLORS),
+    ("a.asc", "//X Y Z scalar_Semantic scalar_Instance\n0.5 1.25 -2 nan nan\n3 4.5 5 3 1\n", LABELS),
+    ("a.asc", "//X Y Z Rf Gf Bf\n0.5 1.25 -2 1 0 0.04\n3 4.5 5 0.004 0.008 0.012\n", COLORS),
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text(tmp_path: Path, encoding: str) -> None:
+    for name, content, fields in TEXTS:
+        (tmp_path / name).write_bytes(content.encode(encoding))
+        scene, said = read_and_said(tmp_path / name)
+        expected = {"xyz": XYZ[:2].astype(np.float32), "rgb": None, "semantic": None, "instance": None}
+        holds(scene, **{**expected, **fields})
+        assert ("1 of 2 points have no semantic (nan)" in said) == ("nan" in content)
 
 
 PLY = "ply\nformat ascii 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
@@ -264,13 +277,13 @@ def test_the_range_of_colors_comes_from_all_values(tmp_path: Path) -> None:
         ((FRACTIONS * 65535).astype(np.uint16), {"color_range": 65535}, 127.5, ""),
         (np.rint(FRACTIONS * 1023), {"color_range": 65535}, 1.5, ""),
     ):
-        xyz, notes = np.zeros((len(colors), 3)), []
+        xyz = np.zeros((len(colors), 3))
         np.savez(tmp_path / "a.npz", xyz=xyz, rgb=colors)
         np.savetxt(tmp_path / "a.txt", np.hstack([xyz, colors]), fmt="%.9g", header="x y z r g b")
         for name in ("a.npz", "a.txt"):
-            assert abs(read_scan(tmp_path / name, report=notes.append, **options).rgb.mean() - expected) < 0.7
-            text = "".join(notes)
-            assert said in text if said else text == ""
+            scene, notes = read_and_said(tmp_path / name, **options)
+            assert abs(scene.rgb.mean() - expected) < 0.7
+            assert said in notes if said else notes == ""
 
 
 def test_columns_without_names(tmp_path: Path) -> None:
@@ -285,11 +298,10 @@ def test_columns_without_names(tmp_path: Path) -> None:
         ("".join(f"1 2 3 90 99 80 {99 * i}\n" for i in range(300)), "x y z r g b intensity"),
         ("1 2 3 10 20 30 0 -1 0\n1 2 4 0 0 1 0 0 1\n", "x y z r g b nx ny nz"),
     ):
-        notes = []
         (tmp_path / "a.txt").write_text(rows)
         (tmp_path / "b.csv").write_text(names + "\n" + rows)
-        scene, named = read_scan(tmp_path / "a.txt", report=notes.append), read_scan(tmp_path / "b.csv")
-        assert f"taken as {names}:" in notes[0]
+        (scene, said), named = read_and_said(tmp_path / "a.txt"), read_scan(tmp_path / "b.csv")
+        assert f"taken as {names}:" in said
         for key in ("rgb", "normal", "semantic"):
             np.testing.assert_array_equal(getattr(scene, key), getattr(named, key))
 
@@ -302,10 +314,10 @@ def test_pcd_text_colors_follow_their_type(tmp_path: Path, kind: str, value: str
 
 
 def test_an_object_is_a_pair_of_class_and_id(tmp_path: Path) -> None:
-    notes = []
     np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=[1, 2, 1, 2, 0, 1])
-    assert read_scan(tmp_path / "a.npz", report=notes.append).instance.tolist() == [2, 4, 1, 3, 0, 0]
-    assert "the 2 ids are split into 4 objects" in notes[0]
+    scene, said = read_and_said(tmp_path / "a.npz")
+    assert scene.instance.tolist() == [2, 4, 1, 3, 0, 0]
+    assert "the 2 ids are split into 4 objects" in said
     ids = [1, 39001, 0xFF8000, 0xFF8000, 0, 7]
     np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=ids)
     assert read_scan(tmp_path / "a.npz").instance.tolist() == ids
@@ -317,9 +329,8 @@ def test_nan_is_refused_or_dropped(tmp_path: Path) -> None:
     xyz[3, 0] = np.inf
     np.savez(tmp_path / "a.npz", xyz=xyz, rgb=RGB, faces=[[0, 1, 2], [0, 2, 0]], instance=[1, 2, 3, 4])
     refuses("2 of 4 points have .* not finite.*drop_nan=True", read_scan, tmp_path / "a.npz", drop_nan=False)
-    notes = []
-    scene = read_scan(tmp_path / "a.npz", report=notes.append)
-    assert "a.npz: 2 of 4 points have coordinates that are not finite and are left out" in notes[0]
+    scene, said = read_and_said(tmp_path / "a.npz")
+    assert "a.npz: 2 of 4 points have coordinates that are not finite and are left out" in said
     assert scene.file.labels(np.array([5, 6])).tolist() == [5, -1, 6, -1]
     holds(scene, xyz=XYZ[[0, 2]].astype(np.float32), rgb=RGB[[0, 2]], instance=[1, 3], faces=[[0, 1, 0]])
     np.savez(tmp_path / "a.npz", xyz=xyz * np.nan)
