@@ -58,6 +58,18 @@ def pcd_header(data: str, fields: str, size: str, kind: str, num_points: int = 4
     ).encode()
 
 
+def write_pcd(path: Path, data: str, columns: dict[str, np.ndarray]) -> None:
+    sizes, kinds = zip(*((str(column.itemsize), column.dtype.kind.upper()) for column in columns.values()))
+    rows, unpacked = np.rec.fromarrays(columns.values()), b"".join(column.tobytes() for column in columns.values())
+    if data == "ascii":
+        body = "\n".join(" ".join(map(str, row)) for row in rows.tolist()).encode()
+    elif data == "binary":
+        body = rows.tobytes()
+    else:
+        body = struct.pack("<II", len(pack_lzf(unpacked)), len(unpacked)) + pack_lzf(unpacked)
+    path.write_bytes(pcd_header(data, " ".join(columns), " ".join(sizes), " ".join(kinds), len(rows)) + body)
+
+
 @pytest.mark.parametrize("form", ["ascii", "<", ">"])
 @pytest.mark.parametrize(("real", "color"), [("f4", "u1"), ("f8", "f4"), ("f4", "i4"), ("f8", "f8")])
 def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
@@ -72,11 +84,9 @@ def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
 
 def test_ply_polygons_and_labels_by_benchmark_id(tmp_path: Path) -> None:
     path = tmp_path / "a.ply"
-    path.write_text(
-        "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
-        "property ushort label\nelement face 2\nproperty list uchar int vertex_index\nend_header\n"
-        "0 0 0 1\n1 0 0 39\n1 1 0 0\n0 1 0 13\n4 0 1 2 3\n3 0 2 1\n"
-    )
+    faces = "element face 2\nproperty list uchar int vertex_index\nend_header\n"
+    rows = "0 0 0 1\n1 0 0 39\n1 1 0 0\n0 1 0 13\n4 0 1 2 3\n3 0 2 1\n"
+    path.write_text(PLY.format(4) + "property ushort label\n" + faces + rows)
     scene = read_scan(path)
     np.testing.assert_array_equal(scene.faces, [[0, 1, 2], [0, 2, 3], [0, 2, 1]])
     assert scene.rgb is None
@@ -87,21 +97,11 @@ def test_ply_polygons_and_labels_by_benchmark_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", ["ascii", "binary", "binary_compressed"])
 @pytest.mark.parametrize("kind", ["F", "U", None])
 def test_pcd(tmp_path: Path, data: str, kind: str | None) -> None:
-    names, size, types = "x y z instance", "4 4 4 2", "F F F U"
-    columns = [*XYZ.T.astype("<f4"), np.array([0, 1, 1, 300], "<u2")]
+    columns = {**dict(zip("xyz", XYZ.T.astype("<f4"))), "instance": np.array([0, 1, 1, 300], "<u2")}
     if kind:
         packed = RGB.astype("<u4") @ np.array([65536, 256, 1], "<u4")
-        columns.append(packed.view("<f4") if kind == "F" else packed)
-        names, size, types = f"{names} rgb", f"{size} 4", f"{types} {kind}"
-    rows = list(zip(*columns))
-    if data == "ascii":
-        body = "\n".join(" ".join(str(value.item()) for value in row) for row in rows).encode()
-    elif data == "binary":
-        body = b"".join(value.tobytes() for row in rows for value in row)
-    else:
-        unpacked = b"".join(column.tobytes() for column in columns)
-        body = struct.pack("<II", len(pack_lzf(unpacked)), len(unpacked)) + pack_lzf(unpacked)
-    (tmp_path / "a.pcd").write_bytes(pcd_header(data, names, size, types) + body)
+        columns["rgb"] = packed.view("<f4") if kind == "F" else packed
+    write_pcd(tmp_path / "a.pcd", data, columns)
     scene = read_scan(tmp_path / "a.pcd")
     holds(scene, xyz=XYZ.astype(np.float32), instance=[0, 1, 1, 300], rgb=RGB if kind else None)
 
