@@ -202,13 +202,13 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say
 
 def _command(line: Sequence[str]) -> str:
     """A command line without the options that do not change the rooms."""
-    words, skip = [], False
-    for word in line:
-        drop = word in ("--shard", "--workers", "--cluster", "--json")
-        if not skip and not drop and word != "--force":
-            words.append(word)
-        skip = drop
-    return shlex.join(words)
+    kept, words = [], iter(line)
+    for word in words:
+        if word in ("--shard", "--workers", "--cluster", "--json"):
+            next(words, None)  # its value
+        elif word != "--force":
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def _num_bytes(path: Path, reader: RoomReader) -> int:

@@ -71,8 +71,8 @@ def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple
     layouts = _LAYOUTS if path.suffix.lower() != ".pts" else (*_LAYOUTS[:3], *_PTS_LAYOUTS)
     possible = [names for layout in layouts if len(names := layout.split()) == values.shape[1]]
     first = {4: "x y z intensity", 5: "x y z semantic instance"}.get(values.shape[1], "x y z r g b semantic instance")
-    example = " ".join([*first.split()[: values.shape[1]], *["_"] * (values.shape[1] - len(first.split()))])
-    remedy = f"name them, for example columns='{example}'"
+    example = [*first.split(), *["_"] * values.shape[1]][: values.shape[1]]
+    remedy = f"name them, for example columns='{' '.join(example)}'"
     if not possible:
         numbers = sorted({len(layout.split()) for layout in layouts})
         expected = f"expected {', '.join(map(str, numbers))} columns"
