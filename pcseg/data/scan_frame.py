@@ -1,6 +1,6 @@
 """The frame of a scan: its unit, recognized by its height and size, which axis is up, and its tilt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from pcseg.data.reader_options import UP_AXES
+from pcseg.data.scan_fields import Report
 
 UNITS = {"meters": 1.0, "centimeters": 0.01, "millimeters": 0.001, "inches": 0.0254, "feet": 0.3048}
 _LEAST_POINTS, _NUM_SAMPLES, _NUM_FOR_LAYERS = 1000, 30_000, 300_000  # fewer points are no evidence
@@ -34,7 +35,7 @@ def frame_of_scan(
     origin: Sequence[float | int] | None = None,
     level: bool = False,
     as_is: bool = False,
-    report: Callable[[str], None],
+    report: Report,
 ) -> Float64[np.ndarray, "4 4"]:
     """The matrix from finite coordinates of a file to meters with z up; what is decided here is reported.
 
@@ -230,7 +231,7 @@ def _size(points: Float64[np.ndarray, "n 3"]) -> _Size:
 
 
 def _recognized_scale(
-    path: Path, sample: Float64[np.ndarray, "n 3"], verticals: Float64[np.ndarray, "V 3"], report: Callable[[str], None]
+    path: Path, sample: Float64[np.ndarray, "n 3"], verticals: Float64[np.ndarray, "V 3"], report: Report
 ) -> float:
     """The factor to meters, from the height of a storey, or the size of the scan; the first of the axes should be up.
 
@@ -266,9 +267,7 @@ def _recognized_scale(
     return UNITS[unit]
 
 
-def _check_rounding(
-    path: Path, xyz: Float64[np.ndarray, "P 3"], scale: float | int, report: Callable[[str], None]
-) -> None:
+def _check_rounding(path: Path, xyz: Float64[np.ndarray, "P 3"], scale: float | int, report: Report) -> None:
     """Looks for coordinates that are all multiples of a large step, as single precision leaves them far from 0."""
     some = xyz[:: max(1, len(xyz) // _NUM_SAMPLES)]
     if np.abs(some).max() * scale < FAR:

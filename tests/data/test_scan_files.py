@@ -23,13 +23,11 @@ RGB = np.array([[255, 0, 10], [1, 2, 3], [0, 0, 0], [128, 200, 7]], np.uint8)
 
 def write_ply(path: Path, form: str = "<", real: str = "f4", color: str = "u1") -> None:
     """Four points and two faces in ASCII or in a byte order."""
-    dtype = [(name, real) for name in ("x", "y", "z", "nx", "ny", "nz")]
-    dtype += [(name, color) for name in ("red", "green", "blue")] + [("semantic", "i4"), ("instance", "i4")]
-    vertex = np.zeros(4, dtype)
-    vertex["x"], vertex["y"], vertex["z"] = XYZ.T
-    vertex["nz"] = 2
-    vertex["red"], vertex["green"], vertex["blue"] = RGB.T / (255 if color.startswith("f") else 1)
-    vertex["semantic"], vertex["instance"] = [1, 1, -1, 2], [1, 1, 0, 2]
+    normal, rgb = np.tile([0, 0, 2], (4, 1)), RGB / (255 if color.startswith("f") else 1)
+    columns = dict(zip(("x", "y", "z", "nx", "ny", "nz"), np.hstack([XYZ, normal]).T.astype(real)))
+    columns |= dict(zip(("red", "green", "blue"), rgb.T.astype(color)))
+    columns |= {"semantic": np.int32([1, 1, -1, 2]), "instance": np.int32([1, 1, 0, 2])}
+    vertex = np.rec.fromarrays(columns.values(), names=list(columns))
     face = np.empty(2, [("vertex_indices", "i4", (3,))])
     face["vertex_indices"] = [[0, 1, 2], [1, 2, 3]]
     elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
