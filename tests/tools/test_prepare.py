@@ -1,8 +1,6 @@
 """pcseg prepare from raw folders to rooms in the store: reports, second runs, and what they refuse."""
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from pcseg.data.preprocess import superpoints_of
 from pcseg.data.store import Source, classes_of, list_rooms, read_manifest, read_room, verify_room, write_room
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import Scene
-from tests.conftest import ROOT, holds, refuses
+from tests.conftest import holds, refuses
 from tests.data.test_scannet import NAME, write_scan
 from tests.tools.commands import passes, refused
 
@@ -51,14 +49,6 @@ def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Pa
         rows = np.column_stack([rng.random((600, 3)) * scale + offset, np.full((600, 3), len(name) * 20)])
         np.savetxt(folder / f"{name}.txt", rows, fmt="%.3f %.3f %.3f %d %d %d")
     return folder.parent
-
-
-def test_preprocessing_does_without_torch() -> None:
-    """Importing torch takes longer than all other imports."""
-    tools = [str(ROOT / "tools" / f"preprocess_{name}.py") for name in ("s3dis", "scannet", "scans")]
-    program = f"import runpy, sys; [runpy.run_path(tool) for tool in {tools}]; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path, rng) -> None:
