@@ -23,6 +23,7 @@ from pcseg.data.scan_fields import (
     check_faces,
     color_to_uint8,
     fields_of_columns,
+    is_whole,
     keep_points,
     place_keys,
     report_to_log,
@@ -348,7 +349,7 @@ def _whole(path: Path, key: str, values: np.ndarray, report: Report, none: int =
     if values.dtype.kind == "f" and key not in ("superpoint", "faces") and (missing := np.isnan(values)).any():
         report(f"{missing.sum()} of {len(values)} points have no {key} (nan).")
         values = np.where(missing, none, values)
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+    if not (np.isfinite(values).all() and is_whole(values)):
         raise ValueError(f"{path}: expected whole numbers in {key}")
     bits = 54 if key in ("instance", "superpoint") else 32  # these are numbered again; 54 bits are exact in doubles
     if values.size and not -(2 ** (bits - 1)) <= values.min() <= values.max() < 2 ** (bits - 1):

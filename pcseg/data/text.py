@@ -105,7 +105,7 @@ def _fits(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
     if "alpha" in columns:
         return bool((columns["alpha"] == brightest).all())
     labels = columns.get("semantic", np.zeros(1))
-    is_label = labels.min() >= -1 and np.array_equal(labels, np.rint(labels)) and len(np.unique(labels)) < _MAX_CLASSES
+    is_label = labels.min() >= -1 and is_whole(labels) and len(np.unique(labels)) < _MAX_CLASSES
     return brightest is not None and bool(is_label)
 
 
@@ -113,7 +113,7 @@ def _is_clear(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
     """Whether normals or labels that are possible are so certain that other layouts are not."""
     if "nx" in columns:
         normals = np.stack([columns[name] for name in ("nx", "ny", "nz")])
-        return bool(normals.min() < 0 or (normals != np.rint(normals)).any())
+        return bool(normals.min() < 0) or not is_whole(normals)
     # A label has few values, where the color in its place would have about as many as its neighbor.
     return "semantic" in columns and 4 * len(np.unique(columns["semantic"])) <= len(np.unique(columns["b"]))
 
