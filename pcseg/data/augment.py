@@ -271,7 +271,7 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
         both[key] = np.concatenate([first, second])
     shift = middle_of_floor(scene.xyz) - middle_of_floor(other.xyz)
     xyz = np.concatenate([scene.xyz, other.xyz + shift])
-    return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, **both)
+    return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, file=None, **both)
 
 
 AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
