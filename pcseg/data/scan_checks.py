@@ -45,7 +45,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
         found.append(f"{reason}: {advice}" + (f"; if not, its floor is {tilted}." if tilt > _TILTED else "."))
     elif tilt > _TILTED:
         found.append(f"Its floor is {tilted}.")
-    if max(np.abs(low).max(), np.abs(high).max()) > FAR:
+    if np.abs([low, high]).max() > FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found.append(f"It is so far from 0 that single precision costs detail: use origin=({point}).")
     keys = np.sort(place_keys(scene.xyz))

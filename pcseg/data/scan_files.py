@@ -192,7 +192,7 @@ def _in_meters(path: Path, fields: dict[str, np.ndarray], matrix: Float64[np.nda
     if not np.array_equal(matrix, np.eye(4)):
         xyz = xyz @ matrix[:3, :3].T + matrix[:3, 3]
     low, high = bounding_box(xyz)
-    if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
+    if np.abs([low, high]).max() >= _TOO_FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"
         raise ValueError(f"{path}: {found}; use origin=({point}), or scale=0.001 if it is in millimeters")

@@ -24,9 +24,7 @@ _MAX_CLASSES = 201
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_text(
-    path: Path, columns: tuple[str, ...] | None = None, report: Report = report_to_log
-) -> dict[str, np.ndarray]:
+def read_text(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
     """Reads the fields of a text file of points, see `fields_of_columns`.
 
     Columns are named by the argument, whose unknown names are ignored, or by the file's first line; otherwise see
