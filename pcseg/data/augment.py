@@ -243,7 +243,7 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
     Args:
         scene: the room.
         rng: random generator.
-        partner: gives the second room, which needs all the fields of this one.
+        partner: gives the second room, which has points and all the fields of this one.
         probability: probability of mixing.
 
     Raises:
@@ -254,8 +254,6 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
     if len(scene) == 0 or rng.random() >= probability:
         return scene
     other = partner(rng)
-    if len(other) == 0:
-        return scene
     both = {}
     for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
         first, second = getattr(scene, key), getattr(other, key)
