@@ -130,14 +130,11 @@ def read_manifest(folder: Path) -> dict:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(
-            f"{folder}: no {MANIFEST} in it; expected a processed room, which pcseg prepare writes, or one scan"
-        )
-    try:
+        expected = "a processed room, which pcseg prepare writes, or one scan"
+        raise ValueError(f"{folder}: no {MANIFEST} in it; expected {expected}")
+    with decoding(path, "a manifest", f"; {_AGAIN}"):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest.get("format_version")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
     if version != FORMAT_VERSION:
         command = manifest.get("command") or "pcseg prepare KIND RAW OUT"
         found = f"format version {version!r}, this pcseg reads {FORMAT_VERSION}"

@@ -104,7 +104,7 @@ def test_damage_names_the_file(tmp_path: Path, scene: Scene) -> None:
         ("semantic.npy", -1, r"semantic\.npy: not an"),
         ("semantic.npy", np.zeros(49, np.int32), r"semantic\.npy: expected int32 \[50\], found int32 \[49\]"),
         ("xyz.npy", np.full((50, 3), np.nan, np.float32), "not finite"),
-        ("manifest.json", b"{", r"manifest\.json: damaged"),
+        ("manifest.json", b"{", r"manifest\.json: not a manifest, or damaged"),
         ("manifest.json", None, r"no manifest\.json"),
     ):
         path = write_room(tmp_path, scene, "s3dis", SOURCE) / name
