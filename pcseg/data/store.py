@@ -104,7 +104,7 @@ def write_room(
             "class_names": list(classes.names),
             "source": asdict(source),
             "command": command,
-            "arrays": {key: _entry(value) for key, value in arrays.items()},
+            "arrays": {key: {"dtype": str(value.dtype), "shape": list(value.shape)} for key, value in arrays.items()},
             "sha256": _checksum(arrays),
             **_counts(scene, classes),
             "notes": list(notes),
@@ -182,12 +182,9 @@ def read_room(folder: Path) -> Scene:
         ValueError: no such room, another format version, or a damaged room; the message names the file.
     """
     manifest = read_manifest(folder)
-    try:
-        return Scene(name=manifest["name"], **_map_arrays(folder, manifest))
-    except (TypeError, ValueError) as error:
-        if str(error).endswith(_AGAIN):
-            raise
-        raise ValueError(f"{folder}: damaged ({error}); {_AGAIN}") from error
+    arrays = _map_arrays(folder, manifest)
+    with decoding(folder, "a room", f"; {_AGAIN}"):
+        return Scene(name=manifest["name"], **arrays)
 
 
 def verify_room(folder: Path) -> None:
@@ -297,20 +294,17 @@ def _globs(entry: str) -> list[str]:
 
 def _map_arrays(folder: Path, manifest: dict) -> dict[str, Any]:
     arrays = {}
-    for key, entry in manifest["arrays"].items():
+    with decoding(folder / MANIFEST, "a manifest", f"; {_AGAIN}"):
+        expected = {key: f"{entry['dtype']} {entry['shape']}" for key, entry in manifest["arrays"].items()}
+    for key in expected:
         path = folder / f"{key}.npy"
         if not path.is_file():
             raise ValueError(f"{path}: missing; {_AGAIN}")
         with decoding(path, "an .npy file", f"; {_AGAIN}"):
             arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if (found := _entry(arrays[key])) != entry:
-            expected = f"{entry['dtype']} {entry['shape']}"
-            raise ValueError(f"{path}: expected {expected}, found {found['dtype']} {found['shape']}; {_AGAIN}")
+        if (found := f"{arrays[key].dtype} {list(arrays[key].shape)}") != expected[key]:
+            raise ValueError(f"{path}: expected {expected[key]}, found {found}; {_AGAIN}")
     return arrays
-
-
-def _entry(array: np.ndarray) -> dict[str, object]:
-    return {"dtype": str(array.dtype), "shape": list(array.shape)}
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
