@@ -17,7 +17,7 @@ from pcseg.structures import Scene
 from pcseg.training.checkpoint import load_checkpoint
 from pcseg.training.weights_file import write_weights
 from tests.data.test_formats import write_e57, write_ptx
-from tests.data.test_scan_files import XYZ, pack_lzf, pcd_header, write_ply
+from tests.data.test_scan_files import XYZ, write_pcd, write_ply
 from tests.tools.small import fresh_checkpoint
 
 DAMAGES = 24  # of each file; fewer where reading starts a process
@@ -49,12 +49,7 @@ def _las(path: Path) -> None:
 
 
 def _pcd(path: Path) -> None:
-    points = np.tile(XYZ.astype("<f4"), (20, 1))
-    header = pcd_header(path.stem, "x y z", "4 4 4", "F F F", len(points))
-    packed = pack_lzf(points.T.tobytes())
-    sizes = np.array([len(packed), points.nbytes], "<u4").tobytes()
-    text = "\n".join(" ".join(map(str, row)) for row in points.tolist()).encode()
-    path.write_bytes(header + {"ascii": text, "binary": points.tobytes()}.get(path.stem, sizes + packed))
+    write_pcd(path, path.stem, dict(zip("xyz", np.tile(XYZ.astype("<f4"), (20, 1)).T)))
 
 
 def _result(path: Path) -> None:

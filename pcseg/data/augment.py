@@ -12,12 +12,11 @@ from inspect import signature
 import numpy as np
 from jaxtyping import Float, Float32
 
-from pcseg.data.scan_fields import keep_points
+from pcseg.data.scan_fields import MID_GRAY, keep_points
 from pcseg.kernels.elastic import displaced
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
-MID_GRAY = 127
 Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
@@ -244,7 +243,7 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
     Args:
         scene: the room.
         rng: random generator.
-        partner: gives the second room, which needs all the fields of this one.
+        partner: gives the second room, which has points and all the fields of this one.
         probability: probability of mixing.
 
     Raises:
@@ -255,22 +254,22 @@ def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability
     if len(scene) == 0 or rng.random() >= probability:
         return scene
     other = partner(rng)
-    if len(other) == 0:
-        return scene
-    both: dict[str, np.ndarray | None] = {}
+    both = {}
     for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
         first, second = getattr(scene, key), getattr(other, key)
         if (first is None) != (second is None):
             lacking = scene if first is None else other
             raise ValueError(f"rooms {scene.name} and {other.name} cannot be mixed: {lacking.name} has no {key}")
-        if first is not None and key == "instance":
+        if first is None:
+            continue
+        if key == "instance":
             second = np.where(second > 0, second + first.max(initial=0), second).astype(np.int32)
-        elif first is not None and key == "superpoint":
+        elif key == "superpoint":
             second = second + np.int32(scene.num_superpoints)
-        both[key] = None if first is None else np.concatenate([first, second])
+        both[key] = np.concatenate([first, second])
     shift = middle_of_floor(scene.xyz) - middle_of_floor(other.xyz)
     xyz = np.concatenate([scene.xyz, other.xyz + shift])
-    return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, **both)
+    return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, file=None, **both)
 
 
 AUGMENTATIONS: dict[str, Callable[..., Scene]] = {

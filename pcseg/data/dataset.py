@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
-from pcseg.data.augment import MID_GRAY, Composition, middle_of_floor
+from pcseg.data.augment import Composition, middle_of_floor
+from pcseg.data.scan_fields import MID_GRAY
 from pcseg.data.store import read_room
-from pcseg.ops.overlap import group_means, object_ids, overlap_table
+from pcseg.ops.overlap import group_means, object_ids, overlap_table, unique_ids
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
 
@@ -216,15 +217,14 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     if scene.superpoint is None:
         raise ValueError(f"scene {scene.name} has no superpoints; preprocess it first")
     # Cropping may have emptied superpoints; the batch counts only those that are left.
-    present = np.bincount(scene.superpoint) > 0
-    num_superpoints = int(present.sum())
-    superpoint = (np.cumsum(present) - 1)[scene.superpoint]
+    ids, superpoint, _ = unique_ids(scene.superpoint)
+    num_superpoints = len(ids)
     grid = voxelize(scene.xyz, voxel_size)
     center = middle_of_floor(scene.xyz)
     pair_voxel, pair_superpoint, pair_points = pair_superpoints(grid.point_to_voxel, superpoint)
     superpoint_xyz = group_means(scene.xyz - center, superpoint, num_superpoints)
     labeled = scene.semantic is not None and scene.instance is not None
-    coords = np.concatenate([np.zeros((len(grid.coords), 1), np.int32), grid.coords], axis=1)
+    coords = np.pad(grid.coords, ((0, 0), (1, 0)))  # this is room 0
     return SceneBatch(
         voxel_coords=torch.from_numpy(coords),
         voxel_features=torch.from_numpy(voxel_mean(point_features(scene, center, features), grid)),

@@ -57,7 +57,7 @@ def _unpacked(path: Path, folder: Path, num_points: int) -> Path:
         raise ValueError("its compressed points cannot be read, or take too long")
     if done.returncode:
         lines = done.stderr.decode(errors="replace").split("\n")
-        reason = next((line for line in reversed(lines) if "rror" in line or "Panic" in line), f"{lines[0]}")
+        reason = next((line for line in reversed(lines) if "rror" in line or "Panic" in line), lines[0])
         raise ValueError(f"compressed points: {reason}")
     return out
 

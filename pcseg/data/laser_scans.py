@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from pcseg.data.scan_fields import likely_range
+from pcseg.data.scan_fields import MID_GRAY, likely_range
 from pcseg.files import decoding
-
-_GRAY = 127  # of scans without color in a file where others have one
 
 
 def read_e57(path: Path) -> dict[str, np.ndarray]:
@@ -37,23 +35,21 @@ def read_e57(path: Path) -> dict[str, np.ndarray]:
             return values, buffer
 
     with decoding(path, "an E57 file"), closing(File(str(path))) as file:
-        options = {"colors": True, "ignore_missing_fields": True}
-        xyz: list[np.ndarray] = []
-        rgb: list[np.ndarray | None] = []
+        scans = []
         names = ("colorRed", "colorGreen", "colorBlue")
         for index in range(file.scan_count):
             header = file.get_header(index)
             if header.point_count == 0:  # pye57 fails at these
                 continue
-            scan = file.read_scan(index, **options)
-            xyz.append(np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1))
+            scan = file.read_scan(index, colors=True, ignore_missing_fields=True)
+            xyz = np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1)
             limited = header.node.isDefined("colorLimits/colorRedMaximum")
             limit = header.node["colorLimits"]["colorRedMaximum"].value() if limited else 0
             colors = np.stack([scan[name] for name in names], axis=1) if set(names) <= scan.keys() else None
-            rgb.append(None if colors is None else _color_bytes(colors, limit))
-        if not xyz:
+            scans.append((xyz, None if colors is None else _color_bytes(colors, limit)))
+        if not scans:
             raise ValueError("no points in it")
-        return _joined(xyz, rgb)
+        return _joined(scans)
 
 
 def _color_bytes(color: Float32[np.ndarray, "P 3"], limit: float | int) -> UInt8[np.ndarray, "P 3"]:
@@ -72,16 +68,14 @@ def read_ptx(path: Path) -> dict[str, np.ndarray]:
     Source: Leica's description of the format: columns, rows, pose (four lines), matrix for row vectors (four lines),
     then one line "x y z intensity" or "x y z intensity r g b" for each point; 0 0 0 for no return.
     """
-    xyz, rgb = [], []
+    scans = []
     with path.open(encoding="latin-1") as file, decoding(path, "a PTX file"):
         lines = (line for line in file if line.strip())
         while head := list(islice(lines, 10)):
-            points, colors = _ptx_scan(head, lines)
-            xyz.append(points)
-            rgb.append(colors)
-        if not xyz:
+            scans.append(_ptx_scan(head, lines))
+        if not scans:
             raise ValueError("no scan in it")
-    return _joined(xyz, rgb)
+    return _joined(scans)
 
 
 def _ptx_scan(
@@ -99,10 +93,10 @@ def _ptx_scan(
     return xyz, rows[:, 4:] if rows.shape[1] == 7 else None
 
 
-def _joined(xyz: list[np.ndarray], rgb: list[np.ndarray | None]) -> dict[str, np.ndarray]:
-    """Fields of several scans; those without color become gray if others have one."""
-    fields = {"xyz": np.concatenate(xyz)}
-    if any(colors is not None for colors in rgb):
-        gray = [np.full(points.shape, _GRAY, np.uint8) for points in xyz]
-        fields["rgb"] = np.concatenate([none if colors is None else colors for colors, none in zip(rgb, gray)])
+def _joined(scans: list[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, np.ndarray]:
+    """Fields of several scans, given as xyz and rgb; those without color become gray if others have one."""
+    fields = {"xyz": np.concatenate([xyz for xyz, _ in scans])}
+    if any(rgb is not None for _, rgb in scans):
+        colors = [np.full(xyz.shape, MID_GRAY, np.uint8) if rgb is None else rgb for xyz, rgb in scans]
+        fields["rgb"] = np.concatenate(colors)
     return fields

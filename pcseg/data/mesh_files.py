@@ -158,9 +158,8 @@ def _read_obj(
     if any(has_color) and not colored:
         report(f"{sum(has_color):,} of its {len(points):,} points have colors, which are not used.")
     table = np.loadtxt(points, usecols=range(1, 7 if colored else 4), ndmin=2)
-    xyz, rgb = table[:, :3], np.full((len(table), 3), _UNCOLORED, np.uint8)
-    if colored:
-        rgb = _color_bytes(path, table[:, 3:])
+    xyz = table[:, :3]
+    rgb = _color_bytes(path, table[:, 3:]) if colored else np.full(xyz.shape, _UNCOLORED, np.uint8)
     for number, place in enumerate(places):
         lines[place] = f"v {number} 0 0"
     content = io.BytesIO("\n".join(lines).encode())
@@ -228,8 +227,7 @@ def _read_off(path: Path) -> Any:
         of_points = np.array([point[first : first + 3] for point in points], np.float64)
         mesh.visual = ColorVisuals(mesh, vertex_colors=_color_bytes(path, of_points))
     elif colors and all(len(color) == 3 for color in colors):
-        of_faces = _color_bytes(path, np.array(colors, np.float64))
-        mesh.visual = ColorVisuals(mesh, face_colors=of_faces)
+        mesh.visual = ColorVisuals(mesh, face_colors=_color_bytes(path, np.array(colors, np.float64)))
     return mesh
 
 

@@ -61,15 +61,16 @@ def _clean_header(head: bytes) -> tuple[bytes | None, int]:
     if start is None or end is None:
         return None, 0
     lines, seen = [], set()
-    for line in re.sub(rb"[^\x00-\x7f]", b"?", head[: end.start()].removeprefix(start[1] or b"")).splitlines():
+    plain = re.sub(rb"[^\x00-\x7f]", b"?", head[: end.start()].removeprefix(start[1] or b""))
+    for line in filter(None, map(bytes.rstrip, plain.splitlines())):
         words = line.split()
-        if words[:1] == [b"element"]:
+        if words[0] == b"element":
             seen = set()
-        if words[:1] == [b"property"]:
+        elif words[0] == b"property":
             if words[-1] in seen:
-                line = line.rstrip() + b"_%d" % len(seen)
+                line += b"_%d" % len(seen)
             seen.add(words[-1])
-        lines += [line.rstrip()] if words else []
+        lines.append(line)
     clean = start[2].join([*lines, b"end_header", b""])
     return (None if clean == head[: end.end()] else clean), end.end()
 

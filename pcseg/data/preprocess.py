@@ -7,7 +7,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -38,17 +38,6 @@ class RoomReader:
     read: Callable[[Path], RawRoom]
     settings: str = ""  # other settings that decide what `read` gives; a change makes rooms out of date
     group_of: Callable[[str], str] | None = None  # part of the dataset to which the report counts a room name
-
-
-@dataclass(frozen=True)
-class _Result:
-    """Outcome of a room; its manifest is empty if it failed."""
-
-    name: str
-    status: str = "failed"  # or "written" or "up to date"
-    manifest: dict = field(default_factory=dict)
-    error: str = ""
-    seconds: float = 0.0
 
 
 def superpoints_of(rooms: Sequence[Path]) -> SuperpointOptions | None:
@@ -106,18 +95,18 @@ def preprocess(
     out.mkdir(parents=True, exist_ok=True)
     superpoints = superpoints or SuperpointOptions()
     work = partial(_process, reader=reader, out=out, superpoints=superpoints, force=force, command=command)
-    results = {}
+    results: dict[str, dict | Exception] = {}
     # Large rooms first, so that none of them runs alone at the end.
     done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
     with tqdm(total=len(chosen), unit="room") as bar:
         for path, result in done:
             name = reader.name_of(path)
-            results[name] = result if isinstance(result, _Result) else _Result(name, error=str(result))
+            results[name] = result
             bar.set_postfix_str(name)
             bar.update()
-            if results[name].error:
-                bar.write(as_flags(f"{name}: {results[name].error}"))
-    report = _report([results[name] for name in chosen], reader.group_of)
+            if isinstance(result, Exception):
+                bar.write(as_flags(f"{name}: {result}"))
+    report = _report({name: results[name] for name in chosen}, reader.group_of)
     name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
     write_json(out / name, report)
     return report
@@ -138,8 +127,11 @@ def _by_name(paths: Sequence[Path], reader: RoomReader) -> dict[str, Path]:
 
 def _process(
     path: Path, *, reader: RoomReader, out: Path, superpoints: SuperpointOptions, force: bool, command: str
-) -> _Result:
-    """Reads a raw room, over-segments it and stores it, unless the store has it already."""
+) -> dict:
+    """Reads a raw room, over-segments it and stores it, unless the store has it already.
+
+    Returns its manifest, with the status "written" or "up to date" and the seconds that it took.
+    """
     start, name = time.perf_counter(), reader.name_of(path)
     remove_leftovers(out, name)
     classes = class_set(reader.class_set)
@@ -166,7 +158,7 @@ def _process(
     if found := manifest.get("instances_per_class"):  # the report has those that AP counts
         found = {key: count for key, count in found.items() if key in classes.instance_names}
         manifest |= {"instances_per_class": found, "num_instances": sum(found.values())}
-    return _Result(name, status, manifest, seconds=time.perf_counter() - start)
+    return {**manifest, "status": status, "seconds": time.perf_counter() - start}
 
 
 def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -202,13 +194,13 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say
 
 def _command(line: Sequence[str]) -> str:
     """A command line without the options that do not change the rooms."""
-    words, skip = [], False
-    for word in line:
-        drop = word in ("--shard", "--workers", "--cluster", "--json")
-        if not skip and not drop and word != "--force":
-            words.append(word)
-        skip = drop
-    return shlex.join(words)
+    kept, words = [], iter(line)
+    for word in words:
+        if word in ("--shard", "--workers", "--cluster", "--json"):
+            next(words, None)  # its value
+        elif word != "--force":
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def _num_bytes(path: Path, reader: RoomReader) -> int:
@@ -219,47 +211,46 @@ def _num_bytes(path: Path, reader: RoomReader) -> int:
         return 0
 
 
-def _report(results: Sequence[_Result], group_of: Callable[[str], str] | None) -> dict:
+def _report(results: dict[str, dict | Exception], group_of: Callable[[str], str] | None) -> dict:
     """Counts and checksums over all rooms, over each group of rooms, and for each room; JSON types only."""
-    done = [result for result in results if result.manifest]
+    manifests = {room: result for room, result in results.items() if isinstance(result, dict)}
     per_class: dict[str, Counter[str]] = {}
-    groups: dict[str, list[_Result]] = {}
-    for result in done:
+    groups: dict[str, dict[str, dict]] = {}
+    for room, manifest in manifests.items():
         for kind in ("points", "instances"):
-            for name, count in result.manifest.get(f"{kind}_per_class", {}).items():
+            for name, count in manifest.get(f"{kind}_per_class", {}).items():
                 per_class.setdefault(name, Counter())[kind] += count
         if group_of is not None:
-            groups.setdefault(group_of(result.name), []).append(result)
+            groups.setdefault(group_of(room), {})[room] = manifest
     return {
-        **_totals(done),
-        "written": sum(result.status == "written" for result in results),
-        "up_to_date": sum(result.status == "up to date" for result in results),
+        **_totals(manifests),
+        "written": sum(manifest["status"] == "written" for manifest in manifests.values()),
+        "up_to_date": sum(manifest["status"] == "up to date" for manifest in manifests.values()),
         "classes": per_class,
         "groups": {group: _totals(members) for group, members in groups.items()},
-        "repairs": {result.name: result.manifest["notes"] for result in done if result.manifest["notes"]},
-        "advice": {result.name: advice for result in done if (advice := result.manifest.get("advice"))},
-        "failed": {result.name: result.error for result in results if result.status == "failed"},
+        "repairs": {room: manifest["notes"] for room, manifest in manifests.items() if manifest["notes"]},
+        "advice": {room: advice for room, manifest in manifests.items() if (advice := manifest.get("advice"))},
+        "failed": {room: str(result) for room, result in results.items() if isinstance(result, Exception)},
         "per_room": {
-            result.name: {
-                "status": result.status,
-                "points": result.manifest["num_points"],
-                "superpoints": result.manifest["num_superpoints"],
-                "instances": result.manifest.get("num_instances"),
-                "repairs": len(result.manifest["notes"]),
-                "sha256": result.manifest["sha256"],
-                "seconds": round(result.seconds, 3),
+            room: {
+                "status": manifest["status"],
+                "points": manifest["num_points"],
+                "superpoints": manifest["num_superpoints"],
+                "instances": manifest.get("num_instances"),
+                "repairs": len(manifest["notes"]),
+                "sha256": manifest["sha256"],
+                "seconds": round(manifest["seconds"], 3),
             }
-            for result in done
+            for room, manifest in manifests.items()
         },
     }
 
 
-def _totals(done: Sequence[_Result]) -> dict:
+def _totals(manifests: dict[str, dict]) -> dict:
     """Counts, and a checksum over names and arrays that does not depend on the order."""
-    manifests = {result.name: result.manifest for result in done}
     lines = "".join(f"{name} {manifests[name]['sha256']}\n" for name in sorted(manifests))
     return {
-        "rooms": len(done),
+        "rooms": len(manifests),
         "points": sum(manifest["num_points"] for manifest in manifests.values()),
         "superpoints": sum(manifest["num_superpoints"] for manifest in manifests.values()),
         "instances": sum(manifest.get("num_instances", 0) for manifest in manifests.values()),

@@ -5,12 +5,10 @@ from jaxtyping import Float, Float32
 
 from pcseg.data.mesh_files import large_area
 from pcseg.data.scan_fields import MID_GRAY, place_keys
-from pcseg.data.scan_frame import likely_up
+from pcseg.data.scan_frame import FAR, likely_up
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
-# Beyond this distance in meters, single precision is coarser than half a millimeter.
-_FAR = 8192.0
 _TILTED = 3.0  # degrees
 _MANY_DUPLICATES = 0.01  # share of the points; fewer do not matter
 _TOO_SPARSE = 10.0  # voxels between points: no object is left
@@ -47,7 +45,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
         found.append(f"{reason}: {advice}" + (f"; if not, its floor is {tilted}." if tilt > _TILTED else "."))
     elif tilt > _TILTED:
         found.append(f"Its floor is {tilted}.")
-    if max(np.abs(low).max(), np.abs(high).max()) > _FAR:
+    if np.abs([low, high]).max() > FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found.append(f"It is so far from 0 that single precision costs detail: use origin=({point}).")
     keys = np.sort(place_keys(scene.xyz))

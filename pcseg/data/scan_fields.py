@@ -15,7 +15,7 @@ Report = Callable[[str], None]
 report_to_log: Report = logging.getLogger("pcseg").warning
 
 _HIGH_RANGE = 8  # fractions up to this may be those of a picture with overexposed parts
-MID_GRAY = (127, 127, 127)  # of scans without color, if they are to have one
+MID_GRAY = (127, 127, 127)  # of points without color, where they are to have one
 LABEL_COLUMNS = ("semantic", "semantic_nyu40", "label", "instance", "superpoint")
 _COLUMNS = {
     "xyz": (("x", "y", "z"),),

@@ -23,6 +23,7 @@ from pcseg.data.scan_fields import (
     check_faces,
     color_to_uint8,
     fields_of_columns,
+    is_whole,
     keep_points,
     place_keys,
     report_to_log,
@@ -191,7 +192,7 @@ def _in_meters(path: Path, fields: dict[str, np.ndarray], matrix: Float64[np.nda
     if not np.array_equal(matrix, np.eye(4)):
         xyz = xyz @ matrix[:3, :3].T + matrix[:3, 3]
     low, high = bounding_box(xyz)
-    if max(np.abs(low).max(), np.abs(high).max()) >= _TOO_FAR:
+    if np.abs([low, high]).max() >= _TOO_FAR:
         point = ", ".join(f"{value:.0f}" for value in low)
         found = f"coordinates reach from {low.tolist()} to {high.tolist()}, too far from 0 for single precision"
         raise ValueError(f"{path}: {found}; use origin=({point}), or scale=0.001 if it is in millimeters")
@@ -251,8 +252,8 @@ def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     if "xyz" not in fields:
         with np.load(path) as archive:
             raise ValueError(f"{path}: expected an array xyz, found {', '.join(archive.files) or 'none'}")
-    color = next((fields.pop(key) for key in colors if key in fields), None)
-    fields |= {} if color is None else {"rgb": color}
+    if color := next((key for key in colors if key in fields), None):
+        fields["rgb"] = fields.pop(color)
     for key, value in fields.items():
         shape = "(P,)" if key in LABEL_COLUMNS else "(P, 3)"
         fits = value.ndim == 1 if key in LABEL_COLUMNS else value.ndim == 2 and value.shape[1] == 3
@@ -348,7 +349,7 @@ def _whole(path: Path, key: str, values: np.ndarray, report: Report, none: int =
     if values.dtype.kind == "f" and key not in ("superpoint", "faces") and (missing := np.isnan(values)).any():
         report(f"{missing.sum()} of {len(values)} points have no {key} (nan).")
         values = np.where(missing, none, values)
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+    if not (np.isfinite(values).all() and is_whole(values)):
         raise ValueError(f"{path}: expected whole numbers in {key}")
     bits = 54 if key in ("instance", "superpoint") else 32  # these are numbered again; 54 bits are exact in doubles
     if values.size and not -(2 ** (bits - 1)) <= values.min() <= values.max() < 2 ** (bits - 1):
@@ -379,10 +380,10 @@ def _labels(
         instance = np.where(ignored, first_instance - 1, instance)
         if first_instance == 0:
             instance = np.maximum(instance, -1) + 1
-        elif len(instance) and instance.min() < 0:
+        elif instance.min() < 0:
             found = f"found {instance.min()}; see first_instance and ignore_labels"
             raise ValueError(f"{path}: expected instance ids from 0 (none), {found}")
-        if instance.max(initial=0) >= 2**31 - 1:  # such as packed colors
+        if instance.max() >= 2**31 - 1:  # such as packed colors
             instance = unique_ids(np.append(0, instance))[1][1:]
         labels["instance"] = instance.astype(np.int32)
         if "semantic" in labels:

@@ -1,6 +1,6 @@
 """The frame of a scan: its unit, recognized by its height and size, which axis is up, and its tilt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from pcseg.data.reader_options import UP_AXES
+from pcseg.data.scan_fields import Report
 
 UNITS = {"meters": 1.0, "centimeters": 0.01, "millimeters": 0.001, "inches": 0.0254, "feet": 0.3048}
 _LEAST_POINTS, _NUM_SAMPLES, _NUM_FOR_LAYERS = 1000, 30_000, 300_000  # fewer points are no evidence
@@ -17,7 +18,7 @@ _STOREY, _HEIGHT, _LOW = (2.1, 3.5), (0.8, 3.3), 1.4
 _HEIGHT_IN_FEET = (1.3, _HEIGHT[1])  # lower ones are common in scans in meters
 _NARROWEST, _WIDEST, _WIDEST_OPEN = 1.2, 40.0, 15.0
 _LARGEST, _HIGHEST = 1000.0, 30.0  # up to these it may be a hall or a building in meters
-_FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
+FAR = 8192.0  # beyond this distance in meters, single precision is coarser than half a millimeter
 _COARSE, _LOST = 0.02, 0.1  # steps of rounded coordinates in meters: worth a warning, and too coarse for any object
 _MOST_TILTED = 25.0  # degrees
 _LEAST_SHARE = 0.06  # of all surface in the floor, and in the ceiling
@@ -34,7 +35,7 @@ def frame_of_scan(
     origin: Sequence[float | int] | None = None,
     level: bool = False,
     as_is: bool = False,
-    report: Callable[[str], None],
+    report: Report,
 ) -> Float64[np.ndarray, "4 4"]:
     """The matrix from finite coordinates of a file to meters with z up; what is decided here is reported.
 
@@ -58,7 +59,7 @@ def frame_of_scan(
     matrix[:3, :3] = scale * turn_up(up)
     if origin is None and knows:
         center = matrix[:3, :3] @ np.median(sample, axis=0)
-        if np.abs(center).max() > _FAR:
+        if np.abs(center).max() > FAR:
             origin = [float(value) for value in np.floor(center)]
             point = ", ".join(f"{value:.0f}" for value in origin)
             report(f"It is far from 0 and was moved, as origin=({point}) does.")
@@ -230,12 +231,11 @@ def _size(points: Float64[np.ndarray, "n 3"]) -> _Size:
 
 
 def _recognized_scale(
-    path: Path, sample: Float64[np.ndarray, "n 3"], verticals: Float64[np.ndarray, "V 3"], report: Callable[[str], None]
+    path: Path, sample: Float64[np.ndarray, "n 3"], verticals: Float64[np.ndarray, "V 3"], report: Report
 ) -> float:
     """The factor to meters, from the height of a storey, or the size of the scan; the first of the axes should be up.
 
-    Raises:
-        ValueError: the unit is not certain, or it would be another one if another of the axes were up.
+    It is not certain if it would be another one with another of the axes up.
     """
     first = _size(sample @ _upright(verticals[0]).T)
     height, wide, gap = first.height, first.wide, first.gap
@@ -267,12 +267,10 @@ def _recognized_scale(
     return UNITS[unit]
 
 
-def _check_rounding(
-    path: Path, xyz: Float64[np.ndarray, "P 3"], scale: float | int, report: Callable[[str], None]
-) -> None:
+def _check_rounding(path: Path, xyz: Float64[np.ndarray, "P 3"], scale: float | int, report: Report) -> None:
     """Looks for coordinates that are all multiples of a large step, as single precision leaves them far from 0."""
     some = xyz[:: max(1, len(xyz) // _NUM_SAMPLES)]
-    if np.abs(some).max() * scale < _FAR:
+    if np.abs(some).max() * scale < FAR:
         return
     steps = []
     for values in map(np.unique, some.T):

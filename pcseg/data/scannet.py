@@ -16,6 +16,7 @@ from pcseg.choices import SCANNET_LABEL_COLUMNS as LABEL_COLUMNS
 from pcseg.data.ply import read_ply
 from pcseg.data.store import RawRoom
 from pcseg.data.text import numbers_of_line
+from pcseg.files import decoding
 from pcseg.ops.overlap import unique_ids
 from pcseg.structures import Scene
 
@@ -174,18 +175,16 @@ def _labels(
         raise ValueError(f"{path}: label {unknown[0]!r} is not in {label_table}")
     if unknown:
         notes.append(f"{path.name}: labels that are not in {label_table.name}, read as unlabeled: {', '.join(unknown)}")
-    row_of = {segment: row for row, segment in enumerate(ids.tolist())}
-    _note_defects(path, groups, row_of, notes)
+    _note_defects(path, groups, set(ids.tolist()), notes)
     # In the order in which the scripts write them; later writes replace earlier ones.
     by_label, by_object = [(label, own) for _, label, own in groups], [(key, own) for key, _, own in groups]
     if class_set == "scannet20":
         by_label, by_object = _writes_of_v2(groups)
     semantic, instance = np.full(len(ids), -1, np.int32), np.zeros(len(ids), np.int32)
     for label, members in by_label:
-        index = int(known.index_of_ids(np.array([table.get(label, 0)], np.int64))[0])
-        semantic[[row_of[segment] for segment in members if segment in row_of]] = index
+        semantic[np.isin(ids, members)] = known.index_of_ids(np.array([table.get(label, 0)], np.int64))
     for object_id, members in by_object:
-        instance[[row_of[segment] for segment in members if segment in row_of]] = object_id + 1
+        instance[np.isin(ids, members)] = object_id + 1
     return semantic, instance
 
 
@@ -207,30 +206,22 @@ def _writes_of_v2(groups: list[Object]) -> tuple[list[tuple[str, list[int]]], li
     return list(of_label.items()), list(of_object.items())
 
 
-def _note_defects(path: Path, groups: list[Object], row_of: dict[int, int], notes: list[str]) -> None:
+def _note_defects(path: Path, groups: list[Object], in_mesh: set[int], notes: list[str]) -> None:
     counts = Counter(object_id for object_id, _, _ in groups)
     if twice := sorted(object_id for object_id, count in counts.items() if count > 1):
         notes.append(f"{path.name}: objectId {', '.join(map(str, twice))} there twice, read like ScanNet's script")
-    owners: dict[int, int] = {}
-    num_shared = num_missing = 0
-    for rank, (_, _, members) in enumerate(groups):
-        for segment in set(members):
-            num_missing += segment not in row_of
-            num_shared += segment in row_of and owners.setdefault(segment, rank) != rank
-    if num_shared:
+    num_objects = Counter(segment for _, _, members in groups for segment in set(members))
+    if num_shared := sum(num - 1 for segment, num in num_objects.items() if segment in in_mesh):
         notes.append(f"{path.name}: {num_shared} segments belong to two objects, the later one has them")
-    if num_missing:
+    if num_missing := sum(num for segment, num in num_objects.items() if segment not in in_mesh):
         notes.append(f"{path.name}: {num_missing} segments of its objects are not in the mesh, left out")
-    empty = [object_id for object_id, _, members in groups if not any(segment in row_of for segment in members)]
-    if empty:
+    if empty := [object_id for object_id, _, members in groups if in_mesh.isdisjoint(members)]:
         notes.append(f"{path.name}: objects without a vertex, left out: {', '.join(map(str, empty))}")
 
 
 def _read_json(path: Path, key: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); download the scan again") from error
+    with decoding(path, "JSON", "; download the scan again"):
+        content = json.loads(path.read_bytes())
     if not isinstance(content, dict) or key not in content:
         raise ValueError(f"{path}: no {key} in it; download the scan again")
     return content

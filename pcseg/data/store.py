@@ -89,11 +89,10 @@ def write_room(
     """
     classes = class_sets.class_set(class_set)
     _check_room(scene, classes)
-    root.mkdir(parents=True, exist_ok=True)
     folder = root / scene.name
     # The leading dot hides unfinished folders from `list_rooms`.
     temporary, old = (root / f".{scene.name}.{uuid.uuid4().hex[:8]}" for _ in range(2))
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     try:
         arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
         for key, value in arrays.items():
@@ -105,7 +104,7 @@ def write_room(
             "class_names": list(classes.names),
             "source": asdict(source),
             "command": command,
-            "arrays": {key: _entry(value) for key, value in arrays.items()},
+            "arrays": {key: {"dtype": str(value.dtype), "shape": list(value.shape)} for key, value in arrays.items()},
             "sha256": _checksum(arrays),
             **_counts(scene, classes),
             "notes": list(notes),
@@ -131,14 +130,11 @@ def read_manifest(folder: Path) -> dict:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(
-            f"{folder}: no {MANIFEST} in it; expected a processed room, which pcseg prepare writes, or one scan"
-        )
-    try:
+        expected = "a processed room, which pcseg prepare writes, or one scan"
+        raise ValueError(f"{folder}: no {MANIFEST} in it; expected {expected}")
+    with decoding(path, "a manifest", f"; {_AGAIN}"):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest.get("format_version")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {_AGAIN}") from error
     if version != FORMAT_VERSION:
         command = manifest.get("command") or "pcseg prepare KIND RAW OUT"
         found = f"format version {version!r}, this pcseg reads {FORMAT_VERSION}"
@@ -186,12 +182,9 @@ def read_room(folder: Path) -> Scene:
         ValueError: no such room, another format version, or a damaged room; the message names the file.
     """
     manifest = read_manifest(folder)
-    try:
-        return Scene(name=manifest["name"], **_map_arrays(folder, manifest))
-    except (TypeError, ValueError) as error:
-        if str(error).endswith(_AGAIN):
-            raise
-        raise ValueError(f"{folder}: damaged ({error}); {_AGAIN}") from error
+    arrays = _map_arrays(folder, manifest)
+    with decoding(folder, "a room", f"; {_AGAIN}"):
+        return Scene(name=manifest["name"], **arrays)
 
 
 def verify_room(folder: Path) -> None:
@@ -301,20 +294,17 @@ def _globs(entry: str) -> list[str]:
 
 def _map_arrays(folder: Path, manifest: dict) -> dict[str, Any]:
     arrays = {}
-    for key, entry in manifest["arrays"].items():
+    with decoding(folder / MANIFEST, "a manifest", f"; {_AGAIN}"):
+        expected = {key: f"{entry['dtype']} {entry['shape']}" for key, entry in manifest["arrays"].items()}
+    for key in expected:
         path = folder / f"{key}.npy"
         if not path.is_file():
             raise ValueError(f"{path}: missing; {_AGAIN}")
         with decoding(path, "an .npy file", f"; {_AGAIN}"):
             arrays[key] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if (found := _entry(arrays[key])) != entry:
-            expected = f"{entry['dtype']} {entry['shape']}"
-            raise ValueError(f"{path}: expected {expected}, found {found['dtype']} {found['shape']}; {_AGAIN}")
+        if (found := f"{arrays[key].dtype} {list(arrays[key].shape)}") != expected[key]:
+            raise ValueError(f"{path}: expected {expected[key]}, found {found}; {_AGAIN}")
     return arrays
-
-
-def _entry(array: np.ndarray) -> dict[str, object]:
-    return {"dtype": str(array.dtype), "shape": list(array.shape)}
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

@@ -24,9 +24,7 @@ _MAX_CLASSES = 201
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_text(
-    path: Path, columns: tuple[str, ...] | None = None, report: Report = report_to_log
-) -> dict[str, np.ndarray]:
+def read_text(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
     """Reads the fields of a text file of points, see `fields_of_columns`.
 
     Columns are named by the argument, whose unknown names are ignored, or by the file's first line; otherwise see
@@ -71,8 +69,8 @@ def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple
     layouts = _LAYOUTS if path.suffix.lower() != ".pts" else (*_LAYOUTS[:3], *_PTS_LAYOUTS)
     possible = [names for layout in layouts if len(names := layout.split()) == values.shape[1]]
     first = {4: "x y z intensity", 5: "x y z semantic instance"}.get(values.shape[1], "x y z r g b semantic instance")
-    example = " ".join([*first.split()[: values.shape[1]], *["_"] * (values.shape[1] - len(first.split()))])
-    remedy = f"name them, for example columns='{example}'"
+    example = [*first.split(), *["_"] * values.shape[1]][: values.shape[1]]
+    remedy = f"name them, for example columns='{' '.join(example)}'"
     if not possible:
         numbers = sorted({len(layout.split()) for layout in layouts})
         expected = f"expected {', '.join(map(str, numbers))} columns"
@@ -105,7 +103,7 @@ def _fits(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
     if "alpha" in columns:
         return bool((columns["alpha"] == brightest).all())
     labels = columns.get("semantic", np.zeros(1))
-    is_label = labels.min() >= -1 and np.array_equal(labels, np.rint(labels)) and len(np.unique(labels)) < _MAX_CLASSES
+    is_label = labels.min() >= -1 and is_whole(labels) and len(np.unique(labels)) < _MAX_CLASSES
     return brightest is not None and bool(is_label)
 
 
@@ -113,7 +111,7 @@ def _is_clear(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
     """Whether normals or labels that are possible are so certain that other layouts are not."""
     if "nx" in columns:
         normals = np.stack([columns[name] for name in ("nx", "ny", "nz")])
-        return bool(normals.min() < 0 or (normals != np.rint(normals)).any())
+        return bool(normals.min() < 0) or not is_whole(normals)
     # A label has few values, where the color in its place would have about as many as its neighbor.
     return "semantic" in columns and 4 * len(np.unique(columns["semantic"])) <= len(np.unique(columns["b"]))
 

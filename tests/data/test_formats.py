@@ -11,13 +11,9 @@ import pytest
 from pcseg.data.mesh_files import MESH_SUFFIXES
 from pcseg.data.scan_files import find_scans, read_scan
 from tests.conftest import refuses
+from tests.data.test_scan_frame import read_and_said
 
 SIZE = np.array([1.6, 2.0, 2.5])
-
-
-def said_and_read(path: Path, **options: object) -> tuple:
-    notes: list[str] = []
-    return read_scan(path, report=notes.append, **options), "\n".join(notes)
 
 
 # trimesh leaves closing the files that it writes to Python.
@@ -29,7 +25,7 @@ def test_a_mesh_of_large_triangles_is_sampled(tmp_path: Path, suffix: str, unit:
     mesh = trimesh.creation.box(SIZE[[0, 2, 1]] * unit if y_up else SIZE * unit)
     mesh.visual.vertex_colors = np.tile([200, 10, 20, 255], (8, 1))
     mesh.export(path)
-    scene, said = said_and_read(path)
+    scene, said = read_and_said(path)
     assert "(12 triangles, surface" in said
     assert f"61,000 points are sampled, about {0.02 * unit:.3g} apart" in said
     np.testing.assert_allclose(np.ptp(scene.xyz, axis=0), SIZE, rtol=1e-4)
@@ -101,7 +97,7 @@ def test_points_of_obj_files_are_their_vertices(tmp_path, materials, more: str, 
         (tmp_path / "a.mtl").write_text(materials)
     points = "".join(f"v {x} {y} {z}{more}\n" for x, y, z in OBJ_POINTS)
     (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{points}vt 0 0\nvt 1 1\n{OBJ_FACES}")
-    scene, notes = said_and_read(tmp_path / "a.obj", color_range=1)
+    scene, notes = read_and_said(tmp_path / "a.obj", color_range=1)
     np.testing.assert_allclose(scene.xyz, OBJ_POINTS, atol=1e-7)
     assert sorted(scene.faces.tolist()) == [[4, 1, 2], [5, 2, 1]]
     assert said in notes
@@ -113,7 +109,7 @@ def test_obj_numbers_that_count_back_and_colors_of_some_points(tmp_path: Path) -
     pytest.importorskip("trimesh")
     block = "v {0}.01 0 0\nv {0} 0 0 1 0 0\nv {0} .01 0\nvn 0 0 1\nf -3//-1 -2//-1 -1//-1\n"
     (tmp_path / "a.obj").write_text(block.format(0) + block.format(7))
-    scene, said = said_and_read(tmp_path / "a.obj")
+    scene, said = read_and_said(tmp_path / "a.obj")
     assert scene.faces.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert "2 of its 6 points have colors, which are not used" in said
     assert scene.rgb is None
@@ -192,7 +188,7 @@ def write_ptx(path: Path) -> None:
 @pytest.mark.parametrize(("name", "write", "num_missing"), [("a.e57", write_e57, 0), ("a.ptx", write_ptx, 2)])
 def test_scans_with_poses(tmp_path: Path, name: str, write: object, num_missing: int) -> None:
     write(tmp_path / name)
-    scene, said = said_and_read(tmp_path / name)
+    scene, said = read_and_said(tmp_path / name)
     points = np.random.default_rng(0).random((300, 3)).astype(np.float32)
     np.testing.assert_allclose(scene.xyz[:300], points, atol=1e-6)
     np.testing.assert_allclose(scene.xyz[300:], points[:, [1, 0, 2]] * [-1, 1, 1] + [10, 0, 0], atol=1e-5)
@@ -291,27 +287,6 @@ def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: st
         scene = read_scan(tmp_path / "a.pcd")
         assert len(scene) == 2
         assert scene.rgb is None or scene.rgb.tolist() == [[16, 32, 48]] * 2
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_text_of_other_programs(tmp_path: Path, encoding: str) -> None:
-    for name, content in (
-        ("a.txt", "2\n1 2 3\n1 2 4\n"),
-        ("a.asc", "1 2 3\n1 2 4\n"),
-        ("a.csv", "x,y,z\n1,2,3\n1,2,4\n"),
-        ("a.csv", "x,y,z,\n1,2,3,\n1,2,4,\n"),
-        ("a.csv", '"X";"Y";"Z"\n"1";"2";"3"\n"1";"2";"4"\n'),
-        ("a.txt", "1 2 3\r1 2 4\r"),
-        ("a.txt", "1 2 3\r\n1 2 4\r\n"),
-        ("a.asc", "//X Y Z Rf Gf Bf scalar_Semantic scalar_Instance\n1 2 3 0.1 0.2 1 nan nan\n1 2 4 0 0 0 3 1\n"),
-    ):
-        (tmp_path / name).write_bytes(content.encode(encoding))
-        scene, said = said_and_read(tmp_path / name)
-        assert scene.xyz.tolist() == [[1, 2, 3], [1, 2, 4]]
-        if "nan" in content:
-            assert scene.rgb.tolist() == [[26, 51, 255], [0, 0, 0]]
-            assert (scene.semantic.tolist(), scene.instance.tolist()) == ([-1, 3], [0, 1])
-            assert "1 of 2 points have no semantic (nan)" in said
 
 
 def test_folders_with_what_is_no_scan(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pcseg.data.store import Source, write_room
 from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
 from tests.conftest import ROOT, holds, refuses
-from tests.data.test_scan_frame import box
+from tests.data.test_scan_frame import box, read_and_said
 from tests.reference import lzf as slow
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])
@@ -23,13 +23,11 @@ RGB = np.array([[255, 0, 10], [1, 2, 3], [0, 0, 0], [128, 200, 7]], np.uint8)
 
 def write_ply(path: Path, form: str = "<", real: str = "f4", color: str = "u1") -> None:
     """Four points and two faces in ASCII or in a byte order."""
-    dtype = [(name, real) for name in ("x", "y", "z", "nx", "ny", "nz")]
-    dtype += [(name, color) for name in ("red", "green", "blue")] + [("semantic", "i4"), ("instance", "i4")]
-    vertex = np.zeros(4, dtype)
-    vertex["x"], vertex["y"], vertex["z"] = XYZ.T
-    vertex["nz"] = 2
-    vertex["red"], vertex["green"], vertex["blue"] = RGB.T / (255 if color.startswith("f") else 1)
-    vertex["semantic"], vertex["instance"] = [1, 1, -1, 2], [1, 1, 0, 2]
+    normal, rgb = np.tile([0, 0, 2], (4, 1)), RGB / (255 if color.startswith("f") else 1)
+    columns = dict(zip(("x", "y", "z", "nx", "ny", "nz"), np.hstack([XYZ, normal]).T.astype(real)))
+    columns |= dict(zip(("red", "green", "blue"), rgb.T.astype(color)))
+    columns |= {"semantic": np.int32([1, 1, -1, 2]), "instance": np.int32([1, 1, 0, 2])}
+    vertex = np.rec.fromarrays(columns.values(), names=list(columns))
     face = np.empty(2, [("vertex_indices", "i4", (3,))])
     face["vertex_indices"] = [[0, 1, 2], [1, 2, 3]]
     elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
@@ -58,6 +56,18 @@ def pcd_header(data: str, fields: str, size: str, kind: str, num_points: int = 4
     ).encode()
 
 
+def write_pcd(path: Path, data: str, columns: dict[str, np.ndarray]) -> None:
+    sizes, kinds = zip(*((str(column.itemsize), column.dtype.kind.upper()) for column in columns.values()))
+    rows, unpacked = np.rec.fromarrays(columns.values()), b"".join(column.tobytes() for column in columns.values())
+    if data == "ascii":
+        body = "\n".join(" ".join(map(str, row)) for row in rows.tolist()).encode()
+    elif data == "binary":
+        body = rows.tobytes()
+    else:
+        body = struct.pack("<II", len(pack_lzf(unpacked)), len(unpacked)) + pack_lzf(unpacked)
+    path.write_bytes(pcd_header(data, " ".join(columns), " ".join(sizes), " ".join(kinds), len(rows)) + body)
+
+
 @pytest.mark.parametrize("form", ["ascii", "<", ">"])
 @pytest.mark.parametrize(("real", "color"), [("f4", "u1"), ("f8", "f4"), ("f4", "i4"), ("f8", "f8")])
 def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
@@ -72,11 +82,9 @@ def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
 
 def test_ply_polygons_and_labels_by_benchmark_id(tmp_path: Path) -> None:
     path = tmp_path / "a.ply"
-    path.write_text(
-        "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
-        "property ushort label\nelement face 2\nproperty list uchar int vertex_index\nend_header\n"
-        "0 0 0 1\n1 0 0 39\n1 1 0 0\n0 1 0 13\n4 0 1 2 3\n3 0 2 1\n"
-    )
+    faces = "element face 2\nproperty list uchar int vertex_index\nend_header\n"
+    rows = "0 0 0 1\n1 0 0 39\n1 1 0 0\n0 1 0 13\n4 0 1 2 3\n3 0 2 1\n"
+    path.write_text(PLY.format(4) + "property ushort label\n" + faces + rows)
     scene = read_scan(path)
     np.testing.assert_array_equal(scene.faces, [[0, 1, 2], [0, 2, 3], [0, 2, 1]])
     assert scene.rgb is None
@@ -87,21 +95,11 @@ def test_ply_polygons_and_labels_by_benchmark_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", ["ascii", "binary", "binary_compressed"])
 @pytest.mark.parametrize("kind", ["F", "U", None])
 def test_pcd(tmp_path: Path, data: str, kind: str | None) -> None:
-    names, size, types = "x y z instance", "4 4 4 2", "F F F U"
-    columns = [*XYZ.T.astype("<f4"), np.array([0, 1, 1, 300], "<u2")]
+    columns = {**dict(zip("xyz", XYZ.T.astype("<f4"))), "instance": np.array([0, 1, 1, 300], "<u2")}
     if kind:
         packed = RGB.astype("<u4") @ np.array([65536, 256, 1], "<u4")
-        columns.append(packed.view("<f4") if kind == "F" else packed)
-        names, size, types = f"{names} rgb", f"{size} 4", f"{types} {kind}"
-    rows = list(zip(*columns))
-    if data == "ascii":
-        body = "\n".join(" ".join(str(value.item()) for value in row) for row in rows).encode()
-    elif data == "binary":
-        body = b"".join(value.tobytes() for row in rows for value in row)
-    else:
-        unpacked = b"".join(column.tobytes() for column in columns)
-        body = struct.pack("<II", len(pack_lzf(unpacked)), len(unpacked)) + pack_lzf(unpacked)
-    (tmp_path / "a.pcd").write_bytes(pcd_header(data, names, size, types) + body)
+        columns["rgb"] = packed.view("<f4") if kind == "F" else packed
+    write_pcd(tmp_path / "a.pcd", data, columns)
     scene = read_scan(tmp_path / "a.pcd")
     holds(scene, xyz=XYZ.astype(np.float32), instance=[0, 1, 1, 300], rgb=RGB if kind else None)
 
@@ -141,26 +139,39 @@ def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
     assert scene.rgb is None
 
 
-def test_text(tmp_path: Path) -> None:
-    for name, content in (
-        ("a.txt", "0.5 1.25 -2 255 0 10\n3 4.5 5e0 1 2 3\n"),
-        ("a.xyz", "# a comment\n0.5\t1.25 -2 255 0 10\n// another\n3 4.5 5 1 2 3"),
-        ("a.txt", "0.5 1.25 -2 1.0 0 0.0392157\n3 4.5 5 0.00392157 0.00784314 0.0117647\n"),
-        ("a.txt", "0.5 1.25 -2 255 0 10 8\n3 4.5 5 1 2 3 -1\n"),
-        ("a.pts", "2\n0.5 1.25 -2 -1043 255 0 10\n3 4.5 5 900 1 2 3\n"),
-        ("a.pts", "0.5 1.25 -2 -1043 255 0 10\r\n3 4.5 5 900 1 2 3\r\n"),
-        ("a.csv", "x,y,z,red,green,blue\n0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n"),
-        ("a.csv", "Red;Green;Blue;Time;X;Y;Z\n255;0;10;7;0.5;1.25;-2\n1;2;3;8;3;4.5;5\n"),
-        ("a.csv", "0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n"),
-        ("a.txt", "//X Y Z R G B\n0.5 1.25 -2 255 0 10\n3 4.5 5 1 2 3\n"),
-    ):
-        (tmp_path / name).write_bytes(content.encode())
-        scene = read_scan(tmp_path / name)
-        holds(scene, xyz=XYZ[:2].astype(np.float32), rgb=RGB[:2])
-        labeled = "8\n" in content and name == "a.txt"
-        assert (scene.semantic is not None) == labeled
-        if labeled:
-            np.testing.assert_array_equal(scene.semantic, [8, -1])
+COLORS = {"rgb": RGB[:2]}
+LABELS = {"semantic": [-1, 3], "instance": [0, 1]}
+TEXTS = [
+    ("a.txt", "2\n0.5 1.25 -2\n3 4.5 5\n", {}),
+    ("a.asc", "0.5 1.25 -2\n3 4.5 5\n", {}),
+    ("a.txt", "0.5 1.25 -2\r3 4.5 5\r", {}),
+    ("a.txt", "0.5 1.25 -2\r\n3 4.5 5\r\n", {}),
+    ("a.csv", "x,y,z\n0.5,1.25,-2\n3,4.5,5\n", {}),
+    ("a.csv", "x,y,z,\n0.5,1.25,-2,\n3,4.5,5,\n", {}),
+    ("a.csv", '"X";"Y";"Z"\n"0.5";"1.25";"-2"\n"3";"4.5";"5"\n', {}),
+    ("a.txt", "0.5 1.25 -2 255 0 10\n3 4.5 5e0 1 2 3\n", COLORS),
+    ("a.xyz", "# a comment\n0.5\t1.25 -2 255 0 10\n// another\n3 4.5 5 1 2 3", COLORS),
+    ("a.txt", "0.5 1.25 -2 1.0 0 0.0392157\n3 4.5 5 0.00392157 0.00784314 0.0117647\n", COLORS),
+    ("a.txt", "0.5 1.25 -2 255 0 10 8\n3 4.5 5 1 2 3 -1\n", {**COLORS, "semantic": [8, -1]}),
+    ("a.pts", "2\n0.5 1.25 -2 -1043 255 0 10\n3 4.5 5 900 1 2 3\n", COLORS),
+    ("a.pts", "0.5 1.25 -2 -1043 255 0 10\r\n3 4.5 5 900 1 2 3\r\n", COLORS),
+    ("a.csv", "x,y,z,red,green,blue\n0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
+    ("a.csv", "Red;Green;Blue;Time;X;Y;Z\n255;0;10;7;0.5;1.25;-2\n1;2;3;8;3;4.5;5\n", COLORS),
+    ("a.csv", "0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
+    ("a.txt", "//X Y Z R G B\n0.5 1.25 -2 255 0 10\n3 4.5 5 1 2 3\n", COLORS),
+    ("a.asc", "//X Y Z scalar_Semantic scalar_Instance\n0.5 1.25 -2 nan nan\n3 4.5 5 3 1\n", LABELS),
+    ("a.asc", "//X Y Z Rf Gf Bf\n0.5 1.25 -2 1 0 0.04\n3 4.5 5 0.004 0.008 0.012\n", COLORS),
+]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text(tmp_path: Path, encoding: str) -> None:
+    for name, content, fields in TEXTS:
+        (tmp_path / name).write_bytes(content.encode(encoding))
+        scene, said = read_and_said(tmp_path / name)
+        expected = {"xyz": XYZ[:2].astype(np.float32), "rgb": None, "semantic": None, "instance": None}
+        holds(scene, **{**expected, **fields})
+        assert ("1 of 2 points have no semantic (nan)" in said) == ("nan" in content)
 
 
 PLY = "ply\nformat ascii 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
@@ -264,13 +275,13 @@ def test_the_range_of_colors_comes_from_all_values(tmp_path: Path) -> None:
         ((FRACTIONS * 65535).astype(np.uint16), {"color_range": 65535}, 127.5, ""),
         (np.rint(FRACTIONS * 1023), {"color_range": 65535}, 1.5, ""),
     ):
-        xyz, notes = np.zeros((len(colors), 3)), []
+        xyz = np.zeros((len(colors), 3))
         np.savez(tmp_path / "a.npz", xyz=xyz, rgb=colors)
         np.savetxt(tmp_path / "a.txt", np.hstack([xyz, colors]), fmt="%.9g", header="x y z r g b")
         for name in ("a.npz", "a.txt"):
-            assert abs(read_scan(tmp_path / name, report=notes.append, **options).rgb.mean() - expected) < 0.7
-            text = "".join(notes)
-            assert said in text if said else text == ""
+            scene, notes = read_and_said(tmp_path / name, **options)
+            assert abs(scene.rgb.mean() - expected) < 0.7
+            assert said in notes if said else notes == ""
 
 
 def test_columns_without_names(tmp_path: Path) -> None:
@@ -285,11 +296,10 @@ def test_columns_without_names(tmp_path: Path) -> None:
         ("".join(f"1 2 3 90 99 80 {99 * i}\n" for i in range(300)), "x y z r g b intensity"),
         ("1 2 3 10 20 30 0 -1 0\n1 2 4 0 0 1 0 0 1\n", "x y z r g b nx ny nz"),
     ):
-        notes = []
         (tmp_path / "a.txt").write_text(rows)
         (tmp_path / "b.csv").write_text(names + "\n" + rows)
-        scene, named = read_scan(tmp_path / "a.txt", report=notes.append), read_scan(tmp_path / "b.csv")
-        assert f"taken as {names}:" in notes[0]
+        (scene, said), named = read_and_said(tmp_path / "a.txt"), read_scan(tmp_path / "b.csv")
+        assert f"taken as {names}:" in said
         for key in ("rgb", "normal", "semantic"):
             np.testing.assert_array_equal(getattr(scene, key), getattr(named, key))
 
@@ -302,10 +312,10 @@ def test_pcd_text_colors_follow_their_type(tmp_path: Path, kind: str, value: str
 
 
 def test_an_object_is_a_pair_of_class_and_id(tmp_path: Path) -> None:
-    notes = []
     np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=[1, 2, 1, 2, 0, 1])
-    assert read_scan(tmp_path / "a.npz", report=notes.append).instance.tolist() == [2, 4, 1, 3, 0, 0]
-    assert "the 2 ids are split into 4 objects" in notes[0]
+    scene, said = read_and_said(tmp_path / "a.npz")
+    assert scene.instance.tolist() == [2, 4, 1, 3, 0, 0]
+    assert "the 2 ids are split into 4 objects" in said
     ids = [1, 39001, 0xFF8000, 0xFF8000, 0, 7]
     np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=ids)
     assert read_scan(tmp_path / "a.npz").instance.tolist() == ids
@@ -317,9 +327,8 @@ def test_nan_is_refused_or_dropped(tmp_path: Path) -> None:
     xyz[3, 0] = np.inf
     np.savez(tmp_path / "a.npz", xyz=xyz, rgb=RGB, faces=[[0, 1, 2], [0, 2, 0]], instance=[1, 2, 3, 4])
     refuses("2 of 4 points have .* not finite.*drop_nan=True", read_scan, tmp_path / "a.npz", drop_nan=False)
-    notes = []
-    scene = read_scan(tmp_path / "a.npz", report=notes.append)
-    assert "a.npz: 2 of 4 points have coordinates that are not finite and are left out" in notes[0]
+    scene, said = read_and_said(tmp_path / "a.npz")
+    assert "a.npz: 2 of 4 points have coordinates that are not finite and are left out" in said
     assert scene.file.labels(np.array([5, 6])).tolist() == [5, -1, 6, -1]
     holds(scene, xyz=XYZ[[0, 2]].astype(np.float32), rgb=RGB[[0, 2]], instance=[1, 3], faces=[[0, 1, 0]])
     np.savez(tmp_path / "a.npz", xyz=xyz * np.nan)

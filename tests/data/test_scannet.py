@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plyfile import PlyData, PlyElement
 
 from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
 from pcseg.classes import SCANNET20, SCANNET200
 from pcseg.data.scannet import find_rooms, read_label_table, read_room, room_files
 from tests.conftest import holds, refuses
+from tests.data.test_scan_files import FACE, PLY
 
 ALIGNMENT = [0.0, -1, 0, 1, 1, 0, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1]
 NAME = "scene0000_00"
@@ -35,12 +35,9 @@ def write_scan(
     folder = raw / "scans" / NAME
     folder.mkdir(parents=True)
     (raw / LABEL_TABLE).write_text("id\traw_category\tnyu40id\n2\toffice chair\t5\n1\twall\t1\n7\tceiling fan\t40\n")
-    vertex = np.zeros(8, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
-    vertex["x"], vertex["red"] = np.arange(8), np.arange(8) * 10
-    face = np.empty(1, [("vertex_indices", "i4", (3,))])
-    face["vertex_indices"] = [[0, 1, 2]]
-    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
-    PlyData(elements).write(str(folder / f"{NAME}_vh_clean_2.ply"))
+    colors = "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
+    rows = "".join(f"{i} 0 0 {10 * i} 0 0\n" for i in range(8))
+    (folder / f"{NAME}_vh_clean_2.ply").write_text(PLY.format(8) + colors + FACE + rows + "3 0 1 2\n")
     if aggregation:
         (folder / aggregation).write_text(json.dumps({"sceneId": NAME, "segGroups": groups}))
     if segments is not None:
@@ -110,7 +107,7 @@ def test_find_rooms_and_damaged_files(tmp_path: Path) -> None:
         refuses(message, read_room, folder, label_table=tmp_path / table, class_set=class_set)
     for content in ("{", "[]", "{}"):
         (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(content)
-        refuses(r"segs\.json: (damaged|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
+        refuses(r"segs\.json: (not JSON|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
     (folder / f"{NAME}_vh_clean_2.ply").unlink()
     refuses(r"no scene0000_00_vh_clean_2\.ply", room_files, folder)
 

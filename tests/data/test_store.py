@@ -15,6 +15,7 @@ from tests.conftest import refuses
 from tests.scenes import random_scene
 
 SOURCE = Source("raw/room", "abc")
+MANIFEST = {"format_version": store.FORMAT_VERSION, "name": "room", "class_set": "s3dis", "source": {}}
 
 
 @pytest.fixture
@@ -104,7 +105,8 @@ def test_damage_names_the_file(tmp_path: Path, scene: Scene) -> None:
         ("semantic.npy", -1, r"semantic\.npy: not an"),
         ("semantic.npy", np.zeros(49, np.int32), r"semantic\.npy: expected int32 \[50\], found int32 \[49\]"),
         ("xyz.npy", np.full((50, 3), np.nan, np.float32), "not finite"),
-        ("manifest.json", b"{", r"manifest\.json: damaged"),
+        ("manifest.json", b"{", r"manifest\.json: not a manifest, or damaged"),
+        ("manifest.json", json.dumps({**MANIFEST, "arrays": {"xyz": []}}).encode(), r"manifest\.json: not a manifest"),
         ("manifest.json", None, r"no manifest\.json"),
     ):
         path = write_room(tmp_path, scene, "s3dis", SOURCE) / name

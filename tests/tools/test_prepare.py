@@ -1,9 +1,6 @@
 """pcseg prepare from raw folders to rooms in the store: reports, second runs, and what they refuse."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,7 @@ from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 from tests.data.test_scannet import NAME, write_scan
-from tests.tools import commands
-
-Preprocess = Callable[..., dict[str, Any]]
-Refused = Callable[..., str]
+from tests.tools.commands import passes, refused
 
 
 @pytest.fixture
@@ -37,21 +31,10 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.fixture
-def preprocess(raw: Path, out: Path) -> Preprocess:
+def prepare(dataset: str, raw: Path, out: Path, *options: object, report: str = "report.json") -> dict[str, Any]:
     """Runs pcseg prepare DATASET RAW OUT; returns the report, with what was printed as "text"."""
-
-    def run(dataset: str, *options: object, report: str = "report.json") -> dict[str, Any]:
-        printed, _ = commands.passes(f"prepare {dataset}", raw, out, *options)
-        return {**json.loads((out / report).read_text()), "text": printed}
-
-    return run
-
-
-@pytest.fixture
-def refused(raw: Path, out: Path) -> Refused:
-    """Runs pcseg prepare, which ends with status 2; returns its error."""
-    return lambda dataset, *options: commands.refused(f"prepare {dataset}", raw, out, *options)
+    printed, _ = passes(f"prepare {dataset}", raw, out, *options)
+    return {**json.loads((out / report).read_text()), "text": printed}
 
 
 def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Path:
@@ -68,19 +51,11 @@ def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Pa
     return folder.parent
 
 
-def test_preprocessing_does_without_torch() -> None:
-    """Importing torch takes longer than all other imports."""
-    tools = [str(commands.ROOT / "tools" / f"preprocess_{name}.py") for name in ("s3dis", "scannet", "scans")]
-    program = f"import runpy, sys; [runpy.run_path(tool) for tool in {tools}]; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path, rng, preprocess: Preprocess) -> None:
+def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path, rng) -> None:
     rooms = [write_s3dis(raw, area, "office_1", rng) for area in (1, 5)]
     path = rooms[1] / "Annotations" / "wall_1.txt"
     path.write_bytes(path.read_bytes().replace(b" 120\n", b"\x10120\n", 1))
-    report = preprocess("s3dis", "--workers", 2, "--json", tmp_path / "r.json")
+    report = prepare("s3dis", raw, out, "--workers", 2, "--json", tmp_path / "r.json")
     text = report.pop("text")
     manifest = read_manifest(out / "Area_1_office_1")
     assert manifest["instance_sources"] == ["floor_1.txt", "table_1.txt", "wall_1.txt"]
@@ -101,18 +76,18 @@ def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path,
 
     # A second run does only what changed; its report still lists every repair.
     path.touch()
-    report = preprocess("s3dis")
+    report = prepare("s3dis", raw, out)
     assert (report["written"], report["up_to_date"], report["num_repairs"]) == (1, 1, 1)
-    report = preprocess("s3dis", "--areas", 5, "--force")
+    report = prepare("s3dis", raw, out, "--areas", 5, "--force")
     assert (report["written"], report["up_to_date"], report["rooms"]) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_one_bad_room_does_not_stop_the_others(raw: Path, out: Path, rng, refused: Refused, workers: int) -> None:
+def test_one_bad_room_does_not_stop_the_others(raw: Path, out: Path, rng, workers: int) -> None:
     write_s3dis(raw, 1, "good", rng)
     (write_s3dis(raw, 1, "dragon", rng) / "Annotations" / "dragon_1.txt").touch()
     (raw / "Area_1" / "empty").mkdir()
-    assert "error: 2 of 3 rooms failed" in refused("s3dis", "--workers", workers)
+    assert "error: 2 of 3 rooms failed" in refused("prepare s3dis", raw, out, "--workers", workers)
     failed = json.loads((out / "report.json").read_text())["failed"]
     assert set(failed) == {"Area_1_dragon", "Area_1_empty"}
     assert "found class 'dragon'" in failed["Area_1_dragon"]
@@ -121,12 +96,12 @@ def test_one_bad_room_does_not_stop_the_others(raw: Path, out: Path, rng, refuse
 
 
 @pytest.mark.parametrize("dataset", ["s3dis", "scannet", "scans"])
-def test_no_such_folder(raw: Path, out: Path, refused: Refused, dataset: str) -> None:
+def test_no_such_folder(raw: Path, out: Path, dataset: str) -> None:
     options = ("--classes", "s3dis") if dataset == "scans" else ()
-    assert "no " in refused(dataset, *options)
+    assert "no " in refused(f"prepare {dataset}", raw, out, *options)
     raw.rmdir()
     expected = {"s3dis": "the folder of S3DIS", "scannet": "the folder of ScanNet", "scans": "a folder of scans"}
-    assert f"no such folder; expected {expected[dataset]}" in refused(dataset, *options)
+    assert f"no such folder; expected {expected[dataset]}" in refused(f"prepare {dataset}", raw, out, *options)
     assert not out.exists()
 
 
@@ -134,18 +109,18 @@ BAD_OPTIONS = ["--workers 0", "--voxel-size 0", "--max-superpoints -5", "--super
 
 
 @pytest.mark.parametrize("options", [*BAD_OPTIONS, "--areas 7", "--shard a", "--shard 3/2"])
-def test_bad_options(raw: Path, rng, refused: Refused, options: str) -> None:
+def test_bad_options(raw: Path, out: Path, rng, options: str) -> None:
     write_s3dis(raw, 1, "office_1", rng)
-    refused("s3dis", *options.split())
+    refused("prepare s3dis", raw, out, *options.split())
 
 
-def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess: Preprocess, refused: Refused) -> None:
+def test_scans_with_instances_from_zero(raw: Path, out: Path, rng) -> None:
     xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
     labels = (np.arange(800) // 400).astype(np.int32)
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels, instance=labels)
     table = np.column_stack([xyz, labels, labels])
     np.savetxt(raw / "b.txt", table, header="x y z semantic instance", fmt="%.5g")
-    report = preprocess("scans", "--classes", "s3dis", "--first-instance", 0)
+    report = prepare("scans", raw, out, "--classes", "s3dis", "--first-instance", 0)
     assert "\n0 repairs and notes\nwhat looks wrong and was left as it is:\n  a.npz: It has only 800" in report["text"]
     assert [*report["advice"]] == ["a", "b"]
     for name in ("a", "b"):
@@ -153,89 +128,91 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng, preprocess: P
         holds(scene, instance=labels + 1, semantic=labels)
     assert read_manifest(out / "a")["instances_per_class"]["floor"] == 1
     # Other options, other rooms: they are made again.
-    assert preprocess("scans", "--classes", "s3dis")["written"] == 2
+    assert prepare("scans", raw, out, "--classes", "s3dis")["written"] == 2
     np.testing.assert_array_equal(read_room(out / "a").instance, labels)
     # A scan without labels.
     np.save(raw / "c.npy", xyz)
-    assert "no semantic and no instance" in refused("scans", "--classes", "s3dis")
-    preprocess("scans", "--classes", "s3dis", "--unlabeled")
+    assert "no semantic and no instance" in refused("prepare scans", raw, out, "--classes", "s3dis")
+    prepare("scans", raw, out, "--classes", "s3dis", "--unlabeled")
     assert read_room(out / "c").semantic is None
     # Values that mean no class, and no instance.
     labels = {"semantic": np.repeat([0, 255, -100, 1], 200), "instance": np.repeat([1, 2, 0, 3], 200)}
     np.savez(raw / "a.npz", xyz=xyz, **labels)
-    error = refused("scans", "--classes", "s3dis", "--unlabeled")
+    error = refused("prepare scans", raw, out, "--classes", "s3dis", "--unlabeled")
     assert "name the column `label` and give --label-ids; list values that mean no class in --ignore-labels" in error
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels["semantic"], instance=np.repeat([1, 2, -100, 3], 200))
-    assert "see --first-instance and --ignore-labels" in refused("scans", "--classes", "s3dis", "--unlabeled")
-    preprocess("scans", "--classes", "s3dis", "--unlabeled", "--ignore-labels", 255, -100)
+    error = refused("prepare scans", raw, out, "--classes", "s3dis", "--unlabeled")
+    assert "see --first-instance and --ignore-labels" in error
+    prepare("scans", raw, out, "--classes", "s3dis", "--unlabeled", "--ignore-labels", 255, -100)
     np.testing.assert_array_equal(read_room(out / "a").semantic, np.repeat([0, -1, -1, 1], 200))
     np.testing.assert_array_equal(read_room(out / "a").instance, np.repeat([1, 0, 0, 3], 200))
     # Two files of one name.
     np.save(raw / "a.npy", xyz)
-    assert "would be written twice" in refused("scans", "--classes", "s3dis")
+    assert "would be written twice" in refused("prepare scans", raw, out, "--classes", "s3dis")
 
 
-def test_scannet(raw: Path, out: Path, tmp_path: Path, preprocess: Preprocess, refused: Refused) -> None:
+def test_scannet(raw: Path, out: Path, tmp_path: Path) -> None:
     write_scan(raw)
     unlabeled = raw / "scans_test" / "scene0707_00"
     unlabeled.mkdir(parents=True)
     for path in write_scan(tmp_path / "other", aggregation="", segments=None).iterdir():
         path.rename(unlabeled / path.name.replace(NAME, unlabeled.name))
-    assert "2 rooms (2 written" in preprocess("scannet")["text"]
+    assert "2 rooms (2 written" in prepare("scannet", raw, out)["text"]
     train, test = read_room(out / NAME), read_room(out / unlabeled.name)
     assert {*train.instance} == {0, 1, 2, 3} == {*train.superpoint}
     assert {*train.semantic} == {-1, 0, 4}
     assert test.semantic is None
     assert test.num_superpoints > 0
-    assert preprocess("scannet")["up_to_date"] == 2
+    assert prepare("scannet", raw, out)["up_to_date"] == 2
     # A changed table of labels makes the labeled scan out of date, not the test scan.
     with (raw / LABEL_TABLE).open("a") as file:
         file.write("9\tlamp\t35\n")
-    assert preprocess("scannet")["written"] == 1
-    assert "absent.tsv: no such file" in refused("scannet", "--labels", tmp_path / "absent.tsv", "--force")
+    assert prepare("scannet", raw, out)["written"] == 1
+    labels = ("--labels", tmp_path / "absent.tsv", "--force")
+    assert "absent.tsv: no such file" in refused("prepare scannet", raw, out, *labels)
 
 
-def test_an_internal_error_is_not_taken_for_bad_input(raw: Path, rng, preprocess: Preprocess, monkeypatch) -> None:
+def test_an_internal_error_is_not_taken_for_bad_input(raw: Path, out: Path, rng, monkeypatch) -> None:
     write_s3dis(raw, 1, "office_1", rng)
     monkeypatch.setattr(preprocessing, "write_room", Mock(side_effect=KeyError("bug")))
     with pytest.raises(RuntimeError, match=r"internal error at .*office_1"):
-        preprocess("s3dis")
+        prepare("s3dis", raw, out)
 
 
-def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tmp_path: Path, preprocess: Preprocess) -> None:
+def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tmp_path: Path) -> None:
     for area in (1, 2, 3):
         write_s3dis(raw, area, "office_1", rng)
     for part, num_rooms in ((1, 2), (2, 1)):
-        report = preprocess("s3dis", "--shard", f"{part}/2", report=f"report_{part}_of_2.json")
+        report = prepare("s3dis", raw, out, "--shard", f"{part}/2", report=f"report_{part}_of_2.json")
         assert report["rooms"] == num_rooms
     assert not (out / "report.json").exists()
     # The whole at the end: nothing is done again, and the report counts all.
-    whole = preprocess("s3dis")
+    whole = prepare("s3dis", raw, out)
     assert (whole["rooms"], whole["written"], whole["up_to_date"]) == (3, 0, 3)
     assert list(whole["groups"]) == ["Area_1", "Area_2", "Area_3"]
     assert sum(group["points"] for group in whole["groups"].values()) == whole["points"] == 5400
     assert whole["per_room"]["Area_1_office_1"]["sha256"] == read_manifest(out / "Area_1_office_1")["sha256"]
     # Another number of processes: the same checksum.
-    commands.passes("prepare s3dis", raw, tmp_path / "again", "--workers", 3)
+    passes("prepare s3dis", raw, tmp_path / "again", "--workers", 3)
     assert json.loads((tmp_path / "again" / "report.json").read_text())["sha256"] == whole["sha256"]
-    commands.passes("prepare s3dis", raw, tmp_path / "indoor", "--classes", "indoor")
+    passes("prepare s3dis", raw, tmp_path / "indoor", "--classes", "indoor")
     counts = json.loads((tmp_path / "indoor" / "report.json").read_text())["classes"]
     for name, other in (("table", "table"), ("bookcase", "bookshelf"), ("clutter", "other object")):
         assert counts[other] == whole["classes"][name]
 
 
-def test_coarse_voxels_and_fewer_superpoints(raw: Path, out: Path, rng, preprocess: Preprocess) -> None:
+def test_coarse_voxels_and_fewer_superpoints(raw: Path, out: Path, rng) -> None:
     write_s3dis(raw, 1, "office_1", rng)
-    preprocess("s3dis", "--superpoints", "voxel", "--coarse-voxel-size", 1)
+    prepare("s3dis", raw, out, "--superpoints", "voxel", "--coarse-voxel-size", 1)
     scene = read_room(out / "Area_1_office_1")
     cell = np.floor((scene.xyz - scene.xyz.min(0)).astype(np.float64)).astype(int)
     assert scene.num_superpoints == len(np.unique(cell, axis=0))
     assert superpoints_of([out / "Area_1_office_1"]) == SuperpointOptions(method="voxel", coarse_voxel_size=1.0)
     # Other superpoints, another room: it is made again.
-    assert preprocess("s3dis", "--max-superpoints", 40)["written"] == 1
+    assert prepare("s3dis", raw, out, "--max-superpoints", 40)["written"] == 1
 
 
-def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess: Preprocess, refused: Refused) -> None:
+def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng) -> None:
     classes = tmp_path / "workshop.yaml"
     classes.write_text("names: [floor, bench, vice, lamp]\nids: [10, 20, 30, 40]\nstuff: [floor]\n")
     xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
@@ -243,8 +220,8 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess: P
     np.savez(raw / "a.npz", xyz=xyz, label=label, instance=instance)
     options = ("--classes", classes, "--label-ids", classes)
     expected = "no semantic in it; its column `label` is read with --label-ids, the class set that its ids are of"
-    assert expected in refused("scans", *options[:2])
-    report = preprocess("scans", *options)
+    assert expected in refused("prepare scans", raw, out, *options[:2])
+    report = prepare("scans", raw, out, *options)
     assert report["instances"] == report["classes"]["bench"]["instances"] == 2
     assert "floor                    -           200\n" in report["text"], "a surface has no instances to count"
     assert "no class                 -           200\nwarning: no point has these classes" in report["text"]
@@ -252,22 +229,22 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng, preprocess: P
     manifest = read_manifest(out / "a")
     assert classes_of(manifest).instance_names == ("bench", "vice", "lamp")
     np.testing.assert_array_equal(np.unique(read_room(out / "a").semantic), [-1, 0, 1])
-    assert preprocess("scans", *options)["up_to_date"] == 1
+    assert prepare("scans", raw, out, *options)["up_to_date"] == 1
     # Other classes, other rooms.
     classes.write_text("names: [floor, vice]\nids: [10, 20]\nstuff: [floor]\n")
-    preprocess("scans", *options)
+    prepare("scans", raw, out, *options)
     assert read_manifest(out / "a")["class_names"] == ["floor", "vice"]
-    assert "cannot read the classes" in refused("scans", "--classes", tmp_path / "absent.yaml")
+    assert "cannot read the classes" in refused("prepare scans", raw, out, "--classes", tmp_path / "absent.yaml")
 
 
 def test_real_rooms(real: Path, out: Path) -> None:
     options = ("--classes", "s3dis", "--first-instance", 0)
-    commands.passes("prepare scans", real / "s3dis" / "room_7.npz", out, *options)
+    passes("prepare scans", real / "s3dis" / "room_7.npz", out, *options)
     scene = read_room(out / "room_7")
     assert len(scene) == 99605
     assert read_manifest(out / "room_7")["num_instances"] == 14
     assert 50 < scene.num_superpoints < 5000
-    commands.passes("prepare s3dis", real / "s3dis_raw", out / "raw")
+    passes("prepare s3dis", real / "s3dis_raw", out / "raw")
     assert read_manifest(out / "raw" / "Area_3_hallway_3")["num_instances"] == 12
 
 
