@@ -243,8 +243,8 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         names = {name.removesuffix(".txt") for name in found}
         missing, unknown = sorted(set(scenes or names) - names), sorted(names - set(scenes or names))
         if missing:
-            found = f"scene {missing[0]} is missing{and_more(missing)}"
-            raise ValueError(f"{path}: {found}; an empty file means no objects")
+            remedy = "an empty file means no objects"
+            raise ValueError(f"{path}: scene {missing[0]} is missing{and_more(missing)}; {remedy}")
         if unknown:
             raise ValueError(f"{path}: {unknown[0]} is not one of the scenes to submit{and_more(unknown)}")
         named: set[str] = set()

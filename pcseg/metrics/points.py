@@ -26,7 +26,7 @@ def semantic_iou(confusion: Int64[np.ndarray, "C C+1"], classes: ClassSet) -> Re
     in_truth = confusion.sum(axis=1)
     union = in_truth + confusion[:, :-1].sum(axis=0) - right
     has_gt = in_truth > 0
-    iou, acc = (np.divide(right, size, out=np.full(len(right), np.nan), where=has_gt) for size in (union, in_truth))
+    iou, acc = (right / np.where(has_gt, size, np.nan) for size in (union, in_truth))
     oa = float(right.sum() / in_truth.sum()) if has_gt.any() else float("nan")
     return Result(
         {"miou": nanmean(iou), "macc": nanmean(acc), "oa": oa},
@@ -59,13 +59,10 @@ def panoptic_quality(counts: Float64[np.ndarray, "C 4"], classes: ClassSet) -> R
     """
     total, matched, false_pred, missed = counts.T
     segments = matched + false_pred / 2 + missed / 2
-    nothing = np.full(len(classes), np.nan)
-    values = {
-        "pq": np.divide(total, segments, out=nothing.copy(), where=segments > 0),
-        # Without a match SQ is 0, as in the paper's own program.
-        "sq": np.divide(total, matched, out=np.where(segments > 0, 0.0, np.nan), where=matched > 0),
-        "rq": np.divide(matched, segments, out=nothing.copy(), where=segments > 0),
-    }
+    segments[segments == 0] = np.nan
+    # Without a match SQ is 0, as in the paper's own program.
+    sq = np.where(np.isnan(segments), np.nan, total / np.maximum(matched, 1))
+    values = {"pq": total / segments, "sq": sq, "rq": matched / segments}
     is_stuff = np.isin(classes.names, list(classes.stuff))
     subsets = {"": is_stuff | True, "_things": ~is_stuff, "_stuff": is_stuff}
     return Result(

@@ -120,12 +120,11 @@ def _count_partition(
     covered = np.bincount(objects.labels, weights=best_of_object, minlength=num_classes)
     weighted = np.bincount(objects.labels, weights=best_of_object * objects.num_points, minlength=num_classes)
     has_gt = num_gt > 0
-    nothing = np.full(num_classes, np.nan)
     return PartitionCounts(
         num_true=np.bincount(labels[iou.max(axis=1, initial=0.0) >= 0.5], minlength=num_classes),
         num_pred=np.bincount(labels, minlength=num_classes),
-        coverage=np.divide(covered, num_gt, out=nothing.copy(), where=has_gt),
-        weighted_coverage=np.divide(weighted, gt_points, out=nothing.copy(), where=has_gt),
+        coverage=covered / np.where(has_gt, num_gt, np.nan),
+        weighted_coverage=weighted / np.where(has_gt, gt_points, np.nan),
     )
 
 
