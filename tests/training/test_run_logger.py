@@ -15,7 +15,7 @@ from pcseg.classes import S3DIS
 from pcseg.metrics.scores import Scores
 from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter
 from tests.conftest import refuses
-from tests.metrics.scenes import predict
+from tests.metrics.scenes import measured, predict
 
 CPU = torch.device("cpu")
 
@@ -30,9 +30,8 @@ def _record(step: int, **changes: Any) -> dict[str, Any]:
 def scores() -> Scores:
     """One chair found, one missed."""
     instance = np.repeat([1, 2, 0], 200)
-    scores = Scores(S3DIS)
-    scores.add(predict((instance == 1)[None], [8], [0.9], np.repeat([8, 8, 1], 200), instance, classes=S3DIS))
-    return scores
+    room = predict((instance == 1)[None], [8], [0.9], np.repeat([8, 8, 1], 200), instance, classes=S3DIS)
+    return measured(Scores(S3DIS), room)
 
 
 def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: Scores, monkeypatch) -> None:
