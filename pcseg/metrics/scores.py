@@ -23,7 +23,8 @@ from pcseg.prediction import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
 TITLES = {
-    **{"semantic": "Points: IoU and accuracy", "panoptic": "Panoptic quality"},
+    "semantic": "Points: IoU and accuracy",
+    "panoptic": "Panoptic quality",
     "s3dis": "S3DIS: coverage, precision, recall",
 }
 
