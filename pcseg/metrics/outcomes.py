@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
-from pcseg.ops.overlap import overlap_table
 
 OBJECT_OUTCOMES = ("found", "wrong class", "split", "merged", "missed")
 PREDICTION_OUTCOMES = ("right", "duplicate", "wrong class", "no object")
@@ -141,7 +140,7 @@ def count_outcomes(scenes: Iterable[SceneOutcomes], class_names: Sequence[str]) 
 def _merged_and_split(
     partition: Integer[np.ndarray, "P"], num_preds: int, objects: SceneObjects
 ) -> tuple[Bool[np.ndarray, "K"], Bool[np.ndarray, "K"]]:
-    table = overlap_table(partition, objects.of_point).dense(num_preds + 1, len(objects) + 1)[1:]
+    table = objects.shared_with(partition, num_preds)
     shared, points = table[:, 1:], table.sum(axis=1)
     covers = 2 * shared > objects.num_points[None]
     merged = (covers & (covers.sum(axis=1) > 1)[:, None]).any(axis=0)

@@ -22,6 +22,10 @@ class SceneObjects:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def shared_with(self, part: Integer[np.ndarray, "P"], num_parts: int) -> Int64[np.ndarray, "parts objects"]:
+        """Points that each part 1..num_parts, 0 for none, shares with void (column 0) and each object (1..K)."""
+        return overlap_table(part, self.of_point).dense(num_parts + 1, len(self) + 1)[1:]
+
 
 @dataclass(frozen=True)
 class SceneOverlaps:

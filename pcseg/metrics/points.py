@@ -93,7 +93,7 @@ def count_segments(
     Source: Kirillov et al., Panoptic Segmentation, CVPR 2019, and its program panopticapi for void.
     """
     found, truth = _segments(*pred, is_stuff), _segments(*gt, is_stuff)
-    table = overlap_table(found.of_point, truth.of_point).dense(len(found) + 1, len(truth) + 1)[1:]
+    table = truth.shared_with(found.of_point, len(found))
     on_void, shared = table[:, 0], table[:, 1:] * (found.labels[:, None] == truth.labels[None])
     # The union of two segments that share points is never empty; elsewhere the IoU is 0 / 1.
     union = (found.num_points - on_void)[:, None] + truth.num_points[None] - shared

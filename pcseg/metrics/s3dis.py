@@ -23,7 +23,6 @@ from pcseg.classes import ClassSet
 from pcseg.metrics.matching import SceneMatches, precision_recall, select_class
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
 from pcseg.metrics.result import Result, nanmean
-from pcseg.ops.overlap import overlap_table
 from pcseg.prediction import Prediction
 
 PROTOCOLS = ("confidence", "best_f1", "partition")
@@ -106,11 +105,10 @@ def _count_partition(
     prediction: Prediction, min_score: float, objects: SceneObjects, num_classes: int
 ) -> PartitionCounts:
     """Compares one prediction per point with the objects; void points count in the union, as in the scripts."""
-    ids, labels = prediction.point_rows(min_score, min_points=0), prediction.labels
-    table = overlap_table(ids, objects.of_point).dense(len(labels) + 1, len(objects) + 1)[1:]
+    table = objects.shared_with(prediction.point_rows(min_score, min_points=0), len(prediction))
+    alive = table.any(axis=1)  # a prediction that lost all its points does not count
+    labels, table = prediction.labels[alive], table[alive]
     points = table.sum(axis=1)
-    alive = points > 0  # a prediction that lost all its points does not count
-    labels, table, points = labels[alive], table[alive], points[alive]
     shared = table[:, 1:] * (labels[:, None] == objects.labels[None])
     iou = shared / (points[:, None] + objects.num_points[None] - shared)
 
