@@ -12,12 +12,16 @@ NAMES = ("ceiling", "floor", "chair")
 CLASSES = ClassSet.from_dict({"name": "test", "names": NAMES})
 
 
+def labeled(semantic, instance, name: str = "room") -> Scene:
+    """A scene of this ground truth, arrays or lists, and nothing else."""
+    truth = {"semantic": np.asarray(semantic, np.int32), "instance": np.asarray(instance, np.int32)}
+    return Scene.without_xyz(name, len(semantic), **truth)
+
+
 def predict(masks, labels, scores, semantic, instance, superpoint=None, *, name="room", classes=CLASSES) -> Prediction:
     """Predicted objects of a scene with this ground truth, all of them arrays or lists."""
-    truth = {"semantic": np.asarray(semantic, np.int32), "instance": np.asarray(instance, np.int32)}
-    scene = Scene.without_xyz(name, len(semantic), **truth)
     objects = np.asarray(masks, np.bool_), np.asarray(labels, np.int64), np.asarray(scores, np.float64)
-    return Prediction(scene, *objects, classes=classes, superpoint=superpoint)
+    return Prediction(labeled(semantic, instance, name), *objects, classes=classes, superpoint=superpoint)
 
 
 def measured(metric, *rooms: Prediction):
