@@ -88,7 +88,7 @@ def object_outcomes(
     # Sorted by falling score, so that the first prediction on an object is the one that found it.
     rows = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
     shared, points, pred_class = overlaps.points[rows, 1:], num_points[rows], labels[rows].astype(np.int64)
-    iou = shared / np.maximum(points[:, None] + objects.num_points[None] - shared, 1)
+    iou = shared / (points[:, None] + objects.num_points[None] - shared)
     near = iou > 0.5
     right = near & (pred_class[:, None] == objects.labels[None])
     large = objects.num_points >= min_points

@@ -95,9 +95,7 @@ def count_segments(
     found, truth = _segments(*pred, is_stuff), _segments(*gt, is_stuff)
     table = truth.shared_with(found.of_point, len(found))
     on_void, shared = table[:, 0], table[:, 1:] * (found.labels[:, None] == truth.labels[None])
-    # The union of two segments that share points is never empty; elsewhere the IoU is 0 / 1.
-    union = (found.num_points - on_void)[:, None] + truth.num_points[None] - shared
-    iou = shared / np.maximum(union, 1)
+    iou = shared / ((found.num_points - on_void)[:, None] + truth.num_points[None] - shared)
     rows, columns = np.nonzero(iou > 0.5)
     false_pred = 2 * on_void <= found.num_points
     false_pred[rows] = False
