@@ -108,8 +108,8 @@ def object_outcomes(
     pred_outcome = np.full(len(rows), NO_OBJECT)
     pred_outcome[near.any(axis=1)] = OTHER_CLASS
     pred_outcome[right.any(axis=1)] = DUPLICATE
-    finders = right.argmax(axis=0)[right.any(axis=0)] if len(rows) else np.zeros(0, np.int64)
-    pred_outcome[finders] = RIGHT
+    is_finder = right & (right.cumsum(axis=0) == 1)
+    pred_outcome[is_finder.any(axis=1)] = RIGHT
     # As in AP, a prediction mostly on void or on too small objects is no error.
     ignored = overlaps.points[rows, 0] + shared[:, ~large].sum(axis=1) > 0.5 * points
     counts = ~(ignored & (pred_outcome == NO_OBJECT)) & ~(near[:, ~large].any(axis=1) & ~near[:, large].any(axis=1))
