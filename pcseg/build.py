@@ -40,9 +40,9 @@ def build_model(config: Config, classes: ClassSet) -> InfluencerFormer:
 def build_criterion(config: Config, **settings: Any) -> Criterion:
     """The criterion that ``criterion.kind`` names; settings are those of `Criterion`."""
     options, decoder = config.criterion, config.model.decoder
-    num_classes = len(class_set(config.data.classes))
     if options.kind == "embedding" or decoder.kind == "embedding":
         return EmbeddingCriterion(options, decoder.radius, **settings)  # type: ignore[arg-type]
+    num_classes = len(class_set(config.data.classes))
     return query_criterion(num_classes, options, mask_activation=decoder.mask_activation, **settings)
 
 

@@ -128,7 +128,7 @@ def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def _build(kind: Any, value: Any, where: str) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        by_kind = {get_args(typing.get_type_hints(option)["kind"])[0]: option for option in args}
+        by_kind = {option.kind: option for option in args}
         name = value.get("kind", next(iter(by_kind))) if isinstance(value, dict) else None
         if name not in by_kind:
             raise ConfigError(f"{where}.kind is {name!r}; expected one of {', '.join(by_kind)}")

@@ -13,12 +13,13 @@ import yaml
 from pcseg import build, load_model
 from pcseg import config as cfg
 from pcseg.classes import class_set
-from pcseg.config_reader import from_text, to_text
+from pcseg.config_reader import from_text
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.models.embedding_heads import EmbeddingHeads
 from pcseg.ops.device import pick_device
-from pcseg.training.checkpoint import save_checkpoint
+from pcseg.training.checkpoint import load_checkpoint
 from tests.conftest import ROOT, refuses
+from tests.tools.small import fresh_checkpoint
 
 CONFIG = ROOT / "configs" / "synthetic.yaml"
 
@@ -71,16 +72,13 @@ def test_devices_that_are_absent() -> None:
 
 
 def test_checkpoint_with_an_iou_head_loads(tmp_path: Path) -> None:
-    classes = class_set("s3dis")
-    overrides = ["model.unet.channels=[8]", "model.decoder.width=8", "model.decoder.num_layers=1"]
-    config = cfg.load(CONFIG, overrides)
-    model = build.build_model(config, classes)
-    tree = yaml.safe_load(to_text(config))
+    path = fresh_checkpoint(tmp_path / "old.pt")
+    content = load_checkpoint(path)
+    tree, weights = yaml.safe_load(content["config"]), content["model"]
     tree["criterion"]["differentiable_claims"] = tree["inference"]["use_iou_head"] = False
     tree["criterion"]["weights"]["score"] = 0.5
-    weights = {**model.state_dict(), "decoder.score_head.0.weight": torch.zeros(8, 8)}
-    path = tmp_path / "old.pt"
-    save_checkpoint(path, config=yaml.safe_dump(tree), classes=classes.to_dict(), model=weights)
+    weights["decoder.score_head.0.weight"] = torch.zeros(8, 8)
+    torch.save({**content, "config": yaml.safe_dump(tree)}, path)
     found = load_model(path).model
     assert all(torch.equal(value, weights[name]) for name, value in found.state_dict().items())
     refuses(r"unknown key 'criterion\.differentiable_claims'", from_text, cfg.Config, yaml.safe_dump(tree))

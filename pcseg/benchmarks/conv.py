@@ -77,8 +77,7 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
                 rows |= _steps(channels, kernel_map, spconv)
             for name, steps in rows.items():
                 title = f"{num_threads} thread{'s' * (num_threads > 1)}, {name}"
-                times = median_times(steps, rounds)
-                result[title] = {k: {"ms": wall, "cpu_ms": cpu} for k, (wall, cpu) in times.items()}
+                result[title] = median_times(steps, rounds)
                 for candidate, found in result[title].items():
                     print_row(f"{title}: {candidate}", found)
     finally:

@@ -35,25 +35,25 @@ def keep_freed_memory() -> None:
         mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
 
 
-def median_times(steps: dict[str, Step], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median wall and CPU milliseconds of each step, which take turns after one warm-up round.
+def median_times(steps: dict[str, Step], rounds: int) -> dict[str, dict[str, float]]:
+    """Median milliseconds of each step, wall (ms) and CPU (cpu_ms); steps take turns after one warm-up round.
 
     CPU time sums all threads of this process.
     """
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for turn in range(rounds + 1):
         for name, step in steps.items():
             start, start_cpu = time.perf_counter(), time.process_time()
             step()
             if turn:
-                times[name].append((time.perf_counter() - start, time.process_time() - start_cpu))
-    wall, cpu = ({k: 1000 * statistics.median(t[i] for t in v) for k, v in times.items()} for i in (0, 1))
-    return {name: (wall[name], cpu[name]) for name in steps}
+                seconds[name].append((time.perf_counter() - start, time.process_time() - start_cpu))
+    medians = {name: map(statistics.median, zip(*rows)) for name, rows in seconds.items()}
+    return {name: {"ms": 1000 * wall, "cpu_ms": 1000 * cpu} for name, (wall, cpu) in medians.items()}
 
 
 def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     """Median wall milliseconds of each step."""
-    return {name: wall for name, (wall, _) in median_times(steps, rounds).items()}
+    return {name: times["ms"] for name, times in median_times(steps, rounds).items()}
 
 
 def print_row(title: str, numbers: dict[str, float]) -> None:

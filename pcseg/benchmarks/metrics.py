@@ -16,22 +16,20 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 
 
-def metric_scene(seed: int, num_points: int, num_preds: int = 100, num_objects: int = 30) -> dict[str, np.ndarray]:
-    """Makes a labeled scene in random point order, the worst case, with predictions over 2000 superpoints."""
+def metric_scene(seed: int, num_points: int) -> tuple[Prediction, Prediction]:
+    """Predictions of a labeled scene in random point order, the worst case: over 2000 superpoints and over points."""
     rng = np.random.default_rng(seed)
-    num_superpoints = 2000
+    num_superpoints, num_preds, num_objects = 2000, 100, 30
     superpoint = rng.permutation(num_superpoints)[rng.integers(0, num_superpoints, num_points)].astype(np.int32)
     owner = np.sort(rng.integers(0, num_objects + 1, num_superpoints)).astype(np.int32)
     label_of_object = np.append(-1, rng.integers(2, 20, num_objects)).astype(np.int32)
     target = rng.integers(1, num_objects + 1, num_preds)
-    return {
-        "masks": (owner[None] == target[:, None]) ^ (rng.random((num_preds, num_superpoints)) < 0.02),
-        "labels": label_of_object[target].astype(np.int64),
-        "scores": rng.random(num_preds),
-        "gt_semantic": label_of_object[owner[superpoint]],
-        "gt_instance": owner[superpoint],
-        "superpoint": superpoint,
-    }
+    instance = owner[superpoint]
+    scene = Scene.without_xyz(str(seed), num_points, semantic=label_of_object[instance], instance=instance)
+    masks = (owner[None] == target[:, None]) ^ (rng.random((num_preds, num_superpoints)) < 0.02)
+    objects = label_of_object[target].astype(np.int64), rng.random(num_preds), None, SCANNET20
+    over_points = Prediction(scene, csr_array(masks[:, superpoint]), *objects)
+    return Prediction(scene, csr_array(masks), *objects, superpoint), over_points
 
 
 def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverlaps:
@@ -53,17 +51,11 @@ def count_one_by_one(prediction: Prediction, counted: np.ndarray) -> SceneOverla
 
 def metrics(rounds: int, num_scenes: int = 20, num_points: int = 150_000) -> dict[str, Any]:
     """Times instance AP and all metrics together on scenes with 100 predictions and 30 instances each."""
-    by_superpoint, by_point = [], []
-    for seed in range(num_scenes):
-        s = metric_scene(seed, num_points)
-        scene = Scene.without_xyz(str(seed), num_points, semantic=s["gt_semantic"], instance=s["gt_instance"])
-        objects = s["labels"], s["scores"], None, SCANNET20
-        by_superpoint.append(Prediction(scene, csr_array(s["masks"]), *objects, s["superpoint"]))
-        by_point.append(Prediction(scene, csr_array(s["masks"][:, s["superpoint"]]), *objects))
+    by_superpoint, by_point = zip(*(metric_scene(seed, num_points) for seed in range(num_scenes)))
     counted = np.isin(np.arange(20), SCANNET20.instance_classes)
     found: dict[str, Any] = {}
 
-    def fast(name: str, predictions: list[Prediction]) -> None:
+    def fast(name: str, predictions: tuple[Prediction, ...]) -> None:
         found[name] = InstanceAP(SCANNET20)
         for prediction in predictions:
             found[name].add(prediction)

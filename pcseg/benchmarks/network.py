@@ -54,7 +54,7 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
         "U-Net, in separate steps": lambda: unet(*given),  # as in training, for gradients
     }
     times = median_times({name: call for name, call in calls.items() if HAS_BF16 or "float32" not in name}, rounds)
-    result |= {name: {"ms": wall, "cpu_ms": cpu} for name, (wall, cpu) in times.items()} | {"memory": memory}
-    for name in (*times, "memory"):
-        print_row(name, result[name])
-    return result
+    rows = {**times, "memory": memory}
+    for name, row in rows.items():
+        print_row(name, row)
+    return {**result, **rows}

@@ -41,20 +41,15 @@ def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) 
     return Scene("floor", xyz, rgb)
 
 
-def make_segmenter() -> Segmenter:
-    """Makes the network of configs/demo.yaml with random weights, whose many masks make merging costly."""
-    torch.manual_seed(0)
-    config = cfg.load("demo")
-    return Segmenter(build.build_model(config, S3DIS), S3DIS, config.data.voxel_size, config.data.features)
-
-
 def predict_floor(num_points: int, room_points: int = ROOM_POINTS) -> dict[str, float]:
     """CPU seconds and peak memory of this process for a floor; call it in a fresh process.
 
     Rooms differ in their cost: the mean counts, over as many floors as show each room once.
     """
     torch.set_num_threads(1)
-    segmenter = make_segmenter()
+    torch.manual_seed(0)
+    config = cfg.load("demo")  # the many masks of random weights make merging costly
+    segmenter = Segmenter(build.build_model(config, S3DIS), S3DIS, config.data.voxel_size, config.data.features)
     segmenter.predict(make_floor(20_000, 20_000))  # compiles
     before, found = peak_mb(), []
     for first in range(0, NUM_MODELS, max(1, round(num_points / room_points))):

@@ -65,8 +65,6 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
     """
     # Products of scalings, not logarithms: a round is two matrix-vector products. Columns lose a factor K a round at
     # most, so what underflows here (e^-87 of a row's best) could not have come back.
-    if score.shape[1] == 0:
-        return score
     kernel = (score - score.amax(2, keepdim=True)).div_(temperature).exp_()
     columns = kernel.new_ones(kernel.shape[0], 1, kernel.shape[2])
     for _ in range(num_rounds):

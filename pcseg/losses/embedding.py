@@ -51,9 +51,6 @@ class EmbeddingInfluencerLoss(nn.Module):
     max(0, follower_margin - d)^2. Influencers: mean over pairs of influencers of different instances of
     max(0, influencer_margin - d). d is the Euclidean distance. The pairs are those within the margin, or all of them.
 
-    Args:
-        options: margins and weights.
-
     Source: InfluencerNet (Murnane 2023).
     """
 
@@ -66,12 +63,7 @@ class EmbeddingInfluencerLoss(nn.Module):
     def forward(
         self, followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], instance_labels: Int64[Tensor, "N"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of one scene.
-
-        Args:
-            followers: embedding of each token as a follower.
-            influencers: embedding of each token as an influencer.
-            instance_labels: every id is an instance, including 0; -1 for ignored tokens.
+        """The loss of one scene: each id is an instance, including 0, and tokens of -1 are ignored.
 
         Returns:
             ``loss`` and its two parts ``follower_influencer_loss`` (positive and negative) and

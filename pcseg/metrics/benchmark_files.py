@@ -141,7 +141,7 @@ def write_ground_truth(folder: Path, scene: Scene, classes: ClassSet) -> Path:
         instance = instance.copy()
         for label in np.unique(semantic[semantic >= 0]):
             inside = (semantic == label) & (instance > 0)
-            instance[inside] = np.unique(instance[inside], return_inverse=True)[1].reshape(-1) + 1
+            instance[inside] = np.unique(instance[inside], return_inverse=True)[1] + 1
             if (count := instance[inside].max(initial=0)) > 999:
                 raise ValueError(f"{path}: {classes.names[label]} has {count} instances, the format holds 999")
     label_ids = np.append(np.array(classes.ids, np.int64), 0)[semantic]
@@ -171,9 +171,8 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
             "tools/make_gt.py writes such files from processed rooms"
         )
     semantic = classes.index_of_ids(values // 1000)
-    numbers, rank = np.unique(np.where(semantic < 0, 0, values), return_inverse=True)
-    first = 0 if len(numbers) and numbers[0] == 0 else 1
-    return semantic, (rank.reshape(-1) + first).astype(np.int32)
+    _, rank = np.unique(np.append(0, np.where(semantic < 0, 0, values)), return_inverse=True)  # 0 comes first
+    return semantic, rank[1:].astype(np.int32)
 
 
 def _number(text: str) -> float:
@@ -243,8 +242,8 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         names = {name.removesuffix(".txt") for name in found}
         missing, unknown = sorted(set(scenes or names) - names), sorted(names - set(scenes or names))
         if missing:
-            found = f"scene {missing[0]} is missing{and_more(missing)}"
-            raise ValueError(f"{path}: {found}; an empty file means no objects")
+            remedy = "an empty file means no objects"
+            raise ValueError(f"{path}: scene {missing[0]} is missing{and_more(missing)}; {remedy}")
         if unknown:
             raise ValueError(f"{path}: {unknown[0]} is not one of the scenes to submit{and_more(unknown)}")
         named: set[str] = set()

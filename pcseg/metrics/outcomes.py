@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
-from pcseg.ops.overlap import overlap_table
 
 OBJECT_OUTCOMES = ("found", "wrong class", "split", "merged", "missed")
 PREDICTION_OUTCOMES = ("right", "duplicate", "wrong class", "no object")
@@ -89,7 +88,7 @@ def object_outcomes(
     # Sorted by falling score, so that the first prediction on an object is the one that found it.
     rows = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
     shared, points, pred_class = overlaps.points[rows, 1:], num_points[rows], labels[rows].astype(np.int64)
-    iou = shared / np.maximum(points[:, None] + objects.num_points[None] - shared, 1)
+    iou = shared / (points[:, None] + objects.num_points[None] - shared)
     near = iou > 0.5
     right = near & (pred_class[:, None] == objects.labels[None])
     large = objects.num_points >= min_points
@@ -109,8 +108,8 @@ def object_outcomes(
     pred_outcome = np.full(len(rows), NO_OBJECT)
     pred_outcome[near.any(axis=1)] = OTHER_CLASS
     pred_outcome[right.any(axis=1)] = DUPLICATE
-    finders = right.argmax(axis=0)[right.any(axis=0)] if len(rows) else np.zeros(0, np.int64)
-    pred_outcome[finders] = RIGHT
+    is_finder = right & (right.cumsum(axis=0) == 1)
+    pred_outcome[is_finder.any(axis=1)] = RIGHT
     # As in AP, a prediction mostly on void or on too small objects is no error.
     ignored = overlaps.points[rows, 0] + shared[:, ~large].sum(axis=1) > 0.5 * points
     counts = ~(ignored & (pred_outcome == NO_OBJECT)) & ~(near[:, ~large].any(axis=1) & ~near[:, large].any(axis=1))
@@ -141,7 +140,7 @@ def count_outcomes(scenes: Iterable[SceneOutcomes], class_names: Sequence[str]) 
 def _merged_and_split(
     partition: Integer[np.ndarray, "P"], num_preds: int, objects: SceneObjects
 ) -> tuple[Bool[np.ndarray, "K"], Bool[np.ndarray, "K"]]:
-    table = overlap_table(partition, objects.of_point).dense(num_preds + 1, len(objects) + 1)[1:]
+    table = objects.shared_with(partition, num_preds)
     shared, points = table[:, 1:], table.sum(axis=1)
     covers = 2 * shared > objects.num_points[None]
     merged = (covers & (covers.sum(axis=1) > 1)[:, None]).any(axis=0)

@@ -22,6 +22,10 @@ class SceneObjects:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def shared_with(self, part: Integer[np.ndarray, "P"], num_parts: int) -> Int64[np.ndarray, "parts objects"]:
+        """Points that each part 1..num_parts, 0 for none, shares with void (column 0) and each object (1..K)."""
+        return overlap_table(part, self.of_point).dense(num_parts + 1, len(self) + 1)[1:]
+
 
 @dataclass(frozen=True)
 class SceneOverlaps:
@@ -62,9 +66,9 @@ def find_objects(
     """
     inside = np.append(counted, False)[semantic] & (instance > 0)  # class -1 reads the last entry
     stride = int(instance.max(initial=0)) + 1
-    keys, rank, num_points = unique_ids(np.where(inside, semantic * np.int64(stride) + instance, 0))
-    first = 1 if len(keys) and keys[0] == 0 else 0
-    return SceneObjects(rank + 1 - first, keys[first:] // stride, num_points[first:])
+    keys = np.append(0, np.where(inside, semantic * np.int64(stride) + instance, 0))  # void comes first
+    keys, rank, num_points = unique_ids(keys)
+    return SceneObjects(rank[1:], keys[1:] // stride, num_points[1:])
 
 
 def _count_overlaps(prediction: Prediction, objects: SceneObjects) -> Int64[np.ndarray, "I objects"]:

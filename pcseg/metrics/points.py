@@ -26,7 +26,7 @@ def semantic_iou(confusion: Int64[np.ndarray, "C C+1"], classes: ClassSet) -> Re
     in_truth = confusion.sum(axis=1)
     union = in_truth + confusion[:, :-1].sum(axis=0) - right
     has_gt = in_truth > 0
-    iou, acc = (np.divide(right, size, out=np.full(len(right), np.nan), where=has_gt) for size in (union, in_truth))
+    iou, acc = (right / np.where(has_gt, size, np.nan) for size in (union, in_truth))
     oa = float(right.sum() / in_truth.sum()) if has_gt.any() else float("nan")
     return Result(
         {"miou": nanmean(iou), "macc": nanmean(acc), "oa": oa},
@@ -59,13 +59,10 @@ def panoptic_quality(counts: Float64[np.ndarray, "C 4"], classes: ClassSet) -> R
     """
     total, matched, false_pred, missed = counts.T
     segments = matched + false_pred / 2 + missed / 2
-    nothing = np.full(len(classes), np.nan)
-    values = {
-        "pq": np.divide(total, segments, out=nothing.copy(), where=segments > 0),
-        # Without a match SQ is 0, as in the paper's own program.
-        "sq": np.divide(total, matched, out=np.where(segments > 0, 0.0, np.nan), where=matched > 0),
-        "rq": np.divide(matched, segments, out=nothing.copy(), where=segments > 0),
-    }
+    segments[segments == 0] = np.nan
+    # Without a match SQ is 0, as in the paper's own program.
+    sq = np.where(np.isnan(segments), np.nan, total / np.maximum(matched, 1))
+    values = {"pq": total / segments, "sq": sq, "rq": matched / segments}
     is_stuff = np.isin(classes.names, list(classes.stuff))
     subsets = {"": is_stuff | True, "_things": ~is_stuff, "_stuff": is_stuff}
     return Result(
@@ -96,11 +93,9 @@ def count_segments(
     Source: Kirillov et al., Panoptic Segmentation, CVPR 2019, and its program panopticapi for void.
     """
     found, truth = _segments(*pred, is_stuff), _segments(*gt, is_stuff)
-    table = overlap_table(found.of_point, truth.of_point).dense(len(found) + 1, len(truth) + 1)[1:]
+    table = truth.shared_with(found.of_point, len(found))
     on_void, shared = table[:, 0], table[:, 1:] * (found.labels[:, None] == truth.labels[None])
-    # The union of two segments that share points is never empty; elsewhere the IoU is 0 / 1.
-    union = (found.num_points - on_void)[:, None] + truth.num_points[None] - shared
-    iou = shared / np.maximum(union, 1)
+    iou = shared / ((found.num_points - on_void)[:, None] + truth.num_points[None] - shared)
     rows, columns = np.nonzero(iou > 0.5)
     false_pred = 2 * on_void <= found.num_points
     false_pred[rows] = False

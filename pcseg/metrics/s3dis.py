@@ -23,7 +23,6 @@ from pcseg.classes import ClassSet
 from pcseg.metrics.matching import SceneMatches, precision_recall, select_class
 from pcseg.metrics.overlaps import SceneObjects, SceneOverlaps
 from pcseg.metrics.result import Result, nanmean
-from pcseg.ops.overlap import overlap_table
 from pcseg.prediction import Prediction
 
 PROTOCOLS = ("confidence", "best_f1", "partition")
@@ -106,11 +105,10 @@ def _count_partition(
     prediction: Prediction, min_score: float, objects: SceneObjects, num_classes: int
 ) -> PartitionCounts:
     """Compares one prediction per point with the objects; void points count in the union, as in the scripts."""
-    ids, labels = prediction.point_rows(min_score, min_points=0), prediction.labels
-    table = overlap_table(ids, objects.of_point).dense(len(labels) + 1, len(objects) + 1)[1:]
+    table = objects.shared_with(prediction.point_rows(min_score, min_points=0), len(prediction))
+    alive = table.any(axis=1)  # a prediction that lost all its points does not count
+    labels, table = prediction.labels[alive], table[alive]
     points = table.sum(axis=1)
-    alive = points > 0  # a prediction that lost all its points does not count
-    labels, table, points = labels[alive], table[alive], points[alive]
     shared = table[:, 1:] * (labels[:, None] == objects.labels[None])
     iou = shared / (points[:, None] + objects.num_points[None] - shared)
 
@@ -120,12 +118,11 @@ def _count_partition(
     covered = np.bincount(objects.labels, weights=best_of_object, minlength=num_classes)
     weighted = np.bincount(objects.labels, weights=best_of_object * objects.num_points, minlength=num_classes)
     has_gt = num_gt > 0
-    nothing = np.full(num_classes, np.nan)
     return PartitionCounts(
         num_true=np.bincount(labels[iou.max(axis=1, initial=0.0) >= 0.5], minlength=num_classes),
         num_pred=np.bincount(labels, minlength=num_classes),
-        coverage=np.divide(covered, num_gt, out=nothing.copy(), where=has_gt),
-        weighted_coverage=np.divide(weighted, gt_points, out=nothing.copy(), where=has_gt),
+        coverage=covered / np.where(has_gt, num_gt, np.nan),
+        weighted_coverage=weighted / np.where(has_gt, gt_points, np.nan),
     )
 
 

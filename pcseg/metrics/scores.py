@@ -23,7 +23,8 @@ from pcseg.prediction import Prediction
 
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
 TITLES = {
-    **{"semantic": "Points: IoU and accuracy", "panoptic": "Panoptic quality"},
+    "semantic": "Points: IoU and accuracy",
+    "panoptic": "Panoptic quality",
     "s3dis": "S3DIS: coverage, precision, recall",
 }
 
@@ -91,11 +92,11 @@ class Evaluation:
         rows["mean"] = mean
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["class", *columns])
+        writer = csv.DictWriter(text, ["class", *columns], lineterminator="\n")
+        writer.writeheader()
         for name, row in rows.items():
-            values = [row.get(column, math.nan) for column in columns]
-            writer.writerow([name, *("" if math.isnan(value) else repr(float(value)) for value in values)])
+            known = {key: float(value) for key, value in row.items() if not math.isnan(value)}
+            writer.writerow({"class": name, **known})
         return text.getvalue()
 
     def further(self) -> dict[str, Result]:

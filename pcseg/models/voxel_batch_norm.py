@@ -33,10 +33,7 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             return torch.addcmul(shift, input, scale).to(input.dtype)
         if not self.training or (len(input) > 1 and not self.recomputing):
             return super().forward(input)
-        if len(input) > 1:
-            statistics = self.running_mean.clone(), self.running_var.clone()
-        else:
-            statistics = self.running_mean, self.running_var
+        statistics = self.running_mean.clone(), self.running_var.clone()  # which this pass does not change
         return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
 
     def scale_and_shift(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "2 C"]:

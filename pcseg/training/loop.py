@@ -131,6 +131,17 @@ def train(
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     device, unread = parameters[0].device, list[_Step]()
     num_steps = max(0, options.steps - state.step)
+
+    def backward(batch: Batch, share: float) -> dict[str, Tensor]:
+        """Adds to the gradients and returns the losses; nothing here outlives it, so a failure frees its memory."""
+        batch = batch.to(device)
+        with autocast(device, options.precision):
+            outputs = model(batch)
+        losses = criterion(outputs, batch.targets, progress=state.step / options.steps)
+        loss = criterion.total(losses)
+        scaler.scale(share * _nan_unless_finite(loss)).backward()
+        return {"loss": loss, **losses}
+
     for batches, loading_seconds in itertools.islice(_timed(loader, options.accumulate), num_steps):
         start, left_out = time.perf_counter(), list[str]()
         model.train()
@@ -141,16 +152,9 @@ def train(
         before, values, shares = _flat(buffers), dict[str, Tensor](), _shares(batches, processes)
         try:
             for batch, share in zip(batches, shares, strict=True):
-                moved = batch.to(device)
-                with autocast(device, options.precision):
-                    outputs = model(moved)
-                losses = criterion(outputs, moved.targets, progress=state.step / options.steps)
-                loss = criterion.total(losses)
-                scaler.scale(share * _nan_unless_finite(loss)).backward()
-                _add(values, {"loss": loss, **losses}, share)
+                _add(values, backward(batch, share), share)
         except (RuntimeError, MemoryError) as error:
             left_out = _rooms_out_of_memory(error, batch, processes)
-            moved = outputs = losses = loss = None  # they hold the memory of the failed micro-batch
         if left_out:
             nan = torch.full((), torch.nan, device=device)
             values = {"grad_norm": nan, "loss": nan}

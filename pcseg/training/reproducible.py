@@ -67,18 +67,18 @@ def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
 
 def versions() -> dict[str, str | None]:
     """Versions of the libraries that compute, the commit if pcseg is a checkout, and the machine's cores."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty= with changes"]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, check=False).returncode == 1
+        git = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        commit = git.stdout.strip() or None
     except FileNotFoundError:  # git is not installed
-        commit, changed = "", False
+        commit = None
     return {
         "pcseg": pcseg.__version__,
         "torch": str(torch.__version__),
         **{name: metadata.version(name) for name in ("numpy", "scipy", "numba")},
         "cuda": torch.version.cuda,
-        "commit": commit + (" with changes" if changed else "") or None,
+        "commit": commit,
         "threads": str(torch.get_num_threads()),
         "cpus": str(os.cpu_count()),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -44,11 +44,8 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Any]:
     Raises:
         ValueError: the file is damaged, or of another kind.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata, half = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a .safetensors file, or damaged ({error})") from None
+    with decoding(path, "a .safetensors file"), safe_open(path, "pt") as file:
+        metadata, half = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     kind = metadata.get("format", "weights of another program")
     if kind != FORMAT:
         raise ValueError(f"{path}: expected {FORMAT}, found {kind}")

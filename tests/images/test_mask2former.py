@@ -13,6 +13,7 @@ from transformers import Mask2FormerConfig
 from transformers.models.mask2former import modeling_mask2former as theirs
 
 from pcseg.data.coco import CocoDataset
+from pcseg.files import read_records
 from pcseg.images.config import ImagesOptions, load
 from pcseg.images.model import Mask2Former, Mask2FormerOptions, Objects, objects_of
 from pcseg.images.run import ResizedImages, coco_results
@@ -129,7 +130,7 @@ def test_trains_resumes_shows_and_scores_images(name: str, rooms: Path, tmp_path
     said, _ = passes("train", "--resume", "--run", tmp_path, "train.steps=3")
     assert "20 images" in said
     assert "ap50" in said
-    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path / "metrics.jsonl")
     assert [record["step"] for record in records] == [1, 2, 3]
     assert np.isfinite([record["loss_ce_0"] for record in records]).all()
     results = sorted((tmp_path / "results").glob("*.npz"))
@@ -140,7 +141,7 @@ def test_trains_resumes_shows_and_scores_images(name: str, rooms: Path, tmp_path
     out = tmp_path / "test"
     words = ("--json", out / "a.json", "--report", out / "a.html", "--export", out, "--results", tmp_path / "all")
     passes(*command, *words)
-    last = json.loads((tmp_path / "evaluations.jsonl").read_text().splitlines()[-1])
+    last = read_records(tmp_path / "evaluations.jsonl")[-1]
     assert json.loads((out / "a.json").read_text()) | {"step": last["step"]} == {"program": "pcseg", **last}
     first = json.loads((out / "results.json").read_text())[0]
     assert set(first) == {"image_id", "category_id", "score", "segmentation"}

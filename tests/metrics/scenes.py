@@ -1,5 +1,7 @@
 """Small labeled scenes with predictions, for the tests of the metrics."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pcseg.classes import ClassSet
@@ -10,12 +12,23 @@ NAMES = ("ceiling", "floor", "chair")
 CLASSES = ClassSet.from_dict({"name": "test", "names": NAMES})
 
 
+def labeled(semantic, instance, name: str = "room") -> Scene:
+    """A scene of this ground truth, arrays or lists, and nothing else."""
+    truth = {"semantic": np.asarray(semantic, np.int32), "instance": np.asarray(instance, np.int32)}
+    return Scene.without_xyz(name, len(semantic), **truth)
+
+
 def predict(masks, labels, scores, semantic, instance, superpoint=None, *, name="room", classes=CLASSES) -> Prediction:
     """Predicted objects of a scene with this ground truth, all of them arrays or lists."""
-    truth = {"semantic": np.asarray(semantic, np.int32), "instance": np.asarray(instance, np.int32)}
-    scene = Scene.without_xyz(name, len(semantic), **truth)
     objects = np.asarray(masks, np.bool_), np.asarray(labels, np.int64), np.asarray(scores, np.float64)
-    return Prediction(scene, *objects, classes=classes, superpoint=superpoint)
+    return Prediction(labeled(semantic, instance, name), *objects, classes=classes, superpoint=superpoint)
+
+
+def measured(metric, *rooms: Prediction):
+    """The metric, after it saw these rooms."""
+    for room in rooms:
+        metric.add(room)
+    return metric
 
 
 def random_scene(rng: np.random.Generator, num_points: int, num_preds: int) -> dict[str, np.ndarray]:
@@ -39,6 +52,11 @@ def random_scene(rng: np.random.Generator, num_points: int, num_preds: int) -> d
         "instance": instance,
         "superpoint": superpoint,
     }
+
+
+def rooms_of(scenes: list[dict[str, np.ndarray]], form: Callable) -> list[Prediction]:
+    """The predictions of some scenes, each in a form: `dict`, as it is, or `over_points`."""
+    return [predict(**form(scene), name=f"room{number}") for number, scene in enumerate(scenes)]
 
 
 def over_points(scene: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

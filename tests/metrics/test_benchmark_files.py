@@ -15,6 +15,7 @@ from pcseg.metrics.mask_files import read_mask, rle_decode, rle_encode
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
+from tests.metrics.scenes import labeled
 
 
 def test_the_files_themselves_and_what_they_cannot_hold(tmp_path: Path) -> None:
@@ -23,20 +24,15 @@ def test_the_files_themselves_and_what_they_cannot_hold(tmp_path: Path) -> None:
     assert write_predictions(tmp_path, found) == 1, "the benchmark has no walls"
     assert (tmp_path / "scene0000_00.txt").read_text() == "predicted_masks/scene0000_00_000.txt 3 0.5\n"
     assert (tmp_path / "predicted_masks/scene0000_00_000.txt").read_text() == "1\n0\n1\n"
-    write_ground_truth(tmp_path / "gt", _labeled([0, 2, -1, 4], [1, 12, 3, 0]), SCANNET20)
+    write_ground_truth(tmp_path / "gt", labeled([0, 2, -1, 4], [1, 12, 3, 0]), SCANNET20)
     assert (tmp_path / "gt" / "room.txt").read_text() == "1001\n3012\n0\n0\n"
     with pytest.raises(ValueError, match="ceiling has 1000 instances, the format holds 999"):
-        write_ground_truth(tmp_path, _labeled(np.zeros(1000), np.arange(1, 1001)), S3DIS)
+        write_ground_truth(tmp_path, labeled(np.zeros(1000), np.arange(1, 1001)), S3DIS)
     for label, instance, message in ((0, -1, "instance id -1"), (13, 1, "class index 13"), (-2, 1, "class index -2")):
-        refuses(message, write_ground_truth, tmp_path, _labeled([label], [instance]), S3DIS)
+        refuses(message, write_ground_truth, tmp_path, labeled([label], [instance]), S3DIS)
     for name in ("a\\b", "a/b", ""):
         refuses("is empty or has slashes", write_predictions, tmp_path, Prediction(Scene.without_xyz(name, 3)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "predicted_masks", "scene0000_00.txt"]
-
-
-def _labeled(semantic: list[int] | np.ndarray, instance: list[int] | np.ndarray) -> Scene:
-    labels = {"semantic": np.array(semantic, np.int32), "instance": np.array(instance, np.int32)}
-    return Scene.without_xyz("room", len(semantic), **labels)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -47,7 +43,7 @@ def test_ground_truth_there_and_back(tmp_path_factory: pytest.TempPathFactory, s
     instance = rng.integers(0, 8, num_points).astype(np.int32)
     semantic = class_of[instance].astype(np.int32)
     instance *= rng.choice([1, 39_001])  # ids above 999 are numbered again
-    path = write_ground_truth(tmp_path_factory.mktemp("gt"), _labeled(semantic, instance), S3DIS)
+    path = write_ground_truth(tmp_path_factory.mktemp("gt"), labeled(semantic, instance), S3DIS)
     found_semantic, found_instance = read_ground_truth(path, S3DIS)
     known = (semantic >= 0) & (instance > 0)
     np.testing.assert_array_equal(found_semantic, np.where(known, semantic, -1))

@@ -10,26 +10,26 @@ from hypothesis import strategies as st
 
 from pcseg.classes import S3DIS, SCANNET20
 from pcseg.metrics import InstanceAP
-from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, APResult
+from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import REFERENCE, refuses
-from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
+from tests.metrics.scenes import CLASSES, NAMES, measured, over_points, predict, random_scene, rooms_of
 from tests.reference import average_precision as slow
 
 OFFICIAL = REFERENCE / "scannet_ap"
 EXPECTED = json.loads((OFFICIAL / "expected.json").read_text())
 
 
-def official_scenes(case: str) -> list[tuple]:
+def official_scenes(case: str) -> list[Prediction]:
     data = np.load(OFFICIAL / f"{case}.npz")
     scenes = []
     for i in range(int(data["n_scenes"])):
         gt = data[f"gt_{i}"].astype(np.int64)
         masks = np.unpackbits(data[f"masks_{i}"], axis=1, count=len(gt)).astype(np.bool_)
         labels = SCANNET20.index_of_ids(data[f"labels_{i}"].astype(np.int64))
-        instance = np.unique(gt, return_inverse=True)[1].astype(np.int32) + 1
-        scenes.append((masks, labels, data[f"scores_{i}"], SCANNET20.index_of_ids(gt // 1000), instance))
+        truth = SCANNET20.index_of_ids(gt // 1000), np.unique(gt, return_inverse=True)[1] + 1
+        scenes.append(predict(masks, labels, data[f"scores_{i}"], *truth, name=f"scene{i}", classes=SCANNET20))
     return scenes
 
 
@@ -39,10 +39,7 @@ def _numbers(values: list) -> np.ndarray:
 
 @pytest.mark.parametrize("case", sorted(EXPECTED))
 def test_equals_the_official_script(case: str) -> None:
-    metric = InstanceAP(SCANNET20)
-    for i, scene in enumerate(official_scenes(case)):
-        metric.add(predict(*scene, name=f"scene{i}", classes=SCANNET20))
-    result, expected = metric.compute(), EXPECTED[case]
+    result, expected = measured(InstanceAP(SCANNET20), *official_scenes(case)).compute(), EXPECTED[case]
     assert list(result.per_class) == list(expected["classes"])
     for found, wanted in [(result.mean, expected), *zip(result.per_class.values(), expected["classes"].values())]:
         wanted = _numbers([wanted["AP"], wanted["AP50"], wanted["AP25"]])
@@ -50,27 +47,22 @@ def test_equals_the_official_script(case: str) -> None:
     np.testing.assert_allclose(result.per_threshold, _numbers(expected["ap_per_threshold"]), rtol=0, atol=1e-9)
 
 
-def _measure(room: Prediction, **options: object) -> APResult:
-    metric = InstanceAP(CLASSES, **options)
-    metric.add(room)
-    return metric.compute()
-
-
 def test_class_zero_void_and_thresholds() -> None:
     semantic, instance = np.repeat([0, 2], 200), np.repeat([1, 2], 200)  # one ceiling and one chair
-    result = _measure(predict((semantic == 0)[None], [0], [0.9], semantic, instance))
+    room = predict((semantic == 0)[None], [0], [0.9], semantic, instance)
+    result = measured(InstanceAP(CLASSES), room).compute()
     found = [list(row.values()) for row in result.per_class.values()]
     np.testing.assert_array_equal(found, [[1.0] * 3, [math.nan] * 3, [0.0] * 3])
     assert result.ap == result.ap50 == result.ap25 == 0.5
     assert result.num_gt == {"ceiling": 1, "floor": 0, "chair": 1}
     assert result.num_pred == {"ceiling": 1, "floor": 0, "chair": 0}
     instance = np.repeat([0, 1], 150)
-    result = _measure(predict(np.stack([instance == 0, instance == 1]), [2, 2], [0.9, 0.5], np.full(300, 2), instance))
-    assert result.ap == 1.0
+    room = predict(np.stack([instance == 0, instance == 1]), [2, 2], [0.9, 0.5], np.full(300, 2), instance)
+    assert measured(InstanceAP(CLASSES), room).compute().ap == 1.0
     # IoU 0.92 is enough for ScanNet's nine thresholds and not for the tenth.
     room = predict(np.arange(100)[None] < 92, [0], [0.9], np.zeros(100), np.ones(100))
-    choices = (SCANNET_THRESHOLDS, COCO_THRESHOLDS, [0.5])
-    scannet, coco, half = (_measure(room, thresholds=thresholds, min_points=1) for thresholds in choices)
+    metrics = (InstanceAP(CLASSES, thresholds=t, min_points=1) for t in (SCANNET_THRESHOLDS, COCO_THRESHOLDS, [0.5]))
+    scannet, coco, half = (measured(metric, room).compute() for metric in metrics)
     assert [scannet.ap, coco.ap, half.ap] == pytest.approx([1.0, 0.9, 1.0])
     assert coco.per_threshold.shape == (3, 11)
     assert math.isnan(half.ap25)
@@ -85,12 +77,11 @@ def test_class_zero_void_and_thresholds() -> None:
 def test_superpoints_and_points_equal_slow_reference(seed: int, sizes: list[tuple[int, int]], min_points: int) -> None:
     rng, counted = np.random.default_rng(seed), [0, 2]
     classes = replace(CLASSES, instance_names=tuple(NAMES[label] for label in counted))
-    by_superpoint, by_point = (InstanceAP(classes, min_points=min_points) for _ in range(2))
     scenes = [random_scene(rng, *size) for size in sizes]
-    for number, scene in enumerate(scenes):
-        by_superpoint.add(predict(**scene, name=f"room{number}"))
-        by_point.add(predict(**over_points(scene), name=f"room{number}"))
-    first, second = by_superpoint.compute(), by_point.compute()
+    first, second = (
+        measured(InstanceAP(classes, min_points=min_points), *rooms_of(scenes, form)).compute()
+        for form in (dict, over_points)
+    )
     np.testing.assert_array_equal(first.per_threshold, second.per_threshold)
     np.testing.assert_equal(first.mean, second.mean)
     # Sizes of this few points hit thresholds exactly, so the reference must use the very same numbers.

@@ -11,17 +11,14 @@ from pcseg.metrics.result import Result
 from pcseg.metrics.s3dis import COLUMNS
 from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
-from tests.metrics.scenes import CLASSES, NAMES, over_points, predict, random_scene
+from tests.metrics.scenes import CLASSES, NAMES, measured, over_points, predict, random_scene, rooms_of
 from tests.reference import average_precision, s3dis_protocols
 
 S3DIS_LIKE = replace(CLASSES, s3dis_protocols=True)
 
 
 def _measure(*rooms: Prediction, min_points: int = 100, classes: ClassSet = S3DIS_LIKE) -> Result:
-    scores = Scores(classes, min_points=min_points)
-    for room in rooms:
-        scores.add(room)
-    return scores.compute().s3dis
+    return measured(Scores(classes, min_points=min_points), *rooms).compute().s3dis
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -35,9 +32,8 @@ def test_equals_slow_reference(seed: int, sizes: list[tuple[int, int]], min_poin
     scenes = [random_scene(rng, *size) for size in sizes]
     slow = [average_precision.scene_of(**over_points(scene), counted=range(len(NAMES))) for scene in scenes]
     expected = [s3dis_protocols.measures(slow, label, min_points) for label in range(len(NAMES))]
-    for of in (dict, over_points):
-        rooms = (predict(**of(scene), name=f"room{i}") for i, scene in enumerate(scenes))
-        result = _measure(*rooms, min_points=min_points)
+    for form in (dict, over_points):
+        result = _measure(*rooms_of(scenes, form), min_points=min_points)
         found = [[row[column] for column in COLUMNS] for row in result.per_class.values()]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
         means = [s3dis_protocols.mean(values) for values in zip(*expected)]

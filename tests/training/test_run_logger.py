@@ -1,4 +1,3 @@
-import json
 import math
 import sys
 import types
@@ -12,10 +11,11 @@ import torch
 from PIL import Image
 
 from pcseg.classes import S3DIS
+from pcseg.files import read_records
 from pcseg.metrics.scores import Scores
 from pcseg.training.run_logger import RunLogger, TensorBoardWriter, WandbWriter
 from tests.conftest import refuses
-from tests.metrics.scenes import predict
+from tests.metrics.scenes import measured, predict
 
 CPU = torch.device("cpu")
 
@@ -30,9 +30,8 @@ def _record(step: int, **changes: Any) -> dict[str, Any]:
 def scores() -> Scores:
     """One chair found, one missed."""
     instance = np.repeat([1, 2, 0], 200)
-    scores = Scores(S3DIS)
-    scores.add(predict((instance == 1)[None], [8], [0.9], np.repeat([8, 8, 1], 200), instance, classes=S3DIS))
-    return scores
+    room = predict((instance == 1)[None], [8], [0.9], np.repeat([8, 8, 1], 200), instance, classes=S3DIS)
+    return measured(Scores(S3DIS), room)
 
 
 def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: Scores, monkeypatch) -> None:
@@ -45,13 +44,13 @@ def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: S
     assert line.startswith("train  10%|")
     assert "40/400, 01:30 left, 8.0 rooms/s, " in line
     assert " GiB, lr 1.0e-03, loss 0.051, ce 0.500" in line
-    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rows = read_records(tmp_path / "metrics.jsonl")
     assert {row["step"]: row["loss"] for row in rows} == {38: None, 39: 0.0513, 40: None}
     logger = RunLogger(tmp_path, num_steps=4, step=0, device=CPU)
     for step in (2, 4, 4):
         logger.evaluation(step, scores.compute(), scores, {})
     logger.close()
-    rows = [json.loads(row) for row in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+    rows = read_records(tmp_path / "evaluations.jsonl")
     assert [row["step"] for row in rows] == [2, 4]
     assert rows[0]["classes"]["chair"]["ap50"] == 0.5
     monkeypatch.setitem(sys.modules, "tensorboard", None)
