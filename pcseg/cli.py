@@ -20,7 +20,11 @@ GROUPS = {"prepare": "Convert raw datasets or labeled scans to processed rooms."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the words after `pcseg`, by default those of this process, and ends the process as `run_tool` does."""
+    """Runs a command line. It ends the process with the exit code of `run_tool` unless the command succeeds.
+
+    Args:
+        argv: words after `pcseg`; None for those of this process.
+    """
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     parsers = make_parsers()
     if "_ARGCOMPLETE" in os.environ:
@@ -74,6 +78,9 @@ def run_tool(call: Callable[[], object]) -> None:
 
     2: invalid input or usage, with a one-line message on stderr. 1: internal error, with a traceback. 141: the reader
     of the output has left. The log of pcseg goes to stderr.
+
+    Args:
+        call: the command.
     """
     log, terminal = logging.getLogger("pcseg"), logging.StreamHandler()
     log.setLevel(logging.INFO)

@@ -57,6 +57,10 @@ class ImagesConfig:
 def load(path: Path | str, overrides: Sequence[str] = ()) -> cfg.Config | ImagesConfig:
     """Read a config of either kind, as `pcseg.config.load`.
 
+    Args:
+        path: YAML file, or the name of a shipped config.
+        overrides: changes such as ``optimizer.lr=0.001``.
+
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.
     """

@@ -34,7 +34,12 @@ class Objects(NamedTuple):
 
 
 class Mask2Former(nn.Module):
-    """Mask2Former with a Swin backbone, with random weights, for some classes and no-object."""
+    """Mask2Former with a Swin backbone, with random weights.
+
+    Args:
+        num_classes: number of classes C, without no-object.
+        options: sizes.
+    """
 
     def __init__(self, num_classes: int, options: Mask2FormerOptions | None = None) -> None:
         super().__init__()
@@ -75,9 +80,13 @@ class Mask2Former(nn.Module):
 
 
 def objects_of(logits: Float[Tensor, "M classes"], masks: Float[Tensor, "M h w"], height: int, width: int) -> Objects:
-    """Objects of one image of a size in pixels, as Mask2Former makes them: the best M pairs of query and class.
+    """Objects of one image, as Mask2Former makes them: the best M pairs of query and class.
 
-    The last class is no-object.
+    Args:
+        logits: class logits, the last column is no-object.
+        masks: mask logits.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
     num_classes = logits.shape[1] - 1
     scores, pairs = logits.softmax(1)[:, :-1].flatten().topk(len(logits))

@@ -32,7 +32,12 @@ RESULTS, NUM_RESULTS = "results", 12  # folder in a run's folder, and number of 
 
 
 class ResizedImages(Dataset):
-    """Images of one size and their targets; an item is a batch of one image. Files are read once if memory allows."""
+    """Images of one size and their targets; an item is a batch of one image. Files are read once if memory allows.
+
+    Args:
+        images: images of any size.
+        options: size, stride of masks, and augmentation.
+    """
 
     def __init__(self, images: CocoDataset, options: ImagesOptions) -> None:
         self.images, self.options = images, options
@@ -168,7 +173,10 @@ class ImageTest:
     ) -> tuple[CocoScores, list[dict[str, Any]]]:
         """Scores in all processes together, and the objects in COCO's format of results.
 
-        The predictions of the first `num_saved` images are saved to the folder.
+        Args:
+            processes: processes that share the images.
+            folder: folder for files of predictions.
+            num_saved: number of images, the first ones, whose predictions are saved there.
         """
         images, results = self.images, []
         mine = processes.shard(len(images))
@@ -180,7 +188,12 @@ class ImageTest:
         return coco_scores(images.truth(), results), results
 
     def prediction(self, found: CocoImage, objects: Objects) -> Prediction:
-        """A flat scene whose points are the pixels of an image, which all of `pcseg.viz` shows and files hold."""
+        """A flat scene whose points are the pixels of an image, so that all of `pcseg.viz` shows it and files hold it.
+
+        Args:
+            found: image and true instances.
+            objects: what was predicted for it.
+        """
         xyz, rgb = pixel_grid(*found.ignored.shape), found.image.reshape(-1, 3)
         owner = np.tensordot(np.arange(1, len(found.masks) + 1, dtype=np.int32), found.masks, 1).ravel()
         semantic = np.append(np.int32(-1), found.labels.astype(np.int32))[owner]
@@ -190,7 +203,13 @@ class ImageTest:
 
 
 def coco_results(objects: Objects, image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
-    """The objects of one image in COCO's format of results; each class has a category id."""
+    """The objects of one image in COCO's format of results.
+
+    Args:
+        objects: the objects.
+        image_id: id of the image.
+        category_ids: id of each class.
+    """
     masks: Any = rle.encode(np.asfortranarray(objects.masks.numpy().transpose(1, 2, 0).astype(np.uint8)))
     rows = zip(objects.labels.tolist(), objects.scores.tolist(), masks, strict=True)
     return [

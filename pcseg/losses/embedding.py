@@ -51,6 +51,9 @@ class EmbeddingInfluencerLoss(nn.Module):
     max(0, follower_margin - d)^2. Influencers: mean over pairs of influencers of different instances of
     max(0, influencer_margin - d). d is the Euclidean distance. The pairs are those within the margin, or all of them.
 
+    Args:
+        options: margins and weights.
+
     Source: InfluencerNet (Murnane 2023).
     """
 

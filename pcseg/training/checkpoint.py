@@ -29,9 +29,13 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint; an interrupted write leaves the previous file.
 
-    It holds the resolved config, the class set as `ClassSet.to_dict` gives it, the weights by name, and further state
-    of a run: tensors, numbers, strings, lists and dicts of these. `ema`, if present, holds averaged `weights`, which
-    prediction uses, unless there are `mixed` weights.
+    Args:
+        path: the file.
+        config: the resolved config as text.
+        classes: the class set, from `ClassSet.to_dict`.
+        model: weights by name.
+        state: further state of a run: tensors, numbers, strings, lists and dicts of these. `ema`, if present, holds
+            averaged `weights`, which prediction uses, unless there are `mixed` weights.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
