@@ -48,6 +48,12 @@ class Run:
     The folder has config.yaml (resolved), versions.json, data.json (hashes of the rooms), metrics.jsonl,
     evaluations.jsonl, last.pt, step_N.pt, and best.pt if there are evaluations during training.
 
+    Args:
+        config: resolved config.
+        folder: run folder.
+        device: device of the model.
+        processes: processes that train together; process 0 writes.
+
     Raises:
         ConfigError: checkpoints or evaluations between the steps at which losses are read, or no weights for
             ``train.init_share`` or ``train.keep_absent``.

@@ -221,7 +221,13 @@ def check_finite(values: Tensor, what: str, name: str) -> None:
 def semantic_loss(
     pred_semantic: Sequence[Float[Tensor, "_ C"]], targets: Sequence[Mapping[str, Any]], check_values: bool = True
 ) -> LossTerm:
-    """Cross-entropy of the class of each superpoint, ``semantic_labels``, -1 ignored; mean over those of the batch."""
+    """Cross-entropy of the class of each superpoint, -1 ignored, mean over the superpoints of the batch.
+
+    Args:
+        pred_semantic: class logits of each scene.
+        targets: ground truth of each scene, with ``semantic_labels`` (N_b,).
+        check_values: whether labels out of range raise a ValueError.
+    """
     labels = []
     for index, (logits, target) in enumerate(zip(pred_semantic, targets, strict=True)):
         scene = SceneTarget(target, index, len(logits), check_values)
@@ -235,6 +241,10 @@ def semantic_loss(
 
 def center_loss(pred_centers: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Mapping[str, Any]]) -> LossTerm:
     """Distance in meters from each superpoint's vote to the center of its instance, mean over those with an instance.
+
+    Args:
+        pred_centers: votes of each scene in meters.
+        targets: ground truth of each scene, with ``instance_labels`` (N_b,) and ``centers`` (K, 3) in meters.
 
     Source: Qi et al. 2019 (VoteNet) and Jiang et al. 2020 (PointGroup), who shift points to the center of their object.
     """

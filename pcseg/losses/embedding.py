@@ -66,7 +66,12 @@ class EmbeddingInfluencerLoss(nn.Module):
     def forward(
         self, followers: Float[Tensor, "N D"], influencers: Float[Tensor, "N D"], instance_labels: Int64[Tensor, "N"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of one scene: each id is an instance, including 0, and tokens of -1 are ignored.
+        """The loss of one scene.
+
+        Args:
+            followers: embedding of each token as a follower.
+            influencers: embedding of each token as an influencer.
+            instance_labels: every id is an instance, including 0; -1 for ignored tokens.
 
         Returns:
             ``loss`` and its two parts ``follower_influencer_loss`` (positive and negative) and
