@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 from scipy.sparse import csr_array
 
 from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
@@ -195,6 +195,13 @@ class Prediction:
         """P, the number of points of the scene."""
         return len(self.scene)
 
+    @property
+    def column_points(self) -> Float64[np.ndarray, "columns"]:
+        """Number of points of each column of the masks."""
+        if self.superpoint is None:
+            return np.ones(self.num_columns)
+        return np.bincount(self.superpoint, minlength=self.num_columns).astype(np.float64)
+
     def columns(self, index: int) -> Integer[np.ndarray, "n"]:
         """Columns in the mask of one object, ascending."""
         return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
@@ -237,8 +244,7 @@ class Prediction:
     def _column_rows(self, threshold: float, min_points: int) -> Int32[np.ndarray, "columns"]:
         if not self.has_objects:
             return np.zeros(self.num_points, np.int32)
-        owner = np.arange(self.num_columns) if self.superpoint is None else self.superpoint
-        sizes = np.bincount(owner, minlength=self.num_columns)
+        sizes = self.column_points
         columns = np.zeros(self.num_columns, np.int32)
         for row in np.argsort(self.scores, kind="stable")[::-1]:
             free = self.columns(row)[columns[self.columns(row)] == 0]

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from pcseg.classes import ClassSet
-from pcseg.inference.filters import column_points, mask_points
+from pcseg.inference.filters import mask_points
 from pcseg.inference.tiles import Tile
 from pcseg.ops.segment import group_rows
 from pcseg.prediction import NO_IDS, Prediction, mask_rows
@@ -54,7 +54,7 @@ def merge(
     num_parts, num_columns = np.int64(len(parts)), np.int64(scene.num_superpoints)
     tiles = mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints)
     num_groups, group = _groups(every, part, tiles, min_iou, one_class)
-    size = mask_points(every).sum(axis=1)
+    size = every.masks @ every.column_points
 
     # All groups at once, as pairs of a group and a superpoint that one of its objects has; votes are points of objects.
     row = np.repeat(np.arange(len(every)), np.diff(every.masks.indptr))
@@ -66,7 +66,7 @@ def merge(
     voters, voter = np.unique(group * num_parts + part, return_inverse=True)
     votes = _values(voters, np.bincount(voter, size), viewer)
     chosen = 2 * yes >= np.bincount(seen_pair, votes, len(keys))
-    points = np.where(chosen, column_points(every)[column], 0.0)
+    points = np.where(chosen, every.column_points[column], 0.0)
     owned = np.bincount(seen_pair, (votes > 0) & is_owner, len(keys)) > 0
     total = np.bincount(owner, points, num_groups)
     whole = (total > 0) & (np.bincount(owner, points * owned, num_groups) >= _LEAST_OWNED * total)
@@ -129,7 +129,7 @@ def _groups(
     where a part sees a superpoint.
     """
     points = mask_points(objects)
-    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    pairs = []
     for rows in [np.arange(len(objects))] if one_class else group_rows(objects.labels):
         shared = (points[rows] @ objects.masks[rows].T.astype(np.float64)).tocoo()
         pairs.append((rows[shared.row], rows[shared.col], shared.data))
