@@ -157,14 +157,12 @@ def _progress(num_scans: int) -> Iterator[Any]:
                 bar.refresh()
 
         thread = threading.Thread(target=tick, daemon=True)
-        if not bar.disable:
-            thread.start()
+        thread.start()
         try:
             yield bar
         finally:
             done.set()
-            if thread.is_alive():
-                thread.join()
+            thread.join()
 
 
 def _suffixes(args: argparse.Namespace) -> list[str]:
