@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 from scipy.sparse import csr_array
 
 from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
-from pcseg.classes import ClassSet
+from pcseg.classes import NO_CLASSES, ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
 
@@ -327,7 +327,7 @@ class Prediction:
         if Path(path).suffix != ".npz":
             remedy = f"from that, `pcseg export {Path(path).stem}.npz --ply DIR` writes .ply, and --csv or --las others"
             raise ValueError(f"{path}: a prediction is saved as .npz; {remedy}")
-        classes = self.classes or ClassSet("", (), (), (), frozenset(), ())
+        classes = self.classes or NO_CLASSES
         arrays: dict[str, np.ndarray] = {
             "format": np.array(RESULT_FORMAT),
             "version": np.array(RESULT_VERSION),

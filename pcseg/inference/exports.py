@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 from plyfile import PlyData, PlyElement
 
 from pcseg.choices import CLASS_SETS
-from pcseg.classes import ClassSet, class_set
+from pcseg.classes import NO_CLASSES, ClassSet, class_set
 from pcseg.data.scan_files import read_scan
 from pcseg.files import atomic_open, atomic_write
 from pcseg.ops.overlap import group_means
@@ -280,23 +280,17 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    categories: list[dict[str, Any]] = []
-    previous: ClassSet | None = None
+    classes = NO_CLASSES
     for image_id, prediction in enumerate(predictions, 1):
-        scene, classes = prediction.scene, _classes(prediction)
-        name, file, num_points = scene.name, scene.file, len(scene if scene.file is None else scene.file.places)
-        if previous is not None and classes != previous:
+        scene, file, previous, classes = prediction.scene, prediction.scene.file, classes, _classes(prediction)
+        if images and classes != previous:
             raise ValueError(
-                f"{name} has the classes of {classes.name}, those before it the classes of {previous.name}; "
+                f"{scene.name} has the classes of {classes.name}, those before it the classes of {previous.name}; "
                 "write a file for each class set"
             )
-        previous = classes
-        categories = [
-            {"id": number, "name": name, "isthing": int(name not in classes.stuff), "color": list(color)}
-            for number, name, color in zip(classes.ids, classes.names, classes.colors)
-        ]
+        num_points = len(scene if file is None else file.places)
         size = {"height": num_points, "width": 1, "num_points": num_points}
-        images.append({"id": image_id, "file_name": name, **size})
+        images.append({"id": image_id, "file_name": scene.name, **size})
         shown = prediction.select(np.flatnonzero(prediction.scores >= threshold))
         for label, found in zip(shown.labels, shown):
             box, mask = found.box.astype(np.float64), found.mask
@@ -316,6 +310,10 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
                     "iscrowd": 0,
                 }
             )
+    categories = [
+        {"id": number, "name": name, "isthing": int(name not in classes.stuff), "color": list(color)}
+        for number, name, color in zip(classes.ids, classes.names, classes.colors)
+    ]
     info = {"description": "objects found by pcseg"}
     return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
@@ -339,4 +337,4 @@ def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:
 def _classes(prediction: Prediction) -> ClassSet:
     if not prediction.has_objects:
         raise ValueError(f"{prediction.scene.name}: no objects were predicted for it, only classes")
-    return prediction.classes or ClassSet("", (), (), (), frozenset(), ())
+    return prediction.classes or NO_CLASSES
