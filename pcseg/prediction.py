@@ -345,11 +345,9 @@ class Prediction:
         if self.scene.file is not None:
             arrays |= {f"file_{key}": value for key, value in vars(self.scene.file).items()}
         if self.has_objects:
-            bits = np.zeros((len(self), (self.num_columns + 7) // 8), np.uint8)  # eight columns a byte
-            for row in range(len(self)):
-                bits[row] = np.packbits(self.column_mask(row))
+            bits = [np.packbits(self.column_mask(row)) for row in range(len(self))]  # eight columns a byte
             arrays["mask_shape"] = np.array([len(self), self.num_columns], np.int64)
-            arrays["mask_bits"] = bits
+            arrays["mask_bits"] = np.array(bits, np.uint8).reshape(len(self), (self.num_columns + 7) // 8)
             arrays["labels"] = np.asarray(self.labels, np.int64)
             arrays["scores"] = np.asarray(self.scores)
             arrays["min_points"] = np.array(self.min_points)
@@ -375,12 +373,9 @@ class Prediction:
         if int(version) != RESULT_VERSION:
             raise ValueError(f"{path}: result version {version}, expected {RESULT_VERSION}; read it with a newer pcseg")
         try:
-            present = {key: dtype for key, dtype in _SCENE_ARRAYS.items() if key in arrays or key == "xyz"}
-            scene = Scene(
-                str(_entry(arrays, "name")),
-                **{key: _entry(arrays, key, present[key]) for key in present},
-                file=_file_of(arrays),
-            )
+            present = [key for key in _SCENE_ARRAYS if key in arrays or key == "xyz"]
+            columns: dict[str, Any] = {key: _entry(arrays, key, _SCENE_ARRAYS[key]) for key in present}
+            scene = Scene(str(_entry(arrays, "name")), **columns, file=_file_of(arrays))
             semantic = _entry(arrays, "predicted_semantic", np.int32) if "predicted_semantic" in arrays else None
             least = int(arrays.get("min_points", 0))
             return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays), min_points=least)
