@@ -179,6 +179,6 @@ def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray
     Raises:
         ValueError: the scene has no points.
     """
-    by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
-    layer = by_key.get("prediction") or by_key.get("semantic_prediction")
+    layers = scene_layers(prediction, threshold)
+    layer = layers.get("prediction") or layers.get("semantic_prediction")
     return input_colors(prediction.scene) if layer is None else layer.point_colors()

@@ -44,7 +44,7 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
     atomic_write(path, re.sub("__(TITLE|META|DATA|STYLE|SCRIPT)__", lambda mark: content[mark[1]], _read("page.html")))
 
 
-def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
+def _content(prediction: Prediction, layers: dict[str, Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
     """What the page reads: a description, and the planes of positions, colors, spacing, normals and layers."""
     scene = prediction.scene
     shown = shown_points(scene.xyz)
@@ -59,7 +59,7 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
     colors = np.diff(input_colors(scene)[keep][order], axis=0, prepend=np.uint8(0))  # modulo 256
     parts = [_positions(cells[order]), colors.T.tobytes(), gap.tobytes(), _octants(splats.normal[order])]
     described = []
-    for layer in layers:
+    for layer in layers.values():
         width = 1 if len(layer.entries) <= 1 << 8 else 2 if len(layer.entries) <= 1 << 16 else 4
         parts.append(_planes(layer.ids[keep][order].astype(f"<u{width}")))
         note = f"objects from score {threshold:.2f}" if layer.key == "errors" and prediction.has_objects else ""
@@ -68,7 +68,6 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
     size = " × ".join(f"{length:.1f}" for length in extent)
     thinned = f" · thinned to {len(xyz):,}, one in {1000 * shown.voxel:.0f} mm" if shown.voxel else ""
     strays = f" · {shown.num_strays:,} points outside the frame are not shown" if shown.num_strays else ""
-    keys = [layer.key for layer in layers]
     top = float(extent[2]) + 0.01
     meta = {
         "name": scene.name or "room",
@@ -82,7 +81,7 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
         "cut": round(top if view.cut is None else view.cut - float(low[2]), 3),
         "azimuth": round(view.azimuth, 1),
         "threshold": round(threshold, 4),
-        "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in keys), "input"),
+        "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in layers), "input"),
         "layers": described,
     }
     return meta, b"".join(parts)

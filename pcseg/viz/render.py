@@ -49,8 +49,8 @@ def room_picture(
     """
     if not 1 <= views <= len(_VIEWS):
         raise ValueError(f"a picture has 1 to {len(_VIEWS)} views, got {views}")
-    scene, layers = prediction.scene, scene_layers(prediction, threshold)
-    by_key: dict[str, Layer | None] = {"input": None, **{layer.key: layer for layer in layers}}
+    scene = prediction.scene
+    by_key: dict[str, Layer | None] = {"input": None, **scene_layers(prediction, threshold)}
     is_image = image_size(scene.xyz) is not None
     rows = _panels(by_key, prediction.semantic is not None, is_image, views)
     cameras = 1 + max(view for row in rows for _, view in row)

@@ -57,9 +57,8 @@ def test_no_object_has_the_color_of_a_class_of_another_panel(whole: Prediction) 
     color = tuple(tables.OBJECT_COLORS[0].tolist())
     classes = replace(S3DIS, colors=(color, *S3DIS.colors[1:]))
     for given, expected in ((S3DIS, True), (classes, False)):
-        layers = {
-            layer.key: set(map(tuple, layer.colors.tolist())) for layer in scene_layers(replace(whole, classes=given))
-        }
+        layers = scene_layers(replace(whole, classes=given))
+        layers = {key: set(map(tuple, layer.colors.tolist())) for key, layer in layers.items()}
         shown = (layers["truth"] | layers["prediction"]) - {tables.NO_OBJECT}
         assert (color in shown) == expected
         assert not shown & (layers["semantic_truth"] | layers["semantic_prediction"] | layers["errors"])
