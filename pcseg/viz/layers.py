@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, Integer, UInt8
 
 from pcseg.choices import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
-from pcseg.classes import ClassSet
+from pcseg.classes import NO_CLASSES, ClassSet
 from pcseg.ops.overlap import group_means, object_ids, overlap_table, unique_ids
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
@@ -245,11 +245,11 @@ def _object_layer(
 ) -> Layer:
     """`partners`: row and IoU of the matching object by row; `truth`: layer whose colors matching objects take;
     `legend`: colors of other meaning."""
-    xyz, classes, labels, num_rows = prediction.scene.xyz, prediction.classes, objects.labels, len(objects.numbers)
+    xyz, labels, num_rows = prediction.scene.xyz, objects.labels, len(objects.numbers)
+    classes = prediction.classes or NO_CLASSES
     # Surfaces are pale, and so are objects without a class in a room whose objects have one.
     is_surface = (labels < 0) & (labels.max() >= 0)
-    if classes is not None:
-        is_surface |= np.isin(labels, [classes.index(name) for name in classes.stuff])
+    is_surface |= np.isin(labels, [classes.index(name) for name in classes.stuff])
     colors = np.tile(np.array(NO_OBJECT, np.uint8), (num_rows, 1))
     free, taken = np.arange(num_rows) > 0, None
     if truth is not None:
@@ -260,7 +260,7 @@ def _object_layer(
     sizes = np.bincount(objects.ids, minlength=num_rows)
     entries = [Entry(0, "no object", int(sizes[0]))]
     for row in range(1, num_rows):
-        name = classes.names[labels[row]] if classes is not None and labels[row] >= 0 else UNNAMED
+        name = classes.names[labels[row]] if labels[row] >= 0 else UNNAMED
         score = None if objects.scores is None else float(objects.scores[row])
         entries.append(Entry(int(objects.numbers[row]), name, int(sizes[row]), score, *partners.get(row, (0, None))))
     return Layer(key, title, objects.ids, colors, tuple(entries))
