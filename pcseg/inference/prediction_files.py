@@ -5,9 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
@@ -15,7 +12,6 @@ from pcseg.inference.exports import CSV_HEADER, write_csv, write_ply
 from pcseg.prediction import Prediction, is_result, size_text
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import input_colors, scene_layers
 from pcseg.viz.raster import MAX_POINTS
 from pcseg.viz.render import room_picture
 
@@ -126,7 +122,7 @@ def write_prediction(
     """
     writers: dict[str, tuple[str, Callable[[Path], object]]] = {
         ".npz": ("result", prediction.save),
-        ".ply": ("points", lambda path: write_ply(path, prediction, painted_colors(prediction, threshold), threshold)),
+        ".ply": ("points", lambda path: write_ply(path, prediction, threshold)),
         ".instances.csv": ("table", lambda path: write_csv(path, prediction, threshold)),
         ".ids.npy": ("ids", lambda path: _write_ids(path, prediction, threshold)),
         ".png": ("picture", lambda path: save_png(path, room_picture(prediction, threshold=threshold))),
@@ -171,14 +167,3 @@ def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
     with atomic_open(path) as out:
         out.write(_IDS_START + header.encode())
         out.write(ids.astype("<i4", copy=False).data)
-
-
-def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray, "P 3"]:
-    """The colors of the pictures: objects from the threshold on, or else predicted classes, or else the scan's own.
-
-    Raises:
-        ValueError: the scene has no points.
-    """
-    layers = scene_layers(prediction, threshold)
-    layer = layers.get("prediction") or layers.get("semantic_prediction")
-    return input_colors(prediction.scene) if layer is None else layer.point_colors()
