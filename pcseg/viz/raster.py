@@ -212,13 +212,8 @@ class Raster:
     num_points: int  # number of points that were drawn
 
     def paint(self, colors: UInt8[np.ndarray, "Q 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """The image for one color of each point.
-
-        Raises:
-            ValueError: there are more or fewer colors than points.
-        """
-        if len(colors) != self.num_points:
-            raise ValueError(f"each point needs a color: {self.num_points} points, {len(colors)} colors")
+        """The image for one color of each point."""
+        assert len(colors) == self.num_points
         background = np.array(BACKGROUND, np.uint8)
         return paint(self.index, self.shade, np.ascontiguousarray(colors), background, SUPERSAMPLING)
 
