@@ -54,6 +54,7 @@ _VIEW_IOU = 0.65
 
 # What can be predicted: a file, points (P, 3) of x y z or (P, 6) of x y z r g b, or a scene.
 Scan = Scene | Path | str | np.ndarray | torch.Tensor
+Scans = list[Any] | tuple[Any, ...]
 Stage = Callable[[str], None]
 Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class probabilities of superpoints
 
@@ -149,12 +150,7 @@ class Segmenter:
 
     @overload
     def predict(
-        self,
-        scan: list[Any] | tuple[Any, ...],
-        classes: ClassSet | None = None,
-        *,
-        stage: Stage | None = None,
-        **reading: Any,
+        self, scan: Scans, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
     ) -> list[Prediction]: ...
 
     def predict(

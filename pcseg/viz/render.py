@@ -117,9 +117,7 @@ def _note(xyz: np.ndarray, shown: Shown, rasters: list[Raster], layers: list[Lay
         facts.append(f"thinned to {len(shown.rows):,}")
     if shown.num_strays:
         facts.append(f"{shown.num_strays:,} points outside the frame are not shown")
-    seen = np.zeros(rasters[0].num_points, np.bool_)
-    for raster in rasters:
-        seen[raster.index[raster.index >= 0]] = True
+    seen = np.concatenate([raster.index[raster.index >= 0] for raster in rasters])
     for layer in layers:
         visible = np.bincount(layer.ids[seen], minlength=len(layer.entries)) > 0
         hidden = Counter(entry.name for entry, shown in zip(layer.entries[1:], visible[1:]) if not shown)
