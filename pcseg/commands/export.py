@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("give at least one of --ply, --csv, --objects, --las and --coco")
     from pcseg.files import write_json
     from pcseg.inference.exports import coco_document, write_csv, write_las, write_object_plys, write_ply
-    from pcseg.inference.prediction_files import add_suffix, check_target, prediction_targets
+    from pcseg.inference.prediction_files import check_target, prediction_targets
     from pcseg.prediction import Prediction
 
     kinds = (
@@ -69,8 +69,9 @@ def run(args: argparse.Namespace) -> None:
         for file in earlier:
             file.unlink()
         for path, target in zip(args.results, targets):
-            write(add_suffix(target, suffix), Prediction.load(path), args.threshold)
-            print(add_suffix(target, suffix))
+            written = Path(f"{target}{suffix}")
+            write(written, Prediction.load(path), args.threshold)
+            print(written)
     if args.coco is not None:
         write_json(args.coco, coco_document((Prediction.load(p) for p in args.results), threshold=args.threshold))
         print(args.coco)

@@ -58,7 +58,7 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
                 "or give each its own folder"
             )
         for suffix in suffixes:
-            check_target(add_suffix(target, suffix), given)
+            check_target(Path(f"{target}{suffix}"), given)
         owner[target] = scan
     return list(owner)
 
@@ -93,15 +93,6 @@ def replaced_text(paths: Iterable[Path]) -> str:
     return f" (replaced {num_old} of an earlier run)" if num_old else ""
 
 
-def add_suffix(target: Path, suffix: str) -> Path:
-    """The path with a suffix after its whole name, which may contain dots.
-
-    >>> add_suffix(Path("out/scan.v2"), ".npz").name
-    'scan.v2.npz'
-    """
-    return target.with_name(target.name + suffix)
-
-
 def write_prediction(
     target: Path,
     prediction: Prediction,
@@ -132,7 +123,7 @@ def write_prediction(
     def write_file(suffix: str) -> None:
         name, write = writers[suffix]
         stage(f"writing the {name}")
-        write(add_suffix(target, suffix))
+        write(Path(f"{target}{suffix}"))
 
     # Two files at a time, unless the scan is large and takes much memory.
     with ThreadPoolExecutor(2 if len(prediction.scene) <= MAX_POINTS else 1) as pool:
