@@ -182,6 +182,9 @@ class ClassSet:
         )
 
 
+NO_CLASSES = ClassSet("", (), (), (), frozenset(), ())
+
+
 def class_set(name: str | Path) -> ClassSet:
     """Finds a built-in class set, or reads one from a YAML file.
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 from scipy.sparse import csr_array
 
 from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
-from pcseg.classes import ClassSet
+from pcseg.classes import NO_CLASSES, ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
 from pcseg.structures import ScanFile, Scene
 
@@ -195,6 +195,13 @@ class Prediction:
         """P, the number of points of the scene."""
         return len(self.scene)
 
+    @property
+    def column_points(self) -> Float64[np.ndarray, "columns"]:
+        """Number of points of each column of the masks."""
+        if self.superpoint is None:
+            return np.ones(self.num_columns)
+        return np.bincount(self.superpoint, minlength=self.num_columns).astype(np.float64)
+
     def columns(self, index: int) -> Integer[np.ndarray, "n"]:
         """Columns in the mask of one object, ascending."""
         return self.masks.indices[self.masks.indptr[index] : self.masks.indptr[index + 1]]
@@ -237,8 +244,7 @@ class Prediction:
     def _column_rows(self, threshold: float, min_points: int) -> Int32[np.ndarray, "columns"]:
         if not self.has_objects:
             return np.zeros(self.num_points, np.int32)
-        owner = np.arange(self.num_columns) if self.superpoint is None else self.superpoint
-        sizes = np.bincount(owner, minlength=self.num_columns)
+        sizes = self.column_points
         columns = np.zeros(self.num_columns, np.int32)
         for row in np.argsort(self.scores, kind="stable")[::-1]:
             free = self.columns(row)[columns[self.columns(row)] == 0]
@@ -321,7 +327,7 @@ class Prediction:
         if Path(path).suffix != ".npz":
             remedy = f"from that, `pcseg export {Path(path).stem}.npz --ply DIR` writes .ply, and --csv or --las others"
             raise ValueError(f"{path}: a prediction is saved as .npz; {remedy}")
-        classes = self.classes or ClassSet("", (), (), (), frozenset(), ())
+        classes = self.classes or NO_CLASSES
         arrays: dict[str, np.ndarray] = {
             "format": np.array(RESULT_FORMAT),
             "version": np.array(RESULT_VERSION),
@@ -339,11 +345,9 @@ class Prediction:
         if self.scene.file is not None:
             arrays |= {f"file_{key}": value for key, value in vars(self.scene.file).items()}
         if self.has_objects:
-            bits = np.zeros((len(self), (self.num_columns + 7) // 8), np.uint8)  # eight columns a byte
-            for row in range(len(self)):
-                bits[row] = np.packbits(self.column_mask(row))
+            bits = [np.packbits(self.column_mask(row)) for row in range(len(self))]  # eight columns a byte
             arrays["mask_shape"] = np.array([len(self), self.num_columns], np.int64)
-            arrays["mask_bits"] = bits
+            arrays["mask_bits"] = np.array(bits, np.uint8).reshape(len(self), (self.num_columns + 7) // 8)
             arrays["labels"] = np.asarray(self.labels, np.int64)
             arrays["scores"] = np.asarray(self.scores)
             arrays["min_points"] = np.array(self.min_points)
@@ -369,12 +373,9 @@ class Prediction:
         if int(version) != RESULT_VERSION:
             raise ValueError(f"{path}: result version {version}, expected {RESULT_VERSION}; read it with a newer pcseg")
         try:
-            present = {key: dtype for key, dtype in _SCENE_ARRAYS.items() if key in arrays or key == "xyz"}
-            scene = Scene(
-                str(_entry(arrays, "name")),
-                **{key: _entry(arrays, key, present[key]) for key in present},
-                file=_file_of(arrays),
-            )
+            present = [key for key in _SCENE_ARRAYS if key in arrays or key == "xyz"]
+            columns: dict[str, Any] = {key: _entry(arrays, key, _SCENE_ARRAYS[key]) for key in present}
+            scene = Scene(str(_entry(arrays, "name")), **columns, file=_file_of(arrays))
             semantic = _entry(arrays, "predicted_semantic", np.int32) if "predicted_semantic" in arrays else None
             least = int(arrays.get("min_points", 0))
             return cls(scene, semantic=semantic, classes=_classes_of(arrays), **_objects_of(arrays), min_points=least)

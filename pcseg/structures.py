@@ -224,13 +224,8 @@ class SceneBatch:
 
     def to(self, device: "torch.device | str") -> "SceneBatch":
         """A copy with all tensors, including the targets, on `device`; only the offsets stay on the CPU."""
-        from torch import Tensor
-
-        moved = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Tensor) and f.name != "superpoint_offsets":
-                moved[f.name] = value.to(device, non_blocking=True)
+        tensors = {f.name for f in fields(self)} - {"superpoint_offsets", "names", "targets"}
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in tensors}
         targets = self.targets
         if targets is not None:
             targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in targets]  # type: ignore[misc]

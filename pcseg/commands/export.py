@@ -16,10 +16,7 @@ Files that pcseg did not write are not replaced.
 """
 
 import argparse
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
 from pcseg.commands.results import inputs_in
@@ -53,18 +50,15 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("give at least one of --ply, --csv, --objects, --las and --coco")
     from pcseg.files import write_json
     from pcseg.inference.exports import coco_document, write_csv, write_las, write_object_plys, write_ply
-    from pcseg.inference.prediction_files import add_suffix, check_target, painted_colors, prediction_targets
+    from pcseg.inference.prediction_files import check_target, prediction_targets
     from pcseg.prediction import Prediction
 
-    def painted(write: Callable[..., Any], path: Path, prediction: Prediction) -> None:
-        write(path, prediction, painted_colors(prediction, args.threshold), args.threshold)
-
-    kinds: list[tuple[Path | None, str, Callable[[Path, Prediction], object]]] = [
-        (args.ply, ".ply", partial(painted, write_ply)),
-        (args.csv, ".instances.csv", lambda path, prediction: write_csv(path, prediction, args.threshold)),
-        (args.objects, "", partial(painted, write_object_plys)),
-        (args.las, ".las", lambda path, prediction: write_las(path, prediction, args.threshold)),
-    ]
+    kinds = (
+        (args.ply, ".ply", write_ply),
+        (args.csv, ".instances.csv", write_csv),
+        (args.objects, "", write_object_plys),
+        (args.las, ".las", write_las),
+    )
     if args.coco is not None:
         check_target(args.coco, {result.resolve() for result in args.results})
     for folder, suffix, write in kinds:
@@ -75,8 +69,9 @@ def run(args: argparse.Namespace) -> None:
         for file in earlier:
             file.unlink()
         for path, target in zip(args.results, targets):
-            write(add_suffix(target, suffix), Prediction.load(path))
-            print(add_suffix(target, suffix))
+            written = Path(f"{target}{suffix}")
+            write(written, Prediction.load(path), args.threshold)
+            print(written)
     if args.coco is not None:
         write_json(args.coco, coco_document((Prediction.load(p) for p in args.results), threshold=args.threshold))
         print(args.coco)

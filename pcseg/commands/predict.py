@@ -157,14 +157,12 @@ def _progress(num_scans: int) -> Iterator[Any]:
                 bar.refresh()
 
         thread = threading.Thread(target=tick, daemon=True)
-        if not bar.disable:
-            thread.start()
+        thread.start()
         try:
             yield bar
         finally:
             done.set()
-            if thread.is_alive():
-                thread.join()
+            thread.join()
 
 
 def _suffixes(args: argparse.Namespace) -> list[str]:
@@ -191,7 +189,7 @@ def _predict(
 
     from pcseg.data.scan_checks import scan_warnings
     from pcseg.inference.exports import object_rows
-    from pcseg.inference.prediction_files import add_suffix, object_table, replaced_text, write_prediction
+    from pcseg.inference.prediction_files import object_table, replaced_text, write_prediction
     from pcseg.prediction import counted
 
     path, target = item
@@ -223,12 +221,13 @@ def _predict(
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
     say("\n".join([found, *object_table(rows), *warnings]))
-    replaced = replaced_text(add_suffix(target, suffix) for suffix in args.suffixes)
+    replaced = replaced_text(Path(f"{target}{suffix}") for suffix in args.suffixes)
     if wait is not None:
         stage("compiling")
         wait()  # for the kernels of the files
     write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
     say(f"files: {target}{', '.join(args.suffixes)}{replaced}")
-    if stale := [suffix for suffix in SUFFIXES if suffix not in args.suffixes and add_suffix(target, suffix).exists()]:
+    others = [suffix for suffix in SUFFIXES if suffix not in args.suffixes]
+    if stale := [suffix for suffix in others if Path(f"{target}{suffix}").exists()]:
         say(f"not written now, and perhaps of an earlier run: {target}{', '.join(stale)}")
     return lines

@@ -93,12 +93,12 @@ def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Predicti
 
 def _targets(given: Path | None, results: list[Path], suffix: str) -> list[Path] | list[None]:
     """The given file, or files named after the results in the given folder."""
-    from pcseg.inference.prediction_files import add_suffix, check_target, prediction_targets
+    from pcseg.inference.prediction_files import check_target, prediction_targets
 
     if given is None:
         return [None] * len(results)
     if given.is_dir() or not given.suffix:
-        return [add_suffix(target, suffix) for target in prediction_targets(results, given, [suffix])]
+        return [Path(f"{target}{suffix}") for target in prediction_targets(results, given, [suffix])]
     if len(results) > 1:
         raise ValueError(f"{given}: one file for {len(results)} results; give a folder")
     if given.suffix.lower() != suffix:

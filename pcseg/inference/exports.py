@@ -13,11 +13,12 @@ from jaxtyping import Bool, UInt8
 from plyfile import PlyData, PlyElement
 
 from pcseg.choices import CLASS_SETS
-from pcseg.classes import ClassSet, class_set
+from pcseg.classes import NO_CLASSES, ClassSet, class_set
 from pcseg.data.scan_files import read_scan
 from pcseg.files import atomic_open, atomic_write
 from pcseg.ops.overlap import group_means
 from pcseg.prediction import Prediction, masks_of_ids
+from pcseg.viz.layers import input_colors, scene_layers
 
 _FIRST_CODE = 64  # of the classification in LAS that is free for users
 
@@ -85,7 +86,18 @@ def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
     atomic_write(path, text.getvalue())
 
 
-def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0) -> None:
+def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray, "P 3"]:
+    """The colors of the pictures: objects from the threshold on, or else predicted classes, or else the scan's own.
+
+    Raises:
+        ValueError: the scene has no points.
+    """
+    layers = scene_layers(prediction, threshold)
+    layer = layers.get("prediction") or layers.get("semantic_prediction")
+    return input_colors(prediction.scene) if layer is None else layer.point_colors()
+
+
+def write_ply(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
     """Writes the painted points in their order, with predictions as scalar fields; a mesh keeps its faces.
 
     The points are those of the scan's file, in its frame, and in double precision where it differs from the scene's.
@@ -98,17 +110,18 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     Args:
         path: the file; it is replaced only when the new one is complete.
         prediction: a scene with its objects and the classes of its points; absent parts get no scalar fields.
-        colors: color of each point.
         threshold: objects that score less are left out.
 
     Raises:
+        ValueError: the scene has no points.
         OSError: the file cannot be written.
 
     Source:
         CloudCompare, libs/qCC_io/src/PlyFilter.cpp; MeshLab, issue 107.
     """
     scene, file = prediction.scene, prediction.scene.file
-    elements = [PlyElement.describe(_vertices(prediction, colors, threshold), "vertex")]
+    vertices = _vertices(prediction, painted_colors(prediction, threshold), threshold)
+    elements = [PlyElement.describe(vertices, "vertex")]
     if scene.faces is not None:
         faces = np.empty(len(scene.faces), [("vertex_indices", np.int32, (3,))])
         faces["vertex_indices"] = scene.faces if file is None else file.rows[scene.faces]
@@ -116,22 +129,20 @@ def write_ply(path: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3
     _write_elements(path, elements, prediction.classes)
 
 
-def write_object_plys(
-    folder: Path, prediction: Prediction, colors: UInt8[np.ndarray, "P 3"], threshold: float = 0.0
-) -> list[Path]:
+def write_object_plys(folder: Path, prediction: Prediction, threshold: float = 0.0) -> list[Path]:
     """Writes the points of each object to ID_CLASS.ply, with the properties of `write_ply` and no faces.
 
     Args:
         folder: where the files go; it is made.
         prediction: a scene with its objects.
-        colors: color of each point.
         threshold: objects that score less are left out.
 
     Raises:
         ValueError: no objects were predicted.
         OSError: a file cannot be written.
     """
-    rows, vertices, written = object_rows(prediction, threshold), _vertices(prediction, colors, threshold), []
+    rows, written = object_rows(prediction, threshold), []
+    vertices = _vertices(prediction, painted_colors(prediction, threshold), threshold)
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         name = "".join(letter if letter.isalnum() else "_" for letter in row["class"])
@@ -280,23 +291,17 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    categories: list[dict[str, Any]] = []
-    previous: ClassSet | None = None
+    classes = NO_CLASSES
     for image_id, prediction in enumerate(predictions, 1):
-        scene, classes = prediction.scene, _classes(prediction)
-        name, file, num_points = scene.name, scene.file, len(scene if scene.file is None else scene.file.places)
-        if previous is not None and classes != previous:
+        scene, file, previous, classes = prediction.scene, prediction.scene.file, classes, _classes(prediction)
+        if images and classes != previous:
             raise ValueError(
-                f"{name} has the classes of {classes.name}, those before it the classes of {previous.name}; "
+                f"{scene.name} has the classes of {classes.name}, those before it the classes of {previous.name}; "
                 "write a file for each class set"
             )
-        previous = classes
-        categories = [
-            {"id": number, "name": name, "isthing": int(name not in classes.stuff), "color": list(color)}
-            for number, name, color in zip(classes.ids, classes.names, classes.colors)
-        ]
+        num_points = len(scene if file is None else file.places)
         size = {"height": num_points, "width": 1, "num_points": num_points}
-        images.append({"id": image_id, "file_name": name, **size})
+        images.append({"id": image_id, "file_name": scene.name, **size})
         shown = prediction.select(np.flatnonzero(prediction.scores >= threshold))
         for label, found in zip(shown.labels, shown):
             box, mask = found.box.astype(np.float64), found.mask
@@ -316,6 +321,10 @@ def coco_document(predictions: Iterable[Prediction], *, threshold: float = 0.0) 
                     "iscrowd": 0,
                 }
             )
+    categories = [
+        {"id": number, "name": name, "isthing": int(name not in classes.stuff), "color": list(color)}
+        for number, name, color in zip(classes.ids, classes.names, classes.colors)
+    ]
     info = {"description": "objects found by pcseg"}
     return {"info": info, "images": images, "categories": categories, "annotations": annotations}
 
@@ -339,4 +348,4 @@ def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:
 def _classes(prediction: Prediction) -> ClassSet:
     if not prediction.has_objects:
         raise ValueError(f"{prediction.scene.name}: no objects were predicted for it, only classes")
-    return prediction.classes or ClassSet("", (), (), (), frozenset(), ())
+    return prediction.classes or NO_CLASSES

@@ -24,9 +24,8 @@ def matrix_nms(prediction: Prediction, *, sigma: float = 0.3, unnamed: int | Non
     """
     label, points = prediction.labels, mask_points(prediction)
     size = points.sum(axis=1)
-    inside = csr_array((np.ones_like(points.data), points.indices, points.indptr), shape=points.shape)
     # Only pairs of an object and a better one, which comes before it; those that share no point change nothing.
-    shared = triu(points @ inside.T, k=1, format="coo")
+    shared = triu(points @ prediction.masks.T.astype(np.float64), k=1, format="coo")
     compete = (label[shared.row] == label[shared.col]) | (label[shared.row] == unnamed) | (label[shared.col] == unnamed)
     better, own, both = shared.row[compete], shared.col[compete], shared.data[compete]
     iou = both / np.maximum(size[better] + size[own] - both, 1)
@@ -56,7 +55,7 @@ def keep(prediction: Prediction, *, min_points: int = 0, score_threshold: float 
         min_points: least number of points of an object.
         score_threshold: least score of an object.
     """
-    large = mask_points(prediction).sum(axis=1) >= min_points
+    large = prediction.masks @ prediction.column_points >= min_points
     return prediction.select(np.flatnonzero(large & (prediction.scores >= score_threshold)))
 
 
@@ -80,14 +79,7 @@ def _lowered(prediction: Prediction, factor: Float64[np.ndarray, "K"]) -> Predic
     return replace(prediction, scores=scores).select(np.argsort(-scores, kind="stable"))
 
 
-def column_points(prediction: Prediction) -> Float64[np.ndarray, "columns"]:
-    """Number of points of each column of the masks."""
-    if prediction.superpoint is None:
-        return np.ones(prediction.num_columns)
-    return np.bincount(prediction.superpoint, minlength=prediction.num_columns).astype(np.float64)
-
-
 def mask_points(prediction: Prediction) -> csr_array:
     """Number of points of each column inside a mask, float64, a row for each object."""
     masks = prediction.masks
-    return csr_array((column_points(prediction)[masks.indices], masks.indices, masks.indptr), shape=masks.shape)
+    return csr_array((prediction.column_points[masks.indices], masks.indices, masks.indptr), shape=masks.shape)

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from pcseg.classes import ClassSet
-from pcseg.inference.filters import column_points, mask_points
+from pcseg.inference.filters import mask_points
 from pcseg.inference.tiles import Tile
 from pcseg.ops.segment import group_rows
 from pcseg.prediction import NO_IDS, Prediction, mask_rows
@@ -48,33 +48,32 @@ def merge(
         Objects with masks over the superpoints of the scan, best first.
     """
     every = _all_objects(parts, scene, classes)
-    if not len(every):
-        return replace(every, scores=every.scores.astype(np.float32))
+    if not every.masks.nnz:
+        return replace(every.select(np.zeros(0, np.int64)), scores=np.zeros(0, np.float32))
     part = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
-    num_parts, num_columns = np.int64(len(parts)), np.int64(scene.num_superpoints)
+    num_columns = np.int64(scene.num_superpoints)
     tiles = mask_rows([tile.columns for tile, _ in parts], scene.num_superpoints)
     num_groups, group = _groups(every, part, tiles, min_iou, one_class)
-    size = mask_points(every).sum(axis=1)
+    size, shape = every.masks @ every.column_points, (num_groups, len(parts))
 
     # All groups at once, as pairs of a group and a superpoint that one of its objects has; votes are points of objects.
     row = np.repeat(np.arange(len(every)), np.diff(every.masks.indptr))
     keys, pair = np.unique(group[row] * num_columns + every.masks.indices, return_inverse=True)
     owner, column = np.divmod(keys, num_columns)
     yes = np.bincount(pair, size[row])
-    seen_pair, seen_by, is_owner = _sightings(column, tiles, np.concatenate([tile.owned for tile, _ in parts]))
-    viewer = owner[seen_pair] * num_parts + seen_by
-    voters, voter = np.unique(group * num_parts + part, return_inverse=True)
-    votes = _values(voters, np.bincount(voter, size), viewer)
-    chosen = 2 * yes >= np.bincount(seen_pair, votes, len(keys))
-    points = np.where(chosen, column_points(every)[column], 0.0)
-    owned = np.bincount(seen_pair, (votes > 0) & is_owner, len(keys)) > 0
+    # Each pair with every part that sees its superpoint: 2 where the part owns it, otherwise 1.
+    is_owned = np.concatenate([tile.owned for tile, _ in parts])
+    seen = csr_array((1 + is_owned, tiles.indices, tiles.indptr), shape=tiles.shape).T.tocsr()[column].tocoo()
+    votes = _values(coo_array((size, (group, part)), shape).tocsr(), owner[seen.row], seen.col)
+    chosen = 2 * yes >= np.bincount(seen.row, votes, len(keys))
+    points = np.where(chosen, every.column_points[column], 0.0)
+    owned = np.bincount(seen.row, (votes > 0) & (seen.data > 1), len(keys)) > 0
     total = np.bincount(owner, points, num_groups)
     whole = (total > 0) & (np.bincount(owner, points * owned, num_groups) >= _LEAST_OWNED * total)
 
-    viewers, view = np.unique(viewer, return_inverse=True)
-    sight = np.bincount(view, points[seen_pair])
-    agreed = np.bincount(row, points[pair], len(every)) * _values(viewers, sight, group * num_parts + part)
-    squares = np.bincount(viewers // num_parts, sight**2, num_groups)
+    sight = coo_array((points[seen.row], (owner[seen.row], seen.col)), shape).tocsr()
+    agreed = np.bincount(row, points[pair], len(every)) * _values(sight, group, part)
+    squares = sight.power(2).sum(axis=1)
     best = np.zeros(num_groups)
     np.maximum.at(best, group, every.scores)
     scores = np.bincount(group, every.scores * agreed, num_groups) / np.where(whole, squares, 1)
@@ -88,23 +87,11 @@ def merge(
     return replace(every, masks=masks, labels=labels, scores=scores[rows].astype(np.float32), ids=NO_IDS)
 
 
-def _sightings(
-    column: Int64[np.ndarray, "K"], tiles: csr_array, is_owned: Bool[np.ndarray, "_"]
-) -> tuple[Int64[np.ndarray, "N"], Integer[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
-    """Each row of `column` with every part that sees its superpoint: the row, the part, and whether that owns it."""
-    seen = csr_array((1 + is_owned, tiles.indices, tiles.indptr), shape=tiles.shape).tocsc()
-    times = np.diff(seen.indptr)[column]
-    rows = np.repeat(np.arange(len(column)), times)
-    entry = np.arange(len(rows)) + np.repeat(seen.indptr[column] - np.cumsum(times) + times, times)
-    return rows, seen.indices[entry], seen.data[entry] > 1
-
-
 def _values(
-    keys: Int64[np.ndarray, "K"], values: Float64[np.ndarray, "K"], wanted: Int64[np.ndarray, "N"]
+    table: csr_array, rows: Integer[np.ndarray, "N"], columns: Integer[np.ndarray, "N"]
 ) -> Float64[np.ndarray, "N"]:
-    """The value of each wanted key, 0 for those that are not among the ascending keys."""
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, values[place], 0.0)
+    """Values of a table at some places, 0 where it has none."""
+    return np.asarray(table[rows, columns]) if len(rows) else np.zeros(0)  # scipy gives a sparse array for no places
 
 
 def _all_objects(parts: Sequence[Part], scene: Scene, classes: ClassSet) -> Prediction:
@@ -129,7 +116,7 @@ def _groups(
     where a part sees a superpoint.
     """
     points = mask_points(objects)
-    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    pairs = []
     for rows in [np.arange(len(objects))] if one_class else group_rows(objects.labels):
         shared = (points[rows] @ objects.masks[rows].T.astype(np.float64)).tocoo()
         pairs.append((rows[shared.row], rows[shared.col], shared.data))
@@ -137,13 +124,8 @@ def _groups(
     apart = part[first] != part[second]
     first, second, shared = first[apart], second[apart], shared[apart]
     # Points of an object that a part sees, for pairs that share some; the IoU is over what both parts see.
-    table, size = (points @ tiles.T.astype(np.float64)).tocoo(), points.sum(axis=1)
-    num_parts = np.int64(len(tiles.indptr) - 1)
-    keys = table.row * num_parts + table.col
-    order = np.argsort(keys)
-    keys, sight = keys[order], table.data[order]
-    of_first = sight[np.searchsorted(keys, first * num_parts + part[second])]
-    of_second = sight[np.searchsorted(keys, second * num_parts + part[first])]
+    sight, size = csr_array(points @ tiles.T.astype(np.float64)), points.sum(axis=1)
+    of_first, of_second = _values(sight, first, part[second]), _values(sight, second, part[first])
     iou = shared / (of_first + of_second - shared)
     agree = (iou > min_iou) & (shared >= _LEAST_SHARED * np.minimum(size[first], size[second]))
     first, second, iou = first[agree], second[agree], iou[agree]

@@ -9,7 +9,6 @@ from jaxtyping import Float64, Int32
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from pcseg.inference.filters import column_points
 from pcseg.ops.neighbors import submanifold_map
 from pcseg.ops.segment import group_rows
 from pcseg.ops.voxelize import pair_superpoints, voxelize
@@ -72,7 +71,7 @@ def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 
     graph = coo_array((np.ones(inside.sum(), np.bool_), (tail[inside], head[inside])), shape=(len(node), len(node)))
     piece = connected_components(graph, directed=False)[1] if len(node) else owner
     # The points of each object and each piece, and the object of each piece.
-    counts = column_points(prediction)[columns]
+    counts = prediction.column_points[columns]
     whole, size = np.bincount(owner, counts), np.bincount(piece, counts)
     of = np.zeros(len(size), np.int64)
     of[piece] = owner

@@ -5,9 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
@@ -15,7 +12,6 @@ from pcseg.inference.exports import CSV_HEADER, write_csv, write_ply
 from pcseg.prediction import Prediction, is_result, size_text
 from pcseg.viz.grid import save_png
 from pcseg.viz.html import write_page
-from pcseg.viz.layers import input_colors, scene_layers
 from pcseg.viz.raster import MAX_POINTS
 from pcseg.viz.render import room_picture
 
@@ -62,7 +58,7 @@ def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str]
                 "or give each its own folder"
             )
         for suffix in suffixes:
-            check_target(add_suffix(target, suffix), given)
+            check_target(Path(f"{target}{suffix}"), given)
         owner[target] = scan
     return list(owner)
 
@@ -97,15 +93,6 @@ def replaced_text(paths: Iterable[Path]) -> str:
     return f" (replaced {num_old} of an earlier run)" if num_old else ""
 
 
-def add_suffix(target: Path, suffix: str) -> Path:
-    """The path with a suffix after its whole name, which may contain dots.
-
-    >>> add_suffix(Path("out/scan.v2"), ".npz").name
-    'scan.v2.npz'
-    """
-    return target.with_name(target.name + suffix)
-
-
 def write_prediction(
     target: Path,
     prediction: Prediction,
@@ -126,7 +113,7 @@ def write_prediction(
     """
     writers: dict[str, tuple[str, Callable[[Path], object]]] = {
         ".npz": ("result", prediction.save),
-        ".ply": ("points", lambda path: write_ply(path, prediction, painted_colors(prediction, threshold), threshold)),
+        ".ply": ("points", lambda path: write_ply(path, prediction, threshold)),
         ".instances.csv": ("table", lambda path: write_csv(path, prediction, threshold)),
         ".ids.npy": ("ids", lambda path: _write_ids(path, prediction, threshold)),
         ".png": ("picture", lambda path: save_png(path, room_picture(prediction, threshold=threshold))),
@@ -136,7 +123,7 @@ def write_prediction(
     def write_file(suffix: str) -> None:
         name, write = writers[suffix]
         stage(f"writing the {name}")
-        write(add_suffix(target, suffix))
+        write(Path(f"{target}{suffix}"))
 
     # Two files at a time, unless the scan is large and takes much memory.
     with ThreadPoolExecutor(2 if len(prediction.scene) <= MAX_POINTS else 1) as pool:
@@ -171,14 +158,3 @@ def _write_ids(path: Path, prediction: Prediction, threshold: float) -> None:
     with atomic_open(path) as out:
         out.write(_IDS_START + header.encode())
         out.write(ids.astype("<i4", copy=False).data)
-
-
-def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray, "P 3"]:
-    """The colors of the pictures: objects from the threshold on, or else predicted classes, or else the scan's own.
-
-    Raises:
-        ValueError: the scene has no points.
-    """
-    by_key = {layer.key: layer for layer in scene_layers(prediction, threshold)}
-    layer = by_key.get("prediction") or by_key.get("semantic_prediction")
-    return input_colors(prediction.scene) if layer is None else layer.point_colors()

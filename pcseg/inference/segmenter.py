@@ -18,7 +18,7 @@ from pcseg.classes import ClassSet
 from pcseg.data.dataset import check_features, make_batch
 from pcseg.data.floor import flat_floor
 from pcseg.data.scan_checks import check_spacing, scan_warnings
-from pcseg.data.scan_fields import Report, report_to_log
+from pcseg.data.scan_fields import Report, keep_points, report_to_log
 from pcseg.data.scan_files import read_scan
 from pcseg.data.scan_frame import may_be_turned
 from pcseg.data.store import MANIFEST
@@ -54,6 +54,7 @@ _VIEW_IOU = 0.65
 
 # What can be predicted: a file, points (P, 3) of x y z or (P, 6) of x y z r g b, or a scene.
 Scan = Scene | Path | str | np.ndarray | torch.Tensor
+Scans = list[Any] | tuple[Any, ...]
 Stage = Callable[[str], None]
 Found = tuple[Prediction, Float32[np.ndarray, "S C"]]  # objects, and class probabilities of superpoints
 
@@ -149,12 +150,7 @@ class Segmenter:
 
     @overload
     def predict(
-        self,
-        scan: list[Any] | tuple[Any, ...],
-        classes: ClassSet | None = None,
-        *,
-        stage: Stage | None = None,
-        **reading: Any,
+        self, scan: Scans, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
     ) -> list[Prediction]: ...
 
     def predict(
@@ -302,8 +298,7 @@ class Segmenter:
 
     def _is_large(self, scene: Scene) -> bool:
         """Whether a scan is predicted room by room and in tiles."""
-        grid = tile_grid(scene.xyz, self.options.tile_size, self.options.tile_overlap)
-        return len(grid) > 1 and bool((grid.extent > self.options.tile_above).any())
+        return len(self._grid(scene.xyz, self.options.tile_overlap)) > 1
 
     def _filtered(self, scene: Scene, prediction: Prediction, semantic: Float32[np.ndarray, "S C"]) -> Prediction:
         """The objects of a whole scan after everything that needs no network."""
@@ -387,10 +382,10 @@ class Segmenter:
         return tiles
 
     def _grid(self, xyz: Float32[np.ndarray, "N 3"], overlap: float) -> TileGrid:
-        """The tiles of a room: one if it is small enough."""
+        """The tiles of a scan or a room: one if it is small enough."""
         grid = tile_grid(xyz, self.options.tile_size, overlap)
-        above = self.options.tile_above
-        return tile_grid(xyz, above, 0.0) if len(grid) > 1 and (grid.extent <= above).all() else grid
+        is_small = (grid.extent <= self.options.tile_above).all()
+        return replace(grid, shape=np.ones(3, np.int64)) if is_small else grid
 
     def _with_superpoints(self, scene: Scene, room: Int32[np.ndarray, "P"], say: Stage) -> Scene:
         """A large scan with superpoints; points are merged tile by tile, at most `max_superpoints` in each."""
@@ -405,8 +400,7 @@ class Segmenter:
             for place, cell in enumerate(cells, 1):
                 say(f"superpoints, room {number} of {len(rooms)}, part {place} of {len(cells)}")
                 rows = inside[cell]
-                piece = Scene(scene.name, scene.xyz[rows], None if scene.rgb is None else scene.rgb[rows])
-                piece = self.superpoints.apply(piece)
+                piece = self.superpoints.apply(keep_points(scene, rows))
                 assert piece.superpoint is not None
                 superpoint[rows] = piece.superpoint + num
                 num += piece.num_superpoints
@@ -415,14 +409,6 @@ class Segmenter:
 
 def _cut(scene: Scene, tile: Tile, points: Sequence[Int64[np.ndarray, "_"]]) -> Scene:
     """The points of a tile, in the order of the scan, with superpoints 0..n-1."""
-    assert scene.superpoint is not None
-    rows = np.sort(np.concatenate([points[column] for column in tile.columns]))
-    number = np.zeros(tile.columns[-1] + 1, np.int32)
-    number[tile.columns] = np.arange(len(tile.columns))
-    return Scene(
-        scene.name,
-        scene.xyz[rows],
-        None if scene.rgb is None else scene.rgb[rows],
-        None if scene.normal is None else scene.normal[rows],
-        superpoint=number[scene.superpoint[rows]],
-    )
+    part = keep_points(scene, np.sort(np.concatenate([points[column] for column in tile.columns])))
+    assert part.superpoint is not None
+    return part.with_(superpoint=np.searchsorted(tile.columns, part.superpoint).astype(np.int32))

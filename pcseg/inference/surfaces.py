@@ -7,7 +7,6 @@ from jaxtyping import Float32, Float64
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from pcseg.inference.filters import column_points
 from pcseg.ops.segment import group_rows
 from pcseg.prediction import NO_IDS, Prediction, mask_rows
 from pcseg.structures import Scene
@@ -42,7 +41,7 @@ def with_surfaces(
         smaller than `WHOLE_AREA`.
     """
     assert prediction.classes is not None
-    shapes, counts, label = _Shapes(prediction.scene), column_points(prediction), semantic.argmax(axis=1)
+    shapes, counts, label = _Shapes(prediction.scene), prediction.column_points, semantic.argmax(axis=1)
     for row in np.flatnonzero(prediction.scores >= shown_above).tolist():
         label[prediction.columns(row)] = -1
     columns, labels, scores = [], [], []

@@ -40,13 +40,10 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
         return [best]
     by_surfaces, _ = likely_up(scene.xyz)
     if by_surfaces != "z":
-        return list(dict.fromkeys([by_surfaces, _opposite(by_surfaces), "z"]))
+        opposite = UP_AXES[UP_AXES.index(by_surfaces) - 3]
+        return list(dict.fromkeys([by_surfaces, opposite, "z"]))
     is_possible = totals[best] > max(_POSSIBLE * totals["z"], _LEAST_TOTAL)
     return list(dict.fromkeys([best, second, "z"])) if is_possible else ["z"]
-
-
-def _opposite(axis: str) -> str:
-    return UP_AXES[UP_AXES.index(axis) - 3]
 
 
 def axis_of_file(scene: Scene, axis: str) -> str:

@@ -70,8 +70,6 @@ def superpoint_colors(count: int) -> UInt8[np.ndarray, "K 3"]:
 
 def height_colors(xyz: Float[np.ndarray, "P 3"]) -> UInt8[np.ndarray, "P 3"]:
     """Colors by height for scans without color: slate blue at the bottom, sand at the top."""
-    if len(xyz) == 0:
-        return np.zeros((0, 3), np.uint8)
     bottom, top = np.percentile(xyz[:, 2], [0.5, 99.5])
     stops = np.linspace(bottom, max(top, bottom + 1e-6), len(HEIGHT_COLORS))
     channels = [np.interp(xyz[:, 2], stops, HEIGHT_COLORS[:, k]) for k in range(3)]

@@ -32,7 +32,7 @@ class Frame:
             ValueError: the scene has no points.
         """
         scene = prediction.scene
-        layers = {layer.key: layer for layer in scene_layers(prediction, threshold)}
+        layers = scene_layers(prediction, threshold)
         splats = Splats.of_points(scene.xyz)
         normal = np.abs(splats.normal)
         # Level surfaces are brightest, walls along x and y differ; an unknown slope counts as level.

@@ -61,14 +61,7 @@ def image_grid(
     note: str = "",
     legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> Image.Image:
-    """Put rows of cells under each other, with their titles, a large title, a small note after it, and a legend below.
-
-    Raises:
-        ValueError: there is no cell.
-    """
-    rows = [row for row in rows if row]
-    if not rows:
-        raise ValueError("an image grid needs at least one cell, got none")
+    """Rows of cells with their titles; above them a large title and a small note, below them a legend."""
     wide = max(cell.image.shape[1] for row in rows for cell in row)
     size = int(np.clip(round(wide / 38), 11, 30))  # of the text
     top, head = round(2.9 * size) if title or note else size // 2, round(2.1 * size)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float32, Integer, UInt16
 
 from pcseg.classes import ClassSet, class_colors
 from pcseg.files import atomic_write
@@ -44,7 +44,7 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
     atomic_write(path, re.sub("__(TITLE|META|DATA|STYLE|SCRIPT)__", lambda mark: content[mark[1]], _read("page.html")))
 
 
-def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
+def _content(prediction: Prediction, layers: dict[str, Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
     """What the page reads: a description, and the planes of positions, colors, spacing, normals and layers."""
     scene = prediction.scene
     shown = shown_points(scene.xyz)
@@ -56,20 +56,18 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
     splats = Splats.of_points(xyz)
     # Sixteenths of a power of two above 1/256 m.
     gap = np.clip(np.round(16 * (np.log2(splats.spacing[order]) + 8)), 0, 255).astype(np.uint8)
-    parts = [*_positions(cells[order]), *_differences(input_colors(scene)[keep][order])]
-    parts += [gap.tobytes(), _octants(splats.normal[order])]
+    colors = np.diff(input_colors(scene)[keep][order], axis=0, prepend=np.uint8(0))  # modulo 256
+    parts = [_positions(cells[order]), colors.T.tobytes(), gap.tobytes(), _octants(splats.normal[order])]
     described = []
-    for layer in layers:
+    for layer in layers.values():
         width = 1 if len(layer.entries) <= 1 << 8 else 2 if len(layer.entries) <= 1 << 16 else 4
-        ids = layer.ids[keep][order].astype(f"<u{width}")
-        parts.append(ids.view(np.uint8).reshape(len(ids), width).T.tobytes())
+        parts.append(_planes(layer.ids[keep][order].astype(f"<u{width}")))
         note = f"objects from score {threshold:.2f}" if layer.key == "errors" and prediction.has_objects else ""
         described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720)
     size = " × ".join(f"{length:.1f}" for length in extent)
     thinned = f" · thinned to {len(xyz):,}, one in {1000 * shown.voxel:.0f} mm" if shown.voxel else ""
     strays = f" · {shown.num_strays:,} points outside the frame are not shown" if shown.num_strays else ""
-    keys = [layer.key for layer in layers]
     top = float(extent[2]) + 0.01
     meta = {
         "name": scene.name or "room",
@@ -83,7 +81,7 @@ def _content(prediction: Prediction, layers: list[Layer], threshold: float) -> t
         "cut": round(top if view.cut is None else view.cut - float(low[2]), 3),
         "azimuth": round(view.azimuth, 1),
         "threshold": round(threshold, 4),
-        "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in keys), "input"),
+        "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in layers), "input"),
         "layers": described,
     }
     return meta, b"".join(parts)
@@ -130,20 +128,16 @@ def _morton(cells: UInt16[np.ndarray, "P 3"]) -> np.ndarray:
     return code
 
 
-def _positions(cells: UInt16[np.ndarray, "P 3"]) -> list[bytes]:
-    """Per axis the differences to the previous point, with the sign in the lowest bit, low bytes before high bytes."""
-    planes = []
-    for axis in range(3):
-        change = np.diff(cells[:, axis].astype(np.int32), prepend=np.int32(0))
-        change = (change + (1 << 15)) % (1 << 16) - (1 << 15)  # the page adds modulo 65536
-        folded = ((change << 1) ^ (change >> 31)).astype(np.uint32)
-        planes += [(folded & 255).astype(np.uint8).tobytes(), (folded >> 8).astype(np.uint8).tobytes()]
-    return planes
+def _planes(numbers: Integer[np.ndarray, "P"]) -> bytes:
+    """The lowest byte of each number, then the next byte of each."""
+    return numbers.view(np.uint8).reshape(len(numbers), -1).T.tobytes()
 
 
-def _differences(colors: UInt8[np.ndarray, "P 3"]) -> list[bytes]:
-    """Per channel the difference to the previous point, modulo 256."""
-    return [np.diff(colors[:, k], prepend=np.uint8(0)).tobytes() for k in range(3)]
+def _positions(cells: UInt16[np.ndarray, "P 3"]) -> bytes:
+    """Per axis the differences to the previous point, modulo 65536, with the sign in the lowest bit."""
+    change = np.diff(cells, axis=0, prepend=np.uint16(0)).view(np.int16)
+    folded = (change << 1) ^ (change >> 15)
+    return b"".join(_planes(column) for column in np.ascontiguousarray(folded.T, "<i2"))
 
 
 def _octants(normal: Float32[np.ndarray, "P 3"]) -> bytes:

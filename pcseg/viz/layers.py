@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, Integer, UInt8
 
 from pcseg.choices import DEFAULT_THRESHOLD as DEFAULT_THRESHOLD
-from pcseg.classes import ClassSet
+from pcseg.classes import NO_CLASSES, ClassSet
 from pcseg.ops.overlap import group_means, object_ids, overlap_table, unique_ids
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
@@ -168,7 +168,7 @@ def input_colors(scene: Scene) -> UInt8[np.ndarray, "P 3"]:
     return scene.rgb if scene.rgb is not None else height_colors(scene.xyz)
 
 
-def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects: bool = False) -> list[Layer]:
+def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects: bool = False) -> dict[str, Layer]:
     """Every layer that the scene and its prediction have.
 
     A predicted object has the color of the true object that it matches; others have colors of their own. No object has
@@ -176,7 +176,7 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
     below the threshold count nowhere; with `all_objects` they do, but not in the layer of errors.
 
     Returns:
-        Layers in the order truth, prediction, semantic_truth, semantic_prediction, superpoint, errors.
+        Layers by key, in the order truth, prediction, semantic_truth, semantic_prediction, superpoint, errors.
 
     Raises:
         ValueError: the scene has no points.
@@ -185,7 +185,7 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
     if len(scene) == 0:
         raise ValueError(f"scene {scene.name}: it has no points, so there is nothing to draw")
     truth, predicted = Objects.of_scene(scene), Objects.of_prediction(prediction, threshold)
-    layers: list[Layer] = []
+    layers: dict[str, Layer] = {}
     for key, title, labels in (
         ("semantic_truth", "Classes: truth", scene.semantic),
         ("semantic_prediction", "Classes: prediction", semantic),
@@ -194,12 +194,12 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
             present, ids = compact_ids(labels + 1)
             names, table = ("not labeled", *classes.names), np.vstack([[NO_OBJECT], classes.color_table()])
             rows = [(int(k) - 1, names[k], "") for k in present]
-            layers.append(_layer(key, title, ids, table[present], rows))
+            layers[key] = _layer(key, title, ids, table[present], rows)
     if scene.superpoint is not None:
         count = int(scene.superpoint.max()) + 1
         rows = [(-1, "none", ""), *((number, "superpoint", "") for number in range(count))]
         colors = np.vstack([[NO_OBJECT], superpoint_colors(count)])
-        layers.append(_layer("superpoint", "Superpoints", scene.superpoint + 1, colors, rows))
+        layers["superpoint"] = _layer("superpoint", "Superpoints", scene.superpoint + 1, colors, rows)
     errors = None
     if truth is not None and predicted is not None and classes is not None:
         errors = point_errors(truth, predicted, classes, min_points=prediction.min_points)
@@ -207,10 +207,10 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
         errors = np.where(scene.semantic < 0, 0, np.where(scene.semantic == semantic, 1, 2))
     if errors is not None:
         rows = [(number, name, hint) for number, (name, _, hint) in enumerate(ERRORS)]
-        layers.append(_layer("errors", "Errors", errors, np.array([color for _, color, _ in ERRORS]), rows))
-    legend = np.vstack([[NO_OBJECT], *(layer.colors for layer in layers if layer.key != "superpoint")])
+        layers["errors"] = _layer("errors", "Errors", errors, np.array([color for _, color, _ in ERRORS]), rows)
+    legend = np.vstack([[NO_OBJECT], *(layer.colors for key, layer in layers.items() if key != "superpoint")])
     every = Objects.of_prediction(prediction, 0.0) if all_objects else predicted
-    return [*_object_layers(truth, every, prediction, legend), *layers]
+    return _object_layers(truth, every, prediction, legend) | layers
 
 
 def _layer(key: str, title: str, ids: np.ndarray, colors: np.ndarray, rows: Sequence[tuple[int, str, str]]) -> Layer:
@@ -222,15 +222,15 @@ def _layer(key: str, title: str, ids: np.ndarray, colors: np.ndarray, rows: Sequ
 
 def _object_layers(
     truth: Objects | None, predicted: Objects | None, prediction: Prediction, legend: np.ndarray
-) -> list[Layer]:
-    layers, matches = [], match_objects(truth, predicted)
+) -> dict[str, Layer]:
+    layers, matches = {}, match_objects(truth, predicted)
     if truth is not None:
         partners = {a: (b, iou) for a, b, iou in matches}
-        layers.append(_object_layer("truth", "Ground truth", truth, prediction, partners, None, legend))
+        layers["truth"] = _object_layer("truth", "Ground truth", truth, prediction, partners, None, legend)
     if predicted is not None:
         partners = {b: (a, iou) for a, b, iou in matches}
-        shown = layers[0] if layers else None
-        layers.append(_object_layer("prediction", "Prediction", predicted, prediction, partners, shown, legend))
+        shown = layers.get("truth")
+        layers["prediction"] = _object_layer("prediction", "Prediction", predicted, prediction, partners, shown, legend)
     return layers
 
 
@@ -245,11 +245,11 @@ def _object_layer(
 ) -> Layer:
     """`partners`: row and IoU of the matching object by row; `truth`: layer whose colors matching objects take;
     `legend`: colors of other meaning."""
-    xyz, classes, labels, num_rows = prediction.scene.xyz, prediction.classes, objects.labels, len(objects.numbers)
+    xyz, labels, num_rows = prediction.scene.xyz, objects.labels, len(objects.numbers)
+    classes = prediction.classes or NO_CLASSES
     # Surfaces are pale, and so are objects without a class in a room whose objects have one.
     is_surface = (labels < 0) & (labels.max() >= 0)
-    if classes is not None:
-        is_surface |= np.isin(labels, [classes.index(name) for name in classes.stuff])
+    is_surface |= np.isin(labels, [classes.index(name) for name in classes.stuff])
     colors = np.tile(np.array(NO_OBJECT, np.uint8), (num_rows, 1))
     free, taken = np.arange(num_rows) > 0, None
     if truth is not None:
@@ -260,7 +260,7 @@ def _object_layer(
     sizes = np.bincount(objects.ids, minlength=num_rows)
     entries = [Entry(0, "no object", int(sizes[0]))]
     for row in range(1, num_rows):
-        name = classes.names[labels[row]] if classes is not None and labels[row] >= 0 else UNNAMED
+        name = classes.names[labels[row]] if labels[row] >= 0 else UNNAMED
         score = None if objects.scores is None else float(objects.scores[row])
         entries.append(Entry(int(objects.numbers[row]), name, int(sizes[row]), score, *partners.get(row, (0, None))))
     return Layer(key, title, objects.ids, colors, tuple(entries))

@@ -138,12 +138,9 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"])
     The floor plan is cut into strips towards the camera; the first tall cell of a strip is its near wall.
     """
     thickness = 0.28
-    norm = float(np.linalg.norm(towards))
-    if len(xyz) == 0 or norm < 1e-6:
-        return np.zeros(len(xyz), np.bool_)
     low, high = bounding_box(xyz)
     cell = max(0.1, float((high - low)[:2].max()) / 600)
-    a, b = towards / norm
+    a, b = towards / np.linalg.norm(towards)
     along, across = xyz[:, 0] * a + xyz[:, 1] * b, xyz[:, 1] * a - xyz[:, 0] * b
     bottom, top = np.quantile(xyz[:: max(1, len(xyz) // 20_000), 2], [0.005, 0.995])
     row = ((along.max() - along) / cell).astype(np.int64)  # 0 is closest to the camera
@@ -171,8 +168,6 @@ class Splats:
     @staticmethod
     def of_points(xyz: Float32[np.ndarray, "P 3"]) -> "Splats":
         """Estimates spacing, a third of its median to twice its median, and normals from points in cells of a grid."""
-        if len(xyz) == 0:
-            return Splats(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))
         low, high = core_box(xyz).astype(np.float32)
         local = xyz - low
         extent = np.sort(np.maximum(high - low, 1e-3))[1:]
@@ -217,13 +212,8 @@ class Raster:
     num_points: int  # number of points that were drawn
 
     def paint(self, colors: UInt8[np.ndarray, "Q 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """The image for one color of each point.
-
-        Raises:
-            ValueError: there are more or fewer colors than points.
-        """
-        if len(colors) != self.num_points:
-            raise ValueError(f"each point needs a color: {self.num_points} points, {len(colors)} colors")
+        """The image for one color of each point."""
+        assert len(colors) == self.num_points
         background = np.array(BACKGROUND, np.uint8)
         return paint(self.index, self.shade, np.ascontiguousarray(colors), background, SUPERSAMPLING)
 
@@ -246,10 +236,8 @@ def room_view(
     hides the near walls. `box` is the `core_box` of the points, if known already.
 
     Raises:
-        ValueError: no points, or none below the cut.
+        ValueError: no point is below the cut.
     """
-    if len(xyz) == 0:
-        raise ValueError("no points to frame")
     box = core_box(xyz) if box is None else box
     xyz = xyz[inside(xyz, box)]
     if cut is None:
@@ -324,8 +312,7 @@ def rasterize(
     depth, index = _splat(xyz, splats, 1.1, view, width * factor, height * factor)
     fill_holes(depth, index, round(1.5 * factor), 0.01)
     blocks = [depth[y::factor, x::factor] for y in range(factor) for x in range(factor)]
-    spacing = float(np.median(splats.spacing)) if len(xyz) else 0.0
-    return Raster(index, _shade(np.minimum.reduce(blocks), spacing, view), len(xyz))
+    return Raster(index, _shade(np.minimum.reduce(blocks), float(np.median(splats.spacing)), view), len(xyz))
 
 
 def _shade(depth: np.ndarray, spacing: float, view: View) -> np.ndarray:

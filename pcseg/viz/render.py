@@ -49,8 +49,8 @@ def room_picture(
     """
     if not 1 <= views <= len(_VIEWS):
         raise ValueError(f"a picture has 1 to {len(_VIEWS)} views, got {views}")
-    scene, layers = prediction.scene, scene_layers(prediction, threshold)
-    by_key: dict[str, Layer | None] = {"input": None, **{layer.key: layer for layer in layers}}
+    scene = prediction.scene
+    by_key: dict[str, Layer | None] = {"input": None, **scene_layers(prediction, threshold)}
     is_image = image_size(scene.xyz) is not None
     rows = _panels(by_key, prediction.semantic is not None, is_image, views)
     cameras = 1 + max(view for row in rows for _, view in row)
@@ -117,9 +117,7 @@ def _note(xyz: np.ndarray, shown: Shown, rasters: list[Raster], layers: list[Lay
         facts.append(f"thinned to {len(shown.rows):,}")
     if shown.num_strays:
         facts.append(f"{shown.num_strays:,} points outside the frame are not shown")
-    seen = np.zeros(rasters[0].num_points, np.bool_)
-    for raster in rasters:
-        seen[raster.index[raster.index >= 0]] = True
+    seen = np.concatenate([raster.index[raster.index >= 0] for raster in rasters])
     for layer in layers:
         visible = np.bincount(layer.ids[seen], minlength=len(layer.entries)) > 0
         hidden = Counter(entry.name for entry, shown in zip(layer.entries[1:], visible[1:]) if not shown)

@@ -36,10 +36,8 @@ def show_scenes(load: Sequence[Callable[[], Prediction]], *, threshold: float = 
     Each scene is loaded when it is first shown.
 
     Raises:
-        ValueError: there are no scenes, no Open3D, or no display.
+        ValueError: there is no Open3D, or no display.
     """
-    if not load:
-        raise ValueError("no scene to show")
     first = Frame.of(load[0](), threshold)  # an unreadable file is reported before a missing Open3D
     if not has_display():
         raise ValueError(NO_DISPLAY)

@@ -8,7 +8,7 @@ import torch
 
 from pcseg.classes import S3DIS, ClassSet
 from pcseg.inference.decode import DecodeOptions, decode, greedy_clusters
-from pcseg.inference.filters import column_points, keep, matrix_nms, without_overlap
+from pcseg.inference.filters import keep, matrix_nms, without_overlap
 from pcseg.models.embedding_heads import EmbeddingHeadsOptions
 from pcseg.models.query_decoder import QueryDecoderOptions
 from pcseg.prediction import Prediction
@@ -133,7 +133,7 @@ def test_filters_of_sparse_masks_are_those_of_full_ones(rng: np.random.Generator
     given = _prediction(masks, labels, scores, rng.integers(0, max(num_columns, 1), 200 * min(num_columns, 1)))
 
     found = matrix_nms(given, sigma=0.5)
-    slow = np.array(slow_matrix_nms(masks, labels, scores, column_points(given), 0.5))
+    slow = np.array(slow_matrix_nms(masks, labels, scores, given.column_points, 0.5))
     order = np.argsort(-slow, kind="stable")
     np.testing.assert_allclose(found.scores, slow[order], rtol=1e-6)
     holds(found, masks=masks[order], labels=labels[order])

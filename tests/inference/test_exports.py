@@ -10,7 +10,7 @@ from plyfile import PlyData
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.data.scan_files import read_scan
 from pcseg.inference import exports
-from pcseg.inference.exports import COLUMNS, coco_document, object_rows, write_csv, write_ply
+from pcseg.inference.exports import COLUMNS, coco_document, object_rows, painted_colors, write_csv, write_ply
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
@@ -52,7 +52,7 @@ def test_no_objects(objects: Prediction, tmp_path: Path) -> None:
     none = objects.select(np.zeros(0, int))
     write_csv(tmp_path / "a.csv", none)
     assert (tmp_path / "a.csv").read_text() == ",".join(COLUMNS) + "\n"
-    write_ply(tmp_path / "a.ply", none, np.zeros((400, 3), np.uint8))
+    write_ply(tmp_path / "a.ply", none)
     vertex = PlyData.read(tmp_path / "a.ply")["vertex"].data
     assert not any(vertex[key].any() for key in ("scalar_instance", "scalar_score"))
     assert coco_document([none])["annotations"] == []
@@ -72,16 +72,16 @@ def test_csv(objects: Prediction, tmp_path: Path) -> None:
 
 
 def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> None:
-    colors = rng.integers(0, 256, (400, 3)).astype(np.uint8)
-    semantic = rng.integers(-1, 13, 400).astype(np.int32)
+    objects = replace(objects, semantic=rng.integers(-1, 13, 400).astype(np.int32))
     ids = objects.point_ids(0.5)
-    classes = np.where(ids > 0, np.append(-1, objects.labels)[ids], semantic)  # those of the objects
-    write_ply(tmp_path / "a.ply", replace(objects, semantic=semantic), colors, 0.5)
+    classes = np.where(ids > 0, np.append(-1, objects.labels)[ids], objects.semantic)  # those of the objects
+    write_ply(tmp_path / "a.ply", objects, 0.5)
     data = PlyData.read(tmp_path / "a.ply")
     assert (data.text, data.byte_order) == (False, "<")
     vertex = data["vertex"].data
     np.testing.assert_array_equal(np.stack([vertex[k] for k in "xyz"], axis=1), objects.scene.xyz)
-    np.testing.assert_array_equal(np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1), colors)
+    colors = np.stack([vertex[k] for k in ("red", "green", "blue")], axis=1)
+    np.testing.assert_array_equal(colors, painted_colors(objects, 0.5))
     for key, expected in (("scalar_instance", ids), ("quality", ids), ("scalar_semantic", classes)):
         np.testing.assert_array_equal(vertex[key], expected)
     np.testing.assert_array_equal(vertex["scalar_score"][ids > 0], objects.scores[ids[ids > 0] - 1])
@@ -92,7 +92,7 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     normal = np.tile(np.array([[0, 0, 1]], np.float32), (400, 1))
     faces = np.array([[0, 1, 2], [7, 399, 3]], np.int32)
     mesh = objects.scene.with_(normal=normal, faces=faces)
-    write_ply(tmp_path / "a.ply", Prediction(mesh), np.zeros((400, 3), np.uint8))
+    write_ply(tmp_path / "a.ply", Prediction(mesh))
     assert not SCALARS & set(PlyData.read(tmp_path / "a.ply")["vertex"].data.dtype.names)
     holds(read_scan(tmp_path / "a.ply"), faces=faces, normal=normal)
 
@@ -113,7 +113,7 @@ def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: n
     assert {names[code].decode() if isinstance(names[code], bytes) else names[code] for code in las.classification} == {
         S3DIS.names[label] for label in {5, *objects.labels[np.unique(ids[ids > 0]) - 1].tolist()}
     }
-    written = exports.write_object_plys(tmp_path / "each", objects, colors, 0.5)
+    written = exports.write_object_plys(tmp_path / "each", objects, 0.5)
     assert [path.name for path in written] == ["001_chair.ply", "002_table.ply", "003_clutter.ply"]
     for number, path in enumerate(written, 1):
         np.testing.assert_array_equal(read_scan(path, labels=False).xyz, objects.scene.xyz[ids == number])

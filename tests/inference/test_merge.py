@@ -90,3 +90,4 @@ def test_views_average_and_one_part_keeps_its_objects() -> None:
     part = _part(range(6), range(6), objects)
     _check(_merge([part], 6), objects)
     _check(_merge([part], 6, score_threshold=0.3), objects[:2])
+    _check(_merge([_part(range(6), range(6), [([], 1, 0.9)])], 6), [])

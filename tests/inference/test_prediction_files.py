@@ -7,8 +7,8 @@ from plyfile import PlyData
 from pcseg.classes import S3DIS
 from pcseg.data.scan_files import read_scan
 from pcseg.inference import prediction_files
-from pcseg.inference.exports import coco_document, object_rows, write_ply
-from pcseg.inference.prediction_files import SUFFIXES, painted_colors, prediction_targets, write_prediction
+from pcseg.inference.exports import coco_document, object_rows, painted_colors, write_ply
+from pcseg.inference.prediction_files import SUFFIXES, prediction_targets, write_prediction
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import refuses
@@ -90,7 +90,7 @@ def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: 
     left_out = np.isin(np.arange(60), [7, *range(20, 30)])
     np.testing.assert_array_equal(ids, np.where(left_out, -1, xyz[:, 0] > 5e8 + 500))
     again = Prediction.load(tmp_path / "b.npz")
-    write_ply(tmp_path / "c.ply", again, painted_colors(again, 0.25), 0.25)
+    write_ply(tmp_path / "c.ply", again, 0.25)
     assert (tmp_path / "b.ply").read_bytes() == (tmp_path / "c.ply").read_bytes()
     vertex = PlyData.read(tmp_path / "c.ply")["vertex"].data
     np.testing.assert_allclose(np.stack([vertex[key] for key in "xyz"], axis=1), xyz, rtol=0, atol=0.001)

@@ -113,7 +113,7 @@ def test_tables_stay_apart_and_hardly_anything_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"views": "flips"}, {"flat_floor": True}, {"matrix_nms": True}, {"non_overlapping": True}]
+    "options", [{"views": "flips"}, {"flat_floor": True}, {"matrix_nms": False}, {"non_overlapping": True}]
 )
 def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any]) -> None:
     hall = _hall((4, 6))

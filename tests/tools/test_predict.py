@@ -14,6 +14,7 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pcseg import cli, load_model
+from pcseg.files import read_npz
 from pcseg.inference.prediction_files import SUFFIXES
 from pcseg.inference.segmenter import Segmenter
 from pcseg.ops.superpoints import SuperpointOptions
@@ -58,11 +59,6 @@ def _write_ply(path: Path, scene: Scene) -> None:
     PlyData([PlyElement.describe(rows, "vertex")]).write(path)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as archive:
-        return {key: archive[key] for key in archive.files if key != "name"}
-
-
 def test_any_format_gives_the_same_and_labels_change_nothing(checkpoint: Path, scene: Scene, tmp_path: Path) -> None:
     scans = [tmp_path / name for name in ("plain.npz", "text.txt", "mesh.ply", "labeled.npz")]
     np.savez(scans[0], xyz=scene.xyz, rgb=scene.rgb)
@@ -75,12 +71,12 @@ def test_any_format_gives_the_same_and_labels_change_nothing(checkpoint: Path, s
     assert out.count(" with score >= 0.0\n") == out.count("size in meters") == len(scans)
     assert f"files: {tmp_path / 'out' / 'plain'}.npz, .ply, .instances.csv, .ids.npy, .png, .html\n" in out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {path.stem + end for path in scans for end in SUFFIXES}
-    first, *others = [_arrays(tmp_path / "out" / f"{path.stem}.npz") for path in scans]
+    first, *others = [read_npz(tmp_path / "out" / f"{path.stem}.npz") for path in scans]
     assert len(first["labels"]) > 0
     for same in others:
         assert set(same) == set(first)
-        for key, value in first.items():
-            np.testing.assert_array_equal(same[key], value, err_msg=key)
+        for key in first.keys() - {"name"}:
+            np.testing.assert_array_equal(same[key], first[key], err_msg=key)
 
 
 def test_the_checkpoint_alone_is_enough(tmp_path: Path, scan: Path) -> None:

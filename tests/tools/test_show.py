@@ -80,7 +80,7 @@ def test_points_that_predict_wrote_are_a_prediction(result: Path, tmp_path: Path
     file = ScanFile(rows, places, np.diag([1e3, 1e3, 1e3, 1.0]))
     semantic = np.arange(600, dtype=np.int32) % 13  # of each point; an object has its own class
     given = replace(given, scene=given.scene.with_(semantic=None, instance=None, file=file), semantic=semantic)
-    write_ply(tmp_path / "a.ply", given, given.scene.rgb)
+    write_ply(tmp_path / "a.ply", given)
     found = read_painted_ply(tmp_path / "a.ply")
     assert (found.classes, found.labels.tolist(), found.scores.tolist()) == (S3DIS, [8], given.scores.tolist())
     np.testing.assert_array_equal(found.point_ids(), given.point_ids()[order])

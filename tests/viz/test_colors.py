@@ -36,7 +36,6 @@ def test_neighbors_differ_surfaces_are_pale_and_height_is_bright() -> None:
     for near in range(1, 30):
         assert (strong[near:] != strong[:-near]).any(axis=1).all()
     np.testing.assert_array_equal(colors, instance_colors(center, is_surface))
-    assert len(height_colors(np.zeros((0, 3), np.float32))) == 0
     assert len(np.unique(height_colors(np.zeros((5, 3), np.float32)), axis=0)) == 1
     colors = height_colors(np.linspace(-1, 3, 100, dtype=np.float32)[:, None] * np.float32([0, 0, 1]))
     assert (np.diff(colors.astype(int).sum(axis=1)) >= 0).all(), "higher is brighter"
@@ -58,9 +57,8 @@ def test_no_object_has_the_color_of_a_class_of_another_panel(whole: Prediction) 
     color = tuple(tables.OBJECT_COLORS[0].tolist())
     classes = replace(S3DIS, colors=(color, *S3DIS.colors[1:]))
     for given, expected in ((S3DIS, True), (classes, False)):
-        layers = {
-            layer.key: set(map(tuple, layer.colors.tolist())) for layer in scene_layers(replace(whole, classes=given))
-        }
+        layers = scene_layers(replace(whole, classes=given))
+        layers = {key: set(map(tuple, layer.colors.tolist())) for key, layer in layers.items()}
         shown = (layers["truth"] | layers["prediction"]) - {tables.NO_OBJECT}
         assert (color in shown) == expected
         assert not shown & (layers["semantic_truth"] | layers["semantic_prediction"] | layers["errors"])

@@ -92,8 +92,8 @@ def test_round_trip(room: Scene, whole: Prediction, tmp_path: Path) -> None:
     assert distance.max() < 3 * 0.6 * content.meta["step"]
     np.testing.assert_array_equal(content.rgb[rows], room.rgb[:200])
     layers = scene_layers(whole, DEFAULT_THRESHOLD, all_objects=True)
-    assert list(content.ids) == [layer.key for layer in layers]
-    for layer, described in zip(layers, content.meta["layers"]):
+    assert list(content.ids) == [*layers]
+    for layer, described in zip(layers.values(), content.meta["layers"]):
         np.testing.assert_array_equal(content.ids[layer.key][rows], layer.ids[:200])
         np.testing.assert_array_equal(np.sort(content.ids[layer.key]), np.sort(layer.ids))
         assert bytes.fromhex(described["colors"]) == layer.colors.tobytes()

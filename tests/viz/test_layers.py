@@ -6,19 +6,15 @@ import pytest
 from pcseg.classes import S3DIS, SCANNET20, ClassSet
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
-from pcseg.viz.layers import ERRORS, Layer, Objects, input_colors, match_objects, scene_layers
-from tests.conftest import holds, refuses
-
-
-def _by_key(layers: list[Layer]) -> dict[str, Layer]:
-    return {layer.key: layer for layer in layers}
+from pcseg.viz.layers import ERRORS, Objects, input_colors, match_objects, scene_layers
+from tests.conftest import holds
 
 
 def test_all_layers_and_one_to_one_matching(room: Scene, whole: Prediction) -> None:
     layers = scene_layers(whole)
     keys = ["truth", "prediction", "semantic_truth", "semantic_prediction", "superpoint", "errors"]
-    assert [layer.key for layer in layers] == keys
-    for layer in layers:
+    assert [*layers] == [layer.key for layer in layers.values()] == keys
+    for layer in layers.values():
         assert layer.ids.shape == (len(room),)
         assert len(layer.colors) == len(layer.entries) > layer.ids.max()
         sizes = np.bincount(layer.ids, minlength=len(layer.entries))
@@ -36,14 +32,14 @@ def test_all_layers_and_one_to_one_matching(room: Scene, whole: Prediction) -> N
 @pytest.mark.parametrize("threshold", [0.0, 0.8])
 def test_numbers_of_points_are_the_ids_of_objects(predicted: Prediction, threshold: float) -> None:
     predicted = predicted[::-1]
-    layer = _by_key(scene_layers(predicted, threshold))["prediction"]
+    layer = scene_layers(predicted, threshold)["prediction"]
     numbers = np.array([entry.number for entry in layer.entries])
     np.testing.assert_array_equal(numbers[layer.ids], predicted.point_ids(threshold))
     assert numbers.tolist() == ([0, 2, 1] if threshold else [0, 3, 2, 1])
 
 
 def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(predicted: Prediction) -> None:
-    layers = _by_key(scene_layers(predicted))
+    layers = scene_layers(predicted)
     truth, prediction = layers["truth"], layers["prediction"]
     np.testing.assert_array_equal(prediction.colors[1:3], truth.colors[7:9])
     assert not (truth.colors[1:] == prediction.colors[3]).all(axis=1).any()
@@ -61,12 +57,12 @@ def test_matched_predictions_have_the_color_of_the_truth_and_others_are_errors(p
     assert count["wrong object"] == floor, "it is in the floor, which S3DIS scores, and matches nothing"
     assert count["missed"] == 6 * 1500 - floor + 500
     assert count["false positive"] == count["no object"] == 0
-    assert not _by_key(scene_layers(replace(predicted, min_points=1501)))["errors"].ids.any(), "too few points"
+    assert not scene_layers(replace(predicted, min_points=1501))["errors"].ids.any(), "too few points"
 
 
 def _errors_of_tables(scene: Scene, masks: np.ndarray, classes: ClassSet) -> np.ndarray:
     labels = np.full(2, classes.index("table"))
-    return _by_key(scene_layers(Prediction(scene, masks, labels, np.array([0.9, 0.8]), classes=classes)))["errors"].ids
+    return scene_layers(Prediction(scene, masks, labels, np.array([0.9, 0.8]), classes=classes))["errors"].ids
 
 
 def test_errors_of_classes_that_are_not_scored_and_of_classes_alone(room: Scene) -> None:
@@ -83,21 +79,20 @@ def test_errors_of_classes_that_are_not_scored_and_of_classes_alone(room: Scene)
     guess = room.semantic.copy()
     guess[:10] = 12
     scene = room.with_(instance=None, semantic=np.where(np.arange(len(room)) < 2, -1, room.semantic).astype(np.int32))
-    errors = _by_key(scene_layers(Prediction(scene, semantic=guess, classes=S3DIS)))["errors"].ids
+    errors = scene_layers(Prediction(scene, semantic=guess, classes=S3DIS))["errors"].ids
     assert errors[:11].tolist() == [0, 0] + [2] * 8 + [1]
 
 
 def test_bare_scans_and_ids_with_gaps(rng: np.random.Generator, room: Scene) -> None:
     scene = Scene("bare", rng.random((9, 3), np.float32))
-    assert scene_layers(Prediction(scene)) == []
+    assert scene_layers(Prediction(scene)) == {}
     assert input_colors(scene).shape == (9, 3)
     unlabeled = scene.with_(instance=np.zeros(9, np.int32), semantic=np.full(9, -1, np.int32))
-    assert [*_by_key(scene_layers(Prediction(unlabeled, classes=S3DIS)))] == ["semantic_truth"]
+    assert [*scene_layers(Prediction(unlabeled, classes=S3DIS))] == ["semantic_truth"]
     nothing = Prediction(scene, np.zeros((0, 9), np.bool_))
-    assert [entry.name for entry in scene_layers(nothing)[0].entries] == ["no object"]
-    refuses("no points", scene_layers, Prediction(Scene.without_xyz("none", 0)))
+    assert [entry.name for entry in scene_layers(nothing)["prediction"].entries] == ["no object"]
     scene = room.with_(instance=(room.instance * 1000).astype(np.int32), semantic=None)
-    layer = scene_layers(Prediction(scene))[0]
+    layer = scene_layers(Prediction(scene))["truth"]
     assert [entry.number for entry in layer.entries] == [1000 * k for k in range(9)]
     assert {entry.name for entry in layer.entries[1:]} == {"object"}
 
@@ -106,9 +101,9 @@ def test_bare_scans_and_ids_with_gaps(rng: np.random.Generator, room: Scene) -> 
 def test_all_objects_with_the_errors_of_a_threshold(room: Scene, whole: Prediction, labeled: bool) -> None:
     prediction = whole if labeled else replace(whole, scene=room.with_(semantic=None, instance=None))
     mixed = scene_layers(prediction, 0.85, all_objects=True)
-    some, every = _by_key(scene_layers(prediction, 0.85)), _by_key(scene_layers(prediction))
-    assert [layer.key for layer in mixed] == [*every]
-    for layer in mixed:
-        expected = some[layer.key] if layer.key == "errors" else every[layer.key]
+    some, every = scene_layers(prediction, 0.85), scene_layers(prediction)
+    assert [*mixed] == [*every]
+    for key, layer in mixed.items():
+        expected = some[key] if key == "errors" else every[key]
         holds(layer, ids=expected.ids, colors=expected.colors)
         assert layer.entries == expected.entries

@@ -52,12 +52,10 @@ const integers = (bytes) => {
 const position = new Uint16Array(3 * n),
   color = new Uint8Array(3 * n);
 for (let a = 0; a < 3; a++) {
-  const low = plane(),
-    high = plane();
+  const d = integers(2);
   let v = 0;
   for (let i = 0; i < n; i++) {
-    const d = low[i] | (high[i] << 8);
-    v += (d >> 1) ^ -(d & 1);
+    v += (d[i] >> 1) ^ -(d[i] & 1);
     position[3 * i + a] = v;
   }
 }

@@ -110,6 +110,15 @@ const draw = () => {
         : +(length * 1000).toPrecision(1) + " mm";
   $("scale").lastElementChild.style.width = length * meter + "px";
 };
+const numbersIn = (x, y, w, h) => {
+  // 1 + the point that each pixel shows, 0 for none
+  const numbers = new Uint32Array(w * h);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
+  gl.readBuffer(gl.COLOR_ATTACHMENT1);
+  gl.readPixels(x, y, w, h, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(numbers.buffer));
+  gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+  return numbers;
+};
 const pickAt = (x, y) => {
   // the point under the pointer, -1 for none
   if (!target) return -1;
@@ -117,17 +126,12 @@ const pickAt = (x, y) => {
     side = 2 * reach + 1,
     px = Math.round(x * target.ratio),
     py = target.h - 1 - Math.round(y * target.ratio),
-    data = new Uint8Array(4 * side * side);
-  gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-  gl.readBuffer(gl.COLOR_ATTACHMENT1);
-  gl.readPixels(px - reach, py - reach, side, side, gl.RGBA, gl.UNSIGNED_BYTE, data);
-  gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    numbers = numbersIn(px - reach, py - reach, side, side);
   let best = -1,
     least = Infinity;
   for (let j = 0; j < side; j++)
     for (let i = 0; i < side; i++) {
-      const o = 4 * (j * side + i),
-        k = data[o] + data[o + 1] * 256 + data[o + 2] * 65536 + data[o + 3] * 16777216,
+      const k = numbers[j * side + i],
         d = (i - reach) ** 2 + (j - reach) ** 2;
       if (k && d < least) {
         least = d;

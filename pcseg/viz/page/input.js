@@ -8,7 +8,8 @@ const hover = (x, y) => {
     tip.style.display = "none";
     return;
   }
-  const lines = [];
+  const lines = [],
+    say = (text) => lines.push(make("div", text, "faint"));
   if (listed) {
     const r = countedRow(listed, rowAt(listed, k)),
       head = make("strong"),
@@ -16,20 +17,14 @@ const hover = (x, y) => {
     swatch.style.background = css(r.color);
     head.append(swatch, named(listed, r));
     lines.push(head);
-    const facts = [`${count(r.p)} points`];
-    if (r.s !== undefined) facts.unshift(`score ${r.s.toFixed(2)}`);
-    lines.push(make("div", facts.join(" · "), "faint"));
-    if (r.u !== undefined)
-      lines.push(
-        make("div", `IoU ${r.u.toFixed(2)} with the ${listed.key === "truth" ? "prediction" : "truth"}`, "faint"),
-      );
-    if (r.h) lines.push(make("div", r.h, "faint"));
-    for (const other of M.layers)
-      if (other.rows && other !== listed)
-        lines.push(make("div", `${other.title}: ${named(other, other.rows[rowAt(other, k)])}`, "faint"));
+    say((r.s === undefined ? "" : `score ${r.s.toFixed(2)} · `) + `${count(r.p)} points`);
+    if (r.u !== undefined) say(`IoU ${r.u.toFixed(2)} with the ${listed.key === "truth" ? "prediction" : "truth"}`);
+    if (r.h) say(r.h);
+    for (const other of labeled)
+      if (other !== listed) say(`${other.title}: ${named(other, other.rows[rowAt(other, k)])}`);
   }
   const meters = place(k).map((v, a) => (v + M.origin[a]).toFixed(2));
-  lines.push(make("div", `x y z  ${meters.join("  ")} m`, "faint"));
+  say(`x y z  ${meters.join("  ")} m`);
   tip.replaceChildren(...lines);
   tip.style.display = "block";
   tip.style.left = Math.max(4, Math.min(x + 16, stage.clientWidth - tip.offsetWidth - 6)) + "px";
@@ -49,13 +44,8 @@ const turn = (dx, dy) => {
 };
 const zoom = (factor, x, y) => {
   factor = Math.max(radius * 0.02, Math.min(radius * 12, cam.distance * factor)) / cam.distance;
-  if (x !== undefined) {
-    const { right, up } = axes(cam),
-      s = ((2 * cam.distance * Math.tan(fov / 2)) / stage.clientHeight) * (1 - factor),
-      dx = x - stage.clientWidth / 2,
-      dy = y - stage.clientHeight / 2;
-    cam.target = cam.target.map((v, a) => v + (dx * right[a] - dy * up[a]) * s);
-  }
+  // The place under the pointer stays there.
+  if (x !== undefined) move((stage.clientWidth / 2 - x) * (1 - factor), (stage.clientHeight / 2 - y) * (1 - factor));
   cam.distance *= factor;
   dirty = true;
 };
@@ -173,8 +163,7 @@ addEventListener("keydown", (e) => {
       if (chosen >= 0) {
         listed.hidden.add(chosen);
         choose(chosen);
-        upload();
-        fill();
+        refill();
       }
     },
   }[e.key.length === 1 ? e.key.toLowerCase() : ""];
@@ -202,6 +191,7 @@ canvas.addEventListener("webglcontextlost", (e) => {
 
 setCut(cut);
 setSize(1);
+setScore(minimum);
 show(M.layers.find((l) => l.key === M.start) || M.layers[0]);
 cam = whole();
 note.hidden = true;

@@ -88,6 +88,10 @@ const choose = (row, go) => {
   }
   dirty = true;
 };
+const refill = () => {
+  upload();
+  fill();
+};
 const show = (layer) => {
   const before = listed,
     was = chosen;
@@ -103,30 +107,14 @@ const show = (layer) => {
     if (b.dataset.key === layer.key) $("layers").scrollLeft = b.offsetLeft - $("layers").offsetLeft - 60;
   }
   if (listed) {
-    const names =
-      listed.rows.length > 1 && isObjects(listed)
-        ? [
-            ...new Set(
-              listed.rows
-                .slice(1)
-                .filter((r) => r.p)
-                .map((r) => r.n),
-            ),
-          ].sort()
-        : [];
-    $("class").replaceChildren(
-      ...[["", "all classes"], ...names.map((k) => [k, k])].map(([value, text]) => {
-        const o = make("option", text);
-        o.value = value;
-        return o;
-      }),
-    );
+    const objects = isObjects(listed) ? listed.rows.slice(1).filter((r) => r.p) : [],
+      names = [...new Set(objects.map((r) => r.n))].sort();
+    $("class").replaceChildren(new Option("all classes", ""), ...names.map((k) => new Option(k, k)));
     $("class").value = filter.name;
     $("class").parentElement.hidden = !isObjects(listed);
     $("scorebox").hidden = listed.key !== "prediction";
   }
-  upload();
-  fill();
+  refill();
 };
 M.layers.forEach((layer) => {
   const b = make("button");
@@ -137,28 +125,23 @@ M.layers.forEach((layer) => {
 });
 $("search").oninput = (e) => {
   filter.text = e.target.value.trim().toLowerCase();
-  upload();
-  fill();
+  refill();
 };
 $("class").onchange = (e) => {
   filter.name = e.target.value;
-  upload();
-  fill();
+  refill();
 };
 $("sort").onchange = fill;
 $("score").oninput = (e) => {
-  minimum = +e.target.value;
+  setScore(+e.target.value);
   if (chosen > 0 && below(listed.rows[chosen])) chosen = -1;
-  e.target.nextElementSibling.textContent = minimum.toFixed(2);
-  upload();
-  fill();
+  refill();
 };
 $("all").onclick = () => {
   const rows = listed.rows.filter((r) => r.row > 0 && passes(listed, r)),
     hide = rows.some((r) => !listed.hidden.has(r.row));
   rows.forEach((r) => listed.hidden[hide ? "add" : "delete"](r.row));
-  upload();
-  fill();
+  refill();
 };
 const drawers = { grip: "list", more: "view" }; // on a phone: one of them is open, or none
 const pull = (name) => {
@@ -168,17 +151,22 @@ const pull = (name) => {
 };
 for (const button in drawers)
   $(button).onclick = () => pull($("side").dataset.open === drawers[button] ? "" : drawers[button]);
+const slide = (name, value, text) => {
+  $(name).value = value;
+  $(name).nextElementSibling.textContent = text;
+  dirty = true;
+};
 const setCut = (v) => {
   cut = Math.max(0, Math.min(M.top, v));
-  $("cut").value = cut;
-  $("cut").nextElementSibling.textContent = cut >= M.top ? "off" : (cut + M.origin[2]).toFixed(2) + " m";
-  dirty = true;
+  slide("cut", cut, cut >= M.top ? "off" : (cut + M.origin[2]).toFixed(2) + " m");
 };
 const setSize = (v) => {
   size = Math.max(0.3, Math.min(3, v));
-  $("size").value = size;
-  $("size").nextElementSibling.textContent = "× " + size.toFixed(2);
-  dirty = true;
+  slide("size", size, "× " + size.toFixed(2));
+};
+const setScore = (v) => {
+  minimum = v;
+  slide("score", minimum, minimum.toFixed(2));
 };
 $("cut").min = 0;
 $("cut").max = M.top;
@@ -187,8 +175,7 @@ $("size").oninput = (e) => setSize(+e.target.value);
 $("safe").parentElement.hidden = !labeled.some((l) => l.safe);
 $("safe").onchange = (e) => {
   setColors(e.target.checked);
-  upload();
-  fill();
+  refill();
 };
 $("names").onchange = () => {
   dirty = true;
@@ -197,8 +184,6 @@ $("open").onchange = (e) => {
   opened = e.target.checked;
   dirty = true;
 };
-$("score").value = minimum;
-$("score").nextElementSibling.textContent = minimum.toFixed(2);
 $("frame").onclick = () => fly(whole({ yaw: cam.yaw }));
 $("top").onclick = () => fly(whole({ pitch: 1.5707, yaw: -Math.PI / 2 }));
 $("help").onclick = () => $("keys").showModal();

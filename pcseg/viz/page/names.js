@@ -4,19 +4,14 @@ const nameObjects = () => {
   const tags = [];
   if (listed && current === listed && isObjects(listed) && $("names").checked && target) {
     const { w, h, ratio } = target,
-      data = new Uint8Array(4 * w * h),
+      numbers = numbersIn(0, 0, w, h),
       step = Math.max(1, Math.round(3 * ratio)),
       wide = Math.ceil(w / step),
       owner = new Int32Array(wide * Math.ceil(h / step)), // object of each sample of the image
       seen = new Map(); // pixels of each object
-    gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame);
-    gl.readBuffer(gl.COLOR_ATTACHMENT1);
-    gl.readPixels(0, 0, w, h, gl.RGBA, gl.UNSIGNED_BYTE, data);
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     for (let y = 0; y < h; y += step)
       for (let x = 0; x < w; x += step) {
-        const o = 4 * (y * w + x),
-          k = data[o] + data[o + 1] * 256 + data[o + 2] * 65536 + data[o + 3] * 16777216,
+        const k = numbers[y * w + x],
           row = k ? rowAt(listed, k - 1) : 0;
         if (!row || !passes(listed, listed.rows[row])) continue;
         owner[(y / step) * wide + x / step] = row;
