@@ -181,14 +181,6 @@ def test_quality(room: Scene, rng: np.random.Generator) -> None:
     assert _quality(room.xyz + rng.normal(0, 0.008, room.xyz.shape), room.rgb, room.instance) >= 0.93
 
 
-def test_coarse_voxels(rng: np.random.Generator) -> None:
-    xyz = rng.uniform(0, 1, (500, 3)).astype(np.float32)
-    superpoint = over_segment_voxels(xyz, 0.25)
-    _check_ids(superpoint)
-    cell = np.floor((xyz - xyz.min(axis=0)).astype(np.float64) / 0.25)
-    assert _same_partition(superpoint, np.unique(cell, axis=0, return_inverse=True)[1].reshape(-1))
-
-
 CUT = SEGMENTS / "synthetic_cut.npz"
 needs_whole_room = pytest.mark.skipif(not WHOLE_ROOM.is_file(), reason="no reference data beside the repository")
 WHOLE = pytest.param(WHOLE_ROOM, "k001", 0.01, marks=needs_whole_room)
