@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pcseg import losses, metrics
-    from pcseg.build import load_model, predict
     from pcseg.data.scan_files import read_scan
     from pcseg.inference.segmenter import Segmenter
     from pcseg.prediction import Prediction
     from pcseg.structures import Scene
+    from pcseg.trained import load_model, predict
 
 __version__ = "0.1.0"
 __all__ = ["Prediction", "Scene", "Segmenter", "load_model", "losses", "metrics", "predict", "read_scan"]
@@ -40,8 +40,8 @@ _MODULES = {
     "Prediction": "pcseg.prediction",
     "Scene": "pcseg.structures",
     "Segmenter": "pcseg.inference.segmenter",
-    "load_model": "pcseg.build",
-    "predict": "pcseg.build",
+    "load_model": "pcseg.trained",
+    "predict": "pcseg.trained",
     "read_scan": "pcseg.data.scan_files",
 }
 

@@ -18,6 +18,7 @@ LAYERS = [
     {"config_files"},
     {"config"},
     {"build"},
+    {"trained"},
     {"run"},
     {"sweep", "images"},
     {"synthetic"},

@@ -25,19 +25,19 @@ CONFIG = ROOT / "configs" / "synthetic.yaml"
 
 
 def _leaves(schema: type[Any], key: str = "") -> Iterator[tuple[str, type[Any]]]:
-    """Key of every option of a schema, and the dataclass that declares it."""
+    """Key of every option of a schema, with the kinds of its sections, and the dataclass that declares it."""
     for name, hint in typing.get_type_hints(schema).items():
         parts = [kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)]
         for part in parts:
-            yield from _leaves(cast(type, part), f"{key}{name}.")
+            yield from _leaves(cast(type, part), f"{key}{name}{getattr(part, 'kind', '')}.")
         if not parts and name != "kind":
             yield f"{key}{name}", schema
 
 
 def test_every_option_belongs_to_one_dataclass_outside_of_config() -> None:
-    owners = dict(_leaves(cfg.Config))
-    assert len(owners) > 80
-    assert [key for key, owner in owners.items() if owner.__module__ == cfg.__name__] == []
+    leaves = list(_leaves(cfg.Config))
+    assert len(dict(leaves)) == len(leaves) > 80
+    assert [key for key, owner in leaves if owner.__module__ == cfg.__name__] == []
 
 
 @pytest.mark.parametrize("kind", ["competitive", "first_pass", "hungarian"])

@@ -57,7 +57,7 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
         assert set(module.__all__) <= set(dir(module))
         assert all(getattr(module, name).__doc__ for name in module.__all__)
     loads: list[str] = []
-    monkeypatch.setattr("pcseg.build.load_model", lambda model, device: loads.append(model) or segmenter)
+    monkeypatch.setattr("pcseg.trained.load_model", lambda model, device: loads.append(model) or segmenter)
     points = np.random.default_rng(0).random((200, 3))
     assert [pcseg.predict(points, "once.pt", "cpu", views="one").num_points for _ in range(2)] == [200, 200]
     options = {"scale": 0.001, "up": "y", "fast": True, "threshold": 1.0}

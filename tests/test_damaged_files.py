@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcseg import build
+from pcseg import load_model
 from pcseg.classes import class_set
 from pcseg.data.mesh_files import MESH_SUFFIXES
 from pcseg.data.scan_files import read_scan
@@ -85,8 +85,8 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object]]] = [
     ("a.e57", write_e57, read_scan),
     *((f"a{suffix}", _mesh, read_scan) for suffix in MESH_SUFFIXES if suffix != ".gltf"),
     ("result.npz", _result, Prediction.load),
-    ("model.pt", fresh_checkpoint, build.load_model),
-    ("model.safetensors", _weights, build.load_model),
+    ("model.pt", fresh_checkpoint, load_model),
+    ("model.safetensors", _weights, load_model),
 ]
 
 

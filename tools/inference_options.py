@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pcseg import build
+from pcseg import load_model
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
 from pcseg.data.store import check_classes, list_rooms, read_room
@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
 
     written = claim(args.json)
-    segmenter = build.load_model(args.checkpoint, pick_device(args.device))
+    segmenter = load_model(args.checkpoint, pick_device(args.device))
     rooms = list_rooms(args.root, args.rooms)
     check_classes(rooms, segmenter.classes)
     print(f"{len(rooms)} rooms{'':<36}{'AP':>7}{'AP50':>7}{'AP25':>7}{'s a room':>10}")

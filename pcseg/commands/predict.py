@@ -130,8 +130,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _segmenter(args: argparse.Namespace) -> "Segmenter":
-    from pcseg import build
     from pcseg.ops.device import pick_device
+    from pcseg.trained import load_model
 
     views = "one" if args.fast else args.views
     given = {"views": views, "min_points": args.min_points, "precision": args.precision}
@@ -140,7 +140,7 @@ def _segmenter(args: argparse.Namespace) -> "Segmenter":
     elif args.tile is not None:
         given |= {"tile_above": args.tile, "tile_size": args.tile, "tile_overlap": 0.4 * args.tile}
     options = {key: value for key, value in given.items() if value is not None}
-    return build.load_model(args.model, pick_device(args.device)).with_options(**options)
+    return load_model(args.model, pick_device(args.device)).with_options(**options)
 
 
 @contextmanager

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.metrics.room_results import save_room
     from pcseg.metrics.scores import Scores
     from pcseg.ops.device import pick_device
+    from pcseg.trained import load_model
     from pcseg.training.distributed import join_processes
     from pcseg.training.evaluate import gather_scores
     from pcseg.viz.report import WorstRooms
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         return _test_images(args, config)
     processes = join_processes()
     device, classes = pick_device(args.device, processes.local_rank), class_set(config.data.classes)
-    segmenter = build.load_model(args.checkpoint, device, config)
+    segmenter = load_model(args.checkpoint, device, config)
     if segmenter.classes.names != classes.names and processes.is_first:
         own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
         print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)

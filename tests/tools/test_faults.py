@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from pcseg import build
 from pcseg import config as cfg
+from pcseg import load_model
 from pcseg.data.store import Source, read_room, write_room
 from pcseg.files import read_records
 from pcseg.run import Run
@@ -63,7 +63,7 @@ def test_rooms_of_one_superpoint_or_without_a_label(config_file: Path, tmp_path:
     assert all(np.isfinite(record["loss"]) and not record["skipped"] for record in records)
     (evaluation,) = read_records(tmp_path / "run" / "evaluations.jsonl")
     assert evaluation["ap"] is None or "superpoint" in changes
-    model = build.load_model(tmp_path / "run" / "last.pt").model
+    model = load_model(tmp_path / "run" / "last.pt").model
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
