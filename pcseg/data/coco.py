@@ -88,7 +88,7 @@ class CocoDataset:
             raise ValueError(f"{path}: the image has {found} pixels, {self.path} says {size[1]} x {size[0]}")
         masks, labels, ignored = [], [], np.zeros(size, np.bool_)
         for annotation in self._annotations[entry["id"]]:
-            mask = read_mask(annotation["segmentation"], size, self._name(annotation))
+            mask = mask_of_segmentation(annotation["segmentation"], size, self._name(annotation))
             if annotation.get("iscrowd", 0):
                 ignored |= mask
             elif mask.any():
@@ -107,7 +107,7 @@ class CocoDataset:
         sizes = {image["id"]: (image["height"], image["width"]) for image in self.images}
         annotations = []
         for each in self.content["annotations"]:
-            mask = read_mask(each["segmentation"], sizes[each["image_id"]], self._name(each))
+            mask = mask_of_segmentation(each["segmentation"], sizes[each["image_id"]], self._name(each))
             annotations.append({**each, "segmentation": coco_mask.encode(np.asfortranarray(mask, np.uint8))})
         return {**self.content, "annotations": annotations}
 
@@ -119,7 +119,7 @@ class CocoDataset:
         return f"{self.path}: annotation {annotation['id']}"
 
 
-def read_mask(segmentation: Any, size: tuple[int, int], name: str = "mask") -> Bool[np.ndarray, "H W"]:
+def mask_of_segmentation(segmentation: Any, size: tuple[int, int], name: str = "mask") -> Bool[np.ndarray, "H W"]:
     """The pixels of a segmentation: polygons [x, y, x, y, ...], or RLE with ``counts`` as numbers or a string.
 
     The size is height and width; `name` is that of the mask in messages.
@@ -127,7 +127,7 @@ def read_mask(segmentation: Any, size: tuple[int, int], name: str = "mask") -> B
     Raises:
         ValueError: the mask is damaged, outside of the image, or of another size.
 
-    >>> read_mask({"size": [2, 3], "counts": [1, 2, 3]}, (2, 3)).astype(int).tolist()
+    >>> mask_of_segmentation({"size": [2, 3], "counts": [1, 2, 3]}, (2, 3)).astype(int).tolist()
     [[0, 1, 0], [1, 0, 0]]
     """
     height, width = size
@@ -159,7 +159,7 @@ def read_mask(segmentation: Any, size: tuple[int, int], name: str = "mask") -> B
     if not polygons:
         return np.zeros(size, np.bool_)
     union: Any = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    return read_mask(union, size, name)
+    return mask_of_segmentation(union, size, name)
 
 
 def to_smaller(masks: Bool[np.ndarray, "K H W"]) -> Bool[np.ndarray, "K H W"]:

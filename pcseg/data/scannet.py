@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
 from pcseg import classes
-from pcseg.choices import SCANNET_LABEL_COLUMNS as LABEL_COLUMNS
+from pcseg.choices import SCANNET_LABEL_COLUMNS
 from pcseg.data.ply import read_ply
 from pcseg.data.store import RawRoom
 from pcseg.data.text import numbers_of_line
@@ -167,9 +167,9 @@ def _labels(
     """Class index and instance of each segment, as the ScanNet scripts assign them despite defects in the file."""
     groups = _read_aggregation(path)
     known = classes.class_set(class_set)
-    if class_set not in LABEL_COLUMNS:
-        raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(LABEL_COLUMNS)}")
-    table = read_label_table(label_table, LABEL_COLUMNS[class_set])
+    if class_set not in SCANNET_LABEL_COLUMNS:
+        raise ValueError(f"class set {class_set} is not one of ScanNet: {', '.join(SCANNET_LABEL_COLUMNS)}")
+    table = read_label_table(label_table, SCANNET_LABEL_COLUMNS[class_set])
     unknown = sorted({label for _, label, _ in groups if label not in table})
     if unknown and class_set == "scannet20":
         raise ValueError(f"{path}: label {unknown[0]!r} is not in {label_table}")

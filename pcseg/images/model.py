@@ -25,7 +25,7 @@ class Mask2FormerOptions:
     init_std: float = 0.1  # of fresh weights; 0.02, which transformers takes, is for a thousand channels
 
 
-class Objects(NamedTuple):
+class ImageObjects(NamedTuple):
     """Objects of one image, the best first."""
 
     labels: Int64[Tensor, "I"]
@@ -79,7 +79,9 @@ class Mask2Former(nn.Module):
         return mask2former_outputs(outputs, (height, width))
 
 
-def objects_of(logits: Float[Tensor, "M classes"], masks: Float[Tensor, "M h w"], height: int, width: int) -> Objects:
+def objects_of(
+    logits: Float[Tensor, "M classes"], masks: Float[Tensor, "M h w"], height: int, width: int
+) -> ImageObjects:
     """Objects of one image, as Mask2Former makes them: the best M pairs of query and class.
 
     Args:
@@ -98,4 +100,4 @@ def objects_of(logits: Float[Tensor, "M classes"], masks: Float[Tensor, "M h w"]
     scores, order = (scores * quality[queries]).sort(descending=True, stable=True)
     found = size[queries[order]] > 0
     scores, order = scores[found], order[found]
-    return Objects(pairs[order] % num_classes, scores, inside[queries[order]])
+    return ImageObjects(pairs[order] % num_classes, scores, inside[queries[order]])

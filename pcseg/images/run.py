@@ -16,7 +16,7 @@ from pcseg.classes import ClassSet
 from pcseg.data.coco import CocoDataset, CocoImage
 from pcseg.files import append_record, drop_records_after
 from pcseg.images.config import ImagesConfig, ImagesOptions
-from pcseg.images.model import Mask2Former, Objects, objects_of
+from pcseg.images.model import ImageObjects, Mask2Former, objects_of
 from pcseg.metrics.coco import CocoScores, coco_scores
 from pcseg.prediction import Prediction
 from pcseg.run import Run
@@ -155,7 +155,7 @@ class ImageTest:
         load_weights(model, prediction_weights(content), path)
         return cls(model.to(device), held_out(config.data, classes), config.data)
 
-    def predict(self, index: Sequence[int]) -> Iterator[tuple[CocoImage, Objects]]:
+    def predict(self, index: Sequence[int]) -> Iterator[tuple[CocoImage, ImageObjects]]:
         """Some images and their objects, in the pixels of the image files; the model changes to evaluation mode."""
         self.model.eval()
         device = next(self.model.parameters()).device
@@ -202,7 +202,7 @@ class ImageTest:
         return Prediction(scene, masks, objects.labels.numpy(), objects.scores.numpy(), classes=self.images.classes)
 
 
-def coco_results(objects: Objects, image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
+def coco_results(objects: ImageObjects, image_id: Any, category_ids: Sequence[Any]) -> list[dict[str, Any]]:
     """The objects of one image in COCO's format of results.
 
     Args:

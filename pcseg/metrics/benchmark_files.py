@@ -17,7 +17,7 @@ from jaxtyping import Int32
 
 from pcseg.classes import ClassSet
 from pcseg.files import atomic_open, atomic_write
-from pcseg.metrics.mask_files import MaskFormat, decode, mask_bytes, parse_mask, read_integers, read_mask
+from pcseg.metrics.mask_files import MaskFormat, as_text, mask_bytes, parse_mask, read_integers, read_mask
 from pcseg.prediction import Prediction, mask_rows
 from pcseg.structures import Scene
 
@@ -67,7 +67,7 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     """
     path = Path(path)
     masks, labels, scores = [], [], []
-    for where, file, label_id, score in object_lines(decode(path.read_bytes(), str(path)), str(path)):
+    for where, file, label_id, score in object_lines(as_text(path.read_bytes(), str(path)), str(path)):
         if label_id not in classes.ids:
             continue
         if not (path.parent / file).is_file():
@@ -163,7 +163,7 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
     Raises:
         ValueError: names file and line of what is not a whole number, or labels without instances.
     """
-    values = read_integers(decode(path.read_bytes(), str(path)), str(path))
+    values = read_integers(as_text(path.read_bytes(), str(path)), str(path))
     highest = values.max(initial=0)
     if highest > 0 and (highest < 1000 or np.isin(values[values > 0], classes.ids).all()):
         raise ValueError(
@@ -261,7 +261,7 @@ def _check_scene(
     """The mask files that one SCENE.txt names."""
     ids = {classes.ids[label] for label in classes.instance_classes}
     where, named, files = f"{path}: {name}.txt", set[str](), set(archive.namelist())
-    for here, mask, _, _ in object_lines(decode(archive.read(f"{name}.txt"), where, strict=True), where, ids):
+    for here, mask, _, _ in object_lines(as_text(archive.read(f"{name}.txt"), where, strict=True), where, ids):
         if "/" not in mask:
             raise ValueError(f"{here}: mask file {mask} must be in a folder of the zip")
         if mask not in files:

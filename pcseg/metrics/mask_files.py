@@ -50,7 +50,7 @@ def parse_mask(raw: bytes, where: str, *, strict: bool = False) -> Bool[np.ndarr
     # The usual file, one digit and one newline per point, is read without parsing numbers.
     if len(digits) == len(ends) and np.all(ends == ord("\n")) and np.all((digits == ord("0")) | (digits == ord("1"))):
         return digits == ord("1")
-    return read_integers(decode(raw, where, strict=strict), where, allowed=(0, 1) if strict else None) != 0
+    return read_integers(as_text(raw, where, strict=strict), where, allowed=(0, 1) if strict else None) != 0
 
 
 def mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
@@ -140,7 +140,7 @@ def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None)
     return values
 
 
-def decode(raw: bytes, where: str, *, strict: bool = False) -> str:
+def as_text(raw: bytes, where: str, *, strict: bool = False) -> str:
     """Decodes UTF-8, without its byte order mark; `strict` keeps the mark, which the benchmark's script cannot read.
 
     Raises:

@@ -131,7 +131,7 @@ def point_errors(
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayerEntry:
     """One row of a layer: an object, a class, a superpoint or a kind of error."""
 
     number: int  # id in the scene or prediction, class index, or superpoint; below 0 for none
@@ -151,7 +151,7 @@ class Layer:
     title: str  # name in pictures and on buttons
     ids: Int32[np.ndarray, "P"]  # row of each point; row 0 is "nothing" in every layer except errors and superpoint
     colors: UInt8[np.ndarray, "R 3"]  # color of each row
-    entries: tuple[Entry, ...]  # text of each row
+    entries: tuple[LayerEntry, ...]  # text of each row
 
     def point_colors(self) -> UInt8[np.ndarray, "P 3"]:
         """Color of each point."""
@@ -216,7 +216,7 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
 def _layer(key: str, title: str, ids: np.ndarray, colors: np.ndarray, rows: Sequence[tuple[int, str, str]]) -> Layer:
     """A layer whose rows have a number, a name and a hint."""
     sizes = np.bincount(ids, minlength=len(rows))
-    entries = tuple(Entry(number, name, int(size), hint=hint) for (number, name, hint), size in zip(rows, sizes))
+    entries = tuple(LayerEntry(number, name, int(size), hint=hint) for (number, name, hint), size in zip(rows, sizes))
     return Layer(key, title, ids.astype(np.int32), colors.astype(np.uint8), entries)
 
 
@@ -258,9 +258,11 @@ def _object_layer(
             colors[row], free[row] = truth.colors[other], False
     colors[free] = instance_colors(group_means(xyz, objects.ids, num_rows)[free], is_surface[free], taken, legend)
     sizes = np.bincount(objects.ids, minlength=num_rows)
-    entries = [Entry(0, "no object", int(sizes[0]))]
+    entries = [LayerEntry(0, "no object", int(sizes[0]))]
     for row in range(1, num_rows):
         name = classes.names[labels[row]] if labels[row] >= 0 else UNNAMED
         score = None if objects.scores is None else float(objects.scores[row])
-        entries.append(Entry(int(objects.numbers[row]), name, int(sizes[row]), score, *partners.get(row, (0, None))))
+        entries.append(
+            LayerEntry(int(objects.numbers[row]), name, int(sizes[row]), score, *partners.get(row, (0, None)))
+        )
     return Layer(key, title, objects.ids, colors, tuple(entries))

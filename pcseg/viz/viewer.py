@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64
 from PIL import Image
 
-from pcseg.kernels.picking import nearest_on_screen
 from pcseg.prediction import Prediction
 from pcseg.viz.display import INSTEAD, NO_DISPLAY, PACKAGES, has_display, import_open3d
 from pcseg.viz.frame import Frame
@@ -252,7 +252,38 @@ class _Window:
         camera, area = self.widget.scene.camera, self.widget.frame
         projection, view = camera.get_projection_matrix(), camera.get_view_matrix()
         matrix = np.asarray(projection, np.float64) @ np.asarray(view, np.float64)
-        xyz, reach = np.ascontiguousarray(self.frame.scene.xyz), max(6.0, self.material.point_size)
-        pixel, size = (float(x - area.x), float(y - area.y)), (float(area.width), float(area.height))
-        found = int(nearest_on_screen(xyz, self.shown, matrix, *pixel, *size, reach, _SLACK))
-        return None if found < 0 else found
+        pixel, size = (x - area.x, y - area.y), (area.width, area.height)
+        reach = max(6.0, self.material.point_size)
+        return nearest_on_screen(self.frame.scene.xyz, self.shown, matrix, pixel, size, reach)
+
+
+def nearest_on_screen(
+    xyz: Float32[np.ndarray, "P 3"],
+    shown: Bool[np.ndarray, "P"],
+    matrix: Float64[np.ndarray, "4 4"],
+    pixel: tuple[float, float],
+    size: tuple[float, float],
+    reach: float,
+) -> int | None:
+    """The point of the frontmost surface near a pixel that is closest to the pixel.
+
+    Args:
+        xyz: meters.
+        shown: False for points that cannot be picked.
+        matrix: projection times view of OpenGL.
+        pixel: right from the left edge, and down from the upper edge.
+        size: width and height of the image in pixels.
+        reach: largest distance from the pixel in pixels.
+    """
+    rows = np.flatnonzero(shown)
+    clip = xyz[rows] @ matrix[[0, 1, 3], :3].T + matrix[[0, 1, 3], 3]
+    rows, clip = rows[clip[:, 2] > 0], clip[clip[:, 2] > 0]
+    depth = clip[:, 2]
+    across = (clip[:, 0] / depth + 1) * size[0] / 2 - pixel[0]
+    down = (1 - clip[:, 1] / depth) * size[1] / 2 - pixel[1]
+    distance = across**2 + down**2
+    near = np.flatnonzero(distance <= reach**2)
+    if not len(near):
+        return None
+    surface = near[depth[near] <= depth[near].min() * (1 + _SLACK)]
+    return int(rows[surface[distance[surface].argmin()]])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from pcseg.data.coco import CocoDataset, read_mask
+from pcseg.data.coco import CocoDataset, mask_of_segmentation
 from tests.conftest import ROOT, refuses
 
 COCO = ROOT.parent / "shared" / "coco"
@@ -84,7 +84,7 @@ def test_compressed_rle_is_that_of_pycocotools(rng: np.random.Generator) -> None
     for share in (0.0, 0.1, 0.9, 1.0):
         mask = np.asfortranarray(rng.random((37, 23)) < share)
         rle = coco_mask.encode(mask.view(np.uint8))
-        np.testing.assert_array_equal(read_mask({**rle, "counts": rle["counts"].decode()}, mask.shape), mask)
+        np.testing.assert_array_equal(mask_of_segmentation({**rle, "counts": rle["counts"].decode()}, mask.shape), mask)
 
 
 @pytest.mark.skipif(not COCO.is_dir(), reason="no folder with COCO images beside the repository")

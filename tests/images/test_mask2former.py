@@ -15,7 +15,7 @@ from transformers.models.mask2former import modeling_mask2former as theirs
 from pcseg.data.coco import CocoDataset
 from pcseg.files import read_records
 from pcseg.images.config import ImagesOptions, load
-from pcseg.images.model import Mask2Former, Mask2FormerOptions, Objects, objects_of
+from pcseg.images.model import ImageObjects, Mask2Former, Mask2FormerOptions, objects_of
 from pcseg.images.run import ResizedImages, coco_results
 from pcseg.losses import InfluencerCriterion, SetCriterion, mask2former_outputs
 from pcseg.metrics.coco import coco_scores
@@ -82,7 +82,7 @@ def test_objects_that_are_the_truth_have_full_ap() -> None:
     found = objects_of(logits, torch.from_numpy(np.concatenate([masks, masks[:1] * 0]) * 20 - 10), 20, 20)
     assert found.labels[:2].tolist() == [0, 1]
     assert found.masks[:2].sum((1, 2)).tolist() == [49, 80]
-    objects = coco_results(Objects(*(part[:2] for part in found)), 0, (1, 2))
+    objects = coco_results(ImageObjects(*(part[:2] for part in found)), 0, (1, 2))
     truth = {"images": [{"id": 0, "height": 20, "width": 20}], "categories": [{"id": 1}, {"id": 2}]}
     scores = coco_scores({**truth, "annotations": objects}, objects)
     assert scores.mean == scores.per_group["small"] == pytest.approx({"ap": 1, "ap50": 1, "ap75": 1})

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from pcseg.kernels import picking, render, shade, splats
+from pcseg.kernels import render, shade, splats
 from pcseg.viz.raster import room_view
-from tests.reference import picking as slow_picking
 from tests.reference import render as slow_render
 from tests.reference import shade as slow_shade
 from tests.reference import splats as slow_splats
@@ -86,17 +85,3 @@ def test_cell_covariances_flattest_directions_and_shapes_without_one(rng: np.ran
     roughness, direction = splats.flattest_directions(np.diag([1.0, 1, 0])[None], np.array([8]), 8)
     assert roughness.tolist() == [0.0]
     np.testing.assert_allclose(np.abs(direction), [[0, 0, 1]], atol=1e-9)
-
-
-def test_nearest_on_screen(rng: np.random.Generator) -> None:
-    xyz, shown = rng.uniform(-1, 1, (300, 3)).astype(np.float32), rng.random(300) < 0.8
-    # Some points are behind the camera.
-    matrix = np.array([[0.7, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, -1, -0.1], [0, 0, -1, 0.5]])
-    found = set()
-    for x, y in rng.uniform(0, 200, (60, 2)).tolist():
-        arguments = (xyz, shown, matrix, x, y, 200.0, 200.0, 12.0, 0.1)
-        found.add(picking.nearest_on_screen(*arguments))
-        assert picking.nearest_on_screen(*arguments) == slow_picking.nearest_on_screen(*arguments)
-    assert -1 in found
-    assert len(found) > 20
-    assert picking.nearest_on_screen(xyz[:0], shown[:0], matrix, 5.0, 5.0, 200.0, 200.0, 6.0, 0.1) == -1

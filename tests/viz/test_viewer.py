@@ -13,7 +13,7 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.viz import viewer
 from pcseg.viz.frame import Frame
-from pcseg.viz.viewer import HELP, show_scenes
+from pcseg.viz.viewer import HELP, nearest_on_screen, show_scenes
 from tests.conftest import refuses
 
 
@@ -91,3 +91,15 @@ def test_points_are_described_and_colored(whole: Prediction, room: Scene) -> Non
     # A click on the colors chooses an object.
     np.testing.assert_array_equal(frame.colors("input", 1)[table], frame.colors("input")[table])
     assert Frame.of(Prediction(Scene("one", np.zeros((1, 3), np.float32))), 0.0).colors("input", 1).shape == (1, 3)
+
+
+def test_the_point_under_a_pixel() -> None:
+    """A camera at the origin that looks along -z; one unit at a depth of 1 is half of the picture."""
+    matrix = np.diag([1.0, 1.0, 1.0, 0.0])
+    matrix[3, 2] = -1
+    rows = [(0, 0, 2), (0, 0, -1), (0.02, 0, -1.01), (0, 0, -3), (0.5, 0.5, -1), (0, 0.5, -0.5)]
+    xyz, shown = np.array(rows, np.float32), np.array([True] * 5 + [False])
+    for pixel, expected in (((100, 100), 1), ((103, 100), 2), ((150, 50), 4), ((150, 150), None), ((100, 0), None)):
+        assert nearest_on_screen(xyz, shown, matrix, pixel, (200, 200), 6.0) == expected
+    assert nearest_on_screen(xyz, np.arange(6) == 3, matrix, (100, 100), (200, 200), 6.0) == 3
+    assert nearest_on_screen(xyz[:0], shown[:0], matrix, (5, 5), (200, 200), 6.0) is None
