@@ -261,8 +261,8 @@ def nearest_on_screen(
     xyz: Float32[np.ndarray, "P 3"],
     shown: Bool[np.ndarray, "P"],
     matrix: Float64[np.ndarray, "4 4"],
-    pixel: tuple[float, float],
-    size: tuple[float, float],
+    pixel: tuple[float | int, float | int],
+    size: tuple[float | int, float | int],
     reach: float,
 ) -> int | None:
     """The point of the frontmost surface near a pixel that is closest to the pixel.
