@@ -39,4 +39,4 @@ def no_checkpoint(path: Path) -> str:
 RAW_FORMATS = ("s3dis", "scannet", "coco")
 Sensor = Literal["rgbd", "phone", "tripod"]
 
-BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "loader", "tiles", "network", "cold")
+BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "superpoints", "loader", "tiles", "network", "cold")

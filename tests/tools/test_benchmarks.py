@@ -16,6 +16,7 @@ from pcseg.benchmarks.criterion import CRITERIA, criterion_step
 from pcseg.benchmarks.loader import loader
 from pcseg.benchmarks.measure import count_waits, in_own_process, median_ms
 from pcseg.benchmarks.metrics import metrics
+from pcseg.benchmarks.superpoints import superpoints
 from pcseg.benchmarks.train import PHASES, train
 from pcseg.benchmarks.voxelize import voxelizers
 from pcseg.choices import BENCHMARKS
@@ -45,6 +46,7 @@ def test_names_and_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_metrics_convolutions_and_voxelizers_agree(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert superpoints(rounds=1, num_points=3000)["superpoints, color"]["cpu_ms"] > 0
     result = metrics(rounds=1, num_scenes=2, num_points=4000)
     assert result["largest_difference"] == 0
     assert len(result["ms_per_scene"]) == 4
