@@ -250,8 +250,7 @@ def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     colors = ("rgb", "color", "colors")
     fields = read_npz(path, ("xyz", "normal", "faces", *LABEL_COLUMNS, *colors))
     if "xyz" not in fields:
-        with np.load(path) as archive:
-            raise ValueError(f"{path}: expected an array xyz, found {', '.join(archive.files) or 'none'}")
+        raise ValueError(f"{path}: expected an array xyz, found {', '.join(read_npz(path)) or 'none'}")
     if color := next((key for key in colors if key in fields), None):
         fields["rgb"] = fields.pop(color)
     for key, value in fields.items():
