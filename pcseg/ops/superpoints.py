@@ -1,7 +1,6 @@
 """Over-segmentation of clouds and meshes into superpoints: small patches that do not cross the border of an object."""
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int32, Int64, UInt8
 
 from pcseg.kernels import regions
@@ -176,9 +175,7 @@ def _nearest(
         from scipy.spatial import KDTree  # takes long to import, and training has superpoints
 
         tree = KDTree(nodes, balanced_tree=False, compact_nodes=False)
-        # Torch's number, not all cores: that is the share of a worker of the preprocessing.
-        _, far = tree.query(nodes[lonely], k=list(range(1, k + 1)), workers=torch.get_num_threads())  # type: ignore[arg-type]
-        neighbors[lonely] = far
+        neighbors[lonely] = tree.query(nodes[lonely], k=list(range(1, k + 1)))[1]  # type: ignore[arg-type]
     return neighbors
 
 
