@@ -76,7 +76,7 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
 
 
 class CompetitiveInfluencerLoss(nn.Module):
-    """Pulls masks towards instances by claims that both sides compete for.
+    """Pulls masks toward instances by claims that both sides compete for.
 
     Each pair of instance k and query m has a mask score S = -BCE - dice - rep_weight * repulsion. Its claim score is
     C = S + class_weight * P(class of k | m) + origin_weight * (1 if m started in k). Instance k claims query m by
@@ -84,8 +84,8 @@ class CompetitiveInfluencerLoss(nn.Module):
     T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. exp(-BCE) is
     the geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.
 
-    ``claims: softmin`` is the power soft-min of InfluencerFormer (github.com/murnanedaniel), on masks: claims are the
-    softmax of C/T over queries, without competition, and each instance adds its claimed -S to the power 3. Classes are
+    ``claims: softmin`` is the power soft-min of InfluencerFormer (github.com/murnanedaniel), on masks. Claims are the
+    softmax of C/T over queries, without competition. Each instance adds its claimed -S to the power 3. Classes are
     trained on the same responsibilities as with the dual softmax.
 
     Args:

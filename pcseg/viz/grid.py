@@ -111,8 +111,11 @@ def _labeled(cell: Cell, size: float) -> Image.Image:
 
 
 def _places(pixels: np.ndarray, half: np.ndarray, image: tuple[int, int]) -> np.ndarray:
-    """Centers for a word of half this size: pixels of its object, first those where most of the word is on the object,
-    then those near the middle. At the border of the image, a center moves inwards."""
+    """Centers for a word of half this size, among the pixels of its object.
+
+    First come those where most of the word is on the object, then those near the middle. At the border of the image, a
+    center moves inward.
+    """
     places = np.clip(pixels[:: 1 + len(pixels) // _MAX_PLACES], half, np.maximum(half, image - half))
     low, extent = pixels.min(axis=0), np.ptp(pixels, axis=0) + 1
     sums = np.zeros(extent + 1, np.int32)  # number of pixels before each corner
