@@ -144,7 +144,15 @@ class CompetitiveInfluencerLoss(nn.Module):
     ) -> CompetitiveResult:
         """The loss of one scene, from the sums of the mask logits of all layers; see `forward`.
 
-        The segment of a token is its instance 0..K-1, K for background, or -1 where it is ignored.
+        Args:
+            sums: sums of L layers over K instances and M queries, from `mask_sums`.
+            segment: instance 0..K-1 of each token, K for background, -1 where it is ignored.
+            class_probability: P(class of instance k | query m) of each layer; None where masks alone are trained.
+            progress: fraction of training that is done, 0..1, for the temperature.
+            query_tokens: token that each query started from; None for learned queries.
+
+        Raises:
+            ValueError: `progress` is outside 0..1.
         """
         options = self.options
         disagreement = sums.bce() if options.mean == "geometric" else sums.arithmetic()

@@ -231,9 +231,16 @@ def room_view(
 ) -> View:
     """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
-    Sizes are in pixels, angles in degrees. Without an azimuth, eight are tried, and the one that shows most of the room
-    is taken. Points above `cut` meters are hidden, by default 0.3 m below the ceiling, if there is one; `open_front`
-    hides the near walls. `box` is the `core_box` of the points, if known already.
+    Args:
+        xyz: points in meters, z up.
+        width: columns of the image.
+        height: rows of the image.
+        azimuth: direction of the camera in degrees from the x axis toward y; None tries eight and takes the one that
+            shows most of the room.
+        elevation: angle of the camera above the horizon in degrees.
+        cut: z in meters above which points are hidden; None is 0.3 m below the ceiling, if there is one.
+        open_front: True hides the near walls.
+        box: least and greatest coordinates of shown points; None is the `core_box`, which takes time to find.
 
     Raises:
         ValueError: no point is below the cut.
