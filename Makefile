@@ -9,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 # Python compiles what is imported when it is; to compile all of torch beforehand takes longer than the rest.
-# It keeps the result, whatever the environment says: without, each start takes seconds more.
+# It saves the result, also where the environment forbids it: without, each start takes seconds more.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --no-compile -c constraints.txt
 DEMO   := outputs/demo

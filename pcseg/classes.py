@@ -1,6 +1,6 @@
 """Class names, ids, colors and kinds of each dataset: the only place that knows a dataset's classes.
 
-The built-in sets are YAML files in pcseg/class_sets, in the format of a user's own file; each is read on first use:
+The built-in sets are YAML files in pcseg/class_sets, in the format of a user's own file. Each is read on first use:
 `from pcseg.classes import S3DIS`, SCANNET20 or SCANNET200.
 """
 
@@ -128,7 +128,7 @@ class ClassSet:
         """Builds a class set from the result of `to_dict`, or from a user's mapping.
 
         Args:
-            content: a mapping with `names` and, optionally, `name`, `ids` (1, 2, ... by default), `colors` (distinct
+            content: a mapping with `names`. Optional keys are `name`, `ids` (1, 2, ... by default), `colors` (distinct
                 ones), `stuff` (none), `instance_names` (all but stuff), `groups` (none) and `s3dis_protocols` (false).
             where: name of the mapping in error messages, e.g. the file.
             default_name: name of the set if the mapping has none.

@@ -260,7 +260,7 @@ class Prediction:
     def above(self, score: float) -> "Prediction":
         """A prediction with the objects that score at least so much, as `point_ids`, tables and pictures have them.
 
-        Each point belongs to its best object, so masks do not overlap; iterate over the prediction itself for the whole
+        Each point belongs to its best object, so masks do not overlap. Iterate over the prediction itself for the whole
         masks, and for the many objects with low scores that models also give.
 
         Raises:

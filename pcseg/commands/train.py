@@ -9,7 +9,7 @@ runs/synthetic. A config file, or a name and --run, replaces its config. More tr
 extend it, on the learning rate of the longer run.
 
 Under torchrun, several processes share the rooms of each step and train the same model as one
-process would (the -- keeps torchrun from parsing --run itself):
+process would. The -- keeps torchrun from parsing --run itself:
 
     torchrun --nproc-per-node 8 --max-restarts 3 -m -- pcseg train CONFIG --auto-resume
 """

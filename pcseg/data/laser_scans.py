@@ -65,8 +65,9 @@ def read_ptx(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file is damaged or cut short.
 
-    Source: Leica's description of the format: columns, rows, pose (four lines), matrix for row vectors (four lines),
-    then one line "x y z intensity" or "x y z intensity r g b" for each point; 0 0 0 for no return.
+    Source: Leica's description of the format. A scan starts with columns, rows, pose (four lines), and matrix for row
+    vectors (four lines). Each point has one line "x y z intensity" or "x y z intensity r g b", with 0 0 0 for no
+    return.
     """
     scans = []
     with path.open(encoding="latin-1") as file, decoding(path, "a PTX file"):

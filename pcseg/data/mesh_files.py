@@ -200,8 +200,8 @@ def _count_forward(lines: list[str]) -> None:
 def _read_off(path: Path) -> Any:
     """The points of an .off file, its polygons as triangles, and colors of all points or all polygons.
 
-    Source: Geomview's description of the format: a line "[C][N]OFF", the numbers of points and polygons, a line
-    "x y z [nx ny nz] [r g b a]" for each point, and a line "corners index... [r g b a]" for each polygon.
+    Source: Geomview's description of the format: a line "[C][N]OFF", then the numbers of points and polygons. Each
+    point has a line "x y z [nx ny nz] [r g b a]", and each polygon a line "corners index... [r g b a]".
     """
     import trimesh
     from trimesh.visual import ColorVisuals

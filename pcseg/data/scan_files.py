@@ -69,10 +69,10 @@ def read_scan(
 
     Args:
         path: the file, whose extension decides the format, or the folder of a processed room, which is not changed.
-            Or an array (P, 3) of x y z, (P, 6) of x y z r g b, or of other `columns`. .npz has the keys xyz and
-            optionally rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces;
-            .ply and .pcd have properties of these names. `semantic` holds class indices, -1 for none. A mesh
-            of large triangles becomes samples of its surface, 2 cm apart, but .ply and .npz keep their points.
+            Or an array (P, 3) of x y z, (P, 6) of x y z r g b, or of other `columns`. A .npz has the keys xyz and
+            optionally rgb (or color, colors), normal, semantic, semantic_nyu40, label, instance, superpoint, faces.
+            A .ply or .pcd has properties of these names. `semantic` holds class indices, -1 for none. A mesh of large
+            triangles becomes samples of its surface, 2 cm apart, but .ply and .npz keep their points.
         drop_nan: leave out points with coordinates that are not finite, and their faces; False refuses such a file.
         drop_duplicates: keep the first of several points at the same place; refused for meshes.
         gray: color a scan without colors mid-gray, for models that were trained with color.
@@ -98,8 +98,8 @@ def read_scan(
         points of the file these are.
 
     Raises:
-        ValueError: missing file, unknown extension, damaged content, no points, options out of range, coordinates that
-            are too far from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
+        ValueError: missing file, unknown extension, damaged content, no points, or options out of range. Also
+            coordinates too far from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
 
     >>> scene = read_scan(np.array([[0.0, 1.0, 2.0, 255.0, 0.0, 0.0]]))
     >>> scene.xyz.tolist(), scene.rgb.tolist()

@@ -39,7 +39,15 @@ def frame_of_scan(
 ) -> Float64[np.ndarray, "4 4"]:
     """The matrix from finite coordinates of a file to meters with z up; what is decided here is reported.
 
-    The options are those of `read_scan`; `path` is for messages.
+    Args:
+        path: the file, for messages.
+        xyz: finite coordinates in the unit and the axes of the file.
+        scale: factor to meters; None recognizes the unit.
+        up: axis that points up in the file, one of `UP_AXES`.
+        origin: point in meters, z up, that becomes 0 0 0; None recognizes coordinates far from 0.
+        level: True makes the floor level.
+        as_is: True recognizes nothing: without `scale`, the file is in meters.
+        report: called with a sentence for each decision.
 
     Raises:
         ValueError: the unit is not certain, or coordinates are rounded; the message names the option to use.

@@ -219,8 +219,8 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
 
     Args:
         root: folder of processed rooms.
-        patterns: globs on room names, for example ``Area_5_*``, or paths of .txt files with one name or glob per line;
-            an entry that starts with "!" removes rooms from the choice.
+        patterns: globs on room names, for example ``Area_5_*``, or paths of .txt files with one name or glob per line.
+            An entry that starts with "!" removes rooms from the choice.
 
     Raises:
         ValueError: no such folder, a missing .txt file, or no room remains.

@@ -77,7 +77,7 @@ def _clusters(
     """Clusters of the first room of a batch.
 
     The probability of each class is the mean of the members, times the predicted IoU of the influencer. That of a
-    superpoint is 0 outside the cluster; inside it falls with the squared distance from the influencer, from nearly 1
+    superpoint is 0 outside the cluster. Inside, it falls with the squared distance from the influencer, from nearly 1
     to 0.5 at the radius.
     """
     # On the CPU: clustering reads a value at each superpoint.

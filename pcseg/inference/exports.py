@@ -38,7 +38,7 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
         in_meters: measure in the frame of the scene, not in that of the scan's file.
 
     Returns:
-        One row per object in their order, with the keys of COLUMNS. Ids are those of `Prediction.point_ids`; center,
+        One row per object in their order, with the keys of COLUMNS. Ids are those of `Prediction.point_ids`. Center,
         box corners and box volume cover the points with this id, in the frame and units of the scan's file.
         `meters_per_unit` is 0.001 for a file in millimeters.
 
@@ -101,11 +101,11 @@ def write_ply(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
     """Writes the painted points in their order, with predictions as scalar fields; a mesh keeps its faces.
 
     The points are those of the scan's file, in its frame, and in double precision where it differs from the scene's.
-    Points that the scene does not have get -1 as id and class.
-    A vertex has x y z, nx ny nz if the scene has normals, and red green blue. It also has scalar_instance (id of
-    `Prediction.point_ids`), scalar_score (0 for no object), scalar_semantic (class index of the object, of the point
-    where there is no object, -1 for none), and quality, which repeats the id. CloudCompare reads properties with "scal"
-    in their name as scalar fields; MeshLab has one scalar per vertex, called quality. Comments name the classes.
+    Points that the scene does not have get -1 as id and class. A vertex has x y z, nx ny nz if the scene has normals,
+    and red green blue. It also has scalar_instance (id of `Prediction.point_ids`), scalar_score (0 for no object),
+    scalar_semantic, and quality, which repeats the id. Of these, scalar_semantic is the class index of the object, or
+    of the point where there is no object, and -1 for none. CloudCompare reads properties with "scal" in their name as
+    scalar fields; MeshLab has one scalar per vertex, called quality. Comments name the classes.
 
     Args:
         path: the file; it is replaced only when the new one is complete.

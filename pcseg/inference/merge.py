@@ -32,9 +32,9 @@ def merge(
     """Merges objects of one class that agree where both of their parts see, over any number of parts.
 
     Votes are weighted by how much of the object each part sees. A merged mask contains the superpoints that get at
-    least half of the votes of the parts that see them. The score is the mean over points and over the
-    parts that see them, 0 for a part without such an object; a part counts by the points of the object that it sees.
-    An object at the edge of a tile is dropped if the neighbor, which sees all of it, does not confirm it.
+    least half of the votes of the parts that see them. The score is the mean over points and over the parts that see
+    them, 0 for a part without such an object. A part counts by the points of the object that it sees. An object at the
+    edge of a tile is dropped if the neighbor, which sees all of it, does not confirm it.
 
     Args:
         parts: tiles or views.

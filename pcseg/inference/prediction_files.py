@@ -104,8 +104,14 @@ def write_prediction(
     """Writes the files of a prediction: the target's name with each of the suffixes.
 
     The .npz and the page hold every object; the others hold those from the threshold on, one id per point. Points, ids
-    and boxes for other programs are those of the scan's file, in its order and frame; see `ScanFile`. `stage` is called
-    with the name of each step.
+    and boxes for other programs are those of the scan's file, in its order and frame; see `ScanFile`.
+
+    Args:
+        target: path of the files without their suffixes; its folder is created if it is missing.
+        prediction: objects and their scene.
+        threshold: lowest score of objects in files other than .npz and .html; the slider of the page starts there.
+        suffixes: kinds of files to write, of `SUFFIXES`.
+        stage: called with the name of each step, from several threads.
 
     Raises:
         ValueError: no objects were predicted, or the scene has no points.

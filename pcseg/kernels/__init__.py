@@ -102,8 +102,8 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         workers: number of processes; None is one per core.
 
     Returns:
-        Names of the kernels, such as "conv.multiply_pairs", none if all are in the cache or there is no cache; and an
-        iterator that waits and yields the name of each as it is done.
+        Names of the kernels, such as "conv.multiply_pairs", none if all are in the cache or there is no cache. Also
+        an iterator that waits and yields the name of each as it is done.
 
     Raises:
         RuntimeError: from the iterator; a process has failed.

@@ -11,7 +11,7 @@ def unpack_lzf(packed, out):
         Number of bytes written, or -1 if `packed` is damaged or does not fit `out`.
 
     Source: the format of liblzf. A control byte n below 32 is followed by n + 1 literals. Otherwise its top three bits
-    are the length of a copy minus two (7 adds the next byte); the other bits and the next byte are its distance.
+    are the length of a copy minus two (7 adds the next byte). The other bits and the next byte are its distance.
     """
     at = 0
     end = 0

@@ -5,9 +5,11 @@ library functions would not be vectorized.
 
 Letters: x logits, w weight, k row (instance, the background last), p probability, e = exp(-|x|).
 
-Shapes, for a layer with N tokens, M queries and K instances: x and its gradient grad (N, M); row int64 (N,), the row of
-the sums that each token adds to, 0..K; weights (N,); the sums log_odds, log_off and inside, and their gradients d_odds,
-d_off and d_inside, (K + 1, M).
+Shapes, for a layer with N tokens, M queries and K instances:
+
+* (N, M): x and its gradient grad
+* (N,): weights, and row (int64), the row of the sums that each token adds to, 0..K
+* (K + 1, M): the sums log_odds, log_off and inside, and their gradients d_odds, d_off and d_inside
 """
 
 import math

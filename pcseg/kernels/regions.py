@@ -159,9 +159,10 @@ def _merge_all(
     """Entries 2 e and 2 e + 1 of `end` are the regions of pair e; those of a region are linked.
 
     Of each pair: weight_sum, num_edges, and cost, which is written and infinite if it is removed. Of each region: first
-    and last entry, sums, residual (written), pair_with -1, the cheapest pair best (written), key, which is infinite and
-    becomes its cost as far as it is known, and owner, itself, written. Of each entry: following, the entry after it.
-    There is -1 for none. `winner` is the tournament of the regions by their keys, `limit` their number to reach.
+    and last entry, sums, residual (written), pair_with (-1), the cheapest pair best (written), key, and owner, itself
+    (written). A key is infinite and becomes the cost of the cheapest pair as far as it is known. Of each entry:
+    following, the entry after it. There is -1 for none. `winner` is the tournament of the regions by their keys,
+    `limit` their number to reach.
     """
     for entry in range(len(end)):
         region = end[entry]

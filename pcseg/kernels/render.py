@@ -10,7 +10,7 @@ BLOCK = 16  # pixels
 def splat(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height):
     """Draws points as discs; each pixel shows the nearest disc that covers it.
 
-    Discs bulge towards the viewer: where discs of one surface overlap, each pixel takes the nearest point.
+    Discs bulge toward the viewer: where discs of one surface overlap, each pixel takes the nearest point.
 
     Args:
         xyz: float32 (P, 3), meters.
@@ -60,8 +60,8 @@ def _show(nearest, discs, points, places, depth, index):
 def _project(xyz, normal, hidden, radius, rotation, eye, focal, max_pixels, width, height, discs, points):
     """Writes the discs inside the image and the point of each, and returns their number; arguments as for `splat`.
 
-    A disc is its center x and y in pixels, depth in meters, radius in pixels; then growth of depth per pixel right, per
-    pixel down, and per squared pixel from the center (the bulge).
+    A disc is its center x and y in pixels, depth in meters, and radius in pixels. Then follows the growth of depth per
+    pixel right, per pixel down, and per squared pixel from the center (the bulge).
     """
     center_x, center_y = width / 2, height / 2
     num = 0

@@ -76,7 +76,7 @@ def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_r
 
 
 class CompetitiveInfluencerLoss(nn.Module):
-    """Pulls masks towards instances by claims that both sides compete for.
+    """Pulls masks toward instances by claims that both sides compete for.
 
     Each pair of instance k and query m has a mask score S = -BCE - dice - rep_weight * repulsion. Its claim score is
     C = S + class_weight * P(class of k | m) + origin_weight * (1 if m started in k). Instance k claims query m by
@@ -84,8 +84,8 @@ class CompetitiveInfluencerLoss(nn.Module):
     T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. exp(-BCE) is
     the geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.
 
-    ``claims: softmin`` is the power soft-min of InfluencerFormer (github.com/murnanedaniel), on masks: claims are the
-    softmax of C/T over queries, without competition, and each instance adds its claimed -S to the power 3. Classes are
+    ``claims: softmin`` is the power soft-min of InfluencerFormer (github.com/murnanedaniel), on masks. Claims are the
+    softmax of C/T over queries, without competition. Each instance adds its claimed -S to the power 3. Classes are
     trained on the same responsibilities as with the dual softmax.
 
     Args:
@@ -144,7 +144,15 @@ class CompetitiveInfluencerLoss(nn.Module):
     ) -> CompetitiveResult:
         """The loss of one scene, from the sums of the mask logits of all layers; see `forward`.
 
-        The segment of a token is its instance 0..K-1, K for background, or -1 where it is ignored.
+        Args:
+            sums: sums of L layers over K instances and M queries, from `mask_sums`.
+            segment: instance 0..K-1 of each token, K for background, -1 where it is ignored.
+            class_probability: P(class of instance k | query m) of each layer; None where masks alone are trained.
+            progress: fraction of training that is done, 0..1, for the temperature.
+            query_tokens: token that each query started from; None for learned queries.
+
+        Raises:
+            ValueError: `progress` is outside 0..1.
         """
         options = self.options
         disagreement = sums.bce() if options.mean == "geometric" else sums.arithmetic()

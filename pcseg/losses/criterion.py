@@ -157,8 +157,8 @@ class QueryCriterion(Criterion):
 
         Args:
             outputs: ``pred_masks`` (N, M), list of (N_b, M) or (B, M, H, W). Optional: ``pred_logits`` (B, M, C+1),
-                ``pred_semantic`` list of (N_b, C), ``pred_centers`` list of (N_b, 3), ``query_tokens`` (B, M), the
-                initial token of each query, and ``aux_outputs``, the same for the intermediate layers.
+                ``pred_semantic`` list of (N_b, C), and ``pred_centers`` list of (N_b, 3). Also ``query_tokens`` (B, M),
+                the initial token of each query, and ``aux_outputs``, the same for the intermediate layers.
             targets: for each scene ``labels`` (K,) with ``instance_labels`` (N,) or with ``masks`` (K, N) or (K, H, W).
             progress: fraction of training that is done, 0..1.
 

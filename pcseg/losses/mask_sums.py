@@ -83,9 +83,15 @@ def mask_sums(
 ) -> MaskSums:
     """Sums over N tokens from which BCE and dice of every pair of K instances and M queries follow, for each layer.
 
-    With ``softmax`` the M queries and an empty choice of logit 0 share each token; with ``sigmoid`` each query is
-    independent. Those on the CPU in float32 are summed by compiled loops, all others by PyTorch. The segment of a token
-    is its instance 0..K-1, K for background, or -1 where it is ignored. Tokens weigh 1 without weights.
+    Sigmoid masks on the CPU in float32 are summed by compiled loops, all others by PyTorch.
+
+    Args:
+        mask_logits: logits (N, M) of each of L layers.
+        segment: instance 0..K-1 of each token, K for background, -1 where it is ignored.
+        num_instances: K, which may be 0.
+        weights: weight of each token in all sums; None weighs each 1.
+        mask_activation: ``sigmoid`` for independent queries, or ``softmax``, where the M queries and an empty choice of
+            logit 0 share each token.
 
     Returns:
         The sums; float32 for half-precision logits.

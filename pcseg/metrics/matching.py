@@ -108,7 +108,7 @@ def _assign(
 
     Objects choose in their order among the predictions in theirs. Each takes the first free prediction whose IoU is
     greater than the threshold. Each further free one counts as a false positive with the lower of the two scores, and
-    the object keeps the higher; that prediction stays free, so another object may still take it. Predictions without
+    the object keeps the higher. That prediction stays free, so another object may still take it. Predictions without
     any such IoU are false positives, unless more than `threshold` of their points are void or on objects that are too
     small.
     """

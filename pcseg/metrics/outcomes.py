@@ -66,11 +66,11 @@ def object_outcomes(
 ) -> SceneOutcomes:
     """Finds the outcome of each object of a scene.
 
-    An object is found if a prediction of its class covers it with IoU > 0.5; it has the wrong class if only
-    predictions of other classes do. Otherwise, an object is merged if one part of the partition covers more than half
-    of it and of another object. It is split if at least two parts have more than half of their
-    points in it and together cover more than half of it. The rest is missed. A prediction is a duplicate if one with a
-    higher score has found its object already.
+    An object is found if a prediction of its class covers it with IoU > 0.5. It has the wrong class if only predictions
+    of other classes do. Otherwise, an object is merged if one part of the partition covers more than half of it and of
+    another object. It is split if at least two parts have more than half of their points in it and together cover more
+    than half of it. The rest is missed. A prediction is a duplicate if one with a higher score has found its object
+    already.
 
     Args:
         overlaps: the prediction compared with the ground truth.

@@ -1,13 +1,14 @@
 """Coverage, precision and recall of instances as papers on S3DIS report them, in the three protocols in use.
 
 * `partition` (ASIS, ISBNet): every point goes to the prediction with the highest score that holds it. A prediction is
-  true if its best IoU with an object of its class is 0.5 or more; no object is used up, and none is too small.
+  true if its best IoU with an object of its class is 0.5 or more. No object is used up, and none is too small.
 * `confidence` (Mask3D): the same on predictions that score at least 0.8.
 * `best_f1` (OneFormer3D): matches like ScanNet's AP, at the highest 2 P R / (P + R + 0.0001) on the curve of a class.
 
-Coverage uses the partition. It is the mean over the objects of a room of the best IoU with a prediction of the class
-(mWCov: weighted by points), averaged over the rooms with the class. A class with objects but without predictions has
-precision 0, where the scripts divide by zero. A class without objects is nan and left out of the means.
+Coverage uses the partition. Each object of a room counts with its best IoU with a prediction of the class. Coverage is
+the mean over these objects (mWCov: weighted by points), averaged over the rooms with the class. A class with objects
+but without predictions has precision 0, where the scripts divide by zero. A class without objects is nan and left out
+of the means.
 
 Source: models/ASIS/eval_iou_accuracy.py; isbnet/evaluation/s3dis_eval.py, which counts the points of no prediction as
 one more ceiling; evaluate_semantic_instance.py of Mask3D and of OneFormer3D.

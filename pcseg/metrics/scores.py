@@ -100,7 +100,7 @@ class Evaluation:
         return text.getvalue()
 
     def further(self) -> dict[str, Result]:
-        """The measures besides AP, by the keys of `TITLES`."""
+        """The measures other than AP, by the keys of `TITLES`."""
         results = {"semantic": self.semantic, "panoptic": self.panoptic, "s3dis": self.s3dis}
         return {key: result for key, result in results.items() if result is not None}
 

@@ -21,8 +21,8 @@ class KernelMap:
     """Pairs of rows (input, output) that the offsets of a kernel join, offset after offset.
 
     Voxels are ranked (in the order of their keys), and within one offset the ranks of the inputs and of the outputs
-    both ascend. Blocks of `BLOCK` consecutive ranks are therefore consecutive pairs, and no two blocks share a row:
-    pairs ``in_blocks[b, k]:in_blocks[b + 1, k]`` of offset k have their input in block b, and so on for the outputs.
+    both ascend. Blocks of `BLOCK` consecutive ranks are therefore consecutive pairs, and no two blocks share a row.
+    Pairs ``in_blocks[b, k]:in_blocks[b + 1, k]`` of offset k have their input in block b, and so on for the outputs.
     """
 
     in_index: Int32[Tensor, "pairs"]  # row of the input voxel of each pair

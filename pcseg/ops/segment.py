@@ -39,7 +39,13 @@ def segment_mean(
     num_segments: int,
     weights: Float[Tensor, "N"] | None = None,
 ) -> Float[Tensor, "S *D"]:
-    """Mean of the rows of each segment, with weights >= 0 if given; differentiable in values and weights.
+    """Mean of the rows of each segment; differentiable in values and weights.
+
+    Args:
+        values: rows of any shape.
+        index: segment of each row, 0..S-1.
+        num_segments: S.
+        weights: weight of each row, 0 or more; None weighs each 1.
 
     Returns:
         One row per segment, 0 where a segment is empty or its weights sum to 0.

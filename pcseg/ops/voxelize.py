@@ -40,7 +40,7 @@ def voxelize(
 
     Raises:
         ValueError: a voxel size that is not positive, a non-finite coordinate, a point below the origin, or too many
-            cells to number (2^31 along one axis, 2^63 in all).
+            cells to number. The limits are 2^31 along one axis and 2^63 in all.
 
     >>> import numpy as np
     >>> grid = voxelize(np.array([[0, 0, 0], [0.07, 0, 0], [0.01, 0, 0]], np.float32), 0.05)

@@ -26,8 +26,8 @@ class Patches:
     Args:
         kind: QUAD, TUBE or ELLIPSOID.
         frame: origin and three vectors of each patch in meters.
-        extra: numbers that do not rotate: bulge and bend of a quad; taper, start and part of the circle of a tube;
-            lowest and highest height (-1..1) of an ellipsoid.
+        extra: numbers that do not rotate. A quad has bulge and bend; a tube has taper, start and part of the circle.
+            An ellipsoid has lowest and highest height (-1..1).
         rgb: base color, 0..255.
         texture: one of the textures above.
         two_sided: True for sheets that both sides show.
@@ -93,7 +93,7 @@ class Patches:
 
 
 class Shape:
-    """A list of primitives in the frame of one object: footprint around the origin, z up from 0, front towards +y."""
+    """A list of primitives in the frame of one object: footprint around the origin, z up from 0, front toward +y."""
 
     def __init__(self) -> None:
         self._boxes: list[tuple] = []
@@ -271,7 +271,7 @@ class Top:
 
 @dataclass(frozen=True)
 class Item:
-    """One object, around the origin, standing on z = 0, its front towards +y.
+    """One object, around the origin, standing on z = 0, its front toward +y.
 
     Args:
         patches: its surfaces.

@@ -176,6 +176,12 @@ def load_matching_weights(
 
     Of the classes of the weights and of the model, heads take the rows that both know.
 
+    Args:
+        model: model to change.
+        weights: parameters of the other model by name.
+        path: checkpoint of the weights, for messages.
+        classes: class set of the weights, and class set of the model.
+
     Returns:
         Names of the parameters that keep their own values because their shapes differ.
 

@@ -17,6 +17,12 @@ def evaluate(
 ) -> tuple[Scores, dict[str, Image.Image]]:
     """Scores rooms in all processes together, and draws some of them.
 
+    Args:
+        segmenter: model and its options of inference, the same in all processes.
+        rooms: rooms with labels, shared out among the processes.
+        drawn: names of the rooms to draw.
+        processes: processes that take part.
+
     Returns:
         The scores of all rooms, and the pictures by room.
 

@@ -16,6 +16,12 @@ def load_batches(
 ) -> Iterator[Any]:
     """The batches that a sampler asks for, on the CPU and in its order; with 0 workers this process loads them.
 
+    Args:
+        rooms: rooms or images by key.
+        sampler: lists of these keys, one per batch.
+        num_workers: number of loader processes; 0 for none.
+        collate: from a list of loaded rooms to a batch.
+
     Raises:
         ValueError: a room is damaged or does not fit the config; the same with and without loader processes.
     """

@@ -119,7 +119,7 @@ def train(
         scaler: from `grad_scaler`.
         average: averaged weights to update after each step.
         processes: processes that share the rooms of each step.
-        log: called for each step in order, with step, lr, grad_norm, loss (the weighted sum), the losses, rooms,
+        log: called for each step in order. It gets step, lr, grad_norm, loss (the weighted sum), the losses, rooms,
             seconds, loading_seconds (waiting for the loader) and skipped (so far). Non-finite values are NaN.
         after_log: called each time that losses were read, to save or to evaluate.
 

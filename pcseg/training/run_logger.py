@@ -134,6 +134,12 @@ class RunLogger:
     def evaluation(self, step: int, result: Evaluation, scores: Scores, pictures: Mapping[str, Image.Image]) -> None:
         """Log an evaluation and pictures of some of its rooms; it replaces an earlier one of the same step.
 
+        Args:
+            step: number of training steps before the evaluation.
+            result: measures of all evaluated rooms.
+            scores: scores that the result is computed from, for the chart of precision and recall.
+            pictures: pictures by name of room, for the writers.
+
         Raises:
             OSError: evaluations.jsonl cannot be written.
         """

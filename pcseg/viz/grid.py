@@ -61,7 +61,17 @@ def image_grid(
     note: str = "",
     legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> Image.Image:
-    """Rows of cells with their titles; above them a large title and a small note, below them a legend."""
+    """Rows of cells with their titles; above them a large title and a small note, below them a legend.
+
+    Args:
+        rows: at least one row of at least one cell; rows may differ in length and height.
+        title: large text above the cells.
+        note: small text beside the title, made smaller where it is long.
+        legend: name and color (RGB, 0..255) of each entry.
+
+    Returns:
+        An RGB image.
+    """
     wide = max(cell.image.shape[1] for row in rows for cell in row)
     size = int(np.clip(round(wide / 38), 11, 30))  # of the text
     top, head = round(2.9 * size) if title or note else size // 2, round(2.1 * size)
@@ -111,8 +121,11 @@ def _labeled(cell: Cell, size: float) -> Image.Image:
 
 
 def _places(pixels: np.ndarray, half: np.ndarray, image: tuple[int, int]) -> np.ndarray:
-    """Centers for a word of half this size: pixels of its object, first those where most of the word is on the object,
-    then those near the middle. At the border of the image, a center moves inwards."""
+    """Centers for a word of half this size, among the pixels of its object.
+
+    First come those where most of the word is on the object, then those near the middle. At the border of the image, a
+    center moves inward.
+    """
     places = np.clip(pixels[:: 1 + len(pixels) // _MAX_PLACES], half, np.maximum(half, image - half))
     low, extent = pixels.min(axis=0), np.ptp(pixels, axis=0) + 1
     sums = np.zeros(extent + 1, np.int32)  # number of pixels before each corner

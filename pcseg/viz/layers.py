@@ -105,7 +105,13 @@ def match_objects(truth: Objects | None, predicted: Objects | None) -> list[tupl
 def point_errors(
     truth: Objects, predicted: Objects, classes: ClassSet, *, min_points: int = 0
 ) -> Int32[np.ndarray, "P"]:
-    """What is wrong at each point; true objects of fewer points, or of classes that are not scored, count as none.
+    """What is wrong at each point.
+
+    Args:
+        truth: objects of the ground truth; if none of them has a class, all are scored.
+        predicted: objects above the threshold, of the same points.
+        classes: class set whose `instance_classes` are scored; true objects of other classes count as none.
+        min_points: number of points below which a true object counts as none.
 
     Returns:
         Row of ERRORS of each point.

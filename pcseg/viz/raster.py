@@ -33,7 +33,7 @@ class View:
 
     @property
     def azimuth(self) -> float:
-        """Direction of the camera in degrees from the x axis towards y."""
+        """Direction of the camera in degrees from the x axis toward y."""
         return float(np.rad2deg(np.arctan2(self.rotation[2, 1], self.rotation[2, 0])))
 
     def focal(self, height: int) -> float:
@@ -52,7 +52,7 @@ class View:
 
 
 def look(azimuth: float, elevation: float) -> Float64[np.ndarray, "3 3"]:
-    """Rotation of a camera that looks at its target from a direction: degrees from x towards y, and above the horizon.
+    """Rotation of a camera that looks at its target from a direction: degrees from x toward y, and above the horizon.
 
     Returns:
         The right, up and backward axes as rows.
@@ -74,8 +74,8 @@ def inside(xyz: Float[np.ndarray, "P 3"], box: Float[np.ndarray, "2 3"]) -> Bool
 def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     """Least and greatest coordinates without strays: the few points away from every large group of points.
 
-    Mirrors, windows, open doors and bad returns give laser scans points outside of the room. Cells are a sixteenth of
-    the middle 90 percent of the points long; connected cells with at least a tenth of the points are a large group.
+    Mirrors, windows, open doors and bad returns give laser scans points outside of the room. A cell is a sixteenth as
+    long as the middle 90 percent of the points. Connected cells with at least a tenth of the points are a large group.
     """
     whole = np.stack(bounding_box(xyz)).astype(np.float64)
     sample = xyz[:: max(1, len(xyz) // 200_000)].astype(np.float64)
@@ -132,15 +132,15 @@ def shown_points(xyz: Float32[np.ndarray, "P 3"], max_points: int | None = None)
     return Shown(rows[is_first], size, box, num_strays)
 
 
-def near_walls(xyz: Float32[np.ndarray, "P 3"], towards: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:
+def near_walls(xyz: Float32[np.ndarray, "P 3"], toward: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "P"]:
     """Points of the walls between a room and a camera outside of it, and of everything in front of these walls.
 
-    The floor plan is cut into strips towards the camera; the first tall cell of a strip is its near wall.
+    The floor plan is cut into strips toward the camera; the first tall cell of a strip is its near wall.
     """
     thickness = 0.28
     low, high = bounding_box(xyz)
     cell = max(0.1, float((high - low)[:2].max()) / 600)
-    a, b = towards / np.linalg.norm(towards)
+    a, b = toward / np.linalg.norm(toward)
     along, across = xyz[:, 0] * a + xyz[:, 1] * b, xyz[:, 1] * a - xyz[:, 0] * b
     bottom, top = np.quantile(xyz[:: max(1, len(xyz) // 20_000), 2], [0.005, 0.995])
     row = ((along.max() - along) / cell).astype(np.int64)  # 0 is closest to the camera
@@ -231,9 +231,16 @@ def room_view(
 ) -> View:
     """A camera that looks into a room from a corner above, with the ceiling cut off and without strays.
 
-    Sizes are in pixels, angles in degrees. Without an azimuth, eight are tried, and the one that shows most of the room
-    is taken. Points above `cut` meters are hidden, by default 0.3 m below the ceiling, if there is one; `open_front`
-    hides the near walls. `box` is the `core_box` of the points, if known already.
+    Args:
+        xyz: points in meters, z up.
+        width: columns of the image.
+        height: rows of the image.
+        azimuth: direction of the camera in degrees from the x axis toward y; None tries eight and takes the one that
+            shows most of the room.
+        elevation: angle of the camera above the horizon in degrees.
+        cut: z in meters above which points are hidden; None is 0.3 m below the ceiling, if there is one.
+        open_front: True hides the near walls.
+        box: least and greatest coordinates of shown points; None is the `core_box`, which takes time to find.
 
     Raises:
         ValueError: no point is below the cut.

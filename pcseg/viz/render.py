@@ -17,7 +17,7 @@ from pcseg.viz.raster import SUPERSAMPLING, Raster, Shown, Splats, rasterize, ro
 
 _VIEWS = ("", ", from the other side", ", from above")
 _COLUMNS = 3
-_MAX_NAMES = 30  # on a panel; the table of the objects has all of them
+_MAX_NAMES = 30  # on a cell; the table of the objects has all of them
 
 
 def room_picture(
@@ -31,16 +31,16 @@ def room_picture(
 ) -> Image.Image:
     """One figure about a room: input, true objects, predicted objects, errors and classes, all from several sides.
 
-    Panels without data are left out, and the others fill the figure. The camera looks in from above, with the ceiling
+    Cells without data are left out, and the others fill the figure. The camera looks in from above, with the ceiling
     and the near walls cut away; an image is shown as it is. A predicted object has the color of the true object that it
-    matches. Visible objects have their names on them, where there is room the best ones, of true objects the largest;
-    the line at the top lists those that are hidden.
+    matches. Visible objects have their names on them. Where space is short, the best ones are named, and of true
+    objects the largest. The line at the top lists those that are hidden.
 
     Args:
         prediction: a scene and what was predicted for it.
         threshold: lowest score of shown objects.
-        width: width of a panel in pixels.
-        height: height of a panel in pixels.
+        width: width of a cell in pixels.
+        height: height of a cell in pixels.
         cut: height above which points are hidden; None is 0.3 m below a ceiling.
         views: 1 for one camera; 2 adds one from the other side, 3 also one from above.
 
@@ -52,7 +52,7 @@ def room_picture(
     scene = prediction.scene
     by_key: dict[str, Layer | None] = {"input": None, **scene_layers(prediction, threshold)}
     is_image = image_size(scene.xyz) is not None
-    rows = _panels(by_key, prediction.semantic is not None, is_image, views)
+    rows = _cell_rows(by_key, prediction.semantic is not None, is_image, views)
     cameras = 1 + max(view for row in rows for _, view in row)
     xyz, given = scene.xyz, input_colors(scene)
     shown = shown_points(xyz, len(xyz) if is_image else None)
@@ -83,20 +83,20 @@ def room_picture(
     return image_grid(cells, title=scene.name, note=note, legend=legend)
 
 
-def _panels(keys: Collection[str], has_classes: bool, is_image: bool, views: int) -> list[list[tuple[str, int]]]:
-    """Rows of (panel, view): objects, then errors, and classes to compare."""
+def _cell_rows(keys: Collection[str], has_classes: bool, is_image: bool, views: int) -> list[list[tuple[str, int]]]:
+    """Rows of (layer, view), one pair per cell: objects, then errors, and classes to compare."""
     objects = [key for key in ("input", *OBJECT_LAYERS) if key in keys]
     compared = has_classes or "errors" in keys or "prediction" not in keys  # labels alone are shown, too
     other = [key for key in ("errors", "semantic_truth", "semantic_prediction") if key in keys and compared]
     if not is_image:
         return _arrange(objects, other, views)
     # Nothing to see from other sides; objects have their classes on them, and two columns are wide enough to read them.
-    panels = [(key, 0) for key in (*objects, *other) if not key.startswith("semantic")]
-    return [panels[:2], panels[2:]] if len(panels) > 2 else [panels]
+    cells = [(key, 0) for key in (*objects, *other) if not key.startswith("semantic")]
+    return [cells[:2], cells[2:]] if len(cells) > 2 else [cells]
 
 
 def _arrange(objects: list[str], other: list[str], views: int) -> list[list[tuple[str, int]]]:
-    """Rows of (panel, view), equally long: where panels are missing, a row has its first panel from further sides."""
+    """Rows of (layer, view), equally long: where cells are missing, a row has its first layer from further sides."""
     if len(objects) + len(other) <= _COLUMNS:
         if len(objects) + len(other) == 1:
             return [[(objects[0], view) for view in range(views)]]
@@ -143,7 +143,7 @@ def _rasters(xyz: np.ndarray, views: int, camera: dict[str, Any]) -> list[Raster
 
 
 def _title(layer: Layer | None, prediction: Prediction, threshold: float, *, full: bool) -> str:
-    """Name of a panel; the full one has the number of objects."""
+    """Title of a cell; the full one has the number of objects."""
     if layer is None:
         return "Input" if prediction.scene.rgb is not None or not full else "Input (no color: by height)"
     if layer.key not in OBJECT_LAYERS or not full:

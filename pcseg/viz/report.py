@@ -86,7 +86,11 @@ def _ranks(scores: Scores) -> list[_Rank]:
 def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[str, bytes] | None = None) -> Path:
     """Writes the page; the file appears complete or not at all.
 
-    The pictures, JPEG by room, are shown with the worst rooms.
+    Args:
+        path: HTML file to write.
+        scores: scores of all rooms.
+        title: heading of the page.
+        pictures: JPEG files by name of room, from `WorstRooms`; a worst room without one has its counts only.
 
     Raises:
         OSError: the file cannot be written.
@@ -131,7 +135,11 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
 def write_image_report(path: Path, scores: CocoScores, worst: Mapping[int, Prediction], *, title: str) -> Path:
     """Writes such a page about images.
 
-    The worst ones, by row of `scores.counts`, are shown with their predictions as flat scenes.
+    Args:
+        path: HTML file to write.
+        scores: scores of all images.
+        worst: predictions for the worst images, as flat scenes with ground truth, by row of `scores.counts`.
+        title: heading of the page.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Shows a prediction in whatever this machine has: a window, a browser, or a file to open elsewhere."""
+"""Shows a prediction with what this machine has: a window, a browser, or a file to open elsewhere."""
 
 import logging
 import tempfile

@@ -79,14 +79,14 @@ def test_rooms_are_open_to_look_into(room: Scene) -> None:
     assert room_view(tower, width=320, height=240).cut == pytest.approx(2.2, abs=0.02), "below the ceiling, not the top"
 
 
-@pytest.mark.parametrize(("towards", "wall"), [((1.0, 0.0), 4), ((-1.0, 0.0), 3), ((0.0, 1.0), 6), ((0.0, -2.0), 5)])
-def test_near_walls(room: Scene, towards: tuple[float, float], wall: int) -> None:
-    hidden = near_walls(room.xyz, np.array(towards))
+@pytest.mark.parametrize(("toward", "wall"), [((1.0, 0.0), 4), ((-1.0, 0.0), 3), ((0.0, 1.0), 6), ((0.0, -2.0), 5)])
+def test_near_walls(room: Scene, toward: tuple[float, float], wall: int) -> None:
+    hidden = near_walls(room.xyz, np.array(toward))
     assert hidden[room.instance == wall].mean() > 0.95
     far = {3: 4, 4: 3, 5: 6, 6: 5}[wall]
     assert not hidden[np.isin(room.instance, [far, 7, 8])].any()
     without = room.xyz[room.instance != wall]
-    assert near_walls(without, np.array(towards)).mean() < 0.1, "the far wall is no near wall"
+    assert near_walls(without, np.array(toward)).mean() < 0.1, "the far wall is no near wall"
 
 
 def test_a_large_scan_is_thinned_by_voxels(room: Scene) -> None:

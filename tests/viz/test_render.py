@@ -31,7 +31,7 @@ def _cells(image: Image.Image) -> tuple[int, int]:
     return columns, rows
 
 
-def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction) -> None:
+def test_no_cell_is_empty(room: Scene, predicted: Prediction, whole: Prediction) -> None:
     bare, flat = room.with_(semantic=None, instance=None), room.with_(instance=None)
     classes_alone = Prediction(bare, semantic=room.semantic, classes=S3DIS)
     scan = replace(whole, scene=bare)
@@ -51,7 +51,7 @@ def test_no_panel_is_empty(room: Scene, predicted: Prediction, whole: Prediction
         assert _cells(room_picture(prediction, views=views, **SMALL)) == expected
     for rows in ([0, 1, 2], [2], []):  # all objects, one below the threshold, none
         chosen = predicted.select(np.array(rows, np.int64))
-        assert _cells(room_picture(chosen, views=1, **SMALL)) == (3, 2), "five panels and another view"
+        assert _cells(room_picture(chosen, views=1, **SMALL)) == (3, 2), "five cells and another view"
     for views in (0, 4):
         refuses("1 to 3 views", room_picture, whole, views=views, **SMALL)
 

@@ -59,7 +59,7 @@ bool mine = int(id) == chosen || (chosen == 0 && entry.a > .75 && entry.a < .9);
 if (chosen >= 0 && !mine) c = mix(c, dim, .72);
 tint = vec4(min(c * light, 1.), mine ? 1. : .5);
 number = uint(gl_VertexID) + 1u;
-// strips: direction towards the camera in the plan, first strip, eye along that direction.
+// strips: direction toward the camera in the plan, first strip, eye along that direction.
 float along = dot(p.xy, strips.xy), across = p.y * strips.x - p.x * strips.y;
 float limit = texelFetch(front, ivec2(int((across - strips.z) * 5.), 0), 0).r;
 if (along > limit && strips.w > limit + .05) gl_Position = vec4(2., 2., 2., 1.);
