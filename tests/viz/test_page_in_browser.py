@@ -14,6 +14,7 @@ from PIL import Image
 from pcseg.classes import S3DIS
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from pcseg.viz.flat import pixel_grid
 from pcseg.viz.html import write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
@@ -228,6 +229,17 @@ def test_phone(room: Scene, whole: Prediction, open_page: Open) -> None:
     browser.tab.click("#more")
     assert browser.run("stage.clientHeight") > 600
     assert browser.faults == []
+
+
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE])
+def test_image_opens_upright_and_flat(screen: dict, open_page: Open) -> None:
+    scene = Scene("photo", pixel_grid(30, 40))
+    browser = open_page(Prediction(scene), screen)
+    (left, top), (right, level), (_, bottom) = (browser.pixel(scene, tuple(scene.xyz[row])) for row in (0, 39, -1))
+    assert level == top < bottom
+    assert right - left == pytest.approx(39 / 29 * (bottom - top), abs=2)
+    assert browser.run("document.querySelector('#head .faint').textContent") == "40 × 30 pixels"
+    assert browser.run("['cut', 'open'].every(id => document.getElementById(id).parentElement.hidden)")
 
 
 def test_66000_ids(rng: np.random.Generator, open_page: Open) -> None:
