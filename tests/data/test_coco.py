@@ -49,26 +49,41 @@ def test_reads_polygons_rle_crowds_and_empty_masks(tmp_path: Path) -> None:
     assert data[1].masks.shape == (0, 10, 12)
 
 
-BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no list annotations": (lambda c: c.pop("annotations"), "instances.json: .*has no list annotations"),
-    "no key": (lambda c: c["images"][0].pop("height"), "entry 0 of images has no height"),
-    "unknown image": (lambda c: c["annotations"][0].update(image_id=5), "annotation 0 has the unknown image_id 5"),
-    "unknown category": (lambda c: c["annotations"][2].update(category_id=5), "annotation 2 .*category_id 5"),
-    "missing image": (lambda c: c["images"][0].update(file_name="c.png"), "c.png: no such image"),
-    "image of another size": (lambda c: c["images"][0].update(width=13), "a.png: the image has 12 x 10 pixels.* 13 x"),
-    "polygon outside": (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 15, 0, 9, 9]]), r"reaches \(15, 0\)"),
-    "polygon of words": (lambda c: c["annotations"][0].update(segmentation=[["a", 0]]), "must be a list of numbers"),
-    "odd polygon": (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "must be a list of numbers"),
-    "no mask": (lambda c: c["annotations"][0].update(segmentation=7), "must be polygons or RLE, got int"),
-    "RLE of another size": (lambda c: c["annotations"][1].update(segmentation={"size": [9, 9], "counts": []}), "9, 9"),
-    "RLE too long": (lambda c: c["annotations"][1].update(segmentation={**LARGE, "counts": "zz"}), "RLE is damaged"),
-    "RLE of words": (lambda c: c["annotations"][1].update(segmentation={**LARGE, "counts": ["a"]}), "RLE is damaged"),
+def entry(part: str, **values: Any) -> Callable[[dict[str, Any]], Any]:
+    """Changes the first entry of a list."""
+    return lambda content: content[part][0].update(values)
+
+
+WRONG_TYPES = [
+    *(("images", "id", [7]), ("images", "file_name", 3), ("images", "height", "10"), ("images", "height", 10.0)),
+    *(("annotations", "image_id", [7]), ("annotations", "category_id", "44"), ("categories", "name", 3)),
+    *(("categories", "id", value) for value in ("44", [44], None)),
+]
+WRONG_MASKS = {
+    r"reaches \(15, 0\)": ([[0, 0, 15, 0, 9, 9]],),
+    "must be a list of numbers": ([["a", 0]], [[1, 2, 3]], [[10**400, 1, 5, 1, 5, 5]]),
+    "must be polygons or RLE, got int": (7,),
+    "RLE has the size": [{**LARGE, "size": size} for size in ([9, 9], None, 120)],
+    "RLE is damaged": ({**LARGE, "counts": "zz"}, {**LARGE, "counts": ["a"]}),
 }
+BROKEN = [
+    (lambda c: c.pop("annotations"), "instances.json: .*has no list annotations"),
+    (lambda c: c["categories"].clear(), "its list categories is empty"),
+    (lambda c: c["images"][0].pop("height"), "entry 0 of images has no height"),
+    (entry("images", id=9), "instances.json: 2 images have the id 9"),
+    (entry("categories", id=3), "2 categories have the id 3"),
+    (entry("annotations", image_id=5), "annotation 0 has the unknown image_id 5"),
+    (lambda c: c["annotations"][2].update(category_id=5), "annotation 2 .*category_id 5"),
+    (entry("images", file_name="c.png"), "c.png: no such image"),
+    (entry("images", file_name="c" * 400), "c: no such image"),
+    (entry("images", width=13), "a.png: the image has 12 x 10 pixels.* 13 x"),
+    *((entry("annotations", segmentation=mask), f"0: .*{text}") for text in WRONG_MASKS for mask in WRONG_MASKS[text]),
+    *((entry(part, **{key: value}), f"entry 0 of {part}: expected {key} as") for part, key, value in WRONG_TYPES),
+]
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_damage_is_named(case: str, tmp_path: Path) -> None:
-    change, message = BROKEN[case]
+@pytest.mark.parametrize(("change", "message"), BROKEN)
+def test_damage_is_named(change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path) -> None:
     refuses(message, lambda: write(tmp_path, change)[0])
 
 
