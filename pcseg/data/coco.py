@@ -49,7 +49,7 @@ class CocoDataset:
             `SetCriterion` can train on.
 
     Raises:
-        ValueError: the JSON is damaged, lacks a key, has a wrong value or an id twice, or refers to what it does not have.
+        ValueError: the JSON is damaged, lacks a key, repeats an id, or refers to what it does not have.
     """
 
     def __init__(self, path: Path, folder: Path, overlaps: Literal["smaller", "stay"] = "smaller") -> None:
