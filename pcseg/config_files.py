@@ -38,15 +38,16 @@ def find_config(path: Path | str) -> Path:
 
 
 def check_data_root(path: Path, overrides: Sequence[str]) -> None:
-    """Checks that the folder of processed rooms exists; the schema, whose modules import torch, checks the rest.
+    """Checks that the folder of rooms or images exists; the schema, whose modules import torch, checks the rest.
 
     Raises:
         ConfigError: there is no such folder, or the file or an override cannot be read.
     """
-    data = read_tree(path, overrides).get("data")
+    tree = read_tree(path, overrides)
+    data, command = tree.get("data"), "synth --format coco" if tree.get("kind") == "images" else "prepare"
     root = data.get("root") if isinstance(data, dict) else None
     if isinstance(root, (str, int)) and not Path(str(root)).is_dir():
-        raise ConfigError(f"{path}: data.root is {root}, but there is no such folder; write it with pcseg prepare")
+        raise ConfigError(f"{path}: data.root is {root}, but there is no such folder; write it with pcseg {command}")
 
 
 def check_checkpoint(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +20,10 @@ try:
 except ModuleNotFoundError:
     raise ValueError("COCO files need pycocotools and transformers; run: pip install 'pcseg[images]'") from None
 
-_KEYS = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("image_id", "category_id", "segmentation"),
-    "categories": ("id", "name"),
+_KEYS: dict[str, dict[str, type | None]] = {  # None: `mask_of_segmentation` checks it
+    "images": {"id": int, "file_name": str, "height": int, "width": int},
+    "annotations": {"image_id": int, "category_id": int, "segmentation": None},
+    "categories": {"id": int, "name": str},
 }
 _OUTSIDE = 2.0  # pixels that a polygon may reach over the edge: annotators draw along it
 
@@ -48,7 +49,7 @@ class CocoDataset:
             `SetCriterion` can train on.
 
     Raises:
-        ValueError: the JSON is damaged, lacks a key, or refers to what it does not have.
+        ValueError: the JSON is damaged, lacks a key, repeats an id, or refers to what it does not have.
     """
 
     def __init__(self, path: Path, folder: Path, overlaps: Literal["smaller", "stay"] = "smaller") -> None:
@@ -79,7 +80,7 @@ class CocoDataset:
         """
         entry = self.images[index]
         path, size = self.folder / entry["file_name"], (entry["height"], entry["width"])
-        if not path.is_file():
+        if not os.path.isfile(path):  # False for names that are too long, too
             raise ValueError(f"{path}: no such image; {self.path} refers to it")
         with decoding(path, "an image"), Image.open(path) as file:
             image = np.array(file.convert("RGB"))
@@ -132,8 +133,7 @@ def mask_of_segmentation(segmentation: Any, size: tuple[int, int], name: str = "
     """
     height, width = size
     if isinstance(segmentation, dict):
-        if list(segmentation.get("size", ())) != [height, width]:
-            found = segmentation.get("size")
+        if (found := segmentation.get("size")) != [height, width]:
             raise ValueError(f"{name}: its RLE has the size {found}, the image [{height}, {width}]")
         counts = segmentation.get("counts")
         # pycocotools reads beyond the end of damaged RLE, and returns what it finds there.
@@ -148,7 +148,7 @@ def mask_of_segmentation(segmentation: Any, size: tuple[int, int], name: str = "
     for polygon in segmentation:
         try:
             corners = np.array(polygon, np.float64).reshape(-1, 2)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise ValueError(f"{name}: a polygon must be a list of numbers x, y, x, y, ...") from None
         over = np.maximum(-corners, corners - [width, height]).max(axis=1, initial=-1)
         if not over.max(initial=-1) <= _OUTSIDE:  # NaN is outside too
@@ -195,7 +195,16 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(entries, list):
             raise ValueError(f"{path}: not an instances JSON of COCO: it has no list {part}")
         for index, entry in enumerate(entries):
-            if missing := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
-                raise ValueError(f"{path}: entry {index} of {part} has no {missing[0]}")
+            name = f"{path}: entry {index} of {part}"
+            for key, kind in keys.items():
+                if not isinstance(entry, dict) or key not in entry:
+                    raise ValueError(f"{name} has no {key}")
+                if kind and type(entry[key]) is not kind:
+                    raise ValueError(f"{name}: expected {key} as {kind.__name__}, got {entry[key]!r}")
             entry.setdefault("id", index)  # of annotations, for messages
+        for number, count in Counter(entry["id"] for entry in entries if "id" in keys).items():
+            if count > 1:
+                raise ValueError(f"{path}: {count} {part} have the id {number}")
+    if not content["categories"]:
+        raise ValueError(f"{path}: its list categories is empty")
     return content

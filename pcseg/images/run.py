@@ -187,7 +187,7 @@ class ImageTest:
         results = [result for part in processes.gather(results) for result in part]
         return coco_scores(images.truth(), results), results
 
-    def prediction(self, found: CocoImage, objects: Objects) -> Prediction:
+    def prediction(self, found: CocoImage, objects: ImageObjects) -> Prediction:
         """A flat scene whose points are the pixels of an image, so that all of `pcseg.viz` shows it and files hold it.
 
         Args:

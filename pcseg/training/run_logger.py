@@ -126,7 +126,7 @@ class RunLogger:
         curves |= {"memory_gib": memory, "rooms_per_second": speed}
         self._write_scalars(record["step"], {f"train/{name}": value for name, value in curves.items()})
         remaining = tqdm.format_interval((self.num_steps - record["step"]) * self._smooth["time"])
-        parts = [f"{remaining} left", f"{speed:.1f} rooms/s", f"{memory:.1f} GiB", f"lr {record['lr']:.1e}"]
+        parts = [f"{remaining} left", f"{speed:.1f} scenes/s", f"{memory:.1f} GiB", f"lr {record['lr']:.1e}"]
         parts += [f"{name.removeprefix('loss_')} {self._smooth.get(name, math.nan):.3f}" for name in losses]
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(record["step"] - self._bar.n)

@@ -15,6 +15,7 @@ from jaxtyping import Float32, Integer, UInt16
 from pcseg.classes import ClassSet, class_colors
 from pcseg.files import atomic_write
 from pcseg.prediction import Prediction
+from pcseg.viz.flat import image_size
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, scene_layers
 from pcseg.viz.raster import Splats, room_view, shown_points
 
@@ -64,14 +65,17 @@ def _content(prediction: Prediction, layers: dict[str, Layer], threshold: float)
         parts.append(_planes(layer.ids[keep][order].astype(f"<u{width}")))
         note = f"objects from score {threshold:.2f}" if layer.key == "errors" and prediction.has_objects else ""
         described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
-    extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720)
-    size = " × ".join(f"{length:.1f}" for length in extent)
-    thinned = f" · thinned to {len(xyz):,}, one in {1000 * shown.voxel:.0f} mm" if shown.voxel else ""
+    pixels = image_size(scene.xyz)
+    extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720, azimuth=-90.0 if pixels else None)
+    meters = " × ".join(f"{length:.1f}" for length in extent)
+    size = f"{pixels[1]} × {pixels[0]} pixels" if pixels else f"{len(scene):,} points · {meters} m"
+    apart = f", one in {1000 * shown.voxel:.0f} mm" if shown.voxel and not pixels else ""
+    thinned = f" · thinned to {len(xyz):,}{apart}" if shown.voxel else ""
     strays = f" · {shown.num_strays:,} points outside the frame are not shown" if shown.num_strays else ""
     top = float(extent[2]) + 0.01
     meta = {
         "name": scene.name or "room",
-        "subtitle": f"{len(scene):,} points · {size} m{thinned}{strays}",
+        "subtitle": f"{size}{thinned}{strays}",
         "input_title": "Input" if scene.rgb is not None else "Height",
         "num_points": len(xyz),
         "step": step,
@@ -79,7 +83,9 @@ def _content(prediction: Prediction, layers: dict[str, Layer], threshold: float)
         "extent": [round(float(value), 4) for value in extent],
         "top": round(top, 3),
         "cut": round(top if view.cut is None else view.cut - float(low[2]), 3),
+        "image": pixels is not None,  # seen from straight above, without controls for rooms
         "azimuth": round(view.azimuth, 1),
+        "pitch": 1.5707 if pixels else 0.87,
         "threshold": round(threshold, 4),
         "start": next((key for key in ("prediction", "truth", "semantic_prediction") if key in layers), "input"),
         "layers": described,

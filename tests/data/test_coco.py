@@ -1,7 +1,6 @@
 """Instances in COCO's format, whole and damaged."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,19 @@ SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]  # 4 x 4 pixels
 LARGE = {"size": [10, 12], "counts": [0, 60, 60]}  # the left half
 
 
-def write(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda content: None) -> CocoDataset:
-    """Two images of 12 x 10 pixels, the second without objects; ids with gaps."""
+def write(folder: Path, part: str = "", **values: Any) -> CocoDataset:
+    """Two images of 12 x 10 pixels, the second without objects; ids with gaps. Changes the first entry of a part."""
     for name in ("a.png", "b.png"):
         Image.new("RGB", (12, 10), (10, 20, 30)).save(folder / name)
     masks = ([SQUARE], LARGE, [[1, 1, 1, 1, 1, 1]], {"size": [10, 12], "counts": [84, 36]}, [])
-    content = {
+    content: dict[str, Any] = {
         "images": [{"id": i, "file_name": n, "height": 10, "width": 12} for i, n in ((7, "a.png"), (9, "b.png"))],
         "annotations": [{"id": i, "image_id": 7, "category_id": 44, "segmentation": m} for i, m in enumerate(masks)],
         "categories": [{"id": 44, "name": "cup"}, {"id": 3, "name": "car"}],
     }
     content["annotations"][1]["category_id"] = 3
     content["annotations"][3]["iscrowd"] = 1
-    change(content)
+    (content[part][0] if part else content).update(values)
     (folder / "instances.json").write_text(json.dumps(content))
     return CocoDataset(folder / "instances.json", folder)
 
@@ -42,34 +41,42 @@ def test_reads_polygons_rle_crowds_and_empty_masks(tmp_path: Path) -> None:
     assert (found.name, found.image.shape, found.image[0, 0].tolist()) == ("a.png", (10, 12, 3), [10, 20, 30])
     assert found.labels.tolist() == [1, 0]
     assert found.masks.sum(axis=(1, 2)).tolist() == [16, 60 - 16]  # the smaller one has the pixels of both
-    assert found.ignored.sum() == 36
-    assert not found.ignored[:, :8].any()
-    both = CocoDataset(tmp_path / "instances.json", tmp_path, "stay")[0]
-    assert both.masks.sum(axis=(1, 2)).tolist() == [16, 60]
+    assert found.ignored.sum() == found.ignored[:, 8:].sum() == 36
+    assert CocoDataset(data.path, tmp_path, "stay")[0].masks.sum(axis=(1, 2)).tolist() == [16, 60]
     assert data[1].masks.shape == (0, 10, 12)
 
 
-BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no list annotations": (lambda c: c.pop("annotations"), "instances.json: .*has no list annotations"),
-    "no key": (lambda c: c["images"][0].pop("height"), "entry 0 of images has no height"),
-    "unknown image": (lambda c: c["annotations"][0].update(image_id=5), "annotation 0 has the unknown image_id 5"),
-    "unknown category": (lambda c: c["annotations"][2].update(category_id=5), "annotation 2 .*category_id 5"),
-    "missing image": (lambda c: c["images"][0].update(file_name="c.png"), "c.png: no such image"),
-    "image of another size": (lambda c: c["images"][0].update(width=13), "a.png: the image has 12 x 10 pixels.* 13 x"),
-    "polygon outside": (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 15, 0, 9, 9]]), r"reaches \(15, 0\)"),
-    "polygon of words": (lambda c: c["annotations"][0].update(segmentation=[["a", 0]]), "must be a list of numbers"),
-    "odd polygon": (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]), "must be a list of numbers"),
-    "no mask": (lambda c: c["annotations"][0].update(segmentation=7), "must be polygons or RLE, got int"),
-    "RLE of another size": (lambda c: c["annotations"][1].update(segmentation={"size": [9, 9], "counts": []}), "9, 9"),
-    "RLE too long": (lambda c: c["annotations"][1].update(segmentation={**LARGE, "counts": "zz"}), "RLE is damaged"),
-    "RLE of words": (lambda c: c["annotations"][1].update(segmentation={**LARGE, "counts": ["a"]}), "RLE is damaged"),
+WRONG_TYPES = [
+    *(("images", "id", [7]), ("images", "file_name", 3), ("images", "height", "10"), ("images", "height", 10.0)),
+    *(("annotations", "image_id", [7]), ("annotations", "category_id", "44"), ("categories", "name", 3)),
+    *(("categories", "id", value) for value in ("44", [44], None)),
+]
+WRONG_MASKS = {
+    r"reaches \(15, 0\)": ([[0, 0, 15, 0, 9, 9]],),
+    "must be a list of numbers": ([["a", 0]], [[1, 2, 3]], [[10**400, 1, 5, 1, 5, 5]]),
+    "must be polygons or RLE, got int": (7,),
+    "RLE has the size": [{**LARGE, "size": size} for size in ([9, 9], None, 120)],
+    "RLE is damaged": ({**LARGE, "counts": "zz"}, {**LARGE, "counts": ["a"]}),
 }
+BROKEN = [
+    ("", {"annotations": None}, "instances.json: .*has no list annotations"),
+    ("", {"categories": []}, "its list categories is empty"),
+    ("", {"images": [{"id": 7}]}, "entry 0 of images has no file_name"),
+    ("images", {"id": 9}, "instances.json: 2 images have the id 9"),
+    ("categories", {"id": 3}, "instances.json: 2 categories have the id 3"),
+    ("annotations", {"image_id": 5}, "annotation 0 has the unknown image_id 5"),
+    ("annotations", {"category_id": 5}, "annotation 0 has the unknown category_id 5"),
+    ("images", {"file_name": "c.png"}, "c.png: no such image"),
+    ("images", {"file_name": "c" * 400}, "c: no such image"),
+    ("images", {"width": 13}, "a.png: the image has 12 x 10 pixels.* 13 x"),
+    *((part, {key: value}, f"entry 0 of {part}: expected {key} as") for part, key, value in WRONG_TYPES),
+    *(("annotations", {"segmentation": mask}, f"0: .*{text}") for text in WRONG_MASKS for mask in WRONG_MASKS[text]),
+]
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_damage_is_named(case: str, tmp_path: Path) -> None:
-    change, message = BROKEN[case]
-    refuses(message, lambda: write(tmp_path, change)[0])
+@pytest.mark.parametrize(("part", "values", "message"), BROKEN)
+def test_damage_is_named(part: str, values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    refuses(message, lambda: write(tmp_path, part, **values)[0])
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

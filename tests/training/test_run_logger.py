@@ -42,7 +42,7 @@ def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: S
     logger.close()
     line = capsys.readouterr().err.replace("\n", "").split("\r")[-1]
     assert line.startswith("train  10%|")
-    assert "40/400, 01:30 left, 8.0 rooms/s, " in line
+    assert "40/400, 01:30 left, 8.0 scenes/s, " in line
     assert " GiB, lr 1.0e-03, loss 0.051, ce 0.500" in line
     rows = read_records(tmp_path / "metrics.jsonl")
     assert {row["step"]: row["loss"] for row in rows} == {38: None, 39: 0.0513, 40: None}

@@ -3,7 +3,7 @@
 const E = M.extent,
   middle = [E[0] / 2, E[1] / 2, Math.min(M.cut, E[2]) / 2],
   radius = Math.hypot(...E) / 2 || 1;
-const home = { yaw: (M.azimuth * Math.PI) / 180, pitch: 0.87, distance: 0, target: middle };
+const home = { yaw: (M.azimuth * Math.PI) / 180, pitch: M.pitch, distance: 0, target: middle };
 let cam = { ...home, target: [...middle] },
   flight = null;
 const fov = 0.56,
@@ -53,7 +53,7 @@ const fit = (low, high, c) => {
 };
 const whole = (change = {}) => {
   const see = (c) => fit([0, 0, 0], [E[0], E[1], Math.min(E[2], M.cut)], { ...home, ...c });
-  if (stage.clientWidth >= stage.clientHeight || change.yaw !== undefined) return see(change);
+  if (stage.clientWidth >= stage.clientHeight || change.yaw !== undefined || M.image) return see(change);
   // A tall screen: a steeper view, turned until the room is narrow.
   const turns = [...Array(19).keys()].map((k) => home.yaw + ((k - 9) * Math.PI) / 18);
   const views = turns.map((yaw) => see({ pitch: 1.05, ...change, yaw }));

@@ -24,7 +24,7 @@ const hover = (x, y) => {
       if (other !== listed) say(`${other.title}: ${named(other, other.rows[rowAt(other, k)])}`);
   }
   const meters = place(k).map((v, a) => (v + M.origin[a]).toFixed(2));
-  say(`x y z  ${meters.join("  ")} m`);
+  if (!M.image) say(`x y z  ${meters.join("  ")} m`);
   tip.replaceChildren(...lines);
   tip.style.display = "block";
   tip.style.left = Math.max(4, Math.min(x + 16, stage.clientWidth - tip.offsetWidth - 6)) + "px";

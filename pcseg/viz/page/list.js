@@ -184,6 +184,7 @@ $("open").onchange = (e) => {
   opened = e.target.checked;
   dirty = true;
 };
+for (const part of [$("cut").parentElement, $("open").parentElement, $("scale")]) part.hidden = M.image;
 $("frame").onclick = () => fly(whole({ yaw: cam.yaw }));
 $("top").onclick = () => fly(whole({ pitch: 1.5707, yaw: -Math.PI / 2 }));
 $("help").onclick = () => $("keys").showModal();
