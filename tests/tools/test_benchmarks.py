@@ -14,7 +14,7 @@ from pcseg.benchmarks import cold, tiles
 from pcseg.benchmarks.conv import conv
 from pcseg.benchmarks.criterion import CRITERIA, criterion_step
 from pcseg.benchmarks.loader import loader
-from pcseg.benchmarks.measure import count_waits, in_own_process, median_ms
+from pcseg.benchmarks.measure import in_own_process, median_ms
 from pcseg.benchmarks.metrics import metrics
 from pcseg.benchmarks.superpoints import superpoints
 from pcseg.benchmarks.train import PHASES, train
@@ -34,9 +34,8 @@ def test_names_and_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in BENCHMARKS:
         assert callable(getattr(importlib.import_module(f"pcseg.benchmarks.{name}"), name))
     calls = []
-    times = median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3, "the first round is not measured"
-    assert set(times) == {"a", "b"}
     assert in_own_process(os.getpid) != os.getpid()
     assert cold._call(["--help"], Path("unused"))["CPU s"] > 0.01
     monkeypatch.setattr(cold, "_call", lambda words, cache: {"s": 1.0})
@@ -49,7 +48,6 @@ def test_metrics_convolutions_and_voxelizers_agree(rng: np.random.Generator, mon
     assert superpoints(rounds=1, num_points=3000)["superpoints, color"]["cpu_ms"] > 0
     result = metrics(rounds=1, num_scenes=2, num_points=4000)
     assert result["largest_difference"] == 0
-    assert len(result["ms_per_scene"]) == 4
     assert result["kib_kept_per_scene"] < 20
     # Where spconv is installed, the benchmark itself compares the numbers of both.
     before = torch.get_num_threads()
@@ -65,19 +63,6 @@ def test_metrics_convolutions_and_voxelizers_agree(rng: np.random.Generator, mon
     assert len(counts) == 3
     assert min(counts.values()) > 0
     assert max(counts.values()) - min(counts.values()) <= 0.01 * counts["pcseg"]
-
-
-def test_reads_are_counted_outside_the_optimizer() -> None:
-    weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.AdamW([weight])  # reads its number of steps
-
-    def step() -> None:
-        loss = weight.sum() * (1 if (weight > 0).all() else 2) + weight[weight > 0].sum()
-        loss.backward()
-        optimizer.step()
-
-    # The condition, and the second index, forward and backward.
-    assert count_waits(step, torch.device("cpu")) == 3
 
 
 def test_phases_of_training_add_up_and_loading_is_measured() -> None:

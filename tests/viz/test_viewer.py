@@ -102,4 +102,3 @@ def test_the_point_under_a_pixel() -> None:
     for pixel, expected in (((100, 100), 1), ((103, 100), 2), ((150, 50), 4), ((150, 150), None), ((100, 0), None)):
         assert nearest_on_screen(xyz, shown, matrix, pixel, (200, 200), 6.0) == expected
     assert nearest_on_screen(xyz, np.arange(6) == 3, matrix, (100, 100), (200, 200), 6.0) == 3
-    assert nearest_on_screen(xyz[:0], shown[:0], matrix, (5, 5), (200, 200), 6.0) is None
