@@ -22,8 +22,12 @@ True
 The losses are in `pcseg.losses`, the measures in `pcseg.metrics`. Names are loaded on first use.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Torch's threads wait in a loop. On a busy machine, its default length takes most of the time.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from pcseg import losses, metrics

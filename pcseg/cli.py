@@ -40,8 +40,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Options may stand between positional arguments, which subparsers do not allow.
     args = parsers[name].parse_intermixed_args(words[count:])
     args.command_line = ["pcseg", *words]
-    # Torch's threads wait in a loop. On a busy machine, its default length takes most of the time.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     run_tool(lambda: _module(name).run(args))
 
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         default=DEFAULT_THRESHOLD,
-        help=f"minimum object score; use 0 to keep all objects for an evaluation (default: {DEFAULT_THRESHOLD})",
+        help=f"minimum object score; with 0, --coco has all objects, for an evaluation (default: {DEFAULT_THRESHOLD})",
     )
 
 
