@@ -318,8 +318,8 @@ PROGRAMS = {
     "shop": Program(shop, (3.5, 7.0), (3.5, 7.0), ("bookshelf", "bookshelf", "cabinet", "table", "appliance")),
 }
 SEQUENCE = (
-    "bedroom", "living", "bathroom", "kitchen", "office", "meeting", "study", "classroom", "bathroom", "living",
-    "office", "flat", "kitchen", "corridor", "bedroom", "shop",
+    "bedroom", "living", "bathroom", "kitchen", "office", "meeting", "study", "classroom", "living", "office", "flat",
+    "corridor", "bedroom", "shop",
 )  # fmt: skip
 
 
