@@ -14,7 +14,7 @@ from pcseg.classes import CLASS_SETS, ClassSet, class_set
 from pcseg.config import REMOVED_OPTIONS, Config
 from pcseg.config_reader import from_text
 from pcseg.data.reader_options import READER_OPTIONS
-from pcseg.inference.segmenter import Scan, Segmenter
+from pcseg.inference.segmenter import Scan, Scans, Segmenter
 from pcseg.ops.device import pick_device
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.prediction import Prediction
@@ -74,7 +74,7 @@ def predict(
 
 @overload
 def predict(
-    scan: list[Any] | tuple[Any, ...],
+    scan: Scans,
     model: Path | str = "builtin",
     device: str | torch.device | None = None,
     *,
