@@ -111,22 +111,18 @@ def run(args: argparse.Namespace) -> None:
         items = list(zip(args.scans, targets))
         # In one process, a scan is read or written while another is in the network.
         done = map_rooms(work, items, workers=args.workers, cluster=args.cluster, threads=2 if alone else 1)
-        finished: dict[Path, list[str] | Exception] = {}
-        waiting = args.scans[::-1]
-        for (path, _), result in done:
-            finished[path] = result
+        for (path, _), lines in done:
             bar.update()
-            while waiting and waiting[-1] in finished:  # the terminal lists scans in the given order
-                path, lines = waiting[-1], finished.pop(waiting.pop())
-                if isinstance(lines, Exception):
-                    if len(args.scans) == 1:
-                        raise lines
-                    bar.write(as_flags(f"{path}: not predicted: {lines}\n"), file=sys.stderr, end="")
-                    failed.append(str(path))
-                elif lines:
-                    bar.write("\n".join(lines))
+            if isinstance(lines, Exception):
+                if len(args.scans) == 1:
+                    raise lines
+                bar.write(as_flags(f"{path}: not predicted: {lines}\n"), file=sys.stderr, end="")
+                failed.append(path)
+            elif lines:
+                bar.write("\n".join(lines))
     if failed:
-        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {', '.join(failed)}")
+        names = ", ".join(str(path) for path in args.scans if path in failed)
+        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {names}")
 
 
 def _segmenter(args: argparse.Namespace) -> "Segmenter":
@@ -184,7 +180,7 @@ def _predict(
     wait: Callable[[], None] | None,
     item: tuple[Path, Path],
 ) -> list[str]:
-    """Predicts a scan and writes its files; returns lines for the user, except those that a bar showed already."""
+    """Predicts a scan and writes its files; returns lines for the user, where there is no bar that writes them."""
     import torch
 
     from pcseg.data.scan_checks import scan_warnings
@@ -196,8 +192,10 @@ def _predict(
     lines: list[str] = []
 
     def say(text: str) -> None:
-        # Lines of several scans at a time would mix.
-        (bar.write if bar is not None and len(args.scans) == 1 else lines.append)(as_flags(text))
+        if bar is None:
+            lines.append(as_flags(text))
+        else:
+            bar.write(as_flags(f"{text}\n"), end="")  # one write, which no other thread can part
 
     def stage(text: str) -> None:
         if bar is not None:
@@ -226,8 +224,9 @@ def _predict(
         stage("compiling")
         wait()  # for the kernels of the files
     write_prediction(target, prediction, threshold=args.threshold, suffixes=args.suffixes, stage=stage)
-    say(f"files: {target}{', '.join(args.suffixes)}{replaced}")
+    written = f"files: {target}{', '.join(args.suffixes)}{replaced}"
     others = [suffix for suffix in SUFFIXES if suffix not in args.suffixes]
     if stale := [suffix for suffix in others if Path(f"{target}{suffix}").exists()]:
-        say(f"not written now, and perhaps of an earlier run: {target}{', '.join(stale)}")
+        written += f"\nnot written now, and perhaps of an earlier run: {target}{', '.join(stale)}"
+    say(written)
     return lines

@@ -10,10 +10,7 @@ from pcseg.choices import SUFFIXES as SUFFIXES
 from pcseg.files import atomic_open
 from pcseg.inference.exports import CSV_HEADER, write_csv, write_ply
 from pcseg.prediction import Prediction, is_result, size_text
-from pcseg.viz.grid import save_png
-from pcseg.viz.html import write_page
 from pcseg.viz.raster import MAX_POINTS
-from pcseg.viz.render import room_picture
 
 MAX_ROWS = 40  # lines of the table in the terminal
 # A .npy file cannot name its program. Readers skip blanks at the end of the header; numpy writes fewer.
@@ -122,8 +119,8 @@ def write_prediction(
         ".ply": ("points", lambda path: write_ply(path, prediction, threshold)),
         ".instances.csv": ("table", lambda path: write_csv(path, prediction, threshold)),
         ".ids.npy": ("ids", lambda path: _write_ids(path, prediction, threshold)),
-        ".png": ("picture", lambda path: save_png(path, room_picture(prediction, threshold=threshold))),
-        ".html": ("page", lambda path: write_page(path, prediction, threshold=threshold)),
+        ".png": ("picture", lambda path: _write_picture(path, prediction, threshold)),
+        ".html": ("page", lambda path: _write_page(path, prediction, threshold)),
     }
 
     def write_file(suffix: str) -> None:
@@ -134,6 +131,19 @@ def write_prediction(
     # Two files at a time, unless the scan is large and takes much memory.
     with ThreadPoolExecutor(2 if len(prediction.scene) <= MAX_POINTS else 1) as pool:
         list(pool.map(write_file, [suffix for suffix in writers if suffix in suffixes]))
+
+
+def _write_picture(path: Path, prediction: Prediction, threshold: float) -> None:
+    from pcseg.viz.grid import save_png  # imports Pillow
+    from pcseg.viz.render import room_picture
+
+    save_png(path, room_picture(prediction, threshold=threshold))
+
+
+def _write_page(path: Path, prediction: Prediction, threshold: float) -> None:
+    from pcseg.viz.html import write_page
+
+    write_page(path, prediction, threshold=threshold)
 
 
 def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
