@@ -23,7 +23,7 @@ def room_coords(num_points: int) -> torch.Tensor:
     return coords if order is None else coords[order].contiguous()
 
 
-class Spconv:
+class _Spconv:
     """The native algorithm of spconv, without its layers, whose backward requires CUDA even for CPU tensors.
 
     Raises:
@@ -62,7 +62,7 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
     result: dict[str, Any] = {"voxels": len(coords), "pairs": num_pairs}
     print(f"{len(coords):,} voxels, {num_pairs / len(coords):.1f} pairs each")
     try:
-        spconv = Spconv(coords)
+        spconv = _Spconv(coords)
     except ImportError as error:
         spconv = None
         print(f"spconv is not installed ({error})")
@@ -85,7 +85,7 @@ def conv(rounds: int, num_points: int = 300_000) -> dict[str, Any]:
     return result
 
 
-def _steps(channels: int, kernel_map: Any, spconv: Spconv | None) -> dict[str, dict[str, Step]]:
+def _steps(channels: int, kernel_map: Any, spconv: _Spconv | None) -> dict[str, dict[str, Step]]:
     """Forward and backward steps of both libraries, after a check that their results agree."""
     generator = torch.Generator().manual_seed(0)
     x, grad = (torch.randn(kernel_map.num_in, channels, generator=generator) for _ in range(2))

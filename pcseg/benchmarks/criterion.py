@@ -58,7 +58,15 @@ def _predictions(
 def criterion_step(
     name: str, num_queries: int, num_instances: int, num_tokens: int = 2000, device: torch.device = CPU
 ) -> measure.Step:
-    """Makes a step that runs a criterion forward and backward on random predictions."""
+    """Makes a step that runs a criterion forward and backward on random predictions.
+
+    Args:
+        name: key of `CRITERIA`.
+        num_queries: number of queries M.
+        num_instances: number of instances K of each scene.
+        num_tokens: number of mask tokens N of each scene.
+        device: device of predictions and targets.
+    """
     layers, targets = _predictions(num_queries, num_instances, num_tokens, device)
     criterion = CRITERIA[name]()
 
@@ -74,7 +82,7 @@ def criterion_step(
     return step
 
 
-def added_mb(name: str, num_queries: int, num_instances: int, num_tokens: int) -> float:
+def _added_mb(name: str, num_queries: int, num_instances: int, num_tokens: int) -> float:
     """Peak that a step adds to the memory of this process, which should be a fresh one (Linux)."""
     torch.set_num_threads(1)
     criterion_step(name, num_queries, num_instances, 20)()  # to warm up
@@ -99,7 +107,7 @@ def criterion(rounds: int) -> dict[str, Any]:
                 waits = measure.count_waits(criterion_step(name, *size, device), device)
                 found: dict[str, float] = {"ms": ms, "waits": waits}
                 if has_peak:
-                    found["peak_mb"] = measure.in_own_process(added_mb, name, *size)
+                    found["peak_mb"] = measure.in_own_process(_added_mb, name, *size)
                 measure.print_row(name, found)
                 result[key][name] = found
     return result

@@ -48,12 +48,12 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
         dataset = RoomDataset(paths, **options, augment=compose(STEPS))
         speed = {}
         for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= joblib.cpu_count())]:
-            speed[str(workers)] = row = loader_speed(dataset, workers, num_rooms=8 * rounds)
+            speed[str(workers)] = row = _loader_speed(dataset, workers, num_rooms=8 * rounds)
             print_row(f"{workers} workers", row)
     return {"points": len(scene), "ms": times, "elastic_share": elastic, "loader": speed}
 
 
-def loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str, float]:
+def _loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[str, float]:
     """Rooms per second, and CPU time per room of all processes, in steady state.
 
     Each worker is a process with one thread; 0 loads in this process. A warm-up starts and compiles the workers.

@@ -26,7 +26,13 @@ _SPACING = 8.0  # meters from one room to the next
 
 
 def make_floor(num_points: int, room_points: int = ROOM_POINTS, first: int = 0) -> Scene:
-    """Makes a grid of synthetic rooms that repeats NUM_MODELS different ones."""
+    """Makes a grid of synthetic rooms that repeats NUM_MODELS different ones.
+
+    Args:
+        num_points: number of points in total.
+        room_points: approximate number of points in each room.
+        first: model of the first room, from 0; the next rooms take the next models.
+    """
     count = max(1, round(num_points / room_points))
     per_row = int(np.ceil(np.sqrt(count)))
     xyz, rgb = np.empty((num_points, 3), np.float32), np.empty((num_points, 3), np.uint8)

@@ -24,7 +24,15 @@ WARM_UP = 3  # unmeasured steps
 def train(
     rounds: int, num_points: int = 60_000, num_rooms: int = 4, workers: Sequence[int] = (0, 1, 2), *overrides: str
 ) -> dict[str, Any]:
-    """Measures training with configs/synthetic.yaml on synthetic rooms, on every device."""
+    """Measures training with configs/synthetic.yaml on synthetic rooms, on every device.
+
+    Args:
+        rounds: a quarter of the number of timed steps.
+        num_points: number of points in each room.
+        num_rooms: number of rooms to train on.
+        workers: numbers of loader processes to compare; 0 loads in this process.
+        *overrides: changes of the config, as ``a.b=value``.
+    """
     result: dict[str, Any] = {"points": num_points, "steps": 4 * rounds}
     with tempfile.TemporaryDirectory() as folder:
         measure.write_segmented_rooms(Path(folder), [num_points] * num_rooms)
@@ -40,7 +48,13 @@ def train(
 
 
 def measure_training(config: cfg.Config, device: torch.device, num_steps: int) -> dict[str, float]:
-    """Rooms per second, shares of the phases, and host waits of one step; needs more steps than are measured."""
+    """Rooms per second, shares of the phases, and host waits of one step.
+
+    Args:
+        config: names the rooms, the model and the number of loader processes.
+        device: device that trains.
+        num_steps: number of timed steps, which follow WARM_UP others.
+    """
     run = Run(config, Path("unused"), device)
 
     def batches() -> Iterator[SceneBatch]:
