@@ -37,7 +37,12 @@ def query_criterion(num_classes: int, options: Any, **settings: Any) -> Criterio
 
 
 def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -> RoomDataset:
-    """Rooms of the store that match the patterns of `pcseg.data.store.list_rooms`.
+    """Rooms of the store, prepared as the config says.
+
+    Args:
+        config: names the store, the classes, voxel size, features and augmentations.
+        patterns: which rooms, as for `pcseg.data.store.list_rooms`.
+        augmented: whether the augmentations of the config change the rooms.
 
     Raises:
         ValueError: no room matches, or one was processed with other classes.

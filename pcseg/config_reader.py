@@ -62,7 +62,12 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def from_text(schema: type[T], text: str, ignore: Sequence[str] = ()) -> T:
-    """Read what `to_text` wrote, without the dotted keys to ignore.
+    """Read what `to_text` wrote.
+
+    Args:
+        schema: dataclass of dataclasses, as for `read`.
+        text: YAML with the values of the whole config.
+        ignore: dotted keys that are skipped, such as options of older versions.
 
     Raises:
         ConfigError: not YAML, or a key or a value is not of the schema.

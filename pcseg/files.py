@@ -18,7 +18,10 @@ import numpy as np
 def decoding(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
     """Turns every error of a library's decoder into one line: damaged bytes raise errors of all kinds.
 
-    The message names the file, the expected `kind`, such as "an .npy file", and at its end the remedy.
+    Args:
+        path: file, for the message.
+        kind: what the file should be, such as "an .npy file".
+        remedy: end of the message, such as "; download the scan again".
 
     Raises:
         ValueError: the block raised an exception.

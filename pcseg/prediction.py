@@ -389,7 +389,12 @@ def counted(num: int, noun: str) -> str:
 
 
 def size_text(low: Sequence[float], high: Sequence[float], *, width: int = 0) -> str:
-    """Edge lengths of a box from its least and greatest corner, as tables and messages have them.
+    """Edge lengths of a box, as tables and messages have them.
+
+    Args:
+        low: least coordinates of the box in meters.
+        high: greatest coordinates of the box in meters.
+        width: least number of characters of each length.
 
     >>> size_text([0, 0, 0], [0.5, 0.625, 12], width=5)
     ' 0.50 x  0.62 x 12.00'

@@ -145,6 +145,11 @@ class ImageTest:
     def load(cls, path: Path, config: ImagesConfig, device: torch.device) -> "ImageTest":
         """A trained model and the held-out images of its config.
 
+        Args:
+            path: checkpoint of a `Mask2Former`.
+            config: options of the model, and which images are held out.
+            device: device for the model.
+
         Raises:
             CheckpointError: the checkpoint is missing, damaged, or of another model.
             ValueError: as `held_out`.
