@@ -121,9 +121,12 @@ class CocoDataset:
 
 
 def mask_of_segmentation(segmentation: Any, size: tuple[int, int], name: str = "mask") -> Bool[np.ndarray, "H W"]:
-    """The pixels of a segmentation: polygons [x, y, x, y, ...], or RLE with ``counts`` as numbers or a string.
+    """The pixels of a segmentation.
 
-    The size is height and width; `name` is that of the mask in messages.
+    Args:
+        segmentation: polygons [x, y, x, y, ...] in pixels, or RLE with ``counts`` as numbers or a string.
+        size: height and width of the image in pixels.
+        name: name of the mask, for messages.
 
     Raises:
         ValueError: the mask is damaged, outside of the image, or of another size.

@@ -126,6 +126,11 @@ def likely_range(color: Shaped[np.ndarray, "P channels"]) -> int | None:
 def check_faces(where: object, faces: Shaped[np.ndarray, "F 3"] | None, num_points: int) -> None:
     """Checks that faces index existing points.
 
+    Args:
+        where: file or scene, for messages.
+        faces: points of each face, as numbers from 0; None if there are no faces.
+        num_points: number of points that exist.
+
     Raises:
         ValueError: an index is out of range.
     """

@@ -47,7 +47,10 @@ class Source:
 def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
     """Fingerprint of the raw files of a room, without reading them.
 
-    The settings are everything else that decides the result, for example the voxel size of the over-segmentation.
+    Args:
+        path: raw file or folder of the room.
+        files: raw files that decide the result.
+        settings: everything else that decides the result, for example the voxel size of the over-segmentation.
 
     Raises:
         FileNotFoundError: one of the files is missing.
@@ -199,7 +202,14 @@ def verify_room(folder: Path) -> None:
 
 
 def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
-    """Whether a complete room of this format exists that was made from this source."""
+    """Whether a complete room of this format exists that was made from this source.
+
+    Args:
+        root: folder of processed rooms.
+        name: name of the room.
+        class_set: name of the class set that the room must have.
+        source: source that the room must have; its path may differ.
+    """
     try:
         manifest = read_manifest(root / name)
         _map_arrays(root / name, manifest)

@@ -27,9 +27,14 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def read_text(path: Path, columns: tuple[str, ...] | None, report: Report) -> dict[str, np.ndarray]:
     """Reads the fields of a text file of points, see `fields_of_columns`.
 
-    Columns are named by the argument, whose unknown names are ignored, or by the file's first line; otherwise see
-    `fields_of_table`. Blanks, commas or semicolons separate them, also at the ends of lines; values may be quoted.
-    Lines that start with # or // are comments. The file may start with its number of points.
+    Blanks, commas or semicolons separate columns, also at the ends of lines; values may be quoted. Lines that start
+    with # or // are comments. The file may start with its number of points.
+
+    Args:
+        path: text file, also in UTF-16.
+        columns: name of each column, of which unknown ones are ignored. None takes the names from the first line, or
+            without them those of `fields_of_table`.
+        report: called with a sentence if the columns have no names.
 
     Raises:
         ValueError: a line that is not numbers, or columns that do not fit.
@@ -46,7 +51,11 @@ def fields_of_table(
 ) -> dict[str, np.ndarray]:
     """Splits a table of points into fields, see `fields_of_columns`.
 
-    Without names, columns get those of the layout that their number and all of their values fit, which is reported.
+    Args:
+        path: file, for messages.
+        values: numbers, one row per point.
+        names: name of each column. None takes the one layout that fits the number of columns and all of their values.
+        report: called with a sentence if `names` is None and there are more than 3 columns.
 
     Raises:
         ValueError: the names do not fit the columns, or none or several layouts do.
@@ -121,7 +130,11 @@ def read_rows(
 ) -> Float64[np.ndarray, "R columns"]:
     """Reads rows of numbers; blank lines and lines that start with # or // are skipped.
 
-    Without a separator, blanks and tabs part columns. The lines before the first one are a header.
+    Args:
+        path: text file.
+        num_columns: how many numbers each line must hold.
+        separator: character between columns; None for blanks and tabs.
+        first_line: line at which the rows start, counted from 1; those before it are a header.
 
     Raises:
         ValueError: a line does not hold that many numbers; the message names the first.
@@ -142,7 +155,14 @@ def read_rows(
 def load_rows(
     path: Path, num_columns: int, *, separator: str | None = None, first_line: int = 1
 ) -> Float64[np.ndarray, "R columns"] | None:
-    """As `read_rows`, by numpy's fast reader; None if any line is neither blank nor `num_columns` numbers."""
+    """As `read_rows`, by numpy's fast reader; None if any line is neither blank nor `num_columns` numbers.
+
+    Args:
+        path: text file.
+        num_columns: how many numbers each line must hold.
+        separator: as in `read_rows`.
+        first_line: as in `read_rows`.
+    """
     with path.open("rb") as file:
         start = file.read(3)
     encoding = "utf-16" if start.startswith(_UTF16) else "utf-8-sig" if start == codecs.BOM_UTF8 else "latin-1"
