@@ -49,8 +49,12 @@ def greedy_clusters(
 ) -> tuple[Int64[Tensor, "M"], Bool[Tensor, "S M"]]:
     """The most influential superpoint that is in no cluster gathers the free followers within the radius, and so on.
 
-    Followers and influencers are the two embeddings of each superpoint. Ties of influence go in the order of
-    superpoints.
+    Args:
+        followers: embedding of each superpoint as a member of a cluster.
+        influencers: embedding of each superpoint as the center of a cluster.
+        influence: how influential each superpoint is; of equal ones the first goes first.
+        radius: distance from an influencer below which followers join it, in units of the embeddings.
+        max_clusters: most clusters to make.
 
     Returns:
         The influencer of each cluster, and its members; clusters do not overlap, and none is empty.

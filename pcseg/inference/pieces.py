@@ -52,10 +52,14 @@ def superpoint_areas(cells: SuperpointCells) -> Float64[np.ndarray, "S"]:
 
 
 def split_pieces(prediction: Prediction, links: csr_array, *, min_points: int = 0) -> Prediction:
-    """Makes an object of each connected piece of a mask over superpoints; smaller pieces are dropped.
+    """Makes an object of each connected piece of a mask over superpoints.
 
-    The score of a piece is that of its object times the square root of its share of the points. `links` are the
-    `superpoint_links` of the scene.
+    The score of a piece is that of its object times the square root of its share of the points.
+
+    Args:
+        prediction: objects with masks over the S superpoints of a scene.
+        links: which superpoints touch, (S, S), from `superpoint_links`.
+        min_points: least number of points in a piece; smaller pieces are dropped.
 
     Returns:
         The pieces, best first.

@@ -37,10 +37,15 @@ _ZIP_END = b"\x05\x00pcseg"  # length of the comment, and the comment
 
 
 def prediction_targets(scans: Sequence[Path], out: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
-    """Where the files of each scan go: the folder and the name of the scan, without a suffix.
+    """Where the files of each scan go.
+
+    Args:
+        scans: files, or folders of processed rooms.
+        out: folder for all results.
+        suffixes: suffixes of the files that will be written for each scan, such as ".ply".
 
     Returns:
-        One path per scan, all of them different.
+        Folder and name of each scan, without a suffix; all of them differ.
 
     Raises:
         ValueError: two scans have one name, or a file would overwrite a scan or any other file that is no result.
