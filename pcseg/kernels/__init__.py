@@ -113,7 +113,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
         return [], ()
     workers = min(workers or os.cpu_count() or 1, len(found))
     reading, writing = os.pipe()
-    program = "import sys, pcseg.kernels as k; k.compile_share(sys.argv[3:], int(sys.argv[1]), int(sys.argv[2]))"
+    program = "import sys, pcseg.kernels as k; k._compile_share(sys.argv[3:], int(sys.argv[1]), int(sys.argv[2]))"
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     processes = [
         subprocess.Popen(
@@ -138,7 +138,7 @@ def compile_kernels(modules: Sequence[str] = MODULES, workers: int | None = None
     return [_name(compiled) for compiled, _ in found], wait()
 
 
-def compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
+def _compile_share(modules: Sequence[str], turn: int, workers: int) -> None:
     """Compiles the share of process `turn` of `workers` and writes the name of each kernel to stdout."""
     gc.disable()  # a tenth of the time, for garbage of a few seconds
     # Long kernels first, for even shares.

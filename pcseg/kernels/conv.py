@@ -244,10 +244,18 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
 
 @kernel("f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]", fastmath=FAST)
 def add_weight_grad(x, grad, in_index, out_index, blocks, span, first, last, dw):
-    """Adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k, from first to last, to ``dw[k]``.
+    """Adds ``x[in_index[p]].T @ grad[out_index[p]]`` over all pairs p of offset k to ``dw[k]``.
 
-    Arguments and shapes are those of `multiply_pairs`, with dw like w, grad (W, tiles * tile), and I a multiple of
-    TILE_ROWS.
+    Args:
+        x: float32 (V, I), I a multiple of TILE_ROWS.
+        grad: float32 (W, tiles * tile), gradient of the outputs.
+        in_index: int32 (pairs,), row of x of each pair.
+        out_index: int32 (pairs,), row of grad of each pair.
+        blocks: int64 (num_blocks + 1, K); pairs of block b and offset k are ``blocks[b, k]:blocks[b + 1, k]``.
+        span: number of blocks at a time, whose rows stay in the cache for all offsets.
+        first: first offset k.
+        last: end of the offsets.
+        dw: float32 (K, tiles, I, tile), gradient of the weights; added to.
     """
     _, num_tiles, channels, tile = dw.shape
     num_vectors = tile * dw.itemsize // VECTOR_BYTES

@@ -9,8 +9,12 @@ from pcseg.kernels import kernel
 def displaced(xyz, low, granularity, field, magnitude):
     """Moves points by a field on a grid, interpolated linearly between its nodes.
 
-    The nodes lie `granularity` apart, with node (1, 1, 1) at `low`; every point must be between nodes. The field,
-    float32 (X, Y, Z, 3), is multiplied by `magnitude`.
+    Args:
+        xyz: float32 (P, 3), meters; every point must be between nodes.
+        low: float32 (3,), place of node (1, 1, 1).
+        granularity: distance between nodes in meters.
+        field: float32 (X, Y, Z, 3), shift of each node.
+        magnitude: factor from the field to meters.
 
     Returns:
         float32 (P, 3).

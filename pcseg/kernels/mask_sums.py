@@ -85,7 +85,16 @@ def _add_sigmoid(target, weight, x, e):
 
 @kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS)
 def sigmoid_forward(x, row, weights, log_odds, log_off, inside):
-    """Adds one layer to the sums, all but the background of log_odds."""
+    """Adds one layer to the sums, all but the background of log_odds. Tokens of weight 0 are skipped.
+
+    Args:
+        x: float32 (N, M), logits.
+        row: int64 (N,), row of the sums for each token, 0..K.
+        weights: float32 (N,), weight of each token.
+        log_odds: float32 (K + 1, M), gets the sums of x.
+        log_off: float32 (K + 1, M), gets the sums of log(1 - p).
+        inside: float32 (K + 1, M), gets the sums of p.
+    """
     num_tokens, num_queries = x.shape
     background = log_odds.shape[0] - 1
     e = np.empty(num_queries, np.float32)
@@ -113,7 +122,17 @@ def _sigmoid_gradient(weight, x, e, d_odds, d_off, d_inside, grad):
 
 @kernel("f4[:,::1], i8[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1]", **_OPTIONS)
 def sigmoid_backward(x, row, weights, d_odds, d_off, d_inside, grad):
-    """Writes the gradient of one layer from the gradients of its sums."""
+    """Writes the gradient of one layer from the gradients of its sums.
+
+    Args:
+        x: float32 (N, M), logits.
+        row: int64 (N,), row of the sums for each token, 0..K.
+        weights: float32 (N,), weight of each token.
+        d_odds: float32 (K + 1, M), gradient of log_odds.
+        d_off: float32 (K + 1, M), gradient of log_off.
+        d_inside: float32 (K + 1, M), gradient of inside.
+        grad: float32 (N, M), gets the gradient of x.
+    """
     e = np.empty(x.shape[1], np.float32)
     for i in range(x.shape[0]):
         if weights[i] == _ZERO:

@@ -7,12 +7,16 @@ from pcseg.kernels import kernel
 
 @kernel("i8[::1], i8, i4[::1], i4[::1]")
 def find_shifted(keys: np.ndarray, shift: int, source: np.ndarray, target: np.ndarray) -> int:
-    """Writes positions of all pairs of the ascending keys with keys[source] = keys[target] + shift, where shift < 0.
+    """Writes positions of all pairs with keys[source] = keys[target] + shift.
 
-    Keys are int64 (V,); source and target int32 (V,), both ascending.
+    Args:
+        keys: int64 (V,), ascending.
+        shift: negative.
+        source: int32 (V,), gets the position of the smaller key of each pair, ascending.
+        target: int32 (V,), gets the position of the larger key of each pair, ascending.
 
     Returns:
-        number of pairs.
+        Number of pairs.
     """
     count = 0
     j = 0

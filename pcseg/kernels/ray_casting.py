@@ -154,10 +154,16 @@ def depth_map(kind, frame, extra, size, two_sided, eye, resolution):
 
 @kernel("f8[:,::1], f8[::1], f4[::1], i8")
 def nearest_depth(xyz, eye, depth, resolution):
-    """Depth that a map of `depth_map` around `eye` holds in the direction of each point, float64 (n, 3).
+    """Depth that a map holds in the direction of each point.
+
+    Args:
+        xyz: float64 (n, 3), points in meters.
+        eye: float64 (3,), center of the map.
+        depth: float32 (6 * resolution ** 2,), from `depth_map`.
+        resolution: pixels along an edge of the cube.
 
     Returns:
-        float64 (n,).
+        float64 (n,), meters, infinity where nothing is.
     """
     nearest = np.empty(len(xyz))
     for i in range(len(xyz)):

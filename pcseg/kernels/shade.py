@@ -8,8 +8,10 @@ from pcseg.kernels import kernel
 def smooth_depth(depth, steps, reach):
     """Averages the depth over neighbors of similar depth, along rows and then along columns.
 
-    Neighbors are up to `steps` pixels away and differ by at most `reach`, a fraction of the depth. The depth is float32
-    (H, W), infinity where nothing is.
+    Args:
+        depth: float32 (H, W), infinity where nothing is.
+        steps: how far away neighbors are, at most, in pixels.
+        reach: how much neighbors differ, at most, as a fraction of the depth.
 
     Returns:
         float32 (H, W).
@@ -45,8 +47,14 @@ def _smooth(source, steps, reach, turn, total, count, out):
 def eye_dome(depth, near_pixels, far_pixels, near_strength, far_strength):
     """Eye-dome lighting at two scales: pixels with nearer neighbors are darker.
 
-    Near neighbors give outlines, far ones shape; distances are in pixels. The depth is float32 (H, W), infinity where
-    nothing is.
+    Near neighbors give outlines, far ones shape.
+
+    Args:
+        depth: float32 (H, W), infinity where nothing is.
+        near_pixels: distance of the near neighbors in pixels.
+        far_pixels: distance of the far neighbors in pixels.
+        near_strength: how much the near neighbors darken; 0 is not at all.
+        far_strength: how much the far neighbors darken.
 
     Returns:
         float32 (H, W), from 0 (dark) to 1 (bright).

@@ -6,7 +6,12 @@ from pcseg.kernels import kernel
 
 
 def cell_covariances(xyz, cell, num_cells):
-    """Covariance of the points float32 (P, 3) of each cell, 0..num_cells-1; no cell is empty.
+    """Covariance of the points of each cell.
+
+    Args:
+        xyz: float32 (P, 3), points.
+        cell: int32 (P,), cell of each point, 0..num_cells-1; no cell is empty.
+        num_cells: number of cells.
 
     Returns:
         float64 (num_cells, 3, 3).
