@@ -60,8 +60,12 @@ def dual_softmax(score: Float[Tensor, "L K M"], temperature: float) -> Float[Ten
 def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_rounds: int) -> Float[Tensor, "L K M"]:
     """Shares of queries for instances: rows sum to 1, columns to at most 1 as far as possible.
 
-    A round scales rows to 1 and divides columns by max(1, their sum). Rows are scaled again at the end. The score says
-    how well query m suits instance k, in units of the temperature.
+    A round scales rows to 1 and divides columns by max(1, their sum). Rows are scaled again at the end.
+
+    Args:
+        score: how well query m suits instance k of layer l.
+        temperature: unit of the score, positive; a lower one makes shares more decided.
+        num_rounds: number of rounds; 0 gives the softmax of each row.
     """
     # Products of scalings, not logarithms: a round is two matrix-vector products. Columns lose a factor K a round at
     # most, so what underflows here (e^-87 of a row's best) could not have come back.

@@ -110,7 +110,10 @@ class Criterion(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Means under the keys of Mask2Former, with the losses of superpoints of each layer that predicts them.
 
-        The terms have one value for each layer. The last layer is the first, as in `layers`.
+        Args:
+            terms: losses by key, such as ``loss_mask``, with one value for each layer in the order of `layers`.
+            layers: outputs of the last layer, then those of the intermediate ones, as from `decoder_layers`.
+            targets: ground truth of each scene, for the losses of superpoints.
 
         Returns:
             ``loss_x`` for the last layer, ``loss_x_i`` for intermediate layer i.
@@ -209,7 +212,16 @@ def scene_mean(values: Sequence[Float[Tensor, "L"]]) -> LossTerm:
 
 
 def check_finite(values: Tensor, what: str, name: str) -> None:
-    """Raise a ValueError that names values, layer and scene before NaN or infinity spreads; each row is a layer."""
+    """Check values before NaN or infinity spreads.
+
+    Args:
+        values: one row per layer, the last layer first.
+        what: name of the values, for the message.
+        name: name of the scene, for the message.
+
+    Raises:
+        ValueError: a value is not finite; the message names values, layer and scene.
+    """
     finite = values.detach().isfinite().flatten(1).all(1).tolist()
     if not all(finite):
         layer = finite.index(False)

@@ -180,7 +180,11 @@ def reached_iou(
 ) -> Float[Tensor, "N"]:
     """IoU of the followers within the radius of each influencer with its instance.
 
-    Labels are instance ids from 1, 0 for background, -1 for ignored tokens.
+    Args:
+        followers: embedding of each token as a member of an instance.
+        influencers: embedding of each token as the center of an instance.
+        labels: instance ids from 1, 0 for background, -1 for ignored tokens.
+        radius: distance below which followers count, in units of the embeddings.
 
     Returns:
         IoU of each influencer; 0 for influencers without an instance.

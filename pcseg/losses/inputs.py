@@ -82,7 +82,13 @@ class SceneTarget:
         return values
 
     def check_range(self, key: str, values: Tensor, low: int, high: int) -> None:
-        """Check labels, which messages call by their key, if values are checked at all.
+        """Check labels, if values are checked at all.
+
+        Args:
+            key: name of the labels in the target, for the message.
+            values: labels to check.
+            low: least valid label.
+            high: greatest valid label.
 
         Raises:
             ValueError: a label is out of range.

@@ -69,7 +69,10 @@ class MaskInfluencerLoss(nn.Module):
     ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "K M"]]:
         """The same as `forward`, and the mean log p of every instance and query.
 
-        The segment of a token is its instance 0..K-1, K for background, or -1 where it is ignored.
+        Args:
+            mask_logits: logits of N tokens for M queries.
+            segment: instance 0..K-1 of each token, K for background, -1 for ignored.
+            num_instances: number of instances K; each has tokens.
         """
         options, counted = self.options, segment >= 0
         if not counted.all():
