@@ -55,7 +55,12 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
 
 
 def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
-    """Reads the predictions of one scene from its SCENE.txt; every mask must have as many points.
+    """Reads the predictions of one scene.
+
+    Args:
+        path: SCENE.txt; its masks are named relative to its folder.
+        scene: scene that was predicted; every mask must have as many points.
+        classes: classes whose label ids the file uses.
 
     Returns:
         Objects with masks over points, in the order of the file. As in the benchmark's script, objects whose label ids
@@ -188,7 +193,12 @@ def and_more(names: list[str]) -> str:
 
 
 def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
-    """Packs these scenes of a folder of predictions, atomically; masks of any format become .txt.
+    """Packs predictions of scenes, atomically; masks of any format become .txt.
+
+    Args:
+        path: .zip file to write.
+        folder: folder of `write_predictions`.
+        scenes: names of the scenes to pack.
 
     Raises:
         ValueError: a mask file is damaged.

@@ -40,7 +40,12 @@ def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
 
 
 def parse_mask(raw: bytes, where: str, *, strict: bool = False) -> Bool[np.ndarray, "P"]:
-    """Reads a mask with one number per line; `strict` refuses numbers other than 0 and 1.
+    """Reads a mask with one number per line.
+
+    Args:
+        raw: content of the file.
+        where: file, for messages.
+        strict: refuse numbers other than 0 and 1, and a byte order mark.
 
     Raises:
         ValueError: names file and line of what is not a whole number.
@@ -121,7 +126,12 @@ def _read_mask_npz(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
 
 
 def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None) -> Int64[np.ndarray, "P"]:
-    """Reads one whole number per line: any of 32 bits, or one of those allowed.
+    """Reads one whole number per line.
+
+    Args:
+        text: content of a file.
+        where: file, for messages.
+        allowed: numbers that a line may hold; None allows all of 32 bits.
 
     Raises:
         ValueError: a line is not one of these numbers; the message names file and line.
@@ -141,7 +151,12 @@ def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None)
 
 
 def as_text(raw: bytes, where: str, *, strict: bool = False) -> str:
-    """Decodes UTF-8, without its byte order mark; `strict` keeps the mark, which the benchmark's script cannot read.
+    """Decodes UTF-8.
+
+    Args:
+        raw: content of a file.
+        where: file, for messages.
+        strict: keep the byte order mark, which the benchmark's script cannot read.
 
     Raises:
         ValueError: the bytes are no UTF-8 text.

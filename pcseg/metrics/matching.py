@@ -73,7 +73,13 @@ def gather_scenes(scenes: Iterable[SceneMatches]) -> SceneMatches:
 
 
 def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatches:
-    """The matches of one class in the result of `gather_scenes`; objects with fewer points are ignored."""
+    """The matches of one class.
+
+    Args:
+        scenes: matches of all classes, from `gather_scenes`.
+        label: index of the class.
+        min_points: least number of points of a ground-truth object; smaller ones are ignored.
+    """
     preds = np.flatnonzero(scenes.pred_labels == label)
     row_of_pred = np.full(len(scenes.pred_labels), -1, np.int64)
     row_of_pred[preds] = np.arange(len(preds))

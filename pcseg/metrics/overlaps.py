@@ -63,6 +63,11 @@ def find_objects(
     """The objects of a labeled scene: one for each pair of class and instance id, as in ScanNet's files.
 
     Points of class -1, of instance 0, and of classes that are not counted are void.
+
+    Args:
+        semantic: class index of each point, -1 for none.
+        instance: instance id of each point, 0 for none.
+        counted: whether each class counts.
     """
     inside = np.append(counted, False)[semantic] & (instance > 0)  # class -1 reads the last entry
     stride = int(instance.max(initial=0)) + 1

@@ -37,8 +37,12 @@ def semantic_iou(confusion: Int64[np.ndarray, "C C+1"], classes: ClassSet) -> Re
 def count_classes(pred: Integer[np.ndarray, "P"], gt: Integer[np.ndarray, "P"], num_classes: int) -> OverlapTable:
     """Points by true class (a) and predicted class (b; C for none), without void points.
 
-    The sum of `dense(C, C + 1)` over scenes is the confusion matrix that `semantic_iou` takes. Class -1 is none, or
-    void in the ground truth.
+    The sum of `dense(C, C + 1)` over scenes is the confusion matrix that `semantic_iou` takes.
+
+    Args:
+        pred: predicted class index of each point, -1 for none.
+        gt: true class index of each point, -1 for void.
+        num_classes: number of classes C.
     """
     known = gt >= 0
     return overlap_table(gt[known], np.where(pred < 0, num_classes, pred)[known])

@@ -20,7 +20,13 @@ FORMAT, VERSION = "pcseg-room-scores", 1
 
 
 def save_room(folder: Path, name: str, scores: Scores) -> Path:
-    """Writes what the measures need of one room to NAME.npz in the folder, some ten kilobytes."""
+    """Writes what the measures need of one room to NAME.npz in the folder, some ten kilobytes.
+
+    Args:
+        folder: folder of the file, which is created if it is missing.
+        name: name of the room.
+        scores: scores to which the room was added.
+    """
     arrays = {
         "format": np.array(FORMAT),
         "version": np.array(VERSION),
