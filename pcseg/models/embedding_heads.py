@@ -45,9 +45,12 @@ class EmbeddingHeads(nn.Module):
     def forward(
         self, features: Float[Tensor, "S channels"], xyz: Float[Tensor, "S 3"], offsets: Int64[Tensor, "offsets"]
     ) -> EmbeddingOutput:
-        """Embed the superpoints of a batch, room after room, with mean coordinates in meters.
+        """Embed the superpoints of a batch, room after room.
 
-        Room b owns rows ``offsets[b]:offsets[b + 1]``.
+        Args:
+            features: features of each superpoint.
+            xyz: mean coordinates of each superpoint in meters.
+            offsets: room b owns rows ``offsets[b]:offsets[b + 1]``.
         """
         sizes = offsets.diff().tolist()
         memory = self.input(features)

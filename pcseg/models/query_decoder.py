@@ -27,7 +27,13 @@ class FourierPosition(nn.Module):
 
 
 def mlp(width: int, out_channels: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
-    """Two linear layers with an activation between them."""
+    """Two linear layers with an activation between them.
+
+    Args:
+        width: channels of the input and of the hidden layer.
+        out_channels: channels of the output.
+        activation: class of the activation.
+    """
     return nn.Sequential(nn.Linear(width, width), activation(), nn.Linear(width, out_channels))
 
 
@@ -169,10 +175,14 @@ class QueryDecoder(nn.Module):
         offsets: Int64[Tensor, "offsets"],
         num_queries: int | None = None,
     ) -> DecoderOutput:
-        """Decode the superpoints of a batch, room after room, with mean coordinates in meters.
+        """Decode the superpoints of a batch, room after room.
 
-        Room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty. `num_queries` is the most queries per
-        room; None uses the number in training, and only superpoint queries take another one.
+        Args:
+            features: features of each superpoint.
+            xyz: mean coordinates of each superpoint in meters.
+            offsets: room b owns rows ``offsets[b]:offsets[b + 1]``; no room may be empty.
+            num_queries: most queries per room. None uses the number in training; only superpoint queries take another
+                one.
 
         Returns:
             Output of the last layer; ``aux_outputs`` has the outputs of the initial queries and of the earlier layers.

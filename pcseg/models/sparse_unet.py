@@ -99,7 +99,12 @@ class SparseUNet(nn.Module):
     def forward(
         self, voxel_coords: Int32[Tensor, "V 4"], voxel_features: Float[Tensor, "V F"], batch_size: int
     ) -> Float[Tensor, "V C"]:
-        """Features of each voxel (batch index, x, y, z; unique rows, not negative), in the order of the input.
+        """Features of each voxel, in the order of the input.
+
+        Args:
+            voxel_coords: batch index, x, y, z of each voxel; unique rows, none negative.
+            voxel_features: F input features of each voxel.
+            batch_size: number of rooms in the batch; batch indices are less.
 
         Returns:
             out_channels features per voxel, after a norm and a ReLU.

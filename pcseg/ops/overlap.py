@@ -119,7 +119,12 @@ def _range(ids: Integer[np.ndarray, "P"]) -> tuple[int, int]:
 def group_means(
     rows: Float[np.ndarray, "N C"], group: Integer[np.ndarray, "N"], num_groups: int
 ) -> Float64[np.ndarray, "G C"]:
-    """Mean of the rows of each group 0..num_groups-1, 0 where a group is empty.
+    """Mean of the rows of each group, 0 where a group is empty.
+
+    Args:
+        rows: values to average.
+        group: group of each row, 0..num_groups-1.
+        num_groups: number of groups G.
 
     >>> group_means(np.array([[1.0], [2.0], [6.0]]), np.array([0, 2, 2]), 3).tolist()
     [[1.0], [0.0], [4.0]]

@@ -166,7 +166,12 @@ def pair_conv(
 ) -> Float[Tensor, "W O"]:
     """Sparse convolution: each output is the sum of ``weight[k] @ features[i]`` over its pairs (i, offset k).
 
-    Axes 1, 2, 3 of the weight go with x, y, z. The result does not depend on the number of threads: one thread sums
-    each output, and each weight, in one order. (On CUDA, index_add sums in any order.)
+    The result does not depend on the number of threads: one thread sums each output, and each weight, in one order. (On
+    CUDA, index_add sums in any order.)
+
+    Args:
+        features: I features of each of V input voxels.
+        weight: kernel for O output features; its axes 1, 2, 3 go with x, y, z.
+        kernel_map: pairs of input and output voxels of each offset.
     """
     return _PairConv.apply(features, weight, kernel_map)

@@ -16,6 +16,11 @@ USE_TORCH_SCATTER = find_spec("torch_scatter") is not None
 def segment_sum(values: Float[Tensor, "N *D"], index: Int64[Tensor, "N"], num_segments: int) -> Float[Tensor, "S *D"]:
     """Sum of the rows of each segment, in any order; differentiable.
 
+    Args:
+        values: N rows to sum.
+        index: segment of each row, 0..num_segments-1.
+        num_segments: number of segments S.
+
     Returns:
         One row per segment, 0 where a segment is empty.
 
