@@ -17,7 +17,7 @@ KINDS = (
 )  # fmt: skip
 
 
-def scatter(room: Room, top: Top, x: float, y: float, yaw: float, base: float, num: int, kinds: list | None) -> None:
+def _scatter(room: Room, top: Top, x: float, y: float, yaw: float, base: float, num: int, kinds: list | None) -> None:
     """Puts up to `num` things on a top without overlap; monitors stand at the back and face the user."""
     rng = room.rng
     taken: list[Rect] = []
@@ -47,23 +47,23 @@ def scatter(room: Room, top: Top, x: float, y: float, yaw: float, base: float, n
             break
 
 
-def work_place(room: Room, item: Item, x: float, y: float, yaw: float, chair_kind: str | None = None) -> None:
+def _work_place(room: Room, item: Item, x: float, y: float, yaw: float, chair_kind: str | None = None) -> None:
     """Puts things on a desk, and a chair in front of it, pulled out or pushed under."""
     rng = room.rng
     kinds = ["monitor"] * int(rng.integers(1, 3)) if rng.random() < 0.75 else ["laptop"]
     if kinds[0] == "monitor":
         kinds.append("keyboard")
-    scatter(room, item.tops[0], x, y, yaw, 0.0, len(kinds) + int(rng.integers(1, 5)), kinds)
+    _scatter(room, item.tops[0], x, y, yaw, 0.0, len(kinds) + int(rng.integers(1, 5)), kinds)
     for top in item.tops[1:]:
-        scatter(room, top, x, y, yaw, 0.0, int(rng.integers(1, 4)), None)
+        _scatter(room, top, x, y, yaw, 0.0, int(rng.integers(1, 4)), None)
     seat = make.chair(rng, chair_kind or ("swivel" if rng.random() < 0.7 else None))
     top = item.tops[0]
     middle = (top.x0 + top.x1) / 2 + float(rng.uniform(-0.15, 0.15))
     out = top.y1 + seat.size[1] / 2 + float(rng.uniform(-0.22, 0.3))
-    seat_at(room, seat, x, y, yaw, middle, out)
+    _seat_at(room, seat, x, y, yaw, middle, out)
 
 
-def seat_at(room: Room, seat: Item, x: float, y: float, yaw: float, px: float, py: float) -> bool:
+def _seat_at(room: Room, seat: Item, x: float, y: float, yaw: float, px: float, py: float) -> bool:
     """Puts a chair at (px, py) in the frame of a table, facing the table, which may cover it in part."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     wx, wy = x + cos * px - sin * py, y + sin * px + cos * py
@@ -77,7 +77,7 @@ def seat_at(room: Room, seat: Item, x: float, y: float, yaw: float, px: float, p
     return True
 
 
-def seats_around(room: Room, item: Item, x: float, y: float, yaw: float, kind: str) -> None:
+def _seats_around(room: Room, item: Item, x: float, y: float, yaw: float, kind: str) -> None:
     """Chairs on all sides of a big table, and papers, cups and laptops on it."""
     rng = room.rng
     width, depth, _ = item.size
@@ -90,16 +90,16 @@ def seats_around(room: Room, item: Item, x: float, y: float, yaw: float, kind: s
                 px = (k + 0.5) / num * width - width / 2 + float(rng.normal(0, 0.05))
                 seat = equal or make.chair(rng, kind)
                 py = depth / 2 + seat.size[1] / 2 + float(rng.uniform(-0.25, 0.2))
-                seat_at(room, seat, x, y, yaw + side, px, py)
+                _seat_at(room, seat, x, y, yaw + side, px, py)
     for side in (np.pi / 2, -np.pi / 2):
         if rng.random() < 0.5:
             seat = equal or make.chair(rng, kind)
-            seat_at(room, seat, x, y, yaw + side, 0.0, width / 2 + seat.size[1] / 2 + float(rng.uniform(-0.15, 0.2)))
+            _seat_at(room, seat, x, y, yaw + side, 0.0, width / 2 + seat.size[1] / 2 + float(rng.uniform(-0.15, 0.2)))
     kinds = [str(k) for k in rng.choice(["laptop", "papers", "mug", "bag", "plant", "books"], int(rng.integers(3, 8)))]
-    scatter(room, item.tops[0], x, y, yaw, 0.0, len(kinds), kinds)
+    _scatter(room, item.tops[0], x, y, yaw, 0.0, len(kinds), kinds)
 
 
-def free_seat(room: Room, kind: str | None = None) -> None:
+def _free_seat(room: Room, kind: str | None = None) -> None:
     """A chair by itself, at a wall or anywhere."""
     seat = make.chair(room.rng, kind)
     if room.rng.random() < 0.5:
@@ -108,17 +108,17 @@ def free_seat(room: Room, kind: str | None = None) -> None:
         room.put_anywhere(seat)
 
 
-def bookcases(room: Room, low: int, high: int) -> None:
+def _bookcases(room: Room, low: int, high: int) -> None:
     """At least `low` and fewer than `high` bookcases along walls, if there is space."""
     rng = room.rng
     for _ in range(int(rng.integers(low, high))):
         item = make.bookcase(rng)
         place = room.put_along_wall(item, gap=0.01, front=0.35)
         if place is not None and item.tops and rng.random() < 0.7:
-            scatter(room, item.tops[0], *place[1:], 0.0, int(rng.integers(1, 4)), None)
+            _scatter(room, item.tops[0], *place[1:], 0.0, int(rng.integers(1, 4)), None)
 
 
-def desk_along_wall(room: Room, width: float | None = None) -> None:
+def _desk_along_wall(room: Room, width: float | None = None) -> None:
     """A work place with its desk at a wall; a smaller one if there is little space."""
     rng = room.rng
     item = make.desk(rng, width=width)
@@ -127,24 +127,24 @@ def desk_along_wall(room: Room, width: float | None = None) -> None:
         item = make.desk(rng, "plain", float(rng.uniform(1.0, 1.2)))
         place = room.put_along_wall(item, gap=0.03, front=0.4)
     if place is not None:
-        work_place(room, item, *place[1:])
+        _work_place(room, item, *place[1:])
 
 
-def hang_shelf(room: Room, shelf: Item) -> None:
+def _hang_shelf(room: Room, shelf: Item) -> None:
     """Shelves that hang, with their back to the wall."""
     forward = Item(shelf.patches.moved((0.0, shelf.size[1] / 2, 0.0)), shelf.size, shelf.label, shelf.category)
     room.hang(forward, float(room.rng.uniform(1.35, 1.55)))
 
 
-def cabinet(room: Room) -> None:
+def _cabinet(room: Room) -> None:
     """A cabinet at a wall, with things on top of low ones."""
     item = make.cabinet(room.rng)
     place = room.put_along_wall(item, gap=0.02, front=0.3)
     if place is not None and item.size[2] < 1.2:
-        scatter(room, item.tops[0], *place[1:], 0.0, int(room.rng.integers(0, 3)), None)
+        _scatter(room, item.tops[0], *place[1:], 0.0, int(room.rng.integers(0, 3)), None)
 
 
-def sofa_group(room: Room) -> None:
+def _sofa_group(room: Room) -> None:
     """A sofa at a wall, mostly with a low table before it."""
     rng = room.rng
     place, item = None, make.sofa(rng)
@@ -161,20 +161,26 @@ def sofa_group(room: Room) -> None:
         away = item.size[1] / 2 + low.size[1] / 2 + float(rng.uniform(0.25, 0.4))
         cx, cy = x - np.sin(yaw) * away, y + np.cos(yaw) * away
         if room.put_if_free(low, float(cx), float(cy), yaw, margin=0.05):
-            scatter(room, low.tops[0], float(cx), float(cy), yaw, 0.0, int(rng.integers(1, 4)), ["papers"])
+            _scatter(room, low.tops[0], float(cx), float(cy), yaw, 0.0, int(rng.integers(1, 4)), ["papers"])
 
 
-def table_along_wall(room: Room) -> None:
+def _table_along_wall(room: Room) -> None:
     """A table at a wall with things on it."""
     rng = room.rng
     item = make.table(rng, float(rng.uniform(0.9, 1.5)))
     place = room.put_along_wall(item, gap=0.03, front=0.2)
     if place is not None:
-        scatter(room, item.tops[0], *place[1:], 0.0, int(rng.integers(2, 6)), None)
+        _scatter(room, item.tops[0], *place[1:], 0.0, int(rng.integers(2, 6)), None)
 
 
 def furnished_room(kind: str, index: int, rng: np.random.Generator) -> Room:
-    """A furnished room of the given kind; `index` decides whether beams or columns are certain."""
+    """A furnished room.
+
+    Args:
+        kind: one of `KINDS`.
+        index: number of the room; decides whether columns or beams are certain.
+        rng: random numbers for everything in the room.
+    """
     plan = plan_of(kind, rng)
     room = Room(kind, plan, rng)
     add_openings(room)
@@ -192,17 +198,17 @@ def furnished_room(kind: str, index: int, rng: np.random.Generator) -> Room:
 def _office(room: Room) -> None:
     rng = room.rng
     for _ in range(1 + int(room.plan.area > 11) + int(room.plan.area > 17)):
-        desk_along_wall(room)
+        _desk_along_wall(room)
     if rng.random() < 0.5:
-        sofa_group(room)
-    bookcases(room, 1, 4)
+        _sofa_group(room)
+    _bookcases(room, 1, 4)
     if rng.random() < 0.5:
         shelf = make.bookcase(rng, "wall", float(rng.uniform(0.8, 1.4)))
-        hang_shelf(room, shelf)
+        _hang_shelf(room, shelf)
     for _ in range(int(rng.integers(1, 3))):
-        free_seat(room)
+        _free_seat(room)
     if rng.random() < 0.5:
-        cabinet(room)
+        _cabinet(room)
 
 
 def _conference(room: Room) -> None:
@@ -217,15 +223,15 @@ def _conference(room: Room) -> None:
         x, y, yaw = (x0 + x1) / 2, (y0 + y1) / 2, 0.0 if long_x else np.pi / 2
         if room.put_if_free(item, x, y, yaw, margin=0.05):
             kind = str(rng.choice(["swivel", "four_leg", "sled", "shell"]))
-            seats_around(room, item, x, y, yaw, kind)
+            _seats_around(room, item, x, y, yaw, kind)
             break
     for _ in range(int(rng.integers(1, 4))):
-        free_seat(room)
-    bookcases(room, 0, 3)
+        _free_seat(room)
+    _bookcases(room, 0, 3)
     if rng.random() < 0.5:
-        table_along_wall(room)
+        _table_along_wall(room)
     if rng.random() < 0.35:
-        sofa_group(room)
+        _sofa_group(room)
     if rng.random() < 0.6:
         room.hang(make.wall_item(rng, "screen"), 1.1)
 
@@ -233,8 +239,8 @@ def _conference(room: Room) -> None:
 def _lounge(room: Room) -> None:
     rng = room.rng
     for _ in range(2 + int(rng.random() < 0.4)):
-        sofa_group(room)
-    bookcases(room, 1, 3)
+        _sofa_group(room)
+    _bookcases(room, 1, 3)
     for _ in range(int(rng.integers(1, 4))):
         item = make.table(rng)
         place = room.put_anywhere(item, margin=0.35, num_tries=25)
@@ -246,24 +252,24 @@ def _lounge(room: Room) -> None:
                     seat = make.chair(rng, kind)
                     side = k * np.pi / 2
                     reach = item.size[1 if k % 2 == 0 else 0] / 2 + seat.size[1] / 2 + float(rng.uniform(-0.18, 0.1))
-                    seat_at(room, seat, x, y, yaw + side, 0.0, reach)
-            scatter(room, item.tops[0], x, y, yaw, 0.0, int(rng.integers(1, 4)), None)
+                    _seat_at(room, seat, x, y, yaw + side, 0.0, reach)
+            _scatter(room, item.tops[0], x, y, yaw, 0.0, int(rng.integers(1, 4)), None)
     for _ in range(int(rng.integers(1, 3))):
-        free_seat(room, "armchair" if rng.random() < 0.6 else None)
+        _free_seat(room, "armchair" if rng.random() < 0.6 else None)
     if rng.random() < 0.5:
-        table_along_wall(room)
+        _table_along_wall(room)
 
 
 def _hallway(room: Room) -> None:
     rng = room.rng
     for _ in range(int(rng.integers(0, 3))):
-        free_seat(room)
+        _free_seat(room)
     if rng.random() < 0.4:
-        cabinet(room)
+        _cabinet(room)
     if rng.random() < 0.5:
         room.put_along_wall(make.bookcase(rng, "half"), gap=0.01)
     if rng.random() < 0.3:
-        table_along_wall(room)
+        _table_along_wall(room)
 
 
 def _openspace(room: Room) -> None:
@@ -282,38 +288,38 @@ def _openspace(room: Room) -> None:
             for side, yaw in ((1, 0.0), (-1, np.pi)):
                 y = middle + side * (depth / 2 + 0.015)
                 if room.put_if_free(item, x, float(y), yaw):
-                    work_place(room, item, x, float(y), yaw, kind)
-    bookcases(room, 1, 4)
+                    _work_place(room, item, x, float(y), yaw, kind)
+    _bookcases(room, 1, 4)
     for _ in range(int(rng.integers(0, 3))):
-        cabinet(room)
-    free_seat(room)
+        _cabinet(room)
+    _free_seat(room)
 
 
 def _copy_room(room: Room) -> None:
     rng = room.rng
     room.put_along_wall(make.floor_item(rng, "copier"), gap=0.05, front=0.3)
-    bookcases(room, 2, 5)
-    table_along_wall(room)
+    _bookcases(room, 2, 5)
+    _table_along_wall(room)
     for _ in range(int(rng.integers(1, 3))):
-        cabinet(room)
+        _cabinet(room)
     for _ in range(int(rng.integers(2, 5))):
         room.put_along_wall(make.floor_item(rng, "box"), gap=0.03)
-    free_seat(room)
+    _free_seat(room)
 
 
 def _lobby(room: Room) -> None:
     rng = room.rng
     for _ in range(int(rng.integers(2, 4))):
-        sofa_group(room)
+        _sofa_group(room)
     item = make.desk(rng, "corner")
     place = room.put_anywhere(item, margin=0.45, num_tries=25)
     if place is not None:
-        work_place(room, item, *place, "swivel")
+        _work_place(room, item, *place, "swivel")
     else:
-        desk_along_wall(room)
+        _desk_along_wall(room)
     for _ in range(int(rng.integers(2, 5))):
-        free_seat(room)
-    bookcases(room, 1, 3)
+        _free_seat(room)
+    _bookcases(room, 1, 3)
 
 
 _FURNISH: dict[str, Callable[[Room], None]] = {

@@ -32,7 +32,13 @@ LEAF = (64, 112, 52)
 
 
 def pick(rng: np.random.Generator, palette: tuple[Vector, ...], spread: float = 9.0) -> Vector:
-    """A color of a palette with small random changes of brightness and tint."""
+    """A color of a palette with small random changes of brightness and tint.
+
+    Args:
+        rng: random generator.
+        palette: colors to choose from, 0..255.
+        spread: three standard deviations of the change of each channel, apart from brightness.
+    """
     base = np.array(palette[int(rng.integers(len(palette)))], float)
     color = base * rng.normal(1.0, 0.04) + rng.normal(0.0, spread / 3, 3)
     r, g, b = np.clip(color, 8, 250)
@@ -44,7 +50,7 @@ def darker(rgb: Vector, factor: float) -> Vector:
     return rgb[0] * factor, rgb[1] * factor, rgb[2] * factor
 
 
-def smooth_noise(
+def _smooth_noise(
     xyz: Float64[np.ndarray, "n 3"], wavelength: float, rng: np.random.Generator, num_waves: int = 4
 ) -> Float64[np.ndarray, "n"]:
     """A smooth random field of standard deviation near 1: a sum of waves about `wavelength` meters long."""
@@ -74,15 +80,15 @@ def paint(
     Returns:
         Colors without light.
     """
-    factor = 1 + 0.025 * smooth_noise(xyz, 1.3, rng)
+    factor = 1 + 0.025 * _smooth_noise(xyz, 1.3, rng)
     wood = np.flatnonzero(texture == WOOD)
-    warp = 0.02 * smooth_noise(xyz[wood], 0.5, rng, 2)
+    warp = 0.02 * _smooth_noise(xyz[wood], 0.5, rng, 2)
     grain = np.sin((xyz[wood, 1] + 0.6 * xyz[wood, 2] + warp) * 130.0) + np.sin((xyz[wood, 1] + 2 * warp) * 47.0)
     factor[wood] += 0.045 * grain
     fabric = np.flatnonzero(texture == FABRIC)
     factor[fabric] += rng.normal(0, 0.06, len(fabric))
     carpet = np.flatnonzero(texture == CARPET)
-    factor[carpet] += rng.normal(0, 0.05, len(carpet)) + 0.04 * smooth_noise(xyz[carpet], 0.25, rng)
+    factor[carpet] += rng.normal(0, 0.05, len(carpet)) + 0.04 * _smooth_noise(xyz[carpet], 0.25, rng)
     tiles = np.flatnonzero(texture == TILES)
     joint = (np.abs((xyz[tiles, :2] / 0.6) % 1.0 - 0.5) > 0.475).any(axis=1)
     factor[tiles] -= 0.16 * joint

@@ -74,7 +74,14 @@ class Wall:
         return self.start[0] + along * dx - out * dy, self.start[1] + along * dy + out * dx
 
     def is_free(self, s0: float, s1: float, z0: float, z1: float) -> bool:
-        """Whether nothing hangs or opens in the given part of the wall."""
+        """Whether nothing hangs or opens in a part of the wall.
+
+        Args:
+            s0: start of the part along the wall in meters.
+            s1: end of the part along the wall.
+            z0: height of its lower edge in meters.
+            z1: height of its upper edge.
+        """
         return all(s1 <= a or b <= s0 or z1 <= c or d <= z0 for a, b, c, d in self.used)
 
     def pieces(self, height: float) -> list[tuple[float, float, float, float]]:
@@ -136,6 +143,15 @@ class Plan:
         return not any(rect.meets(other) for other in self.taken)
 
     def rect_of(self, item: Item, x: float, y: float, yaw: float, base: float = 0.0, margin: float = 0.0) -> Rect:
-        """Footprint of an item at (x, y) with the given yaw."""
+        """Footprint and heights of an item.
+
+        Args:
+            item: its size counts.
+            x: place of its middle in meters.
+            y: place of its middle in meters.
+            yaw: turn about z in radians.
+            base: height of its lower side in meters.
+            margin: free floor around it in meters, part of the footprint.
+        """
         half_x, half_y = item.size[0] / 2 + margin, item.size[1] / 2 + margin
         return Rect(x, y, half_x, half_y, yaw, base, base + item.size[2])

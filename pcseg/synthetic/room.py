@@ -59,7 +59,13 @@ class Room:
         self.light_power: list[float] = []
 
     def add(self, patches: Patches, label: str, category: str) -> int:
-        """A new instance; returns its id."""
+        """A new instance; returns its id.
+
+        Args:
+            patches: surfaces of the instance, in the frame of the room.
+            label: class of S3DIS.
+            category: raw category of ScanNet.
+        """
         self._labels.append(S3DIS.index(label))
         self._categories.append(category)
         self._parts.append(patches)
@@ -67,7 +73,16 @@ class Room:
         return len(self._labels)
 
     def put(self, item: Item, x: float, y: float, yaw: float, base: float = 0.0, *, take: bool = True) -> int:
-        """Puts an item at (x, y) at the height `base`; `take` marks its space as occupied."""
+        """Puts an item at a place that is known to be free; returns its instance.
+
+        Args:
+            item: the item.
+            x: place of its middle in meters.
+            y: place of its middle in meters.
+            yaw: turn about z in radians.
+            base: height of its lower side in meters.
+            take: whether to mark its space as occupied.
+        """
         instance = self.add(item.patches.moved((x, y, base), yaw), item.label, item.category)
         if item.thin:
             half = (item.size[0] / 2, item.size[1] / 2, item.size[2] / 2 + 0.01)
@@ -85,7 +100,16 @@ class Room:
         return [replace(whole, low=0.55), inner]
 
     def put_if_free(self, item: Item, x: float, y: float, yaw: float, base: float = 0.0, margin: float = 0.0) -> bool:
-        """Puts an item at (x, y) if nothing is in its way; returns whether it did."""
+        """Puts an item at a place if nothing is in its way; returns whether it did.
+
+        Args:
+            item: the item.
+            x: place of its middle in meters.
+            y: place of its middle in meters.
+            yaw: turn about z in radians.
+            base: height of its lower side in meters.
+            margin: free floor that it needs around it, in meters.
+        """
         free = self.plan.fits(self.plan.rect_of(item, x, y, yaw, base, margin))
         if free:
             self.put(item, x, y, yaw, base)
@@ -94,7 +118,14 @@ class Room:
     def put_along_wall(
         self, item: Item, walls: list[Wall] | None = None, gap: float = 0.03, front: float = 0.0
     ) -> tuple[Wall, float, float, float] | None:
-        """Puts an item with its back to a wall; returns the wall, x, y and yaw, or None without free space."""
+        """Puts an item with its back to a wall; returns the wall, x, y and yaw, or None without free space.
+
+        Args:
+            item: the item.
+            walls: walls to choose from; None or none for all.
+            gap: distance from the wall in meters.
+            front: free floor that it needs before it, in meters.
+        """
         walls = walls or self.plan.walls
         width, depth, height = item.size
         for _ in range(14):
@@ -114,7 +145,13 @@ class Room:
         return None
 
     def put_anywhere(self, item: Item, margin: float = 0.1, num_tries: int = 14) -> tuple[float, float, float] | None:
-        """Puts an item on a free piece of floor with any yaw; returns x, y, yaw or None."""
+        """Puts an item on a free piece of floor with any yaw; returns x, y, yaw or None.
+
+        Args:
+            item: the item.
+            margin: free floor that it needs around it, in meters.
+            num_tries: number of places to try.
+        """
         for _ in range(num_tries):
             x, y = float(self.rng.uniform(0, self.plan.width)), float(self.rng.uniform(0, self.plan.depth))
             yaw = float(self.rng.uniform(-np.pi, np.pi))
@@ -123,7 +160,14 @@ class Room:
         return None
 
     def hang(self, item: Item, base: float, walls: list[Wall] | None = None, margin: float = 0.08) -> Wall | None:
-        """Hangs an item on a free piece of wall with its lower edge at `base`; returns the wall."""
+        """Hangs an item on a free piece of wall; returns the wall, or None without free space.
+
+        Args:
+            item: the item.
+            base: height of its lower edge in meters.
+            walls: walls to choose from; None or none for all.
+            margin: free wall that it needs around it, in meters.
+        """
         walls = walls or self.plan.walls
         width, depth, height = item.size
         for _ in range(12):
@@ -140,7 +184,14 @@ class Room:
         return None
 
     def hang_at(self, item: Item, wall: Wall, along: float, base: float) -> int:
-        """Hangs an item (y = 0 in its frame is the wall) at a free place."""
+        """Hangs an item at a place that is known to be free; returns its instance.
+
+        Args:
+            item: the item; y = 0 in its frame is the wall.
+            wall: the wall.
+            along: middle of the item along the wall in meters.
+            base: height of its lower edge in meters.
+        """
         width, depth, height = item.size
         instance = self.put(item, *wall.at(along), wall.yaw, base, take=False)
         wall.used.append((along - width / 2, along + width / 2, base, base + height))

@@ -95,7 +95,16 @@ def num_wanted(plan: Plan, num_points: int) -> int:
 
 
 def check_arguments(seed: int, index: int, num_points: int) -> None:
-    """Raises ValueError for arguments out of range."""
+    """Checks the arguments of `make_room`.
+
+    Args:
+        seed: 0 or more.
+        index: 0 or more.
+        num_points: 100 or more.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
     if seed < 0 or index < 0:
         raise ValueError(f"seed and index of a synthetic room must be 0 or more, got seed {seed} and index {index}")
     if num_points < 100:

@@ -46,7 +46,13 @@ def occluders(surfaces: Surfaces, *, walls: bool) -> Patches:
 
 
 def map_of(patches: Patches, eye: Float64[np.ndarray, "3"], resolution: int) -> Float32[np.ndarray, "pixels"]:
-    """Depth map around `eye`, see `pcseg.kernels.ray_casting.depth_map`."""
+    """Depth map around `eye`, see `pcseg.kernels.ray_casting.depth_map`.
+
+    Args:
+        patches: surfaces that hide what is behind them.
+        eye: center of the map in meters.
+        resolution: pixels along an edge of the cube.
+    """
     arrays = (patches.kind, patches.frame, patches.extra, patches.sizes(), patches.two_sided)
     return depth_map(*arrays, eye, resolution)
 
@@ -58,7 +64,15 @@ def visibility(
     eyes: Float64[np.ndarray, "eyes 3"],
     blocking: Patches,
 ) -> Float64[np.ndarray, "eyes n"]:
-    """Sampling density of each scanner at points on surfaces; 0 where it cannot see them."""
+    """Sampling density of each scanner at points on surfaces; 0 where it cannot see them.
+
+    Args:
+        xyz: points on surfaces in meters.
+        normal: unit normal of each point.
+        two_sided: whether the back of each point's surface is visible too.
+        eyes: positions of the scanners in meters.
+        blocking: surfaces that can hide the points.
+    """
     weights = np.zeros((len(eyes), len(xyz)))
     for row, eye in enumerate(eyes):
         depth = map_of(blocking, eye, RESOLUTION)
@@ -77,7 +91,17 @@ def visibility(
 def candidates(
     surfaces: Surfaces, eyes: Float64[np.ndarray, "eyes 3"], num: int, rng: np.random.Generator
 ) -> tuple[Int64[np.ndarray, "n"], Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n"]]:
-    """About `num` points on surfaces that face a scanner: patch, coordinates, normals, density of the patch."""
+    """Random points on surfaces that face a scanner.
+
+    Args:
+        surfaces: surfaces of a room.
+        eyes: positions of the scanners in meters.
+        num: approximate number of points.
+        rng: random generator.
+
+    Returns:
+        Patch, coordinates in meters, unit normal, and density of the patch, of each point.
+    """
     patches = surfaces.patches
     label = np.array(surfaces.labels)[surfaces.instance - 1]
     # Big empty surfaces are thinned a little, so that objects have the points.
@@ -124,7 +148,7 @@ def _area_uniform(
     return v
 
 
-def light_on(
+def _light_on(
     xyz: Float64[np.ndarray, "n 3"],
     normal: Float64[np.ndarray, "n 3"],
     surfaces: Surfaces,
@@ -154,11 +178,21 @@ def colors_of(
     blocking: Patches,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "n 3"]:
-    """Colors by the camera of the scanner: paint, light, tint of the room, exposure of each scan and noise."""
+    """Colors by the camera of the scanner: paint, light, tint of the room, exposure of each scan and noise.
+
+    Args:
+        surfaces: surfaces and lights of the room.
+        patch: patch of each point.
+        xyz: points in meters.
+        normal: unit normal of each point.
+        scan: number of the scanner that sees each point, from 0.
+        blocking: surfaces that throw shadows.
+        rng: random generator.
+    """
     patches = surfaces.patches
     texture = patches.texture[patch]
     color = paint(patches.rgb[patch], texture, xyz, patch, rng)
-    light = light_on(xyz, normal, surfaces, blocking, rng)
+    light = _light_on(xyz, normal, surfaces, blocking, rng)
     light[texture == BRIGHT] = 1.0
     tint = 1 + rng.normal(0, 0.03, 3) + np.array([0.03, 0.0, -0.03]) * rng.normal()
     level = rng.uniform(0.82, 1.0) / np.quantile(light, 0.8)
@@ -175,7 +209,14 @@ def add_range_noise(
     *,
     outliers: float = 0.002,
 ) -> Float64[np.ndarray, "n 3"]:
-    """Moves points along their rays: 2 to 5 mm of noise, slow waves of 2 mm, and a few outliers."""
+    """Moves points along their rays: 2 to 5 mm of noise, slow waves of 2 mm, and outliers.
+
+    Args:
+        xyz: points in meters.
+        eye: position of the scanner of each point in meters.
+        rng: random generator.
+        outliers: share of the points that move by centimeters, 0..1.
+    """
     ray = xyz - eye
     distance = np.linalg.norm(ray, axis=1) + 1e-9
     unit = ray / distance[:, None]
@@ -188,5 +229,11 @@ def add_range_noise(
 
 
 def hidden(surfaces: Surfaces, xyz: Float64[np.ndarray, "n 3"], owner: Int64[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-    """True for points under something thin, such as papers on a table or a board on a wall."""
+    """True for points under something thin, such as papers on a table or a board on a wall.
+
+    Args:
+        surfaces: surfaces of the room, with the boxes of thin things.
+        xyz: points in meters.
+        owner: instance of each point.
+    """
     return inside_foreign_box(xyz, owner, surfaces.hidden_center, surfaces.hidden_axes, surfaces.hidden_owner)

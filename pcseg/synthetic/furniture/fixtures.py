@@ -12,7 +12,13 @@ STEEL: Vector = (160.0, 160.0, 164.0)
 
 
 def door(rng: np.random.Generator, width: float, height: float) -> Item:
-    """A door with its frame in an opening of width × height; one in three is ajar, into the room."""
+    """A door with its frame in an opening; one in three is ajar, into the room.
+
+    Args:
+        rng: random numbers of the design.
+        width: width of the opening in meters.
+        height: height of the opening in meters, from z = 0.
+    """
     leaf, frame = pick(rng, DOORS), pick(rng, (*DOORS, *METALS, (230, 228, 222)))
     texture = WOOD if leaf[0] > leaf[2] + 25 else PLAIN
     depth, jamb = rng.uniform(0.08, 0.16), 0.06
@@ -47,7 +53,13 @@ def door(rng: np.random.Generator, width: float, height: float) -> Item:
 
 
 def window(rng: np.random.Generator, width: float, height: float) -> Item:
-    """A window in an opening of width × height, from z = 0: reveal, sill, frame, cross bars and panes."""
+    """A window in an opening: reveal, sill, frame, cross bars and panes.
+
+    Args:
+        rng: random numbers of the design.
+        width: width of the opening in meters.
+        height: height of the opening in meters, from z = 0.
+    """
     frame = pick(rng, ((232, 232, 230), (120, 84, 56), (70, 72, 76), (200, 200, 200)))
     reveal, depth = (222.0, 220.0, 214.0), float(rng.uniform(0.1, 0.24))
     x, shape = width / 2, Shape()
@@ -81,7 +93,13 @@ def window(rng: np.random.Generator, width: float, height: float) -> Item:
 
 
 def board(rng: np.random.Generator, width: float, height: float) -> Item:
-    """A board on a wall with its frame: white with writing, black, green, or cork with papers; from z = 0."""
+    """A board on a wall with its frame: white with writing, black, green, or cork with papers.
+
+    Args:
+        rng: random numbers of the design.
+        width: width of the board in meters.
+        height: height of the board in meters, from z = 0.
+    """
     kind = str(rng.choice(["white", "green", "black", "cork"], p=[0.62, 0.13, 0.08, 0.17]))
     rgb = {
         "white": pick(rng, ((236, 238, 238), (226, 230, 234))),
@@ -114,7 +132,14 @@ def board(rng: np.random.Generator, width: float, height: float) -> Item:
 
 
 def column(rng: np.random.Generator, height: float, rgb: Vector, *, round_: bool = False) -> Item:
-    """A column from floor to ceiling, square or round."""
+    """A column from floor to ceiling.
+
+    Args:
+        rng: random numbers of the design.
+        height: height of the ceiling in meters.
+        rgb: color, 0..255.
+        round_: whether it is round; otherwise it has four sides.
+    """
     width = float(rng.uniform(0.28, 0.55))
     shape = Shape()
     if round_:
@@ -129,7 +154,13 @@ def column(rng: np.random.Generator, height: float, rgb: Vector, *, round_: bool
 
 
 def beam(rng: np.random.Generator, length: float, rgb: Vector) -> Item:
-    """A beam along x; z = 0 is its lower side."""
+    """A beam along x; z = 0 is its lower side.
+
+    Args:
+        rng: random numbers of the design.
+        length: length in meters.
+        rgb: color, 0..255; some beams are dark steel instead.
+    """
     width, height = float(rng.uniform(0.18, 0.42)), float(rng.uniform(0.18, 0.42))
     shape = Shape()
     if rng.random() < 0.2:

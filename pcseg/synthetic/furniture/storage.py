@@ -43,7 +43,13 @@ def _books(shape: Shape, rng: np.random.Generator, x0: float, x1: float, z: floa
 
 
 def bookcase(rng: np.random.Generator, kind: str | None = None, width: float | None = None) -> Item:
-    """A bookcase with books: tall, half, doors (closed below) or wall (hanging shelves)."""
+    """A bookcase with books.
+
+    Args:
+        rng: random numbers of the design.
+        kind: tall, half, doors (closed below) or wall (hanging shelves); None is a random one of the first three.
+        width: width in meters; None is a random one.
+    """
     if kind is None:
         kind = str(rng.choice(["tall", "half", "doors"], p=[0.5, 0.25, 0.25]))
     metal = rng.random() < 0.2

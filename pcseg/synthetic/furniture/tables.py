@@ -72,7 +72,13 @@ def table(rng: np.random.Generator, width: float | None = None) -> Item:
 
 
 def desk(rng: np.random.Generator, kind: str | None = None, width: float | None = None) -> Item:
-    """A desk whose user sits at +y: plain, drawers, or corner (an L); a random one if `kind` is None."""
+    """A desk whose user sits at +y.
+
+    Args:
+        rng: random numbers of the design.
+        kind: plain, drawers or corner (an L); None is a random one.
+        width: width in meters; None is a random one.
+    """
     if kind is None:
         kind = str(rng.choice(["plain", "drawers", "corner"], p=[0.35, 0.4, 0.25]))
     rgb, frame = pick(rng, DESK_TOPS), pick(rng, (*METALS, *WOODS))
@@ -108,7 +114,13 @@ def desk(rng: np.random.Generator, kind: str | None = None, width: float | None 
 
 
 def conference_table(rng: np.random.Generator, width: float, depth: float) -> Item:
-    """A big table of width × depth: a rectangle, or one with round ends."""
+    """A big table: a rectangle, or one with round ends.
+
+    Args:
+        rng: random numbers of the design.
+        width: length along x in meters.
+        depth: length along y in meters, less than the width.
+    """
     rgb = pick(rng, (*WOODS, (226, 224, 218)))
     frame = pick(rng, (*METALS, *WOODS))
     height, thick = rng.uniform(0.72, 0.76), rng.uniform(0.03, 0.05)

@@ -13,7 +13,13 @@ SIDE = 0.03  # least distance of a wardrobe from a corner in meters
 
 
 def add_openings(room: Room, num_doors: int, num_windows: int) -> None:
-    """Doors with free floor before them, and windows, some with curtains."""
+    """Doors with free floor before them, and windows, some with curtains.
+
+    Args:
+        room: gets doors and windows.
+        num_doors: number of doors to try.
+        num_windows: number of windows to try.
+    """
     rng = room.rng
     for _ in range(num_doors):
         model = room.pick("door")
@@ -240,7 +246,14 @@ def add_clutter(room: Room, num_on_floor: int, share: float) -> None:
 
 
 def add_heap(room: Room, middle: np.ndarray, z: float, spread: np.ndarray) -> None:
-    """A pile of paper, books and cloth on a top, as one object without a clear border."""
+    """A pile of paper, books and cloth on a top, as one object without a clear border.
+
+    Args:
+        room: gets the pile.
+        middle: mean place of the pieces in the plan.
+        z: height of the top in meters.
+        spread: half extents of the top in meters; the pieces have 0.3 of it as standard deviation.
+    """
     rng, instance = room.rng, room.surfaces.instance("other object")
     for _ in range(rng.integers(4, 14)):
         size = rng.uniform((0.12, 0.1, 0.005), (0.34, 0.26, 0.09))

@@ -211,7 +211,7 @@ def shop(room: Room) -> None:
     desk = room.pick("desk")
     found = room.put_anywhere(desk, things=5)
     if found:
-        add_workplace(room, *found, desk)
+        _add_workplace(room, *found, desk)
     for _ in range(room.count(2, 8)):
         fittings.add_carton(room)
 
@@ -222,14 +222,14 @@ def add_desk(room: Room) -> None:
     if room.rng.random() < 0.85:
         found = room.put_against_wall(desk, front=0.5, things=6)
         if found:
-            add_workplace(room, found.place, found.wall.yaw, desk)
+            _add_workplace(room, found.place, found.wall.yaw, desk)
             return
     place = room.put_anywhere(desk, things=6)
     if place:
-        add_workplace(room, *place, desk)
+        _add_workplace(room, *place, desk)
 
 
-def add_workplace(room: Room, place: np.ndarray, yaw: float, desk: Model) -> None:
+def _add_workplace(room: Room, place: np.ndarray, yaw: float, desk: Model) -> None:
     """The chair and the monitors of a desk that is placed already."""
     rng = room.rng
     front = np.array([np.sin(yaw), -np.cos(yaw)])

@@ -43,7 +43,14 @@ class Wall:
         return self.start + self.along * s + self.inward * off
 
     def is_free(self, left: float, right: float, bottom: float, top: float) -> bool:
-        """Whether nothing is on a part of the wall, and the part is inside of it."""
+        """Whether nothing is on a part of the wall, and the part is inside of it.
+
+        Args:
+            left: left end of the part along the wall in meters.
+            right: right end of the part.
+            bottom: height of its lower edge in meters.
+            top: height of its upper edge in meters.
+        """
         inside = left >= MARGIN and right <= self.length - MARGIN
         return inside and not any(left < b and a < right and bottom < d and c < top for a, b, c, d in self.used)
 
@@ -170,7 +177,13 @@ class Room:
         return slice(low[0], max(high[0], 0)), slice(low[1], max(high[1], 0))
 
     def fits(self, place: Place, half: Place, *, chair: bool = False) -> bool:
-        """Whether a rectangle is inside the room and free."""
+        """Whether a rectangle is inside the room and free.
+
+        Args:
+            place: its middle in the plan.
+            half: its half extents.
+            chair: whether it may be under a table.
+        """
         low, high = np.asarray(place) - half, np.asarray(place) + half
         if (low < 0.01).any() or high[0] > self.width - 0.01 or high[1] > self.depth - 0.01:
             return False
@@ -224,7 +237,14 @@ class Room:
             self.add_top(place - half, place + half, z + model.top * scale[2], things)
 
     def add_top(self, low: np.ndarray, high: np.ndarray, z: float, most: int) -> None:
-        """Notes a surface on which `add_clutter` may put things."""
+        """Notes a surface on which `add_clutter` may put things.
+
+        Args:
+            low: least x and y of the surface in the plan.
+            high: greatest x and y of the surface in the plan.
+            z: height of the surface in meters.
+            most: most things that it takes.
+        """
         self.tops.append(Top(low, high, z, most))
 
     def put_against_wall(
@@ -301,7 +321,14 @@ class Room:
         return None
 
     def put_at(self, model: Model, place: Place, yaw: float, *, things: int = 0) -> bool:
-        """Adds a model at one place if that is free; says whether it was."""
+        """Adds a model at one place if that is free; says whether it was.
+
+        Args:
+            model: the furniture.
+            place: its middle in the plan.
+            yaw: its turn in radians.
+            things: how many small things its top may take.
+        """
         scale = self.random_scale()
         half = np.array(half_extents(model.size * scale, yaw)) * 0.9
         if not self.fits(place, half, chair=model.kind == "chair"):

@@ -92,7 +92,7 @@ def camera_path(room: Room, num_frames: int, rng: np.random.Generator) -> list[t
     return [(room.world(place, z), turn, tilt) for place, z, turn, tilt in zip(plan, height, yaw, pitch)]
 
 
-def camera_pose(position: np.ndarray, yaw: float, pitch: float) -> Float64[np.ndarray, "4 4"]:
+def _camera_pose(position: np.ndarray, yaw: float, pitch: float) -> Float64[np.ndarray, "4 4"]:
     """Camera to world; the camera looks along z, y points down."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
@@ -158,7 +158,7 @@ def _fused_scan(
         shift = np.stack([_wander(num_frames, 8, 0.006, rng) for _ in range(3)], axis=1)
         twist = np.stack([_wander(num_frames, 8, 0.002, rng) for _ in range(3)], axis=1)
         for k, view in enumerate(camera_path(room, num_frames, rng)):
-            pose = camera_pose(*view)
+            pose = _camera_pose(*view)
             depth, rgb = _depth_image(caster, pose, pixels, reach, noise, rng)
             if (depth > 0).mean() < 0.05:  # Open3D raises on a frame without depth
                 continue

@@ -145,7 +145,14 @@ class Surfaces:
     def add_sheet(
         self, low: Float[np.ndarray, "n 3"], high: Float[np.ndarray, "n 3"], instance: int, color: Vector
     ) -> None:
-        """Adds a strip between two lines of points, for example a curtain."""
+        """Adds a strip between two lines of points, for example a curtain.
+
+        Args:
+            low: points of the lower line in meters.
+            high: points of the upper line, each above one of the lower.
+            instance: which instance it belongs to.
+            color: 0..255.
+        """
         first = np.stack([low[:-1], low[1:], high[1:]], axis=1)
         triangles = np.concatenate([first, np.stack([low[:-1], high[1:], high[:-1]], axis=1)])
         self._add(triangles, np.zeros((len(triangles), 3, 2)), instance, _Material(np.asarray(color, float)))
@@ -199,7 +206,13 @@ class RayCaster:
     def is_blocked(
         self, start: Float[np.ndarray, "n 3"], ray: Float[np.ndarray, "n 3"], end: float
     ) -> Bool[np.ndarray, "n"]:
-        """Whether anything blocks each ray before `end` of its length."""
+        """Whether anything blocks each ray.
+
+        Args:
+            start: where the rays start, in meters.
+            ray: their directions and lengths in meters.
+            end: part of the length that must be free, 1 for all.
+        """
         rays = np.concatenate([start, ray], axis=1).astype(np.float32)
         return self._scene.test_occlusions(self._tensor(rays), tnear=0.0, tfar=end, **self._threads).numpy()
 
