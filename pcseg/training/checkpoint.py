@@ -129,7 +129,10 @@ def step_name(step: int) -> str:
 def remove_old_checkpoints(folder: Path, step: int, num_kept: int) -> None:
     """Remove all but the newest of step_N.pt.
 
-    Files of later steps than the last finished one, from before a resume, are removed too.
+    Args:
+        folder: folder of the run.
+        step: last finished step; files of later ones, from before a resume, are removed too.
+        num_kept: number of files to keep.
     """
     files = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.pt")}
     newest = sorted((number for number in files if number <= step), reverse=True)[:num_kept]
@@ -151,6 +154,11 @@ def prediction_weights(content: dict[str, Any]) -> dict[str, Tensor]:
 
 def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """Load weights into a model that must have exactly these parameters.
+
+    Args:
+        model: model that gets the weights.
+        weights: parameters and buffers by name.
+        path: file of the weights, for messages.
 
     Raises:
         CheckpointError: a name or shape differs; the message names the first difference.

@@ -35,7 +35,12 @@ def adamw(model: nn.Module, options: OptimizerOptions) -> AdamW:
 
 
 def learning_rate(step: int, num_steps: int, options: OptimizerOptions) -> float:
-    """The learning rate of a step from 0: a linear rise, above zero from the start, then a polynomial fall.
+    """The learning rate of a step: a linear rise, above zero from the start, then a polynomial fall.
+
+    Args:
+        step: number of the step, from 0.
+        num_steps: number of steps in training.
+        options: give the highest rate and the length of the rise.
 
     >>> [round(learning_rate(step, 4, OptimizerOptions(lr=1.0, warmup=0.5)), 3) for step in range(4)]
     [0.222, 0.491, 0.414, 0.154]

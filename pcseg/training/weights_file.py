@@ -20,8 +20,11 @@ FORMAT = "pcseg weights 2"
 def write_weights(path: Path, content: dict[str, Any], weights: dict[str, Tensor], notes: dict[str, str]) -> None:
     """Write weights in half precision, with the SHA-256 of all that the file holds.
 
-    `content` has `config`, `classes` and `superpoints` of a checkpoint; `notes` say what readers should know, such as
-    data, license and attribution.
+    Args:
+        path: .safetensors file to write.
+        content: `config`, `classes` and `superpoints` of a checkpoint; other keys are ignored.
+        weights: parameters and buffers by name.
+        notes: what readers should know, such as data, license and attribution.
 
     Raises:
         ValueError: a weight is too large for half precision.
