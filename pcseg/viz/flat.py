@@ -23,7 +23,13 @@ def image_size(xyz: Float32[np.ndarray, "P 3"]) -> tuple[int, int] | None:
 
 
 def flat_raster(height: int, width: int, least: int) -> Raster:
-    """The image itself, each pixel as a square, large enough for words on it: at least `least` pixels wide."""
+    """The image itself, each pixel as a square, large enough for words on it.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        least: least width of the raster in pixels.
+    """
     factor = max(1, -(-least // width))
     index = np.arange(height * width, dtype=np.int32).reshape(height, width)
     large = index.repeat(factor * SUPERSAMPLING, axis=0).repeat(factor * SUPERSAMPLING, axis=1)

@@ -25,8 +25,12 @@ _SCRIPTS = ("data.js", "surface.js", "camera.js", "draw.js", "names.js", "list.j
 def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT_THRESHOLD) -> None:
     """Writes a page to look at a room: layers, a list of its objects, search, selection.
 
-    The page holds all objects; its score slider starts at `threshold`, for which the layer of errors is computed. The
-    file appears complete or not at all.
+    The page holds all objects. The file appears complete or not at all.
+
+    Args:
+        path: .html file to write.
+        prediction: scene to show, and what was predicted for it.
+        threshold: where the score slider starts, 0..1; the layer of errors is computed for it.
 
     Raises:
         ValueError: the scene has no points.

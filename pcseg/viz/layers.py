@@ -178,8 +178,12 @@ def scene_layers(prediction: Prediction, threshold: float = 0.0, *, all_objects:
     """Every layer that the scene and its prediction have.
 
     A predicted object has the color of the true object that it matches; others have colors of their own. No object has
-    the color of a class or of a kind of error of another layer. Where masks overlap, the higher score is shown. Objects
-    below the threshold count nowhere; with `all_objects` they do, but not in the layer of errors.
+    the color of a class or of a kind of error of another layer. Where masks overlap, the higher score is shown.
+
+    Args:
+        prediction: scene, and what was predicted for it.
+        threshold: least score of an object, 0..1; lower ones count nowhere.
+        all_objects: whether lower ones count after all, except in the layer of errors.
 
     Returns:
         Layers by key, in the order truth, prediction, semantic_truth, semantic_prediction, superpoint, errors.

@@ -309,7 +309,14 @@ def rasterize(
     height: int,
     splats: Splats | None = None,
 ) -> Raster:
-    """Finds the point of each pixel and lights the surface that the points form, by splats that may be known.
+    """Finds the point of each pixel and lights the surface that the points form.
+
+    Args:
+        xyz: points in meters.
+        view: camera.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        splats: discs of the points; None estimates them.
 
     Source:
         Eye-dome lighting: Boucheny 2009, "Visualisation scientifique de grands volumes de données", chapter 4.
