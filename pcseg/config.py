@@ -60,7 +60,11 @@ class Config:
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
-    """Read a config file or a shipped config, the files it is based on, and overrides; see `pcseg.config_reader.read`.
+    """Read a config, the files it is based on, and overrides; see `pcseg.config_reader.read`.
+
+    Args:
+        path: YAML file, or name of a shipped config, such as "demo".
+        overrides: ``a.b=value`` with the value in YAML, such as ``optimizer.lr=0.001``.
 
     Raises:
         ConfigError: the file cannot be read, or a key or a value is not of the schema.

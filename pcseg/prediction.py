@@ -237,7 +237,12 @@ class Prediction:
         return np.append(np.int32(0), self.ids)[self.point_rows(threshold, min_points=min_points)]
 
     def point_rows(self, threshold: float = 0.0, *, min_points: int | None = None) -> Int32[np.ndarray, "P"]:
-        """Like `point_ids`, with 1 + the row of the object."""
+        """As `point_ids`, with 1 + the row of the object instead of its id.
+
+        Args:
+            threshold: objects that score less are left out.
+            min_points: least number of points; by default that of this prediction.
+        """
         columns = self._column_rows(threshold, self.min_points if min_points is None else min_points)
         return columns if self.superpoint is None else columns[self.superpoint]
 

@@ -30,6 +30,10 @@ _MAX_BAD_SHARE = 0.01
 def find_rooms(raw: Path, areas: list[int] | None = None) -> list[Path]:
     """Room folders below the folders Area_1 .. Area_6, in natural order.
 
+    Args:
+        raw: folder that holds Area_1 .. Area_6.
+        areas: numbers of the wanted areas; None for all that are there.
+
     Raises:
         ValueError: no such folder, no areas in it, or a requested area is missing.
     """

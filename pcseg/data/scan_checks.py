@@ -20,7 +20,9 @@ _LONG_EDGE = 0.2  # meters, of triangles whose vertices are no scan of them
 def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     """What looks wrong in a scan: one sentence per finding, with the option of `read_scan` that repairs it.
 
-    With the edge of a model's voxels in meters, points that lie too far apart for it are a finding.
+    Args:
+        scene: the scan.
+        voxel_size: edge of the model's voxels in meters, for which points can be too far apart; None for no model.
     """
     if len(scene) == 0:
         return ["It has no points."]

@@ -148,6 +148,10 @@ def _read_aggregation(path: Path) -> list[Object]:
 def read_label_table(path: Path, column: str) -> dict[str, int]:
     """Id of each raw category.
 
+    Args:
+        path: scannetv2-labels.combined.tsv.
+        column: column of the ids, such as "nyu40id".
+
     Raises:
         ValueError: no such file, or it lacks a column.
     """

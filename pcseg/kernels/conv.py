@@ -28,7 +28,12 @@ PAIRS_AHEAD = 16  # a pair takes about 20 cycles, its rows come from memory in a
 
 
 def tile_width(channels: int, itemsize: int) -> int:
-    """Number of columns of the widest tile, of up to 3 vectors, that wastes the fewest columns."""
+    """Number of columns of the widest tile, of up to 3 vectors, that wastes the fewest columns.
+
+    Args:
+        channels: number of columns in all.
+        itemsize: bytes of a number.
+    """
     lanes = VECTOR_BYTES // itemsize
     return lanes * min((3, 2, 1), key=lambda num: -(-channels // (num * lanes)) * num)
 

@@ -183,7 +183,11 @@ def smallest_eigenvalue(matrix):
 
 
 def plane_normals(xyz, neighbors):
-    """Unit normal of the plane through each point's k neighbors (P, k): the eigenvector of the smallest eigenvalue.
+    """Unit normal of the plane through each point's neighbors: the eigenvector of the smallest eigenvalue.
+
+    Args:
+        xyz: float32 (P, 3), points.
+        neighbors: int32 (P, k), neighbors of each point.
 
     Returns:
         float32 (P, 3), zeros if the neighbors are on a line.
@@ -228,7 +232,15 @@ def _plane_normals(xyz, neighbors, normals):
 
 
 def neighbor_edges(neighbors, k):
-    """Ends int32 (E,) and (E,) of the edges between each point and its k nearest, each undirected edge once."""
+    """Edges between each point and its k nearest, each undirected edge once.
+
+    Args:
+        neighbors: int32 (P, k or more), neighbors of each point, the nearest first.
+        k: number of neighbors that count.
+
+    Returns:
+        int32 (E,) and (E,), the two ends of each edge.
+    """
     tail, head = np.empty((2, len(neighbors) * k), np.int32)
     num_edges = _neighbor_edges(neighbors, k, tail, head)
     return tail[:num_edges].copy(), head[:num_edges].copy()

@@ -51,7 +51,12 @@ class CompetitiveResult(NamedTuple):
 
 
 def dual_softmax(score: Float[Tensor, "L K M"], temperature: float) -> Float[Tensor, "L K M"]:
-    """The instance's choice of query times the query's choice of instance; rows sum to 1."""
+    """The instance's choice of query times the query's choice of instance; rows sum to 1.
+
+    Args:
+        score: how well query m suits instance k of layer l.
+        temperature: unit of the score, positive; a lower one makes shares more decided.
+    """
     score = score / temperature
     # log_softmax over m is the score less a constant of the row, which the outer softmax cancels.
     return score.mul(2).sub_(score.logsumexp(1, keepdim=True)).softmax(2)

@@ -190,7 +190,12 @@ class QueryCriterion(Criterion):
 
     @abstractmethod
     def mask_terms(self, scenes: Sequence[PredictedScene], progress: float) -> tuple[dict[str, LossTerm], list[Claims]]:
-        """Losses of masks by key, and for each scene what classes are trained on."""
+        """Losses of masks by key, and for each scene what classes are trained on.
+
+        Args:
+            scenes: predictions of all layers and ground truth of each scene.
+            progress: fraction of training that is done, 0..1.
+        """
 
     def _class_loss(self, logits: Float[Tensor, "L B M classes"], claims: Sequence[Claims]) -> LossTerm:
         """Cross-entropy, divided by the sum of the weights: what a query answers for, no-object for the remainder."""

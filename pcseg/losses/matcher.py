@@ -66,7 +66,12 @@ def cheapest_pairs(cost: Float[Tensor, "L K M"]) -> list[tuple[Int64[Tensor, "_"
 
 
 def claims_of_pairs(pairs: list[tuple[Int64[Tensor, "_"], Int64[Tensor, "_"]]], like: Tensor) -> Float[Tensor, "L K M"]:
-    """1 for matched pairs of each layer, 0 for the rest; of the shape and dtype of `like`."""
+    """1 for matched pairs of each layer, 0 for the rest.
+
+    Args:
+        pairs: matched queries and their instances for each layer, from `cheapest_pairs`.
+        like: (L, K, M), gives shape, dtype and device.
+    """
     claims = torch.zeros_like(like)
     for layer, (queries, instances) in zip(claims, pairs, strict=True):
         layer[instances, queries] = 1

@@ -49,7 +49,12 @@ class CocoScores(Result):
 
 
 def coco_scores(truth: dict[str, Any], results: Sequence[dict[str, Any]]) -> CocoScores:
-    """Score objects, in COCO's format of results, as COCO does; all masks are RLE."""
+    """Score objects as COCO does.
+
+    Args:
+        truth: content of an instances JSON with masks as RLE, from `CocoDataset.truth`.
+        results: objects in COCO's format of results: image_id, category_id, score and segmentation as RLE.
+    """
     from pycocotools import mask
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -18,7 +18,11 @@ from pcseg.files import npz_bytes, read_npz
 
 
 def read_mask(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
-    """Reads one mask file (.txt, .npz or .json) of this number of points, or of any.
+    """Reads one mask file.
+
+    Args:
+        path: .txt, .npz or .json file.
+        num_points: number of points of the scene; None takes any.
 
     Raises:
         ValueError: the file is damaged, of an unknown kind, or of another length.

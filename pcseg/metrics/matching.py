@@ -146,7 +146,12 @@ class Curve:
 
 
 def precision_recall(matches: ClassMatches, threshold: float) -> Curve:
-    """Precision over recall of one class, with at least one object; IoU must be above the threshold."""
+    """Precision over recall of one class.
+
+    Args:
+        matches: matches of the class, with at least one ground-truth object.
+        threshold: IoU of a match must be above it, 0..1.
+    """
     true, false = _assign(matches, threshold)
     scores = np.sort(np.concatenate([true, false]))
     levels = np.unique(scores)

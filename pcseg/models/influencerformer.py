@@ -22,7 +22,9 @@ class InfluencerFormer(nn.Module):
     def forward(self, batch: SceneBatch, num_queries: int | None = None) -> DecoderOutput | EmbeddingOutput:
         """Objects of every room of the batch, or the embeddings that become objects.
 
-        Without a number of queries per room it is that of training.
+        Args:
+            batch: voxels and superpoints of the rooms.
+            num_queries: most queries per room; None uses the number in training.
 
         Raises:
             ValueError: another number of queries for a decoder whose queries do not start at superpoints.

@@ -81,7 +81,11 @@ def is_ascending(keys: Int64[np.ndarray, "V"]) -> bool:
 
 
 def voxel_order(coords: Int32[Tensor, "V 4"], batch_size: int) -> Int64[Tensor, "V"] | None:
-    """Checks the voxels of a batch and returns the order that sorts them.
+    """Checks the voxels of a batch and sorts them.
+
+    Args:
+        coords: batch index, x, y, z of each voxel.
+        batch_size: number of rooms in the batch.
 
     Returns:
         The order that sorts the rows, or None if they are sorted.
@@ -133,6 +137,10 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> KernelMap:
     Offset k = (i, j, l) joins output (x, y, z) with input (x, y, z) + (i, j, l) - 1. This equals a dense conv3d with
     padding 1; k counts l fastest.
 
+    Args:
+        coords: batch index, x, y, z of each voxel, as `voxel_order` admits them, in any order.
+        batch_size: number of rooms in the batch.
+
     Returns:
         The map of 27 offsets; an offset and its mirror image hold the same pairs, transposed.
     """
@@ -152,6 +160,10 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> KernelMap:
 
 def downsample_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> tuple[Int32[Tensor, "W 4"], KernelMap]:
     """The map of a convolution with kernel 2 and stride 2: cells of 2 x 2 x 2 voxels become one.
+
+    Args:
+        coords: batch index, x, y, z of each voxel, as `voxel_order` admits them, in any order.
+        batch_size: number of rooms in the batch.
 
     Returns:
         Coordinates of the coarse voxels (halved, sorted), and the map of 8 offsets from fine to coarse.

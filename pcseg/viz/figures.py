@@ -67,8 +67,11 @@ def to_svg(figure: Figure) -> str:
 def training_curves(runs: Mapping[str, tuple[Records, Records]], *, smoothing: float = 0.95) -> Figure:
     """Losses, learning rate, gradient norm, speed and AP over the steps: a chart for each, with one line per run.
 
-    Keys that a run lacks are not drawn. `smoothing` is the weight of the mean of earlier steps in the strong lines, 0
-    for none; pale lines are as measured.
+    Keys that a run lacks are not drawn. Strong lines are smoothed, pale lines are as measured.
+
+    Args:
+        runs: records of training steps and of evaluations of each run, by its name.
+        smoothing: weight of earlier steps in the strong lines, 0 for none, less than 1.
 
     Raises:
         ValueError: `smoothing` is not in 0..1, or a run has no step.
@@ -123,7 +126,9 @@ def precision_recall_chart(scores: Scores) -> Figure:
 def sweep_chart(settings: Sequence[Mapping[str, str]], ap: Sequence[Sequence[float]]) -> Figure:
     """AP over each key that a sweep varied: single runs as pale dots, the mean of each setting as a dark one.
 
-    Each setting has its value of each varied key, and the AP of each seed as a fraction.
+    Args:
+        settings: value of each varied key, for each setting.
+        ap: AP of each seed as a fraction 0..1, for each setting.
     """
     keys = [*settings[0]] if settings else []
     titles = [f"AP over {key}" for key in keys] or ["no run is done"]

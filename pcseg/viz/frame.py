@@ -70,7 +70,12 @@ class Frame:
         return self.layers.get(key) or self.layers.get("prediction") or self.layers.get("truth")
 
     def colors(self, key: str, chosen: int | None = None) -> UInt8[np.ndarray, "P 3"]:
-        """Lit color of each point in a layer; everything but the chosen row of `object_layer` fades."""
+        """Lit color of each point in a layer.
+
+        Args:
+            key: the layer; "input" gives the colors of the scan.
+            chosen: row of `object_layer` that stays while all others fade; None fades nothing.
+        """
         layer = self.object_layer(key)
         colors = (self.layers[key].point_colors() if key in self.layers else self.input) * self.light
         if chosen is not None and layer is not None:

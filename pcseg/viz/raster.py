@@ -117,7 +117,12 @@ class Shown(NamedTuple):
 
 
 def shown_points(xyz: Float32[np.ndarray, "P 3"], max_points: int | None = None) -> Shown:
-    """The points without strays, and in a larger scan the first one of each voxel."""
+    """The points without strays, and in a larger scan the first one of each voxel.
+
+    Args:
+        xyz: points in meters.
+        max_points: most points to show; None for MAX_POINTS.
+    """
     max_points, box = max_points or MAX_POINTS, core_box(xyz)
     rows = np.flatnonzero(inside(xyz, box))
     num_strays = len(xyz) - len(rows)
@@ -136,6 +141,10 @@ def near_walls(xyz: Float32[np.ndarray, "P 3"], toward: Float[np.ndarray, "2"]) 
     """Points of the walls between a room and a camera outside of it, and of everything in front of these walls.
 
     The floor plan is cut into strips toward the camera; the first tall cell of a strip is its near wall.
+
+    Args:
+        xyz: points in meters.
+        toward: x and y of the direction from the room to the camera, of any length.
     """
     thickness = 0.28
     low, high = bounding_box(xyz)

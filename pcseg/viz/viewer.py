@@ -33,7 +33,9 @@ _PAPER, _CARD, _INK = (0.98, 0.98, 0.985, 1.0), (1.0, 1.0, 1.0, 0.88), (0.11, 0.
 def show_scenes(load: Sequence[Callable[[], Prediction]], *, threshold: float = DEFAULT_THRESHOLD) -> None:
     """Opens a window and returns when it is closed; screenshots go to the current folder.
 
-    Each scene is loaded when it is first shown.
+    Args:
+        load: functions that give one scene each, called when it is first shown.
+        threshold: least score of the objects that are shown, 0..1.
 
     Raises:
         ValueError: there is no Open3D, or no display.
