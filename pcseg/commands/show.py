@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
 def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Prediction":
     """Loads a result, a processed room, or a scan, whose labels are of a class set, with options of `read_scan`."""
     from pcseg.classes import class_set
+    from pcseg.data.scan_checks import frame_warnings
+    from pcseg.data.scan_fields import report_to_log
     from pcseg.data.scan_files import read_scan
     from pcseg.data.store import classes_of, read_manifest, read_room
     from pcseg.inference.exports import read_painted_ply
@@ -88,6 +90,8 @@ def _load(path: Path, classes: str | None, options: dict[str, Any]) -> "Predicti
     if scene.semantic is not None and classes is None:
         sets = f"{'|'.join(CLASS_SETS)}, or your .yaml"
         raise ValueError(f"{path}: scan with class labels; name the class set with --classes {sets}")
+    for warning in frame_warnings(scene):
+        report_to_log(f"{path.name}: {warning}")
     return Prediction(scene, classes=None if classes is None else class_set(classes))
 
 

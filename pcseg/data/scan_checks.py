@@ -26,30 +26,11 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     """
     if len(scene) == 0:
         return ["It has no points."]
-    low, high = bounding_box(scene.xyz)
-    extent = _extent(scene.xyz)
-    size = _size(extent)
     found = []
     if len(scene) < _FEW_POINTS:
         count = "1 point" if len(scene) == 1 else f"{len(scene)} points"
         found.append(f"It has only {count}: expect no objects. A scan of a room has 50,000 points or more.")
-    if extent.max() > 200:
-        found.append(f"It measures {size} m: {_UNITS}.")
-    elif extent.max() < 0.5:
-        found.append(f"It measures {size} m: a room is larger, use the scale that makes it meters.")
-    axis, tilt = likely_up(scene.xyz)
-    row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
-    turned = row[2] < row[:2].max()  # then the axes are not those of the file
-    advice = "try another up=AXIS" if turned else f"if {axis} points up in it, use up={axis!r}"
-    tilted = f"tilted by {tilt:.0f} degrees: use level=True"
-    if axis != "z":
-        reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
-        found.append(f"{reason}: {advice}" + (f"; if not, its floor is {tilted}." if tilt > _TILTED else "."))
-    elif tilt > _TILTED:
-        found.append(f"Its floor is {tilted}.")
-    if np.abs([low, high]).max() > FAR:
-        point = ", ".join(f"{value:.0f}" for value in low)
-        found.append(f"It is so far from 0 that single precision costs detail: use origin=({point}).")
+    found += frame_warnings(scene)
     keys = np.sort(place_keys(scene.xyz))
     num_duplicates = int((keys[1:] == keys[:-1]).sum())
     if num_duplicates > _MANY_DUPLICATES * len(scene):
@@ -70,6 +51,32 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
         labels = np.unique(scene.semantic[scene.instance == 0])
         if len(labels) == 1 and labels[0] >= 0 and len(np.unique(scene.semantic)) > 1:
             found.append("All points of instance 0 have one class: if ids start at 0, use first_instance=0.")
+    return found
+
+
+def frame_warnings(scene: Scene) -> list[str]:
+    """What looks wrong in the frame of a scan with points, as in `scan_warnings`: its unit, axes, tilt and distance."""
+    low, high = bounding_box(scene.xyz)
+    extent = _extent(scene.xyz)
+    size = _size(extent)
+    found = []
+    if extent.max() > 200:
+        found.append(f"It measures {size} m: {_UNITS}.")
+    elif extent.max() < 0.5:
+        found.append(f"It measures {size} m: a room is larger, use the scale that makes it meters.")
+    axis, tilt = likely_up(scene.xyz)
+    row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
+    turned = row[2] < row[:2].max()  # then the axes are not those of the file
+    advice = "try another up=AXIS" if turned else f"if {axis} points up in it, use up={axis!r}"
+    tilted = f"tilted by {tilt:.0f} degrees: use level=True"
+    if axis != "z":
+        reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
+        found.append(f"{reason}: {advice}" + (f"; if not, its floor is {tilted}." if tilt > _TILTED else "."))
+    elif tilt > _TILTED:
+        found.append(f"Its floor is {tilted}.")
+    if np.abs([low, high]).max() > FAR:
+        point = ", ".join(f"{value:.0f}" for value in low)
+        found.append(f"It is so far from 0 that single precision costs detail: use origin=({point}).")
     return found
 
 

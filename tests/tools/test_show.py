@@ -49,9 +49,9 @@ def test_processed_room_and_scan(scene: Scene, tmp_path: Path) -> None:
     command = ("show", tmp_path / "scan.npz", "--html", tmp_path / "a.html")
     np.savez(tmp_path / "scan.npz", xyz=scene.xyz * 1000)
     passes(*command, "--scale", 0.001, "--origin", 1, 2, 0)
-    np.savez(tmp_path / "scan.npz", xyz=scene.xyz, semantic=scene.semantic, instance=scene.instance)
+    np.savez(tmp_path / "scan.npz", xyz=scene.xyz * [1, 0.01, 1], semantic=scene.semantic, instance=scene.instance)
     assert "--classes s3dis|scannet20" in refused(*command)
-    passes(*command, "--classes", "s3dis")
+    assert "across y: if y points up in it, use --up y" in passes(*command, "--classes", "s3dis")[1]
 
 
 def test_into_folders(result: Path, tmp_path: Path) -> None:
