@@ -1,17 +1,17 @@
 """The Influencer Loss against the Hungarian baseline on images of discs: python examples/toy_image.py [STEPS]"""
 
-import sys
+import argparse
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pcseg import Prediction, Scene
+from pcseg import Prediction, Scene, losses, metrics
 from pcseg.classes import ClassSet
-from pcseg.losses import InfluencerCriterion, SetCriterion
-from pcseg.metrics import Scores
 
-SIZE, WIDTH, STEPS = 24, 32, int([*sys.argv, 800][1])
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("steps", type=int, nargs="?", default=800, help="number of training steps (default: 800)")
+SIZE, WIDTH, STEPS = 24, 32, parser.parse_args().steps
 DISC = ClassSet.from_dict({"name": "shapes", "names": ["disc"]})
 START = torch.arange(SIZE**2).view(SIZE, SIZE)[2::4, 2::4].flatten()  # pixels that queries start from
 
@@ -41,9 +41,9 @@ class Model(nn.Module):  # queries look at each other; a mask is the product of 
         return {"pred_logits": logits, "pred_masks": [*pixels.mT @ masks.mT], "query_tokens": START.tile(len(masks), 1)}
 
 
-for name, criterion in (("Influencer", InfluencerCriterion(1)), ("Hungarian", SetCriterion(1))):
+for name, criterion in (("Influencer", losses.InfluencerCriterion(1)), ("Hungarian", losses.SetCriterion(1))):
     torch.manual_seed(0)
-    model, total = Model(), Scores(DISC, min_points=1)
+    model, total = Model(), metrics.Scores(DISC, min_points=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(STEPS):
         images, ids = make_images(step, 8)

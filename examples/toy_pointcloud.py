@@ -3,7 +3,7 @@
 Same model, rooms and steps for both; prints the AP of rooms that were not trained on.
 """
 
-import sys
+import argparse
 
 import torch
 
@@ -19,8 +19,7 @@ from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 
-FEATURES, VOXEL = ("rgb", "xyz"), 0.15  # meters
-NUM_CLASSES = len(S3DIS)
+FEATURES, VOXEL, NUM_CLASSES = ("rgb", "xyz"), 0.15, len(S3DIS)  # the edge of a voxel is in meters
 
 
 def rooms(indices: range) -> list[Scene]:
@@ -48,7 +47,9 @@ def train(criterion: torch.nn.Module, scenes: list[Scene], steps: int) -> Segmen
 
 
 if __name__ == "__main__":
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("steps", type=int, nargs="?", default=300, help="number of training steps (default: 300)")
+    steps = parser.parse_args().steps
     seen, held_out = rooms(range(8)), rooms(range(8, 11))
     for name, criterion in (("Influencer", InfluencerCriterion(13)), ("Hungarian", SetCriterion(13))):
         segmenter, scores = train(criterion, seen, steps), Scores(S3DIS, min_points=20)
