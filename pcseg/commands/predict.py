@@ -208,9 +208,6 @@ def _predict(
     options = {key: getattr(args, key) for key in READER_OPTIONS}
     scene = segmenter.read(path, report=say, stage=stage, **options).with_(name=target.name)
     warnings = [f"{path.name}: {warning}" for warning in scan_warnings(scene, segmenter.voxel_size)]
-    if bar is not None and len(args.scans) == 1:
-        for warning in warnings:  # before the work, which may be long, and again below the table
-            say(warning)
     try:
         with _NETWORK:
             prediction = segmenter.predict(scene, stage=stage)
