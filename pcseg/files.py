@@ -1,4 +1,4 @@
-"""Atomic file writes, .npz archives, logs of JSON records, and numbers that JSON can hold."""
+"""Atomic file writes, .npz archives, logs of JSON records, numbers that JSON can hold, and names in messages."""
 
 import io
 import json
@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -99,6 +99,15 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
         file.seek(0)
         with decoding(path, "an .npz archive"), np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if keys is None or key in keys}
+
+
+def first_of(names: Sequence[object]) -> str:
+    """The first five of some names for a message, and how many more there are.
+
+    >>> first_of("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    return f"{', '.join(map(str, names[:5]))}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
 
 
 def none_for_nan(value: Any, digits: int | None = None) -> Any:

@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from pcseg.config_files import check_checkpoint
+    from pcseg.files import first_of
 
     args.suffixes = _suffixes(args)
     if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
@@ -116,13 +117,13 @@ def run(args: argparse.Namespace) -> None:
             if isinstance(lines, Exception):
                 if len(args.scans) == 1:
                     raise lines
-                bar.write(as_flags(f"{path}: not predicted: {lines}\n"), file=sys.stderr, end="")
-                failed.append(path)
+                reason = str(lines).removeprefix(f"{path}: ")
+                bar.write(as_flags(f"{path}: not predicted: {reason}\n"), file=sys.stderr, end="")
+                failed.append(path.name)
             elif lines:
                 bar.write("\n".join(lines))
     if failed:
-        names = ", ".join(str(path) for path in args.scans if path in failed)
-        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {names}")
+        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {first_of(failed)}")
 
 
 def _segmenter(args: argparse.Namespace) -> "Segmenter":

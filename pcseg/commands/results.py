@@ -18,12 +18,12 @@ def claim(*files: Path | None) -> Callable[[], None]:
     paths = [file for file in files if file is not None]
     if not paths:
         return lambda: None
+    from pcseg.files import first_of
     from pcseg.inference.prediction_files import check_target, replaced_text
 
     for path in paths:
         check_target(path)
-    shown = [*map(str, paths[:5]), *([f"{len(paths) - 5} more"] if len(paths) > 5 else [])]
-    text = f"files: {', '.join(shown)}{replaced_text(paths)}"
+    text = f"files: {first_of(paths)}{replaced_text(paths)}"
     return lambda: print(text)
 
 

@@ -31,7 +31,7 @@ from pcseg.data.scan_fields import (
 from pcseg.data.scan_frame import frame_of_scan
 from pcseg.data.store import RawRoom, read_room
 from pcseg.data.text import fields_of_table, read_text
-from pcseg.files import decoding, read_npz
+from pcseg.files import decoding, first_of, read_npz
 from pcseg.ops.overlap import by_first_seen, object_ids, unique_ids
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import ScanFile, Scene
@@ -158,8 +158,7 @@ def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
     passed |= {path.name: "a link to a missing file" for path in found if not path.exists()}
     if passed:
         names = [f"{name} ({reason})" for name, reason in passed.items()]
-        several = f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
-        report(f"{raw}: passed over {several}.")
+        report(f"{raw}: passed over {first_of(names)}.")
     scans = [path for path in found if path.name not in passed]
     if not scans:
         raise ValueError(f"{raw}: no scan in it; expected files {' '.join(_READERS)}")

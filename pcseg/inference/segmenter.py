@@ -1,5 +1,6 @@
 """A trained model with what it needs to predict any scan."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +23,7 @@ from pcseg.data.scan_fields import Report, keep_points, report_to_log
 from pcseg.data.scan_files import read_scan
 from pcseg.data.scan_frame import may_be_turned
 from pcseg.data.store import MANIFEST
+from pcseg.files import first_of
 from pcseg.inference.decode import UNSURE, DecodeOptions, decode
 from pcseg.inference.filters import keep, matrix_nms, trust_large, without_overlap
 from pcseg.inference.merge import merge
@@ -174,17 +176,20 @@ class Segmenter:
 
         Raises:
             ValueError: a scan cannot be read, has no points, or lacks a feature that the model takes, or its classes
-                are unknown. All such scans of a list are named.
+                are unknown. For a list, each reason is given once, with the first five scans that have it.
         """
         if isinstance(scan, list | tuple):
-            scenes, errors = [], []
+            scenes, errors = [], defaultdict[str, list[str]](list)  # names by reason
             for one in scan:
                 try:
                     scenes.append(self._read(one, reading))
                 except (ValueError, OSError) as error:
-                    errors.append(str(error))
+                    _, name, reason = str(error).rpartition(f"{one}: ")
+                    errors[reason] += [str(one)] if name else []
             if errors:
-                raise ValueError(f"{len(errors)} of {len(scan)} scans cannot be predicted: {'; '.join(errors)}")
+                found = f"{len(scan) - len(scenes)} of {len(scan)} scans cannot be predicted"
+                why = (f"{first_of(names)}: {reason}" if names else reason for reason, names in errors.items())
+                raise ValueError(f"{found}: {'; '.join(why)}")
             return [self._predict_scene(scene, classes, stage) for scene in scenes]
         return self._predict_scene(self._read(scan, reading), classes, stage)
 

@@ -169,8 +169,8 @@ def test_what_is_no_scan_is_refused() -> None:
         ),
         (Path(__file__).parent, "inference: a folder, not a scan; give a list of the files in it"),
         (
-            [_hall(), "a.ply", np.zeros((9, 3)), 0.5],
-            "3 of 4 scans .*: a.ply: no such.*; .* has no rgb.*; .*got float",
+            [_hall(), *["a.ply"] * 7, np.zeros((9, 3)), 0.5, 0.5],
+            "10 of 11 scans .*: a.ply, .*, a.ply and 2 more: no such [^:]*; .* has no rgb.*; [^:]*got float",
         ),
         (np.zeros((9, 4)), r"expected an array of numbers \(P, 3\) of x y z or \(P, 6\).*, got float64 \(9, 4\)"),
         (torch.zeros(3), r"\(P, 3\) of x y z or \(P, 6\).*, got float32 \(3,\)"),
