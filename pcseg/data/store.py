@@ -215,7 +215,7 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
         _map_arrays(root / name, manifest)
     except ValueError:
         return False
-    return manifest["class_set"] == class_set and manifest["source"]["fingerprint"] == source.fingerprint
+    return manifest["class_set"] == class_set and manifest["source"].get("fingerprint") == source.fingerprint
 
 
 def remove_leftovers(root: Path, name: str) -> None:

@@ -135,8 +135,7 @@ def test_a_room_is_current_while_its_source_is_the_same(tmp_path: Path, folder: 
     assert not is_current(tmp_path, "other", "s3dis", SOURCE)
     assert not is_current(tmp_path, "room", "scannet20", SOURCE)
     assert not is_current(tmp_path, "room", "s3dis", Source("raw/room", "abd"))
-    file = tmp_path / "a.txt"
-    file.write_text("1")
+    (file := tmp_path / "a.txt").write_text("1")
     first = source_of(tmp_path, [file])
     assert first == source_of(tmp_path, [file])
     assert first.fingerprint != source_of(tmp_path, [file], "voxel_size=0.05").fingerprint
@@ -144,6 +143,8 @@ def test_a_room_is_current_while_its_source_is_the_same(tmp_path: Path, folder: 
     assert first.fingerprint != source_of(tmp_path, [file]).fingerprint
     with pytest.raises(FileNotFoundError):
         source_of(tmp_path, [tmp_path / "absent"])
+    (folder / "manifest.json").write_text(json.dumps({**MANIFEST, "arrays": {}}))
+    assert not is_current(tmp_path, "room", "s3dis", SOURCE), "its fingerprint is missing"
 
 
 def test_list_rooms(tmp_path: Path) -> None:
