@@ -49,7 +49,8 @@ class CocoDataset:
             `SetCriterion` can train on.
 
     Raises:
-        ValueError: the JSON is damaged, lacks a key, repeats an id, or refers to what it does not have.
+        ValueError: the JSON is damaged, lacks a key, repeats an id, has another `iscrowd` than 0 and 1, or refers to
+            what it does not have.
     """
 
     def __init__(self, path: Path, folder: Path, overlaps: Literal["smaller", "stay"] = "smaller") -> None:
@@ -66,6 +67,8 @@ class CocoDataset:
             for key, ids in (("image_id", known), ("category_id", self.category_ids)):
                 if annotation[key] not in ids:
                     raise ValueError(f"{self._name(annotation)} has the unknown {key} {annotation[key]}")
+            if (crowd := annotation.get("iscrowd", 0)) not in (0, 1):
+                raise ValueError(f"{self._name(annotation)}: expected iscrowd as 0 or 1, got {crowd!r}")
             self._annotations[annotation["image_id"]].append(annotation)
 
     def __len__(self) -> int:

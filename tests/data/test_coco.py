@@ -66,6 +66,7 @@ BROKEN = [
     ("categories", {"id": 3}, "instances.json: 2 categories have the id 3"),
     ("annotations", {"image_id": 5}, "annotation 0 has the unknown image_id 5"),
     ("annotations", {"category_id": 5}, "annotation 0 has the unknown category_id 5"),
+    ("annotations", {"iscrowd": "0"}, "annotation 0: expected iscrowd as 0 or 1, got '0'"),
     ("images", {"file_name": "c.png"}, "c.png: no such image"),
     ("images", {"file_name": "c" * 400}, "c: no such image"),
     ("images", {"width": 13}, "a.png: the image has 12 x 10 pixels.* 13 x"),
