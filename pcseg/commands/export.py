@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     if missing := [path for path in args.results if not path.exists()]:
         raise ValueError(f"{missing[0]}: no such file or folder; expected a result")
     args.results = inputs_in(args.results, results=True)
-    if rooms := [path for path in args.results if path.is_dir()]:
-        raise ValueError(f"{rooms[0]}: a processed room, expected a result; pcseg predict writes one")
+    if others := [path for path in args.results if path.suffix.lower() != ".npz"]:
+        raise ValueError(f"{others[0]}: expected a result, the NAME.npz that pcseg predict writes")
     check_threshold(args.threshold)
     if all(value is None for value in (args.ply, args.csv, args.objects, args.las, args.coco)):
         raise ValueError("give at least one of --ply, --csv, --objects, --las and --coco")

@@ -42,7 +42,7 @@ def test_result(result: Path, tmp_path: Path) -> None:
 def test_processed_room_and_scan(scene: Scene, tmp_path: Path) -> None:
     folder = write_room(tmp_path / "rooms", scene, "s3dis", Source("made", "0"))
     assert passes("show", folder, "--png", tmp_path / "a.png")[1] == ""
-    assert "a processed room, expected a result" in refused("export", folder, "--ply", tmp_path / "a")
+    assert "rooms/room: expected a result" in refused("export", folder, "--ply", tmp_path / "a")
     unused = "is for files of scans; results and processed rooms stay as they are"
     for options in (("--classes", "s3dis"), ("--up=-y",), ("--scale", 0.1)):
         assert unused in refused("show", folder, "--png", tmp_path / "a.png", *options)
