@@ -60,6 +60,7 @@ class Run:
     """
 
     collate = staticmethod(collate)
+    unit = "scenes"  # of the progress line
 
     def __init__(
         self, config: Any, folder: Path, device: torch.device, processes: DistributedContext = SINGLE_PROCESS
@@ -176,7 +177,9 @@ class Run:
                 writers.append(TensorBoardWriter(folder / "tensorboard", step))
             if options.wandb:
                 writers.append(WandbWriter(options.wandb, folder, asdict(self.config)))
-            self.logger = RunLogger(folder, num_steps=options.steps, step=step, device=self.device, writers=writers)
+            self.logger = RunLogger(
+                folder, num_steps=options.steps, step=step, device=self.device, unit=self.unit, writers=writers
+            )
         # Loader processes need cores of their own: threads that wait for each other's cores cost half the speed.
         torch.set_num_threads(max(1, torch.get_num_threads() - options.num_workers))
         try:

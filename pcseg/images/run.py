@@ -87,6 +87,7 @@ class ImageRun(Run):
     """
 
     collate = staticmethod(collate_images)
+    unit = "images"
 
     def _build(self) -> None:
         config: ImagesConfig = self.config  # type: ignore[assignment]

@@ -99,12 +99,19 @@ class RunLogger:
     """Logs the metrics of a run to metrics.jsonl and evaluations.jsonl of its folder, and to further writers."""
 
     def __init__(
-        self, folder: Path, *, num_steps: int, step: int, device: torch.device, writers: Sequence[Writer] = ()
+        self,
+        folder: Path,
+        *,
+        num_steps: int,
+        step: int,
+        device: torch.device,
+        unit: str = "scenes",
+        writers: Sequence[Writer] = (),
     ) -> None:
         self.folder, self.num_steps, self.device, self.writers = folder, num_steps, device, list(writers)
         self._smooth: dict[str, float] = {}
         pause = 1.0 if sys.stderr.isatty() else 30.0  # seconds between two lines
-        self._bar = tqdm(total=num_steps, initial=step, bar_format=LINE, mininterval=pause, miniters=1)
+        self._bar = tqdm(total=num_steps, initial=step, bar_format=LINE, mininterval=pause, miniters=1, unit=unit)
 
     def step(self, record: dict[str, Any]) -> None:
         """Log a record of `loop.train`.
@@ -126,7 +133,7 @@ class RunLogger:
         curves |= {"memory_gib": memory, "rooms_per_second": speed}
         self._write_scalars(record["step"], {f"train/{name}": value for name, value in curves.items()})
         remaining = tqdm.format_interval((self.num_steps - record["step"]) * self._smooth["time"])
-        parts = [f"{remaining} left", f"{speed:.1f} scenes/s", f"{memory:.1f} GiB", f"lr {record['lr']:.1e}"]
+        parts = [f"{remaining} left", f"{speed:.1f} {self._bar.unit}/s", f"{memory:.1f} GiB", f"lr {record['lr']:.1e}"]
         parts += [f"{name.removeprefix('loss_')} {self._smooth.get(name, math.nan):.3f}" for name in losses]
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(record["step"] - self._bar.n)
