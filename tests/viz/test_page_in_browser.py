@@ -235,7 +235,7 @@ def test_image_opens_upright_and_flat(screen: dict, open_page: Open) -> None:
     assert level == top < bottom
     assert right - left == pytest.approx(39 / 29 * (bottom - top), abs=2)
     assert browser.run("document.querySelector('#head .faint').textContent") == "40 × 30 pixels"
-    assert browser.run("['cut', 'open'].every(id => document.getElementById(id).parentElement.hidden)")
+    assert browser.run("['#cut', '#open', '#top'].every(part => document.querySelector(part).closest('[hidden]'))")
 
 
 def test_66000_ids(rng: np.random.Generator, open_page: Open) -> None:

@@ -184,8 +184,9 @@ $("open").onchange = (e) => {
   opened = e.target.checked;
   dirty = true;
 };
-for (const part of [$("cut").parentElement, $("open").parentElement, $("scale")]) part.hidden = M.image;
-$("frame").onclick = () => fly(whole({ yaw: cam.yaw }));
+for (const part of [$("cut").parentElement, $("open").parentElement, $("scale"), $("top")]) part.hidden = M.image;
+if (M.image) $("frame").textContent = "Whole image";
+$("frame").onclick = () => fly(whole(M.image ? {} : { yaw: cam.yaw }));
 $("top").onclick = () => fly(whole({ pitch: 1.5707, yaw: -Math.PI / 2 }));
 $("help").onclick = () => $("keys").showModal();
 $("save").onclick = () => {
