@@ -46,8 +46,7 @@ def test_losses_of_every_layer_equal_those_of_transformers() -> None:
     height, width = SIZE
     y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
     centers = torch.stack([x, y], -1).reshape(1, -1, 2)
-    config = Mask2FormerConfig(num_labels=CLASSES, train_num_points=height * width)
-    reference = theirs.Mask2FormerLoss(config, {})
+    reference = theirs.Mask2FormerLoss(Mask2FormerConfig(num_labels=CLASSES, train_num_points=height * width), {})
     reference.sample_points_using_uncertainty = lambda logits, *_: centers.expand(len(logits), -1, -1)
     criterion = SetCriterion(CLASSES, load(ROOT / "configs/images_hungarian.yaml").criterion)
     of_layers, of_images = [], []  # matched pairs
@@ -64,6 +63,14 @@ def test_losses_of_every_layer_equal_those_of_transformers() -> None:
     assert [*map(list, zip(*of_layers))] == of_images
     values = {key.replace("cross_entropy", "ce"): value.item() for key, value in expected.items()}
     assert {key: value.item() for key, value in found.items()} == pytest.approx(values, abs=1e-5)
+
+
+def test_the_training_loop_of_the_documentation_runs() -> None:
+    images, network = batch((4, 2, 3)), Mask2Former(CLASSES, Mask2FormerOptions(width=32, decoder_layers=1)).network
+    snippet = re.findall("```python\n(.*?)```", (ROOT / "docs" / "images.md").read_text(), re.DOTALL)[0]
+    known = {"num_classes": CLASSES, "model": network, "h": SIZE[0], "w": SIZE[1], "step": 1, "num_steps": 2}
+    exec(snippet, {**known, "pixel_values": images.pixels / 255, "targets": images.targets})
+    assert 0 < network.class_predictor.weight.grad.norm() < np.inf
 
 
 @pytest.mark.parametrize("criterion", [InfluencerCriterion(CLASSES), SetCriterion(CLASSES)])
@@ -148,8 +155,7 @@ def test_trains_resumes_shows_and_scores_images(name: str, rooms: Path, tmp_path
     passes(*command, *words)
     last = read_records(tmp_path / "evaluations.jsonl")[-1]
     assert json.loads((out / "a.json").read_text()) | {"step": last["step"]} == {"program": "pcseg", **last}
-    first = json.loads((out / "results.json").read_text())[0]
-    assert set(first) == {"image_id", "category_id", "score", "segmentation"}
+    assert {*json.loads((out / "results.json").read_text())[0]} == {"image_id", "category_id", "score", "segmentation"}
     assert len(list((tmp_path / "all").glob("*.npz"))) == 5
     page = (out / "a.html").read_text()
     assert page.count("<img ") == 5

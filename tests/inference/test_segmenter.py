@@ -156,15 +156,12 @@ def test_superpoints_of_a_large_scan_are_made_tile_by_tile() -> None:
     assert (instances.labels == TABLE).sum() == 1
 
 
-def _gaps(*superpoint: int) -> Scene:
-    return Scene("two", np.zeros((2, 3), np.float32), np.zeros((2, 3), np.uint8), superpoint=np.int32(superpoint))
-
-
 def test_what_is_no_scan_is_refused() -> None:
+    two = Scene("two", np.zeros((2, 3), np.float32), np.zeros((2, 3), np.uint8))
     for scan, message in (
         (Scene("nothing", np.zeros((0, 3), np.float32)), "scene nothing has no points"),
         *(
-            (_gaps(*ids), rf"expected superpoints .*, got {ids[0]}\.\.{ids[1]}; number")
+            (two.with_(superpoint=np.int32(ids)), rf"expected superpoints .*, got {ids[0]}\.\.{ids[1]}; number")
             for ids in ((-1, 0), (1, 1), (0, 9))
         ),
         (Path(__file__).parent, "inference: a folder, not a scan; give a list of the files in it"),
