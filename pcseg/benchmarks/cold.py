@@ -2,7 +2,6 @@
 
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,19 +37,15 @@ def cold(rounds: int, num_points: int = 80_000) -> dict[str, Any]:
         predict: list[Any] = ["predict", folder / "scan.npz", "--out", folder / "out"]
         train: list[Any] = ["train", "scannet", "--run", folder / "run", f"data.root={folder / 'rooms'}", *STEP]
         _call(["--version"], folder)
-        result["pcseg --help"] = _median([_call(["--help"], folder) for _ in range(min(rounds, 5))])
+        result["pcseg --help"] = measure.medians([_call(["--help"], folder) for _ in range(min(rounds, 5))])
         result["pcseg warm-up"] = _call(["warm-up"], folder / "all")
         for words in (predict, train):
             cache = folder / words[0]
             result[f"pcseg {words[0]}, empty kernel cache"] = _call(words, cache)
-            result[f"pcseg {words[0]}"] = _median([_call(words, cache) for _ in range(min(rounds, 5))])
+            result[f"pcseg {words[0]}"] = measure.medians([_call(words, cache) for _ in range(min(rounds, 5))])
     for key, numbers in result.items():
         measure.print_row(key, numbers)
     return {"points": num_points, **result}
-
-
-def _median(times: list[dict[str, float]]) -> dict[str, float]:
-    return {key: statistics.median(each[key] for each in times) for key in times[0]}
 
 
 def _call(words: list[Any], cache: Path) -> dict[str, float]:

@@ -56,6 +56,11 @@ def median_ms(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     return {name: times["ms"] for name, times in median_times(steps, rounds).items()}
 
 
+def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of each number over rounds."""
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+
+
 def print_row(title: str, numbers: dict[str, float]) -> None:
     """Prints the numbers of one candidate; the name of each number is its unit."""
     print(f"  {title:<40}" + "".join(f"{value:>14,.1f} {key}" for key, value in numbers.items()), flush=True)
