@@ -124,7 +124,7 @@ def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tm
     status, out, err = tool("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--workers", workers)
     assert status == 2
     assert "broken.ply: not predicted: " in err
-    assert "absent.txt: no such file" in err
+    assert "absent.txt: not predicted: no such file\n" in err
     assert err.splitlines()[-1].startswith("error: 2 of 3 scans not predicted, reasons above: ")
     assert "Traceback" not in err
     assert all(line.count(": reading") + line.count(": not predicted") < 2 for line in err.splitlines())
