@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pcseg.cli import run_tool
-from pcseg.data.augment import AUGMENTATIONS, middle_of_floor
+from pcseg.data.augment import AUGMENTATIONS, compose, middle_of_floor
 from pcseg.data.scan_fields import keep_points
 from pcseg.files import atomic_open
 from pcseg.structures import Scene
@@ -18,7 +18,7 @@ from pcseg.viz.grid import Cell, image_grid
 from pcseg.viz.raster import rasterize, room_view
 
 # Stronger than in the configs, to be visible.
-OPTIONS: dict[str, dict[str, float]] = {
+OPTIONS: dict[str, dict[str, float | int]] = {
     "rotate": {"degrees": 40.0},
     "tilt": {"degrees": 12.0},
     "scale": {"low": 0.6, "high": 0.7},
@@ -50,9 +50,9 @@ def main() -> None:
         return Cell(title, rasterize(scene.xyz, view, width=WIDTH, height=HEIGHT).paint(scene.rgb))
 
     cells = [cell("as scanned", room)]
-    for name, step in AUGMENTATIONS.items():
-        options = {**OPTIONS.get(name, {}), **({"partner": lambda rng: other} if name == "mix" else {})}
-        cells.append(cell(name, step(room, np.random.default_rng(SEEDS.get(name, 5)), **options)))
+    for name in AUGMENTATIONS:
+        augment, rng = compose([(name, OPTIONS.get(name, {}))]), np.random.default_rng(SEEDS.get(name, 5))
+        cells.append(cell(name, augment(room, rng, lambda rng: other)))
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
     picture = image_grid(rows, title="Augmentations", note="stronger than in the configs, to be visible")
     with atomic_open(args.out) as file:

@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from pcseg.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row, segmented_room, write_segmented_rooms
-from pcseg.data.augment import AUGMENTATIONS, compose
+from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, collate
 from pcseg.data.sampler import ResumableSampler
 
@@ -33,8 +33,8 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
     scene = segmented_room(0, num_points)
     steps: dict[str, Step] = {}
     for name, options in (*STEPS, ("jitter", {}), ("drop_points", {}), ("crop_cuboid", {})):
-        step = AUGMENTATIONS[name]
-        steps[name] = lambda step=step, options=options: step(scene, np.random.default_rng(0), **options)
+        augment = compose([(name, options)])
+        steps[name] = lambda augment=augment: augment(scene, np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:
         paths = write_segmented_rooms(Path(folder), [num_points] * 4)
         options = {"voxel_size": VOXEL_SIZE, "features": ("rgb", "xyz"), "instance_classes": tuple(range(13))}

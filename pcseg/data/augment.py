@@ -1,13 +1,11 @@
-"""Augmentations: pure functions of a room, a random generator and settings, and their composition by a config.
+"""Augmentations: records of options, called with a room and a random generator, and their composition by a config.
 
-Each draws a random strength up to its settings, and some happen only with a `probability`. Those of color leave scenes
+Each draws a random strength up to its options, and some happen only with a `probability`. Those of color leave scenes
 without color as they are.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from inspect import signature
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -20,280 +18,275 @@ from pcseg.structures import Scene
 Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
-def flip(scene: Scene, rng: np.random.Generator) -> Scene:
+@dataclass(frozen=True)
+class Flip:
     """Mirror the room along x and along y, each with probability one half."""
-    signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
-    return scene.transformed(np.diag(signs))
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        signs = np.array([*rng.choice([-1.0, 1.0], 2), 1.0])
+        return scene.transformed(np.diag(signs))
 
 
-def rotate(scene: Scene, rng: np.random.Generator, *, degrees: float = 180.0) -> Scene:
-    """Turn the room about z by a random angle.
+@dataclass(frozen=True)
+class Rotate:
+    """Turn the room about z by a random angle."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        degrees: largest angle, either way.
-    """
-    return scene.transformed(_rotation(2, rng.uniform(-degrees, degrees)))
+    degrees: float = 180.0  # largest angle, either way
 
-
-def tilt(scene: Scene, rng: np.random.Generator, *, degrees: float = 3.0) -> Scene:
-    """Turn the room about x and about y by random angles.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        degrees: largest angle about each axis, either way.
-    """
-    return scene.transformed(
-        _rotation(0, rng.uniform(-degrees, degrees)) @ _rotation(1, rng.uniform(-degrees, degrees))
-    )
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        return scene.transformed(_rotation(2, rng.uniform(-self.degrees, self.degrees)))
 
 
-def scale(scene: Scene, rng: np.random.Generator, *, low: float = 0.9, high: float = 1.1) -> Scene:
-    """Scale the room by a random factor.
+@dataclass(frozen=True)
+class Tilt:
+    """Turn the room about x and about y by random angles."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest factor.
-        high: largest factor.
-    """
-    return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(low, high))).astype(np.float32))
+    degrees: float = 3.0  # largest angle about each axis, either way
 
-
-def jitter(scene: Scene, rng: np.random.Generator, *, std: float = 0.005) -> Scene:
-    """Add Gaussian noise to every coordinate.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation in meters.
-    """
-    return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(std))
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        about_x, about_y = (_rotation(axis, rng.uniform(-self.degrees, self.degrees)) for axis in (0, 1))
+        return scene.transformed(about_x @ about_y)
 
 
-def elastic(
-    scene: Scene,
-    rng: np.random.Generator,
-    *,
-    granularity: float = 0.2,
-    magnitude: float = 0.4,
-    probability: float = 0.8,
-) -> Scene:
-    """Bends space by a smooth random field.
+@dataclass(frozen=True)
+class Scale:
+    """Scale the room by a random factor."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        granularity: distance of the nodes of the field, in meters.
-        magnitude: factor from the field, smoothed unit noise, to meters.
-        probability: probability of bending.
+    low: float = 0.9  # smallest factor
+    high: float = 1.1  # largest factor
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        return scene.with_(xyz=(scene.xyz * np.float32(rng.uniform(self.low, self.high))).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Add Gaussian noise to every coordinate."""
+
+    std: float = 0.005  # standard deviation in meters
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        return scene.with_(xyz=scene.xyz + rng.standard_normal(scene.xyz.shape, np.float32) * np.float32(self.std))
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Bend space by a smooth random field.
 
     Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are common for ScanNet.
     """
-    if len(scene) == 0 or rng.random() >= probability:
-        return scene
-    from scipy.ndimage import uniform_filter  # takes long to import
 
-    low, high = bounding_box(scene.xyz)
-    # A node before the first point and two beyond the last one.
-    cells = ((high - low) / granularity).astype(int) + 4
-    field = rng.standard_normal((*cells, 3), np.float32)
-    for _ in range(2):
-        field = uniform_filter(field, (3, 3, 3, 1), mode="constant")  # type: ignore[arg-type]
-    xyz = np.require(scene.xyz, requirements=["C", "W"])
-    return scene.with_(xyz=displaced(xyz, low, np.float32(granularity), field, np.float32(magnitude)))
+    granularity: float = 0.2  # distance of the nodes of the field, in meters
+    magnitude: float = 0.4  # factor from the field, smoothed unit noise, to meters
+    probability: float = 0.8  # probability of bending
 
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if len(scene) == 0 or rng.random() >= self.probability:
+            return scene
+        from scipy.ndimage import uniform_filter  # takes long to import
 
-def color_shift(scene: Scene, rng: np.random.Generator, *, std: float = 12.0) -> Scene:
-    """Add one random color to the whole room; scenes without color stay the same.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation per channel, of 255.
-    """
-    return scene if scene.rgb is None else _recolor(scene, scene.rgb + rng.normal(0, std, 3).astype(np.float32))
+        low, high = bounding_box(scene.xyz)
+        # A node before the first point and two beyond the last one.
+        cells = ((high - low) / self.granularity).astype(int) + 4
+        field = rng.standard_normal((*cells, 3), np.float32)
+        for _ in range(2):
+            field = uniform_filter(field, (3, 3, 3, 1), mode="constant")  # type: ignore[arg-type]
+        xyz = np.require(scene.xyz, requirements=["C", "W"])
+        return scene.with_(xyz=displaced(xyz, low, np.float32(self.granularity), field, np.float32(self.magnitude)))
 
 
-def color_contrast(scene: Scene, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.2) -> Scene:
-    """Stretch colors about their mean; scenes without color stay the same.
+@dataclass(frozen=True)
+class ColorShift:
+    """Add one random color to the whole room; scenes without color stay the same."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        low: smallest factor.
-        high: largest factor.
-    """
-    if scene.rgb is None or len(scene) == 0:
-        return scene
-    mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
-    return _recolor(scene, (scene.rgb - mean) * np.float32(rng.uniform(low, high)) + mean)
+    std: float = 12.0  # standard deviation per channel, of 255
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if scene.rgb is None:
+            return scene
+        return _recolor(scene, scene.rgb + rng.normal(0, self.std, 3).astype(np.float32))
 
 
-def color_jitter(scene: Scene, rng: np.random.Generator, *, std: float = 5.0) -> Scene:
-    """Add Gaussian noise to the color of every point; scenes without color stay the same.
+@dataclass(frozen=True)
+class ColorContrast:
+    """Stretch colors about their mean; scenes without color stay the same."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        std: standard deviation per channel, of 255.
-    """
-    if scene.rgb is None:
-        return scene
-    return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(std))
+    low: float = 0.8  # smallest factor
+    high: float = 1.2  # largest factor
 
-
-def color_drop(scene: Scene, rng: np.random.Generator, *, probability: float = 0.1) -> Scene:
-    """Sometimes set all colors to mid-gray, so that a model also learns shape.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        probability: probability of gray.
-    """
-    if scene.rgb is None or rng.random() >= probability:
-        return scene
-    return scene.with_(rgb=np.full_like(scene.rgb, MID_GRAY))
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if scene.rgb is None or len(scene) == 0:
+            return scene
+        mean = scene.rgb.mean(0, dtype=np.float64).astype(np.float32)
+        return _recolor(scene, (scene.rgb - mean) * np.float32(rng.uniform(self.low, self.high)) + mean)
 
 
-def drop_points(scene: Scene, rng: np.random.Generator, *, share: float = 0.2) -> Scene:
-    """Remove a random part of the points; at least one point stays.
+@dataclass(frozen=True)
+class ColorJitter:
+    """Add Gaussian noise to the color of every point; scenes without color stay the same."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        share: largest part to remove, 0..1.
-    """
-    keep = rng.random(len(scene)) >= rng.uniform(0, share)
-    if len(scene) and not keep.any():
-        keep[0] = True
-    return keep_points(scene, keep)
+    std: float = 5.0  # standard deviation per channel, of 255
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if scene.rgb is None:
+            return scene
+        return _recolor(scene, scene.rgb + rng.standard_normal(scene.rgb.shape, np.float32) * np.float32(self.std))
 
 
-def thin_objects(scene: Scene, rng: np.random.Generator, *, share: float = 0.8, probability: float = 0.3) -> Scene:
+@dataclass(frozen=True)
+class ColorDrop:
+    """Sometimes set all colors to mid-gray, so that a model also learns shape."""
+
+    probability: float = 0.1  # probability of gray
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if scene.rgb is None or rng.random() >= self.probability:
+            return scene
+        return scene.with_(rgb=np.full_like(scene.rgb, MID_GRAY))
+
+
+@dataclass(frozen=True)
+class DropPoints:
+    """Remove a random part of the points; at least one point stays."""
+
+    share: float = 0.2  # largest part to remove, 0..1
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        keep = rng.random(len(scene)) >= rng.uniform(0, self.share)
+        if len(scene) and not keep.any():
+            keep[0] = True
+        return keep_points(scene, keep)
+
+
+@dataclass(frozen=True)
+class ThinObjects:
     """Sometimes thin each instance differently, as density depends on the distance from the scanner.
 
-    Args:
-        scene: the room; without instances it stays the same.
-        rng: random generator.
-        share: largest part of the points of an instance to remove, 0..1.
-        probability: probability of thinning.
+    Rooms without instances stay the same.
     """
-    if scene.instance is None or rng.random() >= probability:
-        return scene
-    removed = rng.uniform(0, share, int(scene.instance.max(initial=0)) + 1)
-    keep = rng.random(len(scene)) >= removed[scene.instance]
-    return keep_points(scene, keep) if keep.any() else scene
+
+    share: float = 0.8  # largest part of the points of an instance to remove, 0..1
+    probability: float = 0.3  # probability of thinning
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if scene.instance is None or rng.random() >= self.probability:
+            return scene
+        removed = rng.uniform(0, self.share, int(scene.instance.max(initial=0)) + 1)
+        keep = rng.random(len(scene)) >= removed[scene.instance]
+        return keep_points(scene, keep) if keep.any() else scene
 
 
-def holes(scene: Scene, rng: np.random.Generator, *, count: float | int = 6, radius: float = 0.4) -> Scene:
-    """Remove all points within balls around random points, as where the scanner did not see; at least one point stays.
+@dataclass(frozen=True)
+class Holes:
+    """Remove points within balls around random ones, as where the scanner did not see; at least one point stays."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        count: most holes; their number is random.
-        radius: largest radius of a hole in meters.
-    """
-    keep = np.ones(len(scene), bool)
-    for _ in range(rng.integers(int(count) + 1) if len(scene) > 1 else 0):
-        center, size = scene.xyz[rng.integers(len(scene))], rng.uniform(0, radius)
-        keep &= np.square(scene.xyz - center).sum(1) > size**2
-    return keep_points(scene, keep) if keep.any() else scene
+    count: float | int = 6  # most holes; their number is random
+    radius: float = 0.4  # largest radius of a hole in meters
 
-
-def crop_cuboid(scene: Scene, rng: np.random.Generator, *, size: float = 5.0, probability: float = 1.0) -> Scene:
-    """Keep a vertical box around a random point.
-
-    Args:
-        scene: the room.
-        rng: random generator.
-        size: edge of the box in plan, in meters.
-        probability: probability of cropping.
-    """
-    if len(scene) == 0 or rng.random() >= probability:
-        return scene
-    center = scene.xyz[rng.integers(len(scene)), :2]
-    return keep_points(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= size / 2).all(1)))
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        keep = np.ones(len(scene), bool)
+        for _ in range(rng.integers(int(self.count) + 1) if len(scene) > 1 else 0):
+            center, size = scene.xyz[rng.integers(len(scene))], rng.uniform(0, self.radius)
+            keep &= np.square(scene.xyz - center).sum(1) > size**2
+        return keep_points(scene, keep) if keep.any() else scene
 
 
-def crop_points(scene: Scene, rng: np.random.Generator, *, max_points: float | int = 250_000) -> Scene:
-    """Keep the points nearest in plan to a random one.
+@dataclass(frozen=True)
+class CropCuboid:
+    """Keep a vertical box around a random point."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        max_points: number of points to keep; smaller rooms stay complete.
-    """
-    max_points = int(max_points)  # configs give every number as a float
-    if len(scene) <= max_points:
-        return scene
-    center = scene.xyz[rng.integers(len(scene)), :2]
-    distance = np.square(scene.xyz[:, :2] - center).sum(1)
-    keep = np.zeros(len(scene), bool)
-    keep[np.argpartition(distance, max_points)[:max_points]] = True
-    return keep_points(scene, keep)
+    size: float = 5.0  # edge of the box in plan, in meters
+    probability: float = 1.0  # probability of cropping
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if len(scene) == 0 or rng.random() >= self.probability:
+            return scene
+        center = scene.xyz[rng.integers(len(scene)), :2]
+        return keep_points(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= self.size / 2).all(1)))
 
 
-def mix(scene: Scene, rng: np.random.Generator, *, partner: Partner, probability: float = 0.5) -> Scene:
-    """Sometimes adds a second room, on the same floor and about the same middle; instances stay apart.
+@dataclass(frozen=True)
+class CropPoints:
+    """Keep the points nearest in plan to a random one."""
 
-    Args:
-        scene: the room.
-        rng: random generator.
-        partner: gives the second room, which has points and all the fields of this one.
-        probability: probability of mixing.
+    max_points: float | int = 250_000  # number of points to keep; smaller rooms stay complete
 
-    Raises:
-        ValueError: one of the rooms has a field that the other lacks.
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        num = int(self.max_points)  # configs give every number as a float
+        if len(scene) <= num:
+            return scene
+        center = scene.xyz[rng.integers(len(scene)), :2]
+        distance = np.square(scene.xyz[:, :2] - center).sum(1)
+        keep = np.zeros(len(scene), bool)
+        keep[np.argpartition(distance, num)[:num]] = True
+        return keep_points(scene, keep)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Sometimes add a second room, on the same floor and about the same middle; instances stay apart.
 
     Source: Nekrasov et al., Mix3D: Out-of-Context Data Augmentation for 3D Scenes, 3DV 2021.
     """
-    if len(scene) == 0 or rng.random() >= probability:
-        return scene
-    other = partner(rng)
-    both = {}
-    for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
-        first, second = getattr(scene, key), getattr(other, key)
-        if (first is None) != (second is None):
-            lacking = scene if first is None else other
-            raise ValueError(f"rooms {scene.name} and {other.name} cannot be mixed: {lacking.name} has no {key}")
-        if first is None:
-            continue
-        if key == "instance":
-            second = np.where(second > 0, second + first.max(initial=0), second).astype(np.int32)
-        elif key == "superpoint":
-            second = second + np.int32(scene.num_superpoints)
-        both[key] = np.concatenate([first, second])
-    shift = middle_of_floor(scene.xyz) - middle_of_floor(other.xyz)
-    xyz = np.concatenate([scene.xyz, other.xyz + shift])
-    return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, file=None, **both)
+
+    probability: float = 0.5  # probability of mixing
+
+    def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner) -> Scene:
+        """Mix the room with the one that `partner` gives, which has points and all the fields of this one.
+
+        Raises:
+            ValueError: one of the rooms has a field that the other lacks.
+        """
+        if len(scene) == 0 or rng.random() >= self.probability:
+            return scene
+        other = partner(rng)
+        both = {}
+        for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
+            first, second = getattr(scene, key), getattr(other, key)
+            if (first is None) != (second is None):
+                lacking = scene if first is None else other
+                raise ValueError(f"rooms {scene.name} and {other.name} cannot be mixed: {lacking.name} has no {key}")
+            if first is None:
+                continue
+            if key == "instance":
+                second = np.where(second > 0, second + first.max(initial=0), second).astype(np.int32)
+            elif key == "superpoint":
+                second = second + np.int32(scene.num_superpoints)
+            both[key] = np.concatenate([first, second])
+        shift = middle_of_floor(scene.xyz) - middle_of_floor(other.xyz)
+        xyz = np.concatenate([scene.xyz, other.xyz + shift])
+        return scene.with_(name=f"{scene.name}+{other.name}", xyz=xyz, faces=None, file=None, **both)
 
 
-AUGMENTATIONS: dict[str, Callable[..., Scene]] = {
-    f.__name__: f
-    for f in (
-        flip, rotate, tilt, scale, jitter, elastic, color_shift, color_contrast, color_jitter, color_drop,
-        drop_points, thin_objects, holes, crop_cuboid, crop_points, mix,
-    )
+# By their names in a config.
+AUGMENTATIONS: dict[str, type] = {
+    "flip": Flip, "rotate": Rotate, "tilt": Tilt, "scale": Scale, "jitter": Jitter, "elastic": Elastic,
+    "color_shift": ColorShift, "color_contrast": ColorContrast, "color_jitter": ColorJitter, "color_drop": ColorDrop,
+    "drop_points": DropPoints, "thin_objects": ThinObjects, "holes": Holes, "crop_cuboid": CropCuboid,
+    "crop_points": CropPoints, "mix": Mix,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AugmentStep:
-    """One of `AUGMENTATIONS` and its keyword arguments; an item of ``augment`` of a config."""
+    """One of `AUGMENTATIONS` and its options; an item of ``augment`` of a config.
+
+    Raises:
+        ValueError: there is no augmentation of that name, or it has no such option.
+    """
 
     name: str
     options: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        compose([(self.name, self.options)])
+
 
 @dataclass(frozen=True)
 class Composition:
-    """Augmentations applied in order."""
+    """Augmentations applied in order, as in ``Composition((Rotate(degrees=90.0), Flip()))``."""
 
-    steps: tuple[tuple[str, Callable[..., Scene]], ...]  # name and function of each
+    steps: tuple[Callable[..., Scene], ...]
 
     def __call__(self, scene: Scene, rng: np.random.Generator, partner: Partner | None = None) -> Scene:
         """Applies the steps; the room that `partner` gives for a mix first goes through the steps before the mix.
@@ -301,22 +294,22 @@ class Composition:
         Raises:
             ValueError: there is a mix and no partner.
         """
-        for index, (name, step) in enumerate(self.steps):
-            if name != "mix":
+        for index, step in enumerate(self.steps):
+            if not isinstance(step, Mix):
                 scene = step(scene, rng)
             elif partner is None:
                 raise ValueError("augmentation mix needs a second room, and there is no dataset to take it from")
             else:
-                before = Composition(tuple(pair for pair in self.steps[:index] if pair[0] != "mix"))
-                scene = step(scene, rng, partner=lambda rng, before=before: before(partner(rng), rng))
+                before = Composition(tuple(step for step in self.steps[:index] if not isinstance(step, Mix)))
+                scene = step(scene, rng, lambda rng, before=before: before(partner(rng), rng))
         return scene
 
 
 def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
-    """Composes augmentations from pairs of a name and keyword arguments.
+    """Composes augmentations from pairs of a name and options.
 
     Raises:
-        ValueError: there is no augmentation of that name, or it takes no such argument.
+        ValueError: there is no augmentation of that name, or it has no such option.
 
     >>> room = Scene("room", np.ones((1, 3), np.float32))
     >>> compose([("scale", {"low": 2.0, "high": 2.0})])(room, np.random.default_rng(0)).xyz
@@ -324,11 +317,11 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
     """
     for name, options in steps:
         if name not in AUGMENTATIONS:
-            raise ValueError(f"no augmentation {name!r}; known: {', '.join(AUGMENTATIONS)}")
-        known = set(signature(AUGMENTATIONS[name]).parameters) - {"scene", "rng", "partner"}
-        if unknown := set(options) - known:
-            raise ValueError(f"augmentation {name} takes {sorted(known)}, got {sorted(unknown)}")
-    return Composition(tuple((name, partial(AUGMENTATIONS[name], **options)) for name, options in steps))
+            raise ValueError(f"name {name!r} is no augmentation; known: {', '.join(AUGMENTATIONS)}")
+        known = [option.name for option in fields(AUGMENTATIONS[name])]
+        if unknown := [option for option in options if option not in known]:
+            raise ValueError(f"options of {name} are {known}, got {unknown}")
+    return Composition(tuple(AUGMENTATIONS[name](**options) for name, options in steps))
 
 
 def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pcseg.data import augment
-from pcseg.data.augment import AUGMENTATIONS, compose, crop_cuboid, crop_points, elastic, holes, mix, scale
+from pcseg.data.augment import AUGMENTATIONS, AugmentStep, CropCuboid, CropPoints, Elastic, Holes, Mix, Scale, compose
 from pcseg.kernels.elastic import displaced
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
@@ -20,35 +20,36 @@ def scene() -> Scene:
 @pytest.mark.parametrize("name", SINGLE_PROCESS)
 def test_same_generator_same_result_input_untouched_and_bare_rooms(scene: Scene, name: str) -> None:
     before = scene.xyz.copy(), scene.rgb.copy()
-    first = AUGMENTATIONS[name](scene, np.random.default_rng(3))
-    second = AUGMENTATIONS[name](scene, np.random.default_rng(3))
+    first = AUGMENTATIONS[name]()(scene, np.random.default_rng(3))
+    second = AUGMENTATIONS[name]()(scene, np.random.default_rng(3))
     for key in ("xyz", "rgb", "normal", "semantic", "instance", "superpoint"):
         np.testing.assert_array_equal(getattr(first, key), getattr(second, key))
         assert getattr(first, key).dtype == getattr(scene, key).dtype
     holds(scene, xyz=before[0], rgb=before[1])
     for num in (0, 1):
-        result = AUGMENTATIONS[name](Scene("bare", np.ones((num, 3), np.float32)), np.random.default_rng(0))
+        result = AUGMENTATIONS[name]()(Scene("bare", np.ones((num, 3), np.float32)), np.random.default_rng(0))
         assert (len(result), result.rgb) == (num, None)
 
 
 def test_moves_keep_distances_and_stay_in_range(scene: Scene) -> None:
-    for move in (augment.flip, augment.rotate):
+    for move in (augment.Flip(), augment.Rotate()):
         moved = move(scene, np.random.default_rng(1))
         distance = np.linalg.norm(scene.xyz[:100] - scene.xyz[100:200], axis=1)
         np.testing.assert_allclose(np.linalg.norm(moved.xyz[:100] - moved.xyz[100:200], axis=1), distance, rtol=1e-4)
         along = (scene.normal * (scene.xyz - scene.xyz[0])).sum(1)
         np.testing.assert_allclose((moved.normal * (moved.xyz - moved.xyz[0])).sum(1), along, atol=1e-4)
         np.testing.assert_allclose(moved.xyz[:, 2], scene.xyz[:, 2], atol=1e-5)
-    factors = [scale(scene, np.random.default_rng(i), low=0.8, high=1.2).xyz[0, 0] / scene.xyz[0, 0] for i in range(20)]
+    scale = Scale(low=0.8, high=1.2)
+    factors = [scale(scene, np.random.default_rng(i)).xyz[0, 0] / scene.xyz[0, 0] for i in range(20)]
     assert 0.8 <= min(factors) < 0.95 < 1.05 < max(factors) <= 1.2
 
 
 def test_elastic_bends_smoothly(scene: Scene, rng: np.random.Generator) -> None:
-    moved = elastic(scene, np.random.default_rng(0), granularity=0.5, magnitude=0.3, probability=1.0)
-    shift = moved.xyz - scene.xyz
+    elastic = Elastic(granularity=0.5, magnitude=0.3, probability=1.0)
+    shift = elastic(scene, np.random.default_rng(0)).xyz - scene.xyz
     assert 0.01 < np.abs(shift).mean() < 0.3
     near = scene.with_(xyz=scene.xyz + np.float32(0.01))
-    bent = elastic(near, np.random.default_rng(0), granularity=0.5, magnitude=0.3, probability=1.0)
+    bent = elastic(near, np.random.default_rng(0))
     assert np.abs((bent.xyz - near.xyz) - shift).max() < 0.05
     xyz = rng.uniform(-2, 3, (300, 3)).astype(np.float32)
     low = xyz.min(0)
@@ -58,41 +59,38 @@ def test_elastic_bends_smoothly(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def test_crops_keep_rows_together(scene: Scene) -> None:
-    for crop, options in (
-        (crop_cuboid, {"size": 2.0}),
-        (crop_points, {"max_points": 100}),
-        (augment.drop_points, {"share": 0.9}),
-        (augment.thin_objects, {"probability": 1.0}),
-        (holes, {"count": 20, "radius": 1.0}),
-    ):
-        part = crop(scene, np.random.default_rng(0), **options)
+    cuboid = CropCuboid(size=2.0)
+    thin = augment.DropPoints(share=0.9), augment.ThinObjects(probability=1.0), Holes(count=20, radius=1.0)
+    for crop in (cuboid, CropPoints(max_points=100), *thin):
+        part = crop(scene, np.random.default_rng(0))
         assert 0 < len(part) < len(scene)
         rows = [np.flatnonzero((scene.xyz == point).all(1))[0] for point in part.xyz]
         holds(part, superpoint=scene.superpoint[rows], instance=scene.instance[rows])
     for number in (100, 100.0):
-        assert len(crop_points(scene, np.random.default_rng(0), max_points=number)) == 100
-    assert np.ptp(crop_cuboid(scene, np.random.default_rng(0), size=2.0).xyz[:, :2], axis=0).max() <= 2.0
-    assert crop_cuboid(scene, np.random.default_rng(0), size=2.0, probability=0.0) is scene
-    assert len(holes(scene, np.random.default_rng(0), count=20, radius=100.0)) > 0
+        assert len(CropPoints(max_points=number)(scene, np.random.default_rng(0))) == 100
+    assert np.ptp(cuboid(scene, np.random.default_rng(0)).xyz[:, :2], axis=0).max() <= 2.0
+    assert CropCuboid(probability=0.0)(scene, np.random.default_rng(0)) is scene
+    assert len(Holes(count=20, radius=100.0)(scene, np.random.default_rng(0))) > 0
 
 
 def test_compose_applies_in_order_and_names_mistakes(scene: Scene) -> None:
     both = compose([("scale", {"low": 2.0, "high": 2.0}), ("crop_cuboid", {"size": 100.0})])
     np.testing.assert_allclose(both(scene, np.random.default_rng(0)).xyz, scene.xyz * 2, rtol=1e-6)
-    refuses("no augmentation 'flop'; known: flip", compose, [("flop", {})])
-    refuses(r"augmentation scale takes \['high', 'low'\], got \['hihg'\]", compose, [("scale", {"hihg": 1.0})])
+    refuses("name 'flop' is no augmentation; known: flip", compose, [("flop", {})])
+    refuses(r"options of scale are \['low', 'high'\], got \['hihg'\]", AugmentStep, "scale", {"hihg": 1.0})
     chain = compose([("crop_points", {"max_points": 40}), ("mix", {"probability": 1.0}), ("scale", {})])
     assert isinstance(chain, augment.Composition)
     first = chain(scene, np.random.default_rng(1), lambda rng: scene)
     assert len(first) == 80
     np.testing.assert_array_equal(first.xyz, chain(scene, np.random.default_rng(1), lambda rng: scene).xyz)
     refuses("mix needs a second room", chain, scene, np.random.default_rng(1))
-    refuses(r"augmentation mix takes \['probability'\], got \['partner'\]", compose, [("mix", {"partner": 1.0})])
+    refuses(r"options of mix are \['probability'\], got \['partner'\]", compose, [("mix", {"partner": 1.0})])
 
 
 def test_mix_keeps_instances_and_superpoints_apart(scene: Scene) -> None:
     other = scene.with_(name="other", xyz=scene.xyz + np.float32(100))
-    mixed = mix(scene, np.random.default_rng(0), partner=lambda rng: other, probability=1.0)
+    mix = Mix(probability=1.0)
+    mixed = mix(scene, np.random.default_rng(0), lambda rng: other)
     num = len(scene)
     assert len(mixed) == 2 * num
     for key in ("xyz", "rgb", "normal", "semantic", "instance", "superpoint"):
@@ -103,6 +101,6 @@ def test_mix_keeps_instances_and_superpoints_apart(scene: Scene) -> None:
     inside = scene.instance > 0
     np.testing.assert_array_equal(mixed.instance[num:][inside], scene.instance[inside] + scene.instance.max())
     assert (mixed.instance[num:][~inside] == 0).all()
-    assert mix(scene, np.random.default_rng(0), partner=lambda rng: other, probability=0.0) is scene
-    with pytest.raises(ValueError, match="cannot be mixed: bare has no rgb"):
-        mix(scene, np.random.default_rng(0), partner=lambda rng: Scene("bare", scene.xyz), probability=1.0)
+    assert Mix(probability=0.0)(scene, np.random.default_rng(0), lambda rng: other) is scene
+    bare = Scene("bare", scene.xyz)
+    refuses("cannot be mixed: bare has no rgb", mix, scene, np.random.default_rng(0), lambda rng: bare)

@@ -142,7 +142,7 @@ def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
 
     options = {"voxel_size": 0.3, "features": ("xyz",), "instance_classes": (0,)}
-    dataset = RoomDataset(rooms, augment=Composition((("shake", shake),)), **options)
+    dataset = RoomDataset(rooms, augment=Composition((shake,)), **options)
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])
