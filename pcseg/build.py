@@ -7,7 +7,6 @@ from pcseg.classes import ClassSet, class_set
 from pcseg.config import Config
 from pcseg.data.augment import compose
 from pcseg.data.dataset import RoomDataset, num_channels
-from pcseg.data.store import check_classes, list_rooms
 from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
 from pcseg.losses.criterion import Criterion
 from pcseg.models import EmbeddingHeads, InfluencerFormer, QueryDecoder, SparseUNet
@@ -47,13 +46,5 @@ def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -
     Raises:
         ValueError: no room matches, or one was processed with other classes.
     """
-    classes = class_set(config.data.classes)
-    rooms = list_rooms(config.data.root, patterns)
-    check_classes(rooms, classes)
-    return RoomDataset(
-        rooms,
-        voxel_size=config.data.voxel_size,
-        features=config.data.features,
-        instance_classes=classes.instance_classes,
-        augment=compose([(step.name, step.options) for step in config.augment]) if augmented else None,
-    )
+    augment = compose([(step.name, step.options) for step in config.augment]) if augmented else None
+    return RoomDataset(config.data, patterns, augment)

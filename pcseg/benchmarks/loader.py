@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from pcseg.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row, segmented_room, write_segmented_rooms
 from pcseg.data.augment import compose
-from pcseg.data.dataset import RoomDataset, collate
+from pcseg.data.dataset import DataOptions, RoomDataset, collate
 from pcseg.data.sampler import ResumableSampler
 
 # Augmentations of ScanNet's config.
@@ -36,16 +36,16 @@ def loader(rounds: int, num_points: int = 150_000) -> dict[str, Any]:
         augment = compose([(name, options)])
         steps[name] = lambda augment=augment: augment(scene, np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_segmented_rooms(Path(folder), [num_points] * 4)
-        options = {"voxel_size": VOXEL_SIZE, "features": ("rgb", "xyz"), "instance_classes": tuple(range(13))}
-        plain = RoomDataset(paths, **options)
+        write_segmented_rooms(Path(folder), [num_points] * 4)
+        options = DataOptions(Path(folder), voxel_size=VOXEL_SIZE)
+        plain = RoomDataset(options)
         steps["read, voxelize, targets"] = lambda: plain[(0,), 0]
         times = median_ms(steps, min(rounds, 5))
         for name, ms in times.items():
             print_row(name, {"ms": ms})
         elastic = times["elastic"] / (times["read, voxelize, targets"] + sum(times[name] for name, _ in STEPS))
         print(f"elastic distortion: {elastic:.0%} of the loading time")
-        dataset = RoomDataset(paths, **options, augment=compose(STEPS))
+        dataset = RoomDataset(options, augment=compose(STEPS))
         speed = {}
         for workers in [0, *(n for n in (1, 2, 4, 8, 16) if n <= joblib.cpu_count())]:
             speed[str(workers)] = row = _loader_speed(dataset, workers, num_rooms=8 * rounds)

@@ -131,7 +131,7 @@ def segmented_room(index: int, num_points: int) -> Scene:
     return room.with_(superpoint=over_segment(room.xyz, room.rgb))
 
 
-def write_segmented_rooms(folder: Path, sizes: Sequence[int]) -> list[Path]:
+def write_segmented_rooms(folder: Path, sizes: Sequence[int]) -> None:
     """Writes one processed room for each number of points; the names sort in this order."""
-    rooms = (segmented_room(index, size).with_(name=f"room_{index}") for index, size in enumerate(sizes))
-    return [write_room(folder, room, "s3dis", Source("", "")) for room in rooms]
+    for index, size in enumerate(sizes):
+        write_room(folder, segmented_room(index, size).with_(name=f"room_{index}"), "s3dis", Source("", ""))

@@ -1,7 +1,7 @@
 """Processed rooms to batches: features, voxels, targets."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float32, Int64
 from torch.utils.data import Dataset
 
+from pcseg.classes import ClassSet, class_set
 from pcseg.data.augment import Composition, middle_of_floor
 from pcseg.data.scan_fields import MID_GRAY
-from pcseg.data.store import read_room
+from pcseg.data.store import check_classes, list_rooms, read_room
 from pcseg.ops.overlap import group_means, object_ids, overlap_table, unique_ids
 from pcseg.ops.voxelize import pair_superpoints, voxel_mean, voxelize
 from pcseg.structures import Scene, SceneBatch, Targets
@@ -49,17 +50,24 @@ class DataOptions:
 
 @dataclass(eq=False)
 class RoomDataset(Dataset):
-    """Rooms of a store as single-room batches.
+    """Rooms of a store as single-room batches, as in ``RoomDataset(DataOptions(Path("rooms")))``.
 
     The key of an item is (seed, room), and its augmentation depends on nothing else.
+
+    Raises:
+        ValueError: no room matches, or one was processed with other classes.
     """
 
-    rooms: Sequence[Path]  # folders of processed rooms
-    _: KW_ONLY
-    voxel_size: float  # edge of a voxel in meters
-    features: Sequence[str]  # names out of `FEATURES`
-    instance_classes: Sequence[int]  # class indices whose instances become targets
+    options: DataOptions
+    patterns: Sequence[str] = ("*",)  # which rooms of the store, as for `pcseg.data.store.list_rooms`
     augment: Composition | None = None  # augmentation of each room; a mix takes the second room from here
+    rooms: list[Path] = field(init=False)  # folders of the rooms
+    classes: ClassSet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.classes = class_set(self.options.classes)
+        self.rooms = list_rooms(self.options.root, self.patterns)
+        check_classes(self.rooms, self.classes)
 
     def __len__(self) -> int:
         return len(self.rooms)
@@ -70,7 +78,7 @@ class RoomDataset(Dataset):
 
     def num_voxels(self, room: int) -> int:
         """Voxels of the stored room, not augmented."""
-        return len(voxelize(self.scene(room).xyz, self.voxel_size).coords)
+        return len(voxelize(self.scene(room).xyz, self.options.voxel_size).coords)
 
     def _any_room(self, rng: np.random.Generator) -> Scene:
         return self.scene(int(rng.integers(len(self))))
@@ -80,9 +88,9 @@ class RoomDataset(Dataset):
         scene = self.scene(room)
         if self.augment is not None:
             scene = self.augment(scene, np.random.default_rng(seed), self._any_room)
-        return make_batch(
-            [scene], voxel_size=self.voxel_size, features=self.features, instance_classes=self.instance_classes
-        )
+        voxel_size, features = self.options.voxel_size, self.options.features
+        counted = self.classes.instance_classes
+        return make_batch([scene], voxel_size=voxel_size, features=features, instance_classes=counted)
 
 
 def make_batch(

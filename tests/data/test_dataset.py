@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pcseg.data.augment import Composition
-from pcseg.data.dataset import RoomDataset, collate, make_batch, make_targets, point_features
+from pcseg.data.dataset import DataOptions, RoomDataset, collate, make_batch, make_targets, point_features
 from pcseg.data.sampler import ResumableSampler
 from pcseg.data.store import Source, write_room
 from pcseg.structures import Scene, SceneBatch
@@ -136,13 +136,14 @@ def test_voxel_budget() -> None:
 
 
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
-    rooms = [write_room(tmp_path, random_scene(name), "s3dis", source=Source("made", "0")) for name in "ab"]
+    for name in "ab":
+        write_room(tmp_path, random_scene(name), "s3dis", source=Source("made", "0"))
 
     def shake(scene: Scene, rng: np.random.Generator) -> Scene:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
 
-    options = {"voxel_size": 0.3, "features": ("xyz",), "instance_classes": (0,)}
-    dataset = RoomDataset(rooms, augment=Composition((shake,)), **options)
+    options = DataOptions(tmp_path, voxel_size=0.3, features=("xyz",))
+    dataset = RoomDataset(options, augment=Composition((shake,)))
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])
