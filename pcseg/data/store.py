@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,37 +93,43 @@ def write_room(
     """
     classes = class_sets.class_set(class_set)
     _check_room(scene, classes)
-    folder = root / scene.name
-    # The leading dot hides unfinished folders from `list_rooms`.
-    temporary, old = (root / f".{scene.name}.{uuid.uuid4().hex[:8]}" for _ in range(2))
-    temporary.mkdir(parents=True)
-    try:
-        arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
+    arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "name": scene.name,
+        "class_set": classes.name,
+        "class_names": list(classes.names),
+        "source": asdict(source),
+        "command": command,
+        "arrays": {key: {"dtype": str(value.dtype), "shape": list(value.shape)} for key, value in arrays.items()},
+        "sha256": _checksum(arrays),
+        **_counts(scene, classes),
+        "notes": list(notes),
+    }
+    custom = None if classes.name in CLASS_SETS else classes.to_dict()
+    extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints, "advice": advice}
+    manifest |= {key: value for key, value in extras.items() if value is not None}
+    with _atomic_folder(root / scene.name) as temporary:
         for key, value in arrays.items():
             np.save(temporary / f"{key}.npy", value)
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "name": scene.name,
-            "class_set": classes.name,
-            "class_names": list(classes.names),
-            "source": asdict(source),
-            "command": command,
-            "arrays": {key: {"dtype": str(value.dtype), "shape": list(value.shape)} for key, value in arrays.items()},
-            "sha256": _checksum(arrays),
-            **_counts(scene, classes),
-            "notes": list(notes),
-        }
-        custom = None if classes.name in CLASS_SETS else classes.to_dict()
-        extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints, "advice": advice}
-        manifest |= {key: value for key, value in extras.items() if value is not None}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return root / scene.name
+
+
+@contextmanager
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which then replaces `folder`, or vanishes if anything fails."""
+    # The leading dot hides unfinished folders from `list_rooms`.
+    temporary, old = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}") for _ in range(2))
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)
     finally:
         for rest in (temporary, old):
             shutil.rmtree(rest, ignore_errors=True)
-    return folder
 
 
 def read_manifest(folder: Path) -> dict:
