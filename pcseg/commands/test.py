@@ -20,6 +20,7 @@ from pcseg.parallel import add_parallel_options, map_rooms
 
 if TYPE_CHECKING:
     from pcseg.classes import ClassSet
+    from pcseg.config import Config
     from pcseg.images.config import ImagesConfig
     from pcseg.inference.segmenter import Segmenter
     from pcseg.metrics.scores import Scores
@@ -50,12 +51,22 @@ def run(args: argparse.Namespace) -> None:
     path = find_config(args.config)
     check_data_root(path, args.overrides)
     check_checkpoint(args.checkpoint)
+    from pcseg.config import Config
+    from pcseg.images import config as cfg
+
+    config = cfg.load(path, args.overrides)
+    if isinstance(config, Config):
+        _test_rooms(args, config)
+    else:
+        _test_images(args, config)
+
+
+def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
+    """Predicts and scores this process's share of the rooms; the first process reports on all of them."""
     from tqdm import tqdm
 
     from pcseg import build
     from pcseg.classes import class_set
-    from pcseg.config import Config
-    from pcseg.images import config as cfg
     from pcseg.metrics.room_results import save_room
     from pcseg.metrics.scores import Scores
     from pcseg.ops.device import pick_device
@@ -64,9 +75,6 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.training.evaluate import gather_scores
     from pcseg.viz.report import WorstRooms
 
-    config = cfg.load(path, args.overrides)
-    if not isinstance(config, Config):
-        return _test_images(args, config)
     processes = join_processes()
     device, classes = pick_device(args.device, processes.local_rank), class_set(config.data.classes)
     segmenter = load_model(args.checkpoint, device, config)
@@ -158,7 +166,7 @@ def _finish(
 
 
 def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
-    """The same for a config on images."""
+    """The same for images."""
     import json
 
     from pcseg.files import atomic_write, write_json
