@@ -1,7 +1,8 @@
 """All numba code of pcseg.
 
 Kernels are plain functions of arrays and numbers. They import nothing of pcseg but other kernels, and check nothing:
-their callers do. Each module has a slow twin of the same name under tests/reference, and tests that compare the two.
+their callers do. Each public function has a slow twin under tests/reference, in a module and with a name like its own,
+or its whole operation has a slow form in that module; tests compare the two.
 
 Compiled kernels are cached in the package, or in a folder of the user where the package is read-only. `compile_kernels`
 fills the cache ahead: when the package is built, by `pcseg warm-up`, and by the first prediction or training.

@@ -185,7 +185,7 @@ add_outer_tile: Any = intrinsic(prefer_literal=True)(_add_outer_tile)
 
 
 @kernel()
-def round_to_half(value):
+def _round_to_half(value):
     """The nearest bfloat16 of a float32, as uint16."""
     bits = np.float32(value).view(np.uint32)
     return np.uint16((bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16))
@@ -244,7 +244,7 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
             for c in range(out.shape[1]):
                 value = out[row, c] * norm[0, c] + norm[1, c]
                 value = np.float32(0) if value < 0 else value  # NaN passes
-                activated[row, c] = round_to_half(value) if activated.itemsize == 2 else value
+                activated[row, c] = _round_to_half(value) if activated.itemsize == 2 else value
 
 
 @kernel("f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8[:,::1], i8, i8, i8, f4[:,:,:,::1]", fastmath=FAST)

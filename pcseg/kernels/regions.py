@@ -3,7 +3,7 @@
 import numpy as np
 
 from pcseg.kernels import kernel
-from pcseg.kernels.superpoints import smallest_eigenvalue
+from pcseg.kernels.superpoints import _smallest_eigenvalue
 
 # Weights per point, against the squared distance to the common plane in voxels.
 COLOR_WEIGHT = 100.0  # of the squared distance of mean colors, in 0..1
@@ -11,26 +11,6 @@ SPREAD_WEIGHT = 0.003  # of the squared distance of centers in voxels: regions s
 BOUNDARY_WEIGHT = 4.0  # of the mean weight of the edges that cross the border
 SIZE_POWER = 0.7  # of the size of a pair: 1 is Ward's criterion, which would swallow small objects; 0 ignores the size
 LEAST_COST = 1.0  # cheaper pairs are always merged, so that a small scan is cut no finer than a whole room
-
-
-def region_sums(region, num_regions, xyz, colors):
-    """Sums over the points of each region.
-
-    Args:
-        region: int32 (P,), region of each point.
-        num_regions: R.
-        xyz: float64 (P, 3).
-        colors: float32 (P, 3), or (0, 3) for none.
-
-    Returns:
-        float64 (R, 13): points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0).
-    """
-    x, y, z = xyz.T
-    columns = [np.ones(len(xyz)), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z, *colors.T]
-    sums = np.zeros((num_regions, 13))
-    for index, values in enumerate(columns if len(colors) else columns[:10]):
-        sums[:, index] = np.bincount(region, values, num_regions)
-    return sums
 
 
 @kernel()
@@ -45,7 +25,7 @@ def _plane_residual(sums, a, b):
     xy = sums[a, 7] + share * sums[b, 7] - x * y / n
     xz = sums[a, 8] + share * sums[b, 8] - x * z / n
     yz = sums[a, 9] + share * sums[b, 9] - y * z / n
-    return max(0.0, smallest_eigenvalue((xx, yy, zz, xy, xz, yz))[0])
+    return max(0.0, _smallest_eigenvalue((xx, yy, zz, xy, xz, yz))[0])
 
 
 @kernel()
@@ -133,7 +113,8 @@ def merge_regions(ends, weight_sum, num_edges, sums, max_regions):
         ends: int64 (E, 2), the regions of each pair of neighbors, unique pairs; overwritten.
         weight_sum: float64 (E,), sum of the weights of the edges between them; overwritten.
         num_edges: int64 (E,), number of these edges; overwritten.
-        sums: float64 (R, 13) of `region_sums`; overwritten.
+        sums: float64 (R, 13), sums over the points of each region: 1, x, y, z, xx, yy, zz, xy, xz, yz, and color
+            channels, 0 without colors; overwritten.
         max_regions: number of regions to reach.
 
     Returns:

@@ -6,7 +6,7 @@ from pcseg.kernels import kernel
 
 
 @kernel()
-def find(parent, x):
+def _find(parent, x):
     """Root of x in a union-find forest, halving the path on the way."""
     while parent[x] != x:
         parent[x] = parent[parent[x]]
@@ -42,7 +42,7 @@ def _merge_graph(tail, head, weight, order, left, block, threshold, min_size, pa
     num_left = 0  # edges between components, the only ones that the second pass needs
     for k in range(len(order)):
         e = order[k]
-        a, b = find(parent, tail[e]), find(parent, head[e])
+        a, b = _find(parent, tail[e]), _find(parent, head[e])
         if a == b:
             continue
         if weight[e] <= limit[a] and weight[e] <= limit[b] and block[a] == block[b]:
@@ -56,7 +56,7 @@ def _merge_graph(tail, head, weight, order, left, block, threshold, min_size, pa
             num_left += 1
     for k in range(num_left):
         e = left[k]
-        a, b = find(parent, tail[e]), find(parent, head[e])
+        a, b = _find(parent, tail[e]), _find(parent, head[e])
         if a != b and (size[a] < min_size or size[b] < min_size):
             if size[a] < size[b]:
                 a, b = b, a
@@ -64,7 +64,7 @@ def _merge_graph(tail, head, weight, order, left, block, threshold, min_size, pa
             size[a] += size[b]
     num_components = 0
     for i in range(len(parent)):
-        root = find(parent, i)
+        root = _find(parent, i)
         if number[root] < 0:
             number[root] = num_components
             num_components += 1
@@ -168,7 +168,7 @@ def _nearest_in_cells(
 
 
 @kernel(error_model="numpy")
-def smallest_eigenvalue(matrix):
+def _smallest_eigenvalue(matrix):
     """Smallest eigenvalue of a symmetric 3x3 matrix (xx, yy, zz, xy, xz, yz) in closed form, and the spread of all."""
     xx, yy, zz, xy, xz, yz = matrix
     q = (xx + yy + zz) / 3
@@ -214,7 +214,7 @@ def _plane_normals(xyz, neighbors, normals):
         xx, yy, zz = xx - mx * mx / k, yy - my * my / k, zz - mz * mz / k
         xy, xz, yz = xy - mx * my / k, xz - mx * mz / k, yz - my * mz / k
         q = (xx + yy + zz) / 3
-        smallest, spread = smallest_eigenvalue((xx, yy, zz, xy, xz, yz))
+        smallest, spread = _smallest_eigenvalue((xx, yy, zz, xy, xz, yz))
         if q <= 0 or spread <= 1e-9 * q:
             continue
         xx, yy, zz = xx - smallest, yy - smallest, zz - smallest

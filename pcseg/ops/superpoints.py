@@ -1,7 +1,7 @@
 """Over-segmentation of clouds and meshes into superpoints: small patches that do not cross the border of an object."""
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, UInt8
+from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 
 from pcseg.kernels import regions
 from pcseg.kernels import superpoints as kernels
@@ -202,10 +202,35 @@ def _merge_regions(
         np.stack([pairs // num_regions, pairs % num_regions], axis=1),
         np.bincount(pair.reshape(-1), weight[across], len(pairs)),
         np.bincount(pair.reshape(-1), minlength=len(pairs)),
-        regions.region_sums(region, num_regions, places, colors),
+        _region_sums(region, num_regions, places, colors),
         max_regions,
     )
     return merged[region].astype(np.int32)
+
+
+def _region_sums(
+    region: Int32[np.ndarray, "V"],
+    num_regions: int,
+    xyz: Float64[np.ndarray, "V 3"],
+    colors: Float32[np.ndarray, "W 3"],
+) -> Float64[np.ndarray, "R 13"]:
+    """Sums over the points of each region.
+
+    Args:
+        region: region of each point.
+        num_regions: R.
+        xyz: coordinates.
+        colors: colors, or no rows for none.
+
+    Returns:
+        Points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0).
+    """
+    x, y, z = xyz.T
+    columns = [np.ones(len(xyz)), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z, *colors.T]
+    sums = np.zeros((num_regions, 13))
+    for index, values in enumerate(columns if len(colors) else columns[:10]):
+        sums[:, index] = np.bincount(region, values, num_regions)
+    return sums
 
 
 def _sorted_edges(weight: Float32[np.ndarray, "E"]) -> np.ndarray:

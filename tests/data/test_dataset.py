@@ -37,32 +37,23 @@ def test_rooms_of_a_batch_keep_their_own_indices() -> None:
     assert both.superpoint_offsets.tolist() == [0, 10, 20]
     second = both.pair_superpoint >= 10
     assert torch.equal(both.pair_voxel[second] - int((~in_b).sum()), alone.pair_voxel)
-    assert both.names == ["a", "b"]
-    assert len(both.targets) == 2
+    assert (both.names, len(both.targets)) == (["a", "b"], 2)
     scene = random_scene()
     keep = scene.superpoint != 4
-    part = Scene("part", scene.xyz[keep], scene.rgb[keep], superpoint=scene.superpoint[keep])
-    batch = _batch(part)
-    assert batch.superpoint_xyz.shape == (9, 3)
-    assert batch.targets is None
+    batch = _batch(Scene("part", scene.xyz[keep], scene.rgb[keep], superpoint=scene.superpoint[keep]))
+    assert (batch.superpoint_xyz.shape, batch.targets) == ((9, 3), None)
 
 
 def test_targets_by_majority() -> None:
     superpoint = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4])
-    scene = Scene(
-        "room",
-        np.zeros((9, 3), np.float32),
-        semantic=np.array([1, 1, 0, 2, 2, -1, 0, 0, 1], np.int32),
-        instance=np.array([7, 7, 3, 5, 5, 0, 0, 0, 7], np.int32),
-        superpoint=superpoint.astype(np.int32),
-    )
+    semantic, instance = np.array([[1, 1, 0, 2, 2, -1, 0, 0, 1], [7, 7, 3, 5, 5, 0, 0, 0, 7]], np.int32)
+    scene = Scene("room", np.zeros((9, 3), np.float32), semantic=semantic, instance=instance)
     targets = make_targets(scene, superpoint, 5, (1, 2), np.zeros(3, np.float32))
     # Instance 3 is of a class without instances and wins nothing; superpoint 2 is not labeled; 3 is background.
     assert targets["labels"].tolist() == [2, 1]
     assert targets["instance_labels"].tolist() == [2, 1, -1, 0, 2]
     assert targets["semantic_labels"].tolist() == [1, 2, -1, 0, 1]
     assert targets["point_counts"].tolist() == [3, 2, 1, 2, 1]
-
     scene = random_scene().with_(semantic=np.full(300, -1, np.int32), instance=np.zeros(300, np.int32))
     targets = _batch(scene).targets[0]
     assert len(targets["labels"]) == 0
@@ -142,8 +133,7 @@ def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
     def shake(scene: Scene, rng: np.random.Generator) -> Scene:
         return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
 
-    options = DataOptions(tmp_path, voxel_size=0.3, features=("xyz",))
-    dataset = RoomDataset(options, augment=Composition((shake,)))
+    dataset = RoomDataset(DataOptions(tmp_path, voxel_size=0.3, features=("xyz",)), augment=Composition((shake,)))
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])

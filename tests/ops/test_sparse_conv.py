@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pcseg.kernels.conv import HAS_BF16, round_to_half
+from pcseg.kernels.conv import HAS_BF16, _round_to_half
 from pcseg.ops import sparse_conv
 from pcseg.ops.neighbors import SparseGrid
 from pcseg.ops.pair_conv import add_pair_conv, pack_weight, pair_conv
@@ -94,9 +94,9 @@ def test_the_plain_path_agrees_and_padded_channels_change_nothing(rng: np.random
 def test_bfloat16_rounds_as_torch(rng: np.random.Generator) -> None:
     bits = np.append(rng.integers(0, 0x7F7F0000, 1000), [0, 0x3F808000, 0x3F818000])  # the last two are half way
     values = bits.astype(np.uint32).view(np.float32)
-    found = [round_to_half.py_func(value) for value in values]
+    found = [_round_to_half.py_func(value) for value in values]
     expected = torch.from_numpy(values).bfloat16().view(torch.uint16).tolist()
-    assert (found, [round_to_half(value) for value in values]) == (expected, expected)
+    assert (found, [_round_to_half(value) for value in values]) == (expected, expected)
 
 
 @pytest.mark.skipif(not HAS_BF16, reason="this CPU does not multiply bfloat16")

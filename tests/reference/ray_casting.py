@@ -26,6 +26,11 @@ def normal(kind: int, frame: np.ndarray, extra: np.ndarray, u: float, v: float, 
     return np.cross(du, dv) / np.linalg.norm(np.cross(du, dv))
 
 
+def evaluate_points(kind, frame, extra, patch, u, v) -> tuple[np.ndarray, np.ndarray]:
+    places = [(kind[k], frame[k], extra[k], *place) for k, *place in zip(patch, u, v)]
+    return np.stack([point(*place) for place in places]), np.stack([normal(*place) for place in places])
+
+
 def pixel(direction: np.ndarray, resolution: int) -> int:
     """Pixel of a cube map: faces +x, -x, +y, -y, +z, -z, rows and columns along the two other axes."""
     axis = int(np.abs(direction).argmax())
@@ -46,6 +51,10 @@ def depth_map(kind: np.ndarray, frame: np.ndarray, extra: np.ndarray, eye: np.nd
                 where = pixel(ray, resolution)
                 depth[where] = min(depth[where], np.linalg.norm(ray))
     return depth
+
+
+def nearest_depth(xyz: np.ndarray, eye: np.ndarray, depth: np.ndarray, resolution: int) -> list[float]:
+    return [depth[pixel(ray, resolution)] for ray in xyz - eye]
 
 
 def inside_foreign_box(xyz, owner, center, axes, box_owner) -> np.ndarray:

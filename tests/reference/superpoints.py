@@ -3,15 +3,25 @@
 import numpy as np
 
 
-def nearest(nodes: np.ndarray, num_neighbors: int) -> np.ndarray:
+def nearest_in_cells(nodes: np.ndarray, num_neighbors: int) -> np.ndarray:
     distance = np.linalg.norm(nodes[:, None] - nodes[None], axis=2)
     return np.argsort(distance, axis=1, kind="stable")[:, :num_neighbors].astype(np.int32)
 
 
-def plane_normal(points: np.ndarray) -> np.ndarray:
-    points = points.astype(np.float64)
-    _, vectors = np.linalg.eigh(np.cov(points.T, bias=True))
-    return vectors[:, 0]
+def plane_normals(xyz: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
+    covariances = [np.cov(points.T, bias=True) for points in xyz[neighbors].astype(np.float64)]
+    return np.linalg.eigh(covariances)[1][:, :, 0]
+
+
+def neighbor_edges(neighbors: np.ndarray, k: int) -> set[frozenset[int]]:
+    return {frozenset((i, j)) for i, near in enumerate(neighbors[:, :k].tolist()) for j in near if i != j}
+
+
+def edge_weights(xyz, normals, colors, tail, head, color_weight, offset_weight) -> np.ndarray:
+    along, apart = xyz[head] - xyz[tail], np.linalg.norm(colors[tail] - colors[head], axis=1)
+    steps = np.maximum(*(np.abs((normals[ends] * along).sum(axis=1)) for ends in (tail, head)))
+    bend = 1 - np.abs((normals[tail] * normals[head]).sum(axis=1))
+    return bend + color_weight * apart + offset_weight * steps
 
 
 def merge_graph(num_nodes, edges, block, threshold, min_size) -> list[set[int]]:

@@ -111,11 +111,9 @@ def test_patches_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
     assert outwards[patch < solid].mean() > 0.995
     patch = np.arange(len(patches)).repeat(8)
     u, v = rng.uniform(0.1, 0.9, (2, len(patch)))
-    xyz, normal = evaluate_points(patches.kind, patches.frame, patches.extra, patch, u, v)
-    for i, k in enumerate(patch):
-        arguments = patches.kind[k], patches.frame[k], patches.extra[k], u[i], v[i]
-        np.testing.assert_allclose(xyz[i], slow.point(*arguments), atol=1e-12)
-        np.testing.assert_allclose(normal[i], slow.normal(*arguments), atol=1e-6)
+    arguments = (patches.kind, patches.frame, patches.extra, patch, u, v)
+    for found, expected, atol in zip(evaluate_points(*arguments), slow.evaluate_points(*arguments), (1e-12, 1e-6)):
+        np.testing.assert_allclose(found, expected, atol=atol)
 
 
 def test_areas_of_patches_and_variety_of_furniture(rng: np.random.Generator) -> None:
@@ -191,9 +189,8 @@ def test_depth_maps_are_those_of_the_slow_form(rng: np.random.Generator) -> None
     assert difference.min() > -0.02
     assert np.median(difference) < 0.03
     assert np.quantile(difference, 0.95) < 0.1
-    directions = rng.normal(size=(200, 3))
-    found = nearest_depth(eye + directions, eye, depth, 16)
-    np.testing.assert_array_equal(found, [depth[slow.pixel(direction, 16)] for direction in directions])
+    arguments = (eye + rng.normal(size=(200, 3)), eye, depth, 16)
+    np.testing.assert_array_equal(nearest_depth(*arguments), slow.nearest_depth(*arguments))
 
 
 def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> None:
