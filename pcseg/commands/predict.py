@@ -119,11 +119,12 @@ def run(args: argparse.Namespace) -> None:
                     raise lines
                 reason = str(lines).removeprefix(f"{path}: ")
                 bar.write(as_flags(f"{path}: not predicted: {reason}\n"), file=sys.stderr, end="")
-                failed.append(path.name)
+                failed.append(path)
             elif lines:
                 bar.write("\n".join(lines))
     if failed:
-        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {first_of(failed)}")
+        names = first_of([path.name for path in args.scans if path in failed])
+        raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {names}")
 
 
 def _segmenter(args: argparse.Namespace) -> "Segmenter":

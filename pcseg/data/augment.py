@@ -4,6 +4,7 @@ Each draws a random strength up to its options, and some happen only with a `pro
 without color as they are.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -15,6 +16,7 @@ from pcseg.kernels.elastic import displaced
 from pcseg.ops.voxelize import bounding_box
 from pcseg.structures import Scene
 
+_MAX_NODES = 1e8  # of the field of `Elastic`, 12 bytes each
 Partner = Callable[[np.random.Generator], Scene]  # another room of the dataset
 
 
@@ -73,6 +75,9 @@ class Jitter:
 class Elastic:
     """Bend space by a smooth random field.
 
+    Raises:
+        ValueError: a scene so large that the field would not fit in memory.
+
     Source: Simard et al. 2003; the settings (0.2, 0.4) and (0.8, 1.6) are common for ScanNet.
     """
 
@@ -88,6 +93,10 @@ class Elastic:
         low, high = bounding_box(scene.xyz)
         # A node before the first point and two beyond the last one.
         cells = ((high - low) / self.granularity).astype(int) + 4
+        if (num_nodes := math.prod(cells.tolist())) > _MAX_NODES:
+            size = " x ".join(f"{edge:.0f}" for edge in high - low)
+            found = f"scene {scene.name} measures {size} m: elastic would need {num_nodes * 12 / 2**30:.0f} GiB"
+            raise ValueError(f"{found}; crop it before, raise granularity, or check its unit")
         field = rng.standard_normal((*cells, 3), np.float32)
         for _ in range(2):
             field = uniform_filter(field, (3, 3, 3, 1), mode="constant")  # type: ignore[arg-type]

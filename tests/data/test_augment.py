@@ -49,6 +49,8 @@ def test_elastic_bends_smoothly(scene: Scene, rng: np.random.Generator) -> None:
     near = scene.with_(xyz=scene.xyz + np.float32(0.01))
     bent = elastic(near, np.random.default_rng(0))
     assert np.abs((bent.xyz - near.xyz) - shift).max() < 0.05
+    with pytest.raises(ValueError, match="elastic would need"):
+        elastic(scene.with_(xyz=scene.xyz * np.float32(1000)), rng)
     xyz = rng.uniform(-2, 3, (300, 3)).astype(np.float32)
     low = xyz.min(0)
     field = rng.standard_normal((14, 14, 14, 3)).astype(np.float32)

@@ -109,8 +109,7 @@ def test_color_that_the_model_wants_is_missing(checkpoint: Path, scene: Scene, t
     scan = (tmp_path / "gray.npz", "--out", tmp_path / "out")
     error = refused("predict", "--model", checkpoint, *scan)
     assert error.startswith("error: scene gray has no rgb, but the model takes rgb, xyz; ")
-    assert "--gray" in error
-    assert "data.features=[xyz]" in error
+    assert re.search(r"--gray.* data\.features=\[xyz\]$", error)
     assert not list((tmp_path / "out").iterdir())
     passes("predict", "--model", checkpoint, *scan, "--gray")
     out, _ = passes("predict", "--model", _checkpoint(tmp_path / "blind.pt", "data.features=[xyz]"), *scan)
@@ -124,8 +123,8 @@ def test_a_broken_scan_does_not_stop_the_others(checkpoint: Path, scan: Path, tm
     status, out, err = tool("predict", "--model", checkpoint, *scans, "--out", tmp_path / "out", "--workers", workers)
     assert status == 2
     assert "broken.ply: not predicted: " in err
-    assert "absent.txt: not predicted: no such file\n" in err
-    assert err.splitlines()[-1].startswith("error: 2 of 3 scans not predicted, reasons above: ")
+    assert "absent.txt: not predicted: no such file" in err
+    assert err.endswith("error: 2 of 3 scans not predicted, reasons above: broken.ply, absent.txt\n")
     assert "Traceback" not in err
     assert all(line.count(": reading") + line.count(": not predicted") < 2 for line in err.splitlines())
     assert out.count(" with score >= ") == 1
