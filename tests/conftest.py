@@ -16,11 +16,7 @@ REAL = ROOT.parent / "shared" / "real"
 
 
 def _modules_to_check() -> list[str]:
-    """All modules of pcseg but three kinds.
-
-    Numba cannot see through a wrapper, the records check themselves, with errors made for people, and the types of
-    commands are imported late.
-    """
+    # Numba cannot see through a wrapper, records check themselves, and the types of commands are imported late.
     left_out = {"kernels", "__init__", "__main__", "structures", "prediction", "commands"}
     paths = (path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / "pcseg").rglob("*.py")))
     return [".".join(path.parts) for path in paths if left_out.isdisjoint(path.parts)]

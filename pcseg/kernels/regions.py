@@ -3,7 +3,7 @@
 import numpy as np
 
 from pcseg.kernels import kernel
-from pcseg.kernels.superpoints import _smallest_eigenvalue
+from pcseg.kernels.superpoints import smallest_eigenvalue
 
 # Weights per point, against the squared distance to the common plane in voxels.
 COLOR_WEIGHT = 100.0  # of the squared distance of mean colors, in 0..1
@@ -25,7 +25,7 @@ def _plane_residual(sums, a, b):
     xy = sums[a, 7] + share * sums[b, 7] - x * y / n
     xz = sums[a, 8] + share * sums[b, 8] - x * z / n
     yz = sums[a, 9] + share * sums[b, 9] - y * z / n
-    return max(0.0, _smallest_eigenvalue((xx, yy, zz, xy, xz, yz))[0])
+    return max(0.0, smallest_eigenvalue((xx, yy, zz, xy, xz, yz))[0])
 
 
 @kernel()

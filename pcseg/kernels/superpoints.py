@@ -168,7 +168,7 @@ def _nearest_in_cells(
 
 
 @kernel(error_model="numpy")
-def _smallest_eigenvalue(matrix):
+def smallest_eigenvalue(matrix):
     """Smallest eigenvalue of a symmetric 3x3 matrix (xx, yy, zz, xy, xz, yz) in closed form, and the spread of all."""
     xx, yy, zz, xy, xz, yz = matrix
     q = (xx + yy + zz) / 3
@@ -214,7 +214,7 @@ def _plane_normals(xyz, neighbors, normals):
         xx, yy, zz = xx - mx * mx / k, yy - my * my / k, zz - mz * mz / k
         xy, xz, yz = xy - mx * my / k, xz - mx * mz / k, yz - my * mz / k
         q = (xx + yy + zz) / 3
-        smallest, spread = _smallest_eigenvalue((xx, yy, zz, xy, xz, yz))
+        smallest, spread = smallest_eigenvalue((xx, yy, zz, xy, xz, yz))
         if q <= 0 or spread <= 1e-9 * q:
             continue
         xx, yy, zz = xx - smallest, yy - smallest, zz - smallest

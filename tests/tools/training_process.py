@@ -28,10 +28,7 @@ def write_config(folder: Path) -> Path:
 
 
 class Training:
-    """A process that runs pcseg train; its output goes to a .log file beside the run folder.
-
-    From `file_size_limit` bytes on, files take no more, as on a full disk.
-    """
+    """pcseg train in a process, with a .log file beside the run folder; no file can grow beyond `file_size_limit`."""
 
     def __init__(self, config_file: Path, folder: Path, *options: object, file_size_limit: int | None = None) -> None:
         words = ["pcseg", "train", config_file, "--run", folder, "--device", "cpu", *options]
