@@ -18,12 +18,15 @@ class Docstrings(griffe.Extension):
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
         """Called with each class after its members."""
-        fields = [(name, _comment(field)) for name, field in cls.attributes.items() if field.annotation is not None]
-        if cls.docstring is None or "Args:" in cls.docstring.value or not any(text for _, text in fields):
+        found = cls.attributes.items()
+        fields = {name: field for name, field in found if field.annotation and "property" not in field.labels}
+        if cls.docstring is None or "Args:" in cls.docstring.value or not any(map(_comment, fields.values())):
             return
         is_dataclass = any("dataclass" in str(decorator.value) for decorator in cls.decorators)
-        rows = "".join(f"    {name}: {text or '–'}\n" for name, text in fields)
-        cls.docstring.value += f"\n\n{'Args' if is_dataclass else 'Attributes'}:\n{rows}"
+        given = {name for name, field in fields.items() if is_dataclass and "init=False" not in str(field.value)}
+        for title, names in (("Args", given), ("Attributes", fields.keys() - given)):
+            rows = "".join(f"    {name}: {_comment(fields[name]) or '–'}\n" for name in fields if name in names)
+            cls.docstring.value += f"\n\n{title}:\n{rows}" if rows else ""
 
 
 def _comment(field: griffe.Attribute) -> str:
