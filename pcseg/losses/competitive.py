@@ -27,7 +27,6 @@ class CompetitiveOptions:
     temperature: float = 0.05  # T at the start of training
     final_temperature: float = 0.005
     anneal: float = 0.5  # fraction of training over which T falls
-    first_layer_temperature: float = 1.0  # factor of T in the first layer; it falls to 1 in the last one
     bce_weight: float = 1.0
     dice_weight: float = 1.0
     rep_weight: float = 0.1  # weight of the repulsion from other instances, see `MaskSums.repulsion`
@@ -51,7 +50,7 @@ class CompetitiveResult(NamedTuple):
     responsibilities: Float[Tensor, "L K M"]  # how much query m answers for the class of instance k; no gradient
 
 
-def dual_softmax(score: Float[Tensor, "L K M"], temperature: float | Tensor) -> Float[Tensor, "L K M"]:
+def dual_softmax(score: Float[Tensor, "L K M"], temperature: float) -> Float[Tensor, "L K M"]:
     """The instance's choice of query times the query's choice of instance; rows sum to 1.
 
     Args:
@@ -63,9 +62,7 @@ def dual_softmax(score: Float[Tensor, "L K M"], temperature: float | Tensor) -> 
     return score.mul(2).sub_(score.logsumexp(1, keepdim=True)).softmax(2)
 
 
-def unbalanced_sinkhorn(
-    score: Float[Tensor, "L K M"], temperature: float | Tensor, num_rounds: int
-) -> Float[Tensor, "L K M"]:
+def unbalanced_sinkhorn(score: Float[Tensor, "L K M"], temperature: float, num_rounds: int) -> Float[Tensor, "L K M"]:
     """Shares of queries for instances: rows sum to 1, columns to at most 1 as far as possible.
 
     A round scales rows to 1 and divides columns by max(1, their sum). Rows are scaled again at the end.
@@ -93,9 +90,8 @@ class CompetitiveInfluencerLoss(nn.Module):
     Each pair of instance k and query m has a mask score S = -BCE - dice - rep_weight * repulsion. Its claim score is
     C = S + class_weight * P(class of k | m) + origin_weight * (1 if m started in k). Instance k claims query m by
     ``softmax_m(log_softmax_m(C/T) + log_softmax_k(C/T))``. The loss is the mean over instances of the claimed -S.
-    T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. It may be
-    higher in early layers (`first_layer_temperature`), where an instance then claims more queries. exp(-BCE) is the
-    geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.
+    T falls exponentially from `temperature` to `final_temperature` over the first `anneal` of training. exp(-BCE) is
+    the geometric mean over tokens of the probability of being right; ``mean: arithmetic`` takes the arithmetic mean.
 
     ``claims: softmin`` is the power soft-min of InfluencerFormer (github.com/murnanedaniel), on masks. Claims are the
     softmax of C/T over queries, without competition. Each instance adds its claimed -S to the power 3. Classes are
@@ -110,7 +106,7 @@ class CompetitiveInfluencerLoss(nn.Module):
         super().__init__()
         self.options = options = options or CompetitiveOptions()
         self.mask_activation: MaskActivation = mask_activation
-        temperatures = [value for name, value in vars(options).items() if name.endswith("temperature")]
+        temperatures = options.temperature, options.final_temperature, options.responsibility_temperature
         if min(temperatures) <= 0:
             raise ValueError(f"temperatures must be positive, got {', '.join(map(str, temperatures))}")
         if options.rep_power < 1:
@@ -122,11 +118,6 @@ class CompetitiveInfluencerLoss(nn.Module):
             raise ValueError(f"progress must be a fraction of training in 0..1, got {progress}")
         first, last, anneal = self.options.temperature, self.options.final_temperature, self.options.anneal
         return first * (last / first) ** (min(1.0, progress / anneal) if anneal > 0 else 1.0)
-
-    def _layer_factors(self, cost: Float[Tensor, "L K M"]) -> Float[Tensor, "L 1 1"]:
-        """Factor of T in each layer, in their order: the last one, then those before it from the first on."""
-        from_last = -torch.arange(len(cost), device=cost.device, dtype=cost.dtype) % len(cost)
-        return self.options.first_layer_temperature ** (from_last / max(1, len(cost) - 1))[:, None, None]
 
     def forward(
         self,
@@ -180,8 +171,8 @@ class CompetitiveInfluencerLoss(nn.Module):
         if cost.shape[1] == 0:
             # Nothing to claim; the empty sum keeps the graph connected.
             return CompetitiveResult(cost.sum((1, 2)), cost.detach(), cost.detach())
+        temperature = self.temperature_at(progress)
         with torch.no_grad():
-            temperature = self.temperature_at(progress) * self._layer_factors(cost)
             bonus = 0.0 if class_probability is None else options.class_weight * class_probability
             if query_tokens is not None:
                 instances = torch.arange(cost.shape[1], device=segment.device)
