@@ -4,14 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pcseg.choices import no_checkpoint
-from pcseg.config_reader import ConfigError, read_tree
-
-
-def shipped_configs() -> dict[str, Path]:
-    """Configs by name: files of a wheel's pcseg/configs, or of the folder configs beside the package."""
-    package = Path(__file__).parent
-    folder = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package)
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+from pcseg.config_reader import ConfigError, read_tree, shipped_configs
 
 
 def find_config(path: Path | str) -> Path:

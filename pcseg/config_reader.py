@@ -25,7 +25,8 @@ def read(schema: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Args:
         schema: dataclass of dataclasses; a field of several kinds is a union of dataclasses with a literal ``kind``,
             the default first.
-        path: YAML file; its key ``base`` names a file, relative to this one, whose values it changes.
+        path: YAML file; its key ``base`` names a file, relative to this one, or a shipped config, whose values it
+            changes.
         overrides: ``a.b=value`` with the value in YAML.
 
     Raises:
@@ -107,6 +108,13 @@ def _plain(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
+def shipped_configs() -> dict[str, Path]:
+    """Configs by name: files of a wheel's pcseg/configs, or of the folder configs beside the package."""
+    package = Path(__file__).parent
+    folder = next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package)
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -117,7 +125,13 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys to values, got {type(tree).__name__}")
     base = tree.pop("base", None)
-    return tree if base is None else _merge(_read_file(path.parent / base), tree)
+    if base is None:
+        return tree
+    beside = path.parent / str(base)
+    found = beside if beside.is_file() else shipped_configs().get(str(base).removesuffix(".yaml"))
+    if found is None:
+        raise ConfigError(f"{path}: base is {base}, neither a file beside this one nor a config of pcseg")
+    return _merge(_read_file(found), tree)
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -102,12 +102,13 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
 
 
 def first_of(names: Sequence[object]) -> str:
-    """The first five of some names for a message, and how many more there are.
+    """The first five of some names for a message, and how many more there are; all if there are six.
 
     >>> first_of("abcdefg")
     'a, b, c, d, e and 2 more'
     """
-    return f"{', '.join(map(str, names[:5]))}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+    num = 6 if len(names) == 6 else 5
+    return f"{', '.join(map(str, names[:num]))}{f' and {len(names) - num} more' if len(names) > num else ''}"
 
 
 def none_for_nan(value: Any, digits: int | None = None) -> Any:

@@ -34,8 +34,8 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     keys = np.sort(place_keys(scene.xyz))
     num_duplicates = int((keys[1:] == keys[:-1]).sum())
     if num_duplicates > _MANY_DUPLICATES * len(scene):
-        remedy = "" if scene.faces is not None else ": use drop_duplicates=True"
-        found.append(f"{num_duplicates} of {len(scene)} points are duplicates of another one{remedy}.")
+        remedy = "" if scene.faces is not None else "; drop_duplicates=True removes them"
+        found.append(f"{num_duplicates:,} of {len(scene):,} points are duplicates of another one{remedy}.")
     if voxel_size is not None and (gap := scene.spacing) > voxel_size:
         reason = f"Its points are about {gap:.2g} m apart, the model's voxels {voxel_size:g} m"
         found.append(f"{reason}: expect floors and walls, and few smaller objects (see min_points).")
@@ -43,8 +43,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     if large_area(corners, _LONG_EDGE) > large_area(corners, 0) / 2:
         found.append("Its triangles are large, its points only their corners: save it as .obj to sample its surface.")
     if scene.rgb is None:
-        needs = "other models may need gray=True, or training with data.features=[xyz]"
-        found.append(f"It has no color: the built-in model finds less without; {needs}.")
+        found.append("It has no color: expect fewer objects than with color. If a model needs color, use gray=True.")
     elif (scene.rgb == scene.rgb[0]).all() and tuple(scene.rgb[0]) != MID_GRAY:
         found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():

@@ -263,8 +263,8 @@ class Segmenter:
             *flags, last = (f"up={name!r}" for name in names)
             found = f"{title}: it is not certain which axis points up"
             raise ValueError(f"{found}; give it, such as {', '.join(flags)} or {last}")
-        done = f"Its objects show that {names[0]} points up. It was turned, as up={names[0]!r} does"
-        report(f"{title}: {done}; if not, use up={axis_of_file(scene, 'z')!r}.")
+        done = f"Its objects show that {names[0]} points up, so it was turned, as up={names[0]!r} does"
+        report(f"{title}: {done}. If that is wrong, use up={axis_of_file(scene, 'z')!r}.")
         reading["up"] = names[0]
         scale = 1.0 if scene.file is None else float(np.linalg.norm(scene.file.matrix[2, :3]))
         if not np.isclose(scale, 1):  # the unit was certain with any axis up

@@ -411,7 +411,7 @@ def test_the_options_that_warnings_name_remove_them(tmp_path: Path, rng: np.rand
     path = tmp_path / "a.npz"
     np.savez(path, xyz=xyz, instance=instance, superpoint=instance)
     advice = "\n".join(scan_warnings(read_scan(path)))
-    assert "100 of 300 points are duplicates of another one: use drop_duplicates=True" in advice
+    assert "100 of 300 points are duplicates of another one; drop_duplicates=True removes them" in advice
     assert "gray=True" in advice
     repaired = read_scan(path, drop_duplicates=True, gray=True)
     holds(repaired, xyz=xyz[:200], instance=instance[:200])

@@ -37,7 +37,9 @@ def test_a_turned_scan_stands_upright_and_lies_on_its_file(segmenter: Segmenter,
     scene = segmenter.read(points, report=said.append)
     np.testing.assert_array_equal(scene.xyz, example.xyz)
     np.testing.assert_array_equal(scene.file.xyz(scene.xyz), points[:, :3])
-    expected = "points: Its objects show that -y points up. It was turned, as up='-y' does; if not, use up='z'."
+    expected = (
+        "points: Its objects show that -y points up, so it was turned, as up='-y' does. If that is wrong, use up='z'."
+    )
     assert said == [expected]
     for options in ({"up": "z"}, {"as_is": True}):
         np.testing.assert_array_equal(segmenter.read(points, report=said.append, **options).xyz, points[:, :3])
