@@ -43,7 +43,7 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
         ("data: {root: a}\ntrain: {steps: many}", "train.steps must be int, got 'many'"),
         ("data: {root: a}\noptimizer: {lr: fast}", "optimizer.lr must be a number, got 'fast'"),
         ("data: {root: a}\naugment: [{name: flop}]", "augment[0].name 'flop' is no augmentation; known: flip, rotate"),
-        ("data: {root: a}\naugment: [{name: flip, options: {n: 3}}]", "augment[0].options of flip are [], got ['n']"),
+        ("data: {root: a}\naugment: [{name: flip, options: {n: 3}}]", "augment[0].options of flip: unknown 'n'; known"),
         ("data: {root: a}\noptimizer: {schedule: stairs}", "schedule is 'stairs'; expected one of polynomial"),
         ("data: {root: a}\ncriterion: {kind: magic}", "criterion.kind is 'magic'; expected one of competitive"),
         ("train: {steps: 3}", "data is missing"),

@@ -329,7 +329,7 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
             raise ValueError(f"name {name!r} is no augmentation; known: {', '.join(AUGMENTATIONS)}")
         known = [option.name for option in fields(AUGMENTATIONS[name])]
         if unknown := [option for option in options if option not in known]:
-            raise ValueError(f"options of {name} are {known}, got {unknown}")
+            raise ValueError(f"options of {name}: unknown {unknown[0]!r}; known: {', '.join(known) or 'none'}")
     return Composition(tuple(AUGMENTATIONS[name](**options) for name, options in steps))
 
 
