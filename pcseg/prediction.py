@@ -153,11 +153,9 @@ class Prediction:
 
     def __repr__(self) -> str:
         objects = counted(len(self), "object") if self.has_objects else "no objects predicted"
-        best = ""
-        if len(self) and self.classes is not None:
-            row = int(np.argmax(self.scores))
-            best = f", best {self.classes.names[self.labels[row]]} {self.scores[row]:.2f}"
-        return f"<Prediction {self.scene.name}: {objects}, {counted(self.num_points, 'point')}{best}>"
+        if len(self):
+            objects += f", {int((self.scores >= DEFAULT_THRESHOLD).sum())} with score >= {DEFAULT_THRESHOLD}"
+        return f"<Prediction {self.scene.name}: {objects}, {counted(self.num_points, 'point')}>"
 
     def __len__(self) -> int:
         return len(self.labels)
