@@ -42,7 +42,7 @@ def test_files(trained: tuple[Path, Path], tmp_path: Path) -> None:
     printed, _ = passes("test", *trained, *options)
     assert "1 of 3 rooms have no labels" in printed
     assert "valid; 3 rooms" in printed
-    assert printed.endswith("Area_1_office_1.txt, 2 more\n")
+    assert printed.endswith("Area_1_office_1.txt and 2 more\n")
     content = json.loads((tmp_path / "a.json").read_text())
     assert {"ap", "semantic", "panoptic", "s3dis", "outcomes", "thresholds", "coco_thresholds"} <= set(content)
     assert (tmp_path / "a.csv").read_text().startswith("class,ap,ap50,ap25,")
