@@ -192,6 +192,7 @@ def _predict(
 
     path, target = item
     lines: list[str] = []
+    notes: list[str] = []  # of several scans, which would mix if they were written at once
 
     def say(text: str) -> None:
         if bar is None:
@@ -208,7 +209,8 @@ def _predict(
         # No bar moves in a file. A line and its end are one write, which no other thread can part.
         sys.stderr.write(f"{path}: reading\n")
     options = {key: getattr(args, key) for key in READER_OPTIONS}
-    scene = segmenter.read(path, report=say, stage=stage, **options).with_(name=target.name)
+    report = say if len(args.scans) == 1 else notes.append
+    scene = segmenter.read(path, report=report, stage=stage, **options).with_(name=target.name)
     warnings = [f"{path.name}: {warning}" for warning in scan_warnings(scene, segmenter.voxel_size)]
     try:
         with _NETWORK:
@@ -217,7 +219,7 @@ def _predict(
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
-    say("\n".join([found, *object_table(rows), *warnings]))
+    say("\n".join([*notes, found, *object_table(rows), *warnings]))
     replaced = replaced_text(Path(f"{target}{suffix}") for suffix in args.suffixes)
     if wait is not None:
         stage("compiling")
