@@ -5,7 +5,7 @@ from typing import Any
 
 from pcseg.classes import ClassSet, class_set
 from pcseg.config import Config
-from pcseg.data.augment import compose
+from pcseg.data.augment import Composition
 from pcseg.data.dataset import RoomDataset, num_channels
 from pcseg.losses import EmbeddingCriterion, InfluencerCriterion, SetCriterion
 from pcseg.losses.criterion import Criterion
@@ -46,5 +46,5 @@ def build_dataset(config: Config, patterns: Sequence[str], *, augmented: bool) -
     Raises:
         ValueError: no room matches, or one was processed with other classes.
     """
-    augment = compose([(step.name, step.options) for step in config.augment]) if augmented else None
+    augment = Composition(tuple(step.build() for step in config.augment)) if augmented else None
     return RoomDataset(config.data, patterns, augment)

@@ -51,7 +51,10 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
         ("- 1", "a config is a mapping"),
         ("data: {root: a}\ncriterion: {kind: embedding}", "criterion.kind embedding does not train model.decoder.kind"),
         ("data: {root: a}\nmodel: {decoder: {kind: embedding}}", "kind embedding; set both to embedding or neither"),
-        ("data: {root: a}\nmodel: {decoder: {queries: learned}}\ninference: {num_queries: 9}", "num_queries goes with"),
+        (
+            "data: {root: a}\nmodel: {decoder: {queries: learned}}\ninference: {num_queries: 9}",
+            "inference.num_queries goes with model.decoder.queries superpoint",
+        ),
         ("a: [", "not YAML"),
         ("base: nowhere", "base is nowhere, neither a file beside this one nor a config of pcseg"),
     ):

@@ -78,7 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from pcseg.config_files import check_checkpoint
-    from pcseg.files import first_of
 
     args.suffixes = _suffixes(args)
     if checkpoints := [path for path in args.scans if path.suffix in (".pt", ".safetensors")]:
@@ -123,6 +122,8 @@ def run(args: argparse.Namespace) -> None:
             elif lines:
                 bar.write("\n".join(lines))
     if failed:
+        from pcseg.files import first_of
+
         names = first_of([path.name for path in args.scans if path in failed])
         raise ValueError(f"{len(failed)} of {len(args.scans)} scans not predicted, reasons above: {names}")
 

@@ -288,7 +288,15 @@ class AugmentStep:
     options: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        compose([(self.name, self.options)])
+        if self.name not in AUGMENTATIONS:
+            raise ValueError(f"name {self.name!r} is no augmentation; known: {', '.join(AUGMENTATIONS)}")
+        known = [option.name for option in fields(AUGMENTATIONS[self.name])]
+        if unknown := [option for option in self.options if option not in known]:
+            raise ValueError(f"options of {self.name}: unknown {unknown[0]!r}; known: {', '.join(known) or 'none'}")
+
+    def build(self) -> Callable[..., Scene]:
+        """The augmentation with these options."""
+        return AUGMENTATIONS[self.name](**self.options)
 
 
 @dataclass(frozen=True)
@@ -324,13 +332,7 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
     >>> compose([("scale", {"low": 2.0, "high": 2.0})])(room, np.random.default_rng(0)).xyz
     array([[2., 2., 2.]], dtype=float32)
     """
-    for name, options in steps:
-        if name not in AUGMENTATIONS:
-            raise ValueError(f"name {name!r} is no augmentation; known: {', '.join(AUGMENTATIONS)}")
-        known = [option.name for option in fields(AUGMENTATIONS[name])]
-        if unknown := [option for option in options if option not in known]:
-            raise ValueError(f"options of {name}: unknown {unknown[0]!r}; known: {', '.join(known) or 'none'}")
-    return Composition(tuple(AUGMENTATIONS[name](**options) for name, options in steps))
+    return Composition(tuple(AugmentStep(*step).build() for step in steps))
 
 
 def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]:

@@ -116,9 +116,8 @@ def test_neighbors_are_the_nearest_everywhere(rng: np.random.Generator) -> None:
     xyz, cell = xyz[order], cell[order]
     found = superpoints._nearest(xyz, cell, origin, 0.1, 12)
     assert (found[:, 0] == np.arange(len(xyz))).all()
-    near, nearest = (
-        np.linalg.norm(xyz[rows] - xyz[:, None], axis=2) for rows in (found, slow.nearest_in_cells(xyz, 12))
-    )
+    both = found, slow.nearest_in_cells(xyz, 12)
+    near, nearest = (np.linalg.norm(xyz[rows] - xyz[:, None], axis=2) for rows in both)
     np.testing.assert_allclose(near, nearest, rtol=1e-5, atol=1e-6)
 
 

@@ -108,6 +108,7 @@ def test_bad_input(result: Path, tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nowhere.npz", "no such file or folder"),
         (tmp_path, f"error: {result}: not an .npz archive, or damaged"),
+        (result, f"error: {result}: not an .npz archive, or damaged"),
     ):
         assert message in refused("show", path, "--png", tmp_path / "a.png")
     assert tool("show")[0] == 2
