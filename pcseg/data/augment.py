@@ -332,7 +332,9 @@ def compose(steps: Sequence[tuple[str, dict[str, float | int]]]) -> Composition:
     >>> compose([("scale", {"low": 2.0, "high": 2.0})])(room, np.random.default_rng(0)).xyz
     array([[2., 2., 2.]], dtype=float32)
     """
-    return Composition(tuple(AugmentStep(*step).build() for step in steps))
+    # Floats, as in configs.
+    floats = ((name, {key: float(value) for key, value in options.items()}) for name, options in steps)
+    return Composition(tuple(AugmentStep(name, options).build() for name, options in floats))
 
 
 def middle_of_floor(xyz: Float32[np.ndarray, "P 3"]) -> Float32[np.ndarray, "3"]:

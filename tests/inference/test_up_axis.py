@@ -32,13 +32,13 @@ def _points(example: Scene, up: str) -> np.ndarray:
 
 
 def test_a_turned_scan_stands_upright_and_lies_on_its_file(segmenter: Segmenter, example: Scene) -> None:
-    said: list[str] = []
-    points = _points(example, "-y")
+    points, said = _points(example, "-y"), list[str]()
     scene = segmenter.read(points, report=said.append)
     np.testing.assert_array_equal(scene.xyz, example.xyz)
     np.testing.assert_array_equal(scene.file.xyz(scene.xyz), points[:, :3])
     done = "Its objects show that -y points up, so it was turned, as up='-y' does"
-    assert said == [f"points: {done}. If that is wrong, use up='z'."]
+    expected = f"points: {done}. If that is wrong, use up='z'."
+    assert said == [expected]
     for options in ({"up": "z"}, {"as_is": True}):
         np.testing.assert_array_equal(segmenter.read(points, report=said.append, **options).xyz, points[:, :3])
     assert said == [expected]
