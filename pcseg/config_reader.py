@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 T = TypeVar("T")
+_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 
 
 class ConfigError(ValueError):
@@ -174,7 +175,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         except ValueError:
             raise ConfigError(f"{where} must be a number, got {value!r}") from None
     if type(value) is not kind:
-        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+        raise ConfigError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {value!r}")
     return value
 
 

@@ -40,7 +40,7 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
         ("data: {root: a}\nsteps: 3", "unknown key 'steps'; did you mean 'train.steps'?"),
         ("data: {root: a}\ntrain: {steps: 0}", "train.steps must be 1 or more, got 0"),
         ("data: {root: a}\ninference: {min_points: -5}", "inference.min_points must be 0 or more, got -5"),
-        ("data: {root: a}\ntrain: {steps: many}", "train.steps must be int, got 'many'"),
+        ("data: {root: a}\ntrain: {steps: many}", "train.steps must be a whole number, got 'many'"),
         ("data: {root: a}\noptimizer: {lr: fast}", "optimizer.lr must be a number, got 'fast'"),
         ("data: {root: a}\naugment: [{name: flop}]", "augment[0].name 'flop' is no augmentation; known: flip, rotate"),
         ("data: {root: a}\naugment: [{name: flip, options: {n: 3}}]", "augment[0].options of flip: unknown 'n'; known"),

@@ -90,7 +90,7 @@ def test_config_of_another_version(config_file: Path, tmp_path: Path) -> None:
     for change, message in (
         ({"stepz": 3}, f"{other}unknown key 'train.stepz'; did you mean 'train.steps'?"),
         ({"batch_size": 1}, "written with another config: train.batch_size was 1, is 2; "),
-        ({"seed": "x"}, f"{other}train.seed must be int"),
+        ({"seed": "x"}, f"{other}train.seed must be a whole number"),
     ):
         tree = yaml.safe_load(content["config"])
         tree["train"] |= change
