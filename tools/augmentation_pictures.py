@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, float | int]] = {
     "crop_cuboid": {"size": 2.5},
     "crop_points": {"max_points": 20000},
     "mix": {"probability": 1.0},
+    "thin_objects": {"probability": 1.0},
 }
 SEEDS = {"flip": 1}  # a seed that flips
 WIDTH, HEIGHT, COLUMNS = 300, 210, 4
@@ -63,7 +64,7 @@ def main() -> None:
 def _open(scene: Scene) -> Scene:
     """Removes the ceiling and centers the room for a fixed camera."""
     scene = keep_points(scene, scene.xyz[:, 2] < scene.xyz[:, 2].min() + 2.2)
-    return Scene(scene.name, scene.xyz - middle_of_floor(scene.xyz), rgb=scene.rgb)
+    return Scene(scene.name, scene.xyz - middle_of_floor(scene.xyz), rgb=scene.rgb, instance=scene.instance)
 
 
 if __name__ == "__main__":
