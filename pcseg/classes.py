@@ -57,7 +57,7 @@ class ClassSet:
     stuff: frozenset[str]
     instance_names: tuple[str, ...]  # names of classes that instance AP counts; the others are void there
     # Named subsets of the classes that metrics report separately, e.g. head, common and tail.
-    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     # Report coverage, precision and recall too, and means over areas, as papers on S3DIS do.
     s3dis_protocols: bool = False
 
@@ -185,16 +185,18 @@ class ClassSet:
 NO_CLASSES = ClassSet("", (), (), (), frozenset(), ())
 
 
-def class_set(name: str | Path) -> ClassSet:
+def class_set(name: str | Path | ClassSet) -> ClassSet:
     """Finds a built-in class set, or reads one from a YAML file.
 
     Args:
         name: one of `CLASS_SETS`, scannet for scannet20, or the path of a .yaml file with the keys of
-            `ClassSet.from_dict`.
+            `ClassSet.from_dict`; a class set is returned as it is.
 
     Raises:
         ValueError: there is no such set or file, or the file does not describe one.
     """
+    if isinstance(name, ClassSet):
+        return name
     known = _ALIASES.get(str(name), str(name))
     if known in CLASS_SETS:
         return _built_in(known)

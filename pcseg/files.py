@@ -34,7 +34,7 @@ def decoding(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
+def atomic_open(path: Path | str, *, sync: bool = False) -> Iterator[BinaryIO]:
     """Opens a file for writing that replaces `path` only when the block ends without an error; makes its folder.
 
     `sync` flushes to disk before renaming, so that the file survives a crash of the machine.
@@ -42,6 +42,7 @@ def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder is not writable, or the path is a folder.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder; expected the name of a file to write")
@@ -60,11 +61,11 @@ def atomic_open(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
 
 
-def atomic_write(path: Path, content: bytes | str) -> Path:
+def atomic_write(path: Path | str, content: bytes | str) -> Path:
     """Writes bytes, or text as UTF-8, through `atomic_open`, and returns the path."""
     with atomic_open(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-    return path
+    return Path(path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

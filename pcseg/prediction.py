@@ -119,17 +119,17 @@ class Prediction:
         if not num_masks == len(self.labels) == len(self.scores):
             found = f"{num_masks}, {len(self.labels)} and {len(self.scores)}"
             raise ValueError(f"{name}: masks, labels and scores must have one row per object, got {found}")
-        if not len(self.ids):
-            object.__setattr__(self, "ids", np.arange(1, num_masks + 1, dtype=np.int32))
+        ids = self.ids if len(self.ids) else np.arange(1, num_masks + 1)
+        object.__setattr__(self, "ids", np.asarray(ids, np.int32))
         if len(self.ids) != num_masks or len(np.unique(self.ids)) != num_masks or self.ids.min(initial=1) < 1:
             raise ValueError(f"{name}: ids must be {num_masks} different numbers from 1, got {self.ids[:9].tolist()}")
         num_covered = self.num_columns if self.superpoint is None else len(self.superpoint)
         if self.has_objects and num_covered != num_points:
             raise ValueError(f"{name}: masks are for {num_covered} points, the scene has {num_points}")
         owner = self.superpoint
-        if owner is not None and len(owner) and not 0 <= owner.min() <= owner.max() < self.num_columns:
-            found = f"superpoints run from {owner.min()} to {owner.max()}"
-            raise ValueError(f"{name}: {found}, the masks have columns for 0 to {self.num_columns - 1}")
+        if owner is not None and len(owner) and not 0 <= owner.min() <= owner.max() == self.num_columns - 1:
+            found = f"superpoints run from {owner.min()} to {owner.max()}, the masks have {self.num_columns} columns"
+            raise ValueError(f"{name}: {found}; masks over points need superpoint=None")
         if not np.isfinite(self.scores).all():
             row = int(np.flatnonzero(~np.isfinite(self.scores))[0])
             raise ValueError(f"{name}: the score of object {row} is {self.scores[row]}, not a finite number")
@@ -255,6 +255,19 @@ class Prediction:
                 columns[free] = row + 1
         return columns
 
+    def point_labels(self, threshold: float = 0.0) -> Int32[np.ndarray, "P"]:
+        """The class index of the object of each point, or the predicted class of the point where there is no object.
+
+        Args:
+            threshold: objects that score less are left out.
+
+        Returns:
+            -1 where neither was predicted. With `point_ids`, these are labels to correct and train on.
+        """
+        rows = self.point_rows(threshold)
+        other = np.full(len(rows), -1, np.int32) if self.semantic is None else self.semantic
+        return np.where(rows > 0, np.append(-1, self.labels)[rows], other).astype(np.int32)
+
     def select(self, rows: Integer[np.ndarray, "n"]) -> "Prediction":
         """A prediction with some of the objects, which keep their ids, in the order of `rows`."""
         parts = {"masks": self.masks[rows], "labels": self.labels[rows], "scores": self.scores[rows]}
@@ -352,7 +365,7 @@ class Prediction:
             arrays["mask_shape"] = np.array([len(self), self.num_columns], np.int64)
             arrays["mask_bits"] = np.array(bits, np.uint8).reshape(len(self), (self.num_columns + 7) // 8)
             arrays["labels"] = np.asarray(self.labels, np.int64)
-            arrays["scores"] = np.asarray(self.scores)
+            arrays["scores"] = self.scores if self.scores.dtype == np.float64 else np.asarray(self.scores, np.float32)
             arrays["min_points"] = np.array(self.min_points)
             arrays["object_ids"] = self.ids
             if self.superpoint is not None:

@@ -1,6 +1,7 @@
 """One training run in its folder: start or resume, train, save, evaluate."""
 
 import copy
+import functools
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim import AdamW
 
 from pcseg import build, config_reader
 from pcseg import config as cfg
@@ -83,11 +85,20 @@ class Run:
         self._build()
         if processes.world > 1:
             synchronize(self.model, processes.sum)
-        self.optimizer = adamw(self.model, config.optimizer)
         self.scaler = loop.grad_scaler(device, config.train.precision)
-        self.average = WeightAverage(self.model, config.train.ema_decay) if config.train.ema_decay else None
         self.state = loop.TrainState()
         self.logger: RunLogger | None = None
+
+    @functools.cached_property
+    def optimizer(self) -> AdamW:
+        """Of the present model; so `model` can be replaced before training."""
+        return adamw(self.model, self.config.optimizer)
+
+    @functools.cached_property
+    def average(self) -> WeightAverage | None:
+        """Of the weights of the present model."""
+        decay = self.config.train.ema_decay
+        return WeightAverage(self.model, decay) if decay else None
 
     def _build(self) -> None:
         """Classes, model, criterion and data of the config."""
@@ -117,8 +128,6 @@ class Run:
             raise ValueError(f"{self.folder} already holds a run; continue it with --resume or choose another --run")
         if self.config.train.init:
             fresh = self._give_initial_weights(self.model)
-            if self.average is not None:
-                self.average = WeightAverage(self.model, self.average.decay)
             if self.processes.is_first:
                 others = f"; of another shape, and therefore fresh: {', '.join(fresh)}" if fresh else ""
                 logger.info("starts from the weights of %s%s", self.config.train.init, others)

@@ -27,9 +27,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SPACING_POINTS = 200_000  # as many points show how far apart all are
+# What the arrays of a scene must be, their dtype, and what converts to it.
+_ARRAYS = {
+    "xyz": ("float32 (P, 3) in meters", np.float32, "np.float32"),
+    "rgb": ("uint8 (P, 3), 0..255", np.uint8, "pcseg.data.scan_fields.color_to_uint8"),
+    "normal": ("float32 (P, 3)", np.float32, "np.float32"),
+    **dict.fromkeys(("semantic", "instance", "superpoint"), ("int32 (P,)", np.int32, "np.int32")),
+    "faces": ("int32 (F, 3)", np.int32, "np.int32"),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScanFile:
     """Where the points of a scene lie in the file that it was read from, which may hold F other points too."""
 
@@ -60,7 +68,7 @@ class ScanFile:
         return xyz @ inverse[:3, :3].T + inverse[:3, 3]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scene:
     """One room or scan, as points.
 
@@ -76,8 +84,7 @@ class Scene:
         file: where its points lie in the file; None if the scene has all of its points, as they are there.
 
     Raises:
-        ValueError: arrays of different lengths, coordinates that are not float32 (P, 3) or not finite, or colors that
-            are not bytes.
+        ValueError: arrays of different lengths, of another dtype or shape, or coordinates that are not finite.
 
     >>> scene = Scene("room", np.zeros((4, 3), np.float32), rgb=np.full((4, 3), 127, np.uint8))
     >>> scene
@@ -103,12 +110,9 @@ class Scene:
                 raise ValueError(f"scene {self.name}: {key} has {len(value)} rows, xyz has {len(self.xyz)}")
         if self.file is not None and len(self.file.rows) != len(self.xyz):
             raise ValueError(f"scene {self.name}: file has {len(self.file.rows)} rows, xyz has {len(self.xyz)}")
-        for key, expected, dtype, function in (
-            ("xyz", "float32 (P, 3) in meters", np.float32, "np.float32"),
-            ("rgb", "uint8 (P, 3), 0..255", np.uint8, "pcseg.data.scan_fields.color_to_uint8"),
-        ):
-            value = getattr(self, key)
-            if value is not None and (getattr(value, "dtype", None) != dtype or value.shape != (len(self), 3)):
+        for key, (expected, dtype, function) in _ARRAYS.items():
+            value, row = getattr(self, key), (3,) if "3)" in expected else ()
+            if value is not None and (getattr(value, "dtype", None) != dtype or value.shape[1:] != row):
                 found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
                 raise ValueError(
                     f"scene {self.name}: {key} must be {expected}, got {found}; convert it with {function}"
@@ -200,7 +204,7 @@ class EmbeddingOutput(TypedDict):
     pred_centers: NotRequired[list["Float[Tensor, 'S 3']"]]  # as in `DecoderOutput`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SceneBatch:
     """Rooms as sparse voxels and superpoints, ready for the model.
 
@@ -232,7 +236,7 @@ class SceneBatch:
         return replace(self, targets=targets, **moved)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageBatch:
     """Images of one size, ready for the model; their pixels are the tokens of a mask."""
 

@@ -18,6 +18,7 @@ from pcseg.inference.segmenter import Scan, Scans, Segmenter
 from pcseg.ops.device import pick_device
 from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.prediction import Prediction
+from pcseg.structures import Scene
 from pcseg.training.checkpoint import CheckpointError, load_checkpoint, load_weights, prediction_weights
 
 logger = logging.getLogger(__name__)
@@ -96,8 +97,9 @@ def predict(
     """Find the objects of a scan, or of each scan of a list; see `Segmenter.predict`.
 
     Args:
-        scan: a file, an array (P, 3) of x y z or (P, 6) of x y z r g b, a `Scene`, or a list of these.
-        model: checkpoint, as for `load_model`; it is loaded once and reused, even if the file changes.
+        scan: a file, an array (P, 3) of x y z or (P, 6) of x y z r g b, a `Scene`, whose labels are ignored, or a list
+            of these.
+        model: checkpoint, as for `load_model`; it is loaded once and reused while the file does not change.
         device: device of the model; by default CUDA if available, otherwise the CPU.
         threshold: leave out objects that score less, as `Prediction.above` does; None keeps all.
         fast: one view only: faster, and less exact.
@@ -119,17 +121,27 @@ def predict(
     """
     check_threshold(threshold, "threshold")
     if not isinstance(model, str | Path):
-        raise TypeError("the second argument is the model; points and their colors are one array (P, 6)")
+        expected = "the second argument is the path of a model; a Segmenter has a method predict"
+        raise TypeError(f"{expected}; points and their colors are one array (P, 6)")
     if fast and "views" in options:
         raise ValueError("fast is views='one'; give one of them")
     reading = {key: options.pop(key) for key in READER_OPTIONS if key in options}
     options |= {"views": "one"} if fast else {}
-    found = _loaded(str(model), pick_device(device)).with_options(**options).predict(scan, **reading)
+    changed = Path(model).stat().st_mtime_ns if Path(model).is_file() else 0
+    segmenter = _loaded(str(model), pick_device(device), changed).with_options(**options)
+    found = segmenter.predict(_without_labels(scan), **reading)
     if threshold is None:
         return found
     return [one.above(threshold) for one in found] if isinstance(found, list) else found.above(threshold)
 
 
 @lru_cache(maxsize=4)
-def _loaded(model: str, device: torch.device) -> Segmenter:
+def _loaded(model: str, device: torch.device, changed: int) -> Segmenter:
     return load_model(model, device)
+
+
+def _without_labels(scan: Any) -> Any:
+    """Scenes without labels, which may be of other classes than the model's."""
+    if isinstance(scan, list | tuple):
+        return [_without_labels(one) for one in scan]
+    return scan.with_(semantic=None, instance=None) if isinstance(scan, Scene) else scan

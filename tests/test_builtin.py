@@ -12,6 +12,7 @@ from pcseg import load_model, read_scan
 from pcseg.inference.segmenter import Segmenter
 from pcseg.structures import Scene
 from pcseg.training.weights_file import BUILT_IN, read_weights
+from tests.conftest import refuses
 from tests.tools.commands import ROOT, passes
 
 EXAMPLE = ROOT / "data" / "example_room.ply"
@@ -66,6 +67,10 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     assert len(none) == 0
     np.testing.assert_allclose(turned.xyz[:, 2], points[:, 1], rtol=1e-6)
     assert loads == ["once.pt"]
+    labels = Scene("labels of other classes", turned.xyz, semantic=np.full(200, 99, np.int32))
+    assert pcseg.predict(labels, "once.pt", "cpu", fast=True).scene.semantic is None
+    refuses("its labels reach 99, those of indoor end at 30; give the class set", segmenter.predict, [turned, labels])
+    assert segmenter.with_options(views="one").predict(turned, "scannet").classes.name == "scannet20"
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
     with pytest.raises(TypeError, match="points and their colors are one array"):
         pcseg.predict(points, points)

@@ -52,7 +52,8 @@ class DataOptions:
 class RoomDataset(Dataset):
     """Rooms of a store as single-room batches, as in ``RoomDataset(DataOptions(Path("rooms")))``.
 
-    The key of an item is (seed, room), and its augmentation depends on nothing else.
+    The key of an item is (seed, room), and its augmentation depends on nothing else. With a number as key, the room is
+    not augmented.
 
     Raises:
         ValueError: no room matches, or one was processed with other classes.
@@ -83,10 +84,10 @@ class RoomDataset(Dataset):
     def _any_room(self, rng: np.random.Generator) -> Scene:
         return self.scene(int(rng.integers(len(self))))
 
-    def __getitem__(self, key: tuple[tuple[int, ...], int]) -> SceneBatch:
-        seed, room = key
+    def __getitem__(self, key: tuple[tuple[int, ...], int] | int) -> SceneBatch:
+        seed, room = (None, key) if isinstance(key, int) else key
         scene = self.scene(room)
-        if self.augment is not None:
+        if self.augment is not None and seed is not None:
             scene = self.augment(scene, np.random.default_rng(seed), self._any_room)
         voxel_size, features = self.options.voxel_size, self.options.features
         counted = self.classes.instance_classes

@@ -1,5 +1,6 @@
 """Reads point clouds and meshes from PLY files."""
 
+import json
 import re
 import shutil
 import tempfile
@@ -32,6 +33,17 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
         fields["faces"] = _triangles(path, data["face"])
         check_faces(path, fields["faces"], len(vertex))
     return fields
+
+
+def painted_classes(path: Path) -> list[str]:
+    """Names of the class set and of the classes in a file that `pcseg.inference.exports.write_ply` painted.
+
+    None for any other file.
+    """
+    with path.open("rb") as file:
+        head = file.read(1 << 16).partition(b"end_header")[0]
+    names = re.findall(rb"^comment pcseg class (.*?)\r?$", head, re.MULTILINE)
+    return [json.loads(name) for name in names] if b"scalar_score" in head else []
 
 
 def _parse(path: Path) -> PlyData:

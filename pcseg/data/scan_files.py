@@ -13,7 +13,7 @@ from pcseg.data.las import open_las
 from pcseg.data.laser_scans import read_e57, read_ptx
 from pcseg.data.mesh_files import MESH_SUFFIXES, read_mesh
 from pcseg.data.pcd import read_pcd
-from pcseg.data.ply import read_ply
+from pcseg.data.ply import painted_classes, read_ply
 from pcseg.data.reader_options import UP_AXES, check_unused
 from pcseg.data.scan_checks import scan_warnings
 from pcseg.data.scan_fields import (
@@ -245,6 +245,15 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     return fields
 
 
+def _read_ply(path: Path, how: _Reading) -> dict[str, np.ndarray]:
+    fields = read_ply(path)
+    if painted_classes(path):
+        how.report("Its colors are those that pcseg painted objects with, and are left out; use the scan, or .las.")
+        fields = {key: values for key, values in fields.items() if key != "rgb"}
+        fields |= {"instance": np.maximum(fields["instance"], 0)}  # -1 for points that the scene did not have
+    return fields
+
+
 def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     colors = ("rgb", "color", "colors")
     fields = read_npz(path, ("xyz", "normal", "faces", *LABEL_COLUMNS, *colors))
@@ -285,11 +294,14 @@ def _read_las(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     las = open_las(path)
     names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyzXYZ")]
     known = [name for name in names if name.lower().removeprefix("scalar_") in _LAS_COLUMNS]
-    return fields_of_columns(path, {name: np.asarray(las[name]) for name in known})
+    fields = fields_of_columns(path, {name: np.asarray(las[name]) for name in known})
+    if las.header.generating_software == "pcseg" and "instance" in fields:
+        fields["instance"] = np.maximum(fields["instance"], 0)  # -1 for points that the scene did not have
+    return fields
 
 
 _READERS: dict[str, Callable[[Path, _Reading], dict[str, np.ndarray]]] = {
-    ".ply": lambda path, how: read_ply(path),
+    ".ply": _read_ply,
     ".pcd": lambda path, how: read_pcd(path),
     ".npz": _read_npz,
     ".npy": _read_npy,

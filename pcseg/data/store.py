@@ -66,8 +66,8 @@ def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
 def write_room(
     root: Path,
     scene: Scene,
-    class_set: str | Path,
-    source: Source,
+    class_set: str | Path | ClassSet,
+    source: Source = Source("", ""),
     notes: Sequence[str] = (),
     *,
     advice: Sequence[str] | None = None,
@@ -80,8 +80,9 @@ def write_room(
     Args:
         root: folder of the processed rooms; created if missing.
         scene: the room; its name becomes the folder's.
-        class_set: name or YAML file of the class set that `semantic` indexes; the manifest holds a custom one in full.
-        source: where the room came from.
+        class_set: the class set that `semantic` indexes, its name, or its YAML file; the manifest holds a custom one in
+            full.
+        source: where the room came from, for a second run of the preprocessing.
         notes: one line of text per repair or defect.
         advice: one line of text for each thing that looks wrong and was left as it is.
         instance_sources: file that instance 1, 2, ... was read from.
@@ -185,12 +186,13 @@ def absent_classes(rooms: Sequence[Path], classes: ClassSet) -> list[int]:
     return [index for index, name in enumerate(classes.names) if name not in found]
 
 
-def read_room(folder: Path) -> Scene:
+def read_room(folder: Path | str) -> Scene:
     """Maps a room's arrays from disk, read-only; only the coordinates are loaded, to check them.
 
     Raises:
         ValueError: no such room, another format version, or a damaged room; the message names the file.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     arrays = _map_arrays(folder, manifest)
     with decoding(folder, "a room", f"; {_AGAIN}"):

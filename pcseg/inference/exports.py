@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from plyfile import PlyData, PlyElement
 
 from pcseg.choices import CLASS_SETS
 from pcseg.classes import NO_CLASSES, ClassSet, class_set
+from pcseg.data.ply import painted_classes
 from pcseg.data.scan_files import read_scan
 from pcseg.files import atomic_open, atomic_write
 from pcseg.ops.overlap import group_means
@@ -65,7 +65,7 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
     return rows
 
 
-def write_csv(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
+def write_csv(path: Path | str, prediction: Prediction, threshold: float = 0.0) -> None:
     """Writes the rows of `object_rows` as a table.
 
     Args:
@@ -97,7 +97,7 @@ def painted_colors(prediction: Prediction, threshold: float) -> UInt8[np.ndarray
     return input_colors(prediction.scene) if layer is None else layer.point_colors()
 
 
-def write_ply(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
+def write_ply(path: Path | str, prediction: Prediction, threshold: float = 0.0) -> None:
     """Writes the painted points in their order, with predictions as scalar fields; a mesh keeps its faces.
 
     The points are those of the scan's file, in its frame, and in double precision where it differs from the scene's.
@@ -129,8 +129,10 @@ def write_ply(path: Path, prediction: Prediction, threshold: float = 0.0) -> Non
     _write_elements(path, elements, prediction.classes)
 
 
-def write_object_plys(folder: Path, prediction: Prediction, threshold: float = 0.0) -> list[Path]:
-    """Writes the points of each object to ID_CLASS.ply, with the properties of `write_ply` and no faces.
+def write_object_plys(folder: Path | str, prediction: Prediction, threshold: float = 0.0) -> list[Path]:
+    """Writes the points of each object to ID_CLASS.ply, in the colors of the scan, if it has any, and without faces.
+
+    The other properties are those of `write_ply`.
 
     Args:
         folder: where the files go; it is made.
@@ -142,17 +144,17 @@ def write_object_plys(folder: Path, prediction: Prediction, threshold: float = 0
         OSError: a file cannot be written.
     """
     rows, written = object_rows(prediction, threshold), []
-    vertices = _vertices(prediction, painted_colors(prediction, threshold), threshold)
+    vertices, folder = _vertices(prediction, prediction.scene.rgb, threshold), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         name = "".join(letter if letter.isalnum() else "_" for letter in row["class"])
         written.append(folder / f"{row['id']:03d}_{name}.ply")
         inside = vertices[vertices["scalar_instance"] == row["id"]]
-        _write_elements(written[-1], [PlyElement.describe(inside, "vertex")], prediction.classes)
+        _write_elements(written[-1], [PlyElement.describe(inside, "vertex")], None)  # not painted
     return written
 
 
-def write_las(path: Path, prediction: Prediction, threshold: float = 0.0) -> None:
+def write_las(path: Path | str, prediction: Prediction, threshold: float = 0.0) -> None:
     """Writes the points as LAS 1.4, in the colors of the scan, with instance, score and semantic as extra dimensions.
 
     The classification is 64 + the class index, as codes from 64 on are free for users, and 0 for no class. A table in
@@ -212,13 +214,10 @@ def read_painted_ply(path: Path) -> Prediction | None:
     """
     if path.suffix.lower() != ".ply" or not path.is_file():
         return None
-    with path.open("rb") as file:
-        head = file.read(1 << 16).partition(b"end_header")[0]
-    names = [json.loads(name) for name in re.findall(rb"^comment pcseg class (.*?)\r?$", head, re.MULTILINE)]
-    if not names or b"scalar_score" not in head:
+    if not (found := painted_classes(path)):
         return None
-    set_name, *names = names
-    scene = read_scan(path, labels=False).with_(rgb=None)  # its colors are the paint
+    set_name, *names = found
+    scene = read_scan(path, labels=False)
     rows = np.arange(len(scene)) if scene.file is None else scene.file.rows
     vertex = PlyData.read(str(path))["vertex"].data[rows]
     ids, semantic = (vertex[f"scalar_{key}"].astype(np.int32) for key in ("instance", "semantic"))
@@ -236,16 +235,13 @@ def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"] | None, t
     if scene.normal is not None:
         columns |= zip(("nx", "ny", "nz"), (scene.normal if file is None else file.normals(scene.normal)).T)
     columns |= {} if colors is None else zip(("red", "green", "blue"), colors.T)
-    semantic = prediction.semantic
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
         rows = prediction.point_rows(threshold)
         columns["scalar_instance"] = columns["quality"] = np.append(0, prediction.ids).astype(np.float32)[rows]
         columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[rows]
-        other = np.full(len(scene), -1) if semantic is None else semantic
-        semantic = np.where(rows > 0, np.append(-1, prediction.labels)[rows], other)
-    if semantic is not None:
-        columns["scalar_semantic"] = semantic.astype(np.float32)
+    if prediction.has_objects or prediction.semantic is not None:
+        columns["scalar_semantic"] = prediction.point_labels(threshold).astype(np.float32)
     vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         vertex[name] = values
@@ -260,7 +256,7 @@ def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"] | None, t
     return vertex
 
 
-def _write_elements(path: Path, elements: list[PlyElement], classes: ClassSet | None) -> None:
+def _write_elements(path: Path | str, elements: list[PlyElement], classes: ClassSet | None) -> None:
     comments = ["pcseg"]
     if classes is not None:
         # The name of the set, then those of its classes; one line each, since readers limit the length of a line.

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args, overload
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,9 +17,10 @@ from tqdm import tqdm
 
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import ViewSet as ViewSet
-from pcseg.classes import ClassSet
+from pcseg.classes import ClassSet, class_set
 from pcseg.data.dataset import check_features, make_batch
 from pcseg.data.floor import flat_floor
+from pcseg.data.reader_options import READER_OPTIONS
 from pcseg.data.scan_checks import check_spacing, scan_warnings
 from pcseg.data.scan_fields import Report, keep_points, report_to_log
 from pcseg.data.scan_files import read_scan
@@ -54,6 +57,8 @@ VIEWS: dict[str, tuple[np.ndarray, ...]] = {
 # Least IoU of two objects to merge them from two views. Higher than for tiles, which may truncate objects.
 _VIEW_IOU = 0.65
 
+_LOCKS = WeakKeyDictionary[torch.nn.Module, Lock]()  # copies with other options share a network and change its modes
+
 # What can be predicted: a file, points (P, 3) of x y z or (P, 6) of x y z r g b, or a scene.
 Scan = Scene | Path | str | np.ndarray | torch.Tensor
 Scans = list[Any] | tuple[Any, ...]
@@ -83,7 +88,7 @@ class SegmenterOptions(DecodeOptions):
     non_overlapping: bool = False  # leave each superpoint to the best of its objects
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmenter:
     """Scans in, predictions out.
 
@@ -147,16 +152,16 @@ class Segmenter:
 
     @overload
     def predict(
-        self, scan: Scan, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
+        self, scan: Scan, classes: ClassSet | str | None = None, *, stage: Stage | None = None, **reading: Any
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self, scan: Scans, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
+        self, scan: Scans, classes: ClassSet | str | None = None, *, stage: Stage | None = None, **reading: Any
     ) -> list[Prediction]: ...
 
     def predict(
-        self, scan: Any, classes: ClassSet | None = None, *, stage: Stage | None = None, **reading: Any
+        self, scan: Any, classes: ClassSet | str | None = None, *, stage: Stage | None = None, **reading: Any
     ) -> Prediction | list[Prediction]:
         """Predicts the objects, best first, and the class of every point.
 
@@ -166,7 +171,7 @@ class Segmenter:
             scan: a scan, or a list of scans, each of them one of these. A file, or the folder of a processed room;
                 its labels are ignored. An array or tensor (P, 3) of x y z or (P, 6) of x y z r g b. Or a `Scene`.
                 All scans of a list are read and checked before the first one is predicted.
-            classes: class set of the result and of the scene's labels; by default the model's own.
+            classes: class set of the result and of the scene's labels, or its name; by default the model's own.
             stage: called with the name of each step, such as "network, tile 3 of 40"; None shows a bar of the tiles
                 in a terminal.
             **reading: options of `read_scan` for files and arrays: units, axes and colors.
@@ -177,12 +182,17 @@ class Segmenter:
         Raises:
             ValueError: a scan cannot be read, has no points, or lacks a feature that the model takes, or its classes
                 are unknown. For a list, each reason is given once, with the first five scans that have it.
+            TypeError: no such option.
         """
+        if unknown := reading.keys() - set(READER_OPTIONS):
+            others = "with_options(...) sets those of prediction, and Prediction.above(...) a threshold"
+            raise TypeError(f"predict has no option {', '.join(sorted(unknown))}; {others}")
+        classes = self.classes if classes is None else class_set(classes)
         if isinstance(scan, list | tuple):
             scenes, errors = [], defaultdict[str, list[str]](list)  # names by reason
             for one in scan:
                 try:
-                    scenes.append(self._read(one, reading))
+                    scenes.append(self._read(one, classes, reading))
                 except (ValueError, OSError) as error:
                     _, name, reason = str(error).rpartition(f"{one}: ")
                     errors[reason] += [str(one)] if name else []
@@ -191,12 +201,12 @@ class Segmenter:
                 why = (f"{first_of(names)}: {reason}" if names else reason for reason, names in errors.items())
                 raise ValueError(f"{found}: {'; '.join(why)}")
             return [self._predict_scene(scene, classes, stage) for scene in scenes]
-        return self._predict_scene(self._read(scan, reading), classes, stage)
+        return self._predict_scene(self._read(scan, classes, reading), classes, stage)
 
-    def _predict_scene(self, scene: Scene, classes: ClassSet | None, stage: Stage | None) -> Prediction:
+    def _predict_scene(self, scene: Scene, classes: ClassSet, stage: Stage | None) -> Prediction:
         """`predict` for a scene that `_read` has checked."""
-        if classes is not None and classes != self.classes:
-            prediction = self._predict_scene(scene.with_(semantic=None, instance=None), None, stage)
+        if classes != self.classes:
+            prediction = self._predict_scene(scene.with_(semantic=None, instance=None), self.classes, stage)
             return prediction.in_classes(classes, scene.with_(superpoint=prediction.superpoint))
         options, say = self.options, stage or (lambda text: None)
         original = scene
@@ -273,14 +283,18 @@ class Segmenter:
                 report(text)
         return read_scan(scan, labels=False, report=report, **reading)
 
-    def _read(self, scan: object, reading: dict[str, Any]) -> Scene:
-        """The scan without labels, which may be of another class set; checked, so that the model can predict it."""
+    def _read(self, scan: object, classes: ClassSet, reading: dict[str, Any]) -> Scene:
+        """The scan, checked, so that the model can predict it; files have no labels, scenes those of the classes."""
         if isinstance(scan, torch.Tensor):
             scan = scan.numpy(force=True)
         if isinstance(scan, Scene):
             if reading:
                 raise ValueError(f"scene {scan.name} was read already: {', '.join(reading)} is for files and arrays")
             scene = scan
+            if scene.semantic is not None and scene.semantic.max(initial=-1) >= len(classes):
+                found = f"its labels reach {scene.semantic.max()}, those of {classes.name} end at {len(classes) - 1}"
+                remedy = "give the class set of its labels as classes, or take with_(semantic=None, instance=None)"
+                raise ValueError(f"scene {scene.name}: {found}; {remedy}")
         elif not isinstance(scan, Path | str | np.ndarray):
             expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
             raise ValueError(f"expected {expected}, got {type(scan).__name__}")
@@ -335,14 +349,15 @@ class Segmenter:
             features=self.features,
             instance_classes=self.classes.instance_classes,
         )
-        self.model.eval()
-        adapt(self.model, self.options.adapt_norm)
         precision = self.options.precision
-        if self.device.type == "cpu":
-            multiply_halves(self.model, halves_on_cpu(precision))
-            precision = "auto"
-        with nullcontext() if precision == "auto" else autocast(self.device, precision):
-            outputs = self.model(batch.to(self.device), self.options.num_queries or None)
+        with _LOCKS.setdefault(self.model, Lock()):
+            self.model.eval()
+            adapt(self.model, self.options.adapt_norm)
+            if self.device.type == "cpu":
+                multiply_halves(self.model, halves_on_cpu(precision))
+                precision = "auto"
+            with nullcontext() if precision == "auto" else autocast(self.device, precision):
+                outputs = self.model(batch.to(self.device), self.options.num_queries or None)
         return decode(outputs, scene, self.classes, self.model.decoder.options, self.options)
 
     def _predict_views(self, scene: Scene) -> Found:

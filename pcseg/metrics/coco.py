@@ -15,7 +15,7 @@ MIN_SCORE = 0.3  # objects that score less count for AP only
 SIZES = ("small", "medium", "large")  # below 32 x 32 pixels, up to 96 x 96, and above
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CocoScores(Result):
     """Mask AP: ap (mean over IoU thresholds 0.50 to 0.95), ap50 and ap75.
 

@@ -22,7 +22,7 @@ SCANNET_THRESHOLDS: tuple[float, ...] = (*np.arange(0.5, 0.95, 0.05).tolist(), 0
 COCO_THRESHOLDS: tuple[float, ...] = (*np.arange(0.5, 1.0, 0.05).tolist(), 0.25)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class APResult(Result):
     """Average precision: ap (mean over all thresholds but 0.25), ap50 and ap25.
 

@@ -18,7 +18,7 @@ from pcseg.files import none_for_nan
 COLUMN_OF_MEAN = {"miou": "iou", "macc": "acc"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """Numbers of one measure: fractions 0..1, nan if there is nothing to measure."""
 
@@ -26,6 +26,9 @@ class Result:
     per_class: dict[str, dict[str, float]]  # numbers of each class
     # Numbers of groups of classes, such as head, common and tail of ScanNet200.
     per_group: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return self.to_text()
 
     def to_json(self) -> dict[str, Any]:
         """The means by name, `classes` with the numbers of each class, and `groups` if there are any."""

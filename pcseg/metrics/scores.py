@@ -41,7 +41,7 @@ class SceneRecord:
     outcomes: SceneOutcomes  # outcome of each object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results of all measures."""
 
@@ -51,6 +51,9 @@ class Evaluation:
     panoptic: Result  # PQ, SQ and RQ
     outcomes: OutcomeResult  # outcome of each object
     s3dis: Result | None = None  # mCov, mWCov, mPrec and mRec; None if the class set does not report them
+
+    def __repr__(self) -> str:
+        return self.to_text()
 
     def to_json(self) -> dict[str, Any]:
         """All numbers by name, None for what is not defined."""

@@ -67,8 +67,8 @@ def over_segment(
     _check_at_least(1, max_superpoints=max_superpoints)
     if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
         raise ValueError(f"block_size must be a positive length in meters or None, got {block_size}")
-    if rgb is not None and len(rgb) != len(xyz):
-        raise ValueError(f"rgb must have one row per point ({len(xyz)}), got {len(rgb)}")
+    if rgb is not None and rgb.shape != (len(xyz), 3):
+        raise ValueError(f"rgb must have shape ({len(xyz)}, 3), as xyz, got {rgb.shape}")
     grid = voxelize(xyz, voxel_size)
     if len(grid) < 2:
         return np.zeros(len(xyz), np.int32)
@@ -130,6 +130,9 @@ def over_segment_mesh(
     Source: ScanNet, Segmentator/segmentator.cpp; Felzenszwalb and Huttenlocher, IJCV 2004.
     """
     _check_at_least(0, threshold=threshold, min_points=min_points)
+    for name, array in (("xyz", xyz), ("faces", faces)):
+        if array.ndim != 2 or array.shape[1] != 3:
+            raise ValueError(f"{name} must have three columns, got {array.shape}")
     if not np.isfinite(xyz).all():
         row = int(np.flatnonzero(~np.isfinite(xyz).all(axis=1))[0])
         raise ValueError(f"vertex {row} has a coordinate that is not finite: {xyz[row]}; remove such vertices first")

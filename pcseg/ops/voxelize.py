@@ -47,6 +47,8 @@ def voxelize(
     >>> grid.coords.tolist(), grid.point_to_voxel.tolist()
     ([[0, 0, 0], [1, 0, 0]], [0, 1, 0])
     """
+    if xyz.ndim != 2 or xyz.shape[1] != 3:
+        raise ValueError(f"xyz must have shape (P, 3), got {xyz.shape}")
     if not (np.isfinite(voxel_size) and voxel_size > 0):
         raise ValueError(f"voxel_size must be a positive length in meters, got {voxel_size}")
     if len(xyz) == 0:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,8 @@ def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])
     assert collate([first, dataset[((1, 2), 1)]]).names == ["a", "b"]
+    plain, again = dataset[1], replace(dataset, augment=None)[((1, 2), 1)]
+    assert torch.equal(plain.voxel_features, again.voxel_features)
 
 
 def test_scene_refuses_arrays_of_another_length_or_type_and_nan() -> None:
@@ -147,6 +150,8 @@ def test_scene_refuses_arrays_of_another_length_or_type_and_nan() -> None:
     found = r"float64 \(4, 3\)", r"float32 \(4, 2\)", "list"
     for kind, wrong in zip(found, (xyz.astype(float), xyz[:, :2], xyz.tolist())):
         refuses(rf"must be float32 \(P, 3\) in meters, got {kind}; convert it with np.float32", Scene, "room", wrong)
+    for key, wrong in (("instance", np.arange(4)), ("semantic", np.zeros((4, 1), np.int32)), ("normal", xyz[:, :2])):
+        refuses(rf"{key} must be .*, got {wrong.dtype} .*; convert it with np", Scene, "room", xyz, **{key: wrong})
     xyz[2, 1] = np.nan
     refuses("point 2 has a coordinate that is not finite", Scene, "room", xyz)
     assert Scene.without_xyz("room", 0, superpoint=np.zeros(0, np.int32)).num_superpoints == 0

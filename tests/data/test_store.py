@@ -184,4 +184,4 @@ def test_custom_classes_stay_with_the_room(tmp_path: Path, scene: Scene) -> None
     assert classes.stuff == {"floor"}
     store.check_classes([folder], classes)
     refuses("processed with the 13 classes of mine, expected the 13 of s3dis", store.check_classes, [folder], S3DIS)
-    assert store.classes_of(read_manifest(write_room(tmp_path / "other", scene, "s3dis", SOURCE))) is S3DIS
+    assert store.classes_of(read_manifest(write_room(tmp_path / "other", scene, S3DIS))) is S3DIS

@@ -75,6 +75,7 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     objects = replace(objects, semantic=rng.integers(-1, 13, 400).astype(np.int32))
     ids = objects.point_ids(0.5)
     classes = np.where(ids > 0, np.append(-1, objects.labels)[ids], objects.semantic)  # those of the objects
+    said: list[str] = []
     write_ply(tmp_path / "a.ply", objects, 0.5)
     data = PlyData.read(tmp_path / "a.ply")
     assert (data.text, data.byte_order) == (False, "<")
@@ -88,6 +89,8 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     assert not vertex["scalar_score"][ids == 0].any()
     assert all(vertex.dtype[name] == np.dtype("<f4") for name in SCALARS)
     assert "face" not in data
+    holds(read_scan(tmp_path / "a.ply", report=said.append), rgb=None, instance=ids, semantic=classes)
+    assert "colors are those that pcseg painted" in said[0]
     # A mesh keeps normals and faces; absent predictions are no scalars.
     normal = np.tile(np.array([[0, 0, 1]], np.float32), (400, 1))
     faces = np.array([[0, 1, 2], [7, 399, 3]], np.int32)
@@ -107,16 +110,18 @@ def test_las_and_one_file_per_object(objects: Prediction, tmp_path: Path, rng: n
     exports.write_las(tmp_path / "a.las", replace(objects, scene=objects.scene.with_(rgb=colors)), 0.5)
     again = read_scan(tmp_path / "a.las")
     np.testing.assert_allclose(again.xyz, objects.scene.xyz, atol=1e-4)
-    holds(again, rgb=colors, instance=ids)
+    holds(again, rgb=colors, instance=ids, semantic=objects.point_labels(0.5))
     las = laspy.read(tmp_path / "a.las")
     names = las.header.vlrs.get("ClassificationLookupVlr")[0].lookups
     assert {names[code].decode() if isinstance(names[code], bytes) else names[code] for code in las.classification} == {
         S3DIS.names[label] for label in {5, *objects.labels[np.unique(ids[ids > 0]) - 1].tolist()}
     }
-    written = exports.write_object_plys(tmp_path / "each", objects, 0.5)
+    colored = replace(objects, scene=objects.scene.with_(rgb=colors))
+    written = exports.write_object_plys(str(tmp_path / "each"), colored, 0.5)
     assert [path.name for path in written] == ["001_chair.ply", "002_table.ply", "003_clutter.ply"]
     for number, path in enumerate(written, 1):
-        np.testing.assert_array_equal(read_scan(path, labels=False).xyz, objects.scene.xyz[ids == number])
+        inside = ids == number
+        holds(read_scan(path), xyz=objects.scene.xyz[inside], rgb=colors[inside], instance=ids[inside])
     many = replace(objects, classes=ClassSet.from_dict({"name": "many", "names": [f"class {k}" for k in range(200)]}))
     refuses("LAS has codes for 192 classes, many has 200", exports.write_las, tmp_path / "a.las", many)
 

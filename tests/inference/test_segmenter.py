@@ -1,5 +1,6 @@
 """Prediction with tiles, views and filters, mostly by a model that finds red points."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,14 +129,21 @@ def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: In
     segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20)
     with pytest.raises(TypeError, match="no option threshold; there are top_k, min_points, "):
         segmenter.with_options(threshold=0.5)
+    with pytest.raises(TypeError, match="predict has no option fast, threshold; with_options"):
+        segmenter.predict(room, threshold=0.5, fast=True)
     with pytest.raises(ValueError, match="views must be one of one, flips, flips_rotations, got 'all'"):
         segmenter.with_options(views="all")
     refuses("precision must be one of auto, .*, got 'float16'", segmenter.with_options, precision="float16")
     whole = segmenter.predict(room)
     assert real_model.unet.halves == HAS_BF16
-    exact = segmenter.with_options(precision="float32").predict(room)
+    exact_one = segmenter.with_options(precision="float32")
+    exact = exact_one.predict(room)
     assert not real_model.unet.halves
     np.testing.assert_allclose(exact.scores[0], whole.scores[0], atol=0.02)
+    with ThreadPoolExecutor(2) as pool:  # copies share a network, whose modes they change
+        pairs = list(pool.map(lambda one: one.predict(room).scores, [segmenter, exact_one] * 3))
+    for each, expected in zip(pairs, [whole, exact] * 3):
+        np.testing.assert_array_equal(each, expected.scores)
     refuses("precision fp16: this CPU cannot", segmenter.with_options(precision="fp16").predict, room)
     merged = segmenter.with_options(views="flips_rotations").predict(whole.scene)
     assert min(len(whole), len(merged)) > 0

