@@ -115,6 +115,12 @@ class Prediction:
             object.__setattr__(self, "masks", mask_rows(rows, self.num_columns))
         if not (self.masks.has_canonical_format and np.all(self.masks.data)):
             raise ValueError(f"{name}: sparse masks must hold each column once, ascending, and only True")
+        kinds = {"labels": np.integer, "scores": np.floating, "semantic": np.int32, "superpoint": np.int32}
+        for key, kind in kinds.items():
+            value = getattr(self, key)
+            if value is not None and not (isinstance(value, np.ndarray) and np.issubdtype(value.dtype, kind)):
+                found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+                raise ValueError(f"{name}: {key} must be an array of {kind.__name__}, got {found}")
         num_masks = len(self.masks.indptr) - 1
         if not num_masks == len(self.labels) == len(self.scores):
             found = f"{num_masks}, {len(self.labels)} and {len(self.scores)}"

@@ -85,7 +85,7 @@ class RoomDataset(Dataset):
         return self.scene(int(rng.integers(len(self))))
 
     def __getitem__(self, key: tuple[tuple[int, ...], int] | int) -> SceneBatch:
-        seed, room = (None, key) if isinstance(key, int) else key
+        seed, room = key if isinstance(key, tuple) else (None, int(key))
         scene = self.scene(room)
         if self.augment is not None and seed is not None:
             scene = self.augment(scene, np.random.default_rng(seed), self._any_room)

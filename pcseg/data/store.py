@@ -17,7 +17,7 @@ import numpy as np
 from pcseg import classes as class_sets
 from pcseg.classes import CLASS_SETS, ClassSet
 from pcseg.data.scan_fields import check_faces
-from pcseg.files import decoding
+from pcseg.files import decoding, first_of
 from pcseg.ops.overlap import object_ids
 from pcseg.structures import Scene
 
@@ -64,7 +64,7 @@ def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
 
 
 def write_room(
-    root: Path,
+    root: Path | str,
     scene: Scene,
     class_set: str | Path | ClassSet,
     source: Source = Source("", ""),
@@ -79,7 +79,7 @@ def write_room(
 
     Args:
         root: folder of the processed rooms; created if missing.
-        scene: the room; its name becomes the folder's.
+        scene: the room; its name becomes the folder's. An earlier room of this name is replaced.
         class_set: the class set that `semantic` indexes, its name, or its YAML file; the manifest holds a custom one in
             full.
         source: where the room came from, for a second run of the preprocessing.
@@ -90,10 +90,14 @@ def write_room(
         command: command that makes the room, for messages of later versions.
 
     Raises:
-        ValueError: no points, a name that no folder can have, or ids or labels out of range.
+        ValueError: no points, a name that no folder can have, ids or labels out of range, or a folder of this name
+            with files that are not of a room.
     """
-    classes = class_sets.class_set(class_set)
+    classes, folder = class_sets.class_set(class_set), Path(root) / scene.name
     _check_room(scene, classes)
+    known = {MANIFEST, *(f"{key}.npy" for key in ARRAYS)}
+    if folder.exists() and (foreign := sorted(path.name for path in folder.iterdir() if path.name not in known)):
+        raise ValueError(f"{folder}: holds files that are not of a room ({first_of(foreign)}); choose another folder")
     arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -110,11 +114,11 @@ def write_room(
     custom = None if classes.name in CLASS_SETS else classes.to_dict()
     extras = {"classes": custom, "instance_sources": instance_sources, "superpoints": superpoints, "advice": advice}
     manifest |= {key: value for key, value in extras.items() if value is not None}
-    with _atomic_folder(root / scene.name) as temporary:
+    with _atomic_folder(folder) as temporary:
         for key, value in arrays.items():
             np.save(temporary / f"{key}.npy", value)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return root / scene.name
+    return folder
 
 
 @contextmanager

@@ -80,6 +80,9 @@ def test_written_again_in_place_or_not_at_all(tmp_path: Path, scene: Scene, fold
     assert not left.exists()
     assert other.exists()
     assert list_rooms(tmp_path, ["*"]) == [folder]
+    (other / "notes.txt").write_text("mine")
+    mine = other.rename(tmp_path / "mine")
+    refuses(r"files that are not of a room \(notes.txt\)", write_room, tmp_path, scene.with_(name=mine.name), S3DIS)
 
 
 def test_refused(tmp_path: Path, scene: Scene) -> None:
