@@ -36,7 +36,7 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
 
 
 def painted_classes(path: Path) -> list[str]:
-    """Names of the class set and of the classes in a file that `pcseg.inference.exports.write_ply` painted; else none."""
+    """Names of the set and of its classes in a file that `pcseg.inference.exports.write_ply` painted; else none."""
     with path.open("rb") as file:
         head = file.read(1 << 16).partition(b"end_header")[0]
     names = re.findall(rb"^comment pcseg class (.*?)\r?$", head, re.MULTILINE)
