@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from pcseg.choices import DEFAULT_THRESHOLD, check_threshold
 from pcseg.classes import NO_CLASSES, ClassSet
 from pcseg.files import atomic_write, npz_bytes, read_npz
-from pcseg.structures import ScanFile, Scene
+from pcseg.structures import SCENE_ARRAYS, ScanFile, Scene
 
 _MAX_ROWS = 20  # objects in the table of a notebook
 NO_IDS = np.zeros(0, np.int32)  # as `ids` of a `Prediction`: its objects are numbered again
@@ -270,7 +270,10 @@ class Prediction:
         Returns:
             -1 where neither was predicted. With `point_ids`, these are labels to correct and train on.
         """
-        rows = self.point_rows(threshold)
+        return self.row_labels(self.point_rows(threshold))
+
+    def row_labels(self, rows: Int32[np.ndarray, "P"]) -> Int32[np.ndarray, "P"]:
+        """As `point_labels`, from what `point_rows` gives."""
         other = np.full(len(rows), -1, np.int32) if self.semantic is None else self.semantic
         return np.where(rows > 0, np.append(-1, self.labels)[rows], other).astype(np.int32)
 
@@ -363,7 +366,7 @@ class Prediction:
             "class_groups": np.array(json.dumps(classes.to_dict()["groups"])),
             "class_s3dis_protocols": np.array(classes.s3dis_protocols),
         }
-        arrays |= {key: value for key in _SCENE_ARRAYS if (value := getattr(self.scene, key)) is not None}
+        arrays |= {key: value for key in SCENE_ARRAYS if (value := getattr(self.scene, key)) is not None}
         if self.scene.file is not None:
             arrays |= {f"file_{key}": value for key, value in vars(self.scene.file).items()}
         if self.has_objects:
@@ -395,8 +398,8 @@ class Prediction:
         if int(version) != RESULT_VERSION:
             raise ValueError(f"{path}: result version {version}, expected {RESULT_VERSION}; read it with a newer pcseg")
         try:
-            present = [key for key in _SCENE_ARRAYS if key in arrays or key == "xyz"]
-            columns: dict[str, Any] = {key: _entry(arrays, key, _SCENE_ARRAYS[key]) for key in present}
+            present = [key for key in SCENE_ARRAYS if key in arrays or key == "xyz"]
+            columns: dict[str, Any] = {key: _entry(arrays, key, SCENE_ARRAYS[key][0]) for key in present}
             scene = Scene(str(_entry(arrays, "name")), **columns, file=_file_of(arrays))
             semantic = _entry(arrays, "predicted_semantic", np.int32) if "predicted_semantic" in arrays else None
             least = int(arrays.get("min_points", 0))
@@ -447,10 +450,6 @@ def is_result(path: Path) -> bool:
 
 
 RESULT_FORMAT, RESULT_VERSION = "pcseg-result", 1
-_SCENE_ARRAYS = {
-    **{"xyz": np.float32, "rgb": np.uint8, "normal": np.float32},
-    **dict.fromkeys(("semantic", "instance", "superpoint", "faces"), np.int32),
-}
 
 
 def _entry(arrays: dict[str, np.ndarray], key: str, dtype: type | None = None) -> np.ndarray:

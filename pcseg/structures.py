@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SPACING_POINTS = 200_000  # as many points show how far apart all are
-# What the arrays of a scene must be, their dtype, and what converts to it.
-_ARRAYS = {
-    "xyz": ("float32 (P, 3) in meters", np.float32, "np.float32"),
-    "rgb": ("uint8 (P, 3), 0..255", np.uint8, "pcseg.data.scan_fields.color_to_uint8"),
-    "normal": ("float32 (P, 3)", np.float32, "np.float32"),
-    **dict.fromkeys(("semantic", "instance", "superpoint"), ("int32 (P,)", np.int32, "np.int32")),
-    "faces": ("int32 (F, 3)", np.int32, "np.int32"),
+# The arrays of a scene: dtype, shape of a row, and both for messages.
+SCENE_ARRAYS = {
+    "xyz": (np.float32, (3,), "float32 (P, 3) in meters"),
+    "rgb": (np.uint8, (3,), "uint8 (P, 3), 0..255"),
+    "normal": (np.float32, (3,), "float32 (P, 3)"),
+    **dict.fromkeys(("semantic", "instance", "superpoint"), (np.int32, (), "int32 (P,)")),
+    "faces": (np.int32, (3,), "int32 (F, 3)"),
 }
 
 
@@ -110,10 +110,11 @@ class Scene:
                 raise ValueError(f"scene {self.name}: {key} has {len(value)} rows, xyz has {len(self.xyz)}")
         if self.file is not None and len(self.file.rows) != len(self.xyz):
             raise ValueError(f"scene {self.name}: file has {len(self.file.rows)} rows, xyz has {len(self.xyz)}")
-        for key, (expected, dtype, function) in _ARRAYS.items():
-            value, row = getattr(self, key), (3,) if "3)" in expected else ()
+        for key, (dtype, row, expected) in SCENE_ARRAYS.items():
+            value = getattr(self, key)
             if value is not None and (getattr(value, "dtype", None) != dtype or value.shape[1:] != row):
                 found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+                function = "pcseg.data.scan_fields.color_to_uint8" if key == "rgb" else f"np.{dtype.__name__}"
                 raise ValueError(
                     f"scene {self.name}: {key} must be {expected}, got {found}; convert it with {function}"
                 )

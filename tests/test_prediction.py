@@ -120,6 +120,7 @@ def test_parts_that_do_not_belong_together() -> None:
         *[({"masks": m}, "masks must be bool of two dimensions") for m in (np.ones((1, 3)), np.ones(3, bool))],
         ({"masks": _sparse([True, False], [0, 2])}, "each column once, ascending, and only True"),
         ({"masks": _sparse([True, True], [2, 0])}, "each column once, ascending, and only True"),
+        ({"masks": _sparse([True, True], [1, 1])}, "each column once, ascending, and only True"),
         ({"scores": np.ones(2)}, "one row per object, got 1, 1 and 2"),
         ({"semantic": np.zeros(3, np.int64)}, "semantic must be an array of int32, got int64"),
         ({"labels": np.zeros(1)}, "labels must be an array of integer, got float64"),

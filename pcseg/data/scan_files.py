@@ -42,6 +42,7 @@ _TOO_FAR = 65536.0
 _TABLES = (".txt", ".xyz", ".asc", ".pts", ".csv")
 _Y_UP = (".glb", ".gltf")
 _SPACING = 0.02  # meters between samples of a mesh
+PAINTED = "Its colors are those that pcseg painted objects with, and are left out; use the scan, or .las."
 
 
 def read_scan(
@@ -248,10 +249,16 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
 def _read_ply(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     fields = read_ply(path)
     if painted_classes(path):
-        how.report("Its colors are those that pcseg painted objects with, and are left out; use the scan, or .las.")
-        fields = {key: values for key, values in fields.items() if key != "rgb"}
-        fields |= {"instance": np.maximum(fields["instance"], 0)}  # -1 for points that the scene did not have
+        how.report(PAINTED)
+        fields.pop("rgb", None)
+        _own_ids(fields)
     return fields
+
+
+def _own_ids(fields: dict[str, np.ndarray]) -> None:
+    """In a file of pcseg, points that the scene did not have are in no object, instead of -1."""
+    if "instance" in fields:
+        fields["instance"] = np.maximum(fields["instance"], 0)
 
 
 def _read_npz(path: Path, how: _Reading) -> dict[str, np.ndarray]:
@@ -295,8 +302,8 @@ def _read_las(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     names = ["x", "y", "z", *set(las.point_format.dimension_names) - set("xyzXYZ")]
     known = [name for name in names if name.lower().removeprefix("scalar_") in _LAS_COLUMNS]
     fields = fields_of_columns(path, {name: np.asarray(las[name]) for name in known})
-    if las.header.generating_software == "pcseg" and "instance" in fields:
-        fields["instance"] = np.maximum(fields["instance"], 0)  # -1 for points that the scene did not have
+    if las.header.generating_software == "pcseg":
+        _own_ids(fields)
     return fields
 
 

@@ -19,12 +19,11 @@ from pcseg.classes import CLASS_SETS, ClassSet
 from pcseg.data.scan_fields import check_faces
 from pcseg.files import decoding, first_of
 from pcseg.ops.overlap import object_ids
-from pcseg.structures import Scene
+from pcseg.structures import SCENE_ARRAYS, Scene
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _AGAIN = "run pcseg prepare with --force again"
-ARRAYS = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint", "faces")
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,10 @@ def write_room(
     """
     classes, folder = class_sets.class_set(class_set), Path(root) / scene.name
     _check_room(scene, classes)
-    known = {MANIFEST, *(f"{key}.npy" for key in ARRAYS)}
+    known = {MANIFEST, *(f"{key}.npy" for key in SCENE_ARRAYS)}
     if folder.exists() and (foreign := sorted(path.name for path in folder.iterdir() if path.name not in known)):
         raise ValueError(f"{folder}: holds files that are not of a room ({first_of(foreign)}); choose another folder")
-    arrays = {key: np.ascontiguousarray(value) for key in ARRAYS if (value := getattr(scene, key)) is not None}
+    arrays = {key: np.ascontiguousarray(value) for key in SCENE_ARRAYS if (value := getattr(scene, key)) is not None}
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": scene.name,

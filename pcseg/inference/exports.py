@@ -14,7 +14,8 @@ from plyfile import PlyData, PlyElement
 from pcseg.choices import CLASS_SETS
 from pcseg.classes import NO_CLASSES, ClassSet, class_set
 from pcseg.data.ply import painted_classes
-from pcseg.data.scan_files import read_scan
+from pcseg.data.scan_fields import report_to_log
+from pcseg.data.scan_files import PAINTED, read_scan
 from pcseg.files import atomic_open, atomic_write
 from pcseg.ops.overlap import group_means
 from pcseg.prediction import Prediction, masks_of_ids
@@ -217,7 +218,12 @@ def read_painted_ply(path: Path) -> Prediction | None:
     if not (found := painted_classes(path)):
         return None
     set_name, *names = found
-    scene = read_scan(path, labels=False)
+
+    def report(text: str) -> None:
+        if PAINTED not in text:
+            report_to_log(text)
+
+    scene = read_scan(path, labels=False, report=report)
     rows = np.arange(len(scene)) if scene.file is None else scene.file.rows
     vertex = PlyData.read(str(path))["vertex"].data[rows]
     ids, semantic = (vertex[f"scalar_{key}"].astype(np.int32) for key in ("instance", "semantic"))
@@ -235,13 +241,13 @@ def _vertices(prediction: Prediction, colors: UInt8[np.ndarray, "P 3"] | None, t
     if scene.normal is not None:
         columns |= zip(("nx", "ny", "nz"), (scene.normal if file is None else file.normals(scene.normal)).T)
     columns |= {} if colors is None else zip(("red", "green", "blue"), colors.T)
+    rows = prediction.point_rows(threshold)
     # Both programs hold scalars in single precision, which counts to 16 million without gaps.
     if prediction.has_objects:
-        rows = prediction.point_rows(threshold)
         columns["scalar_instance"] = columns["quality"] = np.append(0, prediction.ids).astype(np.float32)[rows]
         columns["scalar_score"] = np.append(np.float32(0), prediction.scores.astype(np.float32))[rows]
     if prediction.has_objects or prediction.semantic is not None:
-        columns["scalar_semantic"] = prediction.point_labels(threshold).astype(np.float32)
+        columns["scalar_semantic"] = prediction.row_labels(rows).astype(np.float32)
     vertex = np.empty(len(scene), [(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         vertex[name] = values

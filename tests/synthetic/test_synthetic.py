@@ -1,3 +1,4 @@
+import itertools
 import json
 from pathlib import Path
 
@@ -55,16 +56,26 @@ def test_rooms_have_the_requested_size_and_contrast(rooms: list[Scene]) -> None:
     assert 0.85 < counts.mean() / 60_000 < 1.15
     assert 0.45 * 60_000 < counts.min() < counts.max() <= 1.6 * 60_000
     for room in rooms:
-        width, depth, height = np.ptp(room.xyz, axis=0)
-        assert 2.4 < height < 3.8
-        assert 6 < width * depth < 60
-    floor = rooms[4].xyz[rooms[4].semantic == S3DIS.index("floor"), 2]
-    assert 5e-4 < np.median(np.abs(floor - np.median(floor))) < 6e-3
+        extent = np.ptp(room.xyz, axis=0)
+        assert 2.4 < extent[2] < 3.8
+        assert 6 < extent[0] * extent[1] < 60
+        assert 70 < room.rgb.mean() < 220
+        assert room.rgb.std(axis=0).min() > 15
+    room = rooms[4]
+    floor = room.xyz[room.semantic == S3DIS.index("floor")]
+    deviation = np.abs(floor[:, 2] - np.median(floor[:, 2]))
+    assert 5e-4 < np.median(deviation) < 6e-3
+    _, count = np.unique(np.floor(floor[:, :2] / 0.4).astype(int), axis=0, return_counts=True)
+    assert np.quantile(count, 0.9) > 1.5 * np.quantile(count, 0.3)
+    floor = rooms[5].xyz[rooms[5].semantic == S3DIS.index("floor")]  # it is missing under furniture
+    cells = np.unique(np.floor(floor[:, :2] / 0.2).astype(int), axis=0)
+    assert 0.4 < len(cells) / np.prod(np.ptp(cells, axis=0) + 1) < 0.97
 
 
 def test_the_arguments_decide() -> None:
     rooms = [make_room(seed, index, num_points=5000) for seed, index in ((3, 2), (4, 2), (3, 0))]
     assert len({room.xyz.tobytes() for room in rooms}) == 3
+    assert 20 < len(make_room(0, 0, num_points=100, min_instance_points=1)) <= 100
     for make in (make_room, make_mesh_room):
         refuses("got", make, 0, -1)
 
@@ -72,6 +83,7 @@ def test_the_arguments_decide() -> None:
 def test_lists_table_and_names(tmp_path: Path) -> None:
     names = [room_name(index) for index in range(132)]
     assert len(set(names)) == len(names)
+    assert names[0] == "Area_1_office_1"
     for area in range(1, 7):
         kinds = {name.split("_")[2] for name in names if name.startswith(f"Area_{area}_")}
         assert kinds == set(KINDS)
@@ -109,9 +121,22 @@ def test_areas_of_patches_and_variety_of_furniture(rng: np.random.Generator) -> 
     assert patches.areas().sum() == pytest.approx(22 + 2 * np.pi + 0.5 * np.pi)
     ball = Shape().ellipsoid((0, 0, 0), (1, 1, 1), GRAY).patches()
     assert ball.areas()[0] == pytest.approx(4 * np.pi)
+    moved = patches.moved((1, 2, 3), 0.7)
+    assert np.allclose(moved.areas(), patches.areas())
+    assert moved.sizes().max() == pytest.approx(np.pi)
     for make in (chair, desk, sofa, floor_item):
         sizes = {tuple(np.round(make(rng).size, 3)) for _ in range(20)}
         assert len(sizes) > 10
+
+
+@pytest.mark.parametrize("kind", ["swivel", "four_leg", "shell", "sled", "stool", "armchair"])
+def test_chairs_stand_on_the_floor_within_their_footprint(kind: str, rng: np.random.Generator) -> None:
+    for _ in range(10):
+        item = chair(rng, kind)
+        _, xyz, _ = _points(item.patches, 50, rng)
+        assert -0.005 < xyz[:, 2].min() < 0.05
+        assert (np.abs(xyz[:, :2]).max(axis=0) < np.array(item.size[:2]) / 2 + 0.12).all()
+        assert xyz[:, 2].max() < item.size[2] + 0.05
 
 
 def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
@@ -124,14 +149,19 @@ def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
         y = a.y + sin * grid[:, 0] * a.half_x + cos * grid[:, 1] * a.half_y - b.y
         cos, sin = np.cos(b.yaw), np.sin(b.yaw)
         inside = (np.abs(cos * x + sin * y) < b.half_x) & (np.abs(cos * y - sin * x) < b.half_y)
+        assert a.meets(b) == b.meets(a)
         assert a.meets(b) or not inside.any()
         agree += a.meets(b) == inside.any()
     assert agree >= 196
+    low = Rect(0.0, 0.0, 1.0, 1.0, low=0.0, high=1.0)
+    assert not low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=1.0, high=2.0))
+    assert low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=0.9, high=2.0))
 
 
 def test_plan_of_an_l_and_walls_without_their_holes() -> None:
     plan = Plan(4.0, 3.0, 2.5, notch=(1.0, 1.5))
     assert plan.area == pytest.approx(10.5)
+    assert len(plan.walls) == 6
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in plan.floor_rects()) == pytest.approx(plan.area)
     assert plan.fits(Rect(1.0, 1.0, 0.5, 0.5))
     assert not plan.fits(Rect(3.5, 2.3, 0.2, 0.2))
@@ -140,7 +170,10 @@ def test_plan_of_an_l_and_walls_without_their_holes() -> None:
         assert plan.fits(Rect(*wall.at(wall.length / 2, 0.3), 0.1, 0.1))
     wall = Plan(4.0, 3.0, 2.5).walls[0]
     wall.holes += [(0.5, 1.5, 0.0, 2.0), (2.0, 3.0, 1.0, 2.0), (1.2, 1.4, 2.1, 2.3)]
-    assert sum((b - a) * (d - c) for a, b, c, d in wall.pieces(2.5)) == pytest.approx(4 * 2.5 - 2 - 1 - 0.04)
+    pieces = wall.pieces(2.5)
+    assert sum((b - a) * (d - c) for a, b, c, d in pieces) == pytest.approx(4 * 2.5 - 2 - 1 - 0.04)
+    for one, two in itertools.combinations(pieces, 2):
+        assert one[1] <= two[0] or two[1] <= one[0] or one[3] <= two[2] or two[3] <= one[2]
 
 
 def test_depth_maps_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
@@ -148,11 +181,13 @@ def test_depth_maps_are_those_of_the_slow_form(rng: np.random.Generator) -> None
     patches, eye = shape.patches(), np.array([0.0, 0.1, 1.5])
     depth = map_of(patches, eye, 16)
     expected = slow.depth_map(patches.kind, patches.frame, patches.extra, eye, 16)
+    assert 70 < np.isfinite(depth).sum() < 200
     assert (np.isfinite(depth) != np.isfinite(expected)).sum() <= 12  # at outlines
     both = np.isfinite(depth) & np.isfinite(expected)
     # The slow form takes the nearest of many places in a pixel, the depth map one of a few.
     difference = depth[both] - expected[both]
     assert difference.min() > -0.02
+    assert np.median(difference) < 0.03
     assert np.quantile(difference, 0.95) < 0.1
     arguments = (eye + rng.normal(size=(200, 3)), eye, depth, 16)
     np.testing.assert_array_equal(nearest_depth(*arguments), slow.nearest_depth(*arguments))
@@ -171,12 +206,15 @@ def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> No
     seen = visibility(at, up, np.zeros(len(at), bool), eyes, blocking)[0] > 0
     assert seen.tolist() == [False, False, False, True, True, True]
     assert not visibility(at, -up, np.zeros(len(at), bool), eyes, blocking)[0].any()
+    sheet = visibility(at, -up, np.ones(len(at), bool), eyes, blocking)[0] > 0
+    assert sheet.tolist() == seen.tolist()
     room = Room("office", Plan(4.0, 4.0, 2.6), rng)
     paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GRAY).patches()
     owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)
     at = np.array([[2.0, 2.0, 0.7], [2.1, 2.05, 0.7], [2.3, 2.0, 0.7], [2.0, 2.0, 0.5]])
     surfaces = room.surfaces()
     assert hidden(surfaces, at, np.full(4, owner + 1)).tolist() == [True, True, False, False]
+    assert not hidden(surfaces, at, np.full(4, owner)).any()
     xyz, owners = rng.normal([2, 2, 0.7], 0.1, (100, 3)), rng.integers(1, 3, 100)
     boxes = surfaces.hidden_center, surfaces.hidden_axes, surfaces.hidden_owner
     np.testing.assert_array_equal(hidden(surfaces, xyz, owners), slow.inside_foreign_box(xyz, owners, *boxes))
@@ -204,6 +242,7 @@ def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
     holds(found.scene, instance=numbers, rgb=room.rgb[rows], semantic=room.semantic[rows])
     parts = [path.read_text() for path in (folder / "Annotations").glob("*.txt")]
     assert sorted("".join(parts).splitlines()) == sorted((folder / "office_1.txt").read_text().splitlines())
+    assert not list(tmp_path.rglob("*.tmp"))
     refuses("exists already", write_s3dis, room, tmp_path)
 
 
