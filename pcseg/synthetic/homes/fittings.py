@@ -1,84 +1,11 @@
-"""Fittings and loose things: doors, windows, curtains, pictures, wardrobes, counters, heaps."""
-
-from collections.abc import Sequence
+"""Fittings and loose things: pictures, boards, wardrobes, columns, heaps, chairs around tables."""
 
 import numpy as np
 
 from pcseg.synthetic.homes import paint
-from pcseg.synthetic.homes.models import Model
 from pcseg.synthetic.homes.room import Place, Room, Wall, half_extents
 
-COUNTER_DEPTH = 0.62  # meters
 SIDE = 0.03  # least distance of a wardrobe from a corner in meters
-
-
-def add_openings(room: Room, num_doors: int, num_windows: int) -> None:
-    """Doors with free floor before them, and windows, some with curtains.
-
-    Args:
-        room: gets doors and windows.
-        num_doors: number of doors to try.
-        num_windows: number of windows to try.
-    """
-    rng = room.rng
-    for _ in range(num_doors):
-        model = room.pick("door")
-        scale = np.array([rng.uniform(0.9, 1.05), rng.uniform(0.4, 0.7), rng.uniform(0.96, 1.02)])
-        found = room.find_on_wall(model.size[0], model.size[2], 0.06)
-        if found:
-            wall, s = found
-            room.put(model, wall.point(s, 0.02), wall.yaw, scale=scale)
-            half = half_extents((model.size[0], 0.85), wall.yaw)
-            cells = room.cells(wall.point(s, 0.45), half)
-            room.is_free[cells] = room.takes_chair[cells] = False
-    for _ in range(num_windows):
-        model = room.pick("window")
-        scale = np.array([rng.uniform(0.85, 1.5), 0.1 / model.size[1], rng.uniform(0.8, 1.0)])
-        width, _, height = model.size * scale
-        found = room.find_on_wall(width, height, max(model.elevation, 0.06))
-        if found:
-            wall, s = found
-            room.put(model, wall.point(s, 0.055), wall.yaw, model.elevation, scale=scale)
-            room.lights.append(room.world(wall.point(s, 0.6), 1.6))
-            if rng.random() < 0.5:
-                whole_wall = rng.random() < 0.25
-                add_curtain(room, wall, s, wall.length * 0.9 if whole_wall else width, model.elevation + height + 0.1)
-
-
-def add_curtain(
-    room: Room, wall: Wall, s: float, width: float, top: float, *, off: float = 0.0, single: bool = False
-) -> None:
-    """Cloth in waves, in one piece or two.
-
-    Args:
-        room: gets the curtain.
-        wall: wall behind the curtain.
-        s: middle of the curtain along the wall in meters.
-        width: width to cover in meters.
-        top: height of the upper edge in meters.
-        off: distance from the wall in meters.
-        single: whether it is one piece.
-    """
-    rng = room.rng
-    low = 0.02 if rng.random() < 0.6 else top - rng.uniform(1.0, 1.6)
-    top = min(max(top, low + 0.8), room.height - 0.05)
-    share = rng.uniform(0.15, 0.45)
-    pieces = [(s - width * 0.6, s - width * (0.5 - share)), (s + width * (0.5 - share), s + width * 0.6)]
-    if single or rng.random() < 0.3:
-        pieces = [(s - width * 0.55, s + width * rng.uniform(0.2, 0.55))]
-    color, phase, wave = paint.palette(rng), rng.uniform(0, 6), rng.uniform(35, 70)
-    instance = room.surfaces.instance("curtain")
-    for left, right in pieces:
-        left, right = max(left, 0.02), min(right, wall.length - 0.02)
-        if right - left < 0.1:
-            continue
-        t = np.linspace(left, right, max(int((right - left) / 0.025), 8))
-        distance = off + 0.12 + 0.035 * np.sin(t * wave + phase) + 0.01 * np.sin(t * 9)
-        plan = wall.start + wall.along * t[:, None] + wall.inward * distance[:, None]
-        lower = np.column_stack([plan, np.full(len(t), low)]) + room.origin
-        upper = np.column_stack([plan, np.full(len(t), top)]) + room.origin
-        room.surfaces.add_sheet(lower, upper, instance, color)
-    wall.used.append((s - width * 0.6, s + width * 0.6, low, top))
 
 
 def add_pictures(room: Room, count: int) -> None:
@@ -97,14 +24,16 @@ def add_pictures(room: Room, count: int) -> None:
 
 
 def add_board(room: Room) -> None:
-    """A whiteboard or blackboard."""
+    """A whiteboard or blackboard, some as high as the wall."""
     rng = room.rng
-    width, height = rng.uniform(1.0, 2.8), rng.uniform(0.8, 1.3)
-    found = room.find_on_wall(width, height, 0.9)
+    width, height, z = rng.uniform(1.0, 2.8), rng.uniform(0.8, 1.3), rng.uniform(0.7, 1.0)
+    if rng.random() < 0.25:
+        height = room.height - z - 0.06
+    found = room.find_on_wall(width, height, z)
     if found:
         dark = rng.random() < 0.2
         color = (30, 50, 40) if dark else np.full(3, rng.uniform(200, 250))
-        room.add_panel(*found, 0.9, (width, 0.04, height), "board", np.array(color, float))
+        room.add_panel(*found, z, (width, rng.uniform(0.01, 0.08), height), "board", np.array(color, float))
 
 
 def add_mirror(room: Room) -> None:
@@ -152,7 +81,7 @@ def add_wardrobe_wall(room: Room) -> None:
             add_box(room.world(place, z), (length, depth, 0.03), instance, color, yaw=wall.yaw)
             for k in range(num):
                 if rng.random() < 0.75:
-                    _add_books(room, wall, left + k * cell + 0.03, cell - 0.06, depth, z + 0.015, instance)
+                    add_books(room, wall, left + k * cell + 0.03, cell - 0.06, depth, z + 0.015, instance)
     else:
         for k in range(num):
             gap, off = 0.006, depth / 2 + 0.02 + rng.normal(0, 0.004)
@@ -163,8 +92,18 @@ def add_wardrobe_wall(room: Room) -> None:
     wall.used.append(part)
 
 
-def _add_books(room: Room, wall: Wall, left: float, width: float, depth: float, z: float, instance: int) -> None:
-    """A row of books as part of the shelf."""
+def add_books(room: Room, wall: Wall, left: float, width: float, depth: float, z: float, instance: int) -> None:
+    """A row of books as part of a shelf on a wall.
+
+    Args:
+        room: the room of the wall.
+        wall: the wall.
+        left: left end of the shelf along the wall in meters.
+        width: its length in meters.
+        depth: its depth in meters.
+        z: height of its upper side in meters.
+        instance: instance of the shelf.
+    """
     rng, s = room.rng, left
     end = left + width * rng.uniform(0.3, 1.0)
     while s < end:
@@ -350,81 +289,3 @@ def add_chairs_around(
             seat = np.array([x * cos - y * sin, x * sin + y * cos]) + rng.normal(0, 0.08, 2)
             if room.put_at(chair, place + seat, turn):
                 break
-
-
-def add_counter_row(room: Room, wall: Wall) -> int:
-    """Kitchen cabinets in a row with a worktop, sink, stove and upper cabinets; gives how many found room."""
-    rng = room.rng
-    length = rng.uniform(0.55, 0.95) * wall.length
-    start = rng.uniform(0.05, max(wall.length - length - 0.05, 0.06))
-    height = rng.uniform(0.82, 0.92)
-    appliances = [room.pick("kitchen sink"), room.pick("appliance", "ooker"), room.pick("appliance", "dishwasher")]
-    waiting = [model for model in appliances if rng.random() < 0.7]
-    lower = room.pick("kitchen cabinet", rng.choice(["lowerCabinet", "kitchenLower", "kitchenCabinet", "drawers"]))
-    row: list[Model] = []
-    while sum(model.size[0] for model in row) < length - 0.6:
-        row.append(waiting.pop() if waiting and rng.random() < 0.5 else lower)
-    cabinet, s = None, start
-    under_top: list[tuple[float, float]] = []
-    for model in row:
-        left, right = s, s + model.size[0]
-        s = right
-        middle = wall.point((left + right) / 2, COUNTER_DEPTH / 2 + 0.02)
-        half = half_extents((right - left, COUNTER_DEPTH), wall.yaw)
-        if right > wall.length - 0.02 or not room.fits(middle, half) or not wall.is_free(left, right, 0.1, 0.9):
-            continue
-        scale = np.array([1.0, COUNTER_DEPTH / model.size[1], height / model.size[2]])
-        if model.kind == "appliance":
-            room.put(model, middle, wall.yaw, scale=scale)
-        else:
-            if cabinet is None or rng.random() < 0.3:
-                cabinet = room.surfaces.instance("cabinet")
-            if model.kind == "kitchen sink":
-                scale[2] = height / (model.size[2] - rng.uniform(0.12, 0.2))  # its tap is above the worktop
-                _add_basin(room, wall, left, right, height)
-            else:
-                under_top.append((left, right))
-            room.put(model, middle, wall.yaw, scale=scale, instance=cabinet)
-        room.occupy(middle, half, high=False)
-    if under_top:
-        _add_worktop(room, wall, under_top, height)
-    if len(under_top) > 1 and rng.random() < 0.8:
-        upper, instance = room.pick("upper cabinet"), room.surfaces.instance("cabinet")
-        for left in np.arange(start, min(start + length, wall.length) - upper.size[0], upper.size[0]):
-            right = left + upper.size[0]
-            if wall.is_free(left, right, 1.4, 2.2) and rng.random() < 0.8:
-                place = wall.point((left + right) / 2, upper.size[1] / 2 + 0.01)
-                room.put(upper, place, wall.yaw, 1.42, instance=instance, scale=np.ones(3))
-                wall.used.append((left, right, 1.4, 2.2))
-    return len(under_top)
-
-
-def _add_worktop(room: Room, wall: Wall, parts: Sequence[tuple[float, float]], height: float) -> None:
-    rng = room.rng
-    counter, color, texture = room.surfaces.instance("counter"), paint.palette(rng), paint.speckle(rng)
-    for left, right in parts:
-        middle = room.world(wall.point((left + right) / 2, 0.33), height + 0.02)
-        size = (right - left, 0.66, 0.05)
-        room.surfaces.add_box(middle, size, counter, color, texture, yaw=wall.yaw, period=0.5)
-        half = np.array(half_extents(((right - left) * 0.9, 0.5), wall.yaw))
-        place = wall.point((left + right) / 2, 0.3)
-        room.add_top(place - half, place + half, height + 0.045, 3)
-    left, right = parts[0][0], parts[-1][1]
-    if rng.random() < 0.5:  # a splashback
-        corner = room.world(wall.point(left, 0.015), height)
-        room.surfaces.add_quad(corner, (*(wall.along * (right - left)), 0), (0, 0, 0.12), counter, color)
-    wall.used.append((left, right, 0.0, 1.2))
-
-
-def _add_basin(room: Room, wall: Wall, left: float, right: float, height: float) -> None:
-    """A sink let into the worktop: a bottom and four rims."""
-    rng = room.rng
-    instance, color = room.surfaces.instance("sink"), np.full(3, rng.uniform(140, 230))
-    deep, wide = rng.uniform(0.15, 0.24), min((right - left) * 0.4, 0.4)
-    s, off = (left + right) / 2, COUNTER_DEPTH / 2
-    parts = [((0.0, 0.0), (2 * wide, 2 * deep, 0.01), -0.005)]
-    parts += [((0.0, side * (deep - 0.01)), (2 * wide, 0.02, 0.03), 0.015) for side in (-1, 1)]
-    parts += [((side * (wide - 0.01), 0.0), (0.02, 2 * deep, 0.03), 0.015) for side in (-1, 1)]
-    for (along, inward), size, z in parts:
-        middle = room.world(wall.point(s + along, off + inward), height + 0.03 + z)
-        room.surfaces.add_box(middle, size, instance, color, yaw=wall.yaw)

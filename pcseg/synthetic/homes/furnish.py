@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcseg.synthetic.homes import fittings
+from pcseg.synthetic.homes import fittings, openings, workplaces
+from pcseg.synthetic.homes.kitchen import add_counter_row
 from pcseg.synthetic.homes.models import Model
 from pcseg.synthetic.homes.room import Room
 from pcseg.synthetic.homes.surfaces import Surfaces
@@ -15,7 +16,7 @@ PARTITION = 0.12  # thickness of the walls between the rooms of a flat in meters
 
 def bedroom(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.4), 1 + (rng.random() < 0.4))
+    openings.add_openings(room, 1 + (rng.random() < 0.4), 1 + (rng.random() < 0.4))
     for _ in range(1 + (rng.random() < 0.2)):
         bed = room.pick("bed")
         found = room.put_against_wall(bed, tries=60)
@@ -33,7 +34,7 @@ def bedroom(room: Room) -> None:
     for _ in range(room.count(1, 5)):
         room.put_against_wall(room.pick("cabinet"), things=4)
     if rng.random() < 0.6:
-        add_desk(room)
+        workplaces.add_desk(room)
     if rng.random() < 0.3:
         room.put_anywhere(room.pick("chair"))
     if rng.random() < 0.3:
@@ -42,7 +43,7 @@ def bedroom(room: Room) -> None:
 
 def living(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.5), room.count(1, 4))
+    openings.add_openings(room, 1 + (rng.random() < 0.5), room.count(1, 4))
     for _ in range(room.count(1, 3)):
         sofa = room.pick("sofa")
         found = room.put_against_wall(sofa, gap=(0.0, 0.4), tries=60)
@@ -68,11 +69,11 @@ def living(room: Room) -> None:
 
 def bathroom(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1, room.count(0, 2))
+    openings.add_openings(room, 1, room.count(0, 2))
     if rng.random() < 0.75:
         found = room.put_against_wall(room.pick("bathtub"), gap=(0.0, 0.01), tries=60)
         if found and rng.random() < 0.6:
-            fittings.add_curtain(room, found.wall, found.s, 2 * found.half, 2.0, off=found.depth - 0.1, single=True)
+            openings.add_curtain(room, found.wall, found.s, 2 * found.half, 2.0, off=found.depth - 0.1, single=True)
     if rng.random() < 0.5:
         add_shower(room)
     for kind, count in (("toilet", 1), ("sink", 1 + (rng.random() < 0.2))):
@@ -94,13 +95,13 @@ def bathroom(room: Room) -> None:
 
 def kitchen(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.3), room.count(0, 2))
-    room.put_against_wall(room.pick("refrigerator"), things=2, tries=40)
+    openings.add_openings(room, 1 + (rng.random() < 0.3), room.count(0, 2))
     num_rows = 0
     for k in np.argsort([-wall.length * rng.uniform(0.5, 1) for wall in room.walls]):
-        num_rows += fittings.add_counter_row(room, room.walls[k]) > 1
+        num_rows += add_counter_row(room, room.walls[k]) > 1
         if num_rows > room.count(0, 3):
             break
+    room.put_against_wall(room.pick("refrigerator"), things=2, tries=40)
     if rng.random() < 0.7:
         add_dining(room, 4)
     for _ in range(room.count(0, 2)):
@@ -111,11 +112,12 @@ def kitchen(room: Room) -> None:
 
 def office(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1, room.count(0, 3))
+    openings.add_openings(room, 1, room.count(0, 3))
     if rng.random() < 0.3:
         fittings.add_column(room)
+    in_a_row = rng.random() < 0.6
     for _ in range(room.count(1, 3 + int(room.width * room.depth / 6))):
-        add_desk(room)
+        (workplaces.add_desk_run if in_a_row and rng.random() < 0.7 else workplaces.add_desk)(room)
     if rng.random() < 0.3:
         fittings.add_wardrobe_wall(room)
     for _ in range(room.count(1, 5)):
@@ -130,7 +132,7 @@ def office(room: Room) -> None:
 
 def meeting(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.3), room.count(0, 3))
+    openings.add_openings(room, 1 + (rng.random() < 0.3), room.count(0, 3))
     table = room.pick("table", rng.choice(["black_table", "BlendSwap-CC-0_table", "table4", "round"]))
     for _ in range(room.count(1, 3)):
         found = room.put_anywhere(
@@ -152,7 +154,7 @@ def meeting(room: Room) -> None:
 def classroom(room: Room) -> None:
     """Rows of equal tables with a chair each, all turned to a board."""
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.4), room.count(1, 4))
+    openings.add_openings(room, 1 + (rng.random() < 0.4), room.count(1, 4))
     fittings.add_board(room)
     if rng.random() < 0.5:
         fittings.add_column(room)
@@ -173,7 +175,7 @@ def classroom(room: Room) -> None:
 
 def corridor(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, room.count(3, 8), room.count(0, 2))
+    openings.add_openings(room, room.count(3, 8), room.count(0, 2))
     if rng.random() < 0.5:
         fittings.add_column(room)
     for _ in range(room.count(0, 5)):
@@ -184,8 +186,8 @@ def corridor(room: Room) -> None:
 
 def study(room: Room) -> None:
     rng = room.rng
-    fittings.add_openings(room, 1, room.count(1, 3))
-    add_desk(room)
+    openings.add_openings(room, 1, room.count(1, 3))
+    (workplaces.add_desk_run if rng.random() < 0.4 else workplaces.add_desk)(room)
     if rng.random() < 0.4:
         fittings.add_wardrobe_wall(room)
     for _ in range(room.count(1, 4)):
@@ -202,7 +204,7 @@ def study(room: Room) -> None:
 def shop(room: Room) -> None:
     """Shelves along the walls and in rows, and a counter."""
     rng = room.rng
-    fittings.add_openings(room, 1 + (rng.random() < 0.5), room.count(0, 3))
+    openings.add_openings(room, 1 + (rng.random() < 0.5), room.count(0, 3))
     for _ in range(room.count(1, 3)):
         fittings.add_wardrobe_wall(room)
     shelf = room.pick("bookshelf")
@@ -211,41 +213,9 @@ def shop(room: Room) -> None:
     desk = room.pick("desk")
     found = room.put_anywhere(desk, things=5)
     if found:
-        _add_workplace(room, *found, desk)
+        workplaces.add_workplace(room, *found, desk.size, desk.top)
     for _ in range(room.count(2, 8)):
         fittings.add_carton(room)
-
-
-def add_desk(room: Room) -> None:
-    """A desk with a chair and monitors, mostly at a wall."""
-    desk = room.pick("desk")
-    if room.rng.random() < 0.85:
-        found = room.put_against_wall(desk, front=0.5, things=6)
-        if found:
-            _add_workplace(room, found.place, found.wall.yaw, desk)
-            return
-    place = room.put_anywhere(desk, things=6)
-    if place:
-        _add_workplace(room, *place, desk)
-
-
-def _add_workplace(room: Room, place: np.ndarray, yaw: float, desk: Model) -> None:
-    """The chair and the monitors of a desk that is placed already."""
-    rng = room.rng
-    front = np.array([np.sin(yaw), -np.cos(yaw)])
-    chair = room.pick("chair", rng.choice(["office", "office", "kids_desk", "armchair", "chair"]))
-    for _ in range(6):
-        seat = place + front * (desk.size[1] / 2 + rng.uniform(0.1, 0.45)) + rng.normal(0, 0.12, 2)
-        if room.put_at(chair, seat, yaw + np.pi + rng.normal(0, 0.4)):
-            break
-    top = desk.top if desk.top > 0 else 0.74
-    for k in range(room.count(0, 3)):
-        side = np.array([-front[1], front[0]]) * (k - 0.5) * 0.5
-        screen = room.pick("television")
-        scale = np.full(3, rng.uniform(0.4, 0.6) / screen.size[0])
-        room.put(screen, place - front * 0.12 + side, yaw + rng.normal(0, 0.15), top, scale=scale)
-    if rng.random() < 0.35:
-        fittings.add_heap(room, place, top, desk.size[:2] / 2)
 
 
 def add_dining(room: Room, most: int) -> None:
@@ -332,7 +302,7 @@ def fill(room: Room) -> None:
             return
         kind = rng.choice(PROGRAMS[room.kind].filling)
         if kind == "desk":
-            add_desk(room)
+            workplaces.add_desk(room)
         elif kind == "dining":
             add_dining(room, 6)
         elif kind in ("chair", "table") and rng.random() < 0.6:
@@ -360,10 +330,12 @@ def furnish_home(models: dict[str, list[Model]], seed: int, index: int) -> tuple
     for name in kinds:
         program = PROGRAMS[name]
         width, depth = rng.uniform(*program.width), rng.uniform(*program.depth)
-        room = Room(surfaces, models, name, (x, 0.0), width, depth)
+        recess = 0.35 if len(kinds) == 1 else PARTITION * 0.8
+        room = Room(surfaces, models, name, (x, 0.0), width, depth, recess)
         x += width + PARTITION
         program.furnish(room)
         fill(room)
+        room.draw_walls()
         fittings.add_pictures(room, room.count(0, 6))
         fittings.add_clutter(room, room.count(1, 13), rng.uniform(0.4, 1.0))
         rooms.append(room)

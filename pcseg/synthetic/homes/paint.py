@@ -30,6 +30,14 @@ def speckle(rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     return _image(240 + np.kron(stains, np.ones((8, 8, 1))) + noise)
 
 
+def streaks(rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """Cloth with folds: upright streaks of light and shade."""
+    n, num = TEXTURE_PIXELS, int(rng.integers(6, 24))
+    tone = np.interp(np.linspace(0, num, n), np.arange(num + 1), rng.normal(0, rng.uniform(10, 50), num + 1))
+    tint = np.interp(np.linspace(0, 3, n), np.arange(4), rng.normal(0, 12, 4))
+    return _image(np.broadcast_to(np.stack([225 + tone, 225 + tone + tint, 225 + tone - tint], axis=1), (n, n, 3)))
+
+
 def painting(rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """A picture on a wall: patches of several colors."""
     n = int(rng.integers(2, 7))

@@ -1,6 +1,8 @@
 """One room: its shell, and where things can go on its floor, walls and tops."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +26,18 @@ class Wall:
         along: unit vector to its right end.
         inward: unit vector into the room.
         length: meters.
+        instance: its instance.
         used: occupied parts: left, right, bottom and top in meters.
+        holes: parts without a surface, in the same form.
     """
 
     start: np.ndarray
     along: np.ndarray
     inward: np.ndarray
     length: float
+    instance: int
     used: list[tuple[float, float, float, float]] = field(default_factory=list)
+    holes: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     @property
     def yaw(self) -> float:
@@ -53,6 +59,24 @@ class Wall:
         """
         inside = left >= MARGIN and right <= self.length - MARGIN
         return inside and not any(left < b and a < right and bottom < d and c < top for a, b, c, d in self.used)
+
+    def solid_parts(self, height: float) -> Iterator[tuple[float, float, float, float]]:
+        """Rectangles that cover the wall without its holes: left, right, bottom and top in meters.
+
+        Args:
+            height: height of the wall in meters.
+        """
+        edges = sorted({0.0, self.length, *(edge for hole in self.holes for edge in hole[:2])})
+        for left, right in pairwise(edges):
+            z = 0.0
+            for _, _, bottom, top in sorted(
+                (hole for hole in self.holes if hole[0] < right and left < hole[1]), key=lambda hole: hole[2]
+            ):
+                if bottom > z:
+                    yield left, right, z, bottom
+                z = max(z, top)
+            if z < height:
+                yield left, right, z, height
 
 
 class Top(NamedTuple):
@@ -84,6 +108,7 @@ class Room:
         origin: its corner in the building in meters.
         width: extent along x in meters.
         depth: extent along y in meters.
+        recess: how far windows and doors may be set back into its walls, in meters.
     """
 
     def __init__(
@@ -94,7 +119,9 @@ class Room:
         origin: tuple[float, float],
         width: float,
         depth: float,
+        recess: float = 0.35,
     ) -> None:
+        self.recess = recess
         self.surfaces, self.models, self.kind, self.rng = surfaces, models, kind, surfaces.rng
         rng = self.rng
         self.origin = np.array([*origin, 0.0])
@@ -112,6 +139,7 @@ class Room:
         self.takes_chair = self.is_free.copy()  # as above, but a chair goes under a table
         self.is_walkable = self.is_free.copy()  # without high furniture
         self.tops: list[Top] = []
+        self._covers: list[tuple[np.ndarray, np.ndarray, float]] = []  # color, texture and period of each wall
         self.walls = self._build_shell()
         shares = rng.uniform(0.2, 0.8, (2, 2))
         self.lights = [self.world((width * u, depth * v), self.height - 0.3) for u, v in shares]
@@ -142,20 +170,24 @@ class Room:
         for start, end in zip(points, np.roll(points, -1, axis=0)):
             length = float(np.linalg.norm(end - start))
             along = (end - start) / length
-            wall = Wall(start, along, np.array([-along[1], along[0]]), length)
-            instance, side, up = self.surfaces.instance("wall"), (*(along * length), 0), (0, 0, self.height)
+            walls.append(Wall(start, along, np.array([-along[1], along[0]]), length, self.surfaces.instance("wall")))
             if covering is None:
                 own = paint.palette(rng) if rng.random() < 0.06 else color * rng.uniform(0.94, 1.06)
-                add(self.world(start), side, up, instance, own, paint.speckle(rng), period=2.0)
+                self._covers.append((own, paint.speckle(rng), 2.0))
             else:
-                add(
-                    self.world(start), side, up, instance, np.full(3, 255) * rng.uniform(0.6, 1.0), covering, period=0.8
-                )
-            if rng.random() < 0.7:
-                skirting = (0, 0, rng.uniform(0.06, 0.12))
-                add(self.world(wall.point(0.0, 0.012)), side, skirting, instance, paint.palette(rng))
-            walls.append(wall)
+                self._covers.append((np.full(3, 255) * rng.uniform(0.6, 1.0), covering, 0.8))
         return walls
+
+    def draw_walls(self) -> None:
+        """Adds the surfaces of the walls, once all doors and windows are known."""
+        rng, add = self.rng, self.surfaces.add_quad
+        for wall, (color, texture, period) in zip(self.walls, self._covers):
+            has_skirting, skirting, tint = rng.random() < 0.7, rng.uniform(0.06, 0.12), paint.palette(rng)
+            for left, right, bottom, top in wall.solid_parts(self.height):
+                side, up = (*(wall.along * (right - left)), 0), (0, 0, top - bottom)
+                add(self.world(wall.point(left), bottom), side, up, wall.instance, color, texture, period=period)
+                if has_skirting and bottom == 0:
+                    add(self.world(wall.point(left, 0.012)), side, (0, 0, skirting), wall.instance, tint)
 
     # Where things can go.
 

@@ -142,20 +142,34 @@ class Surfaces:
         for normal, u, v in ((z, x, y), (-z, x, -y), (-y, x, z), (y, -x, z), (x, y, z), (-x, -y, z)):
             self.add_quad(middle + normal - u - v, 2 * u, 2 * v, instance, color, texture, period=period)
 
-    def add_sheet(
-        self, low: Float[np.ndarray, "n 3"], high: Float[np.ndarray, "n 3"], instance: int, color: Vector
+    def add_grid(
+        self,
+        points: Float[np.ndarray, "m n 3"],
+        instance: int,
+        color: Vector,
+        texture: UInt8[np.ndarray, "h w 3"] | None = None,
+        *,
+        period: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
-        """Adds a strip between two lines of points, for example a curtain.
+        """Adds a surface through rows of points, for example a curtain between a lower and an upper row.
 
         Args:
-            low: points of the lower line in meters.
-            high: points of the upper line, each above one of the lower.
+            points: rows of points in meters.
             instance: which instance it belongs to.
-            color: 0..255.
+            color: 0..255; multiplies the texture.
+            texture: image, or None.
+            period: length along a row over which the texture repeats, in meters; 0 shows it once over all.
+            dropout: as in `add_quad`.
         """
-        first = np.stack([low[:-1], low[1:], high[1:]], axis=1)
-        triangles = np.concatenate([first, np.stack([low[:-1], high[1:], high[:-1]], axis=1)])
-        self._add(triangles, np.zeros((len(triangles), 3, 2)), instance, _Material(np.asarray(color, float)))
+        rows, columns = points.shape[:2]
+        repeats = 1.0 if period == 0 else np.linalg.norm(points[0, -1] - points[0, 0]) / period
+        uv = np.stack(np.meshgrid(np.linspace(0, repeats, columns), np.linspace(0, 1, rows)), axis=-1)
+        values = np.concatenate([points, uv], axis=-1)
+        a, b, c, d = values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1]
+        corners = np.concatenate([np.stack(each, axis=2).reshape(-1, 3, 5) for each in ((a, b, c), (a, c, d))])
+        material = _Material(np.asarray(color, float), texture, dropout)
+        self._add(corners[..., :3], corners[..., 3:], instance, material)
 
     def _add(self, triangles: np.ndarray, uv: np.ndarray, instance: int, material: _Material) -> None:
         self.parts.append((triangles, uv, np.full(len(triangles), len(self.materials)), instance))
