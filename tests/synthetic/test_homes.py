@@ -12,8 +12,13 @@ from pcseg.synthetic.homes.assets import LIST, fetch_assets, load_models
 from pcseg.synthetic.homes.catalog import read_catalogs
 from pcseg.synthetic.homes.dataset import SENSORS, _as_shared, make_home, write_homes
 from pcseg.synthetic.homes.furnish import PROGRAMS, SEQUENCE, furnish_home
+from pcseg.synthetic.homes.kitchen import add_counter_row
 from pcseg.synthetic.homes.models import class_of, kind_table
+from pcseg.synthetic.homes.openings import add_openings
 from pcseg.synthetic.homes.procedural import add_procedural
+from pcseg.synthetic.homes.room import Room
+from pcseg.synthetic.homes.surfaces import Surfaces
+from pcseg.synthetic.homes.workplaces import add_desk_run
 from tests.conftest import holds, refuses
 
 pytest.importorskip("open3d", reason="no open3d: pip install 'pcseg[viz]'")
@@ -90,6 +95,58 @@ def test_every_kind_of_room_is_furnished(index: int) -> None:
         assert 0 <= material.min() <= material.max() < len(surfaces.materials)
         assert 1 <= instance <= len(surfaces.labels)
     assert all(room.kind in PROGRAMS for room in rooms)
+
+
+def room_of(kind: str, seed: int) -> Room:
+    """An empty room, with procedural furniture at hand."""
+    rng = np.random.default_rng(seed)
+    return Room(Surfaces(rng), add_procedural({}, rng, 1), kind, (0.0, 0.0), 5.0, 5.0)
+
+
+def corners(surfaces: Surfaces, label: str) -> np.ndarray:
+    """Corners of all triangles of a class (n, 3)."""
+    found = [part[0].reshape(-1, 3) for part in surfaces.parts if surfaces.labels[part[3] - 1] == label]
+    return np.concatenate(found) if found else np.zeros((0, 3))
+
+
+def test_walls_have_no_surface_where_windows_and_doors_are() -> None:
+    depths = []
+    for seed in range(8):
+        room = room_of("office", seed)
+        add_openings(room, 2, 3)
+        holes = [hole for wall in room.walls for hole in wall.holes]
+        assert holes
+        for wall in room.walls:
+            parts = [*wall.solid_parts(room.height), *wall.holes]
+            area = sum((right - left) * (top - bottom) for left, right, bottom, top in parts)
+            assert area == pytest.approx(wall.length * room.height)
+        # Frames, panes and leaves are at most a hole's depth behind the wall.
+        glass = np.concatenate([corners(room.surfaces, "window"), corners(room.surfaces, "door")])[:, :2]
+        depths.append(np.maximum(-glass, glass - (room.width, room.depth)).max())
+    assert 0.1 < max(depths) < room.recess + 0.1
+
+
+def test_sinks_are_below_the_worktop_and_desks_stand_along_walls() -> None:
+    num_sinks = num_desks = 0
+    for seed in range(12):
+        room = room_of("kitchen", seed)
+        add_counter_row(room, room.walls[0])
+        sink, counter = corners(room.surfaces, "sink"), corners(room.surfaces, "counter")
+        if len(sink):
+            num_sinks += 1
+            assert sink[:, 2].min() < counter[:, 2].min() - 0.05
+            inside = (counter[:, :2] > sink[:, :2].min(0) + 0.08) & (counter[:, :2] < sink[:, :2].max(0) - 0.08)
+            assert not inside.all(axis=1).any()
+        room = room_of("office", seed)
+        add_desk_run(room)
+        desk = corners(room.surfaces, "desk")
+        if len(desk):
+            num_desks += 1
+            assert 0.65 < desk[:, 2].max() < 0.8
+            assert -0.01 < desk[:, :2].min()
+            assert (desk[:, :2].max(0) < (room.width + 0.01, room.depth + 0.01)).all()
+    assert num_sinks > 3
+    assert num_desks > 6
 
 
 def test_assets_from_a_package_and_what_is_refused(package: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pcseg.synthetic.homes import paint
-from pcseg.synthetic.homes.room import Place, Room, Wall, half_extents
+from pcseg.synthetic.homes.room import CELL, Place, Room, Wall, half_extents
 
 SIDE = 0.03  # least distance of a wardrobe from a corner in meters
 
@@ -142,6 +142,53 @@ def add_column(room: Room) -> None:
         instance = room.surfaces.instance("beam")
         color = np.full(3, rng.uniform(170, 240))
         room.surfaces.add_box(room.world(middle, room.height - high / 2), size, instance, color)
+
+
+def add_ceiling_lamps(room: Room) -> None:
+    """Equal lamps in rows at the ceiling: flat boxes, hanging boxes, or pairs of wings below a rail."""
+    rng, add_box = room.rng, room.surfaces.add_box
+    extent = np.array([room.width, room.depth])
+    num = np.maximum((extent / rng.uniform(1.2, 3.0, 2)).astype(int), 1)
+    size = np.array([rng.uniform(0.1, 0.6), rng.uniform(0.5, 1.4), rng.uniform(0.04, 0.12)])
+    if rng.random() < 0.25:
+        size[1] = size[0] = rng.uniform(0.15, 0.6)
+    drop, yaw = rng.choice([0.0, rng.uniform(0.05, 0.5)]), rng.integers(2) * np.pi / 2
+    has_wings, color = rng.random() < 0.4, np.full(3, rng.uniform(150, 255))
+    across = np.array([np.cos(yaw), np.sin(yaw), 0])
+    along = np.array([-np.sin(yaw), np.cos(yaw), 0])
+    for place in np.stack(np.meshgrid(*((np.arange(n) + 0.5) / n for n in num)), axis=-1).reshape(-1, 2) * extent:
+        column, row = np.minimum((place / CELL).astype(int), np.array(room.is_free.shape) - 1)
+        if not room.has_floor[column, row]:
+            continue
+        instance = room.surfaces.instance("lamp")
+        middle = room.world(place, room.height - drop - size[2] / 2)
+        if has_wings:
+            wing, rise = size[0] * rng.uniform(0.8, 1.2), rng.uniform(-0.12, 0.12)
+            for side in (-1, 1):
+                start = middle + side * 0.03 * across - along * size[1] / 2
+                out = side * wing * across + (0, 0, rise)
+                room.surfaces.add_quad(start, out, along * size[1], instance, color)
+            add_box(middle, (0.06, size[1], 0.05), instance, color, yaw=yaw)
+        else:
+            add_box(middle, size, instance, color, yaw=yaw)
+        if drop:
+            add_box(middle + np.array((0, 0, drop / 2)), (0.02, 0.02, drop), instance, color)
+
+
+def add_signs(room: Room, count: int) -> None:
+    """Small flat things on walls: signs, switches, vents, clocks.
+
+    Args:
+        room: gets the things.
+        count: number of things to try.
+    """
+    rng = room.rng
+    for _ in range(count):
+        width, height, z = rng.uniform(0.12, 0.6), rng.uniform(0.12, 0.5), rng.uniform(0.3, room.height - 0.6)
+        found = room.find_on_wall(width, height, z)
+        if found:
+            size = (width, rng.choice([0.015, rng.uniform(0.02, 0.15)]), height)
+            room.add_panel(*found, z, size, "other object", paint.palette(rng))
 
 
 def add_clutter(room: Room, num_on_floor: int, share: float) -> None:

@@ -336,7 +336,10 @@ def furnish_home(models: dict[str, list[Model]], seed: int, index: int) -> tuple
         program.furnish(room)
         fill(room)
         room.draw_walls()
+        if rng.random() < 0.75:
+            fittings.add_ceiling_lamps(room)
         fittings.add_pictures(room, room.count(0, 6))
+        fittings.add_signs(room, room.count(0, 7))
         fittings.add_clutter(room, room.count(1, 13), rng.uniform(0.4, 1.0))
         rooms.append(room)
     return surfaces, rooms, kind

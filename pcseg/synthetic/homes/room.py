@@ -135,6 +135,7 @@ class Room:
         if self.notch.any():
             nx, ny = (self.notch / CELL).astype(int)
             self.is_free[shape[0] - nx :, shape[1] - ny :] = False
+        self.has_floor = self.is_free.copy()
         self.num_cells = int(self.is_free.sum())
         self.takes_chair = self.is_free.copy()  # as above, but a chair goes under a table
         self.is_walkable = self.is_free.copy()  # without high furniture

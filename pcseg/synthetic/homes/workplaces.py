@@ -122,9 +122,24 @@ class _Run:
         wall.used.append((left, right, 0.0, height + 0.25))
         inner = np.array(half) * 0.85
         room.add_top(place - inner, place + inner, height, 6)
+        if rng.random() < 0.3:
+            self._add_row(wall, left, right)
         if not joined:
             add_workplace(room, place, wall.yaw, np.array([width, depth]), height)
         return instance
+
+    def _add_row(self, wall: Wall, left: float, right: float) -> None:
+        """Things in a row at the back of a desk, as one object without clear borders."""
+        room, rng = self.room, self.room.rng
+        instance, s = room.surfaces.instance("other object"), left + rng.uniform(0.0, 0.4) * (right - left)
+        end = s + rng.uniform(0.3, 1.0) * (right - s)
+        while s < end - 0.05:
+            size = rng.uniform((0.04, 0.06, 0.03), (0.35, 0.25, 0.35))
+            place = wall.point(s + size[0] / 2, self.gap + size[1] / 2 + rng.uniform(0.01, 0.12))
+            middle = room.world(place, self.height + size[2] / 2)
+            yaw = wall.yaw + rng.normal(0, 0.15)
+            room.surfaces.add_box(middle, size, instance, paint.palette(rng), yaw=yaw)
+            s += size[0] * rng.uniform(0.7, 1.3)
 
     def _box(
         self,
