@@ -108,8 +108,10 @@ class Prediction:
 
     def __post_init__(self) -> None:
         name, num_points = f"scene {self.scene.name}", len(self.scene)
-        if self.masks.ndim != 2 or self.masks.dtype != np.bool_:
-            raise ValueError(f"{name}: masks must be bool of two dimensions, got {self.masks.dtype} {self.masks.shape}")
+        if getattr(self.masks, "ndim", 0) != 2 or self.masks.dtype != np.bool_:
+            is_array = isinstance(self.masks, np.ndarray | csr_array)
+            found = f"{self.masks.dtype} {self.masks.shape}" if is_array else type(self.masks).__name__
+            raise ValueError(f"{name}: masks must be bool of two dimensions, got {found}")
         if isinstance(self.masks, np.ndarray):
             rows = [np.flatnonzero(mask) for mask in np.asarray(self.masks)]
             object.__setattr__(self, "masks", mask_rows(rows, self.num_columns))

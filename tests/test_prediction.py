@@ -117,7 +117,10 @@ def _sparse(data: list[bool], columns: list[int]) -> csr_array:
 
 def test_parts_that_do_not_belong_together() -> None:
     for changes, message in (
-        *[({"masks": m}, "masks must be bool of two dimensions") for m in (np.ones((1, 3)), np.ones(3, bool))],
+        *[
+            ({"masks": m}, "masks must be bool of two dimensions")
+            for m in (np.ones((1, 3)), np.ones(3, bool), [[True] * 3])
+        ],
         ({"masks": _sparse([True, False], [0, 2])}, "each column once, ascending, and only True"),
         ({"masks": _sparse([True, True], [2, 0])}, "each column once, ascending, and only True"),
         ({"masks": _sparse([True, True], [1, 1])}, "each column once, ascending, and only True"),

@@ -133,16 +133,11 @@ def _add_window_model(room: Room) -> tuple[Wall, float, float, float] | None:
     if not found:
         return None
     wall, s = found
-    off = 0.055
+    instance, depth = room.surfaces.instance("window"), 0.0
     if model.elevation and rng.random() < 0.7:
         depth = rng.uniform(0.0, room.recess)
-        off -= depth
-        label = "window" if rng.random() < 0.5 else "wall"
-        owner = wall.instance if label == "wall" else room.surfaces.instance(label)
-        _cut(room, wall, s, z, (width, height), depth, owner)
-        room.put(model, wall.point(s, off), wall.yaw, z, scale=scale, instance=None if label == "wall" else owner)
-    else:
-        room.put(model, wall.point(s, off), wall.yaw, model.elevation, scale=scale)
+        _cut(room, wall, s, z, (width, height), depth, instance if rng.random() < 0.5 else wall.instance)
+    room.put(model, wall.point(s, 0.055 - depth), wall.yaw, model.elevation, scale=scale, instance=instance)
     room.lights.append(room.world(wall.point(s, 0.6), 1.6))
     return wall, s, width, z + height
 
