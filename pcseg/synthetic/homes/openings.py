@@ -32,7 +32,9 @@ def add_openings(room: Room, num_doors: int, num_windows: int) -> None:
             add_curtain(room, *hung, width, rng.uniform(1.9, room.height), single=True)
 
 
-def _cut(room: Room, wall: Wall, s: float, z: float, size: tuple[float, float], depth: float, instance: int) -> None:
+def _cut(
+    room: Room, wall: Wall, s: float, z: float, size: tuple[float, float], depth: float, instance: int, sill: int
+) -> None:
     """A hole in a wall, with its four inner sides.
 
     Args:
@@ -42,14 +44,21 @@ def _cut(room: Room, wall: Wall, s: float, z: float, size: tuple[float, float], 
         z: height of its lower edge in meters.
         size: width and height in meters.
         depth: how far its sides go back, in meters.
-        instance: instance of the sides.
+        instance: instance of the sides, but for the lower one.
+        sill: instance of the lower side.
     """
     (width, height), color = size, paint.palette(room.rng) * 0.3 + 160
     wall.holes.append((s - width / 2, s + width / 2, z, z + height))
     back, side, up = (*(-wall.inward * depth), 0), (*(wall.along * width), 0), (0, 0, height)
     first, last = wall.point(s - width / 2), wall.point(s + width / 2)
-    for place, level, edge in ((first, z, up), (last, z, up), (first, z, side), (first, z + height, side)):
-        room.surfaces.add_quad(room.world(place, level), edge, back, instance, color)
+    sides = (
+        (first, z, up, instance),
+        (last, z, up, instance),
+        (first, z, side, sill),
+        (first, z + height, side, instance),
+    )
+    for place, level, edge, owner in sides:
+        room.surfaces.add_quad(room.world(place, level), edge, back, owner, color)
 
 
 # Doors.
@@ -92,8 +101,8 @@ def _add_door(room: Room) -> None:
     leaf, texture = paint.palette(rng), paint.planks(rng) if rng.random() < 0.2 else paint.speckle(rng)
     is_open = room.recess > 0.2 and width < 1.1 and rng.random() < 0.35
     depth = rng.uniform(0.6, 1.5) if is_open else rng.uniform(0.0, min(room.recess, 0.15))
-    passage = room.surfaces.instance("wall") if is_open else instance
-    _cut(room, wall, s, 0.0, (width, height), depth, passage)
+    passage, sill = (room.surfaces.instance("wall"), room.floor) if is_open else (instance, instance)
+    _cut(room, wall, s, 0.0, (width, height), depth, passage, sill)
     back, up = (*(wall.along * width), 0), (0, 0, height)
     behind = room.world(wall.point(s - width / 2, -depth))
     if not is_open:
@@ -136,7 +145,8 @@ def _add_window_model(room: Room) -> tuple[Wall, float, float, float] | None:
     instance, depth = room.surfaces.instance("window"), 0.0
     if model.elevation and rng.random() < 0.7:
         depth = rng.uniform(0.0, room.recess)
-        _cut(room, wall, s, z, (width, height), depth, instance if rng.random() < 0.5 else wall.instance)
+        sides = instance if rng.random() < 0.5 else wall.instance
+        _cut(room, wall, s, z, (width, height), depth, sides, sides)
     room.put(model, wall.point(s, 0.055 - depth), wall.yaw, model.elevation, scale=scale, instance=instance)
     room.lights.append(room.world(wall.point(s, 0.6), 1.6))
     return wall, s, width, z + height
@@ -156,7 +166,8 @@ def _add_window(room: Room) -> tuple[Wall, float, float, float] | None:
     wall, s = found
     instance = room.surfaces.instance("window")
     depth = rng.uniform(0.02, room.recess)
-    _cut(room, wall, s, z, (width, height), depth, instance if rng.random() < 0.6 else wall.instance)
+    sides = instance if rng.random() < 0.6 else wall.instance
+    _cut(room, wall, s, z, (width, height), depth, sides, sides)
     frame, bar = paint.palette(rng), rng.uniform(0.03, 0.08)
     columns, rows = max(int(width / rng.uniform(0.5, 1.3)), 1), int(rng.integers(1, 3))
     for along in np.linspace(-0.5, 0.5, columns + 1) * (width - bar):

@@ -155,13 +155,13 @@ class Room:
         wet = self.kind in WET_ROOMS
         corners = [(0.0, 0.0), (w, 0.0), (w, d - ny), (w - nx, d - ny), (w - nx, d), (0.0, d)]
         points = np.array(corners if nx else [(0.0, 0.0), (w, 0.0), (w, d), (0.0, d)])
-        floor, ceiling = self.surfaces.instance("floor"), self.surfaces.instance("ceiling")
+        self.floor, ceiling = self.surfaces.instance("floor"), self.surfaces.instance("ceiling")
         plain = rng.random() < (0.2 if wet else 0.45)
         tint = paint.palette(rng) if plain else np.full(3, 255) * rng.uniform(0.5, 1.1)
         image = paint.speckle(rng) if plain else paint.tiles(rng) if wet or rng.random() < 0.3 else paint.planks(rng)
         period = rng.uniform(0.5, 1.5)
         for x, y, a, b in [(0, 0, w, d - ny), (0, d - ny, w - nx, ny)] if nx else [(0, 0, w, d)]:
-            add(self.world((x, y)), (a, 0, 0), (0, b, 0), floor, tint, image, period=period)
+            add(self.world((x, y)), (a, 0, 0), (0, b, 0), self.floor, tint, image, period=period)
             add(self.world((x, y), self.height), (a, 0, 0), (0, b, 0), ceiling, np.full(3, rng.uniform(205, 245)))
         color = np.clip(paint.palette(rng) * 0.4 + np.array((200, 195, 185)) * rng.uniform(0.5, 0.75), 0, 255)
         covering = None
