@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
-from pcseg.models.voxel_batch_norm import VoxelBatchNorm, recomputing
+from pcseg.models.voxel_batch_norm import VoxelBatchNorm, mix, recomputing
 from pcseg.ops.neighbors import KernelMap, SparseGrid, voxel_order
 from pcseg.ops.pair_conv import add_pair_conv, has_whole_tiles, pack_weight
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
@@ -46,6 +46,7 @@ class SparseUNetOptions:
     channels: tuple[int, ...] = (32, 64, 96, 128, 160)  # width of each level, from full resolution down
     blocks_per_level: int = 2  # residual blocks before each downsampling, and after each upsampling
     checkpointing: bool = False  # recompute blocks in the backward pass: less memory, more time
+    mixed_norms: bool = False  # train for scans whose statistics differ, see `pcseg.models.voxel_batch_norm.mix`
 
 
 class SparseUNet(nn.Module):
@@ -84,6 +85,8 @@ class SparseUNet(nn.Module):
         self.decoder = nn.ModuleList(blocks(2 * fine, fine) for fine, _ in steps)
         self.head = norm_relu(channels[0])
         self._packed: dict[nn.Module, tuple[Any, Tensor, Tensor]] = {}  # see `_pack`
+        if options.mixed_norms:
+            mix(self)
 
     def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         for block in blocks:  # type: ignore[attr-defined]

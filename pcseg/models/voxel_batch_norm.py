@@ -24,10 +24,11 @@ class VoxelBatchNorm(nn.BatchNorm1d):
     recomputing = False  # a checkpointed block runs twice, and must count once in the running statistics
     sum_over_processes: Sum | None = None  # set by `synchronize`
     adapts = False  # whether evaluation also takes statistics from its input; set by `adapt`
+    mixes = False  # whether training also takes the running statistics; set by `mix`
 
     def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-        if self.training and self.sum_over_processes is not None:
-            return self._normalized_across_processes(input, self.sum_over_processes)
+        if self.training and (self.sum_over_processes is not None or (self.mixes and len(input) > 1)):
+            return self._normalized(input)
         if not self.training and self.adapts:
             scale, shift = self.scale_and_shift(input)
             return torch.addcmul(shift, input, scale).to(input.dtype)
@@ -46,16 +47,24 @@ class VoxelBatchNorm(nn.BatchNorm1d):
         scale = self.weight * (variance + self.eps).rsqrt()
         return torch.stack([scale, self.bias - mean * scale])
 
-    def _normalized_across_processes(self, input: Float[Tensor, "V C"], sum: Sum) -> Float[Tensor, "V C"]:
+    def _normalized(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
+        """Training across processes, or with mixed statistics."""
         values = input.to(torch.promote_types(input.dtype, torch.float32))
-        total = _SumOverProcesses.apply(torch.cat([values.sum(0), values.new_full((1,), len(values))]), sum)
-        num = total[-1:].detach()
-        mean = total[:-1] / num
-        centered = values - mean
-        variance = _SumOverProcesses.apply(centered.square().sum(0), sum) / num
+        num, sum = values.new_full((1,), len(values)), self.sum_over_processes
+        if sum is None:
+            variance, mean = torch.var_mean(values, 0, correction=0)
+        else:
+            total = _SumOverProcesses.apply(torch.cat([values.sum(0), num]), sum)
+            num = total[-1:].detach()
+            mean = total[:-1] / num
+            variance = _SumOverProcesses.apply((values - mean).square().sum(0), sum) / num
         if not self.recomputing:
             self._update_running_statistics(mean, variance, num)
-        return (centered * ((variance + self.eps).rsqrt() * self.weight) + self.bias).to(input.dtype)
+        if self.mixes:
+            share = torch.rand((), device=mean.device)
+            mean, variance = self.running_mean.lerp(mean, share), self.running_var.lerp(variance, share)
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return torch.addcmul(self.bias - mean * scale, values, scale).to(input.dtype)
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: Tensor, variance: Tensor, num: Tensor) -> None:
@@ -101,6 +110,19 @@ def adapt(model: nn.Module, on: bool) -> None:
     for module in model.modules():
         if isinstance(module, VoxelBatchNorm):
             module.adapts = on
+
+
+def mix(model: nn.Module) -> None:
+    """Make training normalize by a mix of the statistics of the batch and the running ones.
+
+    The share is drawn anew for each norm and step, so the network meets statistics that do not fit, as scans of another
+    kind have. The running ones change slowly, so that they are not those of the last rooms.
+
+    Source: after Kou et al., Stochastic Normalization, NeurIPS 2020, who choose one of the two for each channel.
+    """
+    for module in model.modules():
+        if isinstance(module, VoxelBatchNorm):
+            module.mixes, module.momentum = True, 0.02
 
 
 @contextmanager

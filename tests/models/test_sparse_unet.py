@@ -5,7 +5,7 @@ import torch
 
 from pcseg.kernels.conv import HAS_BF16
 from pcseg.models.sparse_unet import SparseUNet, SparseUNetOptions
-from pcseg.models.voxel_batch_norm import RUNNING_WEIGHT, VoxelBatchNorm, adapt
+from pcseg.models.voxel_batch_norm import RUNNING_WEIGHT, VoxelBatchNorm, adapt, mix
 from tests.conftest import refuses
 from tests.ops.conftest import random_coords
 
@@ -69,6 +69,36 @@ def test_adapted_norms_count_voxels() -> None:
     assert torch.equal(norm(x[:1]), VoxelBatchNorm(3).eval()(x[:1]))
     assert norm(x.bfloat16()).dtype == torch.bfloat16
     assert not norm.running_mean.any()
+
+
+def test_mixed_norms_take_a_random_share_of_the_running_statistics(rng: np.random.Generator) -> None:
+    norm, x = VoxelBatchNorm(3, momentum=0.1), torch.randn(500, 3) * 4 + 2
+    mix(norm)
+    shares = []
+    for _ in range(20):
+        out = norm(x)
+        # The mean of the output says how much of the mean of the input was taken off.
+        mean, variance = norm.running_mean, norm.running_var
+        own_variance, own_mean = torch.var_mean(x, 0, correction=0)
+        for share in torch.linspace(0, 1, 2001):
+            expected = (x - mean.lerp(own_mean, share)) / (variance.lerp(own_variance, share) + norm.eps).sqrt()
+            if torch.allclose(out, expected, atol=5e-3):
+                shares.append(float(share))
+                break
+    assert len(shares) == 20
+    assert min(shares) < 0.3 < 0.7 < max(shares)
+    own_variance, own_mean = torch.var_mean(x, 0)
+    torch.testing.assert_close(norm.running_mean, own_mean * (1 - 0.98**20))
+    assert norm(x[:1]).shape == (1, 3)
+    coords, features = random_coords(rng, 300), torch.randn(300, 3)
+    results = []
+    for checkpointing in (False, True):  # a recomputed block takes the same share
+        torch.manual_seed(1)
+        model = _unet(3, (8, 16), mixed_norms=True, checkpointing=checkpointing)
+        model(coords, features, 2).square().sum().backward()
+        results.append([p.grad for p in model.parameters()] + list(model.buffers()))
+    for plain, saving in zip(*results, strict=True):
+        torch.testing.assert_close(plain, saving)
 
 
 @pytest.mark.parametrize("training", [True, False])
