@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-RUNNING_WEIGHT = 150_000  # voxels that the running statistics count for, beside those of a scan
+RUNNING_WEIGHT = 20_000  # voxels that the running statistics count for, beside those of a scan
 
 Sum = Callable[[Tensor], Tensor]  # over all processes, without gradient
 
@@ -102,7 +102,7 @@ def adapt(model: nn.Module, on: bool) -> None:
     """Make every batch norm of a model take its statistics from the scan in evaluation, mixed with the running ones.
 
     Training normalizes by the statistics of a batch. On scans that differ from all in training, the running ones
-    differ from these. Deep levels have few voxels of the scan, so the running statistics count as much as 150,000.
+    differ from these. Deep levels have few voxels of the scan, so the running statistics count as much as 20,000.
     Off, they count alone.
 
     Source: Schneider et al., Improving Robustness against Common Corruptions by Covariate Shift Adaptation, 2020.
