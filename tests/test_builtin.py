@@ -10,6 +10,8 @@ import torch
 import pcseg
 from pcseg import load_model, read_scan
 from pcseg.inference.segmenter import Segmenter
+from pcseg.kernels.conv import HAS_BF16
+from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
 from pcseg.training.weights_file import BUILT_IN, read_weights
 from tests.conftest import refuses
@@ -80,6 +82,22 @@ def test_predict_needs_only_the_scan(tmp_path: Path) -> None:
     out, _ = passes("predict", EXAMPLE, "--out", tmp_path, "--fast", "--device", "cpu")
     assert "objects with score" in out
     assert (tmp_path / "example_room.html").exists()
+
+
+def test_the_network_runs_in_place_without_gradients(
+    segmenter: Segmenter, example: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves, predict = list[bool](), SparseUNet._predict
+
+    def counted(self: SparseUNet, *args: object) -> torch.Tensor:
+        halves.append(self.halves)
+        return predict(self, *args)
+
+    monkeypatch.setattr(SparseUNet, "_predict", counted)
+    few = Scene("few points", example.xyz[:3000], example.rgb[:3000])
+    for precision in ("float32", "auto"):
+        segmenter.with_options(views="one", precision=precision).predict(few)
+    assert halves == [False, HAS_BF16]
 
 
 def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generator) -> None:

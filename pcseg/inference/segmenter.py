@@ -340,12 +340,12 @@ class Segmenter:
             )
         return prediction
 
-    @torch.no_grad()
     def _scores_of_upright(self, scene: Scene) -> Float[np.ndarray, "I"]:
         """Scores of the objects that tell which way is up."""
         found, _ = self._predict_one(self.superpoints.apply(scene))
         return found.scores[~np.isin(np.array(self.classes.names)[found.labels], ANY_WAY_UP)]
 
+    @torch.no_grad()
     def _predict_one(self, scene: Scene) -> Found:
         """One pass of the model over a room or tile."""
         batch = make_batch(
