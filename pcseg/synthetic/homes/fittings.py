@@ -3,7 +3,8 @@
 import numpy as np
 
 from pcseg.synthetic.homes import paint
-from pcseg.synthetic.homes.room import CELL, Place, Room, Wall, half_extents
+from pcseg.synthetic.homes.room import CELL, Place, Room, half_extents
+from pcseg.synthetic.homes.wall import Wall
 
 SIDE = 0.03  # least distance of a wardrobe from a corner in meters
 
@@ -51,12 +52,13 @@ def add_mirror(room: Room) -> None:
 
 def add_wardrobe_wall(room: Room) -> None:
     """Wardrobes or open shelves from floor to ceiling along most of a wall."""
-    rng, add_box = room.rng, room.surfaces.add_box
+    rng = room.rng
     wall = room.walls[int(np.argmax([wall.length * rng.uniform(0.5, 1) for wall in room.walls]))]
     length, depth = wall.length * rng.uniform(0.5, 0.98), rng.uniform(0.3, 0.62)
     height = room.height * rng.uniform(0.85, 0.99)
     left = rng.uniform(SIDE, max(wall.length - length - SIDE, SIDE + 0.001))
-    middle, half = wall.point(left + length / 2, depth / 2 + 0.02), half_extents((length, depth), wall.yaw)
+    s, off = left + length / 2, depth / 2 + 0.02
+    middle, half = wall.point(s, off), half_extents((length, depth), wall.yaw)
     part = (left, left + length, 0.0, height)
     if not room.fits(middle, half) or not wall.is_free(*part):
         return
@@ -66,28 +68,18 @@ def add_wardrobe_wall(room: Room) -> None:
     num = max(int(length / rng.uniform(0.4, 0.9)), 1)
     cell = length / num
     if is_open:  # a back, uprights and boards; books on them
-        add_box(
-            room.world(wall.point(left + length / 2, 0.03), height / 2),
-            (length, 0.02, height),
-            instance,
-            color,
-            yaw=wall.yaw,
-        )
+        room.add_wall_box(wall, s, 0.03, height / 2, (length, 0.02, height), instance, color)
         for k in range(num + 1):
-            place = wall.point(left + k * cell, depth / 2 + 0.02)
-            add_box(room.world(place, height / 2), (0.03, depth, height), instance, color, yaw=wall.yaw)
+            room.add_wall_box(wall, left + k * cell, off, height / 2, (0.03, depth, height), instance, color)
         for z in np.arange(0.05, height, rng.uniform(0.28, 0.42)):
-            place = wall.point(left + length / 2, depth / 2 + 0.02)
-            add_box(room.world(place, z), (length, depth, 0.03), instance, color, yaw=wall.yaw)
+            room.add_wall_box(wall, s, off, z, (length, depth, 0.03), instance, color)
             for k in range(num):
                 if rng.random() < 0.75:
                     add_books(room, wall, left + k * cell + 0.03, cell - 0.06, depth, z + 0.015, instance)
     else:
         for k in range(num):
-            gap, off = 0.006, depth / 2 + 0.02 + rng.normal(0, 0.004)
-            place = wall.point(left + (k + 0.5) * cell, off)
-            size = (cell - gap, depth, height)
-            add_box(room.world(place, height / 2), size, instance, color, texture, yaw=wall.yaw, period=1.0)
+            place = left + (k + 0.5) * cell, off + rng.normal(0, 0.004), height / 2
+            room.add_wall_box(wall, *place, (cell - 0.006, depth, height), instance, color, texture, period=1.0)
     room.occupy(middle, half)
     wall.used.append(part)
 
@@ -108,10 +100,8 @@ def add_books(room: Room, wall: Wall, left: float, width: float, depth: float, z
     end = left + width * rng.uniform(0.3, 1.0)
     while s < end:
         thick, tall, deep = rng.uniform(0.02, 0.08), rng.uniform(0.16, 0.28), depth * rng.uniform(0.5, 0.9)
-        place = wall.point(s + thick / 2, deep / 2 + 0.04)
-        room.surfaces.add_box(
-            room.world(place, z + tall / 2), (thick, deep, tall), instance, paint.palette(rng), yaw=wall.yaw
-        )
+        place = s + thick / 2, deep / 2 + 0.04, z + tall / 2
+        room.add_wall_box(wall, *place, (thick, deep, tall), instance, paint.palette(rng))
         s += thick
 
 
@@ -129,9 +119,7 @@ def add_column(room: Room) -> None:
             color = np.full(3, rng.uniform(150, 240))
             instance = room.surfaces.instance("column")
             size = (width, depth, room.height)
-            room.surfaces.add_box(
-                room.world(place, room.height / 2), size, instance, color, paint.speckle(rng), yaw=wall.yaw
-            )
+            room.add_wall_box(wall, s, depth / 2, room.height / 2, size, instance, color, paint.speckle(rng))
             room.occupy(place, half)
             wall.used.append((s - width / 2, s + width / 2, 0.0, room.height))
     if rng.random() < 0.5:

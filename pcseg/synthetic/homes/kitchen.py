@@ -6,7 +6,8 @@ import numpy as np
 
 from pcseg.synthetic.homes import paint
 from pcseg.synthetic.homes.models import Model
-from pcseg.synthetic.homes.room import Room, Wall, half_extents
+from pcseg.synthetic.homes.room import Room, half_extents
+from pcseg.synthetic.homes.wall import Wall
 
 COUNTER_DEPTH = 0.62  # meters
 TOP_DEPTH, TOP_THICKNESS = 0.66, 0.05  # of a worktop, in meters
@@ -107,13 +108,9 @@ class _Worktop:
         self.room.add_top(place - half, place + half, self.height + TOP_THICKNESS, 3)
 
     def _add_part(self, left: float, right: float, near: float, far: float) -> None:
-        place = self.wall.point((left + right) / 2, (near + far) / 2)
-        middle, size = (
-            self.room.world(place, self.height + TOP_THICKNESS / 2),
-            (right - left, far - near, TOP_THICKNESS),
-        )
-        look = self.instance, self.color, self.texture
-        self.room.surfaces.add_box(middle, size, *look, yaw=self.wall.yaw, period=0.5)
+        middle = (left + right) / 2, (near + far) / 2, self.height + TOP_THICKNESS / 2
+        size, look = (right - left, far - near, TOP_THICKNESS), (self.instance, self.color, self.texture)
+        self.room.add_wall_box(self.wall, *middle, size, *look, period=0.5)
 
     def _add_sink(self, left: float, right: float, near: float, far: float) -> None:
         """One or two basins below the worktop, and a tap behind them."""
@@ -135,14 +132,13 @@ class _Worktop:
                 (left - wide / 2, (near + far) / 2, (wide, far - near + 2 * wide)),
                 (right + wide / 2, (near + far) / 2, (wide, far - near + 2 * wide)),
             ):
-                middle = room.world(wall.point(s, off), level)
-                room.surfaces.add_box(middle, (*size, 0.008), instance, color, yaw=wall.yaw)
+                room.add_wall_box(wall, s, off, level, (*size, 0.008), instance, color)
         tall, s = rng.uniform(0.12, 0.35), (left + right) / 2
         for off, z, size in (
             (near - 0.03, level + tall / 2, (0.03, 0.03, tall)),
             (near + 0.06, level + tall, (0.03, 0.2, 0.03)),
         ):
-            room.surfaces.add_box(room.world(wall.point(s, off), z), size, instance, color, yaw=wall.yaw)
+            room.add_wall_box(wall, s, off, z, size, instance, color)
 
 
 def _add_upper_cabinets(
@@ -172,7 +168,6 @@ def _add_upper_cabinets(
     cell = rng.uniform(0.35, 0.8)
     for left in np.arange(start, end - cell, cell):
         if wall.is_free(left, left + cell, low, high):
-            middle = room.world(wall.point(left + cell / 2, depth / 2 + 0.005), (low + high) / 2)
-            color, texture = look
-            room.surfaces.add_box(middle, (cell - 0.006, depth, high - low), instance, color, texture, yaw=wall.yaw)
+            middle = left + cell / 2, depth / 2 + 0.005, (low + high) / 2
+            room.add_wall_box(wall, *middle, (cell - 0.006, depth, high - low), instance, *look)
             wall.used.append((left, left + cell, low, high))

@@ -3,7 +3,8 @@
 import numpy as np
 
 from pcseg.synthetic.homes import paint
-from pcseg.synthetic.homes.room import Room, Wall, half_extents
+from pcseg.synthetic.homes.room import Room, half_extents
+from pcseg.synthetic.homes.wall import Wall
 
 LUMP = 0.25  # length of the waves that glass has in a scan, in meters
 
@@ -82,7 +83,7 @@ def _add_door_model(room: Room) -> None:
 
 def _add_door(room: Room) -> None:
     """A door in its frame, set back into the wall; it may stand open."""
-    rng, add_box = room.rng, room.surfaces.add_box
+    rng = room.rng
     width, height = rng.uniform(0.72, 1.0), min(rng.uniform(1.95, 2.2), room.height - 0.1)
     if rng.random() < 0.12:
         width *= 1.8
@@ -94,10 +95,10 @@ def _add_door(room: Room) -> None:
     instance = room.surfaces.instance("door")
     frame, edge, thick = paint.palette(rng), rng.uniform(0.04, 0.1), rng.uniform(0.005, 0.03)
     for side in (-1, 1):
-        jamb = room.world(wall.point(s + side * (width + edge) / 2, thick / 2), height / 2)
-        add_box(jamb, (edge, thick, height), instance, frame, yaw=wall.yaw)
-    lintel = room.world(wall.point(s, thick / 2), height + edge / 2)
-    add_box(lintel, (width + 2 * edge, thick, edge), instance, frame, yaw=wall.yaw)
+        jamb = s + side * (width + edge) / 2
+        room.add_wall_box(wall, jamb, thick / 2, height / 2, (edge, thick, height), instance, frame)
+    lintel = (width + 2 * edge, thick, edge)
+    room.add_wall_box(wall, s, thick / 2, height + edge / 2, lintel, instance, frame)
     leaf, texture = paint.palette(rng), paint.planks(rng) if rng.random() < 0.2 else paint.speckle(rng)
     is_open = room.recess > 0.2 and width < 1.1 and rng.random() < 0.35
     depth = rng.uniform(0.6, 1.5) if is_open else rng.uniform(0.0, min(room.recess, 0.15))
@@ -107,8 +108,8 @@ def _add_door(room: Room) -> None:
     behind = room.world(wall.point(s - width / 2, -depth))
     if not is_open:
         room.surfaces.add_quad(behind, back, up, instance, leaf, texture, period=1.5)
-        place = wall.point(s + rng.choice([-0.42, 0.42]) * width, 0.03 - depth)
-        add_box(room.world(place, 1.02), (0.12, 0.06, 0.03), instance, frame, yaw=wall.yaw)
+        handle = s + rng.choice([-0.42, 0.42]) * width
+        room.add_wall_box(wall, handle, 0.03 - depth, 1.02, (0.12, 0.06, 0.03), instance, frame)
         if rng.random() < 0.2:  # a pane
             pane = room.world(wall.point(s - width * 0.3, 0.005 - depth), height * 0.5)
             side = (*(wall.along * width * 0.6), 0)
@@ -122,10 +123,11 @@ def _add_door(room: Room) -> None:
         start = wall.point(s + hinge * width / 2, 0.03)
         middle = start + ray * width / 2
         half = np.abs(ray) * width / 2 + 0.03
-        if room.rng.random() < 0.5:
+        if rng.random() < 0.5:
             instance = room.surfaces.instance("door")
         yaw = float(np.arctan2(ray[1], ray[0]))
-        add_box(room.world(middle, height / 2), (width, 0.04, height - 0.02), instance, leaf, texture, yaw=yaw)
+        size = (width, 0.04, height - 0.02)
+        room.surfaces.add_box(room.world(middle, height / 2), size, instance, leaf, texture, yaw=yaw)
         room.occupy(middle, half)
 
 
@@ -154,7 +156,7 @@ def _add_window_model(room: Room) -> tuple[Wall, float, float, float] | None:
 
 def _add_window(room: Room) -> tuple[Wall, float, float, float] | None:
     """Panes between bars, set back into the wall, often as wide as a bay and up to the ceiling; gives as above."""
-    rng, add_box = room.rng, room.surfaces.add_box
+    rng = room.rng
     longest = max(wall.length for wall in room.walls) - 0.4
     width = min(rng.uniform(0.6, 1.6) if rng.random() < 0.5 else rng.uniform(1.6, 3.6), longest)
     z = rng.uniform(0.02, 0.5) if rng.random() < 0.2 else rng.uniform(0.5, 1.1)
@@ -171,11 +173,9 @@ def _add_window(room: Room) -> tuple[Wall, float, float, float] | None:
     frame, bar = paint.palette(rng), rng.uniform(0.03, 0.08)
     columns, rows = max(int(width / rng.uniform(0.5, 1.3)), 1), int(rng.integers(1, 3))
     for along in np.linspace(-0.5, 0.5, columns + 1) * (width - bar):
-        place = room.world(wall.point(s + along, bar / 2 - depth), z + height / 2)
-        add_box(place, (bar, bar, height), instance, frame, yaw=wall.yaw)
+        room.add_wall_box(wall, s + along, bar / 2 - depth, z + height / 2, (bar, bar, height), instance, frame)
     for level in np.linspace(0.0, 1.0, rows + 1) * (height - bar) + bar / 2:
-        place = room.world(wall.point(s, bar / 2 - depth), z + level)
-        add_box(place, (width, bar, bar), instance, frame, yaw=wall.yaw)
+        room.add_wall_box(wall, s, bar / 2 - depth, z + level, (width, bar, bar), instance, frame)
     # A sensor sees through glass, or sees it lumpy.
     shape = int(height / LUMP) + 2, int(width / LUMP) + 2
     lumps = rng.normal(0, rng.choice([0.0, 0.01, 0.03]), shape)

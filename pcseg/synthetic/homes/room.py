@@ -1,8 +1,5 @@
 """One room: its shell, and where things can go on its floor, walls and tops."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,73 +7,11 @@ import numpy as np
 from pcseg.synthetic.homes import paint
 from pcseg.synthetic.homes.models import Model, class_of
 from pcseg.synthetic.homes.surfaces import Surfaces
+from pcseg.synthetic.homes.wall import Wall
 
 Place = Any  # anything that numpy takes as two numbers: meters in the plan of a room
 CELL = 0.05  # edge of a cell of the floor plan in meters
-MARGIN = 0.02  # least distance of things on a wall from its ends in meters
 WET_ROOMS = ("bathroom", "kitchen")
-
-
-@dataclass
-class Wall:
-    """A side of a room, seen from inside from left to right.
-
-    Args:
-        start: its left end in the room's plan, in meters.
-        along: unit vector to its right end.
-        inward: unit vector into the room.
-        length: meters.
-        instance: its instance.
-        used: occupied parts: left, right, bottom and top in meters.
-        holes: parts without a surface, in the same form.
-    """
-
-    start: np.ndarray
-    along: np.ndarray
-    inward: np.ndarray
-    length: float
-    instance: int
-    used: list[tuple[float, float, float, float]] = field(default_factory=list)
-    holes: list[tuple[float, float, float, float]] = field(default_factory=list)
-
-    @property
-    def yaw(self) -> float:
-        """Turn of a model whose back is to the wall."""
-        return float(np.arctan2(self.inward[0], -self.inward[1]))
-
-    def point(self, s: float, off: float = 0.0) -> np.ndarray:
-        """Place in the plan: `s` meters along the wall and `off` meters into the room."""
-        return self.start + self.along * s + self.inward * off
-
-    def is_free(self, left: float, right: float, bottom: float, top: float) -> bool:
-        """Whether nothing is on a part of the wall, and the part is inside of it.
-
-        Args:
-            left: left end of the part along the wall in meters.
-            right: right end of the part.
-            bottom: height of its lower edge in meters.
-            top: height of its upper edge in meters.
-        """
-        inside = left >= MARGIN and right <= self.length - MARGIN
-        return inside and not any(left < b and a < right and bottom < d and c < top for a, b, c, d in self.used)
-
-    def solid_parts(self, height: float) -> Iterator[tuple[float, float, float, float]]:
-        """Rectangles that cover the wall without its holes: left, right, bottom and top in meters.
-
-        Args:
-            height: height of the wall in meters.
-        """
-        edges = sorted({0.0, self.length, *(edge for hole in self.holes for edge in hole[:2])})
-        for left, right in pairwise(edges):
-            z = 0.0
-            for _, _, bottom, top in sorted(
-                (hole for hole in self.holes if hole[0] < right and left < hole[1]), key=lambda hole: hole[2]
-            ):
-                if bottom > z:
-                    yield left, right, z, bottom
-                z = max(z, top)
-            if z < height:
-                yield left, right, z, height
 
 
 class Top(NamedTuple):
@@ -407,9 +342,37 @@ class Room:
             color: 0..255.
         """
         instance = self.surfaces.instance(label)
-        middle = self.world(wall.point(s, 0.005 + size[1] / 2), z + size[2] / 2)
-        self.surfaces.add_box(middle, size, instance, color, yaw=wall.yaw)
+        self.add_wall_box(wall, s, 0.005 + size[1] / 2, z + size[2] / 2, size, instance, color)
         return instance
+
+    def add_wall_box(
+        self,
+        wall: Wall,
+        s: float,
+        off: float,
+        z: float,
+        size: tuple[float, float, float],
+        instance: int,
+        color: np.ndarray,
+        texture: np.ndarray | None = None,
+        *,
+        period: float = 0.0,
+    ) -> None:
+        """Adds a box that is parallel to a wall.
+
+        Args:
+            wall: the wall.
+            s: middle of the box along the wall in meters.
+            off: distance of its middle from the wall in meters.
+            z: height of its middle in meters.
+            size: extent along the wall, into the room, and upwards in meters.
+            instance: which instance it belongs to.
+            color: 0..255; multiplies the texture.
+            texture: image for each side, or None.
+            period: as in `Surfaces.add_quad`.
+        """
+        middle = self.world(wall.point(s, off), z)
+        self.surfaces.add_box(middle, size, instance, color, texture, yaw=wall.yaw, period=period)
 
 
 def legroom(model: Model) -> float:

@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from pcseg.synthetic.homes import fittings, paint
-from pcseg.synthetic.homes.room import Room, Wall, half_extents
+from pcseg.synthetic.homes.room import Room, half_extents
+from pcseg.synthetic.homes.wall import Wall
 
 BOARD = 0.03  # thickness of tops and panels in meters
 
@@ -151,8 +152,7 @@ class _Run:
         instance: int,
         look: tuple[np.ndarray, np.ndarray | None] | None = None,
     ) -> None:
-        middle = self.room.world(wall.point(s, off), z)
-        self.room.surfaces.add_box(middle, size, instance, *(look or self.look), yaw=wall.yaw, period=1.0)
+        self.room.add_wall_box(wall, s, off, z, size, instance, *(look or self.look), period=1.0)
 
 
 def _add_overhead(room: Room, wall: Wall, left: float, right: float) -> None:
@@ -167,15 +167,13 @@ def _add_overhead(room: Room, wall: Wall, left: float, right: float) -> None:
     is_open = rng.random() < 0.65
     instance = room.surfaces.instance("bookshelf" if is_open else "cabinet")
     color, s, width = paint.palette(rng), (left + right) / 2, right - left
+    off, middle, height = depth / 2 + 0.005, (low + high) / 2, high - low
     if not is_open:
-        middle = room.world(wall.point(s, depth / 2 + 0.005), (low + high) / 2)
-        room.surfaces.add_box(middle, (width, depth, high - low), instance, color, paint.speckle(rng), yaw=wall.yaw)
+        room.add_wall_box(wall, s, off, middle, (width, depth, height), instance, color, paint.speckle(rng))
         return
     ends = [left + 0.02, right - 0.02] if rng.random() < 0.6 else []
     for edge in ends:
-        middle = room.world(wall.point(edge, depth / 2 + 0.005), (low + high) / 2)
-        room.surfaces.add_box(middle, (0.03, depth, high - low), instance, color, yaw=wall.yaw)
+        room.add_wall_box(wall, edge, off, middle, (BOARD, depth, height), instance, color)
     for level in np.linspace(low, high, num + 1)[:num]:
-        middle = room.world(wall.point(s, depth / 2 + 0.005), level)
-        room.surfaces.add_box(middle, (width, depth, BOARD), instance, color, yaw=wall.yaw)
+        room.add_wall_box(wall, s, off, level, (width, depth, BOARD), instance, color)
         fittings.add_books(room, wall, left + 0.04, width - 0.08, depth, level + BOARD / 2, instance)
