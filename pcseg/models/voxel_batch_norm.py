@@ -44,6 +44,10 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             share = len(input) / (len(input) + RUNNING_WEIGHT)
             own_variance, own_mean = torch.var_mean(input.to(mean.dtype), 0)
             mean, variance = mean.lerp(own_mean, share), variance.lerp(own_variance, share)
+        return self._affine(mean, variance)
+
+    def _affine(self, mean: Tensor, variance: Tensor) -> Float[Tensor, "2 C"]:
+        """Scale and shift that normalize by these statistics."""
         scale = self.weight * (variance + self.eps).rsqrt()
         return torch.stack([scale, self.bias - mean * scale])
 
@@ -63,8 +67,8 @@ class VoxelBatchNorm(nn.BatchNorm1d):
         if self.mixes:
             share = torch.rand((), device=mean.device)
             mean, variance = self.running_mean.lerp(mean, share), self.running_var.lerp(variance, share)
-        scale = (variance + self.eps).rsqrt() * self.weight
-        return torch.addcmul(self.bias - mean * scale, values, scale).to(input.dtype)
+        scale, shift = self._affine(mean, variance)
+        return torch.addcmul(shift, values, scale).to(input.dtype)
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: Tensor, variance: Tensor, num: Tensor) -> None:
@@ -87,15 +91,18 @@ class _SumOverProcesses(torch.autograd.Function):
         return ctx.sum(grad), None
 
 
+def _norms(model: nn.Module) -> list[VoxelBatchNorm]:
+    return [module for module in model.modules() if isinstance(module, VoxelBatchNorm)]
+
+
 def synchronize(model: nn.Module, sum: Sum) -> None:
     """Make every batch norm of a model take its statistics from the batches of all processes.
 
     From then on all processes must train in step; `sum` gives each the sum of a tensor over all, without gradient.
     (torch.nn.SyncBatchNorm refuses tensors on the CPU.)
     """
-    for module in model.modules():
-        if isinstance(module, VoxelBatchNorm):
-            module.sum_over_processes = sum
+    for norm in _norms(model):
+        norm.sum_over_processes = sum
 
 
 def adapt(model: nn.Module, on: bool) -> None:
@@ -107,28 +114,26 @@ def adapt(model: nn.Module, on: bool) -> None:
 
     Source: Schneider et al., Improving Robustness against Common Corruptions by Covariate Shift Adaptation, 2020.
     """
-    for module in model.modules():
-        if isinstance(module, VoxelBatchNorm):
-            module.adapts = on
+    for norm in _norms(model):
+        norm.adapts = on
 
 
 def mix(model: nn.Module) -> None:
     """Make training normalize by a mix of the statistics of the batch and the running ones.
 
-    The share is drawn anew for each norm and step, so the network meets statistics that do not fit, as scans of another
+    Each norm draws a new share at each step, so the network meets statistics that do not fit, as scans of another
     kind have. The running ones change slowly, so that they are not those of the last rooms.
 
     Source: after Kou et al., Stochastic Normalization, NeurIPS 2020, who choose one of the two for each channel.
     """
-    for module in model.modules():
-        if isinstance(module, VoxelBatchNorm):
-            module.mixes, module.momentum = True, 0.02
+    for norm in _norms(model):
+        norm.mixes, norm.momentum = True, 0.02
 
 
 @contextmanager
 def recomputing(module: nn.Module) -> Iterator[None]:
     """For the repetition of a checkpointed module in backward: it does not count in the running statistics."""
-    norms = [m for m in module.modules() if isinstance(m, VoxelBatchNorm)]
+    norms = _norms(module)
     for norm in norms:
         norm.recomputing = True
     try:

@@ -77,7 +77,7 @@ def test_mixed_norms_take_a_random_share_of_the_running_statistics(rng: np.rando
     shares = []
     for _ in range(20):
         out = norm(x)
-        # The mean of the output says how much of the mean of the input was taken off.
+        # Which share explains the output?
         mean, variance = norm.running_mean, norm.running_var
         own_variance, own_mean = torch.var_mean(x, 0, correction=0)
         for share in torch.linspace(0, 1, 2001):
