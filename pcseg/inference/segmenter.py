@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
@@ -34,7 +34,7 @@ from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_ce
 from pcseg.inference.rooms import split_rooms
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.inference.tiles import Tile, TileGrid, tile_grid
-from pcseg.inference.up_axis import ANY_WAY_UP, axis_of_file, likely_axes
+from pcseg.inference.up_axis import axis_of_file, likely_axes
 from pcseg.models.influencerformer import InfluencerFormer
 from pcseg.models.sparse_unet import multiply_halves
 from pcseg.models.voxel_batch_norm import adapt
@@ -263,7 +263,7 @@ class Segmenter:
         if not is_room and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz):
             if stage is not None:
                 stage("which axis is up")
-            axes = likely_axes(scene, self.voxel_size, self._scores_of_upright)
+            axes = likely_axes(scene, self.voxel_size, lambda part: self._predict_one(self.superpoints.apply(part))[0])
         if axes == ["z"]:
             for text in said:
                 report(text)
@@ -339,11 +339,6 @@ class Segmenter:
                 prediction, semantic, links, min_points=options.min_points, shown_above=options.shown_above
             )
         return prediction
-
-    def _scores_of_upright(self, scene: Scene) -> Float[np.ndarray, "I"]:
-        """Scores of the objects that tell which way is up."""
-        found, _ = self._predict_one(self.superpoints.apply(scene))
-        return found.scores[~np.isin(np.array(self.classes.names)[found.labels], ANY_WAY_UP)]
 
     @torch.no_grad()
     def _predict_one(self, scene: Scene) -> Found:

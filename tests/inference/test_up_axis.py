@@ -1,6 +1,7 @@
 """Scans whose z axis does not point up are turned by what the built-in model finds, or refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,11 +54,12 @@ def test_upright_scans_stay(segmenter: Segmenter, example: Scene, tmp_path: Path
 def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     totals = {"x": 12.0, "z": 9.0}
 
-    def found(part: Scene) -> np.ndarray:
-        """Scores of objects that stand upright as one of the axes of the scan points up."""
+    def found(part: Scene) -> SimpleNamespace:
+        """Objects that stand upright as one of the axes of the scan points up."""
         row = np.linalg.lstsq(small.xyz, part.xyz, rcond=None)[0][:, 2]
         score = totals.get("xyz"[int(np.abs(row).argmax())], 0.5) if row.max() > 0.9 else 0.5
-        return np.array([score, 0.2])
+        classes = SimpleNamespace(names=["chair", "lamp"])  # lamps do not count
+        return SimpleNamespace(scores=np.array([score, 0.2, 99.0]), labels=np.array([0, 0, 1]), classes=classes)
 
     xyz = np.random.default_rng(0).random((400, 3)).astype(np.float32)
     small = Scene("small", xyz - np.float32(0.5))
