@@ -106,7 +106,8 @@ def train(
     """Train from `state.step` to `options.steps`, or until the loader ends.
 
     A step without a finite loss and gradient changes nothing: not the weights, the optimizer or the buffers. No step
-    waits for the device, except to read the losses every `options.log_every` steps, in one transfer.
+    waits for the device, except to read the losses every `options.log_every` steps, in one transfer. From then on, the
+    CPU takes numbers below 1e-38 as 0 (`torch.set_flush_denormal`).
 
     Args:
         model: takes a batch on its own device.
@@ -131,6 +132,8 @@ def train(
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     device, unread = parameters[0].device, list[_Step]()
     num_steps = max(0, options.steps - state.step)
+    # Gradients of masks that are sure are so small that a CPU would multiply them 100 times slower.
+    torch.set_flush_denormal(True)
 
     def backward(batch: Batch, share: float) -> dict[str, Tensor]:
         """Adds to the gradients and returns the losses; nothing here outlives it, so a failure frees its memory."""

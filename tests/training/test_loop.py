@@ -125,6 +125,15 @@ def test_records_and_rates() -> None:
     assert [r["loss"] for r in _Run(accumulate=2).train(5)] == [r["loss"] for r in records]
 
 
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="a CPU that cannot")
+def test_numbers_too_small_for_float32_are_zero() -> None:
+    torch.set_flush_denormal(False)
+    small = torch.full((8,), 1e-30)
+    assert (small * 1e-10).all()
+    _Run().train(1)
+    assert not (small * 1e-10).any()
+
+
 def test_a_step_that_is_not_finite_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     run, seen = _Run(_nan_at(2), max_skipped=1), list[list[Tensor]]()
     records = run.train(3, after_log=lambda: seen.append(run.content()))
