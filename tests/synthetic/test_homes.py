@@ -17,6 +17,7 @@ from pcseg.synthetic.homes.models import class_of, kind_table
 from pcseg.synthetic.homes.openings import add_openings
 from pcseg.synthetic.homes.procedural import add_procedural
 from pcseg.synthetic.homes.room import Room
+from pcseg.synthetic.homes.sensors import join_things
 from pcseg.synthetic.homes.surfaces import Surfaces
 from pcseg.synthetic.homes.workplaces import add_desk_run
 from tests.conftest import holds, refuses
@@ -147,6 +148,23 @@ def test_sinks_are_below_the_worktop_and_desks_stand_along_walls() -> None:
             assert (desk[:, :2].max(0) < (room.width + 0.01, room.depth + 0.01)).all()
     assert num_sinks > 3
     assert num_desks > 6
+
+
+def test_a_laser_scan_has_the_things_on_one_desk_as_one_object() -> None:
+    places = {
+        "television": [(0.0, 0.0, 0.75), (0.5, 0.2, 1.1)],
+        "plant": [(0.6, 0.0, 0.75), (0.8, 0.2, 1.0)],  # 10 cm from the monitor
+        "bag": [(0.5, 0.0, 0.0), (0.7, 0.2, 0.4)],  # below both
+        "lamp": [(1.1, 0.0, 0.75), (1.3, 0.2, 1.2)],  # 30 cm from the plant
+        "picture": [(1.3, 0.0, 0.9), (1.32, 0.2, 1.2)],
+        "desk": [(0.0, 0.0, 0.7), (1.3, 0.6, 0.75)],
+    }
+    xyz = np.concatenate(list(places.values()))
+    labels = np.array([-1, *(INDOOR.names.index(name) for name in places)])
+    instance, labels = join_things(xyz, np.repeat(np.arange(1, 7), 2), labels)
+    np.testing.assert_array_equal(instance, np.repeat([1, 1, 3, 4, 5, 6], 2))
+    expected = ["other object", "other object", "bag", "lamp", "picture", "desk"]
+    assert [INDOOR.names[k] for k in labels[instance[::2]]] == expected
 
 
 def test_assets_from_a_package_and_what_is_refused(package: Path, tmp_path: Path) -> None:

@@ -179,6 +179,16 @@ def add_signs(room: Room, count: int) -> None:
             room.add_panel(*found, z, size, "other object", paint.palette(rng))
 
 
+def add_rail(room: Room) -> None:
+    """A long box high on a wall: a curtain rail, a duct, or an air conditioner."""
+    rng = room.rng
+    width, height = rng.choice([rng.uniform(0.8, 1.2), rng.uniform(2.0, 5.0)]), rng.uniform(0.12, 0.5)
+    z = room.height - height - rng.uniform(0.02, 0.4)
+    found = room.find_on_wall(width, height, z, margin=0.0)
+    if found:
+        room.add_panel(*found, z, (width, rng.uniform(0.06, 0.35), height), "other object", paint.palette(rng))
+
+
 def add_clutter(room: Room, num_on_floor: int, share: float) -> None:
     """Small things on tops and on the floor.
 

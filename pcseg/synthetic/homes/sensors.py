@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32
 from scipy.ndimage import zoom
 from scipy.sparse import coo_array, csr_array, diags_array, eye_array
+from scipy.sparse.csgraph import connected_components
 
 from pcseg.choices import Sensor as Sensor
 from pcseg.classes import class_set
@@ -17,6 +18,8 @@ WIDTH, HEIGHT, FOCAL = 192, 144, 173.0  # a depth camera at 3/10 of its resoluti
 MIN_DEPTH, MAX_DEPTH = 0.4, 6.0  # meters
 MIN_INSTANCE_POINTS = 20
 MIN_PIECE_TRIANGLES = 60  # smaller loose pieces of a mesh are noise
+JOINED_BELOW = np.array([0.2, 0.2, 0.1])  # gaps between things in meters; see `join_things`
+THINGS = ("television", "lamp", "plant", "trash can", "box", "bag", "other object")
 
 
 def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, rng: np.random.Generator) -> Scene:
@@ -47,6 +50,8 @@ def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, 
     rgb = _develop(albedo, shade, rng)
     names = class_set("indoor").names
     labels = np.array([-1, *(names.index(label) for label in surfaces.labels)])
+    if sensor == "tripod":
+        instance, labels = join_things(xyz, instance, labels)
     count = np.bincount(instance, minlength=len(labels))
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.1 else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.03)
     cos, sin = np.cos(turn), np.sin(turn)
@@ -61,6 +66,33 @@ def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, 
         instance=np.where(count[instance] >= MIN_INSTANCE_POINTS, instance, 0).astype(np.int32),
         faces=faces,
     )
+
+
+def join_things(xyz: np.ndarray, instance: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Makes small things that are close together one "other object", as the labels of S3DIS do with a full desk.
+
+    Args:
+        xyz: points, before they are turned.
+        instance: instance of each point, from 1 on.
+        labels: class of each instance, from 0 on.
+    """
+    names = class_set("indoor").names
+    low, high = np.full((len(labels), 3), np.inf), np.full((len(labels), 3), -np.inf)
+    np.minimum.at(low, instance, xyz)
+    np.maximum.at(high, instance, xyz)
+    size = high - low
+    is_thing = np.isin(labels, [names.index(name) for name in THINGS])
+    # Neither on a wall nor below the ceiling, and not furniture.
+    is_thing &= (size[:, :2].min(axis=1) > 0.08) & (low[:, 2] < 1.3) & (size[:, 2] < 0.7)
+    things = np.flatnonzero(is_thing)
+    gap = np.maximum(low[things, None] - high[None, things], low[None, things] - high[things, None])
+    _, group = connected_components((gap < JOINED_BELOW).all(axis=-1))
+    first, group, count = np.unique(group, return_index=True, return_inverse=True, return_counts=True)[1:]
+    joined = np.arange(len(labels))
+    joined[things] = things[first][group]
+    labels = labels.copy()
+    labels[things[first[count > 1]]] = names.index("other object")
+    return joined[instance], labels
 
 
 # A camera that is carried around.

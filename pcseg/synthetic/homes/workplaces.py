@@ -49,6 +49,12 @@ def add_workplace(room: Room, place: np.ndarray, yaw: float, size: np.ndarray, t
         room.put(screen, place - front * 0.12 + side, yaw + rng.normal(0, 0.15), top, scale=scale)
     if rng.random() < 0.35:
         fittings.add_heap(room, place, top, np.asarray(size[:2]) / 2)
+    for _ in range(room.count(0, 4)):  # computers, boxes and bags below the desk
+        extent = rng.uniform((0.15, 0.25, 0.1), (0.35, 0.5, 0.5))
+        u, v = rng.uniform(-0.5, 0.5, 2) * np.maximum(np.asarray(size[:2]) - extent[:2], 0)
+        spot = room.world(place + np.array([-front[1], front[0]]) * u + front * v, extent[2] / 2)
+        thing = room.surfaces.instance(rng.choice(["other object", "other object", "box", "bag"]))
+        room.surfaces.add_box(spot, extent, thing, paint.palette(rng), yaw=yaw + rng.normal(0, 0.2))
 
 
 def add_desk_run(room: Room) -> None:
