@@ -196,7 +196,8 @@ class Holes:
         keep = np.ones(len(scene), bool)
         for _ in range(rng.integers(int(self.count) + 1) if len(scene) > 1 else 0):
             center, size = scene.xyz[rng.integers(len(scene))], rng.uniform(0, self.radius)
-            keep &= np.square(scene.xyz - center).sum(1) > size**2
+            x, y, z = scene.xyz.T - center[:, None]
+            keep &= x * x + y * y + z * z > size**2
         return keep_points(scene, keep) if keep.any() else scene
 
 
@@ -210,8 +211,8 @@ class CropCuboid:
     def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
         if len(scene) == 0 or rng.random() >= self.probability:
             return scene
-        center = scene.xyz[rng.integers(len(scene)), :2]
-        return keep_points(scene, np.asarray((np.abs(scene.xyz[:, :2] - center) <= self.size / 2).all(1)))
+        x, y = np.abs(scene.xyz[:, :2].T - scene.xyz[rng.integers(len(scene)), :2, None]) <= self.size / 2
+        return keep_points(scene, x & y)
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ def check_faces(where: object, faces: Shaped[np.ndarray, "F 3"] | None, num_poin
 def keep_points(scene: Scene, rows: Shaped[np.ndarray, "n"]) -> Scene:
     """The scene with the points of these rows, or of a mask; ids stay as they are, faces and file are dropped."""
     per_point = ("xyz", "rgb", "normal", "semantic", "instance", "superpoint")
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows  # a mask is ten times as slow
     kept = {key: None if (value := getattr(scene, key)) is None else value[rows] for key in per_point}
     return scene.with_(faces=None, file=None, **kept)
 
