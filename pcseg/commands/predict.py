@@ -186,7 +186,6 @@ def _predict(
     """Predicts a scan and writes its files; returns lines for the user, where there is no bar that writes them."""
     import torch
 
-    from pcseg.data.scan_checks import scan_warnings
     from pcseg.inference.exports import object_rows
     from pcseg.inference.prediction_files import object_table, replaced_text, write_prediction
     from pcseg.prediction import counted
@@ -212,7 +211,8 @@ def _predict(
     options = {key: getattr(args, key) for key in READER_OPTIONS}
     report = say if len(args.scans) == 1 else notes.append
     scene = segmenter.read(path, report=report, stage=stage, **options).with_(name=target.name)
-    warnings = [f"{path.name}: {warning}" for warning in scan_warnings(scene, segmenter.voxel_size)]
+    for warning in segmenter.warnings(scene, **options):
+        report(f"{path.name}: {warning}")
     try:
         with _NETWORK:
             prediction = segmenter.predict(scene, stage=stage)
@@ -220,7 +220,7 @@ def _predict(
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
-    say("\n".join([*notes, found, *object_table(rows), *warnings]))
+    say("\n".join([*notes, found, *object_table(rows, segmenter.classes.stuff)]))
     replaced = replaced_text(Path(f"{target}{suffix}") for suffix in args.suffixes)
     if wait is not None:
         stage("compiling")

@@ -17,12 +17,13 @@ _FEW_POINTS = 1000
 _LONG_EDGE = 0.2  # meters, of triangles whose vertices are no scan of them
 
 
-def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
+def scan_warnings(scene: Scene, voxel_size: float | None = None, *, up_is_known: bool = False) -> list[str]:
     """What looks wrong in a scan: one sentence per finding, with the option of `read_scan` that repairs it.
 
     Args:
         scene: the scan.
         voxel_size: edge of the model's voxels in meters, for which points can be too far apart; None for no model.
+        up_is_known: whether z surely points up, so that surfaces cast no doubt on it.
     """
     if len(scene) == 0:
         return ["It has no points."]
@@ -30,7 +31,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     if len(scene) < _FEW_POINTS:
         count = "1 point" if len(scene) == 1 else f"{len(scene)} points"
         found.append(f"It has only {count}: expect no objects. A scan of a room has 50,000 points or more.")
-    found += frame_warnings(scene)
+    found += frame_warnings(scene, up_is_known=up_is_known)
     keys = np.sort(place_keys(scene.xyz))
     num_duplicates = int((keys[1:] == keys[:-1]).sum())
     if num_duplicates > _MANY_DUPLICATES * len(scene):
@@ -53,7 +54,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None) -> list[str]:
     return found
 
 
-def frame_warnings(scene: Scene) -> list[str]:
+def frame_warnings(scene: Scene, *, up_is_known: bool = False) -> list[str]:
     """What looks wrong in the frame of a scan with points, as in `scan_warnings`: its unit, axes, tilt and distance."""
     low, high = bounding_box(scene.xyz)
     extent = _extent(scene.xyz)
@@ -68,7 +69,7 @@ def frame_warnings(scene: Scene) -> list[str]:
     turned = row[2] < row[:2].max()  # then the axes are not those of the file
     advice = "try another up=AXIS" if turned else f"if {axis} points up in it, use up={axis!r}"
     tilted = f"tilted by {tilt:.0f} degrees: use level=True"
-    if axis != "z":
+    if axis != "z" and not up_is_known:
         reason = f"Its largest surfaces lie across {axis[-1]}" if axis != "-z" else "Its floor seems to be on top"
         found.append(f"{reason}: {advice}" + (f"; if not, its floor is {tilted}." if tilt > _TILTED else "."))
     elif tilt > _TILTED:

@@ -151,18 +151,19 @@ def _write_page(path: Path, prediction: Prediction, threshold: float) -> None:
     write_page(path, prediction, threshold=threshold)
 
 
-def object_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+def object_table(rows: Sequence[dict[str, Any]], surfaces: Collection[str] = ()) -> list[str]:
     """Lines of a table for the terminal: id, class, score, edge lengths of the box in meters, points.
 
     Args:
-        rows: objects as `object_rows` gives them; of more than 40 the best are shown.
+        rows: objects as `object_rows` gives them; of more than 40 the first are shown.
+        surfaces: names of classes that come last, such as wall; apart from that, the best objects come first.
 
     >>> low, high = dict(min_x=0.0, min_y=0.0, min_z=0.0), dict(max_x=0.5, max_y=0.6, max_z=1.0)
     >>> print("\\n".join(object_table([{"id": 3, "class": "chair", "score": 0.876, "points": 1200, **low, **high}])))
       id  class  score         size in meters     points
        3  chair   0.88   0.50 x  0.60 x  1.00      1,200
     """
-    shown = sorted(rows, key=lambda row: -row["score"])[:MAX_ROWS]
+    shown = sorted(rows, key=lambda row: (row["class"] in surfaces, -row["score"]))[:MAX_ROWS]
     width = max([5, *(len(row["class"]) for row in shown)])
     lines = [f"  id  {'class':<{width}}  score  {'size in meters':>21}     points"] if shown else []
     for row in shown:

@@ -270,9 +270,11 @@ class Segmenter:
             return scene
         names, title = [axis_of_file(scene, axis) for axis in axes], scene.name if path is None else path.name
         if len(names) > 1:
-            *flags, last = (f"up={name!r}" for name in names)
+            first, *others = (f"up={name!r}" for name in names)
             found = f"{title}: it is not certain which axis points up"
-            raise ValueError(f"{found}; give it, such as {', '.join(flags)} or {last}")
+            raise ValueError(
+                f"{found}; give the likeliest, {first}, or {' or '.join(others)}; pcseg show draws the scan"
+            )
         done = f"Its objects show that {names[0]} points up, so it was turned, as up={names[0]!r} does"
         report(f"{title}: {done}. If that is wrong, use up={axis_of_file(scene, 'z')!r}.")
         reading["up"] = names[0]
@@ -282,6 +284,16 @@ class Segmenter:
             for text in said:
                 report(text)
         return read_scan(scan, labels=False, report=report, **reading)
+
+    def warnings(self, scene: Scene, **reading: Any) -> list[str]:
+        """What looks wrong in a scene that `read` gave: `scan_warnings` without doubts about an axis that it checked.
+
+        Args:
+            scene: the scene.
+            **reading: the options that it was read with.
+        """
+        is_checked = not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz)
+        return scan_warnings(scene, self.voxel_size, up_is_known=is_checked)
 
     def _read(self, scan: object, classes: ClassSet, reading: dict[str, Any]) -> Scene:
         """The scan, checked, so that the model can predict it; files have no labels, scenes those of the classes."""
@@ -302,7 +314,7 @@ class Segmenter:
             raise ValueError(f"{scan}: a folder, not a scan; give a list of the files in it")
         else:
             scene = self.read(scan, **reading)
-            for warning in scan_warnings(scene, self.voxel_size):
+            for warning in self.warnings(scene, **reading):
                 report_to_log(f"{scene.name}: {warning}")
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")

@@ -75,6 +75,8 @@ def test_table_of_many_objects() -> None:
     assert len(lines) == 1 + prediction_files.MAX_ROWS + 1
     assert lines[1].startswith("  49  trash can   0.49   1.00 x  2.00 x 11.50"), "the best first"
     assert lines[-1].strip() == "and 9 more"
+    walls = [{**row, "class": "wall", "score": 0.9} for row in rows[:3]]
+    assert prediction_files.object_table([*walls, *rows[:4]], {"wall"})[1].startswith("   4  trash can   0.04")
     assert prediction_files.object_table([]) == []
 
 

@@ -75,8 +75,15 @@ def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pyt
     totals["z"] = 81.0
     assert likely_axes(small, 0.05, found) == ["z"]
     monkeypatch.setattr(of_segmenter, "likely_axes", lambda *args: ["y", "-y", "z"])
-    flags = "points: it is not certain which axis points up; give it, such as up='y', up='-y' or up='z'"
+    flags = "points: it is not certain which axis points up; give the likeliest, up='y', or up='-y' or up='z'"
     refuses(flags, segmenter.read, _points(example, "y"))
+
+
+def test_surfaces_cast_no_doubt_on_an_axis_that_the_objects_show(segmenter: Segmenter, example: Scene) -> None:
+    scene = segmenter.read(_points(example, "y"), as_is=True)
+    doubt = "Its largest surfaces lie across y: if y points up in it, use up='y'."
+    assert doubt in segmenter.warnings(scene, as_is=True)
+    assert doubt not in segmenter.warnings(scene)
 
 
 def test_axes_of_the_file_are_named(example: Scene) -> None:
