@@ -59,6 +59,7 @@ def room_picture(
     if shown.voxel is not None:
         xyz, given = xyz[shown.rows], given[shown.rows]
         by_key = {key: layer and replace(layer, ids=layer.ids[shown.rows]) for key, layer in by_key.items()}
+    surfaces = frozenset() if prediction.classes is None else prediction.classes.stuff
     pale = 190 + given.mean(axis=1, keepdims=True) // 5
     rasters = _rasters(xyz, cameras, {"width": width, "height": height, "cut": cut})
 
@@ -70,7 +71,7 @@ def room_picture(
         colors = layer.point_colors()
         if is_image:
             colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
-        names = _names(raster, layer) if key in OBJECT_LAYERS else ()
+        names = _names(raster, layer, surfaces) if key in OBJECT_LAYERS else ()
         if len(names) > _MAX_NAMES:
             title = f"{title}, {_MAX_NAMES} named"
             names = sorted(names, key=lambda name: -name.weight)[:_MAX_NAMES]
@@ -157,8 +158,8 @@ def _title(layer: Layer | None, prediction: Prediction, threshold: float, *, ful
     return title
 
 
-def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
-    """Class names and visible pixels of the objects; objects without a class have their number."""
+def _names(raster: Raster, layer: Layer, surfaces: Collection[str]) -> tuple[Label, ...]:
+    """Class names and visible pixels of the objects, but walls and alike; objects without a class have their number."""
     step = SUPERSAMPLING
     pixels = raster.index[::step, ::step]
     y, x = np.nonzero(pixels >= 0)
@@ -168,9 +169,9 @@ def _names(raster: Raster, layer: Layer) -> tuple[Label, ...]:
     labels = []
     for rows in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1):
         row = int(ids[rows[0]]) if len(rows) else 0
-        if row == 0:
-            continue
         entry, name = layer.entries[row], layer.name_of(row)
+        if row == 0 or entry.name in surfaces:
+            continue
         text = name if entry.name == UNNAMED else entry.name
         text += "" if entry.score is None else f" {entry.score:.2f}"
         weight = float(len(rows)) if entry.score is None else entry.score
