@@ -31,6 +31,8 @@ class DecodeOptions:
     min_points: int = 100  # least number of points of an object
     unsure_below: float = 0.0  # objects whose class is less probable, given that they are objects, are "other object"
     iou_power: float = 5.0  # power of the expected IoU in the scores
+    # Power of P(class) in the scores; P(object), of all classes or of all surfaces, has the rest up to 1.
+    class_power: float = 1.0
     mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
     one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
 
@@ -150,14 +152,18 @@ def decode(
     counts = torch.from_numpy(np.bincount(scene.superpoint)).to(probability.device).float()
     inside = probability > options.mask_threshold
     size = counts @ inside.float()
+    every = np.arange(class_probability.shape[1])
+    counted = torch.from_numpy(np.isin(every, classes.instance_classes)).to(probability.device)
+    is_surface = torch.from_numpy(np.isin(every, [classes.index(name) for name in classes.stuff])).to(counted.device)
+    of_kind = class_probability @ (counted[:, None] & (is_surface[:, None] == is_surface)).to(class_probability.dtype)
     # Masks are surer of themselves than they should be, therefore the power.
-    scores = class_probability * _expected_iou(probability, inside, counts)[:, None] ** options.iou_power
+    quality = _expected_iou(probability, inside, counts)[:, None] ** options.iou_power
+    scores = class_probability**options.class_power * of_kind ** (1 - options.class_power) * quality
 
     # The best pairs, without small masks and classes that do not count.
-    counted = torch.from_numpy(np.isin(np.arange(scores.shape[1]), classes.instance_classes)).to(scores.device)
     allowed = counted & (size >= options.min_points)[:, None]
     if options.one_class:
-        allowed = allowed & (scores == (scores * counted).amax(1, keepdim=True))
+        allowed = allowed & (class_probability == (class_probability * counted).amax(1, keepdim=True))
     pairs = allowed.flatten().nonzero()[:, 0]
     pairs = pairs[scores.flatten()[pairs].argsort(descending=True, stable=True)[: options.top_k]]
     query, labels = pairs // scores.shape[1], pairs % scores.shape[1]

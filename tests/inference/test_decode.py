@@ -59,6 +59,20 @@ def test_a_mask_is_where_its_probability_is_above_the_threshold(threshold: float
     assert {tuple(mask) for mask in found.masks.toarray().tolist()} == expected
 
 
+@pytest.mark.parametrize(("stuff", "of_objects"), [("", 4 / 8), ("b", 3 / 8)])
+def test_scores_may_be_those_of_an_object_of_any_class(stuff: str, of_objects: float) -> None:
+    logits = torch.tensor([2.0, 1.0, 1.0, 4.0]).log()[None]  # the last one is no-object
+    classes = replace(ABC, stuff=frozenset(stuff))
+    options = DecodeOptions(min_points=1, one_class=True)
+    outputs = _outputs([[9.0], [-9.0], [-9.0], [-9.0]], logits.tolist())
+    of_class, mixed, of_object = (
+        decode(outputs, SCENE, classes, SIGMOID, replace(options, class_power=power))[0] for power in (1.0, 0.5, 0.0)
+    )
+    assert of_class.labels.tolist() == mixed.labels.tolist() == of_object.labels.tolist() == [0]
+    np.testing.assert_allclose(of_object.scores / of_class.scores, of_objects / (2 / 8), rtol=1e-6)
+    np.testing.assert_allclose(mixed.scores**2, of_object.scores * of_class.scores, rtol=1e-6)
+
+
 def test_one_class_a_query_unsure_and_small_objects() -> None:
     names = ClassSet.from_dict({"names": ["a", "b", "other object"]}, "test", "abo")
     outputs = _outputs(MASKS, [[2.0, 1.9, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
