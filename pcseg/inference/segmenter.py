@@ -263,7 +263,12 @@ class Segmenter:
         if not is_room and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz):
             if stage is not None:
                 stage("which axis is up")
-            axes = likely_axes(scene, self.voxel_size, lambda part: self._predict_one(self.superpoints.apply(part))[0])
+            named = self.with_options(class_power=1.0)  # objects of unsure class say little about the axis
+
+            def find(part: Scene) -> Prediction:
+                return matrix_nms(named._predict_one(self.superpoints.apply(part))[0])
+
+            axes = likely_axes(scene, self.voxel_size, find)
         if axes == ["z"]:
             for text in said:
                 report(text)

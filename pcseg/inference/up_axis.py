@@ -18,7 +18,7 @@ _SIDE = 8.0  # meters of the scan around its middle, which show enough
 _LEAST_SCORE = 0.3  # of an object that counts
 # An axis is certain if its total score is so many times that of all others, and at least so high. It is possible if its
 # total is beyond so many times that of z.
-_CERTAIN, _LEAST_TOTAL, _POSSIBLE = 1.5, 8.0, 1.2
+_CERTAIN, _LEAST_TOTAL, _POSSIBLE = 1.5, 2.5, 1.2
 
 
 def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Prediction]) -> list[str]:
@@ -27,7 +27,7 @@ def likely_axes(scene: Scene, voxel_size: float, find: Callable[[Scene], Predict
     Args:
         scene: the scan in meters.
         voxel_size: edge of the model's voxels in meters; more points in a voxel tell no more.
-        find: predicts the objects of a scene.
+        find: predicts the objects of a scene, each of them once.
     """
     middle = scene.xyz[np.abs(scene.xyz - np.median(scene.xyz, axis=0)).max(axis=1).argmin()]
     near = np.flatnonzero(np.abs(scene.xyz - middle).max(axis=1) < _SIDE / 2)
