@@ -31,7 +31,7 @@ class DecodeOptions:
     min_points: int = 100  # least number of points of an object
     unsure_below: float = 0.0  # objects whose class is less probable, given that they are objects, are "other object"
     iou_power: float = 5.0  # power of the expected IoU in the scores
-    # Power of P(class) in the scores; P(object), of all classes or of all surfaces, has the rest up to 1.
+    # Power of P(class) in the scores; P(an object of any class), or P(any surface), has the rest up to 1.
     class_power: float = 1.0
     mask_threshold: float = 0.5  # least probability of a superpoint inside a mask; 0.15 suits softmax masks
     one_class: bool = False  # only the best class of each query, not an object for each; views merge across classes
