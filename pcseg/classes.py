@@ -69,6 +69,11 @@ class ClassSet:
         """Class indices that instance AP counts."""
         return tuple(self.names.index(name) for name in self.instance_names)
 
+    @property
+    def is_stuff(self) -> Bool[np.ndarray, "C"]:
+        """Whether each class is a surface, such as wall."""
+        return np.array([name in self.stuff for name in self.names], np.bool_)
+
     def index(self, name: str) -> int:
         """Class index of a name.
 

@@ -363,7 +363,7 @@ class Prediction:
             "class_names": np.array(classes.names, np.str_),
             "class_ids": np.array(classes.ids, np.int64),
             "class_colors": np.array(classes.colors, np.uint8),
-            "class_stuff": np.array([name in classes.stuff for name in classes.names], np.bool_),
+            "class_stuff": classes.is_stuff,
             "class_instances": np.array(classes.instance_classes, np.int64),
             "class_groups": np.array(json.dumps(classes.to_dict()["groups"])),
             "class_s3dis_protocols": np.array(classes.s3dis_protocols),

@@ -211,7 +211,7 @@ def _predict(
     options = {key: getattr(args, key) for key in READER_OPTIONS}
     report = say if len(args.scans) == 1 else notes.append
     scene = segmenter.read(path, report=report, stage=stage, **options).with_(name=target.name)
-    for warning in segmenter.warnings(scene, **options):
+    for warning in segmenter.warnings(path, scene, **options):
         report(f"{path.name}: {warning}")
     try:
         with _NETWORK:

@@ -225,10 +225,9 @@ class CropPoints:
         num = int(self.max_points)  # configs give every number as a float
         if len(scene) <= num:
             return scene
-        center = scene.xyz[rng.integers(len(scene)), :2]
-        distance = np.square(scene.xyz[:, :2] - center).sum(1)
+        x, y = scene.xyz[:, :2].T - scene.xyz[rng.integers(len(scene)), :2, None]
         keep = np.zeros(len(scene), bool)
-        keep[np.argpartition(distance, num)[:num]] = True
+        keep[np.argpartition(x * x + y * y, num)[:num]] = True
         return keep_points(scene, keep)
 
 

@@ -152,10 +152,10 @@ def decode(
     counts = torch.from_numpy(np.bincount(scene.superpoint)).to(probability.device).float()
     inside = probability > options.mask_threshold
     size = counts @ inside.float()
-    every = np.arange(class_probability.shape[1])
-    counted = torch.from_numpy(np.isin(every, classes.instance_classes)).to(probability.device)
-    is_surface = torch.from_numpy(np.isin(every, [classes.index(name) for name in classes.stuff])).to(counted.device)
-    of_kind = class_probability @ (counted[:, None] & (is_surface[:, None] == is_surface)).to(class_probability.dtype)
+    counted = np.isin(np.arange(class_probability.shape[1]), classes.instance_classes)
+    same_kind = counted[:, None] & (classes.is_stuff[:, None] == classes.is_stuff)
+    counted, same_kind = (torch.from_numpy(values).to(probability.device) for values in (counted, same_kind))
+    of_kind = class_probability @ same_kind.to(class_probability.dtype)
     # Masks are surer of themselves than they should be, therefore the power.
     quality = _expected_iou(probability, inside, counts)[:, None] ** options.iou_power
     scores = class_probability**options.class_power * of_kind ** (1 - options.class_power) * quality

@@ -17,7 +17,7 @@ from pcseg.data.ply import painted_classes
 from pcseg.data.scan_fields import report_to_log
 from pcseg.data.scan_files import PAINTED, read_scan
 from pcseg.files import atomic_open, atomic_write
-from pcseg.ops.overlap import group_means
+from pcseg.ops.overlap import group_bounds, group_means
 from pcseg.prediction import Prediction, masks_of_ids
 from pcseg.viz.layers import input_colors, scene_layers
 
@@ -50,12 +50,7 @@ def object_rows(prediction: Prediction, threshold: float = 0.0, *, in_meters: bo
     if (file := prediction.scene.file) is not None and not in_meters:
         xyz, unit = file.xyz(xyz), float(np.cbrt(np.linalg.det(file.matrix[:3, :3])))
     counts = np.bincount(owner)
-    # In the dtype of the coordinates, and column by column: `at` is many times slower otherwise.
-    low, high = np.full((2, 3, len(counts)), np.inf, xyz.dtype)
-    for axis in range(3):
-        np.minimum.at(low[axis], owner, xyz[:, axis])
-        np.minimum.at(high[axis], owner, -xyz[:, axis])
-    low, high = low.T.astype(np.float64), -high.T.astype(np.float64)
+    low, high = (bound.astype(np.float64) for bound in group_bounds(xyz, owner, len(counts)))
     center = group_means(xyz, owner, len(counts))
     rows = []
     for number in (1 + np.flatnonzero(counts[1:])).tolist():

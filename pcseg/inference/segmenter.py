@@ -259,8 +259,7 @@ class Segmenter:
         scene = read_scan(scan, labels=False, report=said.append, **reading).with_(semantic=None, instance=None)
         check_features(scene, self.features)
         path, axes = None if isinstance(scan, np.ndarray) else Path(scan), ["z"]
-        is_room = path is not None and path.is_dir()
-        if not is_room and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz):
+        if _axis_is_open(scan, scene, reading):
             if stage is not None:
                 stage("which axis is up")
             named = self.with_options(class_power=1.0)  # objects of unsure class say little about the axis
@@ -290,15 +289,15 @@ class Segmenter:
                 report(text)
         return read_scan(scan, labels=False, report=report, **reading)
 
-    def warnings(self, scene: Scene, **reading: Any) -> list[str]:
-        """What looks wrong in a scene that `read` gave: `scan_warnings` without doubts about an axis that it checked.
+    def warnings(self, scan: Path | str | np.ndarray, scene: Scene, **reading: Any) -> list[str]:
+        """What looks wrong in the scene that `read` gave: `scan_warnings` without doubts about an axis that it checked.
 
         Args:
+            scan: what was read.
             scene: the scene.
             **reading: the options that it was read with.
         """
-        is_checked = not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz)
-        return scan_warnings(scene, self.voxel_size, up_is_known=is_checked)
+        return scan_warnings(scene, self.voxel_size, up_is_known=_axis_is_open(scan, scene, reading))
 
     def _read(self, scan: object, classes: ClassSet, reading: dict[str, Any]) -> Scene:
         """The scan, checked, so that the model can predict it; files have no labels, scenes those of the classes."""
@@ -319,7 +318,7 @@ class Segmenter:
             raise ValueError(f"{scan}: a folder, not a scan; give a list of the files in it")
         else:
             scene = self.read(scan, **reading)
-            for warning in self.warnings(scene, **reading):
+            for warning in self.warnings(scan, scene, **reading):
                 report_to_log(f"{scene.name}: {warning}")
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
@@ -449,3 +448,9 @@ def _cut(scene: Scene, tile: Tile, points: Sequence[Int64[np.ndarray, "_"]]) -> 
     part = keep_points(scene, np.sort(np.concatenate([points[column] for column in tile.columns])))
     assert part.superpoint is not None
     return part.with_(superpoint=np.searchsorted(tile.columns, part.superpoint).astype(np.int32))
+
+
+def _axis_is_open(scan: Path | str | np.ndarray, scene: Scene, reading: dict[str, Any]) -> bool:
+    """Whether objects decide which axis of a scan points up: not for a processed room, nor where an option does."""
+    is_room = not isinstance(scan, np.ndarray) and Path(scan).is_dir()
+    return not is_room and not reading.get("up") and not reading.get("as_is") and may_be_turned(scene.xyz)

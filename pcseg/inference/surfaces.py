@@ -7,6 +7,7 @@ from jaxtyping import Float32, Float64
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from pcseg.ops.overlap import group_bounds
 from pcseg.ops.segment import group_rows
 from pcseg.prediction import NO_IDS, Prediction, mask_rows
 from pcseg.structures import Scene
@@ -74,14 +75,11 @@ class _Shapes:
         self.count = np.bincount(superpoint)
         self.sum = np.stack([np.bincount(superpoint, x) for x in columns], axis=1)
         self.product = np.empty((len(self.count), 3, 3))
-        low, high = np.full((2, 3, len(self.count)), [[[np.inf]], [[-np.inf]]])
         for a in range(3):
-            np.minimum.at(low[a], superpoint, columns[a])  # many times faster than all columns at once
-            np.maximum.at(high[a], superpoint, columns[a])
             for b in range(a + 1):
                 product = np.bincount(superpoint, columns[a] * columns[b])
                 self.product[:, a, b] = self.product[:, b, a] = product
-        self.low, self.high = low.T.copy(), high.T.copy()
+        self.low, self.high = group_bounds(np.array(columns).T, superpoint, len(self.count))
         mean = self.sum / self.count[:, None]
         spread = self.product / self.count[:, None, None] - mean[:, :, None] * mean[:, None]
         self.normal = np.linalg.eigh(spread)[1][:, :, 0]

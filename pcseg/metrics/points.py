@@ -67,7 +67,7 @@ def panoptic_quality(counts: Float64[np.ndarray, "C 4"], classes: ClassSet) -> R
     # Without a match SQ is 0, as in the paper's own program.
     sq = np.where(np.isnan(segments), np.nan, total / np.maximum(matched, 1))
     values = {"pq": total / segments, "sq": sq, "rq": matched / segments}
-    is_stuff = np.isin(classes.names, list(classes.stuff))
+    is_stuff = classes.is_stuff
     subsets = {"": is_stuff | True, "_things": ~is_stuff, "_stuff": is_stuff}
     return Result(
         {key + suffix: nanmean(value[rows]) for suffix, rows in subsets.items() for key, value in values.items()},

@@ -139,7 +139,7 @@ class Scores(PerScene[SceneRecord]):
             semantic, segment = prediction.semantic, partition
             panoptic = np.where(partition > 0, np.append(-1, labels)[partition], semantic)
         points = count_classes(semantic, truth, len(self.classes))
-        is_stuff = np.isin(self.classes.names, list(self.classes.stuff))
+        is_stuff = self.classes.is_stuff
         return SceneRecord(
             ap=matches,
             s3dis=s3dis_scene(overlaps) if self.classes.s3dis_protocols else None,

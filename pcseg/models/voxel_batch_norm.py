@@ -54,15 +54,10 @@ class VoxelBatchNorm(nn.BatchNorm1d):
     def _normalized(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
         """Training across processes, or with mixed statistics."""
         values = input.to(torch.promote_types(input.dtype, torch.float32))
-        num, sum = values.new_full((1,), len(values)), self.sum_over_processes
-        if sum is None:  # torch.var_mean takes several times as long on a CPU
-            mean = values.mean(0)
-            variance = (values - mean).square().mean(0)
-        else:
-            total = _SumOverProcesses.apply(torch.cat([values.sum(0), num]), sum)
-            num = total[-1:].detach()
-            mean = total[:-1] / num
-            variance = _SumOverProcesses.apply((values - mean).square().sum(0), sum) / num
+        total = self._sum(torch.cat([values.sum(0), values.new_full((1,), len(values))]))
+        num = total[-1:].detach()
+        mean = total[:-1] / num
+        variance = self._sum((values - mean).square().sum(0)) / num  # torch.var_mean takes several times as long
         if not self.recomputing:
             self._update_running_statistics(mean, variance, num)
         if self.mixes:
@@ -70,6 +65,11 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             mean, variance = self.running_mean.lerp(mean, share), self.running_var.lerp(variance, share)
         scale, shift = self._affine(mean, variance)
         return torch.addcmul(shift, values, scale).to(input.dtype)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes that share their statistics."""
+        sum = self.sum_over_processes
+        return values if sum is None else _SumOverProcesses.apply(values, sum)
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: Tensor, variance: Tensor, num: Tensor) -> None:

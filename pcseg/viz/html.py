@@ -115,7 +115,7 @@ def _describe(layer: Layer, classes: ClassSet | None) -> dict[str, Any]:
         rows.append(row)
     safe = None
     if layer.key.startswith("semantic") and classes is not None:
-        table = class_colors(np.array([name in classes.stuff for name in classes.names], np.bool_))
+        table = class_colors(classes.is_stuff)
         numbers = np.array([entry.number for entry in layer.entries])
         safe = np.where(numbers[:, None] < 0, layer.colors, table[numbers]).tobytes().hex()
     known = {"key": layer.key, "title": layer.title, "digit": DIGITS[layer.key], "rows": rows}

@@ -259,7 +259,7 @@ def _object_layer(
     classes = prediction.classes or NO_CLASSES
     # Surfaces are pale, and so are objects without a class in a room whose objects have one.
     is_surface = (labels < 0) & (labels.max() >= 0)
-    is_surface |= np.isin(labels, [classes.index(name) for name in classes.stuff])
+    is_surface |= np.isin(labels, np.flatnonzero(classes.is_stuff))
     colors = np.tile(np.array(NO_OBJECT, np.uint8), (num_rows, 1))
     free, taken = np.arange(num_rows) > 0, None
     if truth is not None:

@@ -80,10 +80,11 @@ def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pyt
 
 
 def test_surfaces_cast_no_doubt_on_an_axis_that_the_objects_show(segmenter: Segmenter, example: Scene) -> None:
-    scene = segmenter.read(_points(example, "y"), as_is=True)
+    points = _points(example, "y")
+    scene = segmenter.read(points, as_is=True)
     doubt = "Its largest surfaces lie across y: if y points up in it, use up='y'."
-    assert doubt in segmenter.warnings(scene, as_is=True)
-    assert doubt not in segmenter.warnings(scene)
+    assert doubt in segmenter.warnings(points, scene, as_is=True)
+    assert doubt not in segmenter.warnings(points, scene)
 
 
 def test_axes_of_the_file_are_named(example: Scene) -> None:

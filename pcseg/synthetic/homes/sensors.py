@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pcseg.choices import Sensor as Sensor
 from pcseg.classes import class_set
+from pcseg.ops.overlap import group_bounds
 from pcseg.structures import Scene
 from pcseg.synthetic.homes.room import CELL, Room
 from pcseg.synthetic.homes.surfaces import RayCaster, Surfaces
@@ -77,9 +78,7 @@ def join_things(xyz: np.ndarray, instance: np.ndarray, labels: np.ndarray) -> tu
         labels: class of each instance, from 0 on.
     """
     names = class_set("indoor").names
-    low, high = np.full((len(labels), 3), np.inf), np.full((len(labels), 3), -np.inf)
-    np.minimum.at(low, instance, xyz)
-    np.maximum.at(high, instance, xyz)
+    low, high = group_bounds(xyz, instance, len(labels))
     size = high - low
     is_thing = np.isin(labels, [names.index(name) for name in THINGS])
     # Neither on a wall nor below the ceiling, and not furniture.

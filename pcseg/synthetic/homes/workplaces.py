@@ -36,6 +36,7 @@ def add_workplace(room: Room, place: np.ndarray, yaw: float, size: np.ndarray, t
     """
     rng = room.rng
     front = np.array([np.sin(yaw), -np.cos(yaw)])
+    aside = np.array([-front[1], front[0]])
     chair = room.pick("chair", rng.choice(["office", "office", "kids_desk", "armchair", "chair"]))
     for _ in range(6):
         seat = place + front * (size[1] / 2 + rng.uniform(0.1, 0.45)) + rng.normal(0, 0.12, 2)
@@ -43,7 +44,7 @@ def add_workplace(room: Room, place: np.ndarray, yaw: float, size: np.ndarray, t
             break
     top = top if top > 0 else 0.74
     for k in range(room.count(0, 3)):
-        side = np.array([-front[1], front[0]]) * (k - 0.5) * 0.5
+        side = aside * (k - 0.5) * 0.5
         screen = room.pick("television")
         scale = np.full(3, rng.uniform(0.4, 0.6) / screen.size[0])
         room.put(screen, place - front * 0.12 + side, yaw + rng.normal(0, 0.15), top, scale=scale)
@@ -52,7 +53,7 @@ def add_workplace(room: Room, place: np.ndarray, yaw: float, size: np.ndarray, t
     for _ in range(room.count(0, 4)):  # computers, boxes and bags below the desk
         extent = rng.uniform((0.15, 0.25, 0.1), (0.35, 0.5, 0.5))
         u, v = rng.uniform(-0.5, 0.5, 2) * np.maximum(np.asarray(size[:2]) - extent[:2], 0)
-        spot = room.world(place + np.array([-front[1], front[0]]) * u + front * v, extent[2] / 2)
+        spot = room.world(place + aside * u + front * v, extent[2] / 2)
         thing = room.surfaces.instance(rng.choice(["other object", "other object", "box", "bag"]))
         room.surfaces.add_box(spot, extent, thing, paint.palette(rng), yaw=yaw + rng.normal(0, 0.2))
 
