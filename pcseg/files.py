@@ -151,7 +151,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """The records of a log; an incomplete last line, which a crash leaves, is ignored.
 
     Raises:
-        ValueError: the file is missing, or a line is not a record with a step.
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not a record with a step.
     """
     return [record for record, _ in _parse(path)]
 
@@ -164,7 +165,7 @@ def drop_records_after(path: Path, step: int) -> None:
 
 def _parse(path: Path) -> list[tuple[dict[str, Any], str]]:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected the log of a run")
+        raise FileNotFoundError(f"{path}: no such file; expected the log of a run")
     records = []
     with path.open(encoding="utf-8", errors="replace") as file:
         lines = list(file)

@@ -28,8 +28,9 @@ install_import_hook(_modules_to_check(), "beartype.beartype")
 
 
 def refuses(message: str, call: Callable, *args: object, **options: object) -> None:
-    """Asserts that a call raises ValueError with one line in which this pattern is found."""
-    with pytest.raises(ValueError, match=message) as caught:
+    """Asserts that a call raises one line with this pattern: FileNotFoundError for a missing file, else ValueError."""
+    error = FileNotFoundError if "no such file" in message else ValueError
+    with pytest.raises(error, match=message) as caught:
         call(*args, **options)
     assert "\n" not in str(caught.value)
 

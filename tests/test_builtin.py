@@ -10,7 +10,7 @@ import torch
 import pcseg
 from pcseg import load_model, read_scan
 from pcseg.inference.segmenter import Segmenter
-from pcseg.kernels.conv import HAS_BF16
+from pcseg.kernels.conv import FAST_BF16
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
 from pcseg.training.weights_file import BUILT_IN, read_weights
@@ -97,7 +97,7 @@ def test_the_network_runs_in_place_without_gradients(
     few = Scene("few points", example.xyz[:3000], example.rgb[:3000])
     for precision in ("float32", "auto"):
         segmenter.with_options(views="one", precision=precision).predict(few)
-    assert halves == [False, HAS_BF16]
+    assert halves == [False, FAST_BF16]
 
 
 def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generator) -> None:

@@ -47,13 +47,17 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
 
     exact = segmenter.with_options(precision="float32")
     calls = {
-        "room to objects": lambda: segmenter.predict(room),
         "room to objects, float32": lambda: exact.predict(room),
-        "U-Net": lambda: without_gradients(HAS_BF16),
         "U-Net, float32": lambda: without_gradients(False),
-        "U-Net, in separate steps": lambda: unet(*given),  # as in training, for gradients
+        "U-Net, float32, in separate steps": lambda: unet(*given),  # as in training, for gradients
     }
-    times = median_times({name: call for name, call in calls.items() if HAS_BF16 or "float32" not in name}, rounds)
+    if HAS_BF16:
+        halves = segmenter.with_options(precision="bf16")
+        calls |= {
+            "room to objects, bfloat16": lambda: halves.predict(room),
+            "U-Net, bfloat16": lambda: without_gradients(True),
+        }
+    times = median_times(calls, rounds)
     rows = {**times, "memory": memory}
     for name, row in rows.items():
         print_row(name, row)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if missing := [path for path in args.results if not path.exists()]:
-        raise ValueError(f"{missing[0]}: no such file or folder; expected a result")
+        raise FileNotFoundError(f"{missing[0]}: no such file or folder; expected a result")
     args.results = inputs_in(args.results, results=True)
     if others := [path for path in args.results if path.suffix.lower() != ".npz"]:
         raise ValueError(f"{others[0]}: expected a result, the NAME.npz that pcseg predict writes")

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=get_args(AnyPrecision),
-        help="fp16 is for GPUs, bf16 for CPUs with avx512_bf16 (default: auto, bf16 on such CPUs)",
+        help="fp16 is for GPUs, bf16 for CPUs with avx512_bf16 (default: auto, bf16 on those of AMD)",
     )
     add_reader_options(parser)
     parser.add_argument("--only", metavar="KINDS", help=f"write only these files, such as ids,csv: {', '.join(KINDS)}")
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     check_threshold(args.threshold)
     check_checkpoint(args.model)
     if len(args.scans) == 1 and not args.scans[0].exists():
-        raise ValueError(f"{args.scans[0]}: no such file")
+        raise FileNotFoundError(f"{args.scans[0]}: no such file")
     from pcseg.commands.warm_up import compile_missing, quick_imports
 
     with quick_imports():

@@ -193,7 +193,7 @@ def _runs(counts: str | bytes) -> list[int]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected an instances JSON of COCO")
+        raise FileNotFoundError(f"{path}: no such file; expected an instances JSON of COCO")
     with decoding(path, "JSON"):
         content = json.loads(path.read_bytes())
     for part, keys in _KEYS.items():

@@ -44,7 +44,8 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None, *, up_is_known:
     if large_area(corners, _LONG_EDGE) > large_area(corners, 0) / 2:
         found.append("Its triangles are large, its points only their corners: save it as .obj to sample its surface.")
     if scene.rgb is None:
-        found.append("It has no color: expect fewer objects than with color. If a model needs color, use gray=True.")
+        remedy = " If a model needs color, use gray=True." if voxel_size is None else ""
+        found.append(f"It has no color: expect fewer objects than with color.{remedy}")
     elif (scene.rgb == scene.rgb[0]).all() and tuple(scene.rgb[0]) != MID_GRAY:
         found.append(f"All of its points have one color, {tuple(scene.rgb[0].tolist())}: that is no better than none.")
     if scene.instance is not None and scene.semantic is not None and (scene.instance == 0).any():

@@ -99,7 +99,8 @@ def read_scan(
         points of the file these are.
 
     Raises:
-        ValueError: missing file, unknown extension, damaged content, no points, or options out of range. Also
+        FileNotFoundError: there is no such file.
+        ValueError: unknown extension, damaged content, no points, or options out of range. Also
             coordinates too far from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
 
     >>> scene = read_scan(np.array([[0.0, 1.0, 2.0, 255.0, 0.0, 0.0]]))
@@ -232,7 +233,7 @@ class _Reading(NamedTuple):
 
 def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")

@@ -153,10 +153,11 @@ def read_label_table(path: Path, column: str) -> dict[str, int]:
         column: column of the ids, such as "nyu40id".
 
     Raises:
-        ValueError: no such file, or it lacks a column.
+        FileNotFoundError: there is no such file.
+        ValueError: it lacks a column.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; it comes with the release, next to scans/")
+        raise FileNotFoundError(f"{path}: no such file; it comes with the release, next to scans/")
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file, delimiter="\t")
         missing = [name for name in ("raw_category", column) if name not in (rows.fieldnames or ())]

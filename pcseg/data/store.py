@@ -245,7 +245,8 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
             An entry that starts with "!" removes rooms from the choice.
 
     Raises:
-        ValueError: no such folder, a missing .txt file, or no room remains.
+        FileNotFoundError: a .txt file does not exist.
+        ValueError: no such folder, or no room remains.
     """
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; expected processed rooms, run pcseg prepare")
@@ -310,7 +311,7 @@ def _globs(entry: str) -> list[str]:
     if not entry.endswith(".txt"):
         return [entry]
     if not Path(entry).is_file():
-        raise ValueError(f"{entry}: no such file; expected a list of rooms, one name a line")
+        raise FileNotFoundError(f"{entry}: no such file; expected a list of rooms, one name a line")
     return [line.strip() for line in Path(entry).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 

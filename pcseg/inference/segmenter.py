@@ -78,7 +78,7 @@ class SegmenterOptions(DecodeOptions):
     tile_overlap: float = 2.0  # least overlap of neighboring tiles in meters
     flat_floor: bool = False  # predict a copy of the scan whose floor is made level and flat
     adapt_norm: bool = False  # batch norms take their statistics from the scan; helps where it differs from training
-    # float32, bf16, fp16; auto is bf16 for the convolutions of CPUs that multiply it (avx512_bf16), float32 elsewhere
+    # float32, bf16, fp16; auto is bf16 for the convolutions of AMD CPUs that multiply it, float32 elsewhere
     precision: AnyPrecision = "auto"
     views: ViewSet = "one"  # test-time augmentation: 1, 4 or 8 predictions of each room, merged
     split_pieces: bool = False  # make an object of each connected piece of a mask

@@ -24,6 +24,8 @@ VECTOR_BYTES = 64 if HAS_AVX512 else 32
 TILE_ROWS = 8 if HAS_AVX512 else 4
 # Products of pairs of bfloat16, added to float32; older LLVMs give the instruction other types.
 HAS_BF16 = bool(binding.get_host_cpu_features().get("avx512bf16")) and binding.llvm_version_info[0] >= 17
+# With it, a U-Net takes 28 % less time on an AMD EPYC, and 60 % more on an Intel Xeon.
+FAST_BF16 = HAS_BF16 and binding.get_host_cpu_name().startswith("znver")
 PAIRS_AHEAD = 16  # a pair takes about 20 cycles, its rows come from memory in a few hundred
 
 
@@ -95,18 +97,16 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     first = ir.Constant(ir.IntType(32), 0)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     columns = [lanes * t for t in range(sig.args[3].literal_value)]
-    fetches = len(columns) > 1  # a narrow loop has no time to spare
     sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
     starts = [at(out_starts, ir.Constant(length.type, 0), r) for r in range(TILE_ROWS)]
     for place, row in zip(starts, sums):
         start = builder.load(place)
         for cell, c in zip(row, columns):
             builder.store(ir.Constant(vector, [0.0] * lanes), cell)
-            if fetches:
-                _emit_prefetch(builder, at(out, start, c))
+            _emit_prefetch(builder, at(out, start, c))
     with cgutils.for_range(builder, length, intp=length.type) as loop:
         a_places, b_place, later = places(builder, pointers, loop.index)
-        for array, place in later if fetches else ():
+        for array, place in later:
             _emit_prefetch(builder, builder.gep(array, [place]))
         right = [builder.load(builder.bitcast(at(b, b_place, c), taken.as_pointer()), align=itemsize) for c in columns]
         for place, row in zip(a_places, sums):
@@ -232,7 +232,7 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
                             sources[r] = in_index[p + r] * channels
                             row = out_index[p + r]
                         targets[r] = row * out.shape[1] + t * tile
-                        if num_vectors > 1 and p + r + TILE_ROWS < end:
+                        if p + r + TILE_ROWS < end:
                             sources[r + TILE_ROWS] = in_index[p + r + TILE_ROWS] * channels
                     if num_vectors == 3:
                         add_tile(x, w, channels, 3, out, targets, sources, start, tile)

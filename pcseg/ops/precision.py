@@ -4,7 +4,7 @@ import torch
 
 from pcseg.choices import AnyPrecision as AnyPrecision
 from pcseg.choices import Precision as Precision
-from pcseg.kernels.conv import HAS_BF16
+from pcseg.kernels.conv import FAST_BF16, HAS_BF16
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -22,4 +22,4 @@ def halves_on_cpu(precision: AnyPrecision) -> bool:
     """
     if precision == "fp16" or (precision == "bf16" and not HAS_BF16):
         raise ValueError(f"precision {precision}: this CPU cannot multiply it; use auto or float32, or a GPU")
-    return HAS_BF16 and precision != "float32"
+    return FAST_BF16 if precision == "auto" else precision == "bf16"

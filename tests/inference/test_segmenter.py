@@ -126,7 +126,8 @@ def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any])
 
 def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: InfluencerFormer) -> None:
     room = make_room(0, 0, num_points=3000)
-    segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20)
+    halves = "bf16" if HAS_BF16 else "auto"
+    segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20, precision=halves)
     with pytest.raises(TypeError, match="no option threshold; there are top_k, min_points, "):
         segmenter.with_options(threshold=0.5)
     with pytest.raises(TypeError, match="predict has no option fast, threshold; with_options"):

@@ -153,17 +153,18 @@ def test_sinks_are_below_the_worktop_and_desks_stand_along_walls() -> None:
 def test_a_laser_scan_has_the_things_on_one_desk_as_one_object() -> None:
     places = {
         "television": [(0.0, 0.0, 0.75), (0.5, 0.2, 1.1)],
-        "plant": [(0.6, 0.0, 0.75), (0.8, 0.2, 1.0)],  # 10 cm from the monitor
+        "plant": [(0.9, 0.0, 0.75), (1.1, 0.2, 1.0)],  # 40 cm from the monitor
         "bag": [(0.5, 0.0, 0.0), (0.7, 0.2, 0.4)],  # below both
-        "lamp": [(1.1, 0.0, 0.75), (1.3, 0.2, 1.2)],  # 30 cm from the plant
+        "box": [(1.0, 0.0, 0.0), (1.2, 0.2, 0.4)],  # 30 cm from the bag
+        "lamp": [(1.7, 0.0, 0.75), (1.9, 0.2, 1.2)],  # 60 cm from the plant
         "picture": [(1.3, 0.0, 0.9), (1.32, 0.2, 1.2)],
-        "desk": [(0.0, 0.0, 0.7), (1.3, 0.6, 0.75)],
+        "desk": [(0.0, 0.0, 0.7), (1.9, 0.6, 0.75)],
     }
     xyz = np.concatenate(list(places.values()))
     labels = np.array([-1, *(INDOOR.names.index(name) for name in places)])
-    instance, labels = join_things(xyz, np.repeat(np.arange(1, 7), 2), labels)
-    np.testing.assert_array_equal(instance, np.repeat([1, 1, 3, 4, 5, 6], 2))
-    expected = ["other object", "other object", "bag", "lamp", "picture", "desk"]
+    instance, labels = join_things(xyz, np.repeat(np.arange(1, 8), 2), labels)
+    np.testing.assert_array_equal(instance, np.repeat([1, 1, 3, 4, 5, 6, 7], 2))
+    expected = ["other object", "other object", "bag", "box", "lamp", "picture", "desk"]
     assert [INDOOR.names[k] for k in labels[instance[::2]]] == expected
 
 

@@ -46,7 +46,8 @@ def fetch_assets(
         Number of models of each kind.
 
     Raises:
-        ValueError: a package is missing, of another version, or cannot be unpacked.
+        FileNotFoundError: a given package does not exist.
+        ValueError: a package cannot be fetched or unpacked, or is of another version.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -113,7 +114,7 @@ def _download(folder: Path) -> list[Path]:
 
 def _check(path: Path, any_version: bool) -> None:
     if not path.exists():
-        raise ValueError(f"{path}: no such file; expected one of {', '.join(PACKAGES)}")
+        raise FileNotFoundError(f"{path}: no such file; expected one of {', '.join(PACKAGES)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest not in PACKAGES.values() and not any_version:
         raise ValueError(

@@ -19,7 +19,8 @@ WIDTH, HEIGHT, FOCAL = 192, 144, 173.0  # a depth camera at 3/10 of its resoluti
 MIN_DEPTH, MAX_DEPTH = 0.4, 6.0  # meters
 MIN_INSTANCE_POINTS = 20
 MIN_PIECE_TRIANGLES = 60  # smaller loose pieces of a mesh are noise
-JOINED_BELOW = np.array([0.2, 0.2, 0.1])  # gaps between things in meters; see `join_things`
+# Gaps between things in meters, see `join_things`: in the plan on desks and elsewhere, and in height.
+DESK_GAP, FLOOR_GAP, HEIGHT_GAP = 0.5, 0.2, 0.1
 THINGS = ("television", "lamp", "plant", "trash can", "box", "bag", "other object")
 
 
@@ -85,7 +86,9 @@ def join_things(xyz: np.ndarray, instance: np.ndarray, labels: np.ndarray) -> tu
     is_thing &= (size[:, :2].min(axis=1) > 0.08) & (low[:, 2] < 1.3) & (size[:, 2] < 0.7)
     things = np.flatnonzero(is_thing)
     gap = np.maximum(low[things, None] - high[None, things], low[None, things] - high[things, None])
-    _, group = connected_components((gap < JOINED_BELOW).all(axis=-1))
+    on_desk = low[things, 2] > 0.5
+    most = np.where(on_desk[:, None] & on_desk, DESK_GAP, FLOOR_GAP)
+    _, group = connected_components((gap[..., :2] < most[..., None]).all(axis=-1) & (gap[..., 2] < HEIGHT_GAP))
     first, group, count = np.unique(group, return_index=True, return_inverse=True, return_counts=True)[1:]
     joined = np.arange(len(labels))
     joined[things] = things[first][group]
