@@ -6,7 +6,8 @@ RESULT: .npz file written by pcseg predict or pcseg test --results, or a folder 
         CloudCompare and MeshLab
 --csv   NAME.instances.csv: id, class, score, number of points, center, box and box volume
         of each object
---objects  NAME/ID_CLASS.ply: the points of each object in a file of its own
+--objects  NAME/ID_CLASS.ply: the points of each object, floors and walls too, in the
+        coordinates of the scan file
 --las   NAME.las: points in the colors of the scan, with classification (64 + class index),
         instance, score and semantic
 --coco  one JSON file for all results: images, categories, and annotations with RLE masks
