@@ -68,8 +68,7 @@ def _read_header(path: Path, head: bytes) -> _Header:
         start, num_lines = end + 1, num_lines + 1
         if words and not words[0].startswith("#"):
             entries[words[0].upper().replace("COLUMNS", "FIELDS")] = words[1:]
-    missing = [key for key in ("FIELDS", "SIZE", "TYPE") if key not in entries]
-    if missing:
+    if missing := [key for key in ("FIELDS", "SIZE", "TYPE") if key not in entries]:
         raise ValueError(f"{path}: not a PCD file, no line {missing[0]} in its header")
     data = " ".join(entries["DATA"])
     if data not in ("ascii", "binary", "binary_compressed"):

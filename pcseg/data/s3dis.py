@@ -184,8 +184,7 @@ def _without_duplicates(parts: list[_Instance], notes: list[str]) -> list[_Insta
         # Sums that do not depend on the order distinguish most instances; only equal ones are sorted and compared.
         bits = xyz.view(np.uint32).sum(axis=0, dtype=np.uint64)
         rivals = alike.setdefault((len(xyz), *bits.tolist(), *rgb.sum(axis=0, dtype=np.uint64).tolist()), [])
-        same = [other for other in rivals if np.array_equal(_sorted_points(other), _sorted_points(part))]
-        if same:
+        if same := [other for other in rivals if np.array_equal(_sorted_points(other), _sorted_points(part))]:
             notes.append(f"{_short(path)}: the same {len(xyz)} points as {same[0][0].name}, left out")
         else:
             rivals.append(part)

@@ -241,8 +241,7 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: columns name those of text files, .npy, and arrays; this format has its own")
     fields = reader(path, how)
     lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
-    wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
-    if wrong:
+    if wrong := [key for key, length in lengths.items() if length != lengths["xyz"]]:
         raise ValueError(f"{path}: {wrong[0]} has {lengths[wrong[0]]} rows, xyz has {lengths['xyz']}")
     return fields
 

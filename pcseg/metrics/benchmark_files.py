@@ -244,8 +244,7 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
     with zipfile.ZipFile(path) as archive:
         files = {name for name in archive.namelist() if not name.endswith("/")}
         found = sorted(name for name in files if "/" not in name)
-        strange = [name for name in found if not name.endswith(".txt")]
-        if strange:
+        if strange := [name for name in found if not name.endswith(".txt")]:
             raise ValueError(f"{path}: {strange[0]} at the root is no SCENE.txt; remove it")
         if not found:
             raise ValueError(f"{path}: no SCENE.txt at the root; pack the files themselves, not the folder they are in")
@@ -259,8 +258,7 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         named: set[str] = set()
         for name in sorted(names):
             named |= _check_scene(path, archive, name, classes, scenes[name] if scenes else None)
-        left = sorted(files - named - set(found))
-        if left:
+        if left := sorted(files - named - set(found)):
             raise ValueError(f"{path}: {left[0]} is named by no SCENE.txt{and_more(left)}")
         return len(found), len(named)
 
