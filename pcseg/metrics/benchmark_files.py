@@ -72,7 +72,7 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     """
     path = Path(path)
     masks, labels, scores = [], [], []
-    for where, file, label_id, score in object_lines(as_text(path.read_bytes(), str(path)), str(path)):
+    for where, file, label_id, score in object_lines(path.read_bytes(), str(path)):
         if label_id not in classes.ids:
             continue
         if not (path.parent / file).is_file():
@@ -84,14 +84,14 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     return Prediction(scene, rows, np.array(labels, np.int64), np.array(scores, np.float64), classes=classes)
 
 
-def object_lines(text: str, where: str, ids: Collection[int] | None = None) -> Iterator[tuple[str, str, int, float]]:
+def object_lines(raw: bytes, where: str, ids: Collection[int] | None = None) -> Iterator[tuple[str, str, int, float]]:
     """Reads and checks the lines of SCENE.txt.
 
     Args:
-        text: content of the file.
+        raw: content of the file.
         where: name of the file in messages.
-        ids: label ids that may occur; empty lines and label ids like 5.0, which the benchmark's script reads, are then
-            refused. None accepts all of these.
+        ids: label ids that may occur; empty lines, label ids like 5.0, which the benchmark's script reads, and a byte
+            order mark are then refused. None accepts all of these.
 
     Yields:
         Place in messages, mask file, label id and score of each line.
@@ -100,7 +100,7 @@ def object_lines(text: str, where: str, ids: Collection[int] | None = None) -> I
         ValueError: names file and line, and what is wrong there.
     """
     named: set[str] = set()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(as_text(raw, where, strict=ids is not None).splitlines(), start=1):
         here, parts = f"{where}:{number}", line.split()
         if not parts and ids is None:
             continue
@@ -168,7 +168,7 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
     Raises:
         ValueError: names file and line of what is not a whole number, or labels without instances.
     """
-    values = read_integers(as_text(path.read_bytes(), str(path)), str(path))
+    values = read_integers(path.read_bytes(), str(path))
     highest = values.max(initial=0)
     if highest > 0 and (highest < 1000 or np.isin(values[values > 0], classes.ids).all()):
         raise ValueError(
@@ -269,7 +269,7 @@ def _check_scene(
     """The mask files that one SCENE.txt names."""
     ids = {classes.ids[label] for label in classes.instance_classes}
     where, named, files = f"{path}: {name}.txt", set[str](), set(archive.namelist())
-    for here, mask, _, _ in object_lines(as_text(archive.read(f"{name}.txt"), where, strict=True), where, ids):
+    for here, mask, _, _ in object_lines(archive.read(f"{name}.txt"), where, ids):
         if "/" not in mask:
             raise ValueError(f"{here}: mask file {mask} must be in a folder of the zip")
         if mask not in files:
