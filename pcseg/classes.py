@@ -95,9 +95,8 @@ class ClassSet:
         array([ 0, 19, -1], dtype=int32)
         """
         order = np.argsort(self.ids)
-        known = np.array(self.ids)[order]
-        row = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        return np.where(known[row] == ids, order[row], -1).astype(np.int32)
+        row = order[np.minimum(np.searchsorted(self.ids, ids, sorter=order), len(self) - 1)]
+        return np.where(np.array(self.ids)[row] == ids, row, -1).astype(np.int32)
 
     def mapping_to(self, other: "ClassSet") -> Int32[np.ndarray, "C"]:
         """Index in another set of each class, -1 for classes without a counterpart; see class_sets/mappings.yaml.
