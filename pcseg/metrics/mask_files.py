@@ -81,7 +81,7 @@ def rle_encode(mask: Bool[np.ndarray, "P"]) -> dict[str, Any]:
     >>> rle_encode(np.array([True, True, False, True]))
     {'length': 4, 'counts': '1 2 4 1'}
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))) + 1
+    edges = np.flatnonzero(np.diff(np.pad(mask, 1))) + 1
     starts, ends = edges[::2], edges[1::2]
     return {"length": len(mask), "counts": " ".join(map(str, np.stack([starts, ends - starts], axis=1).ravel()))}
 
@@ -106,9 +106,7 @@ def rle_decode(rle: Any) -> Bool[np.ndarray, "P"]:
     if wrong.any():
         first = int(wrong.argmax())
         raise ValueError(f"counts has a run {starts[first]} {lengths[first]} outside 1..{length}")
-    change = np.zeros(length + 1, np.int64)
-    np.add.at(change, starts - 1, 1)
-    np.add.at(change, starts - 1 + lengths, -1)
+    change = np.bincount(starts - 1, minlength=length + 1) - np.bincount(starts - 1 + lengths, minlength=length + 1)
     return np.cumsum(change)[:length] > 0
 
 
