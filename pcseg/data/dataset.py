@@ -114,9 +114,7 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
     voxels = np.cumsum([0, *(len(p.voxel_coords) for p in parts)])
     rooms = np.cumsum([0, *(len(p) for p in parts)])
     superpoints = np.cumsum([0, *(len(p.superpoint_xyz) for p in parts)])
-    coords = [p.voxel_coords.clone() for p in parts]
-    for room, coord in zip(rooms, coords):
-        coord[:, 0] += int(room)
+    coords = [p.voxel_coords + torch.tensor([room, 0, 0, 0]).int() for p, room in zip(parts, rooms.tolist())]
     offsets = [p.superpoint_offsets[1:] + int(s) for p, s in zip(parts, superpoints)]
     labeled = all(p.targets is not None for p in parts)
     return SceneBatch(
