@@ -94,7 +94,7 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
         ValueError: the file is not an .npz archive, is damaged, or has an array of Python objects.
         OSError: the file does not exist or is a folder.
     """
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not an .npz archive, or damaged")
         file.seek(0)

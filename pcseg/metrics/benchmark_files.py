@@ -48,9 +48,9 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
         if prediction.labels[row] not in classes.instance_classes:
             continue
         relative = f"{MASK_FOLDER}/{in_lines}_{row:03d}.{mask_format}"
-        atomic_write(Path(folder) / relative, mask_bytes(prediction.point_mask(row), mask_format))
+        atomic_write(folder / relative, mask_bytes(prediction.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[prediction.labels[row]]} {float(prediction.scores[row])!r}\n")
-    atomic_write(Path(folder) / f"{name}.txt", "".join(lines))
+    atomic_write(folder / f"{name}.txt", "".join(lines))
     return len(prediction) - len(lines)
 
 
@@ -70,7 +70,6 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
         ValueError: an invalid line, or a mask file that is missing, named twice or of a wrong length; the message names
             file and line.
     """
-    path = Path(path)
     masks, labels, scores = [], [], []
     for where, file, label_id, score in object_lines(path.read_bytes(), str(path)):
         if label_id not in classes.ids:
@@ -134,7 +133,7 @@ def write_ground_truth(folder: Path, scene: Scene, classes: ClassSet) -> Path:
     Raises:
         ValueError: a class index outside the set, a negative instance id, or a class of more than 999 instances.
     """
-    path, semantic, instance = Path(folder) / f"{scene.name}.txt", scene.semantic, scene.instance
+    path, semantic, instance = folder / f"{scene.name}.txt", scene.semantic, scene.instance
     if semantic is None or instance is None:
         raise ValueError(f"{path}: scene {scene.name} has no labels to write")
     wrong = semantic[(semantic < -1) | (semantic >= len(classes))]
@@ -204,7 +203,6 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
         ValueError: a mask file is damaged.
         OSError: a scene is not in the folder.
     """
-    path, folder = Path(path), Path(folder)
     with atomic_open(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.comment = b"pcseg"  # a file without it is not replaced
         for scene in sorted(scenes):
@@ -238,7 +236,6 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
 
     Source: The documentation of the ScanNet benchmark, "3D semantic label instance: submission format".
     """
-    path = Path(path)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a zip file")
     with zipfile.ZipFile(path) as archive:
