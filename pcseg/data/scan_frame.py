@@ -66,7 +66,7 @@ def frame_of_scan(
     if origin is None and knows:
         center = matrix[:3, :3] @ np.median(sample, axis=0)
         if np.abs(center).max() > FAR:
-            origin = np.floor(center).tolist()
+            origin = [float(value) for value in np.floor(center)]
             point = ", ".join(f"{value:.0f}" for value in origin)
             report(f"It is far from 0 and was moved, as origin=({point}) does.")
     if origin is not None:
