@@ -139,8 +139,7 @@ def read_rows(
     Raises:
         ValueError: a line does not hold that many numbers; the message names the first.
     """
-    rows = load_rows(path, num_columns, separator=separator, first_line=first_line)
-    if rows is not None:
+    if (rows := load_rows(path, num_columns, separator=separator, first_line=first_line)) is not None:
         return rows
     found = array("d")
     for line, content in text_lines(path, first_line):
