@@ -95,9 +95,8 @@ class ClassSet:
         array([ 0, 19, -1], dtype=int32)
         """
         order = np.argsort(self.ids)
-        known = np.array(self.ids)[order]
-        row = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        return np.where(known[row] == ids, order[row], -1).astype(np.int32)
+        row = order[np.minimum(np.searchsorted(self.ids, ids, sorter=order), len(self) - 1)]
+        return np.where(np.array(self.ids)[row] == ids, row, -1).astype(np.int32)
 
     def mapping_to(self, other: "ClassSet") -> Int32[np.ndarray, "C"]:
         """Index in another set of each class, -1 for classes without a counterpart; see class_sets/mappings.yaml.
@@ -150,8 +149,7 @@ class ClassSet:
                 f"{where}: expected a mapping with a list `names` of class names, as in names: [floor, chair]"
             )
         known = [f.name for f in fields(ClassSet)]
-        unknown = [str(key) for key in content if key not in known]
-        if unknown:
+        if unknown := [str(key) for key in content if key not in known]:
             raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected {', '.join(known)}")
         names = _names(content["names"], where, "names", None)
         stuff = _names(content.get("stuff", []), where, "stuff", names)
@@ -244,11 +242,9 @@ def _names(values: Any, where: str, key: str, known: tuple[str, ...] | None) -> 
     """Checks a list of different class names, each one of `known` if that is given."""
     if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) and value for value in values):
         raise ValueError(f"{where}: expected {key} as a list of class names, found {values!r}")
-    double = [value for index, value in enumerate(values) if value in values[:index]]
-    if double:
+    if double := [value for index, value in enumerate(values) if value in values[:index]]:
         raise ValueError(f"{where}: {key} has {double[0]!r} twice")
-    strange = [value for value in values if known is not None and value not in known]
-    if strange:
+    if strange := [value for value in values if known is not None and value not in known]:
         raise ValueError(f"{where}: {key} has {strange[0]!r}, which is not among names: {', '.join(known or ())}")
     return tuple(values)
 

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import os
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,19 +46,16 @@ def atomic_open(path: Path | str, *, sync: bool = False) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder; expected the name of a file to write")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        mask = os.umask(0)  # mkstemp makes files private; set the mode that open() would set
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path | str, content: bytes | str) -> Path:
@@ -94,7 +91,7 @@ def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, np.nd
         ValueError: the file is not an .npz archive, is damaged, or has an array of Python objects.
         OSError: the file does not exist or is a folder.
     """
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not an .npz archive, or damaged")
         file.seek(0)

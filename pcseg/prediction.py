@@ -383,7 +383,7 @@ class Prediction:
                 arrays["mask_superpoint"] = self.superpoint
         if self.semantic is not None:
             arrays["predicted_semantic"] = self.semantic
-        atomic_write(Path(path), npz_bytes(arrays))
+        atomic_write(path, npz_bytes(arrays))
 
     @classmethod
     def load(cls, path: Path | str) -> "Prediction":

@@ -81,17 +81,13 @@ class RoomDataset(Dataset):
         """Voxels of the stored room, not augmented."""
         return len(voxelize(self.scene(room).xyz, self.options.voxel_size).coords)
 
-    def _any_room(self, rng: np.random.Generator) -> Scene:
-        return self.scene(int(rng.integers(len(self))))
-
     def __getitem__(self, key: tuple[tuple[int, ...], int] | int) -> SceneBatch:
         seed, room = key if isinstance(key, tuple) else (None, int(key))
         scene = self.scene(room)
         if self.augment is not None and seed is not None:
-            scene = self.augment(scene, np.random.default_rng(seed), self._any_room)
-        voxel_size, features = self.options.voxel_size, self.options.features
-        counted = self.classes.instance_classes
-        return make_batch([scene], voxel_size=voxel_size, features=features, instance_classes=counted)
+            rng = np.random.default_rng(seed)
+            scene = self.augment(scene, rng, lambda rng: self.scene(int(rng.integers(len(self)))))
+        return _one_room(scene, self.options.voxel_size, self.options.features, self.classes.instance_classes)
 
 
 def make_batch(
@@ -118,9 +114,7 @@ def collate(parts: Sequence[SceneBatch]) -> SceneBatch:
     voxels = np.cumsum([0, *(len(p.voxel_coords) for p in parts)])
     rooms = np.cumsum([0, *(len(p) for p in parts)])
     superpoints = np.cumsum([0, *(len(p.superpoint_xyz) for p in parts)])
-    coords = [p.voxel_coords.clone() for p in parts]
-    for room, coord in zip(rooms, coords):
-        coord[:, 0] += int(room)
+    coords = [p.voxel_coords + torch.tensor([room, 0, 0, 0]).int() for p, room in zip(parts, rooms.tolist())]
     offsets = [p.superpoint_offsets[1:] + int(s) for p, s in zip(parts, superpoints)]
     labeled = all(p.targets is not None for p in parts)
     return SceneBatch(
@@ -206,8 +200,7 @@ def make_targets(
     instance = object_ids(scene.semantic, np.where(counted, scene.instance, 0))
     semantic = overlap_table(superpoint, scene.semantic).majority(num_superpoints, empty=-1)
     winner = overlap_table(superpoint, instance).majority(num_superpoints)
-    ids, renumbered = np.unique(np.append(0, winner), return_inverse=True)
-    ids, renumbered = ids[1:], renumbered[1:]
+    ids, renumbered = (part[1:] for part in np.unique(np.append(0, winner), return_inverse=True))
     inside = instance > 0
     num_ids = int(instance.max(initial=0)) + 1
     labels = overlap_table(instance[inside], scene.semantic[inside]).majority(num_ids)[ids]
@@ -233,9 +226,8 @@ def _one_room(scene: Scene, voxel_size: float, features: Sequence[str], classes:
     pair_voxel, pair_superpoint, pair_points = pair_superpoints(grid.point_to_voxel, superpoint)
     superpoint_xyz = group_means(scene.xyz - center, superpoint, num_superpoints)
     labeled = scene.semantic is not None and scene.instance is not None
-    coords = np.pad(grid.coords, ((0, 0), (1, 0)))  # this is room 0
     return SceneBatch(
-        voxel_coords=torch.from_numpy(coords),
+        voxel_coords=torch.from_numpy(np.pad(grid.coords, ((0, 0), (1, 0)))),  # this is room 0
         voxel_features=torch.from_numpy(voxel_mean(point_features(scene, center, features), grid)),
         pair_voxel=torch.from_numpy(pair_voxel.astype(np.int64)),
         pair_superpoint=torch.from_numpy(pair_superpoint.astype(np.int64)),

@@ -1,5 +1,6 @@
 """Opens LAS and LAZ files, whose decoder may hang, panic or abort on damaged ones."""
 
+import struct
 import subprocess
 import sys
 import tempfile
@@ -67,18 +68,15 @@ def _check_header(path: Path) -> tuple[int, bool]:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(375)
-
-    def number(start: int, end: int) -> int:
-        return int.from_bytes(head[start:end], "little")
-
     if head[:4] != b"LASF" or len(head) < 227:
         raise ValueError("no LAS header")
-    minor, header_size, points_at, num_records = head[25], number(94, 96), number(96, 100), number(100, 104)
-    num_points = number(247, 255) if minor >= 4 else number(107, 111)
-    extended_at, num_extended = (number(235, 243), number(243, 247)) if minor >= 4 else (0, 0)
+    header_size, points_at, num_records, kind, point_size, num_points = struct.unpack_from("<HIIBHI", head, 94)
+    extended_at = num_extended = 0
+    if head[25] >= 4:  # LAS 1.4
+        extended_at, num_extended, num_points = struct.unpack_from("<QIQ", head, 235)
     if header_size + 54 * num_records > points_at or (num_extended and extended_at + 60 * num_extended > size):
         raise ValueError(f"its header counts {num_records + num_extended} records, more than fit")
-    is_compressed, point_size = head[104] >= 128, number(105, 107)
+    is_compressed = kind >= 128
     most = size * _MAX_POINTS_PER_BYTE if is_compressed else (size - points_at) // max(point_size, 1)
     if num_points > most:
         raise ValueError(f"its header counts {num_points} points, there is room for {max(most, 0)}; it is cut short")

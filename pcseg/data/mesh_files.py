@@ -9,16 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
 from pcseg.data.scan_fields import Report, check_faces, color_to_uint8, likely_range
 from pcseg.files import decoding
-
-if TYPE_CHECKING:
-    from trimesh import Trimesh
 
 MESH_SUFFIXES = (".obj", ".glb", ".gltf", ".stl", ".off")
 # A mesh with more than this share of its surface in triangles longer than so many spacings is sampled.
@@ -80,9 +77,8 @@ def read_mesh(path: Path, spacing_of: Callable[[np.ndarray], float], report: Rep
             spacing = max(spacing, (total / _MOST_SAMPLES) ** 0.5)
             samples, colors = _sample(meshes, spacing)
             sizes = f"{sum(len(mesh.faces) for mesh in meshes):,} triangles, surface {total:.4g}"
-            report(
-                f"Its triangles are large ({sizes}): {len(samples):,} points are sampled, about {spacing:.3g} apart."
-            )
+            found = f"{len(samples):,} points are sampled, about {spacing:.3g} apart"
+            report(f"Its triangles are large ({sizes}): {found}.")
             return _fields(samples, colors)
     for part, its_rows in zip(parts, rows):
         rgb[its_rows] = _vertex_colors(part)
@@ -278,13 +274,10 @@ def _vertex_colors(part: Any) -> UInt8[np.ndarray, "V 3"]:
 
 
 def _colors(
-    mesh: "Trimesh",
-    face: Int64[np.ndarray, "n"],
-    corners: Int64[np.ndarray, "n 3"],
-    weights: Float64[np.ndarray, "n 3"],
+    mesh: Any, face: Int64[np.ndarray, "n"], corners: Int64[np.ndarray, "n 3"], weights: Float64[np.ndarray, "n 3"]
 ) -> UInt8[np.ndarray, "n 3"]:
     """Colors at places of triangles, which are weighted means of their corners."""
-    visual: Any = mesh.visual
+    visual = mesh.visual
     if visual.kind == "texture":
         uv = None if visual.uv is None else np.einsum("nk,nkc->nc", weights, visual.uv[corners])
         colors = visual.material.to_color(uv)

@@ -68,8 +68,7 @@ def _read_header(path: Path, head: bytes) -> _Header:
         start, num_lines = end + 1, num_lines + 1
         if words and not words[0].startswith("#"):
             entries[words[0].upper().replace("COLUMNS", "FIELDS")] = words[1:]
-    missing = [key for key in ("FIELDS", "SIZE", "TYPE") if key not in entries]
-    if missing:
+    if missing := [key for key in ("FIELDS", "SIZE", "TYPE") if key not in entries]:
         raise ValueError(f"{path}: not a PCD file, no line {missing[0]} in its header")
     data = " ".join(entries["DATA"])
     if data not in ("ascii", "binary", "binary_compressed"):
@@ -97,11 +96,8 @@ def unpack_rgb(packed: np.ndarray) -> np.ndarray:
     >>> unpack_rgb(np.array([0xFF8001], np.uint32)).tolist()
     [[255, 128, 1]]
     """
-    if packed.dtype.kind == "f":
-        bits = np.ascontiguousarray(packed, np.float32).view(np.uint32)
-    else:
-        bits = packed.astype(np.int64)  # signed numbers have the same lower bits
-    return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
+    numbers = packed.astype("<f4" if packed.dtype.kind == "f" else "<u4")  # signed numbers have the same lower bits
+    return numbers.view(np.uint8).reshape(-1, 4)[:, 2::-1]  # from bytes B G R A
 
 
 def _read_ascii(path: Path, header: _Header) -> dict[str, np.ndarray]:

@@ -98,14 +98,13 @@ def preprocess(
     results: dict[str, dict | Exception] = {}
     # Large rooms first, so that none of them runs alone at the end.
     done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
-    with tqdm(total=len(chosen), unit="room") as bar:
-        for path, result in done:
-            name = reader.name_of(path)
-            results[name] = result
-            bar.set_postfix_str(name)
-            bar.update()
-            if isinstance(result, Exception):
-                bar.write(as_flags(f"{name}: {result}"))
+    bar = tqdm(done, total=len(chosen), unit="room")
+    for path, result in bar:
+        name = reader.name_of(path)
+        results[name] = result
+        bar.set_postfix_str(name)
+        if isinstance(result, Exception):
+            bar.write(as_flags(f"{name}: {result}"))
     report = _report({name: results[name] for name in chosen}, reader.group_of)
     name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
     write_json(out / name, report)

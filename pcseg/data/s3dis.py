@@ -104,11 +104,9 @@ def read_room(folder: Path) -> RawRoom:
     notes: list[str] = []
     parts: list[_Instance] = []
     for path in room_files(folder):
-        label = _class_of(path, notes)
-        rows, repairs = load_rows(path, 6), []
+        label, rows = _class_of(path, notes), load_rows(path, 6)
         if rows is None or not _are_points(rows).all():
-            rows, repairs = _read_lines(path)
-        notes += repairs
+            rows = _read_lines(path, notes)
         if len(rows):
             parts.append((path, label, rows[:, :3].astype(np.float32), rows[:, 3:].astype(np.uint8)))
         else:
@@ -130,14 +128,14 @@ def read_room(folder: Path) -> RawRoom:
     return RawRoom(scene, notes, [path.name for path in paths])
 
 
-def _read_lines(path: Path) -> tuple[Float64[np.ndarray, "R 6"], list[str]]:
-    """The points of a file with bad lines, which are repaired or dropped, and what was done."""
-    found, lines, repairs, bad = [], [], [], []
+def _read_lines(path: Path, notes: list[str]) -> Float64[np.ndarray, "R 6"]:
+    """The points of a file with bad lines, which are repaired or dropped, and noted."""
+    found, lines, bad = [], [], []
     for line, content in text_lines(path):
         known = _KNOWN_DAMAGE.get((_short(path), line))
         if known is not None and _CONTROL_BYTE.search(content):
             repaired = _CONTROL_BYTE.sub(known, content)
-            repairs.append(f"{_short(path)}:{line}: control byte, {show(content)} read as {show(repaired)}")
+            notes.append(f"{_short(path)}:{line}: control byte, {show(content)} read as {show(repaired)}")
             content = repaired
         numbers = numbers_of_line(content)
         if numbers is None or len(numbers) != 6:
@@ -153,8 +151,8 @@ def _read_lines(path: Path) -> tuple[Float64[np.ndarray, "R 6"], list[str]]:
         line, text = min(bad)
         what = f"{len(bad)} of {num_lines} lines are not points x y z r g b, the first is {text}"
         raise ValueError(f"{path}:{line}: {what}; this is not a file of the release, unpack it again")
-    repairs += [f"{_short(path)}:{line}: not a point x y z r g b, dropped {text}" for line, text in sorted(bad)]
-    return rows[good], repairs
+    notes += [f"{_short(path)}:{line}: not a point x y z r g b, dropped {text}" for line, text in sorted(bad)]
+    return rows[good]
 
 
 def _are_points(rows: Float64[np.ndarray, "R 6"]) -> Bool[np.ndarray, "R"]:
@@ -184,8 +182,7 @@ def _without_duplicates(parts: list[_Instance], notes: list[str]) -> list[_Insta
         # Sums that do not depend on the order distinguish most instances; only equal ones are sorted and compared.
         bits = xyz.view(np.uint32).sum(axis=0, dtype=np.uint64)
         rivals = alike.setdefault((len(xyz), *bits.tolist(), *rgb.sum(axis=0, dtype=np.uint64).tolist()), [])
-        same = [other for other in rivals if np.array_equal(_sorted_points(other), _sorted_points(part))]
-        if same:
+        if same := [other for other in rivals if np.array_equal(_sorted_points(other), _sorted_points(part))]:
             notes.append(f"{_short(path)}: the same {len(xyz)} points as {same[0][0].name}, left out")
         else:
             rivals.append(part)

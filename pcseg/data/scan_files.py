@@ -107,8 +107,7 @@ def read_scan(
     >>> scene.xyz.tolist(), scene.rgb.tolist()
     ([[0.0, 1.0, 2.0]], [[255, 0, 0]])
     """
-    table = path if isinstance(path, np.ndarray) else None
-    path = Path("points") if isinstance(path, np.ndarray) else Path(path)
+    table, path = (path, Path("points")) if isinstance(path, np.ndarray) else (None, Path(path))
     _check_options(scale, up, origin, first_instance)
     if table is None and path.is_dir():
         given = {"scale": scale, "up": up, "origin": origin, "level": level, "columns": columns, "gray": gray}
@@ -118,8 +117,7 @@ def read_scan(
     def say(text: str) -> None:
         report(f"{path.name}: {text}")
 
-    if up is None:
-        up = "y" if path.suffix.lower() in _Y_UP else "z"
+    up = up or ("y" if path.suffix.lower() in _Y_UP else "z")
     as_given = functools.partial(frame_of_scan, path, scale=scale, up=up, origin=origin, as_is=as_is)
 
     def spacing(xyz: np.ndarray) -> float:
@@ -241,8 +239,7 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: columns name those of text files, .npy, and arrays; this format has its own")
     fields = reader(path, how)
     lengths = {key: len(value) for key, value in fields.items() if key != "faces"}
-    wrong = [key for key, length in lengths.items() if length != lengths["xyz"]]
-    if wrong:
+    if wrong := [key for key, length in lengths.items() if length != lengths["xyz"]]:
         raise ValueError(f"{path}: {wrong[0]} has {lengths[wrong[0]]} rows, xyz has {lengths['xyz']}")
     return fields
 

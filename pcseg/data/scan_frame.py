@@ -54,15 +54,13 @@ def frame_of_scan(
     """
     knows = not as_is and len(xyz) >= _LEAST_POINTS
     sample = _sample(xyz, _NUM_FOR_LAYERS)
-    if knows or level:
-        axes = np.roll(np.eye(3), -(UP_AXES.index(up) % 3), axis=0)
-        vertical = _facing(_surface_normals(_sample(xyz)), axes[0]) if level else axes[0]
-        if scale is None:
-            others = axes[1:] if up == "z" else axes[:0]  # the default, which may be wrong
-            scale = _recognized_scale(path, sample, np.vstack([vertical, others]), report) if knows else 1.0
-        if knows:
-            _check_rounding(path, xyz, scale, report)
-    scale = 1.0 if scale is None else scale
+    axes = np.roll(np.eye(3), -(UP_AXES.index(up) % 3), axis=0)
+    vertical = _facing(_surface_normals(_sample(xyz)), axes[0]) if level else axes[0]
+    if scale is None:
+        others = axes[1:] if up == "z" else axes[:0]  # the default, which may be wrong
+        scale = _recognized_scale(path, sample, np.vstack([vertical, others]), report) if knows else 1.0
+    if knows:
+        _check_rounding(path, xyz, scale, report)
     matrix = np.eye(4)
     matrix[:3, :3] = scale * turn_up(up)
     if origin is None and knows:

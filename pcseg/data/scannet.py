@@ -135,8 +135,7 @@ def _read_aggregation(path: Path) -> list[Object]:
     """Objects of a scan in the order of the file; ids may occur twice."""
     groups = []
     for entry in _read_json(path, "segGroups")["segGroups"]:
-        missing = [key for key in ("objectId", "label", "segments") if key not in entry]
-        if missing:
+        if missing := [key for key in ("objectId", "label", "segments") if key not in entry]:
             raise ValueError(f"{path}: an object of segGroups has no {missing[0]}")
         if int(entry["objectId"]) < 0:
             raise ValueError(f"{path}: expected objectId >= 0 for each object, found {entry['objectId']}")
@@ -160,8 +159,7 @@ def read_label_table(path: Path, column: str) -> dict[str, int]:
         raise FileNotFoundError(f"{path}: no such file; it comes with the release, next to scans/")
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file, delimiter="\t")
-        missing = [name for name in ("raw_category", column) if name not in (rows.fieldnames or ())]
-        if missing:
+        if missing := [name for name in ("raw_category", column) if name not in (rows.fieldnames or ())]:
             raise ValueError(f"{path}: no column {missing[0]}, found {', '.join(rows.fieldnames or ())}")
         return {row["raw_category"]: int(row[column]) for row in rows if row["raw_category"] and row[column]}
 

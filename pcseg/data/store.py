@@ -153,8 +153,7 @@ def read_manifest(folder: Path) -> dict:
         command = manifest.get("command") or "pcseg prepare KIND RAW OUT"
         found = f"format version {version!r}, this pcseg reads {FORMAT_VERSION}"
         raise ValueError(f"{path}: {found}; convert it with: {command} --force")
-    missing = [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]
-    if missing:
+    if missing := [key for key in ("name", "class_set", "arrays", "source") if key not in manifest]:
         raise ValueError(f"{path}: damaged (no {missing[0]}); {_AGAIN}")
     return manifest
 

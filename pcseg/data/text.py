@@ -139,8 +139,7 @@ def read_rows(
     Raises:
         ValueError: a line does not hold that many numbers; the message names the first.
     """
-    rows = load_rows(path, num_columns, separator=separator, first_line=first_line)
-    if rows is not None:
+    if (rows := load_rows(path, num_columns, separator=separator, first_line=first_line)) is not None:
         return rows
     found = array("d")
     for line, content in text_lines(path, first_line):
@@ -204,14 +203,14 @@ def numbers_of_line(line: bytes, separator: str | None = None) -> list[float] | 
         return None
 
 
-def show(line: bytes, width: int = 60) -> str:
-    r"""A line as a message can quote it: control bytes escaped, cut to `width` characters.
+def show(line: bytes) -> str:
+    r"""A line as a message can quote it: control bytes escaped, cut to 60 characters.
 
     >>> print(show(b"1 \x102"))
     '1 \x102'
     """
     text = line.strip().decode("latin-1").encode("unicode_escape").decode()
-    return f"'{text if len(text) <= width else text[: width - 3] + '...'}'"
+    return f"'{text if len(text) <= 60 else text[:57] + '...'}'"
 
 
 def _utf8(content: bytes) -> bytes:

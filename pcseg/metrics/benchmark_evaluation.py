@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pcseg.classes import ClassSet
 from pcseg.metrics.benchmark_files import and_more, object_lines, read_ground_truth, read_predictions
-from pcseg.metrics.mask_files import as_text
 from pcseg.metrics.scores import SceneRecord, Scores
 from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
@@ -76,7 +75,7 @@ def _score_scene(pred: Path, gt: Path, settings: Scores, name: str) -> tuple[dic
     scores = settings.subset([])
     path = pred / f"{name}.txt"
     scores.add(read_predictions(path, scene, settings.classes))
-    labels = (label for _, _, label, _ in object_lines(as_text(path.read_bytes(), str(path)), str(path)))
+    labels = (label for _, _, label, _ in object_lines(path.read_bytes(), str(path)))
     return scores.state(), Counter(label for label in labels if label not in settings.classes.ids)
 
 

@@ -48,9 +48,9 @@ def write_predictions(folder: Path, prediction: Prediction, *, mask_format: Mask
         if prediction.labels[row] not in classes.instance_classes:
             continue
         relative = f"{MASK_FOLDER}/{in_lines}_{row:03d}.{mask_format}"
-        atomic_write(Path(folder) / relative, mask_bytes(prediction.point_mask(row), mask_format))
+        atomic_write(folder / relative, mask_bytes(prediction.point_mask(row), mask_format))
         lines.append(f"{relative} {classes.ids[prediction.labels[row]]} {float(prediction.scores[row])!r}\n")
-    atomic_write(Path(folder) / f"{name}.txt", "".join(lines))
+    atomic_write(folder / f"{name}.txt", "".join(lines))
     return len(prediction) - len(lines)
 
 
@@ -70,9 +70,8 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
         ValueError: an invalid line, or a mask file that is missing, named twice or of a wrong length; the message names
             file and line.
     """
-    path = Path(path)
     masks, labels, scores = [], [], []
-    for where, file, label_id, score in object_lines(as_text(path.read_bytes(), str(path)), str(path)):
+    for where, file, label_id, score in object_lines(path.read_bytes(), str(path)):
         if label_id not in classes.ids:
             continue
         if not (path.parent / file).is_file():
@@ -84,14 +83,14 @@ def read_predictions(path: Path, scene: Scene, classes: ClassSet) -> Prediction:
     return Prediction(scene, rows, np.array(labels, np.int64), np.array(scores, np.float64), classes=classes)
 
 
-def object_lines(text: str, where: str, ids: Collection[int] | None = None) -> Iterator[tuple[str, str, int, float]]:
+def object_lines(raw: bytes, where: str, ids: Collection[int] | None = None) -> Iterator[tuple[str, str, int, float]]:
     """Reads and checks the lines of SCENE.txt.
 
     Args:
-        text: content of the file.
+        raw: content of the file.
         where: name of the file in messages.
-        ids: label ids that may occur; empty lines and label ids like 5.0, which the benchmark's script reads, are then
-            refused. None accepts all of these.
+        ids: label ids that may occur; empty lines, label ids like 5.0, which the benchmark's script reads, and a byte
+            order mark are then refused. None accepts all of these.
 
     Yields:
         Place in messages, mask file, label id and score of each line.
@@ -100,7 +99,7 @@ def object_lines(text: str, where: str, ids: Collection[int] | None = None) -> I
         ValueError: names file and line, and what is wrong there.
     """
     named: set[str] = set()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(as_text(raw, where, strict=ids is not None).splitlines(), start=1):
         here, parts = f"{where}:{number}", line.split()
         if not parts and ids is None:
             continue
@@ -134,7 +133,7 @@ def write_ground_truth(folder: Path, scene: Scene, classes: ClassSet) -> Path:
     Raises:
         ValueError: a class index outside the set, a negative instance id, or a class of more than 999 instances.
     """
-    path, semantic, instance = Path(folder) / f"{scene.name}.txt", scene.semantic, scene.instance
+    path, semantic, instance = folder / f"{scene.name}.txt", scene.semantic, scene.instance
     if semantic is None or instance is None:
         raise ValueError(f"{path}: scene {scene.name} has no labels to write")
     wrong = semantic[(semantic < -1) | (semantic >= len(classes))]
@@ -168,7 +167,7 @@ def read_ground_truth(path: Path, classes: ClassSet) -> tuple[Int32[np.ndarray, 
     Raises:
         ValueError: names file and line of what is not a whole number, or labels without instances.
     """
-    values = read_integers(as_text(path.read_bytes(), str(path)), str(path))
+    values = read_integers(path.read_bytes(), str(path))
     highest = values.max(initial=0)
     if highest > 0 and (highest < 1000 or np.isin(values[values > 0], classes.ids).all()):
         raise ValueError(
@@ -204,7 +203,6 @@ def write_submission(path: Path, folder: Path, scenes: Iterable[str]) -> Path:
         ValueError: a mask file is damaged.
         OSError: a scene is not in the folder.
     """
-    path, folder = Path(path), Path(folder)
     with atomic_open(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.comment = b"pcseg"  # a file without it is not replaced
         for scene in sorted(scenes):
@@ -238,14 +236,12 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
 
     Source: The documentation of the ScanNet benchmark, "3D semantic label instance: submission format".
     """
-    path = Path(path)
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a zip file")
     with zipfile.ZipFile(path) as archive:
         files = {name for name in archive.namelist() if not name.endswith("/")}
         found = sorted(name for name in files if "/" not in name)
-        strange = [name for name in found if not name.endswith(".txt")]
-        if strange:
+        if strange := [name for name in found if not name.endswith(".txt")]:
             raise ValueError(f"{path}: {strange[0]} at the root is no SCENE.txt; remove it")
         if not found:
             raise ValueError(f"{path}: no SCENE.txt at the root; pack the files themselves, not the folder they are in")
@@ -259,8 +255,7 @@ def check_submission(path: Path, classes: ClassSet, scenes: Mapping[str, int | N
         named: set[str] = set()
         for name in sorted(names):
             named |= _check_scene(path, archive, name, classes, scenes[name] if scenes else None)
-        left = sorted(files - named - set(found))
-        if left:
+        if left := sorted(files - named - set(found)):
             raise ValueError(f"{path}: {left[0]} is named by no SCENE.txt{and_more(left)}")
         return len(found), len(named)
 
@@ -271,7 +266,7 @@ def _check_scene(
     """The mask files that one SCENE.txt names."""
     ids = {classes.ids[label] for label in classes.instance_classes}
     where, named, files = f"{path}: {name}.txt", set[str](), set(archive.namelist())
-    for here, mask, _, _ in object_lines(as_text(archive.read(f"{name}.txt"), where, strict=True), where, ids):
+    for here, mask, _, _ in object_lines(archive.read(f"{name}.txt"), where, ids):
         if "/" not in mask:
             raise ValueError(f"{here}: mask file {mask} must be in a folder of the zip")
         if mask not in files:

@@ -167,10 +167,9 @@ class PerScene(ABC, Generic[Record]):
         """
         merged = dict(self._scenes)
         for state in states:
-            for name, record in state.items():
-                if name in merged:
-                    raise ValueError(f"scene {name!r} comes from two processes; let one process evaluate each scene")
-                merged[name] = record
+            if both := merged.keys() & state:
+                raise ValueError(f"scene {min(both)!r} comes from two processes; let one process evaluate each scene")
+            merged |= state
         self._scenes = merged
 
 

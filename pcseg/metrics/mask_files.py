@@ -59,7 +59,7 @@ def parse_mask(raw: bytes, where: str, *, strict: bool = False) -> Bool[np.ndarr
     # The usual file, one digit and one newline per point, is read without parsing numbers.
     if len(digits) == len(ends) and np.all(ends == ord("\n")) and np.all((digits == ord("0")) | (digits == ord("1"))):
         return digits == ord("1")
-    return read_integers(as_text(raw, where, strict=strict), where, allowed=(0, 1) if strict else None) != 0
+    return read_integers(raw, where, strict=strict) != 0
 
 
 def mask_bytes(mask: Bool[np.ndarray, "P"], mask_format: MaskFormat) -> bytes:
@@ -81,7 +81,7 @@ def rle_encode(mask: Bool[np.ndarray, "P"]) -> dict[str, Any]:
     >>> rle_encode(np.array([True, True, False, True]))
     {'length': 4, 'counts': '1 2 4 1'}
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))) + 1
+    edges = np.flatnonzero(np.diff(np.pad(mask, 1))) + 1
     starts, ends = edges[::2], edges[1::2]
     return {"length": len(mask), "counts": " ".join(map(str, np.stack([starts, ends - starts], axis=1).ravel()))}
 
@@ -106,9 +106,7 @@ def rle_decode(rle: Any) -> Bool[np.ndarray, "P"]:
     if wrong.any():
         first = int(wrong.argmax())
         raise ValueError(f"counts has a run {starts[first]} {lengths[first]} outside 1..{length}")
-    change = np.zeros(length + 1, np.int64)
-    np.add.at(change, starts - 1, 1)
-    np.add.at(change, starts - 1 + lengths, -1)
+    change = np.bincount(starts - 1, minlength=length + 1) - np.bincount(starts - 1 + lengths, minlength=length + 1)
     return np.cumsum(change)[:length] > 0
 
 
@@ -129,26 +127,26 @@ def _read_mask_npz(path: Path, num_points: int | None) -> Bool[np.ndarray, "P"]:
     return np.unpackbits(packed, count=count).astype(np.bool_)
 
 
-def read_integers(text: str, where: str, allowed: tuple[int, ...] | None = None) -> Int64[np.ndarray, "P"]:
+def read_integers(raw: bytes, where: str, *, strict: bool = False) -> Int64[np.ndarray, "P"]:
     """Reads one whole number per line.
 
     Args:
-        text: content of a file.
+        raw: content of a file.
         where: file, for messages.
-        allowed: numbers that a line may hold; None allows all of 32 bits.
+        strict: refuse numbers other than 0 and 1, and a byte order mark.
 
     Raises:
-        ValueError: a line is not one of these numbers; the message names file and line.
+        ValueError: no UTF-8 text, or a line is not a number of 32 bits; the message names file and line.
     """
-    expected = "one whole number of 32 bits" if allowed is None else " or ".join(map(str, allowed))
-    lines = text.rstrip().splitlines()
+    lines = as_text(raw, where, strict=strict).rstrip().splitlines()
     values = np.zeros(len(lines), np.int64)
     for row, line in enumerate(lines):
         try:
             value = int(line)
         except ValueError:
             value = 2**31
-        if abs(value) >= 2**31 or (allowed is not None and value not in allowed):
+        if abs(value) >= 2**31 or (strict and value not in (0, 1)):
+            expected = "0 or 1" if strict else "one whole number of 32 bits"
             raise ValueError(f"{where}:{row + 1}: expected {expected}, found {line.strip()[:40]!r}")
         values[row] = value
     return values

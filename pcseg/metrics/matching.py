@@ -81,10 +81,8 @@ def select_class(scenes: SceneMatches, label: int, min_points: int) -> ClassMatc
         min_points: least number of points of a ground-truth object; smaller ones are ignored.
     """
     preds = np.flatnonzero(scenes.pred_labels == label)
-    row_of_pred = np.full(len(scenes.pred_labels), -1, np.int64)
-    row_of_pred[preds] = np.arange(len(preds))
     pairs = np.flatnonzero(scenes.pred_labels[scenes.pair_pred] == label)
-    pred, gt, shared = row_of_pred[scenes.pair_pred[pairs]], scenes.pair_gt[pairs], scenes.pair_points[pairs]
+    pred, gt, shared = np.searchsorted(preds, scenes.pair_pred[pairs]), scenes.pair_gt[pairs], scenes.pair_points[pairs]
     points = scenes.pred_points[preds]
     iou = shared / (scenes.gt_points[gt] + points[pred] - shared)
 
@@ -133,8 +131,7 @@ def _assign(
             true[gt] = scores[pred]
             taken.add(pred)
     unmatched = (matches.pred_best_iou <= threshold) & (matches.pred_ignored <= threshold)
-    duplicates = np.array(false, np.float64)
-    return np.array(list(true.values()), np.float64), np.append(duplicates, matches.pred_scores[unmatched])
+    return np.array(list(true.values()), np.float64), np.append(false, matches.pred_scores[unmatched])
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,9 @@ def count_segments(
     rows, columns = np.nonzero(iou > 0.5)
     false_pred = 2 * on_void <= found.num_points
     false_pred[rows] = False
-    missed = np.ones(len(truth), np.bool_)
-    missed[columns] = False
     matched, num_classes = found.labels[rows], len(is_stuff)
     counts = [np.bincount(matched, iou[rows, columns], num_classes)]
-    for labels in (matched, found.labels[false_pred], truth.labels[missed]):
+    for labels in (matched, found.labels[false_pred], np.delete(truth.labels, columns)):
         counts.append(np.bincount(labels, minlength=num_classes))
     return np.stack(counts, axis=1).astype(np.float64)
 

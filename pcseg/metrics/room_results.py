@@ -36,7 +36,7 @@ def save_room(folder: Path, name: str, scores: Scores) -> Path:
         "min_score": np.array(scores.min_score),
         **_flat("", scores.state()[name]),
     }
-    return atomic_write(Path(folder) / f"{name}.npz", npz_bytes(arrays))
+    return atomic_write(folder / f"{name}.npz", npz_bytes(arrays))
 
 
 def read_rooms(folders: Iterable[Path]) -> Scores:
@@ -49,7 +49,7 @@ def read_rooms(folders: Iterable[Path]) -> Scores:
     scores: Scores | None = None
     where: dict[str, Path] = {}
     for folder in folders:
-        paths = sorted(Path(folder).glob("*.npz"))
+        paths = sorted(folder.glob("*.npz"))
         if not paths:
             raise ValueError(f"{folder}: expected results of rooms (NAME.npz), found none; pcseg test --export DIR")
         for path in paths:

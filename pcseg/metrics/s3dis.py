@@ -72,8 +72,7 @@ def s3dis_protocols(
         classes: the dataset's classes; instance classes are reported.
         min_points: least size in the protocol `best_f1`.
     """
-    zero = np.zeros((1, len(classes)), np.int64)
-    num_gt = np.concatenate([zero, *(scene.num_gt[None] for scene in scenes)]).sum(axis=0)
+    num_gt = sum((scene.num_gt for scene in scenes), np.zeros(len(classes), np.int64))
     per_class: dict[str, dict[str, float]] = {}
     for label in sorted(classes.instance_classes):
         values = (float("nan"),) * len(COLUMNS)
