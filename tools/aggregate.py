@@ -9,7 +9,6 @@ a second table gives each area and the mean over areas, which other papers call 
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
@@ -41,8 +40,9 @@ def main() -> None:
         areas = {area: _means(part.compute()) for area, part in parts.items()}
         average = {key: nanmean([row[key] for row in areas.values()]) for key in next(iter(areas.values()))}
         content |= {"areas": areas, "mean_of_areas": average}
-        print()
-        _print_areas({**areas, "mean of areas": average, "all rooms": _means(result)})
+        print(f"\n{'area':<14}" + "".join(f"  {column}" for column in COLUMNS))
+        for name, row in {**areas, "mean of areas": average, "all rooms": _means(result)}.items():
+            print(f"{name:<14}" + "".join(f"  {percent(row[column]):>{len(column)}}" for column in COLUMNS))
     if args.json:
         write_json(args.json, content)
     if args.csv:
@@ -55,12 +55,6 @@ def main() -> None:
 def _means(result: Evaluation) -> dict[str, float]:
     protocols = {} if result.s3dis is None else result.s3dis.mean
     return {**result.ap.mean, **protocols, **result.semantic.mean, **result.panoptic.mean}
-
-
-def _print_areas(rows: dict[str, dict[str, Any]]) -> None:
-    print("area".ljust(14) + "".join(f"  {column}" for column in COLUMNS))
-    for name, row in rows.items():
-        print(name.ljust(14) + "".join(f"  {percent(row[column]):>{len(column)}}" for column in COLUMNS))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from jaxtyping import Integer
 
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
+from pcseg.data.scan_fields import keep_points
 from pcseg.data.scan_files import read_scan
 from pcseg.files import write_json
 from pcseg.ops.overlap import overlap_table
@@ -32,9 +33,7 @@ def _with_noise(scene: Scene, rng: np.random.Generator) -> Scene:
 def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
     """Thins one end of the room to a tenth of its density."""
     x = scene.xyz[:, 0]
-    keep = rng.random(len(scene)) < 0.1 + 0.9 * (x - x.min()) / np.ptp(x)
-    fields = ("xyz", "rgb", "instance")
-    return Scene(scene.name, **{key: value[keep] for key in fields if (value := getattr(scene, key)) is not None})
+    return keep_points(scene, rng.random(len(scene)) < 0.1 + 0.9 * (x - x.min()) / np.ptp(x))
 
 
 def synthetic_sets(num_rooms: int) -> dict[str, list[Scene]]:
