@@ -35,8 +35,7 @@ def main() -> None:
         if scene.semantic is None or scene.instance is None:
             unlabeled.append(scene.name)
             continue
-        classes = classes_of(read_manifest(folder))
-        write_ground_truth(args.out, scene, classes)
+        write_ground_truth(args.out, scene, classes_of(read_manifest(folder)))
         written.append(scene.name)
     if unlabeled:
         print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)
