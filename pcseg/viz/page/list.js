@@ -177,9 +177,7 @@ $("safe").onchange = (e) => {
   setColors(e.target.checked);
   refill();
 };
-$("names").onchange = () => {
-  dirty = true;
-};
+$("names").onchange = () => (dirty = true);
 $("open").onchange = (e) => {
   opened = e.target.checked;
   dirty = true;
