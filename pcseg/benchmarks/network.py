@@ -56,8 +56,7 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
             "room to objects, bfloat16": lambda: halves.predict(room),
             "U-Net, bfloat16": lambda: without_gradients(True),
         }
-    times = median_times(calls, rounds)
-    rows = {**times, "memory": memory}
+    rows = {**median_times(calls, rounds), "memory": memory}
     for name, row in rows.items():
         print_row(name, row)
     return {**result, **rows}
