@@ -1,7 +1,7 @@
 """Images of points without a display or a graphics library: a camera, discs, closed holes, light."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
@@ -91,7 +91,8 @@ def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     cells = cells[((cells >= 0) & (cells < 80)).all(axis=1)]
     counts = np.bincount(cells @ [6400, 80, 1], minlength=80**3).reshape(80, 80, 80)
     counts[counts <= len(sample) / 5000] = 0
-    group, _ = ndimage.label(counts, np.ones((3, 3, 3)))  # cells that touch, also at a corner
+    touching = np.ones((3, 3, 3))  # also at a corner
+    group, _ = cast("tuple[np.ndarray, int]", ndimage.label(counts, touching))
     sizes = np.bincount(group.ravel(), counts.ravel())
     is_large = sizes >= 0.1 * len(sample)
     if sizes[is_large].sum() < 0.5 * len(sample):  # scattered points
@@ -271,7 +272,7 @@ def room_view(
             _, index = _splat(sample, splats, 1.5, aim(sample, azimuth), 240, 180)
             return len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean())
 
-        azimuth = max(np.arange(30.0, 390.0, 45.0), key=visible)
+        azimuth = max(map(float, range(30, 390, 45)), key=visible)
     return aim(below, azimuth)
 
 
