@@ -9,11 +9,10 @@ a second table gives each area and the mean over areas, which other papers call 
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
-from pcseg.files import atomic_write, write_json
+from pcseg.files import atomic_write
 from pcseg.metrics.result import nanmean, percent
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="also write an HTML report")
     args = parser.parse_args()
 
-    written = claim(args.json, args.csv, args.report)
+    finish = claim(args.csv, args.report, json=args.json)
     scores = read_rooms(args.rooms)
     result = scores.compute()
     content = result.to_json()
@@ -41,26 +40,19 @@ def main() -> None:
         areas = {area: _means(part.compute()) for area, part in parts.items()}
         average = {key: nanmean([row[key] for row in areas.values()]) for key in next(iter(areas.values()))}
         content |= {"areas": areas, "mean_of_areas": average}
-        print()
-        _print_areas({**areas, "mean of areas": average, "all rooms": _means(result)})
-    if args.json:
-        write_json(args.json, content)
+        print(f"\n{'area':<14}" + "".join(f"  {column}" for column in COLUMNS))
+        for name, row in {**areas, "mean of areas": average, "all rooms": _means(result)}.items():
+            print(f"{name:<14}" + "".join(f"  {percent(row[column]):>{len(column)}}" for column in COLUMNS))
     if args.csv:
         atomic_write(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=counted(len(scores), "room"))
-    written()
+    finish(content)
 
 
 def _means(result: Evaluation) -> dict[str, float]:
     protocols = {} if result.s3dis is None else result.s3dis.mean
     return {**result.ap.mean, **protocols, **result.semantic.mean, **result.panoptic.mean}
-
-
-def _print_areas(rows: dict[str, dict[str, Any]]) -> None:
-    print("area".ljust(14) + "".join(f"  {column}" for column in COLUMNS))
-    for name, row in rows.items():
-        print(name.ljust(14) + "".join(f"  {percent(row[column]):>{len(column)}}" for column in COLUMNS))
 
 
 if __name__ == "__main__":

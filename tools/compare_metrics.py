@@ -17,7 +17,7 @@ import numpy as np
 from pcseg.classes import S3DIS
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
-from pcseg.files import atomic_write, write_json
+from pcseg.files import atomic_write
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.instance_ap import SCANNET_THRESHOLDS
 from pcseg.metrics.matching import Curve
@@ -48,11 +48,13 @@ def compare_readings(scores: Scores, everything_counts: Scores, areas: dict[str,
 
     matched = [row["sq"] for row in result.panoptic.per_class.values() if row["sq"] > 0]
     small = everything_counts.average_precision(SCANNET_THRESHOLDS)
+    curves = scores.average_precision(SCANNET_THRESHOLDS[:-1]).curves.values()
+    areas_of_coco = [interpolated_area(curve) for lines in curves for curve in lines.values()]
     table = {
         "AP": {
             "ScanNet's script: nine thresholds, 0.50 to 0.90": result.ap.ap,
             "its documentation: ten thresholds, 0.50 to 0.95": result.coco.ap,
-            "nine thresholds, precision made to fall as in COCO, 101 recalls": _coco_area(scores),
+            "nine thresholds, precision made to fall as in COCO, 101 recalls": nanmean(areas_of_coco),
             "nine thresholds, objects under 100 points count too": small.ap,
             "mean over rooms of the AP of each": mean_of_rooms(lambda room: room.ap.ap),
         },
@@ -111,11 +113,6 @@ def _pooled_coverage(scores: Scores) -> float:
     return float((covered.sum(axis=0)[has_gt] / num_gt.sum(axis=0)[has_gt]).mean())
 
 
-def _coco_area(scores: Scores) -> float:
-    curves = scores.average_precision(SCANNET_THRESHOLDS[:-1]).curves
-    return nanmean([interpolated_area(curve) for lines in curves.values() for curve in lines.values()])
-
-
 def interpolated_area(curve: Curve) -> float:
     """COCO's area: the mean over 101 recalls of the best precision at that recall or a greater one; 0 beyond the last.
 
@@ -143,7 +140,7 @@ def main() -> None:
     if args.rooms < 1:
         raise ValueError(f"--rooms must be at least 1, got {args.rooms}")
 
-    written = claim(args.json, args.csv, args.report)
+    finish = claim(args.csv, args.report, json=args.json)
     scores, everything_counts = Scores(S3DIS), Scores(S3DIS, min_points=1)
     worst = WorstRooms(S3DIS)
     for index in range(args.rooms):
@@ -155,8 +152,7 @@ def main() -> None:
             write_ground_truth(args.export / "gt", scene, S3DIS)
             write_predictions(args.export / "pred", prediction, mask_format="npz")
         if args.report:
-            semantic = np.append(-1, prediction.labels)[prediction.point_rows(0.3, min_points=0)].astype(np.int32)
-            worst.offer(replace(prediction, semantic=semantic))
+            worst.offer(replace(prediction, semantic=prediction.point_labels(0.3)))
     readings = compare_readings(scores, everything_counts, split_areas(scores))
     print(f"{args.rooms} rooms, {sum(scores.compute().ap.num_gt.values())} objects")
     rows, table = [], []
@@ -167,13 +163,11 @@ def main() -> None:
             print(f"{measure:<17}{name:<66}{100 * value:6.1f} {difference}".rstrip())
             rows.append(f'{measure},"{name}",{value!r}')
             table.append({"measure": measure, "name": name, "value": value, "is_base": row == 0})
-    if args.json:
-        write_json(args.json, {"readings": table})
     if args.csv:
         atomic_write(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
         write_report(args.report, scores, title="Simulated errors", pictures=worst.pictures(scores))
-    written()
+    finish({"readings": table})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from pathlib import Path
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room
-from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import write_ground_truth
 from pcseg.prediction import counted
 
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the room names as JSON")
     args = parser.parse_args()
 
-    claimed = claim(args.json)
+    finish = claim(json=args.json)
     written: list[str] = []
     unlabeled: list[str] = []
     for folder in list_rooms(args.rooms, args.patterns):
@@ -36,17 +35,14 @@ def main() -> None:
         if scene.semantic is None or scene.instance is None:
             unlabeled.append(scene.name)
             continue
-        classes = classes_of(read_manifest(folder))
-        write_ground_truth(args.out, scene, classes)
+        write_ground_truth(args.out, scene, classes_of(read_manifest(folder)))
         written.append(scene.name)
     if unlabeled:
         print(f"{len(unlabeled)} rooms have no labels and were left out: {', '.join(unlabeled)}", file=sys.stderr)
     if not written:
         raise ValueError(f"{args.rooms}: no room has labels; there is no ground truth to write")
     print(f"{args.out}: {counted(len(written), 'room')}")
-    if args.json:
-        write_json(args.json, {"written": written, "unlabeled": unlabeled})
-    claimed()
+    finish({"written": written, "unlabeled": unlabeled})
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from jaxtyping import Integer
 
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
+from pcseg.data.scan_fields import keep_points
 from pcseg.data.scan_files import read_scan
-from pcseg.files import write_json
 from pcseg.ops.overlap import overlap_table
 from pcseg.ops.superpoints import over_segment, over_segment_voxels
 from pcseg.structures import Scene
@@ -32,9 +32,7 @@ def _with_noise(scene: Scene, rng: np.random.Generator) -> Scene:
 def _thinned(scene: Scene, rng: np.random.Generator) -> Scene:
     """Thins one end of the room to a tenth of its density."""
     x = scene.xyz[:, 0]
-    keep = rng.random(len(scene)) < 0.1 + 0.9 * (x - x.min()) / np.ptp(x)
-    fields = ("xyz", "rgb", "instance")
-    return Scene(scene.name, **{key: value[keep] for key in fields if (value := getattr(scene, key)) is not None})
+    return keep_points(scene, rng.random(len(scene)) < 0.1 + 0.9 * (x - x.min()) / np.ptp(x))
 
 
 def synthetic_sets(num_rooms: int) -> dict[str, list[Scene]]:
@@ -111,7 +109,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
-    written = claim(args.json)
+    finish = claim(json=args.json)
     sets = synthetic_sets(args.rooms) if args.rooms else {}
     for path in args.real:
         files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
@@ -130,9 +128,7 @@ def main() -> None:
             result.setdefault(name, {})[method] = row
             cells = f"{row['superpoints']:.0f} | {row['oracle_miou']:.3f} | {row['cpu_s_per_million']:.1f}"
             print(f"| {name} | {method} | {cells} |", flush=True)
-    if args.json:
-        write_json(args.json, result)
-    written()
+    finish(result)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from typing import Any
 
 import joblib
 import numpy as np
-from torch.utils.data import DataLoader
 
 from pcseg.benchmarks.measure import VOXEL_SIZE, Step, median_ms, print_row, segmented_room, write_segmented_rooms
 from pcseg.data.augment import compose
-from pcseg.data.dataset import DataOptions, RoomDataset, collate
+from pcseg.data.dataset import DataOptions, RoomDataset
 from pcseg.data.sampler import ResumableSampler
+from pcseg.training.loading import load_batches
 
 # Augmentations of ScanNet's config.
 STEPS = [
@@ -61,7 +61,7 @@ def _loader_speed(dataset: RoomDataset, workers: int, num_rooms: int) -> dict[st
     warm = 4 + 4 * workers
     # Extra rooms keep the workers busy until the last measured room.
     sampler = ResumableSampler(len(dataset), 1, warm + num_rooms + 4 * workers, seed=0)
-    batches = iter(DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers))
+    batches = load_batches(dataset, sampler, workers)
     for _ in range(warm):
         next(batches)
     start, cpu = time.perf_counter(), _cpu_seconds()

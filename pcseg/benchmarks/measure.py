@@ -84,8 +84,7 @@ def peak_mb() -> float:
 
 
 def _resident_mb(key: str) -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition(f"{key}:")[2].split()[0]) / 1024
+    return int(Path("/proc/self/status").read_text().partition(f"{key}:")[2].split()[0]) / 1024
 
 
 def devices() -> list[torch.device]:

@@ -25,10 +25,9 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
     config = cfg.load("scannet", ["data.classes=s3dis", 'data.train=["*"]', "data.val=[]", *overrides])
     segmenter = Segmenter(build.build_model(config, S3DIS), S3DIS, config.data.voxel_size, config.data.features)
     batches: list[SceneBatch] = []
-    hook = segmenter.model.register_forward_pre_hook(lambda _, args: batches.append(args[0]))
     room = segmented_room(2, num_points)
-    segmenter.predict(room)  # compiles
-    hook.remove()
+    with segmenter.model.register_forward_pre_hook(lambda _, args: batches.append(args[0])):
+        segmenter.predict(room)  # compiles
     batch, unet = batches[0], segmenter.model.unet
     given = (batch.voxel_coords, batch.voxel_features, 1)
     result: dict[str, Any] = {
@@ -57,8 +56,7 @@ def _network(rounds: int, num_points: int, num_threads: int, overrides: tuple[st
             "room to objects, bfloat16": lambda: halves.predict(room),
             "U-Net, bfloat16": lambda: without_gradients(True),
         }
-    times = median_times(calls, rounds)
-    rows = {**times, "memory": memory}
+    rows = {**median_times(calls, rounds), "memory": memory}
     for name, row in rows.items():
         print_row(name, row)
     return {**result, **rows}

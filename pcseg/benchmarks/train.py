@@ -2,10 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -110,28 +110,16 @@ def _phases(run: Run, loader: Iterator[SceneBatch], device: torch.device) -> dic
             if number == WARM_UP - 1:
                 spent.update(dict.fromkeys(PHASES, 0.0))
 
-    with _marked_phases(run, mark):
-        run.train_on(marked(loader))
-    return {phase: seconds / sum(spent.values()) for phase, seconds in spent.items()}
-
-
-@contextmanager
-def _marked_phases(run: Run, mark: Callable[[str], None]) -> Iterator[None]:
-    """Calls mark(phase) at the end of forward, criterion and backward of every step."""
-    hooks = [
-        run.model.register_forward_hook(lambda *_: mark("forward")),
-        run.criterion.register_forward_hook(lambda *_: mark("criterion")),
-    ]
     unscale = run.scaler.unscale_
 
     def after_backward(optimizer: torch.optim.Optimizer) -> None:
         mark("backward")
         unscale(optimizer)
 
-    run.scaler.unscale_ = after_backward  # called right after backward
-    try:
-        yield
-    finally:
-        run.scaler.unscale_ = unscale
-        for hook in hooks:
-            hook.remove()
+    with (
+        run.model.register_forward_hook(lambda *_: mark("forward")),
+        run.criterion.register_forward_hook(lambda *_: mark("criterion")),
+        patch.object(run.scaler, "unscale_", after_backward),  # called right after backward
+    ):
+        run.train_on(marked(loader))
+    return {phase: seconds / sum(spent.values()) for phase, seconds in spent.items()}

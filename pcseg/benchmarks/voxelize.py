@@ -20,9 +20,8 @@ def voxelizers(xyz: np.ndarray) -> dict[str, Step]:
     def by_keys() -> int:
         grid = cells()
         extent = grid.max(0) + 1
-        unique, _, _ = np.unique((grid[:, 0] * extent[1] + grid[:, 1]) * extent[2] + grid[:, 2], **every)
-        rest, z = np.divmod(unique, extent[2])
-        return len(np.stack([*np.divmod(rest, extent[1]), z], axis=1))
+        unique, _, _ = np.unique(np.ravel_multi_index(grid.T, extent), **every)
+        return len(np.stack(np.unravel_index(unique, extent), axis=1))
 
     found: dict[str, Step] = {
         "pcseg": lambda: len(voxelizer.voxelize(xyz, VOXEL_SIZE)),

@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> None:
         partial(scannet.room_files, label_table=table),
         partial(scannet.read_room, label_table=table, class_set=args.classes),
     )
-    written = claim(args.json)
+    finish = claim(args.json)
     preprocess.run(scannet.find_rooms(args.raw), reader, args, print)
-    written()
+    finish()

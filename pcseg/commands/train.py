@@ -51,7 +51,6 @@ def run(args: argparse.Namespace) -> None:
 
         compiled = compile_missing(FOR_TRAINING)  # while torch is imported
         from pcseg.config import Config
-        from pcseg.files import write_json
         from pcseg.images import config as cfg
         from pcseg.ops.device import pick_device
         from pcseg.prediction import counted
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
             from pcseg.images.run import ImageRun
 
             make = ImageRun
-        written = claim(args.json)
+        finish = claim(json=args.json)
         processes = join_processes()
         run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
     compiled(FOR_TRAINING)
@@ -82,9 +81,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"model: {run.folder / LAST}{mean}")
     if result is not None and processes.is_first:
         print(result.to_text())
-        if args.json:
-            write_json(args.json, result.to_json())
-        written()
+        finish(result.to_json())
 
 
 def _check(args: argparse.Namespace) -> tuple[Path, Path, list[str], bool]:

@@ -335,11 +335,8 @@ def rle_counts(mask: Bool[np.ndarray, "P"]) -> list[int]:
     >>> rle_counts(np.array([True, False, False, True]))
     [0, 1, 2, 1]
     """
-    if len(mask) == 0:
-        return []
-    borders = np.flatnonzero(np.diff(mask)) + 1
-    counts = np.diff(np.concatenate([[0], borders, [len(mask)]])).tolist()
-    return [0, *counts] if mask[0] else counts
+    borders = np.flatnonzero(np.diff(mask, prepend=False))
+    return np.diff(borders, prepend=0, append=len(mask)).tolist()
 
 
 def _classes(prediction: Prediction) -> ClassSet:

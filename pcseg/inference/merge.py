@@ -139,8 +139,7 @@ def _best(
 ) -> Bool[np.ndarray, "L"]:
     """Whether a pair has the largest IoU of its owner with objects of the part, the first of equal ones."""
     order = np.lexsort((-iou, part, owner))
-    is_first = np.ones(len(order), bool)
-    is_first[1:] = (np.diff(owner[order]) != 0) | (np.diff(part[order]) != 0)
+    is_first = (np.diff(owner[order], prepend=-1) != 0) | (np.diff(part[order], prepend=-1) != 0)
     best = np.zeros(len(order), bool)
     best[order[is_first]] = True
     return best

@@ -213,7 +213,7 @@ class QueryCriterion(Criterion):
 def scene_mean(values: Sequence[Float[Tensor, "L"]]) -> LossTerm:
     """A loss that every scene has a value of."""
     total = torch.stack(list(values)).sum(0)
-    return LossTerm(total, torch.full_like(total, len(values), requires_grad=False))
+    return LossTerm(total, torch.full_like(total, len(values)))
 
 
 def check_finite(values: Tensor, what: str, name: str) -> None:

@@ -80,10 +80,8 @@ class SetCriterion(QueryCriterion):
             pair_losses.append(torch.stack(matched, 1))
             claims.append(Claims(claims_of_pairs(matches, bce), truth.labels))
         num_instances = sum(len(truth.labels) for truth in claims)
-        terms = {}
-        for key, total in zip(("loss_mask", "loss_dice"), torch.stack(pair_losses).sum(0), strict=True):
-            terms[key] = LossTerm(total, torch.full_like(total, num_instances, requires_grad=False))
-        return terms, claims
+        bce, dice = (LossTerm(sums, torch.full_like(sums, num_instances)) for sums in torch.stack(pair_losses).sum(0))
+        return {"loss_mask": bce, "loss_dice": dice}, claims
 
     def _instances(self, scene: SceneTarget, dtype: torch.dtype) -> _Instances:
         labels = scene.target["labels"].long()

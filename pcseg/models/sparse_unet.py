@@ -91,9 +91,8 @@ class SparseUNet(nn.Module):
     def _run_blocks(self, blocks: nn.Module, x: SparseTensor) -> SparseTensor:
         for block in blocks:  # type: ignore[attr-defined]
             if self.checkpointing and self.training and torch.is_grad_enabled():
-                again = recomputing(block)
                 x = run_checkpointed(
-                    block, x, use_reentrant=False, context_fn=lambda again=again: (nullcontext(), again)
+                    block, x, use_reentrant=False, context_fn=lambda block=block: (nullcontext(), recomputing(block))
                 )
             else:
                 x = block(x)

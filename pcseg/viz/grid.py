@@ -1,7 +1,6 @@
 """A grid of images with titles, words on the images and a legend; written as PNG."""
 
 import functools
-import io
 import unicodedata
 import zlib
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from pcseg.files import atomic_write
+from pcseg.files import atomic_open
 
 _MAX_PLACES = 2000  # that are tried for a word
 INK, FAINT, PAPER, RULE = (32, 36, 44), (110, 117, 128), (250, 250, 251), (226, 228, 232)
@@ -46,12 +45,11 @@ def save_png(path: Path, image: Image.Image) -> None:
     """
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: pictures are written as .png, not as {path.suffix or 'a file without extension'}")
-    stream = io.BytesIO()
     source = PngInfo()
     source.add_text("Software", "pcseg")
-    # Run lengths take less time, and less space for pictures of points, than the search of higher levels.
-    image.save(stream, format="PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=source)
-    atomic_write(path, stream.getvalue())
+    with atomic_open(path) as file:
+        # Run lengths take less time, and less space for pictures of points, than the search of higher levels.
+        image.save(file, format="PNG", compress_level=1, compress_type=zlib.Z_RLE, pnginfo=source)
 
 
 def image_grid(

@@ -36,8 +36,7 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
         ValueError: the scene has no points.
         OSError: the file cannot be written.
     """
-    layers = scene_layers(prediction, threshold, all_objects=True)
-    meta, data = _content(prediction, layers, threshold)
+    meta, data = _content(prediction, threshold)
     content = {
         "TITLE": html.escape(meta["name"]),
         # "<" is escaped, so that no name can end the script element.
@@ -49,9 +48,9 @@ def write_page(path: Path, prediction: Prediction, *, threshold: float = DEFAULT
     atomic_write(path, re.sub("__(TITLE|META|DATA|STYLE|SCRIPT)__", lambda mark: content[mark[1]], _read("page.html")))
 
 
-def _content(prediction: Prediction, layers: dict[str, Layer], threshold: float) -> tuple[dict[str, Any], bytes]:
+def _content(prediction: Prediction, threshold: float) -> tuple[dict[str, Any], bytes]:
     """What the page reads: a description, and the planes of positions, colors, spacing, normals and layers."""
-    scene = prediction.scene
+    scene, layers = prediction.scene, scene_layers(prediction, threshold, all_objects=True)
     shown = shown_points(scene.xyz)
     keep = shown.rows
     xyz = np.ascontiguousarray(scene.xyz[keep])

@@ -55,7 +55,7 @@ class Objects:
             return None
         semantic = np.full(len(scene), -1, np.int32) if scene.semantic is None else scene.semantic
         ids = object_ids(semantic, scene.instance)
-        numbers, labels = (np.full(ids.max() + 1, none, np.int64) for none in (0, -1))
+        numbers, labels = np.empty((2, ids.max() + 1), np.int64)
         numbers[ids], labels[ids] = scene.instance, semantic
         numbers[0], labels[0] = 0, -1
         return Objects(ids, numbers, labels)

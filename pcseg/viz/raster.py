@@ -1,7 +1,7 @@
 """Images of points without a display or a graphics library: a camera, discs, closed holes, light."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, UInt8
@@ -84,23 +84,20 @@ def core_box(xyz: Float32[np.ndarray, "P 3"]) -> Float64[np.ndarray, "2 3"]:
     start, size = low - 2 * extent, extent / 16
     if not (extent > 0).all() or ((whole[0] >= low - 2 * size) & (whole[1] <= high + 2 * size)).all():
         return whole
-    from scipy.sparse import coo_array  # take long to import, and few scans need them
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import KDTree
+    from scipy import ndimage  # takes long to import, and few scans need it
 
     cells = np.floor((sample - start) / size).astype(np.int64)
     # 80 cells an axis: five times the middle
     cells = cells[((cells >= 0) & (cells < 80)).all(axis=1)]
     counts = np.bincount(cells @ [6400, 80, 1], minlength=80**3).reshape(80, 80, 80)
-    places = np.argwhere(counts > len(sample) / 5000)
-    ends = KDTree(places).query_pairs(1.8, output_type="ndarray").T  # cells that touch
-    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(len(places), len(places)))
-    group = connected_components(graph, directed=False)[1]
-    sizes = np.bincount(group, counts[tuple(places.T)])
+    counts[counts <= len(sample) / 5000] = 0
+    touching = np.ones((3, 3, 3))  # also at a corner
+    group, _ = cast("tuple[np.ndarray, int]", ndimage.label(counts, touching))
+    sizes = np.bincount(group.ravel(), counts.ravel())
     is_large = sizes >= 0.1 * len(sample)
     if sizes[is_large].sum() < 0.5 * len(sample):  # scattered points
         return whole
-    shown = places[is_large[group]]
+    shown = np.argwhere(is_large[group])
     # And the cells around it.
     box = start + size * np.clip([shown.min(axis=0) - 1, shown.max(axis=0) + 2], 0, 80)
     box = np.stack(bounding_box(xyz[inside(xyz, box)])).astype(np.float64)
@@ -268,14 +265,15 @@ def room_view(
         raise ValueError(f"no point is below the cut at {cut:.2f} m")
     if azimuth is None:
         sample = np.ascontiguousarray(below[:: max(1, len(below) // 8_000)])
-        splats, most = Splats.of_points(sample), -1.0
-        for angle in range(30, 390, 45):
-            _, index = _splat(sample, splats, 1.5, aim(sample, float(angle)), 240, 180)
-            # Both the number of visible points and the filled share of the image count.
-            visible = len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean())
-            if visible > most:
-                most, azimuth = visible, float(angle)
-    return aim(below, azimuth or 0.0)
+        splats = Splats.of_points(sample)
+
+        def visible(azimuth: float) -> float:
+            """Number of visible points, times the root of the filled share of the image."""
+            _, index = _splat(sample, splats, 1.5, aim(sample, azimuth), 240, 180)
+            return len(np.unique(index[index >= 0])) * np.sqrt((index >= 0).mean())
+
+        azimuth = max(map(float, range(30, 390, 45)), key=visible)
+    return aim(below, azimuth)
 
 
 def _ceiling_cut(xyz: np.ndarray) -> float | None:

@@ -61,11 +61,8 @@ class WorstRooms:
 
     def pictures(self, scores: Scores) -> dict[str, bytes]:
         """JPEG images of those rooms in memory that are the worst of all rooms in `scores`, by name."""
-        wanted, pictures = worst_rooms(scores), {}
-        for (_, _, name), prediction in self._worst:
-            if name in wanted:
-                pictures[name] = _jpeg(prediction, scores.min_score)
-        return pictures
+        wanted = worst_rooms(scores)
+        return {name: _jpeg(each, scores.min_score) for (_, _, name), each in self._worst if name in wanted}
 
 
 def worst_rooms(scores: Scores) -> list[str]:

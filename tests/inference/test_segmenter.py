@@ -46,9 +46,9 @@ class FindsRed(InfluencerFormer):
         return {"pred_logits": logits, "pred_masks": [torch.stack([logit, -logit], 1)], "pred_semantic": [semantic]}
 
 
-def _hall(*tables: tuple[float, float], length: float = 14.0) -> Scene:
-    """A floor 4 m wide, with red squares of 1 m across it, from x to x; superpoints are squares of 0.5 m."""
-    x, y = (a.ravel() for a in np.meshgrid(np.arange(0, length, 0.1), np.arange(0, 4, 0.1), indexing="ij"))
+def _hall(*tables: tuple[float, float]) -> Scene:
+    """A floor of 14 x 4 m, with red squares of 1 m across it, from x to x; superpoints are squares of 0.5 m."""
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(0, 14, 0.1), np.arange(0, 4, 0.1), indexing="ij"))
     xyz = np.stack([x, y, np.zeros_like(x)], axis=1).astype(np.float32) + np.float32(0.05)
     rgb = np.zeros((len(x), 3), np.uint8)
     for low, high in tables:

@@ -7,8 +7,8 @@ from pcseg.inference.tiles import tile_grid
 from tests.conftest import refuses
 
 
-def _points(rng: np.random.Generator, *extent: float, num: int = 2000) -> np.ndarray:
-    xyz = rng.random((num, 3)) * extent + 5
+def _points(rng: np.random.Generator, *extent: float) -> np.ndarray:
+    xyz = rng.random((2000, 3)) * extent + 5
     xyz[0], xyz[1] = 5, np.add(extent, 5)
     return xyz.astype(np.float32)
 

@@ -11,11 +11,10 @@ def _loss(activation="sigmoid", **options):
     return CompetitiveInfluencerLoss(CompetitiveOptions(**options), activation)
 
 
-def _scene(num_instances=4, num_tokens=30, num_queries=6, num_layers=2):
-    size = num_tokens, num_queries
-    layers = [(2 * torch.randn(size, dtype=torch.float64)).requires_grad_() for _ in range(num_layers)]
-    labels = torch.cat([torch.arange(1, num_instances + 1), torch.randint(-1, num_instances + 1, (num_tokens,))])
-    return layers, labels[:num_tokens]
+def _scene(num_instances, num_queries=6, num_layers=2):
+    layers = [(2 * torch.randn(30, num_queries, dtype=torch.float64)).requires_grad_() for _ in range(num_layers)]
+    labels = torch.cat([torch.arange(1, num_instances + 1), torch.randint(-1, num_instances + 1, (30,))])
+    return layers, labels[:30]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

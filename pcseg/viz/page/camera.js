@@ -28,22 +28,13 @@ const fit = (low, high, c) => {
   const { back, right, up } = axes(c),
     tall = Math.tan(fov / 2) * 0.94,
     wide = (tall * stage.clientWidth) / Math.max(1, stage.clientHeight);
-  let x0 = -1e9,
-    x1 = -1e9,
-    y0 = -1e9,
-    y1 = -1e9;
-  const center = low.map((v, a) => (v + high[a]) / 2);
-  for (let k = 0; k < 8; k++) {
-    const p = low.map((v, a) => ((k >> a) & 1 ? high[a] : v) - center[a]),
-      x = dot(p, right),
-      y = dot(p, up),
-      z = dot(p, back);
-    x0 = Math.max(x0, x + z * wide);
-    x1 = Math.max(x1, -x + z * wide);
-    y0 = Math.max(y0, y + z * tall);
-    y1 = Math.max(y1, -y + z * tall);
-  }
-  const dx = (x0 - x1) / 2,
+  const center = low.map((v, a) => (v + high[a]) / 2),
+    corners = [...Array(8).keys()].map((k) => low.map((v, a) => ((k >> a) & 1 ? high[a] : v) - center[a]));
+  const ends = (axis, tangent) =>
+    [1, -1].map((side) => Math.max(...corners.map((p) => side * dot(p, axis) + dot(p, back) * tangent)));
+  const [x0, x1] = ends(right, wide),
+    [y0, y1] = ends(up, tall),
+    dx = (x0 - x1) / 2,
     dy = (y0 - y1) / 2;
   return {
     ...c,

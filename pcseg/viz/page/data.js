@@ -23,13 +23,9 @@ $("theme").onclick = () => setTheme(document.documentElement.dataset.theme === "
 
 if (typeof DecompressionStream === "undefined")
   throw Error("This browser is too old to unpack the points: it has no DecompressionStream.");
-const text = $("data").textContent.trim(),
-  packed = (() => {
-    const s = atob(text),
-      a = new Uint8Array(s.length);
-    for (let i = 0; i < s.length; i++) a[i] = s.charCodeAt(i);
-    return a;
-  })();
+const text = atob($("data").textContent.trim()),
+  packed = new Uint8Array(text.length);
+for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i);
 $("data").remove();
 const raw = new Uint8Array(
   await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
@@ -51,22 +47,14 @@ const integers = (bytes) => {
 };
 const position = new Uint16Array(3 * n),
   color = new Uint8Array(3 * n);
-for (let a = 0; a < 3; a++) {
-  const d = integers(2);
-  let v = 0;
-  for (let i = 0; i < n; i++) {
-    v += (d[i] >> 1) ^ -(d[i] & 1);
-    position[3 * i + a] = v;
+const addUp = (out, bytes, change) => {
+  for (let a = 0; a < 3; a++) {
+    const d = integers(bytes);
+    for (let i = 0, v = 0; i < n; i++) out[3 * i + a] = v += change(d[i]);
   }
-}
-for (let a = 0; a < 3; a++) {
-  const d = plane();
-  let v = 0;
-  for (let i = 0; i < n; i++) {
-    v += d[i];
-    color[3 * i + a] = v;
-  }
-}
+};
+addUp(position, 2, (k) => (k >> 1) ^ -(k & 1));
+addUp(color, 1, (k) => k);
 const spacing = plane(),
   facing = new Int8Array(2 * n);
 for (let a = 0; a < 2; a++) {
@@ -76,9 +64,7 @@ for (let a = 0; a < 2; a++) {
 for (const layer of M.layers) {
   layer.ids = integers(layer.bytes);
   layer.hidden = new Set();
-  layer.rows.forEach((r, k) => {
-    r.row = k;
-  });
+  layer.rows.forEach((r, k) => (r.row = k));
 }
 M.layers.unshift({ key: "input", title: M.input_title, digit: "1" });
 const setColors = (safe) => {

@@ -16,30 +16,19 @@ const passes = (layer, r) =>
 const below = (r) => r.s !== undefined && r.s < minimum;
 const rowAt = (layer, k) => (below(layer.rows[layer.ids[k]]) ? 0 : layer.ids[k]); // below the slider is no object
 const upload = () => {
-  if (!listed) {
-    gl.bindTexture(gl.TEXTURE_2D, palette);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 1, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array([255, 255, 255, 255]));
-  } else {
-    const height = Math.max(1, Math.ceil(listed.rows.length / 256)),
-      data = new Uint8Array(1024 * height);
-    listed.rows.forEach((r, k) => {
-      const row = below(r) ? 0 : k;
-      data.set(listed.rows[row].color, 4 * k);
-      data[4 * k + 3] = listed.hidden.has(row) ? 0 : row !== k ? 210 : k === 0 || passes(listed, r) ? 255 : 128;
-    });
-    gl.bindTexture(gl.TEXTURE_2D, palette);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 256, height, 0, gl.RGBA, gl.UNSIGNED_BYTE, data);
-  }
+  const rows = listed ? listed.rows : [],
+    height = Math.max(1, Math.ceil(rows.length / 256)),
+    data = new Uint8Array(1024 * height).fill(255); // what has no row is shown
+  rows.forEach((r, k) => {
+    const row = below(r) ? 0 : k;
+    data.set(rows[row].color, 4 * k);
+    data[4 * k + 3] = listed.hidden.has(row) ? 0 : row !== k ? 210 : k === 0 || passes(listed, r) ? 255 : 128;
+  });
+  gl.bindTexture(gl.TEXTURE_2D, palette);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, 256, height, 0, gl.RGBA, gl.UNSIGNED_BYTE, data);
   if (idLayer !== listed || !idBuffer) {
     if (idBuffer) gl.deleteBuffer(idBuffer);
-    const ids = listed ? listed.ids : new Uint8Array(n);
-    idBuffer = attribute(
-      2,
-      ids,
-      1,
-      ids instanceof Uint8Array ? gl.UNSIGNED_BYTE : ids instanceof Uint16Array ? gl.UNSIGNED_SHORT : gl.UNSIGNED_INT,
-      true,
-    );
+    idBuffer = attribute(2, listed ? listed.ids : new Uint8Array(n), 1, true);
     idLayer = listed;
   }
   dirty = true;

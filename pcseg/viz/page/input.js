@@ -170,14 +170,8 @@ addEventListener("keydown", (e) => {
   if (action) action();
 });
 let touched = false; // until then, a new window size frames the room again
-for (const type of ["pointerdown", "wheel", "keydown"])
-  addEventListener(
-    type,
-    () => {
-      touched = true;
-    },
-    { capture: true, passive: true },
-  );
+const touch = () => (touched = true);
+for (const type of ["pointerdown", "wheel", "keydown"]) addEventListener(type, touch, { capture: true, passive: true });
 let started = false;
 new ResizeObserver(() => {
   if (!touched) cam = whole();
@@ -231,19 +225,7 @@ window.pcseg = {
   meta: M,
   pick: pickAt,
   project,
-  show: (key) => show(M.layers.find((l) => l.key === key)),
-  choose,
-  draw,
-  state: () => ({
-    layer: current.key,
-    listed: listed?.key,
-    chosen,
-    cut,
-    size,
-    minimum,
-    cam,
-    flying: flight !== null || dirty || unnamed,
-  }),
+  state: () => ({ layer: current.key, chosen, minimum, cam, flying: flight !== null || dirty || unnamed }),
   turn,
   position,
 };

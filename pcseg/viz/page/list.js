@@ -75,15 +75,10 @@ const choose = (row, go) => {
   if (chosen >= 0) {
     if (go && chosen === 0) fly(whole({ yaw: cam.yaw }));
     else if (go) {
-      const b = boxOf(listed, chosen),
-        grow = 0.35 * Math.hypot(...b.high.map((v, a) => v - b.low[a])) + 0.15;
-      fly(
-        fit(
-          b.low.map((v) => v - grow),
-          b.high.map((v) => v + grow),
-          cam,
-        ),
-      );
+      const { low, high } = boxOf(listed, chosen),
+        grow = 0.35 * Math.hypot(...high.map((v, a) => v - low[a])) + 0.15,
+        [least, most] = [low.map((v) => v - grow), high.map((v) => v + grow)];
+      fly(fit(least, most, cam));
     } else $("list").querySelector(".sel")?.scrollIntoView({ block: "nearest" });
   }
   dirty = true;
@@ -177,9 +172,7 @@ $("safe").onchange = (e) => {
   setColors(e.target.checked);
   refill();
 };
-$("names").onchange = () => {
-  dirty = true;
-};
+$("names").onchange = () => (dirty = true);
 $("open").onchange = (e) => {
   opened = e.target.checked;
   dirty = true;

@@ -110,8 +110,15 @@ vec3 lit = here < -.5 ? paper : c.rgb * exp(-max(dark, 0.) * 2.6);
 result = vec4(edge && !mine ? rim : lit, 1.);
 }`,
 );
-const attribute = (place, data, count, type, integer) => {
-  const buffer = gl.createBuffer();
+const types = new Map([
+  [Int8Array, gl.BYTE],
+  [Uint8Array, gl.UNSIGNED_BYTE],
+  [Uint16Array, gl.UNSIGNED_SHORT],
+  [Uint32Array, gl.UNSIGNED_INT],
+]);
+const attribute = (place, data, count, integer) => {
+  const buffer = gl.createBuffer(),
+    type = types.get(data.constructor);
   gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
   gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
   gl.enableVertexAttribArray(place);
@@ -119,10 +126,10 @@ const attribute = (place, data, count, type, integer) => {
   else gl.vertexAttribPointer(place, count, type, place === 1, 0, 0);
   return buffer;
 };
-attribute(0, position, 3, gl.UNSIGNED_SHORT);
-attribute(1, color, 3, gl.UNSIGNED_BYTE);
-attribute(3, spacing, 1, gl.UNSIGNED_BYTE);
-attribute(4, facing, 2, gl.BYTE);
+attribute(0, position, 3);
+attribute(1, color, 3);
+attribute(3, spacing, 1);
+attribute(4, facing, 2);
 const texture = (inner, width, height, outer, type) => {
   const t = gl.createTexture();
   gl.bindTexture(gl.TEXTURE_2D, t);
