@@ -17,7 +17,7 @@ True
 >>> segmenter = segmenter.with_options(views="one", min_points=50)
 >>> scene = pcseg.read_scan("data/example_room.ply", scale=1.0, up="z")
 >>> segmenter.predict(scene)  # doctest: +ELLIPSIS
-<Prediction example_room: ... objects, ... with score >= 0.25, 55,000 points>
+<Prediction example_room: ... objects, ... with score >= 0.2, 55,000 points>
 
 The losses are in `pcseg.losses`, the measures in `pcseg.metrics`. Names are loaded on first use.
 """

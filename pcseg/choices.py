@@ -13,7 +13,7 @@ SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 MaskFormat = Literal["txt", "npz", "json"]  # of the ScanNet benchmark
 # Minimum score of objects that are shown. In real scans, half of the objects from this score on are right
 # (docs/general_model.md); in held-out synthetic rooms, more than 90 % of them.
-DEFAULT_THRESHOLD = 0.25
+DEFAULT_THRESHOLD = 0.2
 
 
 def check_threshold(value: float | None, name: str = "--threshold") -> None:

@@ -87,7 +87,7 @@ class Prediction:
     >>> scene, masks = Scene.without_xyz("room", 3), np.array([[True, True, False], [False, True, True]])
     >>> prediction = Prediction(scene, masks, np.array([0, 0]), np.array([0.9, 0.5]), classes=classes)
     >>> prediction
-    <Prediction room: 2 objects, 2 with score >= 0.25, 3 points>
+    <Prediction room: 2 objects, 2 with score >= 0.2, 3 points>
     >>> [(found.label, found.score, found.num_points) for found in prediction]
     [('chair', 0.9, 2), ('chair', 0.5, 2)]
     >>> prediction.above(0.8)[0]

@@ -53,7 +53,7 @@ def test_points_are_painted_by_object_then_by_class_then_as_they_are(rng: np.ran
 
 def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.random.Generator) -> None:
     scene, masks = random_scene(), rng.random((3, 10)) < 0.5
-    given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.2]), np.zeros(300, np.int32), S3DIS, scene.superpoint
+    given = masks, np.array([7, 8, 9]), np.array([0.9, 0.6, 0.1]), np.zeros(300, np.int32), S3DIS, scene.superpoint
     objects = Prediction(scene, *given)[::-1]
     write_prediction(tmp_path / "a", objects)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"a{suffix}" for suffix in SUFFIXES)
