@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, write_json
 from pcseg.metrics.result import nanmean, percent
 from pcseg.metrics.room_results import read_rooms, split_areas
 from pcseg.metrics.scores import Evaluation
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="also write an HTML report")
     args = parser.parse_args()
 
-    finish = claim(args.csv, args.report, json=args.json)
+    written = claim(args.json, args.csv, args.report)
     scores = read_rooms(args.rooms)
     result = scores.compute()
     content = result.to_json()
@@ -43,11 +43,13 @@ def main() -> None:
         print(f"\n{'area':<14}" + "".join(f"  {column}" for column in COLUMNS))
         for name, row in {**areas, "mean of areas": average, "all rooms": _means(result)}.items():
             print(f"{name:<14}" + "".join(f"  {percent(row[column]):>{len(column)}}" for column in COLUMNS))
+    if args.json:
+        write_json(args.json, content)
     if args.csv:
         atomic_write(args.csv, result.to_csv())
     if args.report:
         write_report(args.report, scores, title=counted(len(scores), "room"))
-    finish(content)
+    written()
 
 
 def _means(result: Evaluation) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pcseg.classes import CLASS_SETS, class_set
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
+from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import check_submission
 from pcseg.prediction import counted
 
@@ -23,11 +24,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the counts as JSON")
     args = parser.parse_args()
 
-    finish = claim(json=args.json)
+    written = claim(args.json)
     scenes = dict.fromkeys(args.scenes.read_text(encoding="utf-8").split()) if args.scenes else None
     num_scenes, num_objects = check_submission(args.zip, class_set(args.dataset), scenes)
     print(f"{args.zip}: valid; {counted(num_scenes, 'scene')}, {counted(num_objects, 'object')}")
-    finish({"num_scenes": num_scenes, "num_objects": num_objects})
+    if args.json:
+        write_json(args.json, {"num_scenes": num_scenes, "num_objects": num_objects})
+    written()
 
 
 if __name__ == "__main__":

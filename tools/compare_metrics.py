@@ -17,7 +17,7 @@ import numpy as np
 from pcseg.classes import S3DIS
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
-from pcseg.files import atomic_write
+from pcseg.files import atomic_write, write_json
 from pcseg.metrics.benchmark_files import write_ground_truth, write_predictions
 from pcseg.metrics.instance_ap import SCANNET_THRESHOLDS
 from pcseg.metrics.matching import Curve
@@ -140,7 +140,7 @@ def main() -> None:
     if args.rooms < 1:
         raise ValueError(f"--rooms must be at least 1, got {args.rooms}")
 
-    finish = claim(args.csv, args.report, json=args.json)
+    written = claim(args.json, args.csv, args.report)
     scores, everything_counts = Scores(S3DIS), Scores(S3DIS, min_points=1)
     worst = WorstRooms(S3DIS)
     for index in range(args.rooms):
@@ -163,11 +163,13 @@ def main() -> None:
             print(f"{measure:<17}{name:<66}{100 * value:6.1f} {difference}".rstrip())
             rows.append(f'{measure},"{name}",{value!r}')
             table.append({"measure": measure, "name": name, "value": value, "is_base": row == 0})
+    if args.json:
+        write_json(args.json, {"readings": table})
     if args.csv:
         atomic_write(args.csv, "\n".join(["measure,reading,value", *rows, ""]))
     if args.report:
         write_report(args.report, scores, title="Simulated errors", pictures=worst.pictures(scores))
-    finish({"readings": table})
+    written()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pcseg import load_model
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
 from pcseg.data.store import check_classes, list_rooms, read_room
+from pcseg.files import write_json
 from pcseg.metrics.scores import Scores
 from pcseg.ops.device import pick_device
 
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
-    finish = claim(json=args.json)
+    written = claim(args.json)
     segmenter = load_model(args.checkpoint, pick_device(args.device))
     rooms = list_rooms(args.root, args.rooms)
     check_classes(rooms, segmenter.classes)
@@ -87,7 +88,9 @@ def main() -> None:
         rows[name] = {key: found[key] for key in ("ap", "ap50", "ap25")} | {"seconds_per_room": seconds}
         percent = "".join(f"{100 * found[key]:>7.1f}" for key in ("ap", "ap50", "ap25"))
         print(f"{name:<43}{percent}{seconds:>10.2f}", flush=True)
-    finish({"num_rooms": len(rooms), "options": rows})
+    if args.json:
+        write_json(args.json, {"num_rooms": len(rooms), "options": rows})
+    written()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from pcseg.cli import run_tool
 from pcseg.commands.results import claim
 from pcseg.data.store import classes_of, list_rooms, read_manifest, read_room
+from pcseg.files import write_json
 from pcseg.metrics.benchmark_files import write_ground_truth
 from pcseg.prediction import counted
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the room names as JSON")
     args = parser.parse_args()
 
-    finish = claim(json=args.json)
+    claimed = claim(args.json)
     written: list[str] = []
     unlabeled: list[str] = []
     for folder in list_rooms(args.rooms, args.patterns):
@@ -42,7 +43,9 @@ def main() -> None:
     if not written:
         raise ValueError(f"{args.rooms}: no room has labels; there is no ground truth to write")
     print(f"{args.out}: {counted(len(written), 'room')}")
-    finish({"written": written, "unlabeled": unlabeled})
+    if args.json:
+        write_json(args.json, {"written": written, "unlabeled": unlabeled})
+    claimed()
 
 
 if __name__ == "__main__":

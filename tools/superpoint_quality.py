@@ -16,6 +16,7 @@ from pcseg.cli import run_tool
 from pcseg.commands.results import claim
 from pcseg.data.scan_fields import keep_points
 from pcseg.data.scan_files import read_scan
+from pcseg.files import write_json
 from pcseg.ops.overlap import overlap_table
 from pcseg.ops.superpoints import over_segment, over_segment_voxels
 from pcseg.structures import Scene
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results as JSON")
     args = parser.parse_args()
 
-    finish = claim(json=args.json)
+    written = claim(args.json)
     sets = synthetic_sets(args.rooms) if args.rooms else {}
     for path in args.real:
         files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
@@ -128,7 +129,9 @@ def main() -> None:
             result.setdefault(name, {})[method] = row
             cells = f"{row['superpoints']:.0f} | {row['oracle_miou']:.3f} | {row['cpu_s_per_million']:.1f}"
             print(f"| {name} | {method} | {cells} |", flush=True)
-    finish(result)
+    if args.json:
+        write_json(args.json, result)
+    written()
 
 
 if __name__ == "__main__":

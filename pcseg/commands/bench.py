@@ -28,11 +28,14 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from pcseg.benchmarks.measure import keep_freed_memory
+    from pcseg.files import write_json
 
-    finish = claim(json=args.json)
+    written = claim(args.json)
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     results = {}
     for name in args.names or BENCHMARKS:
         results[name] = getattr(import_module(f"pcseg.benchmarks.{name}"), name)(args.rounds)
-    finish({"threads": args.threads, "torch": torch.__version__, **results})
+    if args.json:
+        write_json(args.json, {"threads": args.threads, "torch": torch.__version__, **results})
+    written()

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.metrics.room_results import save_room
     from pcseg.viz.report import write_report
 
-    finish = claim(args.json, args.csv, args.report)
+    written = claim(args.json, args.csv, args.report)
     scores, missing = evaluate_folders(
         args.pred,
         args.gt,
@@ -60,4 +60,4 @@ def run(args: argparse.Namespace) -> None:
     if args.rooms:
         for name in scores.names:
             save_room(args.rooms, name, scores)
-    finish()
+    written()

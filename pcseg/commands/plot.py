@@ -19,13 +19,13 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.viz.figures import to_image, training_curves
     from pcseg.viz.grid import save_png
 
-    finish = claim(args.out)
+    written = claim(args.out)
     names = [folder.name for folder in args.runs]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in args.runs]
     runs = dict(zip(names, map(_read_run, args.runs)))
     save_png(args.out, to_image(training_curves(runs, smoothing=args.smoothing)))
-    finish()
+    written()
 
 
 def _read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

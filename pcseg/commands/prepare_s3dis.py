@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> None:
 
     read = partial(_read_room, args.classes)
     reader = preprocess.RoomReader(args.classes, s3dis.room_name, s3dis.room_files, read, group_of=s3dis.area_of)
-    finish = claim(args.json)
+    written = claim(args.json)
     preprocess.run(s3dis.find_rooms(args.raw, args.areas), reader, args, print)
-    finish()
+    written()
 
 
 def _read_room(classes: str, folder: Path) -> "RawRoom":

@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> None:
         partial(scannet.room_files, label_table=table),
         partial(scannet.read_room, label_table=table, class_set=args.classes),
     )
-    finish = claim(args.json)
+    written = claim(args.json)
     preprocess.run(scannet.find_rooms(args.raw), reader, args, print)
-    finish()
+    written()

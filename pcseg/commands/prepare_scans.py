@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> None:
     read = partial(read_labeled_scan, **options)
     name_of, files_of = attrgetter("stem"), lambda path: [path]
     reader = preprocess.RoomReader(args.classes, name_of, files_of, read, repr(options))
-    finish = claim(args.json)
+    written = claim(args.json)
     preprocess.run(find_scans(args.raw), reader, args, lambda text: print(as_flags(text)))
-    finish()
+    written()

@@ -1,40 +1,30 @@
 """Results of predictions, as commands find them; results of evaluations, as commands print and write them."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pcseg.metrics.scores import Scores
 
 
-def claim(*files: Path | None, json: Path | None = None) -> Callable[..., None]:
+def claim(*files: Path | None) -> Callable[[], None]:
     """Checks the files that a command will write, before its work; the result prints their names afterwards.
-
-    Args:
-        *files: files that the command writes itself.
-        json: a file that the result of this function writes, with the content that it is called with.
 
     Raises:
         ValueError: one is a folder, or a file that pcseg did not write.
     """
-    paths = [file for file in (json, *files) if file is not None]
+    paths = [file for file in files if file is not None]
     if not paths:
-        return lambda content=None: None
-    from pcseg.files import first_of, write_json
+        return lambda: None
+    from pcseg.files import first_of
     from pcseg.inference.prediction_files import check_target, replaced_text
 
     for path in paths:
         check_target(path)
     text = f"files: {first_of(paths)}{replaced_text(paths)}"
-
-    def finish(content: Mapping[str, Any] | None = None) -> None:
-        if json is not None and content is not None:
-            write_json(json, content)
-        print(text)
-
-    return finish
+    return lambda: print(text)
 
 
 def report_scores(args: argparse.Namespace, scores: "Scores") -> None:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.viz.figures import sweep_chart, to_image
     from pcseg.viz.grid import save_png
 
-    finish = claim(json=args.json)
+    written = claim(args.json)
     config = cfg.load(path, args.overrides)
     seeds = tuple(map(int, args.seeds.split(","))) if args.seeds else (config.train.seed,)
     space = parse_space(args.grid or args.search)
@@ -75,7 +75,9 @@ def run(args: argparse.Namespace) -> None:
     rows = run_sweep(sweep, processes=args.processes, on_trial=write)
     write(rows)
     print((out / "table.md").read_text(encoding="utf-8"), end="")
-    finish(to_json(rows))
+    if args.json:
+        write_json(args.json, to_json(rows))
+    written()
     failed = sum(row.failure is not None for row in rows)
     if failed:
         raise ValueError(f"{failed} of {len(rows)} settings failed; see {out / 'table.md'}")

@@ -85,7 +85,7 @@ def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
     places = {args.results: ".npz", args.export: ".txt"}
     per_room = [folder / f"{room.name}{end}" for folder, end in places.items() if folder for room in rooms.rooms]
     packed = args.export and args.export / "submission.zip"
-    finish = claim(args.json, args.csv, args.report, packed, *per_room)
+    written = claim(args.json, args.csv, args.report, packed, *per_room)
     worst = WorstRooms(classes, min_points=segmenter.options.min_points)
     if args.results:
         args.results.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
     pictures = _union(processes.gather(worst.pictures(scores))) if args.report else {}
     if processes.is_first:
         _finish(args, scores, sizes, pictures)
-        finish()
+        written()
     processes.close()
 
 
@@ -169,7 +169,7 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
     """The same for images."""
     import json
 
-    from pcseg.files import atomic_write
+    from pcseg.files import atomic_write, write_json
     from pcseg.images.run import ImageTest
     from pcseg.ops.device import pick_device
     from pcseg.training.distributed import join_processes
@@ -177,13 +177,15 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
 
     if args.csv or args.mask_format or args.workers > 1 or args.cluster:
         raise ValueError("--csv, --mask-format, --workers and --cluster are for rooms")
-    finish = claim(args.report, args.export and args.export / "results.json", json=args.json)
+    written = claim(args.json, args.report, args.export and args.export / "results.json")
     processes = join_processes()
     test = ImageTest.load(args.checkpoint, config, pick_device(args.device, processes.local_rank))
     folder, num_saved = (args.results, len(test.images)) if args.results else (Path(), 0)
     scores, results = test.evaluate(processes, folder, num_saved)
     if processes.is_first:
         print(scores.to_text())
+        if args.json:
+            write_json(args.json, scores.to_json())
         if args.export:
             atomic_write(args.export / "results.json", json.dumps(results))
         if args.report:
@@ -192,5 +194,5 @@ def _test_images(args: argparse.Namespace, config: "ImagesConfig") -> None:
             found = test.predict([index[scores.image_ids[row]] for row in worst])
             shown = {row: test.prediction(*each) for row, each in zip(worst, found, strict=True)}
             write_image_report(args.report, scores, shown, title=str(args.checkpoint))
-        finish(scores.to_json())
+        written()
     processes.close()

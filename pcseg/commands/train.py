@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
         compiled = compile_missing(FOR_TRAINING)  # while torch is imported
         from pcseg.config import Config
+        from pcseg.files import write_json
         from pcseg.images import config as cfg
         from pcseg.ops.device import pick_device
         from pcseg.prediction import counted
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             from pcseg.images.run import ImageRun
 
             make = ImageRun
-        finish = claim(json=args.json)
+        written = claim(args.json)
         processes = join_processes()
         run = make(config, folder, pick_device(args.device, processes.local_rank), processes)
     compiled(FOR_TRAINING)
@@ -81,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"model: {run.folder / LAST}{mean}")
     if result is not None and processes.is_first:
         print(result.to_text())
-        finish(result.to_json())
+        if args.json:
+            write_json(args.json, result.to_json())
+        written()
 
 
 def _check(args: argparse.Namespace) -> tuple[Path, Path, list[str], bool]:
