@@ -11,8 +11,8 @@ SCANNET_LABEL_TABLE = "scannetv2-labels.combined.tsv"
 # Files of a prediction.
 SUFFIXES = (".npz", ".ply", ".instances.csv", ".ids.npy", ".png", ".html")
 MaskFormat = Literal["txt", "npz", "json"]  # of the ScanNet benchmark
-# Minimum score of objects that are shown. In real scans, half of the objects from this score on are right
-# (docs/general_model.md); in held-out synthetic rooms, more than 90 % of them.
+# Minimum score of objects that are shown. In real scans, three of five objects from this score on are right
+# (docs/general_model.md).
 DEFAULT_THRESHOLD = 0.2
 
 

@@ -111,6 +111,7 @@ def predict(
 
     Raises:
         CheckpointError: the model cannot be loaded.
+        FileNotFoundError: the file of a single scan does not exist.
         ValueError: no such device, a value out of range, or a scan that cannot be read or predicted; no scan of a list
             is predicted then.
         TypeError: no such option.

@@ -100,8 +100,8 @@ def read_scan(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: unknown extension, damaged content, no points, or options out of range. Also
-            coordinates too far from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
+        ValueError: unknown extension, damaged content, no points, or options out of range. Also coordinates too far
+            from 0, rounded, or not finite (unless drop_nan), or a unit that is not certain.
 
     >>> scene = read_scan(np.array([[0.0, 1.0, 2.0, 255.0, 0.0, 0.0]]))
     >>> scene.xyz.tolist(), scene.rgb.tolist()

@@ -180,6 +180,7 @@ class Segmenter:
             A prediction whose scene has the superpoints that were used; a list of them for a list.
 
         Raises:
+            FileNotFoundError: the file of a single scan does not exist.
             ValueError: a scan cannot be read, has no points, or lacks a feature that the model takes, or its classes
                 are unknown. For a list, each reason is given once, with the first five scans that have it.
             TypeError: no such option.
@@ -251,6 +252,7 @@ class Segmenter:
             **reading: options of `read_scan`.
 
         Raises:
+            FileNotFoundError: there is no such file.
             ValueError: the scan cannot be read or lacks a feature that the model takes, or it is not certain which
                 axis points up.
         """
