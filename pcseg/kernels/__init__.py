@@ -30,7 +30,7 @@ from numba.misc.appdirs import AppDirs
 MODULES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 FOR_PREDICTION = ("conv.multiply_pairs", "neighbors", "regions", "superpoints", "voxelize")
 FOR_PICTURES = ("render", "shade", "splats")  # needed last, so compiled last
-FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "voxelize")
+FOR_TRAINING = ("conv", "elastic", "mask_sums", "neighbors", "norm", "voxelize")
 COMPILE_SECONDS = 0.7  # of one core for each kernel
 
 _OWN_CACHE = Path(__file__).parent / "__pycache__"

@@ -16,9 +16,14 @@ from pcseg.ops.pair_conv import add_pair_conv, has_whole_tiles, pack_weight
 from pcseg.ops.sparse_conv import DownsampleConv3d, SparseTensor, SubmanifoldConv3d, UpsampleConv3d
 
 
-def norm_relu(channels: int) -> nn.Sequential:
+class NormReLU(nn.Sequential):
     """Batch norm over voxels, then ReLU."""
-    return nn.Sequential(VoxelBatchNorm(channels, eps=1e-4, momentum=0.1), nn.ReLU(inplace=True))
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(VoxelBatchNorm(channels, eps=1e-4, momentum=0.1))
+
+    def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
+        return self[0].relu(input)
 
 
 class ResidualBlock(nn.Module):
@@ -28,9 +33,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         same = in_channels == out_channels
         self.skip = nn.Identity() if same else nn.Linear(in_channels, out_channels, bias=False)
-        self.norm1 = norm_relu(in_channels)
+        self.norm1 = NormReLU(in_channels)
         self.conv1 = SubmanifoldConv3d(in_channels, out_channels)
-        self.norm2 = norm_relu(out_channels)
+        self.norm2 = NormReLU(out_channels)
         self.conv2 = SubmanifoldConv3d(out_channels, out_channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -78,12 +83,12 @@ class SparseUNet(nn.Module):
         self.stem = SubmanifoldConv3d(in_channels, channels[0])
         self.encoder = nn.ModuleList(blocks(c, c) for c in channels)
         steps = list(itertools.pairwise(channels))
-        self.down_norm = nn.ModuleList(norm_relu(fine) for fine, _ in steps)
+        self.down_norm = nn.ModuleList(NormReLU(fine) for fine, _ in steps)
         self.down = nn.ModuleList(DownsampleConv3d(fine, coarse) for fine, coarse in steps)
-        self.up_norm = nn.ModuleList(norm_relu(coarse) for _, coarse in steps)
+        self.up_norm = nn.ModuleList(NormReLU(coarse) for _, coarse in steps)
         self.up = nn.ModuleList(UpsampleConv3d(coarse, fine) for fine, coarse in steps)
         self.decoder = nn.ModuleList(blocks(2 * fine, fine) for fine, _ in steps)
-        self.head = norm_relu(channels[0])
+        self.head = NormReLU(channels[0])
         self._packed: dict[nn.Module, tuple[Any, Tensor, Tensor]] = {}  # see `_pack`
         if options.mixed_norms:
             mix(self)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pcseg.ops.norm_relu import norm_relu
+
 RUNNING_WEIGHT = 20_000  # voxels that the running statistics count for, beside those of a scan
 
 Sum = Callable[[Tensor], Tensor]  # over all processes, without gradient
@@ -36,6 +38,17 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             return super().forward(input)
         statistics = self.running_mean.clone(), self.running_var.clone()  # which this pass does not change
         return F.batch_norm(input, *statistics, self.weight, self.bias, training=len(input) > 1, eps=self.eps)
+
+    def relu(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
+        """ReLU of `forward`."""
+        by_kernel = self.training and len(input) > 1 and self.sum_over_processes is None
+        if not by_kernel or input.is_cuda or input.dtype != torch.float32:
+            return F.relu(self(input), inplace=True)
+        momentum = 0.0 if self.recomputing else self.momentum
+        self.num_batches_tracked.add_(not self.recomputing)
+        share = float(torch.rand(())) if self.mixes else 1.0
+        affine = self.weight, self.bias
+        return norm_relu(input, *affine, self.running_mean, self.running_var, momentum, self.eps, share)
 
     def scale_and_shift(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "2 C"]:
         """What the norm does to each channel in evaluation mode; only one that adapts looks at its input."""
