@@ -74,13 +74,13 @@ def _emit_prefetch(builder: Any, address: Any) -> None:
 def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable[..., Any]) -> Any:
     """Emits the loop of a tile: TILE_ROWS rows and num_vectors vectors of sums, added to `out` at its end.
 
-    The arguments of the loop begin with a, b, length, num_vectors, out, out_starts. `places` takes them (pointers for
-    arrays) and the step. It returns the position of each row's factor in a and of the other factors in b. It also
-    returns pairs of a pointer and a position to prefetch.
+    The arguments of the loop begin with a, b, length, num_vectors, out. `places` takes them (pointers for arrays). It
+    returns where each row starts in `out`, and a function of the step. That one returns the position of each row's
+    factor in a and of the other factors in b, and pairs of a pointer and a position to prefetch.
     """
 
     def pointer(kind: Any, arg: Any) -> Any:
-        if isinstance(kind, types.Tuple):
+        if isinstance(kind, types.UniTuple | types.Tuple):
             return [pointer(*pair) for pair in zip(kind.types, cgutils.unpack_tuple(builder, arg))]
         return context.make_array(kind)(context, builder, arg).data if isinstance(kind, types.Array) else arg
 
@@ -88,7 +88,7 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
         return builder.gep(base, [builder.add(start, ir.Constant(start.type, offset))])
 
     pointers = [pointer(kind, arg) for kind, arg in zip(sig.args, args)]
-    a, b, length, _, out, out_starts = pointers[:6]
+    a, b, length, _, out = pointers[:5]
     itemsize = sig.args[0].dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(context.get_data_type(sig.args[4].dtype), lanes)
@@ -98,14 +98,13 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     columns = [lanes * t for t in range(sig.args[3].literal_value)]
     sums = [[cgutils.alloca_once(builder, vector) for _ in columns] for _ in range(TILE_ROWS)]
-    starts = [at(out_starts, ir.Constant(length.type, 0), r) for r in range(TILE_ROWS)]
-    for place, row in zip(starts, sums):
-        start = builder.load(place)
+    starts, at_step = places(builder, pointers)
+    for start, row in zip(starts, sums):
         for cell, c in zip(row, columns):
             builder.store(ir.Constant(vector, [0.0] * lanes), cell)
             _emit_prefetch(builder, at(out, start, c))
     with cgutils.for_range(builder, length, intp=length.type) as loop:
-        a_places, b_place, later = places(builder, pointers, loop.index)
+        a_places, b_place, later = at_step(loop.index)
         for array, place in later:
             _emit_prefetch(builder, builder.gep(array, [place]))
         right = [builder.load(builder.bitcast(at(b, b_place, c), taken.as_pointer()), align=itemsize) for c in columns]
@@ -114,8 +113,7 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
             left = builder.shuffle_vector(builder.insert_element(undefined, factor, first), undefined, everywhere)
             for cell, others in zip(row, right):
                 builder.store(_emit_add_product(builder, builder.load(cell), left, others), cell)
-    for place, row in zip(starts, sums):
-        start = builder.load(place)
+    for start, row in zip(starts, sums):
         for cell, c in zip(row, columns):
             target = builder.bitcast(at(out, start, c), vector.as_pointer())
             total = builder.fadd(builder.load(target, align=itemsize), builder.load(cell))
@@ -123,60 +121,82 @@ def _emit_tile(context: Any, builder: Any, sig: Any, args: Any, places: Callable
     return context.get_dummy_value()
 
 
-def _add_tile(typingctx, a, b, length, num_vectors, out, out_starts, a_starts, b_start, b_step):
+def _emit_row(builder: Any, rows: Any, position: Any, width: Any) -> Any:
+    """Where the row of this number starts: ``rows[position] * width``."""
+    row = builder.load(builder.gep(rows, [position]))
+    return builder.mul(builder.sext(row, width.type), width)
+
+
+def _add_tile(typingctx, a, b, length, num_vectors, out, rows, tail, pair, end, b_start, b_step, out_place):
     """Adds a product to TILE_ROWS rows of `out`, num_vectors wide; arrays are contiguous, positions count elements.
 
-    For s < length: ``out[out_starts[r] + j] += a[a_starts[r] + s] * b[b_start + s * b_step + j]``. After TILE_ROWS
-    positions for this tile, a_starts has the positions for the next one, which the loop prefetches.
+    For s < length: ``out[rows[1][p], column + j] += a[rows[0][p], s] * b[b_start + s * b_step + j]`` for pairs p from
+    `pair` on. If there are not enough up to `end`, `tail` has the rows instead. out_place is (width, column).
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
 
-    def places(builder: Any, pointers: Any, step: Any) -> Any:
-        a_data, *_, a_starts, b_start, b_step = pointers
+    def places(builder: Any, pointers: Any) -> Any:
+        a_data, _, length, _, _, (in_rows, out_rows), (in_tail, out_tail), pair, end, b_start, b_step, place = pointers
+        width, column = place
+        left = builder.sub(end, pair)
+        whole, more = (builder.icmp_signed(">=", left, left.type(n * TILE_ROWS)) for n in (1, 2))
+        in_now = builder.select(whole, builder.gep(in_rows, [pair]), in_tail)
+        out_now = builder.select(whole, builder.gep(out_rows, [pair]), out_tail)
+        positions = [pair.type(r) for r in range(TILE_ROWS)]
+        starts = [builder.add(_emit_row(builder, out_now, r, width), column) for r in positions]
+        a_starts = [_emit_row(builder, in_now, r, length) for r in positions]
 
-        def a_start(row: Any) -> Any:
-            return builder.load(builder.gep(a_starts, [row]))
+        def at_step(step: Any) -> Any:
+            a_places = [builder.add(start, step) for start in a_starts]
+            b_place = builder.add(b_start, builder.mul(step, b_step))
+            if num_vectors.literal_value == 1:  # products too short to fetch beside them
+                return a_places, b_place, []
+            turn = builder.and_(step, step.type(TILE_ROWS - 1))  # the rows of the next tile take turns
+            next_pair = builder.select(more, builder.add(builder.add(pair, turn), pair.type(TILE_ROWS)), pair)
+            a_later = builder.add(_emit_row(builder, in_rows, next_pair, length), builder.sub(step, turn))
+            return a_places, b_place, [(a_data, a_later)]
 
-        a_places = [builder.add(a_start(step.type(r)), step) for r in range(TILE_ROWS)]
-        turn = builder.and_(step, step.type(TILE_ROWS - 1))  # the rows of the next tile take turns
-        a_later = builder.add(a_start(builder.add(turn, step.type(TILE_ROWS))), builder.sub(step, turn))
-        return a_places, builder.add(b_start, builder.mul(step, b_step)), [(a_data, a_later)]
+        return starts, at_step
 
     i = types.intp
-    return types.void(a, b, i, num_vectors, out, out_starts, a_starts, i, i), partial(_emit_tile, places=places)
+    pairs = types.UniTuple(types.Array(types.int32, 1, "C"), 2)
+    signature = types.void(a, b, i, num_vectors, out, pairs, pairs, i, i, i, i, types.UniTuple(i, 2))
+    return signature, partial(_emit_tile, places=places)
 
 
-def _add_outer_tile(typingctx, a, b, length, num_vectors, out, out_starts, left, right, begin):
+def _add_outer_tile(typingctx, a, b, length, num_vectors, out, out_start, out_step, left, right, begin):
     """Adds a sum of outer products to TILE_ROWS rows of `out`, num_vectors wide.
 
-    For each p of length from begin: ``out[out_starts[r] + j] += a[rows[p], column + r] * b[rows[p], column + j]``.
-    `left` has rows, width and column of a; `right` has the same for b.
+    For each p of length from begin: ``out[out_start + r * out_step + j] += a[rows[p], column + r] * b[rows[p], column +
+    j]``. `left` has rows, width and column of a; `right` has the same for b.
     """
     if not isinstance(num_vectors, types.IntegerLiteral):
         return None
 
-    def places(builder: Any, pointers: Any, step: Any) -> Any:
-        a_data, b_data, length, *_, left, right, begin = pointers
+    def places(builder: Any, pointers: Any) -> Any:
+        a_data, b_data, length, _, _, out_start, out_step, left, right, begin = pointers
+        starts = [builder.add(out_start, builder.mul(out_step, out_step.type(r))) for r in range(TILE_ROWS)]
 
         def places_of(step: Any) -> Any:
-            pair = builder.add(begin, step)
             for rows, width, column in (left, right):
-                row = builder.sext(builder.load(builder.gep(rows, [pair])), width.type)
-                yield builder.add(builder.mul(row, width), column)
+                yield builder.add(_emit_row(builder, rows, builder.add(begin, step), width), column)
 
-        a_place, b_place = places_of(step)
-        a_places = [builder.add(a_place, step.type(r)) for r in range(TILE_ROWS)]
-        if not HAS_AVX512:  # tiles of half the rows leave no time to fetch
-            return a_places, b_place, []
-        later = builder.add(step, step.type(PAIRS_AHEAD))
-        a_later, b_later = places_of(builder.select(builder.icmp_signed("<", later, length), later, step))
-        lanes = VECTOR_BYTES * 8 // b.dtype.bitwidth
-        b_laters = [builder.add(b_later, step.type(lanes * t)) for t in range(num_vectors.literal_value)]
-        return a_places, b_place, [(a_data, a_later), *((b_data, place) for place in b_laters)]
+        def at_step(step: Any) -> Any:
+            a_place, b_place = places_of(step)
+            a_places = [builder.add(a_place, step.type(r)) for r in range(TILE_ROWS)]
+            if not HAS_AVX512:  # tiles of half the rows leave no time to fetch
+                return a_places, b_place, []
+            later = builder.add(step, step.type(PAIRS_AHEAD))
+            a_later, b_later = places_of(builder.select(builder.icmp_signed("<", later, length), later, step))
+            lanes = VECTOR_BYTES * 8 // b.dtype.bitwidth
+            b_laters = [builder.add(b_later, step.type(lanes * t)) for t in range(num_vectors.literal_value)]
+            return a_places, b_place, [(a_data, a_later), *((b_data, place) for place in b_laters)]
+
+        return starts, at_step
 
     i = types.intp
-    return types.void(a, b, i, num_vectors, out, out_starts, left, right, i), partial(_emit_tile, places=places)
+    return types.void(a, b, i, num_vectors, out, i, i, left, right, i), partial(_emit_tile, places=places)
 
 
 # Called without typingctx.
@@ -217,29 +237,26 @@ def multiply_pairs(x, w, in_index, out_index, blocks, span, first, last, out, no
     """
     num_offsets, num_tiles, channels, tile = w.shape
     num_vectors = tile * w.itemsize // VECTOR_BYTES
-    sources = np.zeros(2 * TILE_ROWS, np.intp)
-    targets = np.zeros(TILE_ROWS, np.intp)
+    in_tail, out_tail = np.zeros(TILE_ROWS, np.int32), np.full(TILE_ROWS, len(out) - 1, np.int32)
+    rows, tail = (in_index, out_index), (in_tail, out_tail)
     for block in range(first, last, span):
         stop = min(block + span, last)
         for k in range(num_offsets):
             end = blocks[stop, k]
             for t in range(num_tiles):
                 start = (k * num_tiles + t) * channels * tile
+                place = (out.shape[1], t * tile)
                 for p in range(blocks[block, k], end, TILE_ROWS):
-                    for r in range(TILE_ROWS):
-                        row = len(out) - 1
-                        if p + r < end:
-                            sources[r] = in_index[p + r] * channels
-                            row = out_index[p + r]
-                        targets[r] = row * out.shape[1] + t * tile
-                        if p + r + TILE_ROWS < end:
-                            sources[r + TILE_ROWS] = in_index[p + r + TILE_ROWS] * channels
+                    if p + TILE_ROWS > end:
+                        for r in range(TILE_ROWS):
+                            in_tail[r] = in_index[p + r] if p + r < end else 0
+                            out_tail[r] = out_index[p + r] if p + r < end else len(out) - 1
                     if num_vectors == 3:
-                        add_tile(x, w, channels, 3, out, targets, sources, start, tile)
+                        add_tile(x, w, channels, 3, out, rows, tail, p, end, start, tile, place)
                     elif num_vectors == 2:
-                        add_tile(x, w, channels, 2, out, targets, sources, start, tile)
+                        add_tile(x, w, channels, 2, out, rows, tail, p, end, start, tile, place)
                     else:
-                        add_tile(x, w, channels, 1, out, targets, sources, start, tile)
+                        add_tile(x, w, channels, 1, out, rows, tail, p, end, start, tile, place)
         for row in range(block * block_rows, min(stop * block_rows, len(activated) - 1)):
             for c in range(out.shape[1]):
                 value = out[row, c] * norm[0, c] + norm[1, c]
@@ -265,19 +282,17 @@ def add_weight_grad(x, grad, in_index, out_index, blocks, span, first, last, dw)
     _, num_tiles, channels, tile = dw.shape
     num_vectors = tile * dw.itemsize // VECTOR_BYTES
     num_blocks, width = len(blocks) - 1, num_tiles * tile
-    targets = np.zeros(TILE_ROWS, np.intp)
     for block in range(0, num_blocks, span):
         for k in range(first, last):
             begin = blocks[block, k]
             pairs = blocks[min(block + span, num_blocks), k] - begin
             for t in range(num_tiles):
                 for c in range(0, channels, TILE_ROWS):
-                    for r in range(TILE_ROWS):
-                        targets[r] = ((k * num_tiles + t) * channels + c + r) * tile
+                    start = ((k * num_tiles + t) * channels + c) * tile
                     left, right = (in_index, channels, c), (out_index, width, t * tile)
                     if num_vectors == 3:
-                        add_outer_tile(x, grad, pairs, 3, dw, targets, left, right, begin)
+                        add_outer_tile(x, grad, pairs, 3, dw, start, tile, left, right, begin)
                     elif num_vectors == 2:
-                        add_outer_tile(x, grad, pairs, 2, dw, targets, left, right, begin)
+                        add_outer_tile(x, grad, pairs, 2, dw, start, tile, left, right, begin)
                     else:
-                        add_outer_tile(x, grad, pairs, 1, dw, targets, left, right, begin)
+                        add_outer_tile(x, grad, pairs, 1, dw, start, tile, left, right, begin)
