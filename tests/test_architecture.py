@@ -26,9 +26,10 @@ LAYERS = [
     {"commands"},
     {"cli"},
 ]
-# Their whole operation has the slow form: dense convolution, matrix products, a dictionary, ScanNet's program.
+# Their whole operation has the slow form: dense convolution, matrix products, a dictionary, ScanNet's program, a norm.
 PARTS = {"multiply_pairs", "add_weight_grad", "sigmoid_forward", "sigmoid_backward", "find_shifted", "mesh_graph"}
 PARTS |= {"smallest_eigenvalue", "tile_width"}
+PARTS |= {"add_moments", "scale_shift_relu", "add_grad_moments", "scale_shift_relu_grad"}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
