@@ -159,7 +159,7 @@ def _title(layer: Layer | None, prediction: Prediction, threshold: float, *, ful
 
 
 def _names(raster: Raster, layer: Layer, surfaces: Collection[str]) -> tuple[Label, ...]:
-    """Class names and visible pixels of the objects, but walls and alike; objects without a class have their number."""
+    """Names and visible pixels of objects, but walls and alike: class, of predictions id, class, and score."""
     step = SUPERSAMPLING
     pixels = raster.index[::step, ::step]
     y, x = np.nonzero(pixels >= 0)
@@ -173,7 +173,8 @@ def _names(raster: Raster, layer: Layer, surfaces: Collection[str]) -> tuple[Lab
         if row == 0 or entry.name in surfaces:
             continue
         text = name if entry.name == UNNAMED else entry.name
-        text += "" if entry.score is None else f" {entry.score:.2f}"
+        if entry.score is not None:
+            text = f"{entry.number} {entry.name} {entry.score:.2f}"
         weight = float(len(rows)) if entry.score is None else entry.score
         labels.append(Label(np.stack([x[rows], y[rows]], axis=1), text, weight))
     return tuple(labels)
