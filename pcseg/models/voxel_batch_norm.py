@@ -42,7 +42,7 @@ class VoxelBatchNorm(nn.BatchNorm1d):
     def relu(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
         """ReLU of `forward`."""
         by_kernel = self.training and len(input) > 1 and self.sum_over_processes is None
-        if not by_kernel or input.is_cuda or input.dtype != torch.float32:
+        if not by_kernel or input.device.type != "cpu" or input.dtype != torch.float32:
             return F.relu(self(input), inplace=True)
         momentum = 0.0 if self.recomputing else self.momentum
         self.num_batches_tracked.add_(not self.recomputing)

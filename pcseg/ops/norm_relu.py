@@ -15,18 +15,23 @@ from pcseg.ops.threads import for_each
 PART = 4096  # rows that one thread takes at a time; sums do not depend on the number of threads
 
 
-def _for_parts(work: Callable[..., None], num_rows: int, *args: Any) -> None:
-    """Calls work(*args, first, last, out) for parts of the rows; of a three-dimensional `out`, each has its own."""
-    *args, out = args
-    parts = [(first, min(first + PART, num_rows)) for first in range(0, num_rows, PART)]
-    for_each(lambda i: work(*args, *parts[i], out[i] if out.ndim == 3 else out), range(len(parts)))
+def _parts(num_rows: int) -> list[tuple[int, int]]:
+    return [(first, min(first + PART, num_rows)) for first in range(0, num_rows, PART)]
 
 
-def _sums(work: Callable[..., None], x: np.ndarray, *args: np.ndarray) -> np.ndarray:
-    """Two sums of each column."""
-    sums = np.zeros((-(-len(x) // PART), 2, x.shape[1]))
-    _for_parts(work, len(x), x, *args, sums)
+def _sums(add: Callable[..., None], x: np.ndarray, *args: np.ndarray) -> np.ndarray:
+    """Two sums of each column, in float64."""
+    parts = _parts(len(x))
+    sums = np.zeros((len(parts), 2, x.shape[1]))
+    for_each(lambda i: add(x, *args, *parts[i], sums[i]), range(len(parts)))
     return sums.sum(0)
+
+
+def _rows(write: Callable[..., None], x: np.ndarray, *args: np.ndarray) -> Tensor:
+    """What a kernel writes for each row of x."""
+    out = torch.empty(x.shape)
+    for_each(lambda part: write(x, *args, *part, out.numpy()), _parts(len(x)))
+    return out
 
 
 class _NormReLU(torch.autograd.Function):
@@ -35,34 +40,30 @@ class _NormReLU(torch.autograd.Function):
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, running: tuple[Tensor, Tensor], *numbers: float
     ) -> Tensor:
         momentum, share, eps = numbers
-        x, out = input.detach().contiguous().numpy(), np.empty(input.shape, np.float32)
-        center, (first, second) = x[0].copy(), _sums(kernels.add_moments, x, x[0])
-        distance = first / len(x)
-        own = center + distance, np.maximum(second / len(x) - distance**2, 0)
-        unbiased = own[0], own[1] * len(x) / (len(x) - 1)
-        for each, value in zip(running, unbiased):
-            each.lerp_(torch.from_numpy(value).to(each.dtype), momentum)
+        x = input.detach().contiguous().numpy()
+        first, second = _sums(kernels.add_moments, x, x[0]) / len(x)
+        own = x[0] + first, np.maximum(second - first**2, 0)  # mean and variance of x
+        for each, value in zip(running, (own[0], own[1] * len(x) / (len(x) - 1))):
+            each.lerp_(torch.from_numpy(value).float(), momentum)
         mean, variance = (each.numpy() * (1 - share) + share * value for each, value in zip(running, own))
         inverse = 1 / np.sqrt(variance + eps)
         scale = weight.detach().numpy() * inverse
         used = np.stack([scale, bias.detach().numpy() - mean * scale, own[0]], dtype=np.float32)
-        _for_parts(kernels.scale_shift_relu, len(x), x, used, out)
         ctx.save_for_backward(input)
         ctx.constants = used, own[0] - mean, inverse, share
-        return torch.from_numpy(out)
+        return _rows(kernels.scale_shift_relu, x, used)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, given = ctx.saved_tensors[0].detach().contiguous().numpy(), grad.contiguous().numpy()
+        x, given = (each.detach().contiguous().numpy() for each in (*ctx.saved_tensors, grad))
         used, distance, inverse, share = ctx.constants
         total, moment = _sums(kernels.add_grad_moments, x, given, used)
         grad_weight = inverse * (moment + distance * total)
-        scale = -used[0] * share / len(x)
-        used = np.concatenate([used, [scale * inverse * grad_weight, scale * total]], dtype=np.float32)
-        out = np.empty_like(x)
-        _for_parts(kernels.scale_shift_relu_grad, len(x), x, given, used, out)
-        return *(torch.from_numpy(each.astype(np.float32, copy=False)) for each in (out, grad_weight, total)), *[None] * 4
+        per_row = -used[0] * share / len(x)
+        used = np.stack([*used, per_row * inverse * grad_weight, per_row * total], dtype=np.float32)
+        grad_affine = torch.from_numpy(np.stack([grad_weight, total])).float()
+        return _rows(kernels.scale_shift_relu_grad, x, given, used), *grad_affine, *[None] * 4
 
 
 def norm_relu(
