@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +28,9 @@ collect_ignore = ["sweep/fake_train.py"]  # a script, which --doctest-modules wo
 install_import_hook(_modules_to_check(), "beartype.beartype")
 
 
-def refuses(message: str, call: Callable, *args: object, **options: object) -> None:
-    """Asserts that a call raises one line with this pattern: FileNotFoundError for a missing file, else ValueError."""
-    error = FileNotFoundError if "no such file" in message else ValueError
-    with pytest.raises(error, match=message) as caught:
+def refuses(message: str, call: Callable, *args: object, error: Any = ValueError, **options: object) -> None:
+    """Asserts that a call raises an error of one line with this pattern, FileNotFoundError if it has "no such file"."""
+    with pytest.raises(FileNotFoundError if "no such file" in message else error, match=message) as caught:
         call(*args, **options)
     assert "\n" not in str(caught.value)
 
@@ -39,6 +39,7 @@ def holds(record: object, **arrays: object) -> None:
     """Asserts that a record has these arrays, sparse or not."""
     for key, expected in arrays.items():
         found, expected = (array.toarray() if issparse(array) else array for array in (getattr(record, key), expected))
+        assert (found is None) == (expected is None), key
         np.testing.assert_array_equal(found, expected, err_msg=key)
 
 
@@ -58,6 +59,14 @@ def set_threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def example() -> Any:
+    """The example room, a scene."""
+    from pcseg import read_scan
+
+    return read_scan(ROOT / "data" / "example_room.ply")
 
 
 @pytest.fixture

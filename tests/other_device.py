@@ -55,8 +55,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     out = func(*plain_args, **plain_kwargs)
     if not moved:
         return out
-    out = tree_map_only(Tensor, _Moved, out)
-    return return_and_correct_aliasing(func, args, kwargs, out)
+    return return_and_correct_aliasing(func, args, kwargs, tree_map_only(Tensor, _Moved, out))
 
 
 class _OtherDevice(TorchDispatchMode):

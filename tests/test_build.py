@@ -21,8 +21,6 @@ from pcseg.training.checkpoint import load_checkpoint
 from tests.conftest import ROOT, refuses
 from tests.tools.small import fresh_checkpoint
 
-CONFIG = ROOT / "configs" / "synthetic.yaml"
-
 
 def _leaves(schema: type[Any], key: str = "") -> Iterator[tuple[str, type[Any]]]:
     """Key of every option of a schema, with the kinds of its sections, and the dataclass that declares it."""
@@ -43,10 +41,9 @@ def test_every_option_belongs_to_one_dataclass_outside_of_config() -> None:
 @pytest.mark.parametrize("kind", ["competitive", "first_pass", "hungarian"])
 def test_options_reach_the_criterion(kind: str) -> None:
     overrides = [f"criterion.kind={kind}", "criterion.weights.center=7", "criterion.weights.no_object=0.3"]
-    config = cfg.load(CONFIG, [*overrides, "model.decoder.mask_activation=softmax"])
+    config = cfg.load(ROOT / "configs" / "synthetic.yaml", [*overrides, "model.decoder.mask_activation=softmax"])
     criterion = build.build_criterion(config, check_values=False)
-    assert criterion.options == config.criterion
-    assert criterion.weight_dict["loss_center"] == 7
+    assert (criterion.options, criterion.weight_dict["loss_center"]) == (config.criterion, 7)
     assert not criterion.check_values
     if isinstance(config.criterion, FirstPassOptions):
         assert criterion.influencer.options is config.criterion
@@ -79,6 +76,5 @@ def test_checkpoint_with_an_iou_head_loads(tmp_path: Path) -> None:
     tree["criterion"]["weights"]["score"] = 0.5
     weights["decoder.score_head.0.weight"] = torch.zeros(8, 8)
     torch.save({**content, "config": yaml.safe_dump(tree)}, path)
-    found = load_model(path).model
-    assert all(torch.equal(value, weights[name]) for name, value in found.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in load_model(path).model.state_dict().items())
     refuses(r"unknown key 'criterion\.differentiable_claims'", from_text, cfg.Config, yaml.safe_dump(tree))

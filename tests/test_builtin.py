@@ -8,26 +8,23 @@ import pytest
 import torch
 
 import pcseg
-from pcseg import load_model, read_scan
+from pcseg import config as cfg
+from pcseg import load_model
+from pcseg.build import build_model
+from pcseg.classes import class_set
 from pcseg.inference.segmenter import Segmenter
 from pcseg.kernels.conv import FAST_BF16
 from pcseg.models.sparse_unet import SparseUNet
 from pcseg.structures import Scene
+from pcseg.training.checkpoint import load_checkpoint, load_matching_weights
 from pcseg.training.weights_file import BUILT_IN, read_weights
 from tests.conftest import refuses
 from tests.tools.commands import ROOT, passes
-
-EXAMPLE = ROOT / "data" / "example_room.ply"
 
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
     return load_model()
-
-
-@pytest.fixture(scope="module")
-def example() -> Scene:
-    return read_scan(EXAMPLE)
 
 
 def _found(segmenter: Segmenter, scene: Scene) -> list[str]:
@@ -50,8 +47,7 @@ def test_the_file_is_small_and_names_its_sources() -> None:
 def test_it_finds_the_furniture_of_the_example(segmenter: Segmenter, example: Scene) -> None:
     names = _found(segmenter, example)
     assert {"sofa", "table", "floor", "wall"} <= set(names)
-    fast = _found(segmenter.with_options(views="one"), example)
-    gray = _found(segmenter.with_options(views="one"), example.with_(rgb=None))
+    fast, gray = (_found(segmenter.with_options(views="one"), scene) for scene in (example, example.with_(rgb=None)))
     assert min(len(names), len(fast), len(gray)) >= 10
 
 
@@ -74,19 +70,16 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     refuses("its labels reach 99, those of indoor end at 30; give the class set", segmenter.predict, [turned, labels])
     assert segmenter.with_options(views="one").predict(turned, "scannet").classes.name == "scannet20"
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
-    with pytest.raises(TypeError, match="points and their colors are one array"):
-        pcseg.predict(points, points)
+    refuses("points and their colors are one array", pcseg.predict, points, points, error=TypeError)
 
 
 def test_predict_needs_only_the_scan(tmp_path: Path) -> None:
-    out, _ = passes("predict", EXAMPLE, "--out", tmp_path, "--fast", "--device", "cpu")
+    out, _ = passes("predict", ROOT / "data" / "example_room.ply", "--out", tmp_path, "--fast", "--device", "cpu")
     assert "objects with score" in out
     assert (tmp_path / "example_room.html").exists()
 
 
-def test_the_network_runs_in_place_without_gradients(
-    segmenter: Segmenter, example: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_network_runs_in_place_without_gradients(segmenter: Segmenter, example: Scene, monkeypatch) -> None:
     halves, predict = list[bool](), SparseUNet._predict
 
     def counted(self: SparseUNet, *args: object) -> torch.Tensor:
@@ -119,11 +112,6 @@ def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generato
 
 def test_training_starts_from_it() -> None:
     """With the classes of another set, heads have the rows of the classes that both know."""
-    from pcseg import config as cfg
-    from pcseg.build import build_model
-    from pcseg.classes import class_set
-    from pcseg.training.checkpoint import load_checkpoint, load_matching_weights
-
     before, after = class_set("indoor"), class_set("scannet20")
     assert load_model().classes is before, "with its present colors"
     model = build_model(cfg.load(ROOT / "configs" / "general.yaml", ["data.classes=scannet20"]), after)

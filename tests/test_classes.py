@@ -26,8 +26,7 @@ def test_benchmarks_groups_of_scannet200_and_unknown_names() -> None:
         (SCANNET20, 20, {"wall", "floor"}, [0, 1, 39, 13, 999, -5], [-1, 0, 19, -1, -1, -1]),
         (SCANNET200, 200, {"wall", "floor"}, [1, 1191, 12], [0, 199, -1]),
     ):
-        assert len(classes) == num
-        assert set(classes.names) - set(classes.instance_names) == not_instances
+        assert (len(classes), set(classes.names) - set(classes.instance_names)) == (num, not_instances)
         assert classes.index_of_ids(np.array(ids)).tolist() == indices
         assert classes.s3dis_protocols == (classes is S3DIS)
     assert {group: len(names) for group, names in SCANNET200.groups.items()} == {"head": 66, "common": 68, "tail": 66}
@@ -49,19 +48,14 @@ def test_custom_classes_and_mappings(tmp_path: Path) -> None:
     path = tmp_path / "workshop.yaml"
     path.write_text("names: [floor, bench, vice]\nstuff: [floor]\n")
     classes = class_set(path)
-    assert classes.name == "workshop"
-    assert classes.ids == (1, 2, 3)
-    assert classes.instance_names == ("bench", "vice")
+    assert (classes.name, classes.ids, classes.instance_names) == ("workshop", (1, 2, 3), ("bench", "vice"))
     assert classes.colors == tuple(map(tuple, [*SURFACE_COLORS[:1].tolist(), *OBJECT_COLORS[:2].tolist()]))
     assert classes == class_set(str(path))
     assert indoor.mapping_to(classes).tolist() == [0 if name == "floor" else -1 for name in indoor.names]
-    path.write_text(
-        "name: mine\nnames: [a, b]\nids: [7, 3]\ncolors: [[1, 2, 3], [4, 5, 6]]\n"
-        "instance_names: [b]\ngroups: {g: [a]}\ns3dis_protocols: true\n"
-    )
-    assert class_set(path) == ClassSet(
-        "mine", ("a", "b"), (7, 3), ((1, 2, 3), (4, 5, 6)), frozenset(), ("b",), {"g": ("a",)}, True
-    )
+    text = "name: mine\nnames: [a, b]\nids: [7, 3]\ncolors: [[1, 2, 3], [4, 5, 6]]\ninstance_names: [b]\n"
+    path.write_text(text + "groups: {g: [a]}\ns3dis_protocols: true\n")
+    colors = (1, 2, 3), (4, 5, 6)
+    assert class_set(path) == ClassSet("mine", ("a", "b"), (7, 3), colors, frozenset(), ("b",), {"g": ("a",)}, True)
 
 
 def test_mistakes_in_a_file_of_classes_are_named(tmp_path: Path) -> None:

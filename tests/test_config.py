@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pcseg import config as cfg
-from pcseg import config_reader
-from pcseg.config_reader import differences, read
+from pcseg.config_reader import differences, from_text, read, read_tree, to_text
 from pcseg.images.run import ImagesConfig
 from pcseg.losses.competitive import CompetitiveOptions
 from pcseg.losses.mask_influencer import FirstPassOptions
@@ -16,9 +15,9 @@ from tests.conftest import ROOT, refuses
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_of_the_repository_reads_back_unchanged(path: Path) -> None:
-    schema = ImagesConfig if config_reader.read_tree(path).get("kind") == "images" else cfg.Config
+    schema = ImagesConfig if read_tree(path).get("kind") == "images" else cfg.Config
     config = read(schema, path)
-    assert config_reader.from_text(schema, config_reader.to_text(config)) == config
+    assert from_text(schema, to_text(config)) == config
 
 
 def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
@@ -29,11 +28,9 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
     refuses("a model, not a config", cfg.load, tmp_path / "last.pt")
     (tmp_path / "config.yaml").touch()
     refuses("a folder; give config.yaml in it", cfg.load, tmp_path)
-    for override, message in (
-        ("train.steps", "'train.steps' must look like key=value"),
-        ("data.train=[*]", r"'data.train=\[\*\]' is not YAML; quote"),
-    ):
-        refuses(f"override {message}", cfg.load, "synthetic", [override])
+    refuses("override 'train.steps' must look like key=value", cfg.load, "synthetic", ["train.steps"])
+    refuses(r"override 'data.train=\[\*\]' is not YAML; quote", cfg.load, "synthetic", ["data.train=[*]"])
+    learned = "data: {root: a}\nmodel: {decoder: {queries: learned}}\ninference: {num_queries: 9}"
     for text, message in (
         ("data: {root: a}\ntrian: {steps: 3}", "unknown key 'trian'; did you mean 'train'?"),
         ("data: {root: a}\ntrain: {stepz: 3}", "unknown key 'train.stepz'; did you mean 'train.steps'?"),
@@ -51,10 +48,7 @@ def test_kinds_missing_files_overrides_and_mistakes(tmp_path: Path) -> None:
         ("- 1", "a config is a mapping"),
         ("data: {root: a}\ncriterion: {kind: embedding}", "criterion.kind embedding does not train model.decoder.kind"),
         ("data: {root: a}\nmodel: {decoder: {kind: embedding}}", "kind embedding; set both to embedding or neither"),
-        (
-            "data: {root: a}\nmodel: {decoder: {queries: learned}}\ninference: {num_queries: 9}",
-            "inference.num_queries goes with model.decoder.queries superpoint",
-        ),
+        (learned, "inference.num_queries goes with model.decoder.queries superpoint"),
         ("a: [", "not YAML"),
         ("base: nowhere", "base is nowhere, neither a file beside this one nor a config of pcseg"),
     ):

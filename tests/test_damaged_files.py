@@ -41,8 +41,7 @@ def damaged(content: bytes, seed: int, count: int = DAMAGES) -> Iterator[bytes]:
 
 
 def _las(path: Path) -> None:
-    laspy = pytest.importorskip("laspy")
-    las = laspy.create(point_format=3, file_version="1.2" if path.stem == "old" else "1.4")
+    las = pytest.importorskip("laspy").create(point_format=3, file_version="1.2" if path.stem == "old" else "1.4")
     las.header.scales = [0.001] * 3
     las.x, las.y, las.z = np.random.default_rng(0).random((3, 500))
     las.write(path)

@@ -19,8 +19,7 @@ def _break_off(path: Path) -> None:
 def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="broken off"):
-        _break_off(path)
+    refuses("broken off", _break_off, path, error=RuntimeError)
     assert path.read_bytes() == b"old"
     with atomic_open(path) as file:
         file.write(b"new")
@@ -36,8 +35,7 @@ def test_old_content_stays_until_the_new_is_whole(tmp_path: Path) -> None:
 
 
 def test_read_npz(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    arrays = {"a": np.arange(300), "b": np.array("text")}
+    path, arrays = tmp_path / "a.npz", {"a": np.arange(300), "b": np.array("text")}
     whole = npz_bytes(arrays)
     path.write_bytes(whole)
     for read, keys in ((read_npz(path), ["a", "b"]), (read_npz(path, ("a", "c")), ["a"])):
@@ -51,8 +49,7 @@ def test_read_npz(tmp_path: Path) -> None:
     for content in (b"", b"text", whole[: len(whole) // 2], bytes(flipped), *others):
         path.write_bytes(content)
         refuses(r"a\.npz: not an \.npz archive", read_npz, path)
-    with pytest.raises(OSError, match=r"none\.npz"):
-        read_npz(tmp_path / "none.npz")
+    refuses(r"none\.npz", read_npz, tmp_path / "none.npz", error=OSError)
 
 
 def test_records_survive_and_later_ones_go(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-from pcseg import parallel
 from pcseg.data.preprocess import RoomReader, preprocess
 from pcseg.data.scan_files import read_labeled_scan
 from pcseg.parallel import map_rooms
@@ -56,17 +55,16 @@ def test_results_and_errors_of_every_item(workers: int, threads: int, monkeypatc
     found = dict(map_rooms(_work, [3, 2, 1, 0], workers=workers, threads=threads))
     if workers > 1:
         assert found[0] == max(1, joblib.cpu_count() // workers), "the workers share the cores"
-    assert (found[1], found[3]) == (10, 30)
-    assert str(found[2]) == "room 2 is damaged"
-    with pytest.raises(RuntimeError, match="internal error at 9"):
-        list(map_rooms(_work, [1, 9], workers=workers, threads=threads))
+    assert (found[1], found[3], str(found[2])) == (10, 30, "room 2 is damaged")
+    rooms = map_rooms(_work, [1, 9], workers=workers, threads=threads)
+    refuses("internal error at 9", list, rooms, error=RuntimeError)
 
 
 def test_a_killed_worker_names_unfinished_rooms_and_bad_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dict(map_rooms(_work, [1, 10, 3], workers=2))
     assert set(found) == {1, 10, 3}
     assert "a worker process was killed" in str(found[10])
-    monkeypatch.setattr(parallel, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr("pcseg.parallel.CONNECT_SECONDS", 1)
     refuses("at least 1 worker, got 0", map_rooms, _work, [1], workers=0)
     refuses(r"127\.0\.0\.1:9: no Dask scheduler answers", list, map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -83,10 +81,9 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     one = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-nanny"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    commands = [[*dask, "--host", address, "--no-dashboard"], *[[*one, "--no-dashboard"]] * 2]
     with ExitStack() as stack:
         processes = []
-        for command in commands:
+        for command in [[*dask, "--host", address, "--no-dashboard"], *[[*one, "--no-dashboard"]] * 2]:
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
@@ -117,11 +114,9 @@ def test_a_cluster_loses_no_room_with_a_killed_worker(cluster, tmp_path: Path) -
     # The remaining worker makes the rooms that this process makes.
     for name in "ab":
         np.savez(tmp_path / f"{name}.npz", xyz=np.random.default_rng(0).random((300, 3)))
-    reader = RoomReader(
-        "s3dis", attrgetter("stem"), lambda path: [path], partial(read_labeled_scan, needs_labels=False)
-    )
+    read = partial(read_labeled_scan, needs_labels=False)
+    reader = RoomReader("s3dis", attrgetter("stem"), lambda path: [path], read)
     scans = sorted(tmp_path.glob("*.npz"))
     here = preprocess(scans, reader, tmp_path / "here")
     there = preprocess(scans, reader, tmp_path / "there", cluster=address)
-    assert there["written"] == 2
-    assert there["sha256"] == here["sha256"]
+    assert (there["written"], there["sha256"]) == (2, here["sha256"])

@@ -17,6 +17,8 @@ from pcseg.structures import Scene
 from tests.conftest import refuses
 from tests.scenes import random_scene
 
+ROOM = Scene.without_xyz("room", 3)
+
 
 def _prediction(masks: list[list[int]], scores: list[float], superpoint: list[int] | None = None) -> Prediction:
     owner = None if superpoint is None else np.array(superpoint, np.int32)
@@ -33,8 +35,7 @@ def test_overlaps_go_to_the_higher_score() -> None:
     for part in (prediction.above(0.6), prediction[1:], prediction.select(np.array([1]))):
         assert ([found.id for found in part], part.point_ids().tolist()) == ([2], [0, 2, 2, 0]), "one id everywhere"
     assert [found.id for found in prediction[::-1]] == [2, 1]
-    with pytest.raises(IndexError):
-        prediction[2]
+    refuses("index out of range", prediction.__getitem__, 2, error=IndexError)
     for call in (prediction.above, prediction.point_ids):
         refuses("must be from 0 to 1, got 25", call, 25.0)
 
@@ -43,13 +44,10 @@ def test_objects_over_superpoints_one_by_one() -> None:
     prediction = _prediction([[1, 0], [0, 1], [0, 0]], [0.9, 0.5, 0.1], superpoint=[0, 1, 1])
     assert (prediction.num_points, prediction.num_columns) == (3, 2)
     assert prediction.point_ids().tolist() == [1, 2, 2]
-    xyz = np.array([[1, 2, 3], [4, 5, 6], [7, 4, 6]], np.float32)
-    prediction = replace(prediction, scene=Scene("room", xyz))
+    prediction = replace(prediction, scene=Scene("room", np.array([[1, 2, 3], [4, 5, 6], [7, 4, 6]], np.float32)))
     first, second, empty = prediction
-    assert [repr(found) for found in (first, prediction[-2])] == [
-        "<chair 0.90: 1 point, 0.00 x 0.00 x 0.00 m>",
-        "<chair 0.50: 2 points, 3.00 x 1.00 x 0.00 m>",
-    ]
+    assert repr(first) == "<chair 0.90: 1 point, 0.00 x 0.00 x 0.00 m>"
+    assert repr(prediction[-2]) == "<chair 0.50: 2 points, 3.00 x 1.00 x 0.00 m>"
     assert (second.mask.tolist(), second.xyz.tolist()) == ([False, True, True], [[4, 5, 6], [7, 4, 6]])
     assert second.box.tolist() == [[4, 4, 6], [7, 5, 6]]
     assert (empty.num_points, empty.box.tolist()) == (0, [[0, 0, 0], [0, 0, 0]])
@@ -73,11 +71,9 @@ def test_shows_a_page_without_a_window(display: bool, monkeypatch: Any, caplog: 
 @pytest.mark.parametrize("masks", [{"masks": np.zeros((0, 5), bool)}, {}])
 def test_no_objects(masks: dict[str, np.ndarray]) -> None:
     prediction = Prediction(Scene.without_xyz("room", 5), **masks)
-    assert (len(prediction), list(prediction)) == (0, [])
-    assert prediction.has_objects == bool(masks)
+    assert (len(prediction), list(prediction), prediction.has_objects) == (0, [], bool(masks))
     assert prediction.point_ids().tolist() == [0] * 5
-    count = "0 objects" if masks else "no objects predicted"
-    assert repr(prediction) == f"<Prediction room: {count}, 5 points>"
+    assert repr(prediction) == f"<Prediction room: {'0 objects' if masks else 'no objects predicted'}, 5 points>"
 
 
 @pytest.mark.parametrize("superpoint", [None, np.array([0, 1, 2, 2, 3], np.int32)])
@@ -98,9 +94,8 @@ def test_remains_of_covered_objects_are_not_shown(superpoint: np.ndarray | None)
 def test_masks_become_sparse_and_may_be_given_so() -> None:
     dense = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]], bool)
     rows = mask_rows([np.array([0, 2]), np.zeros(0, np.int64), np.array([1, 2])], 3)
-    given = _prediction(dense.tolist(), [0.9, 0.8, 0.7])
     for masks in (dense, rows, csr_array(dense)):
-        prediction = replace(given, masks=masks)
+        prediction = replace(_prediction(dense.tolist(), [0.9, 0.8, 0.7]), masks=masks)
         np.testing.assert_array_equal(prediction.masks.toarray(), dense)
         assert (len(prediction), prediction.num_columns) == (3, 3)
         assert [prediction.columns(row).tolist() for row in range(3)] == [[0, 2], [], [1, 2]]
@@ -108,22 +103,16 @@ def test_masks_become_sparse_and_may_be_given_so() -> None:
     assert mask_rows([], 5).shape == (0, 5)
 
 
-ROOM = Scene.without_xyz("room", 3)
-
-
 def _sparse(data: list[bool], columns: list[int]) -> csr_array:
     return csr_array((np.array(data), np.array(columns), np.array([0, 2])), shape=(1, 3))
 
 
 def test_parts_that_do_not_belong_together() -> None:
+    kinds = np.ones((1, 3)), np.ones(3, bool), [[True] * 3]
+    sparse = ([True, False], [0, 2]), ([True, True], [2, 0]), ([True, True], [1, 1])
     for changes, message in (
-        *[
-            ({"masks": m}, "masks must be bool of two dimensions")
-            for m in (np.ones((1, 3)), np.ones(3, bool), [[True] * 3])
-        ],
-        ({"masks": _sparse([True, False], [0, 2])}, "each column once, ascending, and only True"),
-        ({"masks": _sparse([True, True], [2, 0])}, "each column once, ascending, and only True"),
-        ({"masks": _sparse([True, True], [1, 1])}, "each column once, ascending, and only True"),
+        *(({"masks": masks}, "masks must be bool of two dimensions") for masks in kinds),
+        *(({"masks": _sparse(*parts)}, "each column once, ascending, and only True") for parts in sparse),
         ({"scores": np.ones(2)}, "one row per object, got 1, 1 and 2"),
         ({"semantic": np.zeros(3, np.int64)}, "semantic must be an array of int32, got int64"),
         ({"labels": np.zeros(1)}, "labels must be an array of integer, got float64"),
@@ -184,16 +173,14 @@ def test_absent_parts_classes_and_packed_masks(tmp_path: Path, rng: np.random.Ge
         assert not result.has_objects
         _assert_same(result, given)
     refuses(r"a\.ply: a prediction is saved as \.npz; .*export a\.npz --ply DIR", bares[0].save, tmp_path / "a.ply")
-    masks = rng.random((100, 8000)) > 0.5
-    scene = Scene.without_xyz("big", 8000)
+    masks, scene = rng.random((100, 8000)) > 0.5, Scene.without_xyz("big", 8000)
     Prediction(scene, masks, np.zeros(100, int), np.ones(100), classes=S3DIS).save(tmp_path / "a.npz")
     assert (tmp_path / "a.npz").stat().st_size < 8000 * (100 / 8 + 12) + 10_000, "bits, and coordinates as they are"
 
 
 def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "room.npz"
-    with pytest.raises(OSError, match="No such file"):
-        Prediction.load(path)
+    refuses("No such file", Prediction.load, path, error=OSError)
     for changes, message in (
         ({"format": np.array("other")}, "not a pcseg result"),
         ({"version": np.array(99)}, "result version 99"),
@@ -207,8 +194,7 @@ def test_refuses_damaged_entries(tmp_path: Path, rng: np.random.Generator) -> No
         ({"semantic": np.full(50, 13, np.int32)}, "semantic must be class indices from -1 to 12"),
     ):
         _random(rng, 10, 2).save(path)
-        arrays = read_npz(path) | changes
-        np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+        np.savez(path, **{key: value for key, value in (read_npz(path) | changes).items() if value is not None})
         refuses(message, Prediction.load, path)
     np.savez(path, points=np.zeros(3))
     refuses("not a pcseg result", Prediction.load, path)

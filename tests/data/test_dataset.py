@@ -36,8 +36,7 @@ def test_rooms_of_a_batch_keep_their_own_indices() -> None:
     in_b = both.voxel_coords[:, 0] == 1
     assert torch.equal(both.voxel_coords[in_b][:, 1:], alone.voxel_coords[:, 1:])
     assert both.superpoint_offsets.tolist() == [0, 10, 20]
-    second = both.pair_superpoint >= 10
-    assert torch.equal(both.pair_voxel[second] - int((~in_b).sum()), alone.pair_voxel)
+    assert torch.equal(both.pair_voxel[both.pair_superpoint >= 10] - int((~in_b).sum()), alone.pair_voxel)
     assert (both.names, len(both.targets)) == (["a", "b"], 2)
     scene = random_scene()
     keep = scene.superpoint != 4
@@ -57,8 +56,7 @@ def test_targets_by_majority() -> None:
     assert targets["point_counts"].tolist() == [3, 2, 1, 2, 1]
     scene = random_scene().with_(semantic=np.full(300, -1, np.int32), instance=np.zeros(300, np.int32))
     targets = _batch(scene).targets[0]
-    assert len(targets["labels"]) == 0
-    assert targets["instance_labels"].tolist() == [-1] * 10
+    assert (len(targets["labels"]), targets["instance_labels"].tolist()) == (0, [-1] * 10)
 
 
 def test_features_and_scenes_without_what_they_need() -> None:
@@ -100,8 +98,7 @@ def test_processes_and_parts_share_each_step(batch_size: int, world: int, parts:
     options = {"seed": 3, "world": world, "accumulate": parts}
     ranks = [_rooms(ResumableSampler(7, batch_size, 9, rank=rank, **options)) for rank in range(world)]
     sizes = {len(visits) for rank in ranks for visits in rank}
-    assert max(sizes) - min(sizes) <= 1
-    assert min(sizes) > 0
+    assert 0 < min(sizes) <= max(sizes) <= min(sizes) + 1
     for step, expected in enumerate(whole):
         taken = [room for rank in ranks for visits in rank[step * parts : (step + 1) * parts] for room in visits]
         assert sorted(taken) == expected
@@ -113,14 +110,12 @@ def test_processes_and_parts_share_each_step(batch_size: int, world: int, parts:
 def test_voxel_budget() -> None:
     sizes = [10, 90, 30, 20, 200, 40]
     options = {"seed": 1, "num_voxels": sizes, "max_voxels": 100}
-    sampler = ResumableSampler(6, 3, 40, **options)
-    batches = _rooms(sampler)
+    batches = _rooms(ResumableSampler(6, 3, 40, **options))
     assert [4] in batches, "a room beyond the budget comes alone"
     assert all(sum(sizes[room] for room in rooms) <= 100 for rooms in batches if rooms != [4])
     assert max(map(len, batches)) == 3
     in_order = [room for rooms in _rooms(ResumableSampler(6, 1, 40, seed=1)) for room in rooms]
-    taken = [room for rooms in batches for room in rooms]
-    assert taken[: len(in_order)] == in_order, "no room is passed over"
+    assert [room for rooms in batches for room in rooms][: len(in_order)] == in_order, "no room is passed over"
     assert _rooms(ResumableSampler(6, 3, 40, start=11, **options)) == batches[11:]
     halves = [_rooms(ResumableSampler(6, 4, 40, rank=rank, world=2, **options)) for rank in (0, 1)]
     assert all(len(a) <= 2 and len(b) <= 2 for a, b in zip(*halves))
@@ -130,11 +125,8 @@ def test_voxel_budget() -> None:
 def test_items_come_from_the_store_and_repeat(tmp_path: Path) -> None:
     for name in "ab":
         write_room(tmp_path, random_scene(name), "s3dis", source=Source("made", "0"))
-
-    def shake(scene: Scene, rng: np.random.Generator) -> Scene:
-        return scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32))
-
-    dataset = RoomDataset(DataOptions(tmp_path, voxel_size=0.3, features=("xyz",)), augment=Composition((shake,)))
+    shake = Composition((lambda scene, rng: scene.with_(xyz=scene.xyz + rng.normal(size=3).astype(np.float32)),))
+    dataset = RoomDataset(DataOptions(tmp_path, voxel_size=0.3, features=("xyz",)), augment=shake)
     first, again, other = dataset[((1, 2), 0)], dataset[((1, 2), 0)], dataset[((1, 3), 0)]
     assert torch.equal(first.voxel_features, again.voxel_features)
     assert not torch.equal(first.voxel_features, other.voxel_features[: len(first.voxel_features)])

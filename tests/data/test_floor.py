@@ -22,18 +22,14 @@ def room(rng: np.random.Generator) -> Scene:
     return Scene("room", xyz.astype(np.float32), normal=np.tile(np.float32([0, 0, 1]), (len(xyz), 1)))
 
 
-def _bent(scene: Scene, degrees: float, bend: float) -> Scene:
-    """The scene as a bowl, tilted about x."""
-    away = scene.xyz[:, :2] - np.array([3, 2], np.float32)
-    xyz = scene.xyz + np.column_stack([np.zeros_like(away), bend * (away**2).sum(axis=1)])
-    rotation = Rotation.from_euler("x", degrees, degrees=True)
-    normal = rotation.apply(scene.normal).astype(np.float32)
-    return scene.with_(xyz=rotation.apply(xyz).astype(np.float32), normal=normal)
-
-
 @pytest.mark.parametrize(("degrees", "bend"), [(0.0, 0.0), (7.0, 0.0), (0.0, 0.03), (15.0, 0.02)])
 def test_a_bent_floor_becomes_flat_and_a_table_keeps_its_height(room: Scene, degrees: float, bend: float) -> None:
-    bent = _bent(room, degrees, bend)
+    # The room as a bowl, tilted about x.
+    away = room.xyz[:, :2] - np.array([3, 2], np.float32)
+    bowl = room.xyz + np.column_stack([np.zeros_like(away), bend * (away**2).sum(axis=1)])
+    rotation = Rotation.from_euler("x", degrees, degrees=True)
+    xyz, normal = (rotation.apply(rows).astype(np.float32) for rows in (bowl, room.normal))
+    bent = room.with_(xyz=xyz, normal=normal)
     flat = flat_floor(bent)
     is_floor, is_table = room.xyz[:, 2] < 0.05, abs(room.xyz[:, 2] - 0.75) < 0.05
     assert np.abs(np.percentile(flat.xyz[is_floor, 2], [5, 95])).max() < 0.04

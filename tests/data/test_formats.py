@@ -4,23 +4,35 @@ import json
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pcseg.data.mesh_files import MESH_SUFFIXES
 from pcseg.data.scan_files import find_scans, read_scan
-from tests.conftest import refuses
+from tests.conftest import holds, refuses
 from tests.data.test_scan_frame import read_and_said
 
 SIZE = np.array([1.6, 2.0, 2.5])
+REMEDIES = {"KHR_draco_mesh_compression": "run: pip install DracoPy, or export", "EXT_meshopt_compression": "export"}
+LIBRARIES = {"a.e57": "pye57", "a.las": r"'laspy\[lazrs\]'", **{f"a{suffix}": "trimesh" for suffix in MESH_SUFFIXES}}
+OBJ_POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5], [1, 1, 1], [0, 0, 0]]) / 100
+OBJ_FACES = "usemtl a\nf 5/1 2/2 3/1\nusemtl b\nf 6/1 3/2 2/2\n"
+RED, BLUE, GREEN = [255, 0, 0], [0, 0, 255], [0, 255, 0]
+ZEROS = struct.pack("<3f", 0, 0, 0)
+
+
+@pytest.fixture
+def trimesh() -> Any:
+    return pytest.importorskip("trimesh")
 
 
 # trimesh leaves closing the files that it writes to Python.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("suffix", "unit"), [*((suffix, 1.0) for suffix in MESH_SUFFIXES), (".stl", 1000.0)])
-def test_a_mesh_of_large_triangles_is_sampled(tmp_path: Path, suffix: str, unit: float) -> None:
-    trimesh = pytest.importorskip("trimesh")
+def test_a_mesh_of_large_triangles_is_sampled(trimesh: Any, tmp_path: Path, suffix: str, unit: float) -> None:
     y_up, path = suffix in (".glb", ".gltf"), tmp_path / f"a{suffix}"
     mesh = trimesh.creation.box(SIZE[[0, 2, 1]] * unit if y_up else SIZE * unit)
     mesh.visual.vertex_colors = np.tile([200, 10, 20, 255], (8, 1))
@@ -30,21 +42,15 @@ def test_a_mesh_of_large_triangles_is_sampled(tmp_path: Path, suffix: str, unit:
     assert f"61,000 points are sampled, about {0.02 * unit:.3g} apart" in said
     np.testing.assert_allclose(np.ptp(scene.xyz, axis=0), SIZE, rtol=1e-4)
     assert np.isclose(np.abs(scene.xyz) / SIZE, 0.5, atol=1e-5).any(axis=1).all()
-    assert scene.faces is None
-    if suffix in (".stl", ".off"):  # trimesh writes no colors to these
-        assert scene.rgb is None
-    else:
-        assert (scene.rgb == [200, 10, 20]).all()
+    expected = None if suffix in (".stl", ".off") else [[200, 10, 20]] * len(scene)  # trimesh writes no colors to these
+    holds(scene, rgb=expected, faces=None)
     if y_up or unit > 1:
         assert (np.ptp(scene.file.xyz(scene.xyz), axis=0).argmax() == 1) == y_up
     np.testing.assert_array_equal(read_scan(path).xyz, scene.xyz)
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".glb"])
-def test_textures_become_colors(tmp_path: Path, suffix: str) -> None:
-    trimesh = pytest.importorskip("trimesh")
-    from PIL import Image
-
+def test_textures_become_colors(trimesh: Any, tmp_path: Path, suffix: str) -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, :32], image[:, 32:] = (250, 0, 0), (0, 0, 250)
     mesh = trimesh.creation.box(SIZE)
@@ -57,8 +63,7 @@ def test_textures_become_colors(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(scene.rgb[clear, 2] == 250, scene.xyz[clear, 0] > 0)
 
 
-def test_a_fine_mesh_keeps_its_faces_and_parts_are_joined(tmp_path: Path) -> None:
-    trimesh = pytest.importorskip("trimesh")
+def test_a_fine_mesh_keeps_its_faces_and_parts_are_joined(trimesh: Any, tmp_path: Path) -> None:
     ball = trimesh.creation.icosphere(5, 0.5)
     ball.export(tmp_path / "a.stl")
     trimesh.Scene([ball, ball.copy().apply_translation([3, 0, 0])]).export(tmp_path / "b.glb")
@@ -68,11 +73,6 @@ def test_a_fine_mesh_keeps_its_faces_and_parts_are_joined(tmp_path: Path) -> Non
     centers = np.where(two.xyz[:, :1] > 1.5, [3, 0, 0], 0)
     np.testing.assert_allclose(np.linalg.norm(two.xyz - centers, axis=1), 0.5, rtol=1e-5)
     assert np.ptp(two.xyz[two.faces], axis=1).max() < 0.05
-
-
-OBJ_POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5], [1, 1, 1], [0, 0, 0]]) / 100
-OBJ_FACES = "usemtl a\nf 5/1 2/2 3/1\nusemtl b\nf 6/1 3/2 2/2\n"
-RED, BLUE, GREEN = [255, 0, 0], [0, 0, 255], [0, 255, 0]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,7 @@ RED, BLUE, GREEN = [255, 0, 0], [0, 0, 255], [0, 255, 0]
         (None, " 0 1 0", GREEN, GREEN, "a.mtl are missing"),
     ],
 )
-def test_points_of_obj_files_are_their_vertices(tmp_path, materials, more: str, first, last, said: str) -> None:
-    pytest.importorskip("trimesh")
-    from PIL import Image
-
+def test_points_of_obj_files_are_their_vertices(trimesh, tmp_path, materials, more: str, first, last, said) -> None:
     (tmp_path / "sub").mkdir()
     Image.new("RGB", (4, 4), tuple(BLUE)).save(tmp_path / "sub/a b.png")
     if materials is not None:
@@ -105,8 +102,7 @@ def test_points_of_obj_files_are_their_vertices(tmp_path, materials, more: str, 
     assert (first, last) == (None, None) if scene.rgb is None else scene.rgb[[4, 5]].tolist() == [first, last]
 
 
-def test_obj_numbers_that_count_back_and_colors_of_some_points(tmp_path: Path) -> None:
-    pytest.importorskip("trimesh")
+def test_obj_numbers_that_count_back_and_colors_of_some_points(trimesh: Any, tmp_path: Path) -> None:
     block = "v {0}.01 0 0\nv {0} 0 0 1 0 0\nv {0} .01 0\nvn 0 0 1\nf -3//-1 -2//-1 -1//-1\n"
     (tmp_path / "a.obj").write_text(block.format(0) + block.format(7))
     scene, said = read_and_said(tmp_path / "a.obj")
@@ -129,8 +125,7 @@ def test_obj_numbers_that_count_back_and_colors_of_some_points(tmp_path: Path) -
         ("OFF\n0 0 0\n", "no points in it"),
     ],
 )
-def test_off(tmp_path: Path, text: str, rgb: list | str | None) -> None:
-    pytest.importorskip("trimesh")
+def test_off(trimesh: Any, tmp_path: Path, text: str, rgb: list | str | None) -> None:
     (tmp_path / "a.off").write_text(text)
     if isinstance(rgb, str):
         refuses(rf"a\.off: .*{rgb}", read_scan, tmp_path / "a.off")
@@ -139,22 +134,18 @@ def test_off(tmp_path: Path, text: str, rgb: list | str | None) -> None:
         assert (scene.rgb if rgb is None else scene.rgb[:3].tolist()) == rgb
 
 
-@pytest.mark.parametrize(
-    ("extension", "remedy"),
-    [("KHR_draco_mesh_compression", "run: pip install DracoPy, or export"), ("EXT_meshopt_compression", "export")],
-)
+@pytest.mark.parametrize("extension", REMEDIES)
 @pytest.mark.parametrize("suffix", [".glb", ".gltf"])
-def test_compressed_gltf(tmp_path: Path, suffix: str, extension: str, remedy: str, monkeypatch) -> None:
-    pytest.importorskip("trimesh")
+def test_compressed_gltf(trimesh: Any, tmp_path: Path, suffix: str, extension: str, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     content = json.dumps({"asset": {"version": "2.0"}, "extensionsRequired": [extension]}).encode()
     head = struct.pack("<4sIIII", b"glTF", 2, 20 + len(content), len(content), 0x4E4F534A)
     (tmp_path / f"a{suffix}").write_bytes(head * (suffix == ".glb") + content)
-    refuses(rf"its points are compressed \({extension}\); {remedy} it without", read_scan, tmp_path / f"a{suffix}")
+    message = rf"its points are compressed \({extension}\); {REMEDIES[extension]} it without"
+    refuses(message, read_scan, tmp_path / f"a{suffix}")
 
 
-def test_a_damaged_stl_file_prints_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("trimesh")
+def test_a_damaged_stl_file_prints_no_traceback(trimesh: Any, tmp_path: Path, caplog) -> None:
     corners = "outer loop\nvertex 0 0 0\nvertex .01 0 0\nvertex 0 .01 0\nendloop\nendfacet\n"
     (tmp_path / "a.stl").write_text(f"solid a\nfacet normal 0 0\n{corners}endsolid a\n")
     assert len(read_scan(tmp_path / "a.stl")) == 3
@@ -163,11 +154,9 @@ def test_a_damaged_stl_file_prints_no_traceback(tmp_path: Path, caplog: pytest.L
 
 def write_e57(path: Path) -> None:
     """Two scans of 300 points, one with color, the other with a pose."""
-    pye57 = pytest.importorskip("pye57")
-    points = np.random.default_rng(0).random((300, 3))
-    scan = {f"cartesian{axis}": column for axis, column in zip("XYZ", points.T)}
+    scan = {f"cartesian{axis}": column for axis, column in zip("XYZ", np.random.default_rng(0).random((300, 3)).T)}
     colors = {f"color{name}": np.full(300, 40, np.uint8) for name in ("Red", "Green", "Blue")}
-    file = pye57.E57(str(path), mode="w")
+    file = pytest.importorskip("pye57").E57(str(path), mode="w")
     file.write_scan_raw({**scan, **colors})
     file.write_scan_raw(scan, rotation=np.array([0.5**0.5, 0, 0, 0.5**0.5]), translation=np.array([10.0, 0, 0]))
     file.close()
@@ -179,9 +168,8 @@ def write_ptx(path: Path) -> None:
     turns = ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
     with path.open("w") as file:
         for turn, shift, rest in zip(turns, ([0, 0, 0], [10, 0, 0]), (" 0.5 40 40 40", " 0.5")):
-            matrix = np.block([[np.array(turn), np.zeros((3, 1))], [np.array([*shift, 1])]])
             file.write("7\n43\n" + "0 0 0\n1 0 0\n0 1 0\n0 0 1\n")
-            np.savetxt(file, matrix)
+            np.savetxt(file, np.block([[np.array(turn), np.zeros((3, 1))], [np.array([*shift, 1])]]))
             file.writelines(" ".join(f"{x:.9g}" for x in p) + rest + "\n\n" for p in [*points, np.zeros(3)])
 
 
@@ -225,10 +213,7 @@ def test_e57_colors_of_any_range(tmp_path: Path, largest: float, limited: bool) 
     assert read_scan(tmp_path / "a.e57").rgb.tolist() == [[0, 0, 0], [255, 0, 0], [255, 255, 0]]
 
 
-@pytest.mark.parametrize(
-    ("name", "library"),
-    [("a.e57", "pye57"), ("a.las", r"'laspy\[lazrs\]'"), *((f"a{suffix}", "trimesh") for suffix in MESH_SUFFIXES)],
-)
+@pytest.mark.parametrize(("name", "library"), LIBRARIES.items())
 def test_a_missing_library_is_named(tmp_path: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).write_bytes(b"")
     monkeypatch.setitem(sys.modules, library.strip("'").split("\\")[0], None)
@@ -258,9 +243,6 @@ def test_ply_headers(tmp_path: Path, kind: str, encoding: str) -> None:
     assert scene.xyz.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 2]]
     assert (scene.faces is not None) == (kind == "vertices")
     assert kind != "capitals" or scene.instance.tolist() == [7] * 3
-
-
-ZEROS = struct.pack("<3f", 0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pcseg.classes import S3DIS
-from pcseg.data import s3dis
 from pcseg.data.s3dis import find_rooms, read_room, room_files
 from tests.conftest import refuses
 
@@ -18,8 +17,7 @@ def write_room(root: Path, files: dict[str, list[str] | bytes], area: int = 5, r
     folder = root / f"Area_{area}" / room / "Annotations"
     folder.mkdir(parents=True)
     for name, content in files.items():
-        data = content if isinstance(content, bytes) else ("\n".join(content) + "\n").encode()
-        (folder / name).write_bytes(data)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else ("\n".join(content) + "\n").encode())
     return folder.parent
 
 
@@ -39,9 +37,9 @@ def test_sound_room(tmp_path: Path) -> None:
 def test_a_known_damaged_line_is_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [line.encode() for line in SOUND]
     lines[2] = b"22.350 6.692 3.048 185\x00187 182"
-    folder = write_room(tmp_path, {"ceiling_1.txt": b"\n".join(lines)}, 5, "hallway_6")
-    monkeypatch.setattr(s3dis, "_KNOWN_DAMAGE", {("Area_5/hallway_6/Annotations/ceiling_1.txt", 3): b" "})
-    room = read_room(folder)
+    damage = {("Area_5/hallway_6/Annotations/ceiling_1.txt", 3): b" "}
+    monkeypatch.setattr("pcseg.data.s3dis._KNOWN_DAMAGE", damage)
+    room = read_room(write_room(tmp_path, {"ceiling_1.txt": b"\n".join(lines)}, 5, "hallway_6"))
     np.testing.assert_allclose(room.scene.xyz[2], [22.35, 6.692, 3.048], atol=1e-6)
     assert room.scene.rgb[2].tolist() == [185, 187, 182]
     where = "Area_5/hallway_6/Annotations/ceiling_1.txt:3: control byte"
@@ -59,8 +57,7 @@ def test_other_bad_lines_are_dropped_and_reported(tmp_path: Path) -> None:
         "19.302 -9.160 1.785 1.5 2 3",
     )
     for number, line in enumerate(lines):
-        folder = write_room(tmp_path / str(number), {"ceiling_1.txt": [*SOUND[:3], line, *SOUND[3:]]})
-        room = read_room(folder)
+        room = read_room(write_room(tmp_path / str(number), {"ceiling_1.txt": [*SOUND[:3], line, *SOUND[3:]]}))
         assert len(room.scene) == len(SOUND)
         np.testing.assert_allclose(room.scene.xyz[3], [19.103, -9.103, 1.103], atol=1e-6)
         (note,) = room.notes
@@ -71,17 +68,11 @@ def test_duplicates_empty_files_and_stairs(tmp_path: Path) -> None:
     files = {"board_1.txt": SOUND[:10], "board_2.txt": SOUND[:10][::-1], "chair_1.txt": SOUND[10:20]}
     files |= {"clutter_1.txt": SOUND[10:20], "stairs_1.txt": SOUND[20:], "table_1.txt": b""}
     room = read_room(write_room(tmp_path, {**files, "notes.md": b"not points", ".DS_Store": b"\x00\x01"}))
-    assert len(room.scene) == len(SOUND)
-    assert room.scene.instance.max() == 3
+    assert (len(room.scene), room.scene.instance.max()) == (len(SOUND), 3)
     assert [S3DIS.names[i] for i in np.unique(room.scene.semantic)] == ["chair", "board", "clutter"]
     assert len(room.notes) == 5
-    for part in (
-        "board_2.txt: the same 10 points as board_1.txt",
-        "clutter_1.txt: the same",
-        "stairs is not one",
-        "table_1.txt: no points",
-        "notes.md",
-    ):
+    twice = "board_2.txt: the same 10 points as board_1.txt", "clutter_1.txt: the same"
+    for part in (*twice, "stairs is not one", "table_1.txt: no points", "notes.md"):
         assert part in "\n".join(room.notes)
 
 

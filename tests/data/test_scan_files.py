@@ -13,12 +13,15 @@ from pcseg.data.scan_files import read_scan
 from pcseg.data.store import Source, write_room
 from pcseg.kernels.lzf import unpack_lzf
 from pcseg.structures import Scene
-from tests.conftest import ROOT, holds, refuses
+from tests.conftest import holds, refuses
 from tests.data.test_scan_frame import box, read_and_said
 from tests.reference import lzf as slow
 
 XYZ = np.array([[0.5, 1.25, -2.0], [3.0, 4.5, 5.0], [6.0, -7.5, 8.0], [0.0, 0.0, 1.0]])
 RGB = np.array([[255, 0, 10], [1, 2, 3], [0, 0, 0], [128, 200, 7]], np.uint8)
+COLORS, LABELS = {"rgb": RGB[:2]}, {"semantic": [-1, 3], "instance": [0, 1]}
+FRACTIONS = np.linspace(0, 1, 300).reshape(100, 3)
+IDS = (np.arange(40_000) // 1000).astype(np.int32)
 
 
 def write_ply(path: Path, form: str = "<", real: str = "f4", color: str = "u1") -> None:
@@ -50,10 +53,9 @@ def pack_lzf(data: bytes) -> bytes:
 
 def pcd_header(data: str, fields: str, size: str, kind: str, num_points: int = 4) -> bytes:
     count = " ".join("1" for _ in fields.split())
-    return (
-        f"# .PCD v0.7\nVERSION 0.7\nFIELDS {fields}\nSIZE {size}\nTYPE {kind}\nCOUNT {count}\nWIDTH {num_points}\n"
-        f"HEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {num_points}\nDATA {data}\n"
-    ).encode()
+    columns = f"FIELDS {fields}\nSIZE {size}\nTYPE {kind}\nCOUNT {count}\n"
+    place = f"WIDTH {num_points}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {num_points}\n"
+    return f"# .PCD v0.7\nVERSION 0.7\n{columns}{place}DATA {data}\n".encode()
 
 
 def write_pcd(path: Path, data: str, columns: dict[str, np.ndarray]) -> None:
@@ -76,8 +78,7 @@ def test_ply(tmp_path: Path, form: str, real: str, color: str) -> None:
     assert scene.name == "room"
     holds(scene, xyz=XYZ.astype(np.float32), rgb=RGB, normal=[[0, 0, 1]] * 4, semantic=[1, 1, -1, 2])
     holds(scene, instance=[1, 1, 0, 2], faces=[[0, 1, 2], [1, 2, 3]])
-    for array in (scene.xyz, scene.rgb, scene.semantic, scene.faces):
-        assert array.dtype.isnative
+    assert all(array.dtype.isnative for array in (scene.xyz, scene.rgb, scene.semantic, scene.faces))
 
 
 def test_ply_polygons_and_labels_by_benchmark_id(tmp_path: Path) -> None:
@@ -85,10 +86,7 @@ def test_ply_polygons_and_labels_by_benchmark_id(tmp_path: Path) -> None:
     faces = "element face 2\nproperty list uchar int vertex_index\nend_header\n"
     rows = "0 0 0 1\n1 0 0 39\n1 1 0 0\n0 1 0 13\n4 0 1 2 3\n3 0 2 1\n"
     path.write_text(PLY.format(4) + "property ushort label\n" + faces + rows)
-    scene = read_scan(path)
-    np.testing.assert_array_equal(scene.faces, [[0, 1, 2], [0, 2, 3], [0, 2, 1]])
-    assert scene.rgb is None
-    assert scene.semantic is None
+    holds(read_scan(path), faces=[[0, 1, 2], [0, 2, 3], [0, 2, 1]], rgb=None, semantic=None)
     np.testing.assert_array_equal(read_scan(path, label_ids="scannet20").semantic, [0, 19, -1, -1])
 
 
@@ -106,16 +104,13 @@ def test_pcd(tmp_path: Path, data: str, kind: str | None) -> None:
 
 def test_lzf_round_trip_and_damage(rng: np.random.Generator) -> None:
     data = rng.integers(0, 3, 300).astype(np.uint8).tobytes() + b"\7" * 700 + b"abcabcabcabc"
-    packed = np.frombuffer(pack_lzf(data), np.uint8)
-    out = np.empty(len(data), np.uint8)
+    packed, out = np.frombuffer(pack_lzf(data), np.uint8), np.empty(len(data), np.uint8)
     assert unpack_lzf(packed, out) == len(data)
     assert out.tobytes() == slow.unpack_lzf(packed.tobytes()) == data
     # "abc", then nine bytes from three bytes back: the copy overlaps what it writes.
-    overlapping = np.frombuffer(b"\x02abc" + bytes([0xE0, 0, 2]), np.uint8)
-    assert unpack_lzf(overlapping, out) == 12
+    assert unpack_lzf(np.frombuffer(b"\x02abc" + bytes([0xE0, 0, 2]), np.uint8), out) == 12
     assert out[:12].tobytes() == b"abcabcabcabc"
-    assert unpack_lzf(packed[:-1], out) == -1
-    assert unpack_lzf(packed, out[:-1]) == -1
+    assert unpack_lzf(packed[:-1], out) == unpack_lzf(packed, out[:-1]) == -1
     assert unpack_lzf(np.frombuffer(b"\x20\x05", np.uint8), out) == -1
 
 
@@ -135,38 +130,32 @@ def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_scan(tmp_path / "a.npy").rgb, RGB)
     (tmp_path / "a.txt").write_text("0 0 -2 1 2 3 4 5\n0 0 0 4 5 6 7 8\n")
     scene = read_scan(tmp_path / "a.txt", columns="nx,ny,nz,x,y,z,other,semantic")
-    holds(scene, xyz=[[1, 2, 3], [4, 5, 6]], normal=[[0, 0, -1], [0, 0, 0]], semantic=[5, 8])
-    assert scene.rgb is None
-
-
-COLORS = {"rgb": RGB[:2]}
-LABELS = {"semantic": [-1, 3], "instance": [0, 1]}
-TEXTS = [
-    ("a.txt", "2\n0.5 1.25 -2\n3 4.5 5\n", {}),
-    ("a.asc", "0.5 1.25 -2\n3 4.5 5\n", {}),
-    ("a.txt", "0.5 1.25 -2\r3 4.5 5\r", {}),
-    ("a.txt", "0.5 1.25 -2\r\n3 4.5 5\r\n", {}),
-    ("a.csv", "x,y,z\n0.5,1.25,-2\n3,4.5,5\n", {}),
-    ("a.csv", "x,y,z,\n0.5,1.25,-2,\n3,4.5,5,\n", {}),
-    ("a.csv", '"X";"Y";"Z"\n"0.5";"1.25";"-2"\n"3";"4.5";"5"\n', {}),
-    ("a.txt", "0.5 1.25 -2 255 0 10\n3 4.5 5e0 1 2 3\n", COLORS),
-    ("a.xyz", "# a comment\n0.5\t1.25 -2 255 0 10\n// another\n3 4.5 5 1 2 3", COLORS),
-    ("a.txt", "0.5 1.25 -2 1.0 0 0.0392157\n3 4.5 5 0.00392157 0.00784314 0.0117647\n", COLORS),
-    ("a.txt", "0.5 1.25 -2 255 0 10 8\n3 4.5 5 1 2 3 -1\n", {**COLORS, "semantic": [8, -1]}),
-    ("a.pts", "2\n0.5 1.25 -2 -1043 255 0 10\n3 4.5 5 900 1 2 3\n", COLORS),
-    ("a.pts", "0.5 1.25 -2 -1043 255 0 10\r\n3 4.5 5 900 1 2 3\r\n", COLORS),
-    ("a.csv", "x,y,z,red,green,blue\n0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
-    ("a.csv", "Red;Green;Blue;Time;X;Y;Z\n255;0;10;7;0.5;1.25;-2\n1;2;3;8;3;4.5;5\n", COLORS),
-    ("a.csv", "0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
-    ("a.txt", "//X Y Z R G B\n0.5 1.25 -2 255 0 10\n3 4.5 5 1 2 3\n", COLORS),
-    ("a.asc", "//X Y Z scalar_Semantic scalar_Instance\n0.5 1.25 -2 nan nan\n3 4.5 5 3 1\n", LABELS),
-    ("a.asc", "//X Y Z Rf Gf Bf\n0.5 1.25 -2 1 0 0.04\n3 4.5 5 0.004 0.008 0.012\n", COLORS),
-]
+    holds(scene, xyz=[[1, 2, 3], [4, 5, 6]], normal=[[0, 0, -1], [0, 0, 0]], semantic=[5, 8], rgb=None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_text(tmp_path: Path, encoding: str) -> None:
-    for name, content, fields in TEXTS:
+    for name, content, fields in (
+        ("a.txt", "2\n0.5 1.25 -2\n3 4.5 5\n", {}),
+        ("a.asc", "0.5 1.25 -2\n3 4.5 5\n", {}),
+        ("a.txt", "0.5 1.25 -2\r3 4.5 5\r", {}),
+        ("a.txt", "0.5 1.25 -2\r\n3 4.5 5\r\n", {}),
+        ("a.csv", "x,y,z\n0.5,1.25,-2\n3,4.5,5\n", {}),
+        ("a.csv", "x,y,z,\n0.5,1.25,-2,\n3,4.5,5,\n", {}),
+        ("a.csv", '"X";"Y";"Z"\n"0.5";"1.25";"-2"\n"3";"4.5";"5"\n', {}),
+        ("a.txt", "0.5 1.25 -2 255 0 10\n3 4.5 5e0 1 2 3\n", COLORS),
+        ("a.xyz", "# a comment\n0.5\t1.25 -2 255 0 10\n// another\n3 4.5 5 1 2 3", COLORS),
+        ("a.txt", "0.5 1.25 -2 1.0 0 0.0392157\n3 4.5 5 0.00392157 0.00784314 0.0117647\n", COLORS),
+        ("a.txt", "0.5 1.25 -2 255 0 10 8\n3 4.5 5 1 2 3 -1\n", {**COLORS, "semantic": [8, -1]}),
+        ("a.pts", "2\n0.5 1.25 -2 -1043 255 0 10\n3 4.5 5 900 1 2 3\n", COLORS),
+        ("a.pts", "0.5 1.25 -2 -1043 255 0 10\r\n3 4.5 5 900 1 2 3\r\n", COLORS),
+        ("a.csv", "x,y,z,red,green,blue\n0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
+        ("a.csv", "Red;Green;Blue;Time;X;Y;Z\n255;0;10;7;0.5;1.25;-2\n1;2;3;8;3;4.5;5\n", COLORS),
+        ("a.csv", "0.5,1.25,-2,255,0,10\n3,4.5,5,1,2,3\n", COLORS),
+        ("a.txt", "//X Y Z R G B\n0.5 1.25 -2 255 0 10\n3 4.5 5 1 2 3\n", COLORS),
+        ("a.asc", "//X Y Z scalar_Semantic scalar_Instance\n0.5 1.25 -2 nan nan\n3 4.5 5 3 1\n", LABELS),
+        ("a.asc", "//X Y Z Rf Gf Bf\n0.5 1.25 -2 1 0 0.04\n3 4.5 5 0.004 0.008 0.012\n", COLORS),
+    ):
         (tmp_path / name).write_bytes(content.encode(encoding))
         scene, said = read_and_said(tmp_path / name)
         expected = {"xyz": XYZ[:2].astype(np.float32), "rgb": None, "semantic": None, "instance": None}
@@ -261,9 +250,6 @@ def test_las(tmp_path: Path, name: str) -> None:
     holds(scene, rgb=RGB, instance=np.arange(len(XYZ)) % 2, semantic=5 + np.arange(len(XYZ)) % 2)
 
 
-FRACTIONS = np.linspace(0, 1, 300).reshape(100, 3)
-
-
 def test_the_range_of_colors_comes_from_all_values(tmp_path: Path) -> None:
     for colors, options, expected, said in (
         (FRACTIONS, {}, 127.5, "taken as 0..1"),
@@ -300,8 +286,7 @@ def test_columns_without_names(tmp_path: Path) -> None:
         (tmp_path / "b.csv").write_text(names + "\n" + rows)
         (scene, said), named = read_and_said(tmp_path / "a.txt"), read_scan(tmp_path / "b.csv")
         assert f"taken as {names}:" in said
-        for key in ("rgb", "normal", "semantic"):
-            np.testing.assert_array_equal(getattr(scene, key), getattr(named, key))
+        holds(scene, rgb=named.rgb, normal=named.normal, semantic=named.semantic)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("F", "4.2108e+06"), ("I", "-8355616"), ("U", "4286611680")])
@@ -323,8 +308,7 @@ def test_an_object_is_a_pair_of_class_and_id(tmp_path: Path) -> None:
 
 def test_nan_is_refused_or_dropped(tmp_path: Path) -> None:
     xyz = XYZ.copy()
-    xyz[1, 2] = np.nan
-    xyz[3, 0] = np.inf
+    xyz[1, 2], xyz[3, 0] = np.nan, np.inf
     np.savez(tmp_path / "a.npz", xyz=xyz, rgb=RGB, faces=[[0, 1, 2], [0, 2, 0]], instance=[1, 2, 3, 4])
     refuses("2 of 4 points have .* not finite.*drop_nan=True", read_scan, tmp_path / "a.npz", drop_nan=False)
     scene, said = read_and_said(tmp_path / "a.npz")
@@ -356,13 +340,8 @@ def test_missing_file_capital_extension_and_processed_room(tmp_path: Path, rng: 
     write_ply(tmp_path / "B.PLY")
     assert len(read_scan(tmp_path / "B.PLY")) == 4
     room = Scene("scene0707_00", rng.uniform(0, 3, (50, 3)).astype(np.float32), superpoint=np.zeros(50, np.int32))
-    scene = read_scan(write_room(tmp_path, room, "s3dis", Source("", "")))
-    assert scene.name == room.name
-    np.testing.assert_array_equal(scene.xyz, room.xyz)
+    holds(read_scan(write_room(tmp_path, room, "s3dis", Source("", ""))), name=room.name, xyz=room.xyz)
     refuses(r"no manifest\.json in it", read_scan, tmp_path)
-
-
-IDS = (np.arange(40_000) // 1000).astype(np.int32)
 
 
 def test_warnings() -> None:
@@ -393,15 +372,13 @@ def test_real_scans(real: Path) -> None:
     assert len(scene) == 112586
     assert np.ptp(scene.xyz, axis=0).max() < 30
     mesh = read_scan(real / "scene0470_00_vh_clean_2.ply")
-    assert (len(mesh), len(mesh.faces)) == (67465, 127003)
-    assert scan_warnings(mesh) == []
+    assert (len(mesh), len(mesh.faces), scan_warnings(mesh)) == (67465, 127003, [])
     labels = read_scan(real / "scene0470_00_vh_clean_2.labels.ply", label_ids="scannet20")
     assert set(np.unique(labels.semantic)) <= set(range(-1, 20))
     assert read_scan(real / "s3dis" / "room_7.npz", first_instance=0).instance.min() == 1
     assert "first_instance=0" in "\n".join(scan_warnings(read_scan(real / "s3dis" / "room_7.npz")))
     nyu = read_scan(real / "scannet_scene0000_01.npz")
-    assert nyu.instance.max() == 72
-    assert scan_warnings(nyu) == []
+    assert (nyu.instance.max(), scan_warnings(nyu)) == (72, [])
 
 
 def test_the_options_that_warnings_name_remove_them(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -422,9 +399,8 @@ def test_the_options_that_warnings_name_remove_them(tmp_path: Path, rng: np.rand
 
 
 @pytest.mark.parametrize(("step", "spacing"), [(1, 0.016), (20, 0.07)])
-def test_scans_sparser_than_voxels_are_warned_of(step: int, spacing: float) -> None:
-    scene = read_scan(ROOT / "data" / "example_room.ply")
-    scene = keep_points(scene, np.arange(0, len(scene), step))
+def test_scans_sparser_than_voxels_are_warned_of(example: Scene, step: int, spacing: float) -> None:
+    scene = keep_points(example, np.arange(0, len(example), step))
     assert scene.spacing == pytest.approx(spacing, rel=0.1)
     found = ["apart, the model's voxels 0.05 m: expect floors and walls" in text for text in scan_warnings(scene, 0.05)]
     assert found == [True] * (step > 1), "a thinned scan gets a warning, the whole one none"

@@ -13,6 +13,15 @@ from pcseg.data.scan_frame import UNITS, likely_up
 from pcseg.structures import Scene
 from tests.conftest import refuses
 
+FAR = np.array([500_000, 5_400_000, 100])
+TURNS = {
+    "z": lambda p: p,
+    "y": lambda p: p[:, [1, 2, 0]],
+    "-y": lambda p: p[:, [0, 2, 1]] * [1, -1, 1],
+    "-z": lambda p: p * [1, -1, -1],
+    "x": lambda p: p[:, [2, 0, 1]],
+}
+
 
 @pytest.fixture(scope="module")
 def room() -> np.ndarray:
@@ -26,8 +35,7 @@ def room() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def closed_room(room: np.ndarray) -> np.ndarray:
-    ceiling = np.random.default_rng(1).random((9000, 3)) * [4, 5, 0] + [0, 0, 2.5]
-    return np.concatenate([room, ceiling])
+    return np.concatenate([room, np.random.default_rng(1).random((9000, 3)) * [4, 5, 0] + [0, 0, 2.5]])
 
 
 def box(rng: np.random.Generator, size: tuple[float, float, float], has_ceiling: bool) -> np.ndarray:
@@ -51,16 +59,6 @@ def read(folder: Path, xyz: np.ndarray, **options: Any) -> tuple[np.ndarray, str
     np.save(folder / "a.npy", xyz)
     scene, said = read_and_said(folder / "a.npy", **options)
     return scene.xyz, said
-
-
-FAR = np.array([500_000, 5_400_000, 100])
-TURNS = {
-    "z": lambda p: p,
-    "y": lambda p: p[:, [1, 2, 0]],
-    "-y": lambda p: p[:, [0, 2, 1]] * [1, -1, 1],
-    "-z": lambda p: p * [1, -1, -1],
-    "x": lambda p: p[:, [2, 0, 1]],
-}
 
 
 @pytest.mark.parametrize("unit", ["meters", "centimeters", "millimeters"])
@@ -96,9 +94,8 @@ def test_halls_are_in_meters(tmp_path: Path, size: tuple[int, int, int], has_cei
     points = box(np.random.default_rng(0), size, has_ceiling)
     found, said = read(tmp_path, points)
     np.testing.assert_array_equal(found, points.astype(np.float32))
-    assert ("if it is in feet, use scale=0.3048" in said) == (
-        (size[2] == 8 and (has_ceiling or size[0] < 50)) or (size[2] == 10 and has_ceiling)
-    )
+    as_in_feet = (size[2] == 8 and (has_ceiling or size[0] < 50)) or (size[2] == 10 and has_ceiling)
+    assert ("if it is in feet, use scale=0.3048" in said) == as_in_feet
 
 
 def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed_room: np.ndarray) -> None:
@@ -117,8 +114,7 @@ def test_rooms_far_from_0_and_with_strays(tmp_path: Path, room: np.ndarray, clos
     found, said = read(tmp_path, room + FAR)
     np.testing.assert_allclose(np.ptp(found, axis=0), np.ptp(room, axis=0), atol=1e-4)
     assert "moved, as origin=(500001, 5400002, 100) does." in said
-    strays = np.random.default_rng(2).normal(0, 300, (150, 3))
-    _, said = read(tmp_path, np.concatenate([closed_room, strays]))
+    _, said = read(tmp_path, np.concatenate([closed_room, np.random.default_rng(2).normal(0, 300, (150, 3))]))
     assert said == ""
 
 

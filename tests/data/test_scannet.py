@@ -16,11 +16,14 @@ from tests.data.test_scan_files import FACE, PLY
 ALIGNMENT = [0.0, -1, 0, 1, 1, 0, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1]
 NAME = "scene0000_00"
 SEGMENTS = [5, 5, 5, 9, 9, 2, 2, 40]
-GROUPS = [
-    {"objectId": 0, "label": "office chair", "segments": [9]},
-    {"objectId": 2, "label": "wall", "segments": [5]},
-    {"objectId": 1, "label": "ceiling fan", "segments": [2]},
-]
+
+
+def _groups(*rows: tuple[int, str, list[int]]) -> list[dict[str, Any]]:
+    """Objects as an aggregation lists them."""
+    return [dict(zip(("objectId", "label", "segments"), row)) for row in rows]
+
+
+GROUPS = _groups((0, "office chair", [9]), (2, "wall", [5]), (1, "ceiling fan", [2]))
 
 
 def write_scan(
@@ -99,12 +102,9 @@ def test_find_rooms_and_damaged_files(tmp_path: Path) -> None:
     assert find_rooms(tmp_path / "scans")[0] == tmp_path / "scans" / names[0]
     folder = write_scan(tmp_path)
     (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
-    for table, class_set, message in (
-        ("absent.tsv", "scannet20", r"absent\.tsv: no such file"),
-        ("other.tsv", "scannet20", "no column raw_category, found a, b"),
-        (LABEL_TABLE, "s3dis", "not one of ScanNet"),
-    ):
-        refuses(message, read_room, folder, label_table=tmp_path / table, class_set=class_set)
+    refuses(r"absent\.tsv: no such file", read_room, folder, label_table=tmp_path / "absent.tsv")
+    refuses("no column raw_category, found a, b", read_room, folder, label_table=tmp_path / "other.tsv")
+    refuses("not one of ScanNet", read_room, folder, label_table=tmp_path / LABEL_TABLE, class_set="s3dis")
     for content in ("{", "[]", "{}"):
         (folder / f"{NAME}_vh_clean_2.0.010000.segs.json").write_text(content)
         refuses(r"segs\.json: (not JSON|no segIndices)", read_room, folder, label_table=tmp_path / LABEL_TABLE)
@@ -137,14 +137,11 @@ def _official_v2(groups: list[dict], label_ids: dict[str, int]) -> tuple[np.ndar
 
 
 def test_defects_of_the_aggregation_as_scannets_script_has_them(tmp_path: Path, rng: np.random.Generator) -> None:
-    kinds = ["office chair", "wall", "ceiling fan"]
-    present = sorted(set(SEGMENTS))
+    kinds, present = ["office chair", "wall", "ceiling fan"], sorted(set(SEGMENTS))
     for trial in range(60):
-        ids, labels, members = rng.integers(0, 4, 6).tolist(), rng.choice(kinds, 6), rng.integers(0, 4, 6)
-        groups = [
-            {"objectId": number, "label": str(label), "segments": rng.choice(present, count).tolist()}
-            for number, label, count in zip(ids, labels, members)
-        ][: rng.integers(0, 7)]
+        ids, labels, members = rng.integers(0, 4, 6).tolist(), rng.choice(kinds, 6).tolist(), rng.integers(0, 4, 6)
+        segments = [rng.choice(present, count).tolist() for count in members]
+        groups = _groups(*zip(ids, labels, segments))[: rng.integers(0, 7)]
         raw = tmp_path / str(trial)
         room = read_room(write_scan(raw, groups=groups), label_table=raw / LABEL_TABLE)
         labels, instances = _official_v2(groups, read_label_table(raw / LABEL_TABLE, "nyu40id"))
@@ -154,22 +151,12 @@ def test_defects_of_the_aggregation_as_scannets_script_has_them(tmp_path: Path, 
 
 
 def test_scannet200_writes_one_object_after_another(tmp_path: Path) -> None:
-    groups = [
-        {"objectId": 0, "label": "wall", "segments": [9]},
-        {"objectId": 0, "label": "dragon", "segments": [5]},
-        {"objectId": 1, "label": "office chair", "segments": [9, 404]},
-        {"objectId": 2, "label": "wall", "segments": []},
-    ]
-    folder = write_scan(tmp_path, groups=groups)
-    room = read_room(folder, label_table=tmp_path / LABEL_TABLE, class_set="scannet200")
+    groups = _groups((0, "wall", [9]), (0, "dragon", [5]), (1, "office chair", [9, 404]), (2, "wall", []))
+    room = read_room(write_scan(tmp_path, groups=groups), label_table=tmp_path / LABEL_TABLE, class_set="scannet200")
     at_9, at_5 = np.array(SEGMENTS) == 9, np.array(SEGMENTS) == 5
     instance = np.where(at_9, 2, np.where(at_5, 1, 0))
     holds(room.scene, semantic=np.where(at_9, SCANNET200.index("chair"), -1), instance=instance)
-    for note in (
-        "read as unlabeled: dragon",
-        "objectId 0 there twice",
-        "1 segments belong to two objects",
-        "1 segments of its objects are not in the mesh",
-        "objects without a vertex, left out: 2",
-    ):
+    twice = "objectId 0 there twice", "1 segments belong to two objects"
+    absent = "1 segments of its objects are not in the mesh", "objects without a vertex, left out: 2"
+    for note in ("read as unlabeled: dragon", *twice, *absent):
         assert note in "\n".join(room.notes)

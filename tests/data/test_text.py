@@ -18,8 +18,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("comment", ["", "# a comment takes the slow way"])
 def test_numbers_are_exact_on_both_ways(path: Path, rng: np.random.Generator, newline: str, comment: str) -> None:
     values = [[f"{x:.3f}", f"{y:.6f}", f"{z:+.1e}", "nan"] for x, y, z in rng.normal(0, 30, (50, 3)).tolist()]
-    lines = [comment, *("\t ".join(row) for row in values), "", "  "]
-    path.write_bytes(newline.join(lines).encode())
+    path.write_bytes(newline.join([comment, *map("\t ".join, values), "", "  "]).encode())
     assert (load_rows(path, 4) is None) == bool(comment)
     np.testing.assert_array_equal(read_rows(path, 4), np.array(values, np.float64))
 

@@ -93,8 +93,7 @@ def test_objects_that_are_the_truth_have_full_ap() -> None:
     masks[0, 2:9, 2:9], masks[1, 10:18, 5:15] = 1, 1
     logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9]])
     found = objects_of(logits, torch.from_numpy(np.concatenate([masks, masks[:1] * 0]) * 20 - 10), 20, 20)
-    assert found.labels[:2].tolist() == [0, 1]
-    assert found.masks[:2].sum((1, 2)).tolist() == [49, 80]
+    assert (found.labels[:2].tolist(), found.masks[:2].sum((1, 2)).tolist()) == ([0, 1], [49, 80])
     objects = coco_results(ImageObjects(*(part[:2] for part in found)), 0, (1, 2))
     truth = {"images": [{"id": 0, "height": 20, "width": 20}], "categories": [{"id": 1}, {"id": 2}]}
     scores = coco_scores({**truth, "annotations": objects}, objects)
@@ -118,8 +117,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_makes_images(rooms: Path) -> None:
     for split, num_images in (("train", 20), ("val", 5)):
         images = CocoDataset(rooms / f"annotations/instances_{split}.json", rooms / split)
-        assert len(images) == num_images
-        assert images.classes.names[:3] == ("ceiling", "floor", "wall")
+        assert (len(images), images.classes.names[:3]) == (num_images, ("ceiling", "floor", "wall"))
         assert images[3].image.shape == (160, 160, 3)
         assert len(images[3].labels) > 2
     stored = ResizedImages(images, ImagesOptions(rooms, size=(64, 96)))

@@ -25,8 +25,7 @@ def objects(rng: np.random.Generator) -> Prediction:
     scene = Scene("room", xyz, superpoint=(np.arange(400) % 23).astype(np.int32))
     masks = rng.random((5, 23)) < 0.3
     masks[0, :4] = True
-    masks[3] = False
-    masks[3, 1:3] = True
+    masks[3] = np.isin(np.arange(23), (1, 2))
     labels, scores = np.array([8, 7, 12, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.1], np.float32)
     return Prediction(scene, masks, labels, scores, classes=S3DIS, superpoint=scene.superpoint)
 
@@ -41,9 +40,8 @@ def test_rows_measure_the_ids(objects: Prediction, threshold: float) -> None:
         points = objects.scene.xyz[ids == row["id"]].astype(np.float64)
         low, high = points.min(axis=0), points.max(axis=0)
         assert tuple(row) == COLUMNS
-        assert row["class"] == S3DIS.names[objects.labels[row["id"] - 1]]
-        assert row["score"] == objects.scores[row["id"] - 1]
-        assert row["points"] == len(points)
+        label, score = objects.labels[row["id"] - 1], objects.scores[row["id"] - 1]
+        assert [row[key] for key in ("class", "score", "points")] == [S3DIS.names[label], score, len(points)]
         expected = *points.mean(axis=0), *low, *high, (high - low).prod()
         assert [row[key] for key in COLUMNS[4:]] == pytest.approx([*expected, 1.0])
 
@@ -94,8 +92,7 @@ def test_ply(objects: Prediction, tmp_path: Path, rng: np.random.Generator) -> N
     # A mesh keeps normals and faces; absent predictions are no scalars.
     normal = np.tile(np.array([[0, 0, 1]], np.float32), (400, 1))
     faces = np.array([[0, 1, 2], [7, 399, 3]], np.int32)
-    mesh = objects.scene.with_(normal=normal, faces=faces)
-    write_ply(tmp_path / "a.ply", Prediction(mesh))
+    write_ply(tmp_path / "a.ply", Prediction(objects.scene.with_(normal=normal, faces=faces)))
     assert not SCALARS & set(PlyData.read(tmp_path / "a.ply")["vertex"].data.dtype.names)
     holds(read_scan(tmp_path / "a.ply"), faces=faces, normal=normal)
 
@@ -143,9 +140,8 @@ def test_coco_through_json(objects: Prediction) -> None:
         assert entry["segmentation"]["size"] == [len(mask), 1]
         np.testing.assert_array_equal(mask, objects.point_mask(row))
         points = objects.scene.xyz[mask]
-        assert entry["area"] == len(points)
-        assert entry["category_id"] == S3DIS.ids[objects.labels[row]]
+        assert (entry["area"], entry["category_id"]) == (len(points), S3DIS.ids[objects.labels[row]])
         assert entry["score"] == pytest.approx(float(objects.scores[row]), abs=1e-6)
         assert entry["bbox"] == pytest.approx([*points.min(axis=0), *np.ptp(points, axis=0)], abs=1e-4)
-    with pytest.raises(ValueError, match="room has the classes of scannet20, those before it the classes of s3dis"):
-        coco_document([other, replace(objects, classes=SCANNET20)])
+    message = "room has the classes of scannet20, those before it the classes of s3dis"
+    refuses(message, coco_document, [other, replace(objects, classes=SCANNET20)])

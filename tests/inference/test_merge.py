@@ -14,8 +14,7 @@ def _part(columns: range, core: range, objects: Objects) -> Part:
     """What is predicted for a tile that sees the superpoints `columns` and owns `core`."""
     masks = np.array([np.isin(columns, mask) for mask, _, _ in objects], bool).reshape(len(objects), len(columns))
     labels, scores = np.array([o[1] for o in objects], int), np.array([o[2] for o in objects], np.float32)
-    scene = Scene.without_xyz("part", len(columns))
-    number = np.array(columns, np.int64)
+    scene, number = Scene.without_xyz("part", len(columns)), np.array(columns, np.int64)
     return Tile(number, np.isin(number, core)), Prediction(scene, masks, labels, scores, classes=S3DIS)
 
 
@@ -33,30 +32,23 @@ def _check(prediction: Prediction, expected: Objects) -> None:
 
 # A table in two tiles has the mean of its scores, weighted by what each tile saw of it and by its size there.
 TABLE = ([4, 5, 6, 7, 8], 3, (4 * 4 * 0.9 + 5 * 5 * 0.7) / (4 * 4 + 5 * 5))
+WHOLE = ([3, 4, 5], 3, 3 * 3 * 0.9 / (3 * 3 + 2 * 2))
+LEFT: Objects = [([3, 4], 3, 0.9), ([5, 6, 7], 3, 0.8)]
 NEIGHBORS: Objects = [([5, 6, 7, 8], 3, 0.8), ([3, 4], 3, (2 * 2 * 0.9 + 1 * 1 * 0.2) / (2 * 2 + 1 * 1))]
 CASES: dict[str, tuple[Objects, Objects, Objects]] = {
     "a table cut by the seam is one": ([([4, 5, 6, 7], 3, 0.9)], [([4, 5, 6, 7, 8], 3, 0.7)], [TABLE]),
-    "two neighbors stay two": (
-        [([3, 4], 3, 0.9), ([5, 6, 7], 3, 0.8)],
-        [([4], 3, 0.2), ([5, 6, 7, 8], 3, 0.8)],
-        NEIGHBORS,
-    ),
+    "two neighbors stay two": (LEFT, [([4], 3, 0.2), ([5, 6, 7, 8], 3, 0.8)], NEIGHBORS),
     # The other tile saw no such object.
     "other classes are not merged": ([([5, 6], 3, 0.9)], [([5, 6], 4, 0.5)], [([5, 6], 3, 0.45), ([5, 6], 4, 0.25)]),
     # The other tile sees two thirds of it, and finds only one of them, as another class.
-    "an object comes from the tile that sees all of it": (
-        [([3, 4, 5], 3, 0.9)],
-        [([5], 7, 0.6)],
-        [([3, 4, 5], 3, 3 * 3 * 0.9 / (3 * 3 + 2 * 2))],
-    ),
+    "an object comes from the tile that sees all of it": ([([3, 4, 5], 3, 0.9)], [([5], 7, 0.6)], [WHOLE]),
     "one tile without objects": ([], [([8, 9], 3, 0.7)], [([8, 9], 3, 0.7)]),
     "no objects": ([], [], []),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_two_tiles(name: str) -> None:
-    left, right, expected = CASES[name]
+@pytest.mark.parametrize(("left", "right", "expected"), CASES.values(), ids=CASES)
+def test_two_tiles(left: Objects, right: Objects, expected: Objects) -> None:
     _check(_merge([_part(range(0, 8), range(0, 6), left), _part(range(4, 12), range(6, 12), right)], 12), expected)
 
 
@@ -77,15 +69,10 @@ def test_long_objects_are_one_and_touching_ones_two(monkeypatch: pytest.MonkeyPa
 
 
 def test_views_average_and_one_part_keeps_its_objects() -> None:
-    views: list[Objects] = [
-        [([0, 1, 2], 0, 0.9), ([4, 5], 1, 0.8)],
-        [([0, 1, 2], 0, 0.6)],
-        [([0, 1, 2, 3], 0, 0.6)],
-        [([0, 1], 0, 0.3)],
-    ]
+    views: list[Objects] = [[([0, 1, 2], 0, 0.9), ([4, 5], 1, 0.8)], [([0, 1, 2], 0, 0.6)]]
+    views += [[([0, 1, 2, 3], 0, 0.6)], [([0, 1], 0, 0.3)]]
     mean = (3 * 0.9 + 3 * 0.6 + 3 * 0.6 + 2 * 0.3) / 12
-    parts = [_part(range(6), range(6), view) for view in views]
-    _check(_merge(parts, 6), [([0, 1, 2], 0, mean), ([4, 5], 1, 0.2)])
+    _check(_merge([_part(range(6), range(6), view) for view in views], 6), [([0, 1, 2], 0, mean), ([4, 5], 1, 0.2)])
     objects: Objects = [([2, 3, 5], 1, 0.9), ([3, 5], 2, 0.5), ([0], 0, 0.2)]
     part = _part(range(6), range(6), objects)
     _check(_merge([part], 6), objects)

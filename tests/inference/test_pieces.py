@@ -8,6 +8,7 @@ from pcseg.inference.pieces import split_pieces, superpoint_areas, superpoint_ce
 from pcseg.inference.surfaces import with_surfaces
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
+from tests.conftest import holds
 
 
 def _scene(xyz: np.ndarray, superpoint: np.ndarray) -> Scene:
@@ -17,9 +18,8 @@ def _scene(xyz: np.ndarray, superpoint: np.ndarray) -> Scene:
 def test_superpoints_touch_in_neighboring_cells_and_have_areas(rng: np.random.Generator) -> None:
     scene = _scene(rng.uniform(0, 1, (200, 3)), rng.permutation(np.arange(200) % 25))
     cells = np.floor((scene.xyz - scene.xyz.min(axis=0)) / 0.1).astype(int)
-    near = (np.abs(cells[:, None] - cells[None]) <= 1).all(axis=2)
     expected = np.zeros((25, 25), bool)
-    for a, b in np.argwhere(near):
+    for a, b in np.argwhere((np.abs(cells[:, None] - cells[None]) <= 1).all(axis=2)):
         expected[scene.superpoint[a], scene.superpoint[b]] = True
     np.testing.assert_array_equal(superpoint_links(superpoint_cells(scene, 0.1)).toarray() > 0, expected)
     # A square of 1 m, and one of 0.5 m that is scanned more densely.
@@ -42,8 +42,7 @@ def test_a_mask_of_two_chairs_becomes_two_objects() -> None:
     masks, scores = np.array([[1, 1, 1, 1], [0, 0, 1, 0]], bool), np.array([0.8, 0.5], np.float32)
     given = Prediction(scene, masks, np.array([8, 3]), scores, classes=S3DIS, superpoint=scene.superpoint)
     found = split_pieces(given, superpoint_links(superpoint_cells(scene)), min_points=2)
-    assert found.masks.toarray().astype(int).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
-    assert found.labels.tolist() == [8, 3, 8]
+    holds(found, masks=[[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]], labels=[8, 3, 8])
     np.testing.assert_allclose(found.scores, [0.8 * np.sqrt(8 / 11), 0.5, 0.8 * np.sqrt(2 / 11)], rtol=1e-6)
     assert len(split_pieces(given.select(np.zeros(0, np.int64)), superpoint_links(superpoint_cells(scene)))) == 0
 

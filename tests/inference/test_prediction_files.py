@@ -6,9 +6,8 @@ from plyfile import PlyData
 
 from pcseg.classes import S3DIS
 from pcseg.data.scan_files import read_scan
-from pcseg.inference import prediction_files
 from pcseg.inference.exports import coco_document, object_rows, painted_colors, write_ply
-from pcseg.inference.prediction_files import SUFFIXES, prediction_targets, write_prediction
+from pcseg.inference.prediction_files import MAX_ROWS, SUFFIXES, object_table, prediction_targets, write_prediction
 from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from tests.conftest import refuses
@@ -71,13 +70,13 @@ def test_files_of_one_prediction_have_the_same_ids(tmp_path: Path, rng: np.rando
 def test_table_of_many_objects() -> None:
     box = {"min_x": 0.0, "min_y": 0.0, "min_z": 0.0, "max_x": 1.0, "max_y": 2.0, "max_z": 11.5}
     rows = [{"id": k, "class": "trash can", "score": k / 100, "points": 10**k, **box} for k in range(1, 50)]
-    lines = prediction_files.object_table(rows)
-    assert len(lines) == 1 + prediction_files.MAX_ROWS + 1
+    lines = object_table(rows)
+    assert len(lines) == 1 + MAX_ROWS + 1
     assert lines[1].startswith("  49  trash can   0.49   1.00 x  2.00 x 11.50"), "the best first"
     assert lines[-1].strip() == "and 9 more"
     walls = [{**row, "class": "wall", "score": 0.9} for row in rows[:3]]
-    assert prediction_files.object_table([*walls, *rows[:4]], {"wall"})[1].startswith("   4  trash can   0.04")
-    assert prediction_files.object_table([]) == []
+    assert object_table([*walls, *rows[:4]], {"wall"})[1].startswith("   4  trash can   0.04")
+    assert object_table([]) == []
 
 
 def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -86,10 +85,8 @@ def test_results_have_the_points_and_the_frame_of_the_file(tmp_path: Path, rng: 
     np.savez(path, xyz=xyz, rgb=np.full((60, 3), 9, np.uint8))
     scene = read_scan(path, scale=0.001, up="y", origin=(5e5, 0, 4e6), drop_duplicates=True, report=lambda text: None)
     masks = scene.xyz[None, :, 0] > 0.5
-    prediction = Prediction(scene, masks, np.array([7]), np.array([0.9]), classes=S3DIS)
-    write_prediction(tmp_path / "b", prediction)
-    ids = np.load(tmp_path / "b.ids.npy")
-    left_out = np.isin(np.arange(60), [7, *range(20, 30)])
+    write_prediction(tmp_path / "b", Prediction(scene, masks, np.array([7]), np.array([0.9]), classes=S3DIS))
+    ids, left_out = np.load(tmp_path / "b.ids.npy"), np.isin(np.arange(60), [7, *range(20, 30)])
     np.testing.assert_array_equal(ids, np.where(left_out, -1, xyz[:, 0] > 5e8 + 500))
     again = Prediction.load(tmp_path / "b.npz")
     write_ply(tmp_path / "c.ply", again, 0.25)

@@ -9,8 +9,7 @@ HEIGHT = 2.7
 def _wall(start: tuple[float, float], end: tuple[float, float], low: float = 0.0, high: float = HEIGHT) -> np.ndarray:
     length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
     along, z = (a.ravel() for a in np.meshgrid(np.arange(0, length, 0.05), np.arange(low, high, 0.05)))
-    place = np.add(start, along[:, None] / length * np.subtract(end, start))
-    return np.column_stack([place, z])
+    return np.column_stack([np.add(start, along[:, None] / length * np.subtract(end, start)), z])
 
 
 def _box(x: tuple[float, float], y: tuple[float, float], height: float = HEIGHT) -> np.ndarray:
@@ -23,8 +22,7 @@ def _box(x: tuple[float, float], y: tuple[float, float], height: float = HEIGHT)
 
 
 def _rooms(*parts: np.ndarray) -> list[np.ndarray]:
-    xyz = np.concatenate(parts).astype(np.float32)
-    found = split_rooms(xyz + np.float32([40, -7, 3]))
+    found = split_rooms(np.concatenate(parts).astype(np.float32) + np.float32([40, -7, 3]))
     assert sorted(set(found.tolist())) == list(range(found.max() + 1))
     return np.split(found, np.cumsum([len(part) for part in parts])[:-1])
 
@@ -45,8 +43,7 @@ def test_a_door_parts_rooms_and_a_wide_opening_does_not(opening: float, num: int
 
 
 def test_furniture_and_beams_part_nothing_and_a_scan_without_plan_is_one_room() -> None:
-    table = _wall((1, 1), (9, 1), high=0.75)
-    shelf = _wall((2, 4.8), (6, 4.8), high=2.1)
+    table, shelf = _wall((1, 1), (9, 1), high=0.75), _wall((2, 4.8), (6, 4.8), high=2.1)
     beam = _wall((5, 0), (5, 5), low=2.4)
     assert all((part == 0).all() for part in _rooms(_box((0, 10), (0, 5)), table, shelf, beam))
     for xyz in (np.zeros((1, 3)), np.array([[0, 0, 0], [1e6, 1e6, 0]]), np.array([[0, 0, 0], [0, 0, 1e7]])):

@@ -66,9 +66,7 @@ def test_only_tiles_with_points_cost_something(points: list[list[float]], tiles:
 
 
 def test_bad_sizes_are_refused() -> None:
-    for extent, tile_size, overlap, message in (
-        (9, -1.0, 0.0, "the tile size must be a positive length in meters, got -1"),
-        (9, 4.0, 3.0, r"the overlap of tiles must be within 0 and half of their size \(4.0 m\), got 3"),
-        (9e9, 1.0, 0.5, "remove far outliers"),
-    ):
-        refuses(message, tile_grid, np.array([[0, 0, 0], [extent] * 3], np.float32), tile_size, overlap)
+    xyz = np.array([[0, 0, 0], [9, 9, 9]], np.float32)
+    refuses("the tile size must be a positive length in meters, got -1", tile_grid, xyz, -1.0, 0.0)
+    refuses(r"the overlap of tiles must be within 0 and half of their size \(4.0 m\), got 3", tile_grid, xyz, 4.0, 3.0)
+    refuses("remove far outliers", tile_grid, xyz * np.float32(1e9), 1.0, 0.5)

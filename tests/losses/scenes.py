@@ -7,10 +7,9 @@ SIZES, COUNTS = (25, 13, 8), (4, 2, 0)
 
 def random_layer(dtype=torch.float64, semantic=False):
     """Predictions of one layer of a query decoder."""
-    layer = {
-        "pred_logits": torch.randn(3, 7, 6, dtype=dtype, requires_grad=True),
-        "pred_masks": [(3 * torch.randn(n, 7, dtype=dtype)).requires_grad_() for n in SIZES],
-    }
+    logits = torch.randn(3, 7, 6, dtype=dtype, requires_grad=True)
+    masks = [(3 * torch.randn(n, 7, dtype=dtype)).requires_grad_() for n in SIZES]
+    layer = {"pred_logits": logits, "pred_masks": masks}
     if semantic:
         layer["pred_semantic"] = [torch.randn(n, 5, dtype=dtype, requires_grad=True) for n in SIZES]
     return layer

@@ -25,8 +25,7 @@ def test_agrees_with_loops(activation, num_instances, progress, weighted, form):
     layers, labels = _scene(num_instances)
     weights = 0.5 + torch.rand(30, dtype=torch.float64) if weighted else None
     probability = torch.rand(2, num_instances, 6, dtype=torch.float64)
-    loss = _loss(activation, claims=form)
-    found = loss(layers, labels, probability, weights, progress)
+    found = _loss(activation, claims=form)(layers, labels, probability, weights, progress)
     masks = labels == torch.arange(1, num_instances + 1)[:, None]
     counted = (labels >= 0).double() * (1 if weights is None else weights)
     temperature = 0.05 * 0.1 ** min(1, 2 * progress)
@@ -56,8 +55,7 @@ def test_matching_gives_each_instance_one_query(num_instances, num_queries):
     result = _loss(claims="matching")(layers, labels)
     assert torch.equal(result.claims, result.responsibilities)
     for claims in result.claims:
-        assert claims.unique().tolist() == [0, 1]
-        assert claims.sum() == min(num_instances, num_queries)
+        assert (claims.unique().tolist(), claims.sum()) == ([0, 1], min(num_instances, num_queries))
         assert claims.sum(0).max() == claims.sum(1).max() == 1
     layers[0].data[0, 0] = torch.nan  # no crash in the solver; the loss is NaN
     assert _loss(claims="matching")(layers, labels).loss[0].isnan()
@@ -66,9 +64,8 @@ def test_matching_gives_each_instance_one_query(num_instances, num_queries):
 def test_a_query_is_claimed_by_the_instance_it_started_in():
     labels = torch.tensor([1, 1, 2, 2, 0, -1])
     logits = torch.zeros(6, 4, requires_grad=True)  # nothing else distinguishes the queries
-    loss = _loss(origin_weight=0.3)
     starts = torch.tensor([2, 4, 1, 5])  # in the second instance, the background, the first instance, the ignored token
-    claims = loss(logits, labels, query_tokens=starts).claims[0]
+    claims = _loss(origin_weight=0.3)(logits, labels, query_tokens=starts).claims[0]
     assert claims.argmax(1).tolist() == [2, 0]
     assert claims.amax(1).min() > 0.99
     without = _loss(origin_weight=0.0)(logits, labels, query_tokens=starts).claims[0]
@@ -102,13 +99,11 @@ def test_temperature_falls_exponentially_over_the_first_half_and_sinkhorn_claims
 def test_gradient_descent_finds_the_instances():
     labels = torch.tensor([0] * 4 + [1] * 6 + [2] * 3 + [3] * 1)
     logits = (0.1 * torch.randn(len(labels), 8)).requires_grad_()
-    loss = _loss()
-    optimizer = torch.optim.Adam([logits], lr=0.3)
+    loss, optimizer = _loss(), torch.optim.Adam([logits], lr=0.3)
     for step in range(120):
         optimizer.zero_grad()
         loss(logits, labels, progress=step / 120).loss.sum().backward()
         optimizer.step()
-    masks = (logits.detach() > 0).T
     chosen = loss(logits, labels, progress=1.0).claims[0].argmax(1)
     assert chosen.unique().numel() == 3
-    assert torch.equal(masks[chosen], labels == torch.arange(1, 4)[:, None])
+    assert torch.equal((logits.detach() > 0).T[chosen], labels == torch.arange(1, 4)[:, None])

@@ -14,7 +14,7 @@ from pcseg.losses.criterion import LossWeights
 from pcseg.losses.inputs import SceneTarget
 from pcseg.losses.mask_influencer import FirstPassOptions
 from pcseg.losses.set_criterion import HungarianOptions
-from tests.conftest import REFERENCE, refuses
+from tests.conftest import REFERENCE, holds, refuses
 from tests.losses import scenes
 from tests.losses.scenes import assert_same_grads, masks_of, random_layer, random_targets, token_weights
 from tests.reference import competitive as slow
@@ -24,6 +24,9 @@ CRITERIA = {
     "first_pass": lambda num_classes: InfluencerCriterion(num_classes, FirstPassOptions()),
     "hungarian": SetCriterion,
 }
+MASK2FORMER = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())
+FIRST_PASS_CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
+PARTS = ("loss", "attractive", "repulsive", "background")
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -37,7 +40,7 @@ def test_agrees_with_loops(activation, weighted):
         values, shares = [], []
         for b in range(2):
             probability = layer["pred_logits"][b].softmax(1)[:, labels[b]].T
-            truth = masks_of(targets[b]), scenes.token_weights(targets[b], weighted)
+            truth = masks_of(targets[b]), token_weights(targets[b], weighted)
             value, _, share = slow.competitive(layer["pred_masks"][b], *truth, probability, activation, temperature)
             values.append(value)
             shares.append(share)
@@ -66,8 +69,7 @@ def test_first_pass_is_the_mask_loss_per_scene():
 @pytest.mark.parametrize("kind", CRITERIA)
 def test_images_lists_and_single_matrices_are_one_thing(kind):
     criterion = CRITERIA[kind](5)
-    images = torch.randn(2, 7, 4, 6, dtype=torch.float64)
-    ids = torch.randint(0, 4, (2, 4, 6))
+    images, ids = torch.randn(2, 7, 4, 6, dtype=torch.float64), torch.randint(0, 4, (2, 4, 6))
     masks = [{"labels": torch.tensor([3, 0, 4]), "masks": i == torch.arange(1, 4)[:, None, None]} for i in ids]
     labels = [{"labels": torch.tensor([3, 0, 4]), "instance_labels": i.flatten()} for i in ids]
     logits = torch.randn(2, 7, 6, dtype=torch.float64)
@@ -76,8 +78,7 @@ def test_images_lists_and_single_matrices_are_one_thing(kind):
     for form, targets in ((images, labels), (rows, masks), (rows, labels)):
         torch.testing.assert_close(criterion({"pred_logits": logits, "pred_masks": form}, targets), expected)
     one = criterion({"pred_logits": logits[:1], "pred_masks": rows[0]}, labels[:1])
-    same = criterion({"pred_logits": logits[:1], "pred_masks": [rows[0]]}, masks[:1])
-    torch.testing.assert_close(one, same)
+    torch.testing.assert_close(one, criterion({"pred_logits": logits[:1], "pred_masks": [rows[0]]}, masks[:1]))
 
 
 @pytest.mark.parametrize("kind", CRITERIA)
@@ -95,8 +96,7 @@ def test_ignored_tokens_are_as_if_absent(kind):
 def test_trusted_targets_are_read_as_checked_ones(ids):
     target = {"labels": torch.arange(5, 5 + max(0, *ids)), "instance_labels": torch.tensor(ids)}
     checked, trusted = (SceneTarget(target, 0, len(ids), check).segmentation(False) for check in (True, False))
-    assert trusted.labels.tolist() == checked.labels.tolist()
-    assert trusted.segment.tolist() == checked.segment.tolist()
+    holds(trusted, labels=checked.labels, segment=checked.segment)
 
 
 def test_keys_do_not_depend_on_the_batch_nor_losses_on_instances_without_tokens():
@@ -134,8 +134,7 @@ def test_degenerate_sizes_and_logits(kind, activation, num_instances, num_tokens
     assert "loss_ce" in losses
     assert all(value.isfinite() for value in losses.values())
     criterion.total(losses).backward()
-    assert logits.grad.isfinite().all()
-    assert masks.grad.isfinite().all()
+    assert all(leaf.grad.isfinite().all() for leaf in (logits, masks))
     assert num_instances or kind != "competitive" or not masks.grad.any()
 
 
@@ -160,8 +159,7 @@ def test_absent_classes_learn_nothing(kind):
     criterion = type(criterion)(5, criterion.options, absent=[4])
     criterion.total(criterion(layer, targets)).backward()
     for logits in (layer["pred_logits"], *layer["pred_semantic"]):
-        learns = logits.grad.flatten(0, -2).any(0).tolist()
-        assert learns == [index != 4 for index in range(logits.shape[-1])]
+        assert logits.grad.flatten(0, -2).any(0).tolist() == [index != 4 for index in range(logits.shape[-1])]
 
 
 @pytest.mark.parametrize("kind", CRITERIA)
@@ -171,8 +169,7 @@ def test_intermediate_layers_have_the_weight_of_the_last_or_none(kind):
     losses = criterion(outputs, targets)
     expected = sum(criterion.weight_dict[key.removesuffix("_0")] * value for key, value in losses.items())
     torch.testing.assert_close(criterion.total(losses), expected)
-    options = replace(criterion.options, weights=LossWeights(aux_layers=False))
-    last = type(criterion)(5, options)(outputs, targets)
+    last = type(criterion)(5, replace(criterion.options, weights=LossWeights(aux_layers=False)))(outputs, targets)
     assert last == {key: value for key, value in losses.items() if not key.endswith("_0")}
 
 
@@ -204,9 +201,8 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(name):
-    change, message = BAD[name]
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_named(change, message):
     outputs, targets = random_layer(torch.float32, semantic=True), random_targets(dtype=torch.float32)
     change(outputs, targets[0])
     refuses(message, InfluencerCriterion(5, CompetitiveOptions(weight_tokens=True)), outputs, targets)
@@ -218,23 +214,17 @@ def test_bad_masks_are_named_and_overlapping_ones_are_for_matching():
     refuses("target masks have 9 tokens, pred_masks 16; resize", criterion, {"pred_masks": images}, [target])
     two = [{**target, "labels": torch.tensor([0, 1])}]
     refuses("the target has 2 labels for 1 masks", criterion, {"pred_masks": tokens}, two)
-    masks = torch.ones(2, 9, dtype=torch.bool)
-    criterion = SetCriterion(3)
+    masks, criterion = torch.ones(2, 9, dtype=torch.bool), SetCriterion(3)
     losses = criterion({"pred_masks": torch.randn(9, 4)}, [{"labels": torch.tensor([0, 1]), "masks": masks}])
     assert set(losses) == {"loss_mask", "loss_dice"}
     assert criterion.total(losses).isfinite()
     refuses("are all 0", HungarianMatcher, 0.0, 0.0, 0.0)
 
 
-FIRST_PASS_CASES = json.loads((REFERENCE / "mask_influencer_first_pass.json").read_text())
-PARTS = ("loss", "attractive", "repulsive", "background")
-
-
 @pytest.mark.parametrize("case", FIRST_PASS_CASES, ids=lambda case: case["name"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 def test_reference_values_and_gradients(case, dtype, tolerance):
-    data = np.load(REFERENCE / "mask_influencer_first_pass.npz")
-    name = case["name"]
+    data, name = np.load(REFERENCE / "mask_influencer_first_pass.npz"), case["name"]
     logits = torch.tensor(data[f"{name}_logits"], dtype=dtype, requires_grad=True)
     terms = MaskInfluencerLoss(**case["kwargs"])(logits, torch.tensor(data[f"{name}_labels"]))
     assert tuple(terms) == PARTS
@@ -255,11 +245,7 @@ def test_no_instances_leaves_the_background_and_the_graph():
     refuses("temperature must be positive, got 0", MaskInfluencerLoss, temperature=0.0)
 
 
-MASK2FORMER = json.loads((REFERENCE / "set_criterion" / "expected.json").read_text())
-MASK2FORMER_CASES = [name for name in MASK2FORMER if not name.startswith("_")]
-
-
-@pytest.mark.parametrize("name", MASK2FORMER_CASES)
+@pytest.mark.parametrize("name", [name for name in MASK2FORMER if not name.startswith("_")])
 def test_agrees_with_mask2former(name):
     data, expected = np.load(REFERENCE / "set_criterion" / f"{name}.npz"), MASK2FORMER[name]
     num_layers, num_images = len(expected["indices"]), len(expected["indices"][0])
@@ -305,9 +291,8 @@ def test_hungarian_agrees_with_loops(activation, weighted):
     classes = slow.class_loss(outputs["pred_logits"], [t["labels"] for t in targets], chosen)
     expected = {"loss_ce": classes, "loss_mask": bce_sum / 6, "loss_dice": dice_sum / 6}
     torch.testing.assert_close(losses, expected)
-    leaves = [outputs["pred_logits"], *outputs["pred_masks"]]
     total = sum(criterion.weight_dict[key] * value for key, value in expected.items())
-    assert_same_grads(criterion.total(losses), total, leaves)
+    assert_same_grads(criterion.total(losses), total, [outputs["pred_logits"], *outputs["pred_masks"]])
 
 
 def test_nan_of_matching_names_the_scene_and_the_layer():

@@ -49,8 +49,7 @@ def test_perfect_embeddings_cost_nothing_and_ignored_tokens_do_not_count():
     outputs = {"pred_followers": [places], "pred_influencers": [places]}
     outputs["pred_influence"] = [torch.tensor([30.0, 30, 30, 30, -30])]
     criterion = _criterion()
-    losses = criterion(outputs, [{"labels": torch.tensor([3, 4]), "instance_labels": labels}])
-    assert criterion.total(losses) < 1e-6
+    assert criterion.total(criterion(outputs, [{"labels": torch.tensor([3, 4]), "instance_labels": labels}])) < 1e-6
     outputs, targets = _outputs(), random_targets()
     less, fewer, _ = without_ignored(outputs, targets)
     torch.testing.assert_close(_criterion()(outputs, targets), _criterion()(less, fewer))
@@ -91,12 +90,10 @@ def _loss(**options):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_reference_values_and_gradients(case):
-    data = np.load(REFERENCE / "influencernet.npz")
-    name = case["name"]
-    labels = torch.tensor(data[f"{name}_pid"])
+    data, name = np.load(REFERENCE / "influencernet.npz"), case["name"]
     followers = torch.tensor(data[f"{name}_followers"], requires_grad=True)
     influencers = torch.tensor(data[f"{name}_influencers"], requires_grad=True)
-    terms = _loss(pairs="all", **case["kwargs"])(followers, influencers, labels)
+    terms = _loss(pairs="all", **case["kwargs"])(followers, influencers, torch.tensor(data[f"{name}_pid"]))
     for key, value in terms.items():
         # The reference rounded its positive and negative terms to float32.
         assert value.item() == pytest.approx(case[key], rel=5e-8)
@@ -109,8 +106,7 @@ def test_pairs_within_the_margin_hold_the_whole_gradient():
     """The means over near pairs and over all pairs are of the same sums."""
     followers, influencers = torch.randn(2, 30, 3, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(0, 4, (30,))
-    different = labels[:, None] != labels
-    sums = {}
+    different, sums = labels[:, None] != labels, {}
     for pairs in ("radius", "all"):
         attracted, both = (_loss(pairs=pairs, neg_ratio=ratio)(followers, influencers, labels) for ratio in (0.0, 1.0))
         negative = both["follower_influencer_loss"] - attracted["follower_influencer_loss"]
@@ -128,5 +124,4 @@ def test_gradient_is_finite_where_all_coincide(labels):
     terms = _loss()(followers, influencers, torch.tensor(labels, dtype=torch.int64))
     terms["loss"].backward()
     assert (terms["influencer_influencer_loss"] == 0) == (len(set(labels)) < 2)
-    assert followers.grad.isfinite().all()
-    assert influencers.grad.isfinite().all()
+    assert all(leaf.grad.isfinite().all() for leaf in (followers, influencers))

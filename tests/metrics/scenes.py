@@ -35,8 +35,7 @@ def random_scene(rng: np.random.Generator, num_points: int, num_preds: int) -> d
     """Arguments of `predict`: objects in runs of superpoints, predictions of them with some superpoints swapped."""
     drawn = np.sort(rng.integers(0, max(num_points // 5, 1), num_points))
     superpoint = np.unique(drawn, return_inverse=True)[1].astype(np.int32)
-    num_superpoints = int(superpoint.max(initial=-1)) + 1
-    object_of_superpoint = np.sort(rng.integers(0, 6, num_superpoints))
+    object_of_superpoint = np.sort(rng.integers(0, 6, int(superpoint.max(initial=-1)) + 1))
     class_of_object = np.append(-1, rng.integers(-1, len(NAMES), 6))
     # Superpoints do not follow the objects exactly.
     moved = rng.random(num_points) < 0.1
@@ -45,14 +44,9 @@ def random_scene(rng: np.random.Generator, num_points: int, num_preds: int) -> d
     masks = object_of_superpoint[None] == target[:, None]
     masks ^= rng.random(masks.shape) < rng.choice([0.0, 0.1, 0.3], (num_preds, 1))
     labels = np.where(rng.random(num_preds) < 0.8, class_of_object[target], rng.integers(0, len(NAMES), num_preds))
-    return {
-        "masks": masks,
-        "labels": np.maximum(labels, 0).astype(np.int64),
-        "scores": rng.choice([0.1, 0.25, 0.5, 0.8, 0.9], num_preds),
-        "semantic": class_of_object[instance].astype(np.int32),
-        "instance": instance,
-        "superpoint": superpoint,
-    }
+    scores = rng.choice([0.1, 0.25, 0.5, 0.8, 0.9], num_preds)
+    truth = {"semantic": class_of_object[instance].astype(np.int32), "instance": instance, "superpoint": superpoint}
+    return {"masks": masks, "labels": np.maximum(labels, 0).astype(np.int64), "scores": scores, **truth}
 
 
 def rooms_of(scenes: list[dict[str, np.ndarray]], form: Callable) -> list[Prediction]:
@@ -62,6 +56,5 @@ def rooms_of(scenes: list[dict[str, np.ndarray]], form: Callable) -> list[Predic
 
 def over_points(scene: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same arguments with masks over points."""
-    return {key: value for key, value in scene.items() if key != "superpoint"} | {
-        "masks": scene["masks"][:, scene["superpoint"]]
-    }
+    others = {key: value for key, value in scene.items() if key not in ("masks", "superpoint")}
+    return {"masks": scene["masks"][:, scene["superpoint"]], **others}

@@ -17,6 +17,9 @@ from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 from tests.metrics.scenes import labeled
 
+MASK = np.array([True, False, True, True, False, False, False, False, True])
+PACKED = np.packbits(MASK)
+
 
 def test_the_files_themselves_and_what_they_cannot_hold(tmp_path: Path) -> None:
     scene, mask = Scene.without_xyz("scene0000_00", 3), np.array([[True, False, True]] * 2)
@@ -71,10 +74,7 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
         ("0\nchair\n", r"a\.txt:2: expected one whole number of 32 bits, found 'chair'"),
         ("0\n\n1\n", r"a\.txt:2: expected one whole number of 32 bits, found ''"),
         ("99999999999999999999\n", r"a\.txt:1: expected .*, found '99999999999999999999'"),
-        *(
-            (text, "found labels up to .* without instances")
-            for text in ("5\n7\n22", "0\n19\n255\n-100", "1191\n3\n-1")
-        ),
+        *((ids, "found labels up to .* without instances") for ids in ("5\n7\n22", "0\n19\n255\n-100", "1191\n3\n-1")),
     ):
         (tmp_path / "a.txt").write_bytes(text.encode("latin1"))
         refuses(message, read_ground_truth, tmp_path / "a.txt", SCANNET200)
@@ -92,10 +92,6 @@ def test_bad_predictions(tmp_path: Path) -> None:
         (tmp_path / "m.txt").write_text("1\n0\n")
         (tmp_path / "room.txt").write_text(line)
         refuses(message, read_predictions, tmp_path / "room.txt", Scene.without_xyz("room", 2), SCANNET20)
-
-
-MASK = np.array([True, False, True, True, False, False, False, False, True])
-PACKED = np.packbits(MASK)
 
 
 def test_masks(tmp_path: Path) -> None:
@@ -121,21 +117,16 @@ def test_rle_there_and_back(values: list[bool]) -> None:
     np.testing.assert_array_equal(rle_decode(as_list), mask)
 
 
-BAD_RLE = [
-    ([1, 2], 'expected an object with "length" and "counts"'),
-    ({"length": -1, "counts": ""}, "length is -1"),
-    ({"length": 10**15, "counts": ""}, "length is 1000000000000000"),
-    ({"length": 4, "counts": "1 2 3"}, "pairs of whole numbers"),
-    ({"length": 4, "counts": [1, None]}, "pairs of whole numbers"),
-    ({"length": 4, "counts": "0 2"}, "a run .* outside 1..4"),
-    ({"length": 4, "counts": "9223372036854775807 2"}, "a run .* outside 1..4"),
-    ({"length": 4, "counts": "99999999999999999999 2"}, "pairs of whole numbers"),
-]
-
-
 def test_bad_mask_files(tmp_path: Path) -> None:
+    of_rle = (
+        ([1, 2], 'expected an object with "length" and "counts"'),
+        ({"length": -1, "counts": ""}, "length is -1"),
+        ({"length": 10**15, "counts": ""}, "length is 1000000000000000"),
+        *(({"length": 4, "counts": run}, "a run .* outside 1..4") for run in ("0 2", "9223372036854775807 2")),
+        *(({"length": 4, "counts": run}, "pairs of whole numbers") for run in ("1 2 3", [1, None], f"{10**20 - 1} 2")),
+    )
     for name, content, message in (
-        *(("m.json", json.dumps(rle), rf"m\.json: not a run-length mask: .*({message})") for rle, message in BAD_RLE),
+        *(("m.json", json.dumps(rle), rf"m\.json: not a run-length mask: .*({message})") for rle, message in of_rle),
         ("m.json", '{"length": 4, "cou', r"m\.json: not a run-length mask"),
         ("m.png", "", r"masks are \.txt, \.npz or \.json files, found \.png"),
         ("m.txt", "1\n0\n", r"m\.txt: the mask has 2 points, the ground truth of the scene has 4"),
@@ -162,11 +153,9 @@ def test_own_submission_passes_and_reads_back(tmp_path: Path, mask_format: str, 
     scene, other, left_over = (Scene.without_xyz(name, 50) for name in ("meeting room", "scene0001_00", "left_over"))
     labels, scores = np.array([4, 4, 2]), np.array([0.1, 1 / 3, 1e-12])
     found = Prediction(scene, masks, labels, scores, classes=SCANNET20, superpoint=superpoint)
-    nothing = Prediction(other, np.zeros((0, 50), np.bool_))
-    for prediction in (found, nothing, replace(found, scene=left_over)):
+    for prediction in (found, Prediction(other, np.zeros((0, 50), np.bool_)), replace(found, scene=left_over)):
         write_predictions(folder, prediction, mask_format=mask_format)
-    with pytest.raises(FileNotFoundError):
-        files.write_submission(path, folder, ["absent"])
+    refuses("absent", files.write_submission, path, folder, ["absent"], error=FileNotFoundError)
     assert list(tmp_path.iterdir()) == [folder]
     files.write_submission(path, folder, ["scene0001_00", "meeting room"])
     assert files.check_submission(path, SCANNET20, {"meeting room": 50, "scene0001_00": None}) == (2, 3)
@@ -180,14 +169,6 @@ def test_own_submission_passes_and_reads_back(tmp_path: Path, mask_format: str, 
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-GOOD = {
-    "a.txt": b"predicted_masks/a_0.txt 5 0.5\npredicted_masks/a_1.txt 39 0.25\n",
-    "b.txt": b"",
-    "predicted_masks/a_0.txt": b"0\n1\n1\n",
-    "predicted_masks/a_1.txt": b"1\r\n0\r\n1",
-}
-
-
 def _check(folder: Path, contents: dict[str, bytes | None]) -> None:
     with zipfile.ZipFile(folder / "s.zip", "w") as archive:
         for name, content in contents.items():
@@ -197,6 +178,12 @@ def _check(folder: Path, contents: dict[str, bytes | None]) -> None:
 
 
 def test_broken_rules(tmp_path: Path) -> None:
+    good = {
+        "a.txt": b"predicted_masks/a_0.txt 5 0.5\npredicted_masks/a_1.txt 39 0.25\n",
+        "b.txt": b"",
+        "predicted_masks/a_0.txt": b"0\n1\n1\n",
+        "predicted_masks/a_1.txt": b"1\r\n0\r\n1",
+    }
     for changes, message in (
         ({"a.txt": b"predicted_masks/a_0.txt 5\n"}, r"a\.txt:1: expected 'MASK_FILE LABEL_ID SCORE'"),
         ({"a.txt": b"a_0.txt 5 0.5\n"}, "must be in a folder of the zip"),
@@ -210,9 +197,9 @@ def test_broken_rules(tmp_path: Path) -> None:
         ({"b.txt": None}, "scene b is missing"),
         ({"c.txt": b""}, "c is not one of the scenes"),
         ({"readme.md": b""}, r"readme\.md at the root is no SCENE\.txt"),
-        ({**dict.fromkeys(GOOD), "pred/a.txt": b""}, r"no SCENE\.txt at the root"),
+        ({**dict.fromkeys(good), "pred/a.txt": b""}, r"no SCENE\.txt at the root"),
     ):
-        _check(tmp_path, GOOD)
-        refuses(message, _check, tmp_path, GOOD | changes)
+        _check(tmp_path, good)
+        refuses(message, _check, tmp_path, good | changes)
         (tmp_path / "s.zip").write_bytes(b"no")
         refuses("not a zip file", files.check_submission, tmp_path / "s.zip", SCANNET20)

@@ -22,8 +22,7 @@ EXPECTED = json.loads((OFFICIAL / "expected.json").read_text())
 
 
 def official_scenes(case: str) -> list[Prediction]:
-    data = np.load(OFFICIAL / f"{case}.npz")
-    scenes = []
+    data, scenes = np.load(OFFICIAL / f"{case}.npz"), []
     for i in range(int(data["n_scenes"])):
         gt = data[f"gt_{i}"].astype(np.int64)
         masks = np.unpackbits(data[f"masks_{i}"], axis=1, count=len(gt)).astype(np.bool_)
@@ -33,24 +32,20 @@ def official_scenes(case: str) -> list[Prediction]:
     return scenes
 
 
-def _numbers(values: list) -> np.ndarray:
-    return np.array(values, np.float64)  # None becomes nan
-
-
 @pytest.mark.parametrize("case", sorted(EXPECTED))
 def test_equals_the_official_script(case: str) -> None:
     result, expected = measured(InstanceAP(SCANNET20), *official_scenes(case)).compute(), EXPECTED[case]
     assert list(result.per_class) == list(expected["classes"])
     for found, wanted in [(result.mean, expected), *zip(result.per_class.values(), expected["classes"].values())]:
-        wanted = _numbers([wanted["AP"], wanted["AP50"], wanted["AP25"]])
+        wanted = np.array([wanted["AP"], wanted["AP50"], wanted["AP25"]], np.float64)  # None becomes nan
         np.testing.assert_allclose([found["ap"], found["ap50"], found["ap25"]], wanted, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(result.per_threshold, _numbers(expected["ap_per_threshold"]), rtol=0, atol=1e-9)
+    per_threshold = np.array(expected["ap_per_threshold"], np.float64)
+    np.testing.assert_allclose(result.per_threshold, per_threshold, rtol=0, atol=1e-9)
 
 
 def test_class_zero_void_and_thresholds() -> None:
     semantic, instance = np.repeat([0, 2], 200), np.repeat([1, 2], 200)  # one ceiling and one chair
-    room = predict((semantic == 0)[None], [0], [0.9], semantic, instance)
-    result = measured(InstanceAP(CLASSES), room).compute()
+    result = measured(InstanceAP(CLASSES), predict((semantic == 0)[None], [0], [0.9], semantic, instance)).compute()
     found = [list(row.values()) for row in result.per_class.values()]
     np.testing.assert_array_equal(found, [[1.0] * 3, [math.nan] * 3, [0.0] * 3])
     assert result.ap == result.ap50 == result.ap25 == 0.5
@@ -101,10 +96,8 @@ def test_merge_and_what_is_refused(rng: np.random.Generator) -> None:
     assert len(merged) == 5
     refuses(r"room0.*two processes", merged.merge, [{}, parts[0].state()])
     refuses(r"room1.*two processes", InstanceAP(CLASSES).merge, [parts[1].state(), parts[1].state()])
-    metric, mask = InstanceAP(CLASSES), np.ones((1, 4), np.bool_)
+    metric, objects = InstanceAP(CLASSES), (np.ones((1, 4), np.bool_), [0], [0.5], np.zeros(4), np.ones(4))
     refuses("scene room: it has no ground truth", metric.add, Prediction(Scene.without_xyz("room", 4)))
-    with pytest.raises(ValueError, match="scene room: its classes are s3dis, expected test"):
-        metric.add(predict(mask, [0], [0.5], np.zeros(4), np.ones(4), classes=S3DIS))
-    good = predict(mask, [0], [0.5], np.zeros(4), np.ones(4))
-    metric.add(good)  # nothing of the refused scenes was stored
-    refuses("'room' was added before", metric.add, good)
+    refuses("scene room: its classes are s3dis, expected test", metric.add, predict(*objects, classes=S3DIS))
+    metric.add(predict(*objects))  # nothing of the refused scenes was stored
+    refuses("'room' was added before", metric.add, predict(*objects))

@@ -61,15 +61,13 @@ def _slow(scenes: list[tuple]) -> dict[str, dict[str, float]]:
 def _panoptic(*scenes: tuple) -> Result:
     is_stuff = np.isin(NAMES, list(CLASSES.stuff))
     scenes = tuple(tuple(np.array(values, np.int32) for values in scene) for scene in scenes)
-    counts = sum(count_segments(scene[:2], scene[2:], is_stuff) for scene in scenes)
-    return panoptic_quality(counts, CLASSES)
+    return panoptic_quality(sum(count_segments(scene[:2], scene[2:], is_stuff) for scene in scenes), CLASSES)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), num_points=st.integers(0, 120), num_scenes=st.integers(1, 3))
 def test_panoptic_equals_sets_of_points(seed: int, num_points: int, num_scenes: int) -> None:
-    rng = np.random.default_rng(seed)
-    scenes = []
+    rng, scenes = np.random.default_rng(seed), []
     for _ in range(num_scenes):
         classes = rng.integers(-1, 3, 5)
         gt_instance = np.sort(rng.integers(0, 5, num_points)).astype(np.int32)

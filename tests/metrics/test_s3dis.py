@@ -59,5 +59,4 @@ def test_by_hand() -> None:
     half = np.repeat([0, 2], 200)
     room = predict(np.stack([half == 0, half == 2]), [0, 2], [0.9, 0.9], half, half + 1)
     result = _measure(room, classes=replace(S3DIS_LIKE, instance_names=("chair",)))
-    assert list(result.per_class) == ["chair"]
-    assert result.mean == dict.fromkeys(COLUMNS, 1.0)
+    assert (list(result.per_class), result.mean) == (["chair"], dict.fromkeys(COLUMNS, 1.0))

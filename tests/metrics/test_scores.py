@@ -15,13 +15,19 @@ from pcseg.metrics.instance_ap import COCO_THRESHOLDS, SCANNET_THRESHOLDS, Insta
 from pcseg.metrics.matching import Curve
 from pcseg.metrics.outcomes import OBJECT_OUTCOMES, PREDICTION_OUTCOMES, OutcomeResult
 from pcseg.metrics.room_results import read_rooms, save_room, split_areas
-from pcseg.metrics.scores import Evaluation, Scores
+from pcseg.metrics.scores import Scores
 from pcseg.prediction import Prediction
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import ErrorRates, simulate_predictions
 from tests.conftest import refuses
 from tests.metrics.scenes import measured, predict
 from tools.compare_metrics import compare_readings, interpolated_area
+
+CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
+THREE = ClassSet.from_dict({"name": "test", "names": ["wall", "shower curtain", "chair"], "s3dis_protocols": True})
+SEMANTIC = np.repeat([0, 2], [100, 200])
+INSTANCE = np.repeat([1, 2, 3], 100)
+ROOM = predict(np.stack([SEMANTIC == 0, INSTANCE == 2]), [0, 2], [0.9, 0.5], SEMANTIC, INSTANCE, classes=THREE)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +40,6 @@ def _scores(rooms: list[Prediction], classes: ClassSet = S3DIS, min_points: int 
     return measured(Scores(classes, min_points=min_points), *rooms)
 
 
-def _numbers(result: Evaluation) -> str:
-    return repr(result.to_json())
-
-
 def test_equals_instance_ap_alone(rooms: list[Prediction]) -> None:
     result = _scores(rooms).compute()
     for found, thresholds in ((result.ap, SCANNET_THRESHOLDS), (result.coco, COCO_THRESHOLDS)):
@@ -47,7 +49,7 @@ def test_equals_instance_ap_alone(rooms: list[Prediction]) -> None:
     assert 0.2 < result.ap.ap50 < 0.9
     labels = [np.append(-1, room.labels)[room.point_ids(0.3)].astype(np.int32) for room in rooms]
     with_classes = [replace(room, semantic=semantic) for room, semantic in zip(rooms, labels)]
-    assert _numbers(_scores(with_classes).compute()) == _numbers(_scores(rooms).compute())
+    assert repr(_scores(with_classes).compute().to_json()) == repr(result.to_json())
 
 
 def test_files_of_rooms(rooms: list[Prediction], tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_files_of_rooms(rooms: list[Prediction], tmp_path: Path) -> None:
     for i, name in enumerate(whole.names):
         assert save_room(tmp_path / str(i % 2), name, whole).stat().st_size < 60_000
     again = read_rooms([tmp_path / "0", tmp_path / "1"])
-    assert _numbers(again.compute()) == _numbers(whole.compute())
+    assert repr(again.compute().to_json()) == repr(whole.compute().to_json())
     areas = split_areas(again)
     assert {name: len(part) for name, part in areas.items()} == {f"Area_{i}": 2 if i == 1 else 1 for i in range(1, 7)}
     other = _scores([replace(rooms[0], scene=rooms[0].scene.with_(name="other"))], min_points=100)
@@ -105,11 +107,8 @@ def test_thresholds_csv_and_the_area_under_the_curves(rooms: list[Prediction]) -
     assert float(rows["chair"]["ap_iou_0.75"]) == content["class_thresholds"]["chair"]["0.75"]
     for curves in result.ap.curves.values():
         assert (curves[0.5].precision[-1], curves[0.5].recall[-1]) == (1.0, 0.0)
-    for precision, recall, expected in (
-        ([1.0, 1.0], [1.0, 0.0], 1.0),
-        ([0.5, 1.0, 1.0], [1.0, 0.5, 0.0], (51 + 50 * 0.5) / 101),
-        ([1.0], [0.0], 0.0),
-    ):
+    half = [0.5, 1.0, 1.0], [1.0, 0.5, 0.0], (51 + 50 * 0.5) / 101
+    for precision, recall, expected in (([1.0, 1.0], [1.0, 0.0], 1.0), half, ([1.0], [0.0], 0.0)):
         assert interpolated_area(Curve(np.array(precision), np.array(recall))) == pytest.approx(expected)
 
 
@@ -133,8 +132,7 @@ def test_degenerate(num_points: int) -> None:
             truth = np.full(num_points, label), np.ones(num_points)
             room = predict(np.zeros((0, num_points)), [], [], *truth, name="Area_1_empty", classes=classes)
             result = _scores([room], classes).compute()
-            expected = 0.0 if label == 5 and num_points > 100 else math.nan
-            assert result.ap.ap == pytest.approx(expected, nan_ok=True)
+            assert result.ap.ap == pytest.approx(0.0 if label == 5 and num_points > 100 else math.nan, nan_ok=True)
             assert result.to_text()
             assert result.to_csv()
     assert Scores(S3DIS).compute().to_json()["ap"] is None
@@ -161,12 +159,6 @@ def test_panoptic_of_objects_over_classes_and_records_are_small() -> None:
     assert sizes[0] < 8192
 
 
-THREE = ClassSet.from_dict({"name": "test", "names": ["wall", "shower curtain", "chair"], "s3dis_protocols": True})
-SEMANTIC = np.repeat([0, 2], [100, 200])
-INSTANCE = np.repeat([1, 2, 3], 100)
-ROOM = predict(np.stack([SEMANTIC == 0, INSTANCE == 2]), [0, 2], [0.9, 0.5], SEMANTIC, INSTANCE, classes=THREE)
-
-
 def test_tables_and_json() -> None:
     ap = measured(InstanceAP(THREE), ROOM).compute()
     assert ap.to_text().splitlines()[-1].split() == ["mean", "75.0", "75.0", "75.0"]
@@ -182,9 +174,6 @@ def test_tables_and_json() -> None:
     assert result.panoptic.to_text().splitlines()[-7].split() == ["mean", "83.3", "100.0", "83.3"]
 
 
-CHAIR, TABLE, SOFA = S3DIS.index("chair"), S3DIS.index("table"), S3DIS.index("sofa")
-
-
 def _outcomes(predictions: list, sizes: tuple[int, ...] = (200, 200)) -> tuple[list[str], list[str], OutcomeResult]:
     """Chairs side by side on a line; predictions are (first point, end, class, score)."""
     instance = np.repeat(np.arange(1, len(sizes) + 1), sizes).astype(np.int32)
@@ -194,11 +183,8 @@ def _outcomes(predictions: list, sizes: tuple[int, ...] = (200, 200)) -> tuple[l
     room = predict(masks, labels, scores, np.full(len(points), CHAIR), instance, classes=S3DIS)
     metric = measured(Scores(S3DIS), room)
     record = metric.records()[0].outcomes
-    return (
-        [OBJECT_OUTCOMES[i] for i in record.object_outcome],
-        [PREDICTION_OUTCOMES[i] for i in record.pred_outcome],
-        metric.compute().outcomes,
-    )
+    objects = [OBJECT_OUTCOMES[i] for i in record.object_outcome]
+    return objects, [PREDICTION_OUTCOMES[i] for i in record.pred_outcome], metric.compute().outcomes
 
 
 def test_outcomes_of_objects_and_predictions() -> None:

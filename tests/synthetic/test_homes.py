@@ -66,8 +66,7 @@ def test_scans_are_labeled_rooms_and_made_the_same_again(bathrooms: dict[str, Sc
     assert (scene.faces is not None) == (sensor == "rgbd")
     names = {INDOOR.names[label] for label in np.unique(scene.semantic[scene.semantic >= 0])}
     assert {"wall", "floor", "toilet"} <= names
-    for row in np.unique(scene.instance[scene.instance > 0]):
-        assert len(np.unique(scene.semantic[scene.instance == row])) == 1
+    assert all(len(np.unique(scene.semantic[scene.instance == k])) == 1 for k in np.unique(scene.instance) if k > 0)
     extent = np.ptp(scene.xyz, axis=0)
     assert 1.0 < extent.min() <= extent.max() < 6.0
     assert 5 < np.percentile(scene.rgb.mean(axis=1), 50) < 250
@@ -86,8 +85,7 @@ def test_only_the_tripod_sees_the_ceiling_and_some_scans_lack_color_or_faces(bat
 
 @pytest.mark.parametrize("index", range(len(SEQUENCE)))
 def test_every_kind_of_room_is_furnished(index: int) -> None:
-    models = add_procedural({}, np.random.default_rng(0), 1)
-    surfaces, rooms, kind = furnish_home(models, 3, index)
+    surfaces, rooms, kind = furnish_home(add_procedural({}, np.random.default_rng(0), 1), 3, index)
     assert kind == SEQUENCE[index]
     assert set(surfaces.labels) <= set(INDOOR.names)
     assert sum(label not in INDOOR.stuff for label in surfaces.labels) >= 3
@@ -115,8 +113,7 @@ def test_walls_have_no_surface_where_windows_and_doors_are() -> None:
     for seed in range(8):
         room = room_of("office", seed)
         add_openings(room, 2, 3)
-        holes = [hole for wall in room.walls for hole in wall.holes]
-        assert holes
+        assert any(wall.holes for wall in room.walls)
         for wall in room.walls:
             parts = [*wall.solid_parts(room.height), *wall.holes]
             area = sum((right - left) * (top - bottom) for left, right, bottom, top in parts)
@@ -160,33 +157,27 @@ def test_a_laser_scan_has_the_things_on_one_desk_as_one_object() -> None:
         "picture": [(1.3, 0.0, 0.9), (1.32, 0.2, 1.2)],
         "desk": [(0.0, 0.0, 0.7), (1.9, 0.6, 0.75)],
     }
-    xyz = np.concatenate(list(places.values()))
     labels = np.array([-1, *(INDOOR.names.index(name) for name in places)])
-    instance, labels = join_things(xyz, np.repeat(np.arange(1, 8), 2), labels)
+    instance, labels = join_things(np.concatenate(list(places.values())), np.repeat(np.arange(1, 8), 2), labels)
     np.testing.assert_array_equal(instance, np.repeat([1, 1, 3, 4, 5, 6, 7], 2))
     expected = ["other object", "other object", "bag", "box", "lamp", "picture", "desk"]
     assert [INDOOR.names[k] for k in labels[instance[::2]]] == expected
 
 
 def test_assets_from_a_package_and_what_is_refused(package: Path, tmp_path: Path) -> None:
-    kinds = fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None)
-    assert kinds == {"table": 1}
+    assert fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None) == {"table": 1}
     (table,) = load_models(tmp_path / "assets")["table"]
     assert table.name == "Tiny_square"
     np.testing.assert_allclose(table.size, [1.2, 0.6, 0.75])
-    points = table.triangles.reshape(-1, 3)
-    np.testing.assert_allclose(points.min(axis=0), [-0.6, -0.3, 0.0], atol=1e-6)
-    np.testing.assert_allclose(points.max(axis=0), [0.6, 0.3, 0.75], atol=1e-6)
+    xyz = table.triangles.reshape(-1, 3)
+    np.testing.assert_allclose([xyz.min(axis=0), xyz.max(axis=0)], [[-0.6, -0.3, 0.0], [0.6, 0.3, 0.75]], atol=1e-6)
     assert 0 < table.glass.sum() < len(table.glass)
     assert "Square table (Somebody)" in (tmp_path / "assets/ATTRIBUTION.md").read_text()
     refuses("no furniture models", load_models, tmp_path)
-    broken = tmp_path / "broken.deb"
+    absent, broken = tmp_path / "absent.deb", tmp_path / "broken.deb"
     broken.write_bytes(package.read_bytes()[:100])
-    for path, any_version, message in (
-        (package, False, "SHA-256"),
-        (tmp_path / "absent.deb", False, "no such file"),
-        (broken, True, "damaged"),
-    ):
+    wrong = (package, False, "SHA-256"), (absent, False, "no such file"), (broken, True, "damaged")
+    for path, any_version, message in wrong:
         refuses(message, fetch_assets, tmp_path / "assets", [path], any_version=any_version, note=lambda text: None)
     fetch_assets(tmp_path / "assets", [package], any_version=True, note=lambda text: None)
     next((tmp_path / "assets/models").glob("*.npz")).unlink()

@@ -63,8 +63,7 @@ def test_rooms_have_the_requested_size_and_contrast(rooms: list[Scene]) -> None:
         assert room.rgb.std(axis=0).min() > 15
     room = rooms[4]
     floor = room.xyz[room.semantic == S3DIS.index("floor")]
-    deviation = np.abs(floor[:, 2] - np.median(floor[:, 2]))
-    assert 5e-4 < np.median(deviation) < 6e-3
+    assert 5e-4 < np.median(np.abs(floor[:, 2] - np.median(floor[:, 2]))) < 6e-3
     _, count = np.unique(np.floor(floor[:, :2] / 0.4).astype(int), axis=0, return_counts=True)
     assert np.quantile(count, 0.9) > 1.5 * np.quantile(count, 0.3)
     floor = rooms[5].xyz[rooms[5].semantic == S3DIS.index("floor")]  # it is missing under furniture
@@ -82,11 +81,9 @@ def test_the_arguments_decide() -> None:
 
 def test_lists_table_and_names(tmp_path: Path) -> None:
     names = [room_name(index) for index in range(132)]
-    assert len(set(names)) == len(names)
-    assert names[0] == "Area_1_office_1"
+    assert (len(set(names)), names[0]) == (len(names), "Area_1_office_1")
     for area in range(1, 7):
-        kinds = {name.split("_")[2] for name in names if name.startswith(f"Area_{area}_")}
-        assert kinds == set(KINDS)
+        assert {name.split("_")[2] for name in names if name.startswith(f"Area_{area}_")} == set(KINDS)
     for index in range(22):
         room = furnished_room(KINDS[index % len(KINDS)], index, np.random.default_rng(index))
         assert set(room.surfaces().categories) <= set(CATEGORIES)
@@ -107,8 +104,7 @@ def test_patches_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
     shape.sheet((1, 1, 1), (0.5, 0, 0), (0, 0.1, 0.6), GRAY, skew=(0.1, 0, 0), bend=0.1)
     patches = shape.patches()
     patch, xyz, normal = _points(patches, 200, rng)
-    outwards = np.einsum("nk,nk->n", xyz - (0.05, 0, 1), normal) > 0
-    assert outwards[patch < solid].mean() > 0.995
+    assert (np.einsum("nk,nk->n", xyz - (0.05, 0, 1), normal) > 0)[patch < solid].mean() > 0.995, "outward normals"
     patch = np.arange(len(patches)).repeat(8)
     u, v = rng.uniform(0.1, 0.9, (2, len(patch)))
     arguments = (patches.kind, patches.frame, patches.extra, patch, u, v)
@@ -119,14 +115,12 @@ def test_patches_are_those_of_the_slow_form(rng: np.random.Generator) -> None:
 def test_areas_of_patches_and_variety_of_furniture(rng: np.random.Generator) -> None:
     patches = Shape().box((0, 0, 0), (1, 2, 3), GRAY).tube((0, 0, 0), (0, 0, 2), 0.5, GRAY).patches()
     assert patches.areas().sum() == pytest.approx(22 + 2 * np.pi + 0.5 * np.pi)
-    ball = Shape().ellipsoid((0, 0, 0), (1, 1, 1), GRAY).patches()
-    assert ball.areas()[0] == pytest.approx(4 * np.pi)
+    assert Shape().ellipsoid((0, 0, 0), (1, 1, 1), GRAY).patches().areas()[0] == pytest.approx(4 * np.pi)
     moved = patches.moved((1, 2, 3), 0.7)
     assert np.allclose(moved.areas(), patches.areas())
     assert moved.sizes().max() == pytest.approx(np.pi)
     for make in (chair, desk, sofa, floor_item):
-        sizes = {tuple(np.round(make(rng).size, 3)) for _ in range(20)}
-        assert len(sizes) > 10
+        assert len({tuple(np.round(make(rng).size, 3)) for _ in range(20)}) > 10
 
 
 @pytest.mark.parametrize("kind", ["swivel", "four_leg", "shell", "sled", "stool", "armchair"])
@@ -154,20 +148,16 @@ def test_rectangles_meet_as_their_points_do(rng: np.random.Generator) -> None:
         agree += a.meets(b) == inside.any()
     assert agree >= 196
     low = Rect(0.0, 0.0, 1.0, 1.0, low=0.0, high=1.0)
-    assert not low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=1.0, high=2.0))
-    assert low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=0.9, high=2.0))
+    assert [low.meets(Rect(0.0, 0.0, 1.0, 1.0, low=start, high=2.0)) for start in (1.0, 0.9)] == [False, True]
 
 
 def test_plan_of_an_l_and_walls_without_their_holes() -> None:
     plan = Plan(4.0, 3.0, 2.5, notch=(1.0, 1.5))
-    assert plan.area == pytest.approx(10.5)
-    assert len(plan.walls) == 6
+    assert (plan.area, len(plan.walls)) == (pytest.approx(10.5), 6)
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in plan.floor_rects()) == pytest.approx(plan.area)
     assert plan.fits(Rect(1.0, 1.0, 0.5, 0.5))
-    assert not plan.fits(Rect(3.5, 2.3, 0.2, 0.2))
-    assert not plan.fits(Rect(0.1, 1.0, 0.5, 0.5))
-    for wall in plan.walls:
-        assert plan.fits(Rect(*wall.at(wall.length / 2, 0.3), 0.1, 0.1))
+    assert not any(map(plan.fits, (Rect(3.5, 2.3, 0.2, 0.2), Rect(0.1, 1.0, 0.5, 0.5))))
+    assert all(plan.fits(Rect(*wall.at(wall.length / 2, 0.3), 0.1, 0.1)) for wall in plan.walls)
     wall = Plan(4.0, 3.0, 2.5).walls[0]
     wall.holes += [(0.5, 1.5, 0.0, 2.0), (2.0, 3.0, 1.0, 2.0), (1.2, 1.4, 2.1, 2.3)]
     pieces = wall.pieces(2.5)
@@ -194,20 +184,16 @@ def test_depth_maps_are_those_of_the_slow_form(rng: np.random.Generator) -> None
 
 
 def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> None:
-    plan = Plan(5.0, 4.0, 2.6)
-    room = Room("office", plan, rng)
+    room = Room("office", Plan(5.0, 4.0, 2.6), rng)
     room.build_shell()
-    box = Shape().box((2.5, 2.0, 0.3), (1.0, 1.0, 0.6), GRAY).patches()
-    room.add(box, "clutter", "box")
-    surfaces = room.surfaces()
-    eyes, blocking = np.array([[1.0, 1.0, 1.5]]), occluders(surfaces, walls=False)
+    room.add(Shape().box((2.5, 2.0, 0.3), (1.0, 1.0, 0.6), GRAY).patches(), "clutter", "box")
+    eyes, blocking = np.array([[1.0, 1.0, 1.5]]), occluders(room.surfaces(), walls=False)
     at = np.array([[2.5, 2, 0], [2.2, 1.8, 0], [3.2, 2.5, 0], [0.5, 3, 0], [4.5, 0.5, 0], [2.5, 2, 0.6]])
     up = np.tile([0.0, 0.0, 1.0], (len(at), 1))
     seen = visibility(at, up, np.zeros(len(at), bool), eyes, blocking)[0] > 0
     assert seen.tolist() == [False, False, False, True, True, True]
     assert not visibility(at, -up, np.zeros(len(at), bool), eyes, blocking)[0].any()
-    sheet = visibility(at, -up, np.ones(len(at), bool), eyes, blocking)[0] > 0
-    assert sheet.tolist() == seen.tolist()
+    assert (visibility(at, -up, np.ones(len(at), bool), eyes, blocking)[0] > 0).tolist() == seen.tolist()
     room = Room("office", Plan(4.0, 4.0, 2.6), rng)
     paper = Shape().box((0, 0, 0.005), (0.3, 0.2, 0.01), GRAY).patches()
     owner = room.put(Item(paper, (0.3, 0.2, 0.01), "clutter", "paper", thin=True), 2.0, 2.0, 0.5, 0.7)
@@ -222,12 +208,9 @@ def test_solid_boxes_and_flat_things_hide_points(rng: np.random.Generator) -> No
 
 def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
     room = rooms[0]
-    for changes, message in (
-        ({"name": "kitchen"}, "must be named"),
-        ({"rgb": None}, "must have rgb"),
-        ({"instance": room.instance - 1}, "every point"),
-    ):
-        refuses(message, write_s3dis, room.with_(**changes), tmp_path)
+    refuses("must be named", write_s3dis, room.with_(name="kitchen"), tmp_path)
+    refuses("must have rgb", write_s3dis, room.with_(rgb=None), tmp_path)
+    refuses("every point", write_s3dis, room.with_(instance=room.instance - 1), tmp_path)
     assert not list(tmp_path.iterdir())
     folder = write_s3dis(room, tmp_path)
     assert folder == tmp_path / "Area_1" / "office_1"
@@ -249,20 +232,17 @@ def test_s3dis_files_are_read_back(rooms: list[Scene], tmp_path: Path) -> None:
 def test_meshes_are_consistent_and_read_back(tmp_path: Path) -> None:
     scene, categories = make_mesh_room(0, 0, num_points=20_000)
     np.testing.assert_array_equal(np.unique(scene.faces), np.arange(len(scene)))
-    for labels in (scene.instance, scene.semantic):
-        assert (labels[scene.faces] == labels[scene.faces][:, :1]).all()
+    of_faces = np.stack([scene.instance, scene.semantic])[:, scene.faces]
+    assert (of_faces == of_faces[..., :1]).all()
     assert np.array_equal(np.unique(scene.instance), np.arange(1, len(categories) + 1))
     assert np.array_equal(np.unique(scene.superpoint), np.arange(scene.num_superpoints))
     assert len(np.unique(np.stack([scene.superpoint, scene.instance]), axis=1).T) == scene.num_superpoints
     corners = scene.xyz[scene.faces]
-    edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
-    assert np.quantile(edges, 0.99) < 0.2
+    assert np.quantile(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2), 0.99) < 0.2, "edges are short"
     for label, category in zip(scene.semantic[np.unique(scene.instance, return_index=True)[1]], categories):
         nyu40 = CATEGORIES[category].nyu40id
         assert label == (SCANNET20.ids.index(nyu40) if nyu40 in SCANNET20.ids else -1)
-    alignment = np.eye(4)
-    alignment[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
-    alignment[:3, 3] = 1.5, -2.0, 0.25
+    alignment = np.array([[0.6, -0.8, 0, 1.5], [0.8, 0.6, 0, -2.0], [0, 0, 1, 0.25], [0, 0, 0, 1]])
     folder = write_scannet(scene, tmp_path, categories, alignment=alignment)
     assert folder == tmp_path / "scans" / "scene0000_00"
     write_scannet_lists(tmp_path, 1)
@@ -306,10 +286,7 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     refuses("is a file", list, write_rooms(tmp_path / "b" / "mine.txt", seed=0, **options))
 
 
-@pytest.mark.parametrize(
-    "option", ["--rooms 0", "--points 10", "--seed -4", "--workers 0", "--format kitti", "--sensor rgbd"]
-)
+@pytest.mark.parametrize("option", ["rooms 0", "points 10", "seed -4", "workers 0", "format kitti", "sensor rgbd"])
 def test_bad_arguments_write_nothing(option: str, tmp_path: Path) -> None:
-    name = option.split()[0].removeprefix("--")
-    assert name in refused("synth", tmp_path / "raw", "--format", "s3dis", *option.split())
+    assert option.split()[0] in refused("synth", tmp_path / "raw", "--format", "s3dis", *f"--{option}".split())
     assert not (tmp_path / "raw").exists()

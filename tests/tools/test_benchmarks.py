@@ -31,8 +31,7 @@ SMALL = ["model.unet.channels=[16]", "model.decoder.num_layers=1", "model.decode
 
 def test_names_and_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unknown benchmark 'criterium'; expected one of criterion" in refused("bench", "criterium")
-    for name in BENCHMARKS:
-        assert callable(getattr(importlib.import_module(f"pcseg.benchmarks.{name}"), name))
+    assert all(callable(getattr(importlib.import_module(f"pcseg.benchmarks.{name}"), name)) for name in BENCHMARKS)
     calls = []
     median_ms({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3, "the first round is not measured"
@@ -69,8 +68,7 @@ def test_phases_of_training_add_up_and_loading_is_measured() -> None:
     found = train(1, 3000, 1, (0,), *SMALL)["cpu, 0 loader processes"]
     shares = [found[f"share_{phase}"] for phase in PHASES]
     assert sum(shares) == pytest.approx(1)
-    assert min(shares) > 0
-    assert found["rooms_per_second"] > 0
+    assert min(*shares, found["rooms_per_second"]) > 0
     assert 0 < found["share_waiting_for_loader"] < 1
     assert found["waits"] == 1, "which superpoints of the room belong to an object"
     result = loader(1, num_points=3000)
@@ -99,8 +97,7 @@ def test_quality_of_superpoints_and_picture_of_augmentations(tmp_path: Path, mon
     found = {name: superpoint_quality.measure([room], make) for name, make in superpoint_quality.methods(True).items()}
     assert found["at most 500, color"]["superpoints"] <= 500
     assert found["at most 2000, color"]["oracle_miou"] > found["voxels of 0.2 m"]["oracle_miou"]
-    thinned = superpoint_quality._thinned(room, np.random.default_rng(0))
-    assert 0.3 * len(room) < len(thinned) < 0.8 * len(room)
+    assert 0.3 * len(room) < len(superpoint_quality._thinned(room, np.random.default_rng(0))) < 0.8 * len(room)
     assert set(augmentation_pictures.OPTIONS) <= set(AUGMENTATIONS)
     monkeypatch.setattr("sys.argv", ["augmentation_pictures.py", str(tmp_path / "a.png")])
     monkeypatch.setattr(augmentation_pictures, "WIDTH", 60)
@@ -116,6 +113,5 @@ def test_table_of_inference_options(tmp_path: Path) -> None:
     options = ("--rooms", "Area_1_*", "--only", "matrix", "--json", out, "--device", "cpu")
     assert "no matrix NMS" in passes("inference_options", checkpoint, tmp_path / "rooms", *options)[0]
     content = json.loads(out.read_text())
-    assert content["num_rooms"] == 1
-    assert list(content["options"]) == ["base", "no matrix NMS"]
+    assert (content["num_rooms"], list(content["options"])) == (1, ["base", "no matrix NMS"])
     assert set(content["options"]["base"]) == {"ap", "ap50", "ap25", "seconds_per_room"}

@@ -18,6 +18,7 @@ from pcseg.cli import make_parsers
 make_parsers()
 print([name for name in ("torch", "numpy", "scipy", "numba", "joblib", "yaml", "tqdm") if name in sys.modules])
 """
+COMPLETIONS = {"pcseg pre": "predict", "pcseg prepare sca": "scannet", "pcseg train --auto": "--auto-resume"}
 
 
 def _python(*words: object, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -29,13 +30,9 @@ def _python(*words: object, folder: Path = ROOT, **variables: str) -> subprocess
 def test_help_is_light_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
     done = _python("-c", LIGHT)
     assert done.stdout == "[]\n", done.stderr
-    for words, text in (
-        ([], "Find the objects of scans."),
-        (["prepare", "--help"], "scannet"),
-        (["--version"], "pcseg "),
-    ):
+    for words, text in (("", "Find the objects of scans."), ("prepare --help", "scannet"), ("--version", "pcseg ")):
         with pytest.raises(SystemExit) as leave:
-            cli.main(words)
+            cli.main(words.split())
         assert leave.value.code == 0
         assert text in capsys.readouterr().out
     for name, parser in cli.make_parsers().items():
@@ -73,8 +70,7 @@ def test_from_any_folder_and_before_torch(tmp_path: Path) -> None:
     assert "data.root is 2024, but there is no such folder" in done.stderr
     assert (done.returncode, done.stdout) == (2, "False\n")
     if sys.platform.startswith("linux"):
-        program = program.replace("torch", "numpy")
-        done = _python("-c", program, "show", config, DISPLAY="", WAYLAND_DISPLAY="")
+        done = _python("-c", program.replace("torch", "numpy"), "show", config, DISPLAY="", WAYLAND_DISPLAY="")
         assert done.stderr.startswith("error: there is no display to open a window on")
         assert (done.returncode, done.stdout) == (2, "False\n")
 
@@ -86,10 +82,7 @@ def test_completion_script(shell: str, capsys: pytest.CaptureFixture[str]) -> No
     assert "_ARGCOMPLETE" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [("pcseg pre", "predict"), ("pcseg prepare sca", "scannet"), ("pcseg train --auto", "--auto-resume")],
-)
+@pytest.mark.parametrize(("line", "word"), COMPLETIONS.items())
 def test_completion(tmp_path: Path, line: str, word: str) -> None:
     pytest.importorskip("argcomplete")
     found = tmp_path / "words"
@@ -107,8 +100,7 @@ def test_the_wheel_is_complete_and_found_beside_a_folder_of_its_name(tmp_path: P
         archive.extractall(wheel)
     there = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*") if path.is_file()}
     files = subprocess.run(["git", "ls-files", "pcseg"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    configs = [f"pcseg/configs/{path.name}" for path in (ROOT / "configs").iterdir()]
-    assert there >= {*files.split(), *configs}
+    assert there >= {*files.split(), *(f"pcseg/configs/{path.name}" for path in (ROOT / "configs").iterdir())}
     assert {"pcseg/py.typed", "pcseg/weights/general.safetensors", "pcseg/class_sets/s3dis.yaml"} <= there
     assert {path.split("/")[0].split("-")[0] for path in there} == {"pcseg"}
     # As in the folder that holds a clone: the installed package wins, and finds its own configs.

@@ -104,8 +104,7 @@ def test_what_a_resumed_run_may_change_and_what_not(config_file: Path, tmp_path:
     shutil.move(tmp_path / "rooms", tmp_path / "moved")
     changes = [f"data.root={tmp_path / 'moved'}", "train.checkpoint_every=4", "train.keep_checkpoints=1"]
     Run(cfg.load(config_file, changes), tmp_path / "run", torch.device("cpu")).resume()
-    rooms = sorted((tmp_path / "moved").iterdir())
-    path = tmp_path / "data.json"
+    rooms, path = sorted((tmp_path / "moved").iterdir()), tmp_path / "data.json"
     check_data(path, data_record(rooms[:2], rooms[2:]))
     check_data(path, data_record(rooms[1::-1], rooms[2:]))
     refuses(r"the train rooms .* Area_3_office_1 was added; restore", check_data, path, data_record(rooms, rooms[2:]))
@@ -145,8 +144,7 @@ def _kill_a_worker(job: subprocess.Popen[str], when: Path) -> None:
     while not when.exists():
         assert job.poll() is None, job.communicate()[0]
         time.sleep(0.005)
-    workers = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
+    os.kill(int(Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()[-1]), signal.SIGKILL)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc lists processes on Linux only")

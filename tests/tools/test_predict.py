@@ -235,8 +235,7 @@ def test_export(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
     written = [tmp_path / "ply" / "room.v2.ply", tmp_path / "csv" / "room.v2.instances.csv"]
     assert out.split() == [str(path) for path in (*written, tmp_path / "each" / "room.v2", coco)]
     assert len(list((tmp_path / "each" / "room.v2").iterdir())) == len(written[1].read_text().splitlines()) - 1
-    for path in written:
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in written)
     assert len(json.loads(coco.read_text())["annotations"]) == len(Prediction.load(result))
     passes("export", result, "--objects", tmp_path / "each", "--threshold", "1")
     assert not list((tmp_path / "each" / "room.v2").iterdir()), "no object of an earlier export stays"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
-from pcseg.data import preprocess as preprocessing
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.store import Source, classes_of, list_rooms, read_manifest, read_room, verify_room, write_room
 from pcseg.ops.superpoints import SuperpointOptions
@@ -18,6 +17,8 @@ from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 from tests.data.test_scannet import NAME, write_scan
 from tests.tools.commands import passes, refused
+
+BAD_OPTIONS = ["--workers 0", "--voxel-size 0", "--max-superpoints -5", "--superpoints voxel --coarse-voxel-size -1"]
 
 
 @pytest.fixture
@@ -41,11 +42,8 @@ def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Pa
     """A small raw room: a floor, a wall and a table."""
     folder = raw / f"Area_{area}" / room / "Annotations"
     folder.mkdir(parents=True)
-    for name, scale, offset in (
-        ("floor_1", (2, 2, 0), (0, 0, 0)),
-        ("wall_1", (2, 0, 2), (0, 0, 0)),
-        ("table_1", (1, 0.5, 0), (0.5, 0.5, 0.7)),
-    ):
+    parts = {"floor_1": ((2, 2, 0), 0), "wall_1": ((2, 0, 2), 0), "table_1": ((1, 0.5, 0), (0.5, 0.5, 0.7))}
+    for name, (scale, offset) in parts.items():
         rows = np.column_stack([rng.random((600, 3)) * scale + offset, np.full((600, 3), len(name) * 20)])
         np.savetxt(folder / f"{name}.txt", rows, fmt="%.3f %.3f %.3f %d %d %d")
     return folder.parent
@@ -71,8 +69,7 @@ def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path,
         scene = read_room(folder)
         assert 3 <= scene.num_superpoints < 600
         # Superpoints of this room keep floor and wall apart.
-        largest = np.bincount(scene.superpoint).argmax()
-        assert len(np.unique(scene.instance[scene.superpoint == largest])) == 1
+        assert len(np.unique(scene.instance[scene.superpoint == np.bincount(scene.superpoint).argmax()])) == 1
 
     # A second run does only what changed; its report still lists every repair.
     path.touch()
@@ -105,9 +102,6 @@ def test_no_such_folder(raw: Path, out: Path, dataset: str) -> None:
     assert not out.exists()
 
 
-BAD_OPTIONS = ["--workers 0", "--voxel-size 0", "--max-superpoints -5", "--superpoints voxel --coarse-voxel-size -1"]
-
-
 @pytest.mark.parametrize("options", [*BAD_OPTIONS, "--areas 7", "--shard a", "--shard 3/2"])
 def test_bad_options(raw: Path, out: Path, rng, options: str) -> None:
     write_s3dis(raw, 1, "office_1", rng)
@@ -118,14 +112,12 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng) -> None:
     xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
     labels = (np.arange(800) // 400).astype(np.int32)
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels, instance=labels)
-    table = np.column_stack([xyz, labels, labels])
-    np.savetxt(raw / "b.txt", table, header="x y z semantic instance", fmt="%.5g")
+    np.savetxt(raw / "b.txt", np.column_stack([xyz, labels, labels]), header="x y z semantic instance", fmt="%.5g")
     report = prepare("scans", raw, out, "--classes", "s3dis", "--first-instance", 0)
     assert "\n0 repairs and notes\nwhat looks wrong and was left as it is:\n  a.npz: It has only 800" in report["text"]
     assert [*report["advice"]] == ["a", "b"]
     for name in ("a", "b"):
-        scene = read_room(out / name)
-        holds(scene, instance=labels + 1, semantic=labels)
+        holds(read_room(out / name), instance=labels + 1, semantic=labels)
     assert read_manifest(out / "a")["instances_per_class"]["floor"] == 1
     # Other options, other rooms: they are made again.
     assert prepare("scans", raw, out, "--classes", "s3dis")["written"] == 2
@@ -144,8 +136,7 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng) -> None:
     error = refused("prepare scans", raw, out, "--classes", "s3dis", "--unlabeled")
     assert "see --first-instance and --ignore-labels" in error
     prepare("scans", raw, out, "--classes", "s3dis", "--unlabeled", "--ignore-labels", 255, -100)
-    np.testing.assert_array_equal(read_room(out / "a").semantic, np.repeat([0, -1, -1, 1], 200))
-    np.testing.assert_array_equal(read_room(out / "a").instance, np.repeat([1, 0, 0, 3], 200))
+    holds(read_room(out / "a"), semantic=np.repeat([0, -1, -1, 1], 200), instance=np.repeat([1, 0, 0, 3], 200))
     # Two files of one name.
     np.save(raw / "a.npy", xyz)
     assert "would be written twice" in refused("prepare scans", raw, out, "--classes", "s3dis")
@@ -174,9 +165,8 @@ def test_scannet(raw: Path, out: Path, tmp_path: Path) -> None:
 
 def test_an_internal_error_is_not_taken_for_bad_input(raw: Path, out: Path, rng, monkeypatch) -> None:
     write_s3dis(raw, 1, "office_1", rng)
-    monkeypatch.setattr(preprocessing, "write_room", Mock(side_effect=KeyError("bug")))
-    with pytest.raises(RuntimeError, match=r"internal error at .*office_1"):
-        prepare("s3dis", raw, out)
+    monkeypatch.setattr("pcseg.data.preprocess.write_room", Mock(side_effect=KeyError("bug")))
+    refuses("internal error at .*office_1", prepare, "s3dis", raw, out, error=RuntimeError)
 
 
 def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tmp_path: Path) -> None:
@@ -193,10 +183,8 @@ def test_shards_and_workers_give_the_same(raw: Path, out: Path, rng, tmp_path: P
     assert sum(group["points"] for group in whole["groups"].values()) == whole["points"] == 5400
     assert whole["per_room"]["Area_1_office_1"]["sha256"] == read_manifest(out / "Area_1_office_1")["sha256"]
     # Another number of processes: the same checksum.
-    passes("prepare s3dis", raw, tmp_path / "again", "--workers", 3)
-    assert json.loads((tmp_path / "again" / "report.json").read_text())["sha256"] == whole["sha256"]
-    passes("prepare s3dis", raw, tmp_path / "indoor", "--classes", "indoor")
-    counts = json.loads((tmp_path / "indoor" / "report.json").read_text())["classes"]
+    assert prepare("s3dis", raw, tmp_path / "again", "--workers", 3)["sha256"] == whole["sha256"]
+    counts = prepare("s3dis", raw, tmp_path / "indoor", "--classes", "indoor")["classes"]
     for name, other in (("table", "table"), ("bookcase", "bookshelf"), ("clutter", "other object")):
         assert counts[other] == whole["classes"][name]
 
@@ -226,8 +214,7 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng) -> None:
     assert "floor                    -           200\n" in report["text"], "a surface has no instances to count"
     assert "no class                 -           200\nwarning: no point has these classes" in report["text"]
     assert "of the class set: vice, lamp\n" in report["text"]
-    manifest = read_manifest(out / "a")
-    assert classes_of(manifest).instance_names == ("bench", "vice", "lamp")
+    assert classes_of(read_manifest(out / "a")).instance_names == ("bench", "vice", "lamp")
     np.testing.assert_array_equal(np.unique(read_room(out / "a").semantic), [-1, 0, 1])
     assert prepare("scans", raw, out, *options)["up_to_date"] == 1
     # Other classes, other rooms.
@@ -238,11 +225,9 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng) -> None:
 
 
 def test_real_rooms(real: Path, out: Path) -> None:
-    options = ("--classes", "s3dis", "--first-instance", 0)
-    passes("prepare scans", real / "s3dis" / "room_7.npz", out, *options)
+    passes("prepare scans", real / "s3dis" / "room_7.npz", out, "--classes", "s3dis", "--first-instance", 0)
     scene = read_room(out / "room_7")
-    assert len(scene) == 99605
-    assert read_manifest(out / "room_7")["num_instances"] == 14
+    assert (len(scene), read_manifest(out / "room_7")["num_instances"]) == (99605, 14)
     assert 50 < scene.num_superpoints < 5000
     passes("prepare s3dis", real / "s3dis_raw", out / "raw")
     assert read_manifest(out / "raw" / "Area_3_hallway_3")["num_instances"] == 12

@@ -36,8 +36,7 @@ def _content(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _losses(folder: Path) -> list[dict[str, Any]]:
-    records = read_records(folder / "metrics.jsonl")
-    times = ("seconds", "loading_seconds")
+    records, times = read_records(folder / "metrics.jsonl"), ("seconds", "loading_seconds")
     return [{key: value for key, value in record.items() if key not in times} for record in records]
 
 
@@ -58,8 +57,8 @@ def _same(found: Any, expected: Any) -> bool:
 def test_files_of_a_run(whole: Path) -> None:
     assert [line["step"] for line in _losses(whole)] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [record["step"] for record in read_records(whole / "evaluations.jsonl")] == [3, 6, 8]
-    versions = json.loads((whole / "versions.json").read_text())
-    assert {"pcseg", "torch", "numpy", "numba", "commit", "cpus"} <= set(versions)
+    wanted = {"pcseg", "torch", "numpy", "numba", "commit", "cpus"}
+    assert wanted <= set(json.loads((whole / "versions.json").read_text()))
     data = json.loads((whole / "data.json").read_text())
     assert list(data["train"]["rooms"]) == ["Area_1_office_1", "Area_2_conferenceRoom_1"]
     assert len(data["val"]["rooms"]["Area_3_office_1"]) == len(data["val"]["sha256"]) == 64

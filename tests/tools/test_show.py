@@ -32,8 +32,7 @@ def result(scene: Scene, tmp_path: Path) -> Path:
 def test_result(result: Path, tmp_path: Path) -> None:
     png, page = tmp_path / "a.png", tmp_path / "a.html"
     out, err = passes("show", result, "--png", png, "--html", page, "--threshold", "0.5", "--cut", "2.5")
-    assert err == ""
-    assert out.split() == [str(png), str(page)]
+    assert (out.split(), err) == ([str(png), str(page)], "")
     with Image.open(png) as image:
         assert image.width > 3 * 600, "input, truth and prediction"
     assert '"key":"prediction"' in page.read_text(encoding="utf-8")
@@ -105,10 +104,8 @@ def test_bad_options(result: Path, tmp_path: Path) -> None:
 
 def test_bad_input(result: Path, tmp_path: Path) -> None:
     result.write_bytes(result.read_bytes()[:-300])
-    for path, message in (
-        (tmp_path / "nowhere.npz", "no such file or folder"),
-        (tmp_path, f"error: {result}: not an .npz archive, or damaged"),
-        (result, f"error: {result}: not an .npz archive, or damaged"),
-    ):
+    damaged = f"error: {result}: not an .npz archive, or damaged"
+    nowhere = tmp_path / "nowhere.npz"
+    for path, message in ((nowhere, "no such file or folder"), (tmp_path, damaged), (result, damaged)):
         assert message in refused("show", path, "--png", tmp_path / "a.png")
     assert tool("show")[0] == 2

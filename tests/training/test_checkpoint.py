@@ -76,16 +76,14 @@ def test_published_weights_are_small_and_damage_is_refused(tmp_path: Path) -> No
     content = load_checkpoint(fresh_checkpoint(whole, superpoints={"max_superpoints": 50}))
     write_weights(published, content, checkpoint.prediction_weights(content), {"license": "MIT"})
     first, second = load_model(whole), load_model(published)
-    assert second.classes == first.classes
-    assert second.superpoints == first.superpoints
+    assert (second.classes, second.superpoints) == (first.classes, first.superpoints)
     assert second.superpoints.max_superpoints == 50
     for (name, a), b in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
         assert torch.equal(a.half() if a.is_floating_point() else a, b.half() if b.is_floating_point() else b), name
         assert a.dtype == b.dtype
     assert read_weights(published)["notes"]["license"] == "MIT"
     assert published.stat().st_size < 0.6 * whole.stat().st_size
-    data = published.read_bytes()
-    path = tmp_path / "c.safetensors"
+    data, path = published.read_bytes(), tmp_path / "c.safetensors"
     for torn, message in {
         data[:-100]: "not a .safetensors file, or damaged",
         data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]: "damaged: its content does not have the SHA-256",

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -31,19 +32,6 @@ from pcseg.training.optimizer import OptimizerOptions
 
 NUM_ROOMS = 3
 Answer = dict[str, Any]
-
-
-@cache
-def _room(index: int) -> SceneBatch:
-    """A small room in float64; the last one has no instances."""
-    scene = make_room(0, index, num_points=2500 + 500 * index)
-    scene = scene.with_(superpoint=over_segment(scene.xyz, scene.rgb))
-    if index == NUM_ROOMS - 1:
-        scene = scene.with_(instance=np.zeros_like(scene.instance))
-    batch = make_batch([scene], voxel_size=0.25, features=("rgb", "xyz"), instance_classes=range(13))
-    return SceneBatch(**tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, vars(batch)))
-
-
 CRITERIA: dict[str, Callable[..., Criterion]] = {
     "influencer": partial(InfluencerCriterion, 13, CompetitiveOptions(weight_tokens=True)),
     "first_pass": partial(InfluencerCriterion, 13, FirstPassOptions()),
@@ -57,6 +45,17 @@ STEPS: dict[str, tuple[tuple[tuple[int, ...], ...], ...]] = {
 CASES = [(name, "influencer") for name in STEPS] + [("uneven", "first_pass"), ("uneven", "hungarian")]
 
 
+@cache
+def _room(index: int) -> SceneBatch:
+    """A small room in float64; the last one has no instances."""
+    scene = make_room(0, index, num_points=2500 + 500 * index)
+    scene = scene.with_(superpoint=over_segment(scene.xyz, scene.rgb))
+    if index == NUM_ROOMS - 1:
+        scene = scene.with_(instance=np.zeros_like(scene.instance))
+    batch = make_batch([scene], voxel_size=0.25, features=("rgb", "xyz"), instance_classes=range(13))
+    return SceneBatch(**tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, vars(batch)))
+
+
 def _step(processes: DistributedContext, criterion: str, batches: list[SceneBatch], fault: bool = False) -> Answer:
     """Gradients, running statistics and record of one step with these micro-batches."""
     torch.manual_seed(0)
@@ -66,29 +65,17 @@ def _step(processes: DistributedContext, criterion: str, batches: list[SceneBatc
     if processes.world > 1:
         synchronize(model, processes.sum)
     if fault:
-        model.unet.up[0].register_forward_pre_hook(_out_of_memory)
+        model.unet.up[0].register_forward_pre_hook(Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory.")))
     records: list[Answer] = []
-    train(
-        model,
-        CRITERIA[criterion](sum_counts=processes.sum),
-        torch.optim.SGD(model.parameters(), lr=0.0),
-        batches,
-        TrainOptions(steps=1, accumulate=len(batches)),
-        OptimizerOptions(lr=0.0, clip_norm=0.0),
-        state=TrainState(),
-        scaler=grad_scaler(torch.device("cpu"), "float32"),
-        processes=processes,
-        log=records.append,
-    )
+    parts = model, CRITERIA[criterion](sum_counts=processes.sum), torch.optim.SGD(model.parameters(), lr=0.0), batches
+    options = TrainOptions(steps=1, accumulate=len(batches)), OptimizerOptions(lr=0.0, clip_norm=0.0)
+    scaler = grad_scaler(torch.device("cpu"), "float32")
+    train(*parts, *options, state=TrainState(), scaler=scaler, processes=processes, log=records.append)
     tensors = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     # Batch norms also count their calls, which nothing reads.
     tensors |= {name: b for name, b in model.named_buffers() if b.is_floating_point()}
     numbers = {name: value for name, value in records[0].items() if "seconds" not in name}
     return {name: value.numpy().copy() for name, value in tensors.items()} | numbers
-
-
-def _out_of_memory(*_: object) -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def _out_of_memory_in_one(processes: DistributedContext) -> str:

@@ -10,17 +10,16 @@ from torch import Tensor, nn
 from pcseg.data.dataset import collate
 from pcseg.losses.criterion import Criterion, scene_mean
 from pcseg.structures import SceneBatch
-from pcseg.training import loop
-from pcseg.training.loop import TooManySkippedError, TrainOptions, TrainState, train
+from pcseg.training.loop import TooManySkippedError, TrainOptions, TrainState, grad_scaler, is_out_of_memory, train
 from pcseg.training.optimizer import OptimizerOptions, WeightAverage, learning_rate
+from tests.conftest import refuses
 
 CPU = torch.device("cpu")
 Fault = Callable[[SceneBatch, int], float]  # factor of the outputs for a batch and the number of the call
 
 
 def _room(index: int, num_voxels: int = 4) -> SceneBatch:
-    generator = torch.Generator().manual_seed(index)
-    rows = torch.arange(num_voxels)
+    generator, rows = torch.Generator().manual_seed(index), torch.arange(num_voxels)
     return SceneBatch(
         voxel_coords=torch.stack([0 * rows, rows, 0 * rows, 0 * rows], 1).int(),
         voxel_features=torch.randn(num_voxels, 3, generator=generator),
@@ -68,7 +67,7 @@ class _Run:
         self.criterion = _Criterion({"loss_square": weight, "loss_size": 0.5 * weight})
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1, fused=True)
         self.options, self.rates = options, OptimizerOptions(lr=0.1, warmup=0.0, clip_norm=clip_norm)
-        self.scaler = loop.grad_scaler(CPU, options.get("precision", "float32"))
+        self.scaler = grad_scaler(CPU, options.get("precision", "float32"))
         self.state, self.records = TrainState(), list[dict[str, Any]]()
 
     def train(self, steps: int, rooms: Iterable[SceneBatch] | None = None, **more: Any) -> list[dict[str, Any]]:
@@ -100,8 +99,7 @@ def test_micro_batches_give_the_gradients_of_the_whole() -> None:
     (record,) = divided.train(1, [collate([_room(0), _room(1)]), _room(2)])
     torch.testing.assert_close(divided.gradients(), whole.gradients())
     assert record["loss"] == pytest.approx(record["loss_square"] + 0.5 * record["loss_size"])
-    assert record["loss"] == pytest.approx(whole.records[0]["loss"])
-    assert record["rooms"] == 3
+    assert (record["loss"], record["rooms"]) == (pytest.approx(whole.records[0]["loss"]), 3)
     assert record["grad_norm"] == pytest.approx(float(divided.gradients().norm()))
     clipped = _Run(clip_norm=1e-3)
     assert clipped.train(1)[0]["grad_norm"] > 1e-3
@@ -115,10 +113,8 @@ def test_records_and_rates() -> None:
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5]
     assert [record["lr"] for record in records] == [learning_rate(step, 5, run.rates) for step in range(5)]
     expected = ["step", "lr", "grad_norm", "loss", "loss_square", "loss_size", "rooms", "seconds", "loading_seconds"]
-    assert list(records[0]) == [*expected, "skipped"]
-    assert {record["rooms"] for record in records} == {2}
-    assert reads == [2, 4, 5]
-    assert run.model.calls == 10
+    assert (list(records[0]), {record["rooms"] for record in records}) == ([*expected, "skipped"], {2})
+    assert (reads, run.model.calls) == ([2, 4, 5], 10)
     assert run.state.seconds == pytest.approx(sum(record["seconds"] for record in records))
     assert average.num_updates == 5
     assert not torch.equal(average.weights["layer.weight"], run.model.layer.weight)
@@ -155,13 +151,11 @@ def test_too_many_of_them_stop_the_run_and_give_the_batch(log_every: int) -> Non
 def test_other_faults_than_the_loss() -> None:
     run = _Run(max_skipped=0)
     run.model.layer.weight.register_hook(lambda grad: grad * torch.inf)
-    with pytest.raises(TooManySkippedError, match="the gradients not finite on room_0"):
-        run.train(2)
+    refuses("the gradients not finite on room_0", run.train, 2, error=TooManySkippedError)
     with pytest.raises(RuntimeError, match="allocate") as error:
         torch.empty(10**15)
-    assert loop.is_out_of_memory(error.value)
-    with pytest.raises(RuntimeError, match="size of tensor"):
-        _Run(lambda batch, call: torch.ones(7)).train(1)
+    assert is_out_of_memory(error.value)
+    refuses("size of tensor", _Run(lambda batch, call: torch.ones(7)).train, 1, error=RuntimeError)
 
 
 @pytest.mark.parametrize("moment", ["forward", "backward"])

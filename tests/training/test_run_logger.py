@@ -51,8 +51,7 @@ def test_line_and_evaluations_without_packages(tmp_path: Path, capsys, scores: S
         logger.evaluation(step, scores.compute(), scores, {})
     logger.close()
     rows = read_records(tmp_path / "evaluations.jsonl")
-    assert [row["step"] for row in rows] == [2, 4]
-    assert rows[0]["classes"]["chair"]["ap50"] == 0.5
+    assert ([row["step"] for row in rows], rows[0]["classes"]["chair"]["ap50"]) == ([2, 4], 0.5)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setitem(sys.modules, "wandb", None)
     refuses("train.tensorboard=true needs tensorboard, which is not installed; run", TensorBoardWriter, tmp_path, 0)
@@ -92,8 +91,7 @@ def test_tensorboard(tmp_path: Path, scores: Scores) -> None:
 
 def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
     inits: list[dict[str, Any]] = []
-    run = Mock(id="abc123")
-    fake = types.ModuleType("wandb")
+    run, fake = Mock(id="abc123"), types.ModuleType("wandb")
     vars(fake).update(init=lambda **options: inits.append(options) or run, Image=lambda image: ("image", image.size))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 1):
@@ -103,13 +101,10 @@ def test_wandb_calls(tmp_path: Path, scores: Scores, monkeypatch: pytest.MonkeyP
     logger.evaluation(2, scores.compute(), scores, {"room": Image.new("RGB", (8, 6))})
     logger.close()
     assert [options["id"] for options in inits] == [None, "abc123"], "a resumed run goes on under its id"
-    assert inits[0]["project"] == "rooms"
-    assert inits[0]["config"] == {"train": {"steps": 4}}
+    assert (inits[0]["project"], inits[0]["config"]) == ("rooms", {"train": {"steps": 4}})
     values, steps = zip(*((call.args[0], call.kwargs["step"]) for call in run.log.call_args_list))
-    assert steps == (1, 2, 2, 2)
-    assert values[0]["train/loss"] == 2.0
-    assert values[2]["val/ap50"] == 0.5
-    assert values[3]["val/room"] == ("image", (8, 6))
+    assert (steps, values[0]["train/loss"]) == ((1, 2, 2, 2), 2.0)
+    assert (values[2]["val/ap50"], values[3]["val/room"]) == (0.5, ("image", (8, 6)))
     run.finish.assert_called_once_with()
     vars(fake).update(init=Mock(side_effect=OSError("No API key configured.")), Error=OSError)
     message = r"train.wandb=rooms: .* does not start: No API key configured. To train without it, set"

@@ -26,14 +26,10 @@ def room(rng: np.random.Generator) -> Scene:
     """4 x 3 x 2.5 m: floor, ceiling, four walls, a table and a chair; instance ids 1 to 8 in this order."""
     count = 1500
     xyz = np.vstack([rng.uniform(low, high, (count, 3)) for low, high, _ in PARTS]).astype(np.float32)
-    return Scene(
-        "box room",
-        xyz,
-        rng.integers(0, 256, xyz.shape).astype(np.uint8),
-        semantic=np.repeat([S3DIS.index(name) for _, _, name in PARTS], count).astype(np.int32),
-        instance=np.repeat(np.arange(1, len(PARTS) + 1), count).astype(np.int32),
-        superpoint=(np.arange(len(xyz)) // 300).astype(np.int32),
-    )
+    rgb, superpoint = rng.integers(0, 256, xyz.shape).astype(np.uint8), (np.arange(len(xyz)) // 300).astype(np.int32)
+    semantic = np.repeat([S3DIS.index(name) for _, _, name in PARTS], count).astype(np.int32)
+    instance = np.repeat(np.arange(1, len(PARTS) + 1), count).astype(np.int32)
+    return Scene("box room", xyz, rgb, semantic=semantic, instance=instance, superpoint=superpoint)
 
 
 @pytest.fixture

@@ -23,18 +23,15 @@ def test_tables_and_taken_colors() -> None:
     assert np.linalg.norm(oklab(tables.SURFACE_COLORS) - no_object, axis=1).min() > 0.09, "a wall is not gray"
     near, no = np.zeros((5, 3)), np.zeros(5, np.bool_)
     first = instance_colors(near, no)
-    both = np.vstack([first, instance_colors(near, no, (first, near))])
-    assert len(np.unique(both, axis=0)) == 10
+    assert len(np.unique(np.vstack([first, instance_colors(near, no, (first, near))]), axis=0)) == 10
 
 
 def test_neighbors_differ_surfaces_are_pale_and_height_is_bright() -> None:
-    center = np.arange(200.0)[:, None] * [0.6, 0, 0]
-    is_surface = np.arange(200) % 10 == 0
+    center, is_surface = np.arange(200.0)[:, None] * [0.6, 0, 0], np.arange(200) % 10 == 0
     colors = instance_colors(center, is_surface)
     assert _strength(colors[is_surface]).max() < 60 <= _strength(colors[~is_surface]).min()
     strong = colors[~is_surface]
-    for near in range(1, 30):
-        assert (strong[near:] != strong[:-near]).any(axis=1).all()
+    assert all((strong[near:] != strong[:-near]).any(axis=1).all() for near in range(1, 30))
     np.testing.assert_array_equal(colors, instance_colors(center, is_surface))
     assert len(np.unique(height_colors(np.zeros((5, 3), np.float32)), axis=0)) == 1
     colors = height_colors(np.linspace(-1, 3, 100, dtype=np.float32)[:, None] * np.float32([0, 0, 1]))
@@ -47,16 +44,14 @@ def test_objects_have_no_color_of_the_legend(name: str) -> None:
     legend = np.vstack([class_set(name).color_table(), [color for _, color, _ in ERRORS], [tables.NO_OBJECT]])
     center, is_surface = np.random.default_rng(0).random((300, 3)), np.arange(300) % 5 == 0
     colors = instance_colors(center, is_surface, legend=legend)
-    apart = np.linalg.norm(oklab(colors)[:, None] - oklab(legend), axis=2)
-    assert apart.min() > 0.025
+    assert np.linalg.norm(oklab(colors)[:, None] - oklab(legend), axis=2).min() > 0.025
     assert len(np.unique(colors[~is_surface], axis=0)) >= 20
 
 
 def test_no_object_has_the_color_of_a_class_of_another_panel(whole: Prediction) -> None:
     # The ceiling's color is that of an object without the legend.
     color = tuple(tables.OBJECT_COLORS[0].tolist())
-    classes = replace(S3DIS, colors=(color, *S3DIS.colors[1:]))
-    for given, expected in ((S3DIS, True), (classes, False)):
+    for given, expected in ((S3DIS, True), (replace(S3DIS, colors=(color, *S3DIS.colors[1:])), False)):
         layers = scene_layers(replace(whole, classes=given))
         layers = {key: set(map(tuple, layer.colors.tolist())) for key, layer in layers.items()}
         shown = (layers["truth"] | layers["prediction"]) - {tables.NO_OBJECT}

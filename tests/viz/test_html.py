@@ -21,10 +21,11 @@ from pcseg.prediction import Prediction
 from pcseg.structures import Scene
 from pcseg.synthetic import make_room
 from pcseg.synthetic.predictions import simulate_predictions
-from pcseg.viz import raster
 from pcseg.viz.html import write_page
 from pcseg.viz.layers import DEFAULT_THRESHOLD, scene_layers
 from tests.conftest import refuses
+
+HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
 
 
 class Page(HTMLParser):
@@ -116,11 +117,7 @@ def test_needs_no_other_file_and_names_cannot_break_out(whole: Prediction, tmp_p
     text = _write(tmp_path, Prediction(room.with_(name=HOSTILE), classes=S3DIS))
     page = Page(text)
     assert sorted(page.scripts) == ["data", "meta", "script"]
-    assert page.texts["title"] == HOSTILE
-    assert _read(text).meta["name"] == HOSTILE
-
-
-HOSTILE = '</script><script>alert("x")</script><!-- <b>&amp; \u2028 __DATA__ \\'
+    assert page.texts["title"] == _read(text).meta["name"] == HOSTILE
 
 
 @pytest.mark.parametrize("extent", [0.0, 0.01, 1.0, 30.0, 65.0, 500.0])
@@ -148,10 +145,9 @@ def test_thinned_and_degenerate(tmp_path: Path, room: Scene, monkeypatch: pytest
     assert _read(_write(tmp_path, Prediction(one))).meta["start"] == "input"
     assert _read(_write(tmp_path, Prediction(one, np.zeros((0, 1), np.bool_)))).ids["prediction"].tolist() == [0]
     refuses("no points", write_page, tmp_path / "none.html", Prediction(Scene.without_xyz("none", 0)))
-    with pytest.raises(OSError, match="a folder; expected"):
-        write_page(tmp_path, Prediction(one))
+    refuses("a folder; expected", write_page, tmp_path, Prediction(one), error=OSError)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
-    monkeypatch.setattr(raster, "MAX_POINTS", 5000)
+    monkeypatch.setattr("pcseg.viz.raster.MAX_POINTS", 5000)
     content = _read(_write(tmp_path, Prediction(room, classes=S3DIS)))
     number = content.meta["num_points"]
     assert 2500 < number <= 5000

@@ -52,14 +52,12 @@ def test_paint(rng: np.random.Generator, factor: int) -> None:
     assert np.abs(render.paint(*arguments) - slow_render.paint(*arguments)).max() <= 0.501
 
 
-LIGHTS = np.array([[0.6, 0.0, 0.8], [0.0, -0.6, 0.8]]), np.array([0.3, 0.2])  # directions, weights
-
-
 def test_shading(depth: np.ndarray) -> None:
+    lights = np.array([[0.6, 0.0, 0.8], [0.0, -0.6, 0.8]]), np.array([0.3, 0.2])  # directions, weights
     for name, arguments, tolerance in (
         *(("smooth_depth", (steps, np.float32(0.01)), 5e-5) for steps in (1, 3, 40)),
         ("eye_dome", (1, 5, 7.0, 5.0), 1e-4),
-        ("light", (300.0, 15.5, 11.5, *LIGHTS, 0.5), 1e-3),
+        ("light", (300.0, 15.5, 11.5, *lights, 0.5), 1e-3),
     ):
         expected = getattr(slow_shade, name)(depth.astype(np.float64), *arguments)
         np.testing.assert_allclose(getattr(shade, name)(depth, *arguments), expected, rtol=0, atol=tolerance)

@@ -27,6 +27,7 @@ FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 DESKTOP = {"viewport": {"width": 800, "height": 520}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 Open = Callable[..., "Browser"]
+TABLE = (1.4, 1.2, 0.75)
 
 
 class Browser:
@@ -91,9 +92,6 @@ def open_page(tmp_path: Path) -> Iterator[Open]:
         chromium.close()
 
 
-TABLE = (1.4, 1.2, 0.75)
-
-
 def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     browser = open_page(replace(whole, scene=room.with_(name="<b>room</b>")))
     assert browser.faults == []
@@ -152,8 +150,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
     none = "document.querySelector(`#list li[data-row='0'] span`).textContent"
     assert browser.run(none).endswith(f" {(whole.point_ids(0.3) == 0).sum():,}")
     weak = browser.pixel(room, (0.2, 1.5, 0.0))
-    color = browser.picture()[weak[1], weak[0]].astype(int)
-    assert np.ptp(color) < 20, "the weak object looks like no object"
+    assert np.ptp(browser.picture()[weak[1], weak[0]].astype(int)) < 20, "the weak object looks like no object"
     browser.click(*weak)
     assert browser.run("pcseg.state().chosen") == 0
     browser.press("Escape")
@@ -175,8 +172,7 @@ def test_desktop(room: Scene, whole: Prediction, open_page: Open) -> None:
 
 
 def test_every_control_by_keyboard(whole: Prediction, open_page: Open) -> None:
-    browser = open_page(whole)
-    found = set()
+    browser, found = open_page(whole), set()
     for _ in range(40):
         browser.press("Tab")
         found.add(browser.run("(e => e.id || e.dataset.key || e.parentElement.dataset.row)(document.activeElement)"))

@@ -14,8 +14,7 @@ def test_discs_join_into_a_plane_and_have_its_normal(rng: np.random.Generator) -
     x, z = (g.ravel() for g in np.meshgrid(side, side))
     xyz = np.stack([x, 0.8 * z, z], axis=1).astype(np.float32)
     normal = np.tile(np.array([0, 1, -0.8]) / np.hypot(1, 0.8), (len(xyz), 1)).astype(np.float32)
-    focal = FRONT.focal(90)
-    radius = np.full(len(xyz), 0.06, np.float32)
+    focal, radius = FRONT.focal(90), np.full(len(xyz), 0.06, np.float32)
     hidden = np.zeros(len(xyz), np.bool_)
     depth, _ = splat(xyz, normal, hidden, radius, FRONT.rotation, FRONT.eye, focal, 9.0, 90, 90)
     rows = np.arange(20, 70)
@@ -51,9 +50,8 @@ def test_hardly_any_points(count: int) -> None:
     assert np.isfinite(room_view(xyz, width=16, height=12).eye).all()
 
 
-@pytest.mark.parametrize("size", [(320, 240), (240, 320), (400, 100)])
-def test_rooms_fill_the_picture(room: Scene, size: tuple[int, int]) -> None:
-    width, height = size
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (240, 320), (400, 100)])
+def test_rooms_fill_the_picture(room: Scene, width: int, height: int) -> None:
     view = room_view(room.xyz, width=width, height=height, open_front=False)
     shown = rasterize(room.xyz, view, width=width // 2, height=height // 2).index >= 0
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
@@ -79,14 +77,13 @@ def test_rooms_are_open_to_look_into(room: Scene) -> None:
     assert room_view(tower, width=320, height=240).cut == pytest.approx(2.2, abs=0.02), "below the ceiling, not the top"
 
 
-@pytest.mark.parametrize(("toward", "wall"), [((1.0, 0.0), 4), ((-1.0, 0.0), 3), ((0.0, 1.0), 6), ((0.0, -2.0), 5)])
-def test_near_walls(room: Scene, toward: tuple[float, float], wall: int) -> None:
-    hidden = near_walls(room.xyz, np.array(toward))
+@pytest.mark.parametrize(("x", "y", "wall", "far"), [(1, 0, 4, 3), (-1, 0, 3, 4), (0, 1, 6, 5), (0, -2, 5, 6)])
+def test_near_walls(room: Scene, x: float, y: float, wall: int, far: int) -> None:
+    toward = np.array([x, y], float)
+    hidden = near_walls(room.xyz, toward)
     assert hidden[room.instance == wall].mean() > 0.95
-    far = {3: 4, 4: 3, 5: 6, 6: 5}[wall]
     assert not hidden[np.isin(room.instance, [far, 7, 8])].any()
-    without = room.xyz[room.instance != wall]
-    assert near_walls(without, np.array(toward)).mean() < 0.1, "the far wall is no near wall"
+    assert near_walls(room.xyz[room.instance != wall], toward).mean() < 0.1, "the far wall is no near wall"
 
 
 def test_a_large_scan_is_thinned_by_voxels(room: Scene) -> None:
@@ -97,5 +94,4 @@ def test_a_large_scan_is_thinned_by_voxels(room: Scene) -> None:
     assert num_strays == 1
     np.testing.assert_allclose(box, [room.xyz.min(axis=0), room.xyz.max(axis=0)])
     assert voxel is not None
-    cells = np.floor((room.xyz[rows] - room.xyz.min(axis=0)) / voxel)
-    assert len(np.unique(cells, axis=0)) == len(rows)
+    assert len(np.unique(np.floor((room.xyz[rows] - room.xyz.min(axis=0)) / voxel), axis=0)) == len(rows)

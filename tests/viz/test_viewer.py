@@ -30,31 +30,24 @@ def test_no_display_and_no_graphics(room: Scene, monkeypatch: pytest.MonkeyPatch
     open3d.visualization.gui.Application.instance.initialize.side_effect = RuntimeError("no vulkan library!")
     monkeypatch.setattr(viewer, "import_open3d", lambda *args: open3d)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
-    with pytest.raises(ValueError, match=r"^[^\n]*vulkan library!.*apt-get install .*libvulkan1.*--html[^\n]*$"):
-        show_scenes(scene)
+    refuses("vulkan library!.*apt-get install .*libvulkan1.*--html", show_scenes, scene)
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'open3d'"), OSError("libGL.so.1: cannot open")])
 def test_open3d_missing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    finder = SimpleNamespace(find_spec=Mock(side_effect=error))
-    monkeypatch.setattr(sys, "meta_path", [finder])
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=Mock(side_effect=error))])
     monkeypatch.delitem(sys.modules, "open3d", raising=False)
     monkeypatch.setattr(viewer, "has_display", lambda: True)
     remedy = r"pip install 'pcseg\[viz\]'.*libgl1 libegl1 libusb-1\.0-0 libgomp1"
-    refuses(
-        f"{re.escape(str(error))}.*{remedy}.*--html",
-        show_scenes,
-        [lambda: Prediction(Scene("one", np.ones((1, 3), np.float32)))],
-    )
+    scene = [lambda: Prediction(Scene("one", np.ones((1, 3), np.float32)))]
+    refuses(f"{re.escape(str(error))}.*{remedy}.*--html", show_scenes, scene)
 
 
 def test_layers_by_key_help_and_hidden_walls(whole: Prediction, room: Scene) -> None:
     frame = Frame.of(whole, 0.25)
-    assert frame.keys == [
-        "input", "truth", "prediction", "semantic_prediction", "semantic_truth", "superpoint", "errors"
-    ]  # fmt: skip
-    turns = [frame.next_key("4", key) for key in ("input", "semantic_prediction", "semantic_truth")]
-    assert turns == ["semantic_prediction", "semantic_truth", "semantic_prediction"]
+    classes = ["semantic_prediction", "semantic_truth"]
+    assert frame.keys == ["input", "truth", "prediction", *classes, "superpoint", "errors"]
+    assert [frame.next_key("4", key) for key in ("input", *classes)] == [*classes, "semantic_prediction"]
     bare = Frame.of(Prediction(Scene("bare", room.xyz)), 0.25)
     assert bare.keys == ["input"]
     assert bare.next_key("2", "input") is None
@@ -65,8 +58,7 @@ def test_layers_by_key_help_and_hidden_walls(whole: Prediction, room: Scene) -> 
     assert shown[room.instance == 7].all()
     walls = [shown[room.instance == k].mean() for k in (3, 4, 5, 6)]
     assert min(walls) < 0.3 < 0.7 < max(walls)
-    frame = Frame.of(Prediction(room.with_(semantic=None)), 0.25)
-    window = viewer._Window(MagicMock(), [], frame, 0.25)
+    window = viewer._Window(MagicMock(), [], Frame.of(Prediction(room.with_(semantic=None)), 0.25), 0.25)
     assert {*window.actions} - {"="} <= set(HELP.split()), "= is + without shift"
 
 
@@ -81,8 +73,7 @@ def test_points_are_described_and_colored(whole: Prediction, room: Scene) -> Non
     assert frame.describe(table, "errors").startswith("Errors: correct\n")
     assert frame.describe(0, "prediction").startswith("Prediction: no object, ")
     table = room.instance == 7
-    for key in frame.keys:
-        assert frame.colors(key).shape == (len(room), 3)
+    assert all(frame.colors(key).shape == (len(room), 3) for key in frame.keys)
     plain = frame.layers["prediction"].point_colors()
     np.testing.assert_allclose(frame.colors("prediction")[table].astype(int), plain[table], atol=2)
     chosen = frame.colors("prediction", int(frame.layers["prediction"].ids[table][0]))

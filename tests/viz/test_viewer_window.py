@@ -97,8 +97,7 @@ def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: st
     room = whole.scene.with_(name="box")
     replace(whole, scene=room).save(tmp_path / "a.npz")
     replace(whole, scene=room.with_(name="other"), semantic=None).save(tmp_path / "b.npz")
-    frame = Frame.of(whole, 0.25)
-    table = room.instance == 7
+    frame, table = Frame.of(whole, 0.25), room.instance == 7
     with _Viewer(display, tmp_path, tmp_path / "a.npz", tmp_path / "b.npz") as viewer:
         viewer.says("1 of 2: box, Prediction")
         window = viewer.focus()
@@ -135,11 +134,8 @@ def test_keys_clicks_and_pictures(whole: Prediction, tmp_path: Path, display: st
         viewer.xdotool("mousemove", "--window", window, 2, 2, "key", "minus", "minus", "minus")
         covered = (viewer.picture("box_prediction.png") != image[0, 0]).any(axis=2).mean()
         assert covered < 0.9 * (image != image[0, 0]).any(axis=2).mean()
-        viewer.xdotool("key", "n")
-        viewer.says("2 of 2: other, Prediction")
-        viewer.xdotool("key", "n")
-        viewer.says("the last scene")
-        viewer.xdotool("key", "p")
-        viewer.says("1 of 2: box, Prediction")
+        for key, now in (("n", "2 of 2: other, Prediction"), ("n", "the last scene"), ("p", "1 of 2: box, Prediction")):
+            viewer.xdotool("key", key)
+            viewer.says(now)
         viewer.xdotool("key", "q")
         assert viewer.process.wait(60) == 0
