@@ -162,7 +162,7 @@ class Prediction:
     def __repr__(self) -> str:
         objects = counted(len(self), "object") if self.has_objects else "no objects predicted"
         if len(self):
-            objects += f", {int((self.scores >= DEFAULT_THRESHOLD).sum())} with score >= {DEFAULT_THRESHOLD}"
+            objects += f", {len(self.above(DEFAULT_THRESHOLD))} with score >= {DEFAULT_THRESHOLD}"
         return f"<Prediction {self.scene.name}: {objects}, {counted(self.num_points, 'point')}>"
 
     def __len__(self) -> int:

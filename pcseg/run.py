@@ -113,9 +113,10 @@ class Run:
         self.criterion = build.build_criterion(config, check_values=False, sum_counts=self.processes.sum, absent=absent)
         self.superpoints = superpoints_of(self.rooms.rooms)
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
-        shared = len({*self.rooms.rooms} & {*(self.held_out.rooms if self.held_out else ())})
+        sides = [data["rooms"] for data in self._data_record().values()]
+        shared = [name for name, checksum in sides[1].items() if checksum in sides[0].values()]
         if shared and self.processes.is_first:
-            logger.warning("%d rooms of data.val are in data.train, too: their AP tells nothing of new rooms", shared)
+            logger.warning("data.train has these rooms of data.val, so their AP tells nothing: %s", ", ".join(shared))
 
     def start(self) -> None:
         """Load the weights of ``train.init``, make the folder and write the resolved config.

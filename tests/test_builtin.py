@@ -71,6 +71,7 @@ def test_public_names_load_when_they_are_used(segmenter: Segmenter, monkeypatch:
     assert segmenter.with_options(views="one").predict(turned, "scannet").classes.name == "scannet20"
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of tests
     refuses("points and their colors are one array", pcseg.predict, points, points, error=TypeError)
+    refuses("both are one array", pcseg.predict, [points, np.zeros((200, 3), np.uint8)], "once.pt", "cpu")
 
 
 def test_predict_needs_only_the_scan(tmp_path: Path) -> None:

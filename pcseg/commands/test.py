@@ -67,6 +67,7 @@ def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
 
     from pcseg import build
     from pcseg.classes import class_set
+    from pcseg.files import first_of
     from pcseg.metrics.room_results import save_room
     from pcseg.metrics.scores import Scores
     from pcseg.ops.device import pick_device
@@ -80,7 +81,14 @@ def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
     segmenter = load_model(args.checkpoint, device, config)
     if segmenter.classes.names != classes.names and processes.is_first:
         own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
-        print(f"note: {own}; its own config decides how it predicts", file=sys.stderr)
+        known = segmenter.classes.mapping_to(classes)
+        unknown = [classes.names[k] for k in classes.instance_classes if k not in known]
+        zero = (
+            f"; of classes that it does not know, AP is 0 and counts in the mean: {first_of(unknown)}"
+            if unknown
+            else ""
+        )
+        print(f"note: {own}; its own config decides how it predicts{zero}", file=sys.stderr)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
     places = {args.results: ".npz", args.export: ".txt"}
     per_room = [folder / f"{room.name}{end}" for folder, end in places.items() if folder for room in rooms.rooms]

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
 from typing import Any, get_args, overload
@@ -141,9 +142,10 @@ class Segmenter:
     def with_options(self, **changes: Any) -> "Segmenter":
         """A copy with some of the `SegmenterOptions` replaced, such as ``views="flips"``."""
         known = [option.name for option in fields(SegmenterOptions)]
-        if unknown := changes.keys() - set(known):
-            others = "pcseg.predict also takes threshold, fast and the options of read_scan"
-            raise TypeError(f"no option {', '.join(sorted(unknown))}; there are {', '.join(known)}; {others}")
+        for unknown in sorted(changes.keys() - {*known}):
+            near = get_close_matches(unknown, {*known, *READER_OPTIONS, "threshold", "fast"} - {unknown}, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"no option {unknown}; {hint}")
         if (views := changes.get("views", "one")) not in VIEWS:
             raise ValueError(f"views must be one of {', '.join(VIEWS)}, got {views!r}")
         if (precision := changes.get("precision", "auto")) not in get_args(AnyPrecision):
@@ -316,6 +318,8 @@ class Segmenter:
         elif not isinstance(scan, Path | str | np.ndarray):
             expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
             raise ValueError(f"expected {expected}, got {type(scan).__name__}")
+        elif isinstance(scan, np.ndarray) and scan.dtype == np.uint8:
+            raise ValueError("an array of uint8 has colors, no coordinates; both are one array (P, 6)")
         elif not isinstance(scan, np.ndarray) and Path(scan).is_dir() and not (Path(scan) / MANIFEST).exists():
             raise ValueError(f"{scan}: a folder, not a scan; give a list of the files in it")
         else:

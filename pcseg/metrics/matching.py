@@ -27,16 +27,25 @@ class SceneMatches:
     pair_points: Int64[np.ndarray, "E"]  # number of shared points
 
 
-def match_scene(overlaps: SceneOverlaps, min_points: int) -> SceneMatches:
-    """Reduces one scene to what average precision needs; predictions with fewer points are dropped."""
+def match_scene(
+    overlaps: SceneOverlaps, min_points: int, counts_as: Int64[np.ndarray, "C"] | None = None
+) -> SceneMatches:
+    """Reduces one scene to what average precision needs.
+
+    Args:
+        overlaps: a prediction compared with the ground truth.
+        min_points: predictions with fewer points are dropped.
+        counts_as: index that the objects of each class get; None keeps that of the class.
+    """
     prediction, objects = overlaps.prediction, overlaps.objects
+    counts_as = np.arange(len(overlaps.counted)) if counts_as is None else counts_as
     num_points = overlaps.points.sum(axis=1)
     keep = np.flatnonzero((num_points >= min_points) & (num_points > 0) & overlaps.counted[prediction.labels])
-    points, labels = overlaps.points[keep], prediction.labels[keep].astype(np.int64)
-    shared = points[:, 1:] * (labels[:, None] == objects.labels[None])
+    points, labels, gt_labels = overlaps.points[keep], counts_as[prediction.labels[keep]], counts_as[objects.labels]
+    shared = points[:, 1:] * (labels[:, None] == gt_labels[None])
     pair_pred, pair_gt = np.nonzero(shared)
     return SceneMatches(
-        gt_labels=objects.labels,
+        gt_labels=gt_labels,
         gt_points=objects.num_points,
         pred_labels=labels,
         pred_scores=prediction.scores[keep].astype(np.float64),

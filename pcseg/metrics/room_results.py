@@ -16,7 +16,7 @@ from pcseg.metrics.outcomes import SceneOutcomes
 from pcseg.metrics.s3dis import PartitionCounts, S3DISScene
 from pcseg.metrics.scores import SceneRecord, Scores
 
-FORMAT, VERSION = "pcseg-room-scores", 1
+FORMAT, VERSION = "pcseg-room-scores", 2
 
 
 def save_room(folder: Path, name: str, scores: Scores) -> Path:
@@ -103,12 +103,12 @@ def _read(path: Path) -> tuple[str, Scores]:
         name, content = str(arrays["name"]), json.loads(str(arrays["class_set"]))
         classes = ClassSet.from_dict(content, f"{path}: class_set")
         scores = Scores(classes, min_points=int(arrays["min_points"]), min_score=float(arrays["min_score"]))
-        ap, s3dis = parts(SceneMatches, "ap"), None
+        ap, objects, s3dis = parts(SceneMatches, "ap"), parts(SceneMatches, "objects"), None
         if classes.s3dis_protocols:
             partition, confident = (parts(PartitionCounts, f"s3dis.{key}") for key in ("partition", "confident"))
             s3dis = S3DISScene(arrays["s3dis.num_gt"], partition, confident)
         outcomes = parts(SceneOutcomes, "outcomes")
-        scores.merge([{name: SceneRecord(ap, s3dis, arrays["semantic"], arrays["panoptic"], outcomes)}])
+        scores.merge([{name: SceneRecord(ap, objects, s3dis, arrays["semantic"], arrays["panoptic"], outcomes)}])
     except KeyError as error:
         raise ValueError(f"{path}: damaged results of a room: {error} is missing; export it again") from error
     return name, scores

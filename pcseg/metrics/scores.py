@@ -21,6 +21,7 @@ from pcseg.metrics.result import COLUMN_OF_MEAN, Result, percent
 from pcseg.metrics.s3dis import S3DISScene, s3dis_protocols, s3dis_scene
 from pcseg.prediction import Prediction
 
+ONE_CLASS = ClassSet.from_dict({"name": "objects", "names": ["object"]})
 COCO_NOTE = "AP over IoU 0.50 to 0.95 (COCO's ten thresholds; ScanNet's AP stops at 0.90)"
 TITLES = {
     "semantic": "Points: IoU and accuracy",
@@ -34,6 +35,7 @@ class SceneRecord:
     """Everything that the measures need of one scene: some ten kilobytes, for any number of points."""
 
     ap: SceneMatches  # instance AP
+    objects: SceneMatches  # the same with index 0 for all classes but stuff
     s3dis: S3DISScene | None  # the S3DIS protocols; None if the class set does not report them
     semantic: Int64[np.ndarray, "pairs 3"]  # rows of true class, predicted class (C for none) and number of points
     # Per class the sum of IoU, matches, unmatched predictions and unmatched truths.
@@ -47,6 +49,7 @@ class Evaluation:
 
     ap: APResult  # ScanNet's AP
     coco: APResult  # the same at COCO's ten thresholds
+    objects: APResult  # ScanNet's AP of all classes but stuff as one
     semantic: Result  # mIoU and accuracy of points
     panoptic: Result  # PQ, SQ and RQ
     outcomes: OutcomeResult  # outcome of each object
@@ -63,6 +66,7 @@ class Evaluation:
             "thresholds": none_for_nan(self.ap.threshold_means()),
             "class_thresholds": none_for_nan(self.ap.class_thresholds()),
             "coco_thresholds": none_for_nan(coco),
+            "objects": none_for_nan(self.objects.mean),
             **{key: result.to_json() for key, result in self.further().items()},
             "outcomes": self.outcomes.to_json(),
         }
@@ -70,7 +74,7 @@ class Evaluation:
     def to_text(self) -> str:
         """Tables for a terminal."""
         tables = [f"{TITLES[key]}\n{result.to_text()}" for key, result in self.further().items()]
-        ap = f"Average precision\n{self.ap.to_text()}\n{COCO_NOTE}: {percent(self.coco.ap)}"
+        ap = f"Average precision\n{self.ap.to_text()}\n{COCO_NOTE}: {percent(self.coco.ap)}\n{self.objects_note()}"
         return "\n\n".join([ap, *tables, self.outcomes.to_text()])
 
     def to_csv(self) -> str:
@@ -101,6 +105,11 @@ class Evaluation:
             known = {key: float(value) for key, value in row.items() if not math.isnan(value)}
             writer.writerow({"class": name, **known})
         return text.getvalue()
+
+    def objects_note(self) -> str:
+        """The AP of all objects as one class, in words."""
+        values = " / ".join(map(percent, self.objects.mean.values()))
+        return f"AP / AP50 / AP25 of all objects as one class, without surfaces: {values}"
 
     def further(self) -> dict[str, Result]:
         """The measures other than AP, by the keys of `TITLES`."""
@@ -142,6 +151,7 @@ class Scores(PerScene[SceneRecord]):
         is_stuff = self.classes.is_stuff
         return SceneRecord(
             ap=matches,
+            objects=match_scene(overlaps, self.min_points, self.classes.is_stuff.astype(np.int64)),
             s3dis=s3dis_scene(overlaps) if self.classes.s3dis_protocols else None,
             semantic=np.stack([points.a, points.b, points.points], axis=1),
             panoptic=count_segments((panoptic, segment), (truth, prediction.scene.instance), is_stuff),
@@ -171,6 +181,7 @@ class Scores(PerScene[SceneRecord]):
         return Evaluation(
             ap=self.average_precision(SCANNET_THRESHOLDS),
             coco=self.average_precision(COCO_THRESHOLDS),
+            objects=average_precision((record.objects for record in records), ONE_CLASS, min_points=self.min_points),
             semantic=semantic_iou(confusion, classes),
             panoptic=panoptic_quality(counts, classes),
             outcomes=count_outcomes((record.outcomes for record in records), classes.names),

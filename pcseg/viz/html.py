@@ -106,7 +106,7 @@ def _describe(layer: Layer, classes: ClassSet | None) -> dict[str, Any]:
     for entry in layer.entries:
         row: dict[str, Any] = {"n": entry.name, "i": entry.number, "p": entry.num_points}
         if entry.score is not None:
-            row["s"] = round(entry.score, 4)
+            row["s"] = round(entry.score, 6)
         if entry.iou is not None:
             row["m"], row["u"] = entry.match, round(entry.iou, 3)
         if entry.hint:

@@ -106,7 +106,7 @@ def write_report(path: Path, scores: Scores, *, title: str, pictures: Mapping[st
         left_out=f"Objects and predictions with fewer than {scores.min_points} points do not count. The outcomes "
         f"of objects, panoptic quality and pictures have only predictions that score at least {scores.min_score:g}; "
         "AP counts all.",
-        ap_note=f"As ScanNet's script computes it. {COCO_NOTE}: {_percent(result.coco.ap)}.",
+        ap_note=f"As ScanNet's script computes it. {COCO_NOTE}: {_percent(result.coco.ap)}. {result.objects_note()}.",
         ap_columns=_columns("0.50 to 0.90", ap50=1, ap25=2),
         bars=("ap25", "ap50", "ap"),
         ap_rows={"all classes": mean, **result.ap.per_group, **result.ap.per_class},

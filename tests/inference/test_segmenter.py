@@ -122,8 +122,9 @@ def test_options_agree_where_there_is_nothing_to_decide(options: dict[str, Any])
 def test_views_are_merged_and_a_small_scan_is_one_tile_to_the_bit(real_model: InfluencerFormer) -> None:
     room, halves = make_room(0, 0, num_points=3000), "bf16" if HAS_BF16 else "auto"
     segmenter = _segmenter(real_model).with_options(score_threshold=0.0, min_points=20, precision=halves)
-    message = "no option threshold; there are top_k, min_points, "
+    message = r"no option threshold; did you mean mask_threshold or score_threshold\?"
     refuses(message, segmenter.with_options, threshold=0.5, error=TypeError)
+    refuses("no option rgb; there are top_k, min_points, ", segmenter.with_options, rgb=None, error=TypeError)
     message = "predict has no option fast, threshold; with_options"
     refuses(message, segmenter.predict, room, threshold=0.5, fast=True, error=TypeError)
     refuses("views must be one of one, flips, flips_rotations, got 'all'", segmenter.with_options, views="all")

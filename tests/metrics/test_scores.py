@@ -47,6 +47,13 @@ def test_equals_instance_ap_alone(rooms: list[Prediction]) -> None:
         np.testing.assert_array_equal(found.per_threshold, metric.compute().per_threshold)
     assert result.coco.ap < result.ap.ap
     assert 0.2 < result.ap.ap50 < 0.9
+    two, kinds = ClassSet.from_dict({"name": "two", "names": ["object", "surface"]}), np.append(S3DIS.is_stuff, -1)
+    scenes = [room.scene.with_(semantic=kinds[room.scene.semantic].astype(np.int32)) for room in rooms]
+    changes = [{"scene": scene, "labels": kinds[room.labels]} for room, scene in zip(rooms, scenes)]
+    renamed = [replace(room, semantic=None, classes=two, **each) for room, each in zip(rooms, changes)]
+    of_objects = measured(InstanceAP(two, min_points=20), *renamed).compute().per_class["object"]
+    assert result.objects.mean == of_objects == result.to_json()["objects"]
+    assert f"without surfaces: {100 * of_objects['ap']:.1f} / " in result.to_text()
     labels = [np.append(-1, room.labels)[room.point_ids(0.3)].astype(np.int32) for room in rooms]
     with_classes = [replace(room, semantic=semantic) for room, semantic in zip(rooms, labels)]
     assert repr(_scores(with_classes).compute().to_json()) == repr(result.to_json())

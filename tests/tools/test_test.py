@@ -83,6 +83,7 @@ def test_a_model_of_other_classes(trained: tuple[Path, Path], tmp_path: Path) ->
     found = Prediction.load(tmp_path / "Area_1_office_1.npz")
     assert found.classes == S3DIS
     assert found.scene.semantic is not None
+    assert "does not know" not in notes
     passes("test", trained[0], "builtin", labeled)
     other = fresh_checkpoint(tmp_path / "other.pt", "data.classes=scannet20")
     assert "no mapping from classes scannet20 to s3dis" in refused("test", trained[0], other, labeled)

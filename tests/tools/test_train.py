@@ -86,10 +86,11 @@ def test_mistakes(config_file: Path, run: Path, tmp_path: Path) -> None:
 
 
 def test_starts_from_the_weights_of_another_run(config_file: Path, run: Path, tmp_path: Path) -> None:
-    changes = [f"train.init={run / 'last.pt'}", "train.init_share=0.25", "train.steps=1", "data.val=[]"]
+    changes = [f"train.init={run / 'last.pt'}", "train.init_share=0.25", "train.steps=1", "data.val=[Area_1_*]"]
     changes += ["train.keep_absent=true", "data.train=[Area_1_*]"]
     _, log = passes("train", config_file, *changes, "data.features=[xyz]", "--run", tmp_path / "run")
     assert f"starts from the weights of {run / 'last.pt'}; of another shape, and therefore fresh: unet." in log
+    assert "data.train has these rooms of data.val, so their AP tells nothing: Area_1_" in log
     before = torch.load(run / "last.pt", weights_only=True)["ema"]["weights"]
     content = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     after, mixed, trained = content["ema"]["weights"], prediction_weights(content), content["model"]
