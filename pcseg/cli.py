@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: words after `pcseg`; None for those of this process.
     """
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    words = re.sub("\0--up\0(?=-[xyz]\\b)", "\0--up=", "\0".join(words)).split("\0")  # argparse takes -y for an option
     parsers = make_parsers()
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete

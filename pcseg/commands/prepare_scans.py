@@ -45,13 +45,17 @@ def run(args: argparse.Namespace) -> None:
     from pcseg.classes import class_set
     from pcseg.data import preprocess
     from pcseg.data.scan_files import find_scans, read_labeled_scan
+    from pcseg.prediction import is_result
 
     class_set(args.classes)  # reports a mistake before any scan is read
+    scans = find_scans(args.raw)
+    if result := next(filter(is_result, scans), None):
+        raise ValueError(f"{result}: a result of pcseg; write it with labels first: pcseg export {args.raw} --las DIR")
     keys = (*READER_OPTIONS, "label_ids", "first_instance", "ignore_labels")
     options = {**{key: getattr(args, key) for key in keys}, "needs_labels": not args.unlabeled}
     read = partial(read_labeled_scan, **options)
     name_of, files_of = attrgetter("stem"), lambda path: [path]
     reader = preprocess.RoomReader(args.classes, name_of, files_of, read, repr(options))
     written = claim(args.json)
-    preprocess.run(find_scans(args.raw), reader, args, lambda text: print(as_flags(text)))
+    preprocess.run(scans, reader, args, lambda text: print(as_flags(text)))
     written()

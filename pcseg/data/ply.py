@@ -26,7 +26,7 @@ def read_ply(path: Path) -> dict[str, np.ndarray]:
     """
     data = _parse(path)
     if "vertex" not in data:
-        raise ValueError(f"{path}: expected an element vertex, found {', '.join(e.name for e in data) or 'none'}")
+        raise ValueError(f"{path}: it has no vertices, only {', '.join(e.name for e in data) or 'a header'}")
     vertex = data["vertex"].data
     fields = fields_of_columns(path, {name: vertex[name] for name in vertex.dtype.names or ()})
     if "face" in data and len(data["face"].data):

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,15 +14,25 @@ from inspect import signature
 from pathlib import Path
 
 import joblib
+import numpy as np
 from tqdm import tqdm
 
-from pcseg.classes import CLASS_SETS, class_set
+from pcseg.classes import CLASS_SETS, ClassSet, class_set
 from pcseg.data.reader_options import as_flags
-from pcseg.data.store import RawRoom, is_current, read_manifest, remove_leftovers, source_of, write_room
-from pcseg.files import write_json
+from pcseg.data.store import (
+    RawRoom,
+    is_current,
+    read_manifest,
+    remove_leftovers,
+    rooms_without_source,
+    source_of,
+    write_room,
+)
+from pcseg.files import first_of, write_json
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
 from pcseg.parallel import map_rooms
 from pcseg.prediction import counted
+from pcseg.structures import Scene
 
 REPORT = "report.json"
 # Amount of raw data that justifies one more worker process.
@@ -79,7 +90,8 @@ def preprocess(
         command: command that makes the rooms, for their manifests.
 
     Returns:
-        The report: rooms, points, instances of each class, repairs and notes, checksums, and failed rooms.
+        The report: rooms, points, instances of each class, repairs and notes, checksums, failed rooms, and rooms in
+        the store whose raw files are gone.
 
     Raises:
         ValueError: no rooms, two rooms of one name, or arguments out of range.
@@ -104,8 +116,9 @@ def preprocess(
         results[name] = result
         bar.set_postfix_str(name)
         if isinstance(result, Exception):
-            bar.write(as_flags(f"{name}: {result}"))
+            bar.write(as_flags(f"{name}: {result}"), file=sys.stderr)
     report = _report({name: results[name] for name in chosen}, reader.group_of)
+    report["gone"] = {name: path for name, path in rooms_without_source(out).items() if name not in owner}
     name = REPORT if num_parts == 1 else f"report_{part}_of_{num_parts}.json"
     write_json(out / name, report)
     return report
@@ -142,12 +155,13 @@ def _process(
     status = "up to date"
     if force or not is_current(out, name, classes.name, source):
         status, room = "written", reader.read(path)
+        notes = room.notes + [f"{path.name}: {note}" for note in _notes_on_labels(room.scene, classes)]
         write_room(
             out,
             superpoints.apply(room.scene),
             reader.class_set,
             source,
-            room.notes,
+            notes,
             advice=room.advice,
             instance_sources=room.instance_sources,
             superpoints=asdict(superpoints),
@@ -160,6 +174,17 @@ def _process(
     return {**manifest, "status": status, "seconds": time.perf_counter() - start}
 
 
+def _notes_on_labels(scene: Scene, classes: ClassSet) -> list[str]:
+    """A note on points of object classes that belong to no instance, if there are any."""
+    if scene.semantic is None or scene.instance is None:
+        return []
+    labels = scene.semantic[scene.instance == 0]
+    objects = [name for name in classes.instance_names if name not in classes.stuff]
+    counts = {name: np.count_nonzero(labels == classes.index(name)) for name in objects}
+    found = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
+    return [f"Some points of objects have no instance: {found}."] if found else []
+
+
 def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say: Callable[[str], None]) -> None:
     """Preprocesses as a command line says, reports, and raises where a room failed.
 
@@ -170,7 +195,7 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say
         say: called with the report as a table.
 
     Raises:
-        ValueError: an option is out of range, or a room failed; all failed rooms are named.
+        ValueError: an option is out of range, or a room failed.
     """
     report = preprocess(
         paths,
@@ -183,12 +208,12 @@ def run(paths: Sequence[Path], reader: RoomReader, args: argparse.Namespace, say
         shard=args.shard,
         command=_command(args.command_line),
     )
-    say(_table(report))
+    say(_table(report, args.out))
     if args.json:
         write_json(args.json, report)
     if failed := report["failed"]:
-        listed = "".join(f"\n  {name}: {error}" for name, error in failed.items())
-        raise ValueError(f"{len(failed)} of {report['rooms'] + len(failed)} rooms failed:{listed}")
+        num_rooms = report["rooms"] + len(failed)
+        raise ValueError(f"{len(failed)} of {num_rooms} rooms failed, reasons above: {first_of([*failed])}")
 
 
 def _command(line: Sequence[str]) -> str:
@@ -258,7 +283,7 @@ def _totals(manifests: dict[str, dict]) -> dict:
     }
 
 
-def _table(report: dict) -> str:
+def _table(report: dict, out: Path) -> str:
     """The report as short tables."""
     lines = [
         f"{counted(report['rooms'], 'room')} ({report['written']} written, {report['up_to_date']} up to date, "
@@ -286,4 +311,8 @@ def _table(report: dict) -> str:
     if report["advice"]:
         lines += ["what looks wrong and was left as it is:"]
         lines += [f"  {text}" for texts in report["advice"].values() for text in texts][:20]
+    if gone := report["gone"]:
+        found = f"{counted(len(gone), 'room')} in {out} whose scan is gone"
+        names = first_of([f"{name} ({path})" for name, path in gone.items()])
+        lines.append(f"warning: {found}: {names}; training uses such rooms until you delete their folders")
     return "\n".join(lines)

@@ -60,7 +60,7 @@ def _flag(option: re.Match[str]) -> str:
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `read_scan` that all tools share, `READER_OPTIONS`."""
     add = parser.add_argument
-    add("--columns", help="columns of text files without a header, such as 'x y z r g b semantic instance'")
+    add("--columns", help="columns of text files, instead of their header, such as 'x y z r g b semantic instance'")
     add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
     text = "axis of the file that points up, such as --up=-y (default: z, y for glTF; predict recognizes it)"
     add("--up", choices=UP_AXES, help=text)

@@ -41,6 +41,7 @@ _LAS_COLUMNS = {"x", "y", "z", "red", "green", "blue", *LABEL_COLUMNS}
 _TOO_FAR = 65536.0
 _TABLES = (".txt", ".xyz", ".asc", ".pts", ".csv")
 _Y_UP = (".glb", ".gltf")
+_OF_MESHES = (".mtl", ".bin", ".png", ".jpg", ".jpeg")  # files beside meshes, with their materials and textures
 _SPACING = 0.02  # meters between samples of a mesh
 PAINTED = "Its colors are those that pcseg painted objects with, and are left out; use the scan, or .las."
 
@@ -144,7 +145,7 @@ def read_scan(
 def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
     """Scans of a folder in order of name; the scan itself if `raw` is a file.
 
-    Hidden files, such as macOS's "._a.ply", and links to missing files are passed over and reported.
+    What it skips, such as folders and macOS's "._a.ply", is reported; files that go with meshes are not.
 
     Raises:
         ValueError: no such folder, or no scan in it.
@@ -153,16 +154,25 @@ def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
         return [raw]
     if not raw.is_dir():
         raise ValueError(f"{raw}: no such folder; expected a folder of scans")
-    found = sorted(path for path in raw.iterdir() if path.suffix.lower() in _READERS and not path.is_dir())
-    passed = {path.name: "hidden" for path in found if path.name.startswith(".")}
-    passed |= {path.name: "a link to a missing file" for path in found if not path.exists()}
-    if passed:
-        names = [f"{name} ({reason})" for name, reason in passed.items()]
-        report(f"{raw}: passed over {first_of(names)}.")
-    scans = [path for path in found if path.name not in passed]
+    reasons = {path: _why_skipped(path) for path in sorted(raw.iterdir())}
+    if skipped := [f"{path.name} ({reason})" for path, reason in reasons.items() if reason]:
+        report(f"{raw}: skipped {first_of(skipped)}.")
+    scans = [path for path, reason in reasons.items() if reason is None]
     if not scans:
-        raise ValueError(f"{raw}: no scan in it; expected files {' '.join(_READERS)}")
+        inside = sorted({path.parent.name for path in raw.glob("[!.]*/*") if _why_skipped(path) is None})
+        where = f", but in its folders {first_of(inside)}" if inside else ""
+        raise ValueError(f"{raw}: no scan in it{where}; expected files {' '.join(_READERS)}")
     return scans
+
+
+def _why_skipped(path: Path) -> str | None:
+    """Why something in a folder is not taken as a scan, empty if that needs no mention; None for a scan."""
+    is_hidden, suffix = path.name.startswith("."), path.suffix.lower()
+    if path.is_dir():
+        return "" if is_hidden else "a folder"
+    if suffix not in _READERS:
+        return "" if is_hidden or suffix in _OF_MESHES else "not a scan"
+    return "hidden" if is_hidden else None if path.exists() else "a link to a missing file"
 
 
 def read_labeled_scan(path: Path, *, needs_labels: bool = True, **options: Any) -> RawRoom:
@@ -235,6 +245,8 @@ def _read_fields(path: Path, how: _Reading) -> dict[str, np.ndarray]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; expected one of {' '.join(_READERS)}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty")
     if how.columns is not None and path.suffix.lower() not in (*_TABLES, ".npy"):
         raise ValueError(f"{path}: columns name those of text files, .npy, and arrays; this format has its own")
     fields = reader(path, how)
@@ -415,9 +427,11 @@ def _one_class_each(
     """Instance ids that hold points of one class each; unlabeled points make no object."""
     labeled = instance[(semantic >= 0) & (instance > 0)]
     objects = object_ids(semantic, np.where(semantic < 0, 0, instance))
-    num_ids, num_objects = len(np.unique(labeled)), int(objects.max(initial=0))
-    if num_objects == num_ids:
+    ids, num_objects = np.unique(labeled), int(objects.max(initial=0))
+    if num_lost := len(np.setdiff1d(instance[instance > 0], ids)):
+        report(f"{num_lost} of its {len(ids) + num_lost} instance ids have no point with a class.")
+    if num_objects == len(ids):
         return instance
     found = "Its instance ids are not unique, or hold points of several classes"
-    report(f"{found}: the {num_ids} ids are split into {num_objects} objects, one for each class and id.")
+    report(f"{found}: the {len(ids)} ids are split into {num_objects} objects, one for each class and id.")
     return objects

@@ -260,7 +260,7 @@ def _recognized_scale(
     is_low = all(size.gap is None and size.height * UNITS[unit] < _LOW for unit, size in fitting)
     is_flat = any(size.may_be_meters() for size in sizes)
     if len(units) != 1 or is_low or is_flat or not any(map(first.fits, units)):
-        found = f"without strays it measures {wide:.4g} x {first.narrow:.4g} and {height:.4g} in height"
+        found = f"without strays it measures {wide:.4g} x {first.narrow:.4g} and {height:.4g} high"
         flags = ", ".join(f"scale={meters} ({unit})" for unit, meters in UNITS.items())
         if len(units) == 1:
             remedy = f"give up='y' or alike if another axis than z points up, or {flags}"

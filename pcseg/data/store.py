@@ -7,7 +7,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class RawRoom:
 class Source:
     """Where a room came from, so that a second run recognizes whether it is up to date."""
 
-    path: str  # raw file or folder
+    path: str  # raw file or folder, absolute
     fingerprint: str  # hash over names, sizes and times of the raw files and the settings of the preprocessing
 
 
@@ -59,7 +59,7 @@ def source_of(path: Path, files: Iterable[Path], settings: str = "") -> Source:
     for file in sorted(files):
         status = file.stat()
         digest.update(f"\n{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return Source(str(path), digest.hexdigest())
+    return Source(str(path.absolute()), digest.hexdigest())
 
 
 def write_room(
@@ -227,6 +227,21 @@ def is_current(root: Path, name: str, class_set: str, source: Source) -> bool:
     except ValueError:
         return False
     return manifest["class_set"] == class_set and manifest["source"].get("fingerprint") == source.fingerprint
+
+
+def rooms_without_source(root: Path) -> dict[str, str]:
+    """Raw paths that are gone, by the names of the rooms made from them.
+
+    Where the folder around them is gone too, raw data was moved or deleted after use, and its rooms do not count.
+    """
+    gone = {}
+    for file in sorted(root.glob(f"[!.]*/{MANIFEST}")):
+        with suppress(ValueError):  # a damaged room, or one of another version
+            source = Path(read_manifest(file.parent)["source"].get("path", ""))
+            # Relative paths, of older versions, were those of another working directory.
+            if source.is_absolute() and source.parent.is_dir() and not source.exists():
+                gone[file.parent.name] = str(source)
+    return gone
 
 
 def remove_leftovers(root: Path, name: str) -> None:

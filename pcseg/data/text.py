@@ -32,14 +32,14 @@ def read_text(path: Path, columns: tuple[str, ...] | None, report: Report) -> di
 
     Args:
         path: text file, also in UTF-16.
-        columns: name of each column, of which unknown ones are ignored. None takes the names from the first line, or
-            without them those of `fields_of_table`.
+        columns: name of each column, of which unknown ones are ignored; a line of other names does not count. None
+            takes the names from the first line, or without them those of `fields_of_table`.
         report: called with a sentence if the columns have no names.
 
     Raises:
         ValueError: a line that is not numbers, or columns that do not fit.
     """
-    names, first_line, num_columns, separator, count = _header(path)
+    names, first_line, num_columns, separator, count = _header(path, columns is not None)
     rows = read_rows(path, num_columns, separator=separator, first_line=first_line)
     if count is not None and count != len(rows):
         raise ValueError(f"{path}: its first line counts {count} points, found {len(rows)}")
@@ -77,9 +77,7 @@ def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple
     """The columns of a file that does not name them."""
     layouts = _LAYOUTS if path.suffix.lower() != ".pts" else (*_LAYOUTS[:3], *_PTS_LAYOUTS)
     possible = [names for layout in layouts if len(names := layout.split()) == values.shape[1]]
-    first = {4: "x y z intensity", 5: "x y z semantic instance"}.get(values.shape[1], "x y z r g b semantic instance")
-    example = [*first.split(), *["_"] * values.shape[1]][: values.shape[1]]
-    remedy = f"name them, for example columns='{' '.join(example)}'"
+    remedy = _remedy(values.shape[1])
     if not possible:
         numbers = sorted({len(layout.split()) for layout in layouts})
         expected = f"expected {', '.join(map(str, numbers))} columns"
@@ -96,6 +94,12 @@ def _likely_names(path: Path, values: Float64[np.ndarray, "P columns"]) -> tuple
         choice = " or ".join(" ".join(names) for names in fitting or possible)
         raise ValueError(f"{path}: its columns without names are not clearly {choice}; {remedy}")
     return tuple(fitting[0])
+
+
+def _remedy(num_columns: int) -> str:
+    first = {4: "x y z intensity", 5: "x y z semantic instance"}.get(num_columns, "x y z r g b semantic instance")
+    example = [*first.split(), *["_"] * num_columns][:num_columns]
+    return f"name them, for example columns='{' '.join(example)}'"
 
 
 def _fits(columns: Mapping[str, Float64[np.ndarray, "P"]]) -> bool:
@@ -223,8 +227,11 @@ def _is_comment(line: bytes) -> bool:
     return line.lstrip().startswith((b"#", b"//"))
 
 
-def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, int | None]:
-    """Names of the columns, line number and length of the first point, the separator, and the number of points."""
+def _header(path: Path, is_named: bool) -> tuple[tuple[str, ...] | None, int, int, str | None, int | None]:
+    """Names of the columns, line number and length of the first point, the separator, and the number of points.
+
+    Lines of unknown names are skipped if the columns are named already.
+    """
     names = count = None
     is_comment = False
     with path.open("rb") as file:
@@ -251,5 +258,9 @@ def _header(path: Path) -> tuple[tuple[str, ...] | None, int, int, str | None, i
                 point = text.replace(b",", b".")
                 if numbers_of_line(point) or numbers_of_line(point, ";"):
                     raise ValueError(f"{path}:{number}: its numbers have a decimal comma; write them with a point")
-                raise ValueError(f"{path}:{number}: expected numbers or names of columns, found {show(line)}")
+                is_header = len(words) >= 3 and not any(numbers_of_line(word.encode()) for word in words)
+                if not (is_named and is_header):
+                    remedy = f"; {_remedy(len(words))}" if is_header else ""
+                    found = f"expected numbers or names of columns, found {show(line)}"
+                    raise ValueError(f"{path}:{number}: {found}{remedy}")
     raise ValueError(f"{path}: no points in it")

@@ -215,7 +215,7 @@ def test_e57_colors_of_any_range(tmp_path: Path, largest: float, limited: bool) 
 
 @pytest.mark.parametrize(("name", "library"), LIBRARIES.items())
 def test_a_missing_library_is_named(tmp_path: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / name).write_bytes(b"")
+    (tmp_path / name).write_bytes(b"a")
     monkeypatch.setitem(sys.modules, library.strip("'").split("\\")[0], None)
     refuses(rf"{name}: reading it needs .*, run: pip install {library}$", read_scan, tmp_path / name)
 
@@ -273,8 +273,13 @@ def test_pcd_headers(tmp_path: Path, word: str, fields: str, size: str, kind: st
 
 def test_folders_with_what_is_no_scan(tmp_path: Path) -> None:
     notes: list[str] = []
-    for name in ("b.ply", "a.xyz", "._a.xyz", "notes.md"):
-        (tmp_path / name).write_text("1 2 3\n")
-    (tmp_path / "c.ply").symlink_to(tmp_path / "gone.ply")
-    assert [path.name for path in find_scans(tmp_path, notes.append)] == ["a.xyz", "b.ply"]
-    assert notes == [f"{tmp_path}: passed over ._a.xyz (hidden), c.ply (a link to a missing file)."]
+    folder = tmp_path / "scans"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("b.ply", "a.xyz", "._a.xyz", "notes.md", "b.mtl", ".hidden"):
+        (folder / name).write_text("1 2 3\n")
+    (folder / "c.ply").symlink_to(folder / "gone.ply")
+    assert [path.name for path in find_scans(folder, notes.append)] == ["a.xyz", "b.ply"]
+    skipped = "._a.xyz (hidden), c.ply (a link to a missing file), notes.md (not a scan), sub (a folder)"
+    assert notes == [f"{folder}: skipped {skipped}."]
+    refuses("no scan in it; expected files", find_scans, folder / "sub")
+    refuses("no scan in it, but in its folders scans; expected files", find_scans, tmp_path)

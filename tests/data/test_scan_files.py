@@ -131,6 +131,8 @@ def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0 0 -2 1 2 3 4 5\n0 0 0 4 5 6 7 8\n")
     scene = read_scan(tmp_path / "a.txt", columns="nx,ny,nz,x,y,z,other,semantic")
     holds(scene, xyz=[[1, 2, 3], [4, 5, 6]], normal=[[0, 0, -1], [0, 0, 0]], semantic=[5, 8], rgb=None)
+    (tmp_path / "a.txt").write_text("Pos_X,Pos_Y,Pos_Z,Class\n1,2,3,5\n4,5,6,8\n")
+    holds(read_scan(tmp_path / "a.txt", columns="x y z semantic"), xyz=[[1, 2, 3], [4, 5, 6]], semantic=[5, 8])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -169,9 +171,11 @@ SHORT_PLY = PLY.format(2).replace("ascii", "binary_little_endian") + "end_header
 XYZ_PCD = ("x y z", "4 4 4", "F F F")
 COMPRESSED = pcd_header("binary_compressed", *XYZ_PCD)
 BAD_FILES = [
-    ("a.ply", "", "not a PLY file"),
-    ("a.ply", "ply\nformat ascii 1.0\nend_header\n", "expected an element vertex"),
+    *((f"a.{suffix}", "", "the file is empty") for suffix in ("ply", "txt")),
+    ("a.ply", "no", "not a PLY file"),
+    ("a.ply", "ply\nformat ascii 1.0\nend_header\n", "it has no vertices, only a header"),
     ("a.ply", "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "columns x y z, found x"),
+    ("a.ply", "ply\nformat ascii 1.0\n" + FACE + "3 0 0 1\n", "it has no vertices, only face"),
     ("a.ply", SHORT_PLY, "damaged"),
     ("a.ply", PLY.format(1) + FACE + "0 0 0\n3 0 0 1\n", "faces name points 0..1, there are 1"),
     ("a.ply", PLY.format(0) + "end_header\n", "no points"),
@@ -210,7 +214,8 @@ BAD_FILES = [
     *(("a.txt", f"{word}\n1 2 3\n", r"a\.txt:2: expected 1 numbers, found '1 2 3'") for word in ("inf", "nan")),
     ("a.pts", "3\n1 2 3\n", "counts 3 points, found 1"),
     ("a.csv", "x,y,z,red,green,bleu\n1,2,3,4,5,6\n", "of the columns red green blue, one is missing"),
-    ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: expected numbers or names of columns"),
+    ("a.csv", "x,y,w\n1,2,3\n", r"a\.csv:1: .* names of columns, found 'x,y,w'; name them, for .* columns='x y z'$"),
+    ("a.csv", "x,y,3\n1,2,3\n", r"a\.csv:1: .* names of columns, found 'x,y,3'$"),
     ("a.csv", "x,y,z\n1,2,3,4\n", "expected names of its 4 columns, found x y z"),
     *(("a.csv", f"1,5{c}2,5{c}3,5\n", r"a\.csv:1: its numbers have a decimal comma") for c in ";\t"),
     ("a.abc", "v 0 0 0", r"unknown extension '\.abc'; expected one of \.ply \.pcd \.npz"),
@@ -301,6 +306,8 @@ def test_an_object_is_a_pair_of_class_and_id(tmp_path: Path) -> None:
     scene, said = read_and_said(tmp_path / "a.npz")
     assert scene.instance.tolist() == [2, 4, 1, 3, 0, 0]
     assert "the 2 ids are split into 4 objects" in said
+    np.savez(tmp_path / "a.npz", xyz=np.zeros((3, 3)), semantic=[8, -1, -1], instance=[1, 2, 3])
+    assert "2 of its 3 instance ids have no point with a class" in read_and_said(tmp_path / "a.npz")[1]
     ids = [1, 39001, 0xFF8000, 0xFF8000, 0, 7]
     np.savez(tmp_path / "a.npz", xyz=np.zeros((6, 3)), semantic=[8, 8, 7, 7, 1, -1], instance=ids)
     assert read_scan(tmp_path / "a.npz").instance.tolist() == ids

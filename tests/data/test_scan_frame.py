@@ -103,7 +103,7 @@ def test_what_is_not_certain_is_refused(tmp_path: Path, room: np.ndarray, closed
     for xyz, message in (
         (box(np.random.default_rng(0), (192, 156, 96), False), r"its unit is not certain; give .*scale=0\.0254 \(in"),
         (box(np.random.default_rng(0), (90, 9, 60), False), r"unit is not certain; give up=.y. or alike if another"),
-        (box(np.random.default_rng(0), (1800, 1200, 110), True), r"its unit is not certain"),
+        (box(np.random.default_rng(0), (1800, 1200, 110), True), r"measures .* and \d+ high: its unit is not certain"),
         (room * 1e5, r"a\.npy: .* its unit is not certain; give .*scale=0\.001 \(millimeters\)"),
         (rounded, r"a\.npy: its coordinates are rounded to steps of 0\.5 m"),
     ):

@@ -47,6 +47,12 @@ def test_bad_usage(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "error: " in capsys.readouterr().err
 
 
+def test_an_axis_that_looks_like_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "absent.ply", "--up", "-y"])
+    assert capsys.readouterr().err == "error: absent.ply: no such file\n"
+
+
 def test_doors() -> None:
     """Every script in tools/ that is the same as a command calls it."""
     doors = {}

@@ -159,7 +159,8 @@ def test_a_folder_of_scans_and_a_second_run(checkpoint: Path, scene: Scene, tmp_
     out, _ = passes(*command)
     assert sorted(re.findall(r"/([ab])\.", out)) == list("aabb")
     assert "replaced" not in out
-    out, _ = passes(*command[:-1], "csv")
+    out, err = passes(*command[:-1], "csv")
+    assert f"{tmp_path}: skipped out (a folder).\n" in err
     old = ".instances.csv (replaced 1 of an earlier run)\nnot written now, and perhaps of an earlier run: "
     assert out.count(old) == 2
     assert "no scan in it, only results of pcseg" in refused("predict", "--model", checkpoint, tmp_path / "out")
@@ -244,6 +245,8 @@ def test_export(checkpoint: Path, scan: Path, tmp_path: Path) -> None:
         path.write_text("mine")
         assert f"{path}: exists and is not a result of pcseg" in refused("export", result, *option)
         assert path.read_text() == "mine"
+    error = refused("prepare scans", result, tmp_path / "rooms", "--classes", "s3dis")
+    assert f"a result of pcseg; write it with labels first: pcseg export {result} --las DIR" in error
     for message, arguments in {
         "not a pcseg result": (scan, "--ply", tmp_path / "a"),
         "no such file or folder": (tmp_path / "b.npz", "--ply", tmp_path / "a"),

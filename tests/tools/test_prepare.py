@@ -16,7 +16,7 @@ from pcseg.ops.superpoints import SuperpointOptions
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 from tests.data.test_scannet import NAME, write_scan
-from tests.tools.commands import passes, refused
+from tests.tools.commands import passes, refused, tool
 
 BAD_OPTIONS = ["--workers 0", "--voxel-size 0", "--max-superpoints -5", "--superpoints voxel --coarse-voxel-size -1"]
 
@@ -36,6 +36,13 @@ def prepare(dataset: str, raw: Path, out: Path, *options: object, report: str = 
     """Runs pcseg prepare DATASET RAW OUT; returns the report, with what was printed as "text"."""
     printed, _ = passes(f"prepare {dataset}", raw, out, *options)
     return {**json.loads((out / report).read_text()), "text": printed}
+
+
+def fails(dataset: str, raw: Path, out: Path, *options: object) -> str:
+    """What pcseg prepare prints to stderr where a room fails: the reasons, then an error."""
+    status, _, err = tool(f"prepare {dataset}", raw, out, *options)
+    assert (status, "Traceback" in err) == (2, False)
+    return err
 
 
 def write_s3dis(raw: Path, area: int, room: str, rng: np.random.Generator) -> Path:
@@ -84,7 +91,9 @@ def test_one_bad_room_does_not_stop_the_others(raw: Path, out: Path, rng, worker
     write_s3dis(raw, 1, "good", rng)
     (write_s3dis(raw, 1, "dragon", rng) / "Annotations" / "dragon_1.txt").touch()
     (raw / "Area_1" / "empty").mkdir()
-    assert "error: 2 of 3 rooms failed" in refused("prepare s3dis", raw, out, "--workers", workers)
+    error = fails("s3dis", raw, out, "--workers", workers)
+    assert "error: 2 of 3 rooms failed, reasons above: Area_1_dragon, Area_1_empty\n" in error
+    assert error.count("found class 'dragon'") == error.count("no folder Annotations") == 1
     failed = json.loads((out / "report.json").read_text())["failed"]
     assert set(failed) == {"Area_1_dragon", "Area_1_empty"}
     assert "found class 'dragon'" in failed["Area_1_dragon"]
@@ -124,22 +133,42 @@ def test_scans_with_instances_from_zero(raw: Path, out: Path, rng) -> None:
     np.testing.assert_array_equal(read_room(out / "a").instance, labels)
     # A scan without labels.
     np.save(raw / "c.npy", xyz)
-    assert "no semantic and no instance" in refused("prepare scans", raw, out, "--classes", "s3dis")
+    assert "no semantic and no instance" in fails("scans", raw, out, "--classes", "s3dis")
     prepare("scans", raw, out, "--classes", "s3dis", "--unlabeled")
     assert read_room(out / "c").semantic is None
     # Values that mean no class, and no instance.
     labels = {"semantic": np.repeat([0, 255, -100, 1], 200), "instance": np.repeat([1, 2, 0, 3], 200)}
     np.savez(raw / "a.npz", xyz=xyz, **labels)
-    error = refused("prepare scans", raw, out, "--classes", "s3dis", "--unlabeled")
+    error = fails("scans", raw, out, "--classes", "s3dis", "--unlabeled")
     assert "name the column `label` and give --label-ids; list values that mean no class in --ignore-labels" in error
     np.savez(raw / "a.npz", xyz=xyz, semantic=labels["semantic"], instance=np.repeat([1, 2, -100, 3], 200))
-    error = refused("prepare scans", raw, out, "--classes", "s3dis", "--unlabeled")
+    error = fails("scans", raw, out, "--classes", "s3dis", "--unlabeled")
     assert "see --first-instance and --ignore-labels" in error
     prepare("scans", raw, out, "--classes", "s3dis", "--unlabeled", "--ignore-labels", 255, -100)
     holds(read_room(out / "a"), semantic=np.repeat([0, -1, -1, 1], 200), instance=np.repeat([1, 0, 0, 3], 200))
     # Two files of one name.
     np.save(raw / "a.npy", xyz)
     assert "would be written twice" in refused("prepare scans", raw, out, "--classes", "s3dis")
+
+
+def test_what_is_wrong_with_labels_and_with_older_rooms(raw: Path, out: Path, rng) -> None:
+    xyz = (rng.random((800, 3)) * [2, 2, 0.01]).astype(np.float32)
+    chair, floor = 3, 1
+    labels = {"semantic": np.repeat([chair, floor, chair, -1], 200), "instance": np.repeat([0, 0, 4, 7], 200)}
+    for name in ("a", "b"):
+        np.savez(raw / f"{name}.npz", xyz=xyz, **labels)
+    options = ("--classes", "indoor", "--workers", 1)
+    text = prepare("scans", raw, out, *options)["text"]
+    assert "a.npz: Some points of objects have no instance: 200 of chair.\n" in text
+    assert "a.npz: 1 of its 2 instance ids have no point with a class.\n" in text
+    assert "is gone" not in text
+    # A renamed scan leaves its old room, which the report names, as long as other scans are still there.
+    (raw / "a.npz").rename(raw / "c.npz")
+    report = prepare("scans", raw / "c.npz", out, *options)
+    assert report["gone"] == {"a": f"{raw / 'a.npz'}"}
+    assert f"1 room in {out} whose scan is gone: a ({raw / 'a.npz'}); " in report["text"]
+    raw.rename(raw.with_name("moved"))
+    assert prepare("scans", raw.with_name("moved"), out, *options)["gone"] == {}
 
 
 def test_scannet(raw: Path, out: Path, tmp_path: Path) -> None:
@@ -160,7 +189,7 @@ def test_scannet(raw: Path, out: Path, tmp_path: Path) -> None:
         file.write("9\tlamp\t35\n")
     assert prepare("scannet", raw, out)["written"] == 1
     labels = ("--labels", tmp_path / "absent.tsv", "--force")
-    assert "absent.tsv: no such file" in refused("prepare scannet", raw, out, *labels)
+    assert "absent.tsv: no such file" in fails("scannet", raw, out, *labels)
 
 
 def test_an_internal_error_is_not_taken_for_bad_input(raw: Path, out: Path, rng, monkeypatch) -> None:
@@ -208,7 +237,7 @@ def test_custom_classes(raw: Path, out: Path, tmp_path: Path, rng) -> None:
     np.savez(raw / "a.npz", xyz=xyz, label=label, instance=instance)
     options = ("--classes", classes, "--label-ids", classes)
     expected = "no semantic in it; its column `label` is read with --label-ids, the class set that its ids are of"
-    assert expected in refused("prepare scans", raw, out, *options[:2])
+    assert expected in fails("scans", raw, out, *options[:2])
     report = prepare("scans", raw, out, *options)
     assert report["instances"] == report["classes"]["bench"]["instances"] == 2
     assert "floor                    -           200\n" in report["text"], "a surface has no instances to count"
