@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,8 +107,7 @@ def train(
     """Train from `state.step` to `options.steps`, or until the loader ends.
 
     A step without a finite loss and gradient changes nothing: not the weights, the optimizer or the buffers. No step
-    waits for the device, except to read the losses every `options.log_every` steps, in one transfer. From then on, the
-    CPU takes numbers below 1e-38 as 0 (`torch.set_flush_denormal`).
+    waits for the device, except to read the losses every `options.log_every` steps, in one transfer.
 
     Args:
         model: takes a batch on its own device.
@@ -132,8 +132,6 @@ def train(
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     device, unread = parameters[0].device, list[_Step]()
     num_steps = max(0, options.steps - state.step)
-    # Gradients of masks that are sure are so small that a CPU would multiply them 100 times slower.
-    torch.set_flush_denormal(True)
 
     def backward(batch: Batch, share: float) -> dict[str, Tensor]:
         """Adds to the gradients and returns the losses; nothing here outlives it, so a failure frees its memory."""
@@ -152,25 +150,26 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        before, values, shares = _flat(buffers), dict[str, Tensor](), _shares(batches, processes)
-        try:
-            for batch, share in zip(batches, shares, strict=True):
-                _add(values, backward(batch, share), share)
-        except (RuntimeError, MemoryError) as error:
-            left_out = _rooms_out_of_memory(error, batch, processes)
-        if left_out:
-            nan = torch.full((), torch.nan, device=device)
-            values = {"grad_norm": nan, "loss": nan}
-            _copy(before, buffers)
-        else:
-            values["rooms"] = torch.full_like(values["loss"], sum(map(len, batches)))
-            _sum_over_processes(parameters, values, processes)
-            scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(parameters, optimizer_options.clip_norm or torch.inf)
-            scaler.step(optimizer)  # takes no step if a gradient is not finite
-            scaler.update(None if options.precision == "fp16" else 1.0)
-            _copy(torch.where(norm.isfinite(), _flat(buffers), before), buffers)
-            values = {"grad_norm": norm, **values}
+        with _without_tiny_numbers():
+            before, values, shares = _flat(buffers), dict[str, Tensor](), _shares(batches, processes)
+            try:
+                for batch, share in zip(batches, shares, strict=True):
+                    _add(values, backward(batch, share), share)
+            except (RuntimeError, MemoryError) as error:
+                left_out = _rooms_out_of_memory(error, batch, processes)
+            if left_out:
+                nan = torch.full((), torch.nan, device=device)
+                values = {"grad_norm": nan, "loss": nan}
+                _copy(before, buffers)
+            else:
+                values["rooms"] = torch.full_like(values["loss"], sum(map(len, batches)))
+                _sum_over_processes(parameters, values, processes)
+                scaler.unscale_(optimizer)
+                norm = nn.utils.clip_grad_norm_(parameters, optimizer_options.clip_norm or torch.inf)
+                scaler.step(optimizer)  # takes no step if a gradient is not finite
+                scaler.update(None if options.precision == "fp16" else 1.0)
+                _copy(torch.where(norm.isfinite(), _flat(buffers), before), buffers)
+                values = {"grad_norm": norm, **values}
         if average is not None:
             average.update(model)
         state.step += 1
@@ -180,6 +179,20 @@ def train(
                 _account(step, numbers, state, options, scaler, log)
             unread.clear()
             after_log()
+
+
+@contextmanager
+def _without_tiny_numbers() -> Iterator[None]:
+    """The CPU takes numbers below 1e-38 as 0.
+
+    It multiplies them 100 times slower, and gradients of masks that are sure are so small. Afterwards it must not, as
+    scipy's KDTree would crash.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:

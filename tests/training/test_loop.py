@@ -122,12 +122,18 @@ def test_records_and_rates() -> None:
 
 
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="a CPU that cannot")
-def test_numbers_too_small_for_float32_are_zero() -> None:
-    torch.set_flush_denormal(False)
-    small = torch.full((8,), 1e-30)
+def test_numbers_too_small_for_float32_are_zero_in_steps_alone() -> None:
+    small, seen = torch.full((8,), 1e-30), list[bool]()
+
+    def is_any(*_: Any) -> float:
+        seen.append(bool((small * 1e-10).any()))
+        return 1.0
+
+    _Run(is_any).train(1, after_log=is_any)
+    assert seen == [False, True]
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        _Run(lambda batch, call: torch.ones(7)).train(1)
     assert (small * 1e-10).all()
-    _Run().train(1)
-    assert not (small * 1e-10).any()
 
 
 def test_a_step_that_is_not_finite_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
