@@ -3,7 +3,7 @@
 import itertools
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int32
@@ -23,7 +23,8 @@ class NormReLU(nn.Sequential):
         super().__init__(VoxelBatchNorm(channels, eps=1e-4, momentum=0.1))
 
     def forward(self, input: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
-        return self[0].relu(input)
+        (norm,) = self
+        return cast(VoxelBatchNorm, norm).relu(input)
 
 
 class ResidualBlock(nn.Module):

@@ -137,7 +137,8 @@ def _join(
         blocks.append(np.stack(found, axis=1))
         ranks = np.concatenate([pair[side] for pair in pairs])
         index.append(torch.from_numpy(ranks if order is None else order[ranks]))
-    return KernelMap(*index, *blocks, *sizes)
+    (in_index, out_index), (in_blocks, out_blocks) = index, blocks
+    return KernelMap(in_index, out_index, in_blocks, out_blocks, *sizes)
 
 
 def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> KernelMap:
