@@ -113,8 +113,9 @@ class Run:
         self.criterion = build.build_criterion(config, check_values=False, sum_counts=self.processes.sum, absent=absent)
         self.superpoints = superpoints_of(self.rooms.rooms)
         self.held_out = build.build_dataset(config, config.data.val, augmented=False) if config.data.val else None
-        sides = [data["rooms"] for data in self._data_record().values()]
-        shared = [name for name, checksum in sides[1].items() if checksum in sides[0].values()]
+        train, held_out = (side["rooms"] for side in self._data_record.values())
+        trained = {*train.values()}
+        shared = [name for name, checksum in held_out.items() if checksum in trained]
         if shared and self.processes.is_first:
             logger.warning("data.train has these rooms of data.val, so their AP tells nothing: %s", ", ".join(shared))
 
@@ -140,7 +141,7 @@ class Run:
             checkpoint.remove_unfinished_files(self.folder)
             atomic_write(self.folder / "config.yaml", config_reader.to_text(self.config))
             reproducible.write_record(self.folder / "versions.json", reproducible.versions())
-            reproducible.write_record(self.folder / "data.json", self._data_record())
+            reproducible.write_record(self.folder / "data.json", self._data_record)
 
     def resume(self, name: str = LAST) -> None:
         """Continue from a checkpoint in the run's folder as if the run had not been interrupted.
@@ -156,7 +157,7 @@ class Run:
         self._check_config(content["config"], path)
         if self.config.train.steps < (step := content["state"]["step"]):
             raise ValueError(f"{path} has {step} steps; train.steps is {self.config.train.steps}, give at least {step}")
-        reproducible.check_data(self.folder / "data.json", self._data_record())
+        reproducible.check_data(self.folder / "data.json", self._data_record)
         checkpoint.load_weights(self.model, content["model"], path)
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
@@ -320,6 +321,7 @@ class Run:
                     value.lerp_(first, share)
         return model
 
+    @functools.cached_property
     def _data_record(self) -> dict[str, Any]:
         return reproducible.data_record(self.rooms.rooms, [] if self.held_out is None else self.held_out.rooms)
 

@@ -80,15 +80,12 @@ def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
     device, classes = pick_device(args.device, processes.local_rank), class_set(config.data.classes)
     segmenter = load_model(args.checkpoint, device, config)
     if segmenter.classes.names != classes.names and processes.is_first:
-        own = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
+        note = f"{args.checkpoint} predicts classes {segmenter.classes.name}, which are mapped to {classes.name}"
+        note += "; its own config decides how it predicts"
         known = segmenter.classes.mapping_to(classes)
-        unknown = [classes.names[k] for k in classes.instance_classes if k not in known]
-        zero = (
-            f"; of classes that it does not know, AP is 0 and counts in the mean: {first_of(unknown)}"
-            if unknown
-            else ""
-        )
-        print(f"note: {own}; its own config decides how it predicts{zero}", file=sys.stderr)
+        if unknown := [classes.names[k] for k in classes.instance_classes if k not in known]:
+            note += f"; of classes that it does not know, AP is 0 and counts in the mean: {first_of(unknown)}"
+        print(f"note: {note}", file=sys.stderr)
     rooms = build.build_dataset(config, config.data.val, augmented=False)
     places = {args.results: ".npz", args.export: ".txt"}
     per_room = [folder / f"{room.name}{end}" for folder, end in places.items() if folder for room in rooms.rooms]

@@ -178,10 +178,10 @@ def _notes_on_labels(scene: Scene, classes: ClassSet) -> list[str]:
     """A note on points of object classes that belong to no instance, if there are any."""
     if scene.semantic is None or scene.instance is None:
         return []
-    labels = scene.semantic[scene.instance == 0]
-    objects = [name for name in classes.instance_names if name not in classes.stuff]
-    counts = {name: np.count_nonzero(labels == classes.index(name)) for name in objects}
-    found = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
+    labels = scene.semantic[(scene.instance == 0) & (scene.semantic >= 0)]
+    counts = np.bincount(labels, minlength=len(classes))
+    objects = [index for index in classes.instance_classes if counts[index] and not classes.is_stuff[index]]
+    found = ", ".join(f"{counts[index]:,} of {classes.names[index]}" for index in objects)
     return [f"Some points of objects have no instance: {found}."] if found else []
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ class ImageRun(Run):
             self.save(BEST)
         return scores
 
+    @cached_property
     def _data_record(self) -> dict[str, Any]:
         sets = {"train": self.rooms.images, "val": self.held_out}  # type: ignore[attr-defined]
         return {key: images.record() if images else {"rooms": {}} for key, images in sets.items()}

@@ -6,12 +6,21 @@ Sums over `ROWS` rows are float32, those of all rows float64.
 import numpy as np
 
 from pcseg.kernels import kernel
+from pcseg.kernels.conv import FAST
 
 ROWS = 256
-_FAST = {"contract", "reassoc", "nsz"}  # NaN passes through
 
 
-@kernel("f4[:,::1], f4[::1], i8, i8, f8[:,::1]", fastmath=_FAST)
+@kernel(fastmath=FAST)
+def _move(partial, sums):
+    """Adds partial sums to the whole ones, and sets them to 0."""
+    for c in range(partial.shape[1]):
+        sums[0, c] += partial[0, c]
+        sums[1, c] += partial[1, c]
+        partial[0, c] = partial[1, c] = 0
+
+
+@kernel("f4[:,::1], f4[::1], i8, i8, f8[:,::1]", fastmath=FAST)
 def add_moments(x, center, first, last, sums):
     """Adds the sums of x - center and of its square over the given rows to `sums`.
 
@@ -30,13 +39,10 @@ def add_moments(x, center, first, last, sums):
                 distance = x[row, c] - center[c]
                 partial[0, c] += distance
                 partial[1, c] += distance * distance
-        for c in range(num_columns):
-            sums[0, c] += partial[0, c]
-            sums[1, c] += partial[1, c]
-            partial[0, c] = partial[1, c] = 0
+        _move(partial, sums)
 
 
-@kernel("f4[:,::1], f4[:,::1], i8, i8, f4[:,::1]", fastmath=_FAST)
+@kernel("f4[:,::1], f4[:,::1], i8, i8, f4[:,::1]", fastmath=FAST)
 def scale_shift_relu(x, used, first, last, out):
     """Writes ReLU(x * scale + shift) of the given rows.
 
@@ -53,7 +59,7 @@ def scale_shift_relu(x, used, first, last, out):
             out[row, c] = np.float32(0) if value < 0 else value
 
 
-@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f8[:,::1]", fastmath=_FAST)
+@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f8[:,::1]", fastmath=FAST)
 def add_grad_moments(x, grad, used, first, last, sums):
     """Adds the sums of the gradient before ReLU, and of it times x - center, over the given rows to `sums`.
 
@@ -73,13 +79,10 @@ def add_grad_moments(x, grad, used, first, last, sums):
                 passed = grad[row, c] if x[row, c] * used[0, c] + used[1, c] > 0 else np.float32(0)
                 partial[0, c] += passed
                 partial[1, c] += passed * (x[row, c] - used[2, c])
-        for c in range(num_columns):
-            sums[0, c] += partial[0, c]
-            sums[1, c] += partial[1, c]
-            partial[0, c] = partial[1, c] = 0
+        _move(partial, sums)
 
 
-@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f4[:,::1]", fastmath=_FAST)
+@kernel("f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f4[:,::1]", fastmath=FAST)
 def scale_shift_relu_grad(x, grad, used, first, last, out):
     """Writes the gradient of x in the given rows: of the result, and of statistics of x.
 

@@ -155,7 +155,7 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> KernelMap:
         The map of 27 offsets; an offset and its mirror image hold the same pairs, transposed.
     """
     keys, steps = voxel_keys(coords.cpu().numpy(), batch_size, margin=1)
-    order = None if is_ascending(keys) else keys.argsort()
+    order = None if is_ascending(keys) else keys.argsort().astype(np.int32)
     keys = keys if order is None else keys[order]
     pairs = []
     for offset in itertools.islice(itertools.product((-1, 0, 1), repeat=3), 13):
@@ -164,7 +164,6 @@ def submanifold_map(coords: Int32[Tensor, "V 4"], batch_size: int) -> KernelMap:
         pairs.append((source[:count], target[:count]))
     rank = np.arange(len(keys), dtype=np.int32)
     pairs += [(rank, rank), *((target, source) for source, target in reversed(pairs))]
-    order = order if order is None else order.astype(np.int32)
     return _join(pairs, (order, order), (len(keys), len(keys))).to(coords.device)
 
 

@@ -131,8 +131,7 @@ def test_numbers_too_small_for_float32_are_zero_in_steps_alone() -> None:
 
     _Run(is_any).train(1, after_log=is_any)
     assert seen == [False, True]
-    with pytest.raises(RuntimeError, match="size of tensor"):
-        _Run(lambda batch, call: torch.ones(7)).train(1)
+    refuses("size of tensor", _Run(lambda batch, call: torch.ones(7)).train, 1, error=RuntimeError)
     assert (small * 1e-10).all()
 
 
