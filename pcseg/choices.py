@@ -37,6 +37,6 @@ def no_checkpoint(path: Path) -> str:
 
 # Synthetic rooms and homes.
 RAW_FORMATS = ("s3dis", "scannet", "coco")
-Sensor = Literal["rgbd", "phone", "tripod"]
+Sensor = Literal["rgbd", "phone", "tripod", "panorama"]
 
 BENCHMARKS = ("criterion", "metrics", "conv", "train", "voxelize", "superpoints", "loader", "tiles", "network", "cold")

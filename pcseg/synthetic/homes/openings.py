@@ -6,6 +6,7 @@ from pcseg.synthetic.homes import paint
 from pcseg.synthetic.homes.room import Room, half_extents
 from pcseg.synthetic.homes.wall import Wall
 
+GLASS = (0.15, 0.2, 0.65)  # shares of glass that a sensor sees, sees in part, or sees through
 LUMP = 0.25  # length of the waves that glass has in a scan, in meters
 
 
@@ -93,16 +94,18 @@ def _add_door(room: Room) -> None:
     wall, s = found
     _keep_clear(room, wall, s, width)
     instance = room.surfaces.instance("door")
-    frame, edge, thick = paint.palette(rng), rng.uniform(0.04, 0.1), rng.uniform(0.005, 0.03)
+    # Some labels have frames of their own.
+    around = room.surfaces.instance("door") if rng.random() < 0.25 else instance
+    frame, edge, thick = paint.palette(rng), rng.uniform(0.04, 0.13), rng.uniform(0.005, 0.05)
     for side in (-1, 1):
         jamb = s + side * (width + edge) / 2
-        room.add_wall_box(wall, jamb, thick / 2, height / 2, (edge, thick, height), instance, frame)
+        room.add_wall_box(wall, jamb, thick / 2, height / 2, (edge, thick, height), around, frame)
     lintel = (width + 2 * edge, thick, edge)
-    room.add_wall_box(wall, s, thick / 2, height + edge / 2, lintel, instance, frame)
+    room.add_wall_box(wall, s, thick / 2, height + edge / 2, lintel, around, frame)
     leaf, texture = paint.palette(rng), paint.planks(rng) if rng.random() < 0.2 else paint.speckle(rng)
     is_open = room.recess > 0.2 and width < 1.1 and rng.random() < 0.35
     depth = rng.uniform(0.6, 1.5) if is_open else rng.uniform(0.0, min(room.recess, 0.15))
-    passage, sill = (room.surfaces.instance("wall"), room.floor) if is_open else (instance, instance)
+    passage, sill = (room.surfaces.instance("wall"), room.floor) if is_open else (around, around)
     _cut(room, wall, s, 0.0, (width, height), depth, passage, sill)
     back, up = (*(wall.along * width), 0), (0, 0, height)
     behind = room.world(wall.point(s - width / 2, -depth))
@@ -170,7 +173,7 @@ def _add_window(room: Room) -> tuple[Wall, float, float, float] | None:
     depth = rng.uniform(0.02, room.recess)
     sides = instance if rng.random() < 0.6 else wall.instance
     _cut(room, wall, s, z, (width, height), depth, sides, sides)
-    frame, bar = paint.palette(rng), rng.uniform(0.03, 0.08)
+    frame, bar = paint.palette(rng), rng.uniform(0.1, 0.25) if rng.random() < 0.3 else rng.uniform(0.03, 0.1)
     columns, rows = max(int(width / rng.uniform(0.5, 1.3)), 1), int(rng.integers(1, 3))
     for along in np.linspace(-0.5, 0.5, columns + 1) * (width - bar):
         room.add_wall_box(wall, s + along, bar / 2 - depth, z + height / 2, (bar, bar, height), instance, frame)
@@ -184,7 +187,7 @@ def _add_window(room: Room) -> tuple[Wall, float, float, float] | None:
     pane = np.concatenate([plan, z + up[..., None]], axis=-1) + room.origin
     outside = paint.palette(rng) * 0.4 + rng.choice([20, 120, 150])
     texture = paint.painting(rng) if rng.random() < 0.4 else None
-    room.surfaces.add_grid(pane, instance, outside, texture, dropout=rng.choice([0.05, 0.5, 1.0]))
+    room.surfaces.add_grid(pane, instance, outside, texture, dropout=rng.choice([0.05, 0.5, 1.0], p=GLASS))
     if rng.random() < 0.3:  # blinds
         low = z + height * rng.choice([0.02, rng.uniform(0.0, 0.8)])
         corner = room.world(wall.point(s - width * 0.48, bar + 0.02 - depth), low)

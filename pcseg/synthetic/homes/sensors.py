@@ -1,4 +1,4 @@
-"""Simulated sensors that turn surfaces into scans: a handheld depth camera, a phone, a laser scanner on a tripod."""
+"""Simulated sensors that turn surfaces into scans: depth cameras in the hand or on a tripod, and a laser scanner."""
 
 from typing import Any
 
@@ -17,6 +17,7 @@ from pcseg.synthetic.homes.surfaces import RayCaster, Surfaces
 
 WIDTH, HEIGHT, FOCAL = 192, 144, 173.0  # a depth camera at 3/10 of its resolution, in pixels
 MIN_DEPTH, MAX_DEPTH = 0.4, 6.0  # meters
+PITCHES = (-0.8, -0.1, 0.6, 1.3)  # of a depth camera on a tripod, in radians
 MIN_INSTANCE_POINTS = 20
 MIN_PIECE_TRIANGLES = 60  # smaller loose pieces of a mesh are noise
 # Gaps between things in meters, see `join_things`: in the plan on desks and elsewhere, and in height.
@@ -31,7 +32,7 @@ def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, 
         surfaces: all of its surfaces.
         rooms: its rooms, which the sensor walks through.
         name: name of the scene.
-        sensor: "rgbd" and "phone" give a fused mesh, "phone" a coarser one without faces; "tripod" gives points.
+        sensor: "rgbd" gives a fused mesh, "phone" and "panorama" the points of one; "tripod" gives points of a laser.
         rng: random numbers of noise, path and light.
 
     Returns:
@@ -52,7 +53,7 @@ def scan_home(surfaces: Surfaces, rooms: list[Room], name: str, sensor: Sensor, 
     rgb = _develop(albedo, shade, rng)
     names = class_set("indoor").names
     labels = np.array([-1, *(names.index(label) for label in surfaces.labels)])
-    if sensor == "tripod":
+    if sensor in ("tripod", "panorama"):
         instance, labels = join_things(xyz, instance, labels)
     count = np.bincount(instance, minlength=len(labels))
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.1 else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.03)
@@ -97,7 +98,7 @@ def join_things(xyz: np.ndarray, instance: np.ndarray, labels: np.ndarray) -> tu
     return joined[instance], labels
 
 
-# A camera that is carried around.
+# A depth camera that is carried around, or turns on a tripod.
 
 
 def camera_path(room: Room, num_frames: int, rng: np.random.Generator) -> list[tuple[np.ndarray, float, float]]:
@@ -124,6 +125,20 @@ def camera_path(room: Room, num_frames: int, rng: np.random.Generator) -> list[t
         pitch += 0.3 * np.sin(np.linspace(0, rng.uniform(10, 40), num_frames)) + 0.2
     height = rng.uniform(1.3, 1.65) + _wander(num_frames, 6, 0.12, rng)
     return [(room.world(place, z), turn, tilt) for place, z, turn, tilt in zip(plan, height, yaw, pitch)]
+
+
+def _turning_path(room: Room, rng: np.random.Generator) -> list[tuple[np.ndarray, float, float]]:
+    """Position, yaw and pitch of each frame: full turns at a few places, from the floor to the ceiling."""
+    stops = _stops(room, rng.integers(2, 5) + room.width * room.depth / 12, rng)
+    yaws = np.arange(8) * np.pi / 4
+    return [(eye, yaw + k, pitch) for k, eye in enumerate(stops) for pitch in PITCHES for yaw in yaws]
+
+
+def _stops(room: Room, num: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Where a tripod stands: about `num` free places, 1 to 8, at the height of the sensor."""
+    free = _places(room, room.is_walkable & room.is_free)
+    places = free[rng.integers(len(free), size=int(np.clip(num, 1, 8)))]
+    return [room.world(place, rng.uniform(1.2, 1.8)) for place in places]
 
 
 def _camera_pose(position: np.ndarray, yaw: float, pitch: float) -> Float64[np.ndarray, "4 4"]:
@@ -170,13 +185,15 @@ def _depth_image(
 def _fused_scan(
     caster: RayCaster, rooms: list[Room], sensor: Sensor, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Int32[np.ndarray, "F 3"] | None]:
-    """Points, normals, colors, instances and faces of frames that are fused into one mesh; a phone gives no faces."""
+    """Points, normals, colors, instances and faces of frames that are fused into one mesh; only "rgbd" gives faces."""
     import open3d
 
     o3d: Any = open3d  # without types
     tensor = o3d.core.Tensor
     area = sum(room.width * room.depth for room in rooms)
-    voxel = float(rng.uniform(0.03, 0.045)) if sensor == "phone" else 0.02 if area < 14 else 0.026
+    turns = sensor == "panorama"
+    coarse = {"phone": (0.03, 0.045), "panorama": (0.025, 0.035)}
+    voxel = float(rng.uniform(*coarse[sensor])) if sensor in coarse else 0.02 if area < 14 else 0.026
     # The volume of Open3D 0.20's pipelines.integration gives empty meshes; this one works.
     volume: Any = o3d.t.geometry.VoxelBlockGrid(
         ("tsdf", "weight", "color"), (o3d.core.float32,) * 3, ((1), (1), (3)), voxel, 16, 6000
@@ -185,13 +202,17 @@ def _fused_scan(
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     pixels = np.stack([(u - WIDTH / 2 + 0.5) / FOCAL, (v - HEIGHT / 2 + 0.5) / FOCAL, np.ones(u.shape)], axis=-1)
     reach, noise = rng.uniform(3.2, 4.6), rng.uniform(0.7, 1.8)
+    if turns:
+        reach, noise = reach + 1.4, noise * 0.4
     white = rng.uniform((0.95, 0.9, 0.72), (1.05, 1.0, 1.0))
     for room in rooms:
         num_frames = int(np.clip(rng.uniform(4, 7) * room.width * room.depth, 50, 200))
+        views = _turning_path(room, rng) if turns else camera_path(room, num_frames, rng)
+        num_frames = len(views)
         exposure = np.exp(_wander(num_frames, 8, 0.1, rng))
         shift = np.stack([_wander(num_frames, 8, 0.006, rng) for _ in range(3)], axis=1)
         twist = np.stack([_wander(num_frames, 8, 0.002, rng) for _ in range(3)], axis=1)
-        for k, view in enumerate(camera_path(room, num_frames, rng)):
+        for k, view in enumerate(views):
             pose = _camera_pose(*view)
             depth, rgb = _depth_image(caster, pose, pixels, reach, noise, rng)
             if (depth > 0).mean() < 0.05:  # Open3D raises on a frame without depth
@@ -204,7 +225,8 @@ def _fused_scan(
             inverse = tensor(np.linalg.inv(pose))
             blocks = volume.compute_unique_block_coordinates(image, camera, inverse, 1.0, MAX_DEPTH, 3.0)
             volume.integrate(blocks, image, color, camera, camera, inverse, 1.0, MAX_DEPTH, 3.0)
-    mesh = volume.extract_triangle_mesh(weight_threshold=1.5).to_legacy()
+    # Frames of a tripod hardly overlap.
+    mesh = volume.extract_triangle_mesh(weight_threshold=0.5 if turns else 1.5).to_legacy()
     piece, size, _ = mesh.cluster_connected_triangles()
     mesh.remove_triangles_by_mask(np.asarray(size)[np.asarray(piece)] < MIN_PIECE_TRIANGLES)
     mesh.remove_unreferenced_vertices()
@@ -219,7 +241,7 @@ def _fused_scan(
     mesh.compute_vertex_normals()
     xyz, normal = np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals)
     rgb, faces = np.asarray(mesh.vertex_colors) * 255, np.asarray(mesh.triangles).astype(np.int32)
-    if sensor == "phone":
+    if sensor != "rgbd":
         (xyz, normal, rgb), faces = _resample((xyz, normal, rgb), faces, rng), None
     return xyz, normal, rgb, caster.nearest_instance(xyz), faces
 
@@ -247,10 +269,7 @@ def _laser_scan(
     step = np.deg2rad(rng.uniform(0.25, 0.4))
     range_noise = rng.uniform(0.001, 0.004)
     for room in rooms:
-        free = _places(room, room.is_walkable & room.is_free)
-        num_stops = int(np.clip(rng.integers(1, 4) + room.width * room.depth / 20, 1, 6))
-        for place in free[rng.integers(len(free), size=num_stops)]:
-            eye = room.world(place, rng.uniform(1.2, 1.8))
+        for eye in _stops(room, rng.integers(1, 4) + room.width * room.depth / 20, rng):
             azimuth = np.arange(rng.uniform(0, step), 2 * np.pi, step)
             elevation = np.arange(np.deg2rad(-60), np.pi / 2, step)
             around, up = np.meshgrid(azimuth, elevation)

@@ -75,7 +75,7 @@ class Surfaces:
         outside = np.array((rng.uniform(0.6, 1), rng.uniform(0.8, 1), 1)) * rng.choice([60, 160, 250, 255])
         for color, texture, glass in zip(model.colors, model.textures, model.glass):
             if glass:  # a sensor sees it or does not
-                self.materials.append(_Material(outside, None, 1.0 if rng.random() < 0.5 else 0.1))
+                self.materials.append(_Material(outside, None, 1.0 if rng.random() < 0.7 else 0.1))
                 continue
             base = palette(rng) if texture is None and repainted and rng.random() < 0.35 else color
             black = 0.25 * (texture is None and base.mean() < 45)  # dark surfaces return little light
