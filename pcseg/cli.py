@@ -5,9 +5,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import NoReturn
 
 import pcseg
 from pcseg.data.reader_options import as_flags
@@ -45,10 +46,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_tool(lambda: _module(name).run(args))
 
 
-def make_parsers() -> dict[str, argparse.ArgumentParser]:
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, since the usage of some commands fills a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def make_parsers() -> Mapping[str, argparse.ArgumentParser]:
     """The parser of each subcommand by its name, and of `pcseg` itself by an empty name."""
     text = "Instance segmentation of indoor point clouds: raw rooms in, objects out."
-    top = argparse.ArgumentParser("pcseg", description=text, epilog="pcseg COMMAND --help shows the options of each.")
+    top = _Parser("pcseg", description=text, epilog="pcseg COMMAND --help shows the options of each.")
     top.add_argument("--version", action="version", version=f"pcseg {pcseg.__version__}")
     top.add_argument(
         "--print-completion", choices=("bash", "zsh", "fish"), help="print the script that completes words in a shell"

@@ -1,13 +1,19 @@
-"""Maps a function over many rooms: in this process, in several processes, or on a Dask cluster."""
+"""Maps a function over many rooms: in this process, in several processes, or on a Dask cluster. Shows the progress."""
 
 import argparse
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 CONNECT_SECONDS = 10
+LINE_SECONDS = 30  # between lines of progress where no terminal shows a bar
 # Calls within one Dask worker take turns; each starts threads of its own.
 _TURN = threading.Lock()
 Item = TypeVar("Item")
@@ -58,6 +64,35 @@ def add_parallel_options(parser: argparse.ArgumentParser, default: int | None = 
     parser.add_argument("--workers", type=int, default=default, metavar="N", help=text)
     text = "address of a Dask scheduler whose workers process the rooms instead"
     parser.add_argument("--cluster", metavar="ADDRESS", help=text)
+
+
+class _Lines:
+    """A file for a bar of tqdm, which redraws itself: some states and the last become lines of stderr, for logs."""
+
+    def __init__(self) -> None:
+        self.time, self.state = time.monotonic(), ""
+
+    def write(self, text: str) -> None:
+        self.state = text.strip() or self.state
+        # A bar ends with a line feed.
+        if text == "\n" or time.monotonic() - self.time >= LINE_SECONDS:
+            self.time = time.monotonic()
+            sys.stderr.write(f"{self.state}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def progress_bar(items: Iterable[Any] | None = None, **options: Any) -> "tqdm":
+    """A bar of tqdm on stderr; where that is no terminal, a line every 30 seconds and at the end.
+
+    Args:
+        items: what to iterate over, if the bar should count it.
+        **options: options of tqdm, such as ``total`` and ``unit``.
+    """
+    from tqdm import tqdm
+
+    return tqdm(items, file=sys.stderr if sys.stderr.isatty() else _Lines(), **options)
 
 
 def _in_threads(

@@ -84,7 +84,8 @@ class Scene:
         file: where its points lie in the file; None if the scene has all of its points, as they are there.
 
     Raises:
-        ValueError: arrays of different lengths, of another dtype or shape, or coordinates that are not finite.
+        ValueError: a name that is no text, arrays of different lengths, of another dtype or shape, or coordinates that
+            are not finite.
 
     >>> scene = Scene("room", np.zeros((4, 3), np.float32), rgb=np.full((4, 3), 127, np.uint8))
     >>> scene
@@ -104,6 +105,8 @@ class Scene:
     file: ScanFile | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"expected Scene(name, xyz, ...), got {type(self.name).__name__} as name")
         for key in ("rgb", "normal", "semantic", "instance", "superpoint"):
             value = getattr(self, key)
             if value is not None and len(value) != len(self.xyz):

@@ -18,7 +18,7 @@ import torch
 
 from pcseg.data.preprocess import RoomReader, preprocess
 from pcseg.data.scan_files import read_labeled_scan
-from pcseg.parallel import map_rooms
+from pcseg.parallel import map_rooms, progress_bar
 from tests.conftest import ROOT, refuses
 
 
@@ -69,6 +69,13 @@ def test_a_killed_worker_names_unfinished_rooms_and_bad_requests_are_refused(mon
     refuses(r"127\.0\.0\.1:9: no Dask scheduler answers", list, map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
     monkeypatch.setitem(sys.modules, "distributed", None)
     refuses("a cluster needs the package distributed", list, map_rooms(_work, [1], cluster="tcp://127.0.0.1:9"))
+
+
+def test_progress_where_no_terminal_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, shares in ((30, ["100"]), (0, ["0", "33", "67", "100"])):
+        monkeypatch.setattr("pcseg.parallel.LINE_SECONDS", seconds)
+        assert list(progress_bar(range(3), mininterval=0)) == [0, 1, 2]
+        assert sorted({line.split("%")[0].strip() for line in capsys.readouterr().err.splitlines()}, key=int) == shares
 
 
 @pytest.fixture

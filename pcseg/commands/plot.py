@@ -34,5 +34,5 @@ def _read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
     steps, evaluations = folder / "metrics.jsonl", folder / "evaluations.jsonl"
     if not steps.is_file():
-        raise ValueError(f"{folder}: no metrics.jsonl found; expected a run folder")
+        raise FileNotFoundError(f"{folder}: no metrics.jsonl found; expected a run folder")
     return read_records(steps), read_records(evaluations) if evaluations.is_file() else []

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pcseg.choices import SUFFIXES, AnyPrecision, ViewSet, check_threshold
 from pcseg.commands.results import inputs_in
 from pcseg.data.reader_options import READER_OPTIONS, add_reader_options, as_flags
-from pcseg.parallel import add_parallel_options, map_rooms
+from pcseg.parallel import add_parallel_options, map_rooms, progress_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_reader_options(parser)
     parser.add_argument("--only", metavar="KINDS", help=f"write only these files, such as ids,csv: {', '.join(KINDS)}")
+    parser.add_argument(
+        "--only-classes", metavar="NAMES", help="keep only objects of these classes, such as chair,table"
+    )
     parser.add_argument("--no-picture", action="store_true", help="write no .png")
     parser.add_argument("--no-page", action="store_true", help="write no .html")
     add_parallel_options(parser)
@@ -100,6 +103,8 @@ def run(args: argparse.Namespace) -> None:
         bar.set_postfix_str("loading the model")
         with quick_imports():
             segmenter = _segmenter(args)
+        names = segmenter.classes.names if args.only_classes is None else args.only_classes.split(",")
+        args.labels = [segmenter.classes.index(name.strip()) for name in names]
         args.out.mkdir(parents=True, exist_ok=True)
         if args.threshold is None:
             args.threshold = segmenter.options.shown_above
@@ -145,11 +150,9 @@ def _segmenter(args: argparse.Namespace) -> "Segmenter":
 @contextmanager
 def _progress(num_scans: int) -> Iterator[Any]:
     """One line in a terminal: scans done, time, and what is being done; it moves every second."""
-    from tqdm import tqdm
-
     done = threading.Event()
     text = "{n_fmt} of {total_fmt} scans, {elapsed}{postfix}"
-    with tqdm(total=num_scans, bar_format=text, disable=None) as bar:
+    with progress_bar(total=num_scans, bar_format=text) as bar:
 
         def tick() -> None:
             while not done.wait(1):
@@ -184,6 +187,7 @@ def _predict(
     item: tuple[Path, Path],
 ) -> list[str]:
     """Predicts a scan and writes its files; returns lines for the user, where there is no bar that writes them."""
+    import numpy as np
     import torch
 
     from pcseg.inference.exports import object_rows
@@ -205,9 +209,6 @@ def _predict(
             bar.set_postfix_str(f"{path.name}: {text}")
 
     stage("reading")
-    if len(args.scans) > 1 and not sys.stderr.isatty():
-        # No bar moves in a file. A line and its end are one write, which no other thread can part.
-        sys.stderr.write(f"{path}: reading\n")
     options = {key: getattr(args, key) for key in READER_OPTIONS}
     report = say if len(args.scans) == 1 else notes.append
     scene = segmenter.read(path, report=report, stage=stage, **options).with_(name=target.name)
@@ -218,6 +219,7 @@ def _predict(
             prediction = segmenter.predict(scene, stage=stage)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
+    prediction = prediction.select(np.flatnonzero(np.isin(prediction.labels, args.labels)))
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
     say("\n".join([*notes, found, *object_table(rows, segmenter.classes.stuff)]))

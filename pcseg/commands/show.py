@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if missing := [path for path in args.results if not path.exists()]:
-        raise ValueError(f"{missing[0]}: no such file or folder; expected a result, a processed room or a scan")
+        raise FileNotFoundError(f"{missing[0]}: no such file or folder; expected a result, a processed room or a scan")
     check_threshold(args.threshold)
     for_picture = {key: value for key in ("cut", "views") if (value := getattr(args, key)) is not None}
     if for_picture and args.png is None:

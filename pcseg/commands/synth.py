@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from pcseg.choices import RAW_FORMATS, Sensor
-from pcseg.parallel import add_parallel_options
+from pcseg.parallel import add_parallel_options, progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +38,7 @@ def run(args: argparse.Namespace) -> None:
     args.points = 60_000 if args.points is None else args.points
     if args.fetch_assets and args.assets is None:
         raise ValueError("--fetch-assets requires --assets DIR")
-    from tqdm import tqdm
-
-    for _ in tqdm(_write(args), total=args.rooms, desc=f"synthetic {args.format or args.kind}", unit="room"):
+    for _ in progress_bar(_write(args), total=args.rooms, desc=f"synthetic {args.format or args.kind}", unit="room"):
         pass
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pcseg.choices import MaskFormat
 from pcseg.commands.results import claim, report_scores
-from pcseg.parallel import add_parallel_options, map_rooms
+from pcseg.parallel import add_parallel_options, map_rooms, progress_bar
 
 if TYPE_CHECKING:
     from pcseg.classes import ClassSet
@@ -63,8 +63,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
     """Predicts and scores this process's share of the rooms; the first process reports on all of them."""
-    from tqdm import tqdm
-
     from pcseg import build
     from pcseg.classes import class_set
     from pcseg.files import first_of
@@ -98,7 +96,7 @@ def _test_rooms(args: argparse.Namespace, config: "Config") -> None:
     scores = Scores(classes, min_points=segmenter.options.min_points)
     sizes: dict[str, tuple[int, int]] = {}  # of every room, also of those without labels
     found = map_rooms(partial(_test_room, segmenter, classes, args), mine, workers=args.workers, cluster=args.cluster)
-    for _, result in tqdm(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
+    for _, result in progress_bar(found, total=len(mine), desc="evaluate", unit="room", disable=not processes.is_first):
         if isinstance(result, Exception):
             raise result
         scored, size, prediction = result

@@ -24,12 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
-    from tqdm import tqdm
-
     from pcseg.kernels import compile_kernels
+    from pcseg.parallel import progress_bar
 
     names, done = compile_kernels(workers=args.workers)
-    for _ in tqdm(done, total=len(names), unit="kernel", disable=not names):
+    for _ in progress_bar(done, total=len(names), unit="kernel", disable=not names):
         pass
     print("all kernels are compiled")
 

@@ -78,13 +78,14 @@ class CocoDataset:
         """Read an image and its masks.
 
         Raises:
-            ValueError: the image is missing, damaged, or of another size than in the JSON; a mask is damaged or outside
-                of the image.
+            FileNotFoundError: the image does not exist.
+            ValueError: the image is damaged, or of another size than in the JSON; a mask is damaged or outside of the
+                image.
         """
         entry = self.images[index]
         path, size = self.folder / entry["file_name"], (entry["height"], entry["width"])
         if not os.path.isfile(path):  # False for names that are too long, too
-            raise ValueError(f"{path}: no such image; {self.path} refers to it")
+            raise FileNotFoundError(f"{path}: no such file; {self.path} refers to it")
         with decoding(path, "an image"), Image.open(path) as file:
             image = np.array(file.convert("RGB"))
         if image.shape[:2] != size:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from tqdm import tqdm
 
 from pcseg.classes import CLASS_SETS, ClassSet, class_set
 from pcseg.data.reader_options import as_flags
@@ -30,7 +29,7 @@ from pcseg.data.store import (
 )
 from pcseg.files import first_of, write_json
 from pcseg.ops.superpoints import SuperpointOptions, over_segment, over_segment_mesh
-from pcseg.parallel import map_rooms
+from pcseg.parallel import map_rooms, progress_bar
 from pcseg.prediction import counted
 from pcseg.structures import Scene
 
@@ -108,9 +107,11 @@ def preprocess(
     superpoints = superpoints or SuperpointOptions()
     work = partial(_process, reader=reader, out=out, superpoints=superpoints, force=force, command=command)
     results: dict[str, dict | Exception] = {}
-    # Large rooms first, so that none of them runs alone at the end.
-    done = map_rooms(work, sorted(size, key=lambda path: -size[path]), workers=workers, cluster=cluster)
-    bar = tqdm(done, total=len(chosen), unit="room")
+    # Rooms of an earlier run first, since checking them takes little time. Then large ones, so that none of them runs
+    # alone at the end.
+    order = sorted(size, key=lambda path: (not (out / reader.name_of(path)).exists(), -size[path]))
+    done = map_rooms(work, order, workers=workers, cluster=cluster)
+    bar = progress_bar(done, total=len(chosen), unit="room")
     for path, result in bar:
         name = reader.name_of(path)
         results[name] = result

@@ -35,10 +35,11 @@ def find_rooms(raw: Path, areas: list[int] | None = None) -> list[Path]:
         areas: numbers of the wanted areas; None for all that are there.
 
     Raises:
-        ValueError: no such folder, no areas in it, or a requested area is missing.
+        FileNotFoundError: there is no such folder.
+        ValueError: there are no areas in it, or a requested area is missing.
     """
     if not raw.is_dir():
-        raise ValueError(f"{raw}: no such folder; expected the folder of S3DIS that holds Area_1 .. Area_6")
+        raise FileNotFoundError(f"{raw}: no such folder; expected the folder of S3DIS that holds Area_1 .. Area_6")
     found = {folder.name: folder for folder in raw.iterdir() if folder.is_dir() and folder.name.startswith("Area_")}
     if not found:
         raise ValueError(f"{raw}: no folder Area_* in it; expected the folder of S3DIS that holds Area_1 .. Area_6")
@@ -64,11 +65,12 @@ def room_files(folder: Path) -> list[Path]:
     """The files that a room is read from.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         ValueError: the folder is empty, or has no Annotations, or these hold no text file.
     """
     annotations = folder / "Annotations"
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; expected a room of S3DIS")
+        raise FileNotFoundError(f"{folder}: no such folder; expected a room of S3DIS")
     if not annotations.is_dir():
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise ValueError(f"{folder}: no folder Annotations in it, found {found}; unpack the release again")
@@ -97,6 +99,7 @@ def read_room(folder: Path) -> RawRoom:
         The room with the coordinates of the files, a note per repair, and the files of its instances.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         ValueError: no Annotations, an unknown class name, no points, or more bad lines than the release has.
 
     Source: the release's layout (Stanford3dDataset_v1.2_Aligned_Version) and the defects that its users report.

@@ -148,12 +148,13 @@ def find_scans(raw: Path, report: Report = report_to_log) -> list[Path]:
     What it skips, such as folders and macOS's "._a.ply", is reported; files that go with meshes are not.
 
     Raises:
-        ValueError: no such folder, or no scan in it.
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no scan in it.
     """
     if raw.is_file():
         return [raw]
     if not raw.is_dir():
-        raise ValueError(f"{raw}: no such folder; expected a folder of scans")
+        raise FileNotFoundError(f"{raw}: no such folder; expected a folder of scans")
     reasons = {path: _why_skipped(path) for path in sorted(raw.iterdir())}
     if skipped := [f"{path.name} ({reason})" for path, reason in reasons.items() if reason]:
         report(f"{raw}: skipped {first_of(skipped)}.")
@@ -300,6 +301,8 @@ def _read_npy(path: Path, how: _Reading) -> dict[str, np.ndarray]:
 def _fields_of_array(path: Path, table: np.ndarray, names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
     if names is None and table.ndim:
         names = {3: tuple("xyz"), 6: tuple("xyzrgb")}.get(table.shape[-1])
+    if table.dtype == np.uint8:
+        raise ValueError("an array of uint8 has colors, no coordinates; both are one array (P, 6)")
     if table.ndim != 2 or table.dtype.kind not in "fiu" or names is None:
         expected = "an array of numbers (P, 3) of x y z or (P, 6) of x y z r g b"
         remedy = "name other columns: pcseg.read_scan(array, columns='x y z intensity')"

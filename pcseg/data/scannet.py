@@ -28,10 +28,11 @@ def find_rooms(raw: Path) -> list[Path]:
     """Scan folders directly below `raw`, or below its scans and scans_test, in order of name.
 
     Raises:
-        ValueError: no such folder, or no scans in it.
+        FileNotFoundError: there is no such folder.
+        ValueError: there are no scans in it.
     """
     if not raw.is_dir():
-        raise ValueError(f"{raw}: no such folder; expected the folder of ScanNet that holds scans/sceneNNNN_NN")
+        raise FileNotFoundError(f"{raw}: no such folder; expected the folder of ScanNet that holds scans/sceneNNNN_NN")
     places = [place for place in (raw, raw / "scans", raw / "scans_test") if place.is_dir()]
     rooms = [room for place in places for room in place.iterdir() if _is_scan(room)]
     if not rooms:

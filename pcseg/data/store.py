@@ -259,11 +259,11 @@ def list_rooms(root: Path, patterns: Sequence[str]) -> list[Path]:
             An entry that starts with "!" removes rooms from the choice.
 
     Raises:
-        FileNotFoundError: a .txt file does not exist.
-        ValueError: no such folder, or no room remains.
+        FileNotFoundError: the folder or a .txt file does not exist.
+        ValueError: no room remains.
     """
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder; expected processed rooms, run pcseg prepare")
+        raise FileNotFoundError(f"{root}: no such folder; expected processed rooms, run pcseg prepare")
     names = sorted(path.parent.name for path in root.glob("[!.]*/" + MANIFEST) if path.is_file())
     chosen: set[str] = set()
     dropped: set[str] = set()

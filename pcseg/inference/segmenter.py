@@ -261,7 +261,7 @@ class Segmenter:
         said: list[str] = []
         # A processed room has labels in any case.
         scene = read_scan(scan, labels=False, report=said.append, **reading).with_(semantic=None, instance=None)
-        check_features(scene, self.features)
+        self._check(scene)
         path, axes = None if isinstance(scan, np.ndarray) else Path(scan), ["z"]
         if _axis_is_open(scan, scene, reading):
             if stage is not None:
@@ -318,8 +318,6 @@ class Segmenter:
         elif not isinstance(scan, Path | str | np.ndarray):
             expected = "a path, an array (P, 3) or (P, 6), a Scene, or a list of these"
             raise ValueError(f"expected {expected}, got {type(scan).__name__}")
-        elif isinstance(scan, np.ndarray) and scan.dtype == np.uint8:
-            raise ValueError("an array of uint8 has colors, no coordinates; both are one array (P, 6)")
         elif not isinstance(scan, np.ndarray) and Path(scan).is_dir() and not (Path(scan) / MANIFEST).exists():
             raise ValueError(f"{scan}: a folder, not a scan; give a list of the files in it")
         else:
@@ -328,14 +326,18 @@ class Segmenter:
                 report_to_log(f"{scene.name}: {warning}")
         if len(scene) == 0:
             raise ValueError(f"scene {scene.name} has no points")
-        check_features(scene, self.features)
+        self._check(scene)
         ids = scene.superpoint
         if ids is not None and (ids.min() < 0 or ids.max() >= len(ids) or not np.bincount(ids).all()):
             expected = f"scene {scene.name}: expected superpoints 0..S-1 without gaps, got {ids.min()}..{ids.max()}"
             raise ValueError(f"{expected}; number them with np.unique(superpoint, return_inverse=True)[1]")
+        return scene
+
+    def _check(self, scene: Scene) -> None:
+        """Refuses a scene that lacks a feature, or is too sparse for tiles, before any warning says the same."""
+        check_features(scene, self.features)
         if self._is_large(scene):
             check_spacing(scene, self.voxel_size)
-        return scene
 
     def _is_large(self, scene: Scene) -> bool:
         """Whether a scan is predicted room by room and in tiles."""

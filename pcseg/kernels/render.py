@@ -135,14 +135,14 @@ def fill_holes(depth, index, reach, gap):
     """
     # After the search: a filled pixel must not fill others.
     found = np.full(depth.shape, -1, np.int32)
-    _find_holes(depth, index, reach, gap, found)
+    _find_holes(depth, reach, gap, found)
     holes = np.flatnonzero(found >= 0)
     near = found.reshape(-1)[holes]
     depth.reshape(-1)[holes], index.reshape(-1)[holes] = depth.reshape(-1)[near], index.reshape(-1)[near]
 
 
-@kernel("f4[:,::1], i4[:,::1], i8, f8, i4[:,::1]")
-def _find_holes(depth, index, reach, gap, found):
+@kernel("f4[:,::1], i8, f8, i4[:,::1]")
+def _find_holes(depth, reach, gap, found):
     """The neighbor of each hole, as its place in the image."""
     height, width = depth.shape
     for y in range(reach, height - reach):

@@ -124,10 +124,7 @@ def _join(
 ) -> KernelMap:
     """The map of the pairs (input ranks, output ranks) of each offset, both ascending.
 
-    Args:
-        pairs: of each offset.
-        orders: rows of input and output voxels by rank; None where rank and row are the same.
-        sizes: number of input and of output voxels.
+    `orders` has the rows of input and output voxels by rank, None where rank and row are the same; `sizes` counts them.
     """
     starts = list(itertools.accumulate((len(ranks) for ranks, _ in pairs), initial=0))
     index, blocks = [], []

@@ -22,10 +22,7 @@ SPAN = 512 // BLOCK  # blocks whose features stay in the cache while all offsets
 def _in_parts(work: Callable[[int, int], None], pairs_before: np.ndarray, multiplications: int) -> None:
     """Calls work(first, last) for intervals of tasks of about as many pairs, a few for each thread.
 
-    Args:
-        work: does the tasks of an interval.
-        pairs_before: number of pairs before each task, and of all of them.
-        multiplications: of all tasks.
+    `pairs_before` is the number of pairs before each task and of all of them; `multiplications` is that of all tasks.
     """
     num_threads = torch.get_num_threads()
     if num_threads == 1 or multiplications < SMALL_WORK:
@@ -61,7 +58,7 @@ def _multiply_pairs(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
         return out.to(x.dtype)
     tile = tile_width(num_outputs, x.element_size())
     out = x.new_zeros((kernel_map.num_out + 1, -(-num_outputs // tile) * tile))
-    _add_products(x.detach(), _tiles(weight.detach(), x.dtype), kernel_map, out)
+    add_pair_conv(x.detach(), _tiles(weight.detach(), x.dtype), kernel_map, out)
     return out[:-1, :num_outputs].contiguous()
 
 
@@ -72,18 +69,6 @@ def _tiles(weight: Tensor, dtype: torch.dtype) -> Tensor:
     weight = _padded(_padded(weight.to(dtype), 1, in_number), 2, tile)
     tiles = weight.unflatten(2, (-1, tile)).unflatten(1, (-1, in_number)).permute(0, 3, 1, 4, 2).contiguous()
     return (tiles.view(torch.int32) if halves else tiles).squeeze(4)
-
-
-def _add_products(x: Tensor, tiles: Tensor, kernel_map: KernelMap, out: Tensor, *after: Tensor) -> None:
-    """Adds a convolution to all but the last row of `out`; `after` may be norm and activated of `multiply_pairs`."""
-    norm, activated = after or (out.new_zeros((0, 0)), x.new_zeros((0, 0)))
-    if x.dtype == torch.bfloat16:  # the kernel takes two numbers for one
-        x, activated = _padded(x, 1, 2).contiguous().view(torch.int32), activated.view(torch.uint16)
-    in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
-    pairs_before, multiplications = blocks.sum(axis=1), len(in_index) * tiles[0].numel()
-    args = (x.contiguous().numpy(), tiles.numpy(), in_index, out_index, blocks, SPAN)
-    targets = (out.numpy(), norm.numpy(), activated.numpy(), BLOCK)
-    _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), pairs_before - pairs_before[0], multiplications)
 
 
 def has_whole_tiles(num_outputs: int) -> bool:
@@ -100,22 +85,30 @@ def add_pair_conv(
     features: Float[Tensor, "V I"],
     packed: Tensor,
     kernel_map: KernelMap,
-    out: Float32[Tensor, "W_1 O"],
+    out: Float[Tensor, "W_1 O"],
     norm: Float32[Tensor, "2 O"] | None = None,
     activated: Float[Tensor, "W_1 O"] | None = None,
 ) -> None:
     """Adds a sparse convolution to the rows of `out` in place, on the CPU and without gradients.
 
     Args:
-        features: one row per input voxel; further rows are not read. They are float32, or bfloat16 if `HAS_BF16`.
+        features: one row per input voxel; further rows are not read. They are of the dtype of `out`, or bfloat16 for
+            float32 if `HAS_BF16`.
         packed: from `pack_weight`; `has_whole_tiles` must be true of O.
         kernel_map: pairs of k ** 3 offsets; with `norm`, its outputs must be sorted voxels.
         out: one row per output voxel, and one more, which is overwritten.
         norm: scale and shift of each channel.
         activated: gets ReLU(out * scale + shift) of each row but the last, in the dtype of features; may be `out`.
     """
-    after = () if norm is None or activated is None else (norm, activated)
-    _add_products(features, packed, kernel_map, out, *after)
+    norm = out.new_zeros((0, 0)) if norm is None else norm
+    activated = features.new_zeros((0, 0)) if activated is None else activated
+    if features.dtype == torch.bfloat16:  # the kernel takes two numbers for one
+        features, activated = _padded(features, 1, 2).contiguous().view(torch.int32), activated.view(torch.uint16)
+    in_index, out_index, blocks = kernel_map.in_index.numpy(), kernel_map.out_index.numpy(), kernel_map.out_blocks
+    pairs_before, multiplications = blocks.sum(axis=1), len(in_index) * packed[0].numel()
+    args = (features.contiguous().numpy(), packed.numpy(), in_index, out_index, blocks, SPAN)
+    targets = (out.numpy(), norm.numpy(), activated.numpy(), BLOCK)
+    _in_parts(lambda a, b: multiply_pairs(*args, a, b, *targets), pairs_before - pairs_before[0], multiplications)
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:

@@ -217,17 +217,7 @@ def _region_sums(
     xyz: Float64[np.ndarray, "V 3"],
     colors: Float32[np.ndarray, "W 3"],
 ) -> Float64[np.ndarray, "R 13"]:
-    """Sums over the points of each region.
-
-    Args:
-        region: region of each point.
-        num_regions: R.
-        xyz: coordinates.
-        colors: colors, or no rows for none.
-
-    Returns:
-        Points, sums of x, y, z, of xx, yy, zz, xy, xz, yz, and of color channels (or 0).
-    """
+    """Sums over the points of each region: 1, x, y, z, xx, yy, zz, xy, xz, yz, and color channels, else 0."""
     x, y, z = xyz.T
     columns = [np.ones(len(xyz)), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z, *colors.T]
     sums = np.zeros((num_regions, 13))

@@ -3,11 +3,11 @@
 from collections.abc import Collection
 
 from PIL import Image
-from tqdm import tqdm
 
 from pcseg.data.dataset import RoomDataset
 from pcseg.inference.segmenter import Segmenter
 from pcseg.metrics.scores import Scores
+from pcseg.parallel import progress_bar
 from pcseg.training.distributed import DistributedContext
 from pcseg.viz.render import room_picture
 
@@ -31,7 +31,9 @@ def evaluate(
     """
     scores = Scores(segmenter.classes, min_points=segmenter.options.min_points)
     pictures: dict[str, Image.Image] = {}
-    for index in tqdm(processes.shard(len(rooms)), desc="evaluate", unit="room", disable=not processes.is_first):
+    for index in progress_bar(
+        processes.shard(len(rooms)), desc="evaluate", unit="room", disable=not processes.is_first
+    ):
         prediction = segmenter.predict(rooms.scene(index))
         scores.add(prediction)
         if (name := prediction.scene.name) in drawn:

@@ -134,14 +134,15 @@ def train(
     num_steps = max(0, options.steps - state.step)
 
     def backward(batch: Batch, share: float) -> dict[str, Tensor]:
-        """Adds to the gradients and returns the losses; nothing here outlives it, so a failure frees its memory."""
+        """Adds to the gradients and returns the share of losses; a failure frees all memory, as nothing outlives it."""
         batch = batch.to(device)
         with autocast(device, options.precision):
             outputs = model(batch)
         losses = criterion(outputs, batch.targets, progress=state.step / options.steps)
         loss = criterion.total(losses)
-        scaler.scale(share * _nan_unless_finite(loss)).backward()
-        return {"loss": loss, **losses}
+        # The gradients of a loss that is not finite are NaN, so that the scaler skips the step.
+        scaler.scale(share * (loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))).backward()
+        return {name: share * value.detach() for name, value in {"loss": loss, **losses}.items()}
 
     for batches, loading_seconds in itertools.islice(_timed(loader, options.accumulate), num_steps):
         start, left_out = time.perf_counter(), list[str]()
@@ -154,7 +155,8 @@ def train(
             before, values, shares = _flat(buffers), dict[str, Tensor](), _shares(batches, processes)
             try:
                 for batch, share in zip(batches, shares, strict=True):
-                    _add(values, backward(batch, share), share)
+                    for name, value in backward(batch, share).items():
+                        values[name] = values[name] + value if name in values else value
             except (RuntimeError, MemoryError) as error:
                 left_out = _rooms_out_of_memory(error, batch, processes)
             if left_out:
@@ -234,17 +236,6 @@ def _shares(batches: Sequence[Batch], processes: DistributedContext) -> list[flo
         return [1.0]
     num_rooms = processes.sum(torch.tensor([float(len(batch)) for batch in batches]))
     return (num_rooms / num_rooms.sum()).tolist()
-
-
-def _nan_unless_finite(loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """The loss, such that a non-finite loss has NaN gradients; the scaler then skips the step."""
-    return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
-
-
-def _add(total: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:
-    for name, value in losses.items():
-        part = share * value.detach()
-        total[name] = total[name] + part if name in total else part
 
 
 def _sum_over_processes(

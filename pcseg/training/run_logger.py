@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pcseg.files import append_record, atomic_write, drop_records_after
 from pcseg.metrics.scores import Evaluation, Scores
+from pcseg.parallel import progress_bar
 from pcseg.viz.figures import precision_recall_chart, to_image
 
 METRICS = "metrics.jsonl"
@@ -110,8 +111,7 @@ class RunLogger:
     ) -> None:
         self.folder, self.num_steps, self.device, self.writers = folder, num_steps, device, list(writers)
         self._smooth: dict[str, float] = {}
-        pause = 1.0 if sys.stderr.isatty() else 30.0  # seconds between two lines
-        self._bar = tqdm(total=num_steps, initial=step, bar_format=LINE, mininterval=pause, miniters=1, unit=unit)
+        self._bar = progress_bar(total=num_steps, initial=step, bar_format=LINE, mininterval=1.0, miniters=1, unit=unit)
 
     def step(self, record: dict[str, Any]) -> None:
         """Log a record of `loop.train`.

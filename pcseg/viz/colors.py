@@ -6,8 +6,6 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from pcseg.classes import OBJECT_COLORS, SURFACE_COLORS, hex_colors
 
 NO_OBJECT = (170, 173, 178)  # points that belong to no object
-
-
 HEIGHT_COLORS = hex_colors("4b6b94 77879d a4a4a4 d2c2a9 fde0b0")  # slate blue to sand
 
 

@@ -233,14 +233,12 @@ def _layer(key: str, title: str, ids: np.ndarray, colors: np.ndarray, rows: Sequ
 def _object_layers(
     truth: Objects | None, predicted: Objects | None, prediction: Prediction, legend: np.ndarray
 ) -> dict[str, Layer]:
-    layers, matches = {}, match_objects(truth, predicted)
-    if truth is not None:
-        partners = {a: (b, iou) for a, b, iou in matches}
-        layers["truth"] = _object_layer("truth", "Ground truth", truth, prediction, partners, None, legend)
-    if predicted is not None:
-        partners = {b: (a, iou) for a, b, iou in matches}
-        shown = layers.get("truth")
-        layers["prediction"] = _object_layer("prediction", "Prediction", predicted, prediction, partners, shown, legend)
+    layers: dict[str, Layer] = {}
+    matches = match_objects(truth, predicted)
+    for key, title, objects, own in (("truth", "Ground truth", truth, 0), ("prediction", "Prediction", predicted, 1)):
+        if objects is not None:
+            partners = {rows[own]: (rows[1 - own], iou) for *rows, iou in matches}
+            layers[key] = _object_layer(key, title, objects, prediction, partners, layers.get("truth"), legend)
     return layers
 
 

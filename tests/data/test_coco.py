@@ -65,7 +65,7 @@ BROKEN = [
     *((part, {"id": i}, f"instances.json: 2 {part} have the id {i}") for part, i in (("images", 9), ("categories", 3))),
     *(("annotations", {key: 5}, f"annotation 0 has the unknown {key} 5") for key in ("image_id", "category_id")),
     ("annotations", {"iscrowd": "0"}, "annotation 0: expected iscrowd as 0 or 1, got '0'"),
-    *(("images", {"file_name": name}, f"{name}: no such image") for name in ("c.png", "c" * 400)),
+    *(("images", {"file_name": name}, f"{name}: no such file") for name in ("c.png", "c" * 400)),
     ("images", {"width": 13}, "a.png: the image has 12 x 10 pixels.* 13 x"),
     *((part, {key: value}, f"entry 0 of {part}: expected {key} as") for part, key, value in WRONG_TYPES),
     *(("annotations", {"segmentation": mask}, f"0: .*{text}") for text in WRONG_MASKS for mask in WRONG_MASKS[text]),

@@ -282,4 +282,5 @@ def test_folders_with_what_is_no_scan(tmp_path: Path) -> None:
     skipped = "._a.xyz (hidden), c.ply (a link to a missing file), notes.md (not a scan), sub (a folder)"
     assert notes == [f"{folder}: skipped {skipped}."]
     refuses("no scan in it; expected files", find_scans, folder / "sub")
+    refuses("no such folder", find_scans, folder / "absent", error=FileNotFoundError)
     refuses("no scan in it, but in its folders scans; expected files", find_scans, tmp_path)

@@ -77,14 +77,14 @@ def test_duplicates_empty_files_and_stairs(tmp_path: Path) -> None:
 
 
 def test_find_rooms_and_what_is_refused(tmp_path: Path) -> None:
-    refuses("no such folder", find_rooms, tmp_path / "absent")
+    refuses("no such folder", find_rooms, tmp_path / "absent", error=FileNotFoundError)
     refuses(r"no folder Area_\*", find_rooms, tmp_path)
     for area, room in ((2, "office_10"), (2, "office_9"), (5, "hall_1")):
         write_room(tmp_path, {"wall_1.txt": SOUND}, area, room)
     assert [room.name for room in find_rooms(tmp_path)] == ["office_9", "office_10", "hall_1"]
     assert [room.name for room in find_rooms(tmp_path, [5])] == ["hall_1"]
     refuses("no folder Area_3 in it; there are Area_2, Area_5", find_rooms, tmp_path, [3])
-    refuses("no such folder", read_room, tmp_path / "absent")
+    refuses("no such folder", read_room, tmp_path / "absent", error=FileNotFoundError)
     (tmp_path / "Area_1" / "empty").mkdir(parents=True)
     refuses("no folder Annotations in it, found nothing", read_room, tmp_path / "Area_1" / "empty")
     (tmp_path / "Area_1" / "empty" / "Annotations").mkdir()

@@ -121,6 +121,8 @@ def test_npz_npy_and_named_columns(tmp_path: Path) -> None:
         scene = read_scan(str(tmp_path / "a.npz"), first_instance=0)
         holds(scene, rgb=RGB, semantic=[0, -1, -1, 19], instance=[1, 1, 2, 0], superpoint=[1, 1, 2, 0])
     refuses("first_instance", read_scan, tmp_path / "a.npz")
+    refuses("an array of uint8 has colors", read_scan, RGB)
+    refuses(r"expected Scene\(name, xyz, \.\.\.\), got ndarray as name", Scene, XYZ, "a")
     for ids in (np.array([0, 2**31 - 1, 7, 7]), np.uint32([0, 0xFFFF0000, 0xFF00FF00, 0xFF00FF00])):
         np.savez(tmp_path / "a.npz", xyz=XYZ, instance=ids)
         holds(read_scan(tmp_path / "a.npz"), instance=[0, 2, 1, 1])

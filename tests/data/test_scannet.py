@@ -93,7 +93,7 @@ def test_damaged(tmp_path: Path) -> None:
 
 
 def test_find_rooms_and_damaged_files(tmp_path: Path) -> None:
-    refuses("no such folder", find_rooms, tmp_path / "absent")
+    refuses("no such folder", find_rooms, tmp_path / "absent", error=FileNotFoundError)
     refuses("no folder sceneNNNN_NN", find_rooms, tmp_path)
     names = ["scene0001_00", "scene0002_00", "scene0707_00"]
     for place in (f"scans/{names[1]}", f"scans/{names[0]}", f"scans_test/{names[2]}", "scans/notes"):

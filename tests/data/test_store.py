@@ -147,7 +147,7 @@ def test_a_room_is_current_while_its_source_is_the_same(tmp_path: Path, folder: 
 
 def test_list_rooms(tmp_path: Path) -> None:
     root = tmp_path / "rooms"
-    refuses("no such folder", list_rooms, root, ["*"])
+    refuses("no such folder", list_rooms, root, ["*"], error=FileNotFoundError)
     for name in ("Area_1_a", "Area_5_a", "Area_5_b"):
         write_room(root, Scene(name, np.zeros((1, 3), np.float32)), "s3dis", SOURCE)
     (root / ".Area_5_c.unfinished").mkdir()

@@ -13,6 +13,7 @@ from pcseg.choices import SCANNET_LABEL_TABLE as LABEL_TABLE
 from pcseg.data.preprocess import superpoints_of
 from pcseg.data.store import Source, classes_of, list_rooms, read_manifest, read_room, verify_room, write_room
 from pcseg.ops.superpoints import SuperpointOptions
+from pcseg.parallel import map_rooms
 from pcseg.structures import Scene
 from tests.conftest import holds, refuses
 from tests.data.test_scannet import NAME, write_scan
@@ -84,6 +85,17 @@ def test_s3dis_in_two_processes_then_again(raw: Path, out: Path, tmp_path: Path,
     assert (report["written"], report["up_to_date"], report["num_repairs"]) == (1, 1, 1)
     report = prepare("s3dis", raw, out, "--areas", 5, "--force")
     assert (report["written"], report["up_to_date"], report["rooms"]) == (1, 0, 1)
+
+
+def test_rooms_of_an_earlier_run_come_first(raw: Path, out: Path, rng, monkeypatch) -> None:
+    write_s3dis(raw, 1, "small", rng)
+    prepare("s3dis", raw, out)
+    large = write_s3dis(raw, 1, "large", rng) / "Annotations"
+    (large / "wall_2.txt").write_bytes((large / "wall_1.txt").read_bytes())
+    mapped = Mock(side_effect=map_rooms)
+    monkeypatch.setattr("pcseg.data.preprocess.map_rooms", mapped)
+    prepare("s3dis", raw, out)
+    assert [folder.name for folder in mapped.call_args.args[1]] == ["small", "large"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
