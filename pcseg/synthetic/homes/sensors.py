@@ -189,7 +189,6 @@ def _fused_scan(
     import open3d
 
     o3d: Any = open3d  # without types
-    tensor = o3d.core.Tensor
     area = sum(room.width * room.depth for room in rooms)
     turns = sensor == "panorama"
     coarse = {"phone": (0.03, 0.045), "panorama": (0.025, 0.035)}
@@ -198,9 +197,6 @@ def _fused_scan(
     volume: Any = o3d.t.geometry.VoxelBlockGrid(
         ("tsdf", "weight", "color"), (o3d.core.float32,) * 3, ((1), (1), (3)), voxel, 16, 6000
     )
-    camera = tensor(np.array([[FOCAL, 0, WIDTH / 2 - 0.5], [0, FOCAL, HEIGHT / 2 - 0.5], [0, 0, 1]]))
-    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    pixels = np.stack([(u - WIDTH / 2 + 0.5) / FOCAL, (v - HEIGHT / 2 + 0.5) / FOCAL, np.ones(u.shape)], axis=-1)
     reach, noise = rng.uniform(3.2, 4.6), rng.uniform(0.7, 1.8)
     if turns:
         reach, noise = reach + 1.4, noise * 0.4
@@ -208,23 +204,7 @@ def _fused_scan(
     for room in rooms:
         num_frames = int(np.clip(rng.uniform(4, 7) * room.width * room.depth, 50, 200))
         views = _turning_path(room, rng) if turns else camera_path(room, num_frames, rng)
-        num_frames = len(views)
-        exposure = np.exp(_wander(num_frames, 8, 0.1, rng))
-        shift = np.stack([_wander(num_frames, 8, 0.006, rng) for _ in range(3)], axis=1)
-        twist = np.stack([_wander(num_frames, 8, 0.002, rng) for _ in range(3)], axis=1)
-        for k, view in enumerate(views):
-            pose = _camera_pose(*view)
-            depth, rgb = _depth_image(caster, pose, pixels, reach, noise, rng)
-            if (depth > 0).mean() < 0.05:  # Open3D raises on a frame without depth
-                continue
-            rgb = np.clip(rgb * exposure[k] * white + rng.normal(0, 5, rgb.shape), 0, 255)
-            pose[:3, 3] += shift[k]
-            pose[:3, :3] = o3d.geometry.get_rotation_matrix_from_xyz(twist[k]) @ pose[:3, :3]
-            image = o3d.t.geometry.Image(tensor(depth))
-            color = o3d.t.geometry.Image(tensor(rgb.astype(np.float32) / 255))
-            inverse = tensor(np.linalg.inv(pose))
-            blocks = volume.compute_unique_block_coordinates(image, camera, inverse, 1.0, MAX_DEPTH, 3.0)
-            volume.integrate(blocks, image, color, camera, camera, inverse, 1.0, MAX_DEPTH, 3.0)
+        _fuse(volume, caster, views, reach, noise, white, rng)
     # Frames of a tripod hardly overlap.
     mesh = volume.extract_triangle_mesh(weight_threshold=0.5 if turns else 1.5).to_legacy()
     piece, size, _ = mesh.cluster_connected_triangles()
@@ -244,6 +224,41 @@ def _fused_scan(
     if sensor != "rgbd":
         (xyz, normal, rgb), faces = _resample((xyz, normal, rgb), faces, rng), None
     return xyz, normal, rgb, caster.nearest_instance(xyz), faces
+
+
+def _fuse(
+    volume: Any,
+    caster: RayCaster,
+    views: list[tuple[np.ndarray, float, float]],
+    reach: float,
+    noise: float,
+    white: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Integrates a frame of each view into a volume of Open3D; poses drift, and exposure changes."""
+    import open3d
+
+    o3d: Any = open3d  # without types
+    tensor, num_frames = o3d.core.Tensor, len(views)
+    camera = tensor(np.array([[FOCAL, 0, WIDTH / 2 - 0.5], [0, FOCAL, HEIGHT / 2 - 0.5], [0, 0, 1]]))
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    pixels = np.stack([(u - WIDTH / 2 + 0.5) / FOCAL, (v - HEIGHT / 2 + 0.5) / FOCAL, np.ones(u.shape)], axis=-1)
+    exposure = np.exp(_wander(num_frames, 8, 0.1, rng))
+    shift = np.stack([_wander(num_frames, 8, 0.006, rng) for _ in range(3)], axis=1)
+    twist = np.stack([_wander(num_frames, 8, 0.002, rng) for _ in range(3)], axis=1)
+    for k, view in enumerate(views):
+        pose = _camera_pose(*view)
+        depth, rgb = _depth_image(caster, pose, pixels, reach, noise, rng)
+        if (depth > 0).mean() < 0.05:  # Open3D raises on a frame without depth
+            continue
+        rgb = np.clip(rgb * exposure[k] * white + rng.normal(0, 5, rgb.shape), 0, 255)
+        pose[:3, 3] += shift[k]
+        pose[:3, :3] = o3d.geometry.get_rotation_matrix_from_xyz(twist[k]) @ pose[:3, :3]
+        image = o3d.t.geometry.Image(tensor(depth))
+        color = o3d.t.geometry.Image(tensor(rgb.astype(np.float32) / 255))
+        inverse = tensor(np.linalg.inv(pose))
+        blocks = volume.compute_unique_block_coordinates(image, camera, inverse, 1.0, MAX_DEPTH, 3.0)
+        volume.integrate(blocks, image, color, camera, camera, inverse, 1.0, MAX_DEPTH, 3.0)
 
 
 def _resample(vertices: tuple[np.ndarray, ...], faces: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
