@@ -17,6 +17,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="file to write (.safetensors)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes such as inference.views=flips")
     parser.add_argument("--checkpoint", default=LAST, help=f"name of its checkpoint (default: {LAST})")
+    parser.add_argument(
+        "--mix",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CHECKPOINT", "SHARE"),
+        help="a share (0 to 1) of the weights comes from another checkpoint, or from builtin; can be repeated",
+    )
     parser.add_argument("--license", required=True, help="license of the weights")
     parser.add_argument("--attribution", type=Path, help="text file that names the sources of the training data")
     args = parser.parse_intermixed_args()
@@ -29,7 +37,13 @@ def main() -> None:
         "rooms": f"{data['num_rooms']} rooms, SHA-256 {data['sha256']}",
         "steps": str(content["state"]["step"]),
     }
-    write_weights(args.out, content, prediction_weights(content), notes)
+    parts = [(prediction_weights(load_checkpoint(path)), float(share)) for path, share in args.mix]
+    weights = prediction_weights(content)
+    own = 1 - sum(share for _, share in parts)
+    for name, value in weights.items():
+        if value.is_floating_point():
+            weights[name] = own * value + sum(share * other[name] for other, share in parts)
+    write_weights(args.out, content, weights, notes)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
 
 

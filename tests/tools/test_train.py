@@ -57,6 +57,18 @@ def test_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path, monk
     assert "no checkpoint to continue from" in refused("train", "--resume", "--run", tmp_path / "none")
 
 
+def test_published_weights_are_a_mean_of_checkpoints_in_half_precision(run: Path, tmp_path: Path) -> None:
+    first, last = (prediction_weights(load_checkpoint(run / name)) for name in ("step_0000003.pt", "last.pt"))
+    mix = ("--mix", run / "step_0000003.pt", 0.25)
+    passes("publish_weights", run, tmp_path / "a.safetensors", "--license", "MIT", *mix, "train.seed=5")
+    found = load_checkpoint(tmp_path / "a.safetensors")
+    assert found["notes"]["license"] == "MIT"
+    assert "seed: 5" in found["config"]
+    for name, value in found["model"].items():
+        expected = 0.75 * last[name] + 0.25 * first[name] if value.is_floating_point() else last[name]
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-6)
+
+
 def test_the_checkpoint_repeats_the_numbers_and_predicts_alone(config_file: Path, run: Path, tmp_path: Path) -> None:
     passes("test", config_file, run / "last.pt", "--device", "cpu", "--json", tmp_path / "ap.json")
     numbers = json.loads((tmp_path / "ap.json").read_text())
