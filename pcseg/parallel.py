@@ -73,7 +73,7 @@ class _Lines:
         self.time, self.state = time.monotonic(), ""
 
     def write(self, text: str) -> None:
-        self.state = text.strip() or self.state
+        self.state = text.replace("\x1b[A", "").strip() or self.state  # without the move of a nested bar
         # A bar ends with a line feed.
         if text == "\n" or time.monotonic() - self.time >= LINE_SECONDS:
             self.time = time.monotonic()

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if (args.format is None) == (args.kind == "rooms"):
-        raise ValueError("--format is required with --kind rooms and invalid otherwise")
+        raise ValueError(f"--format ({', '.join(RAW_FORMATS)}) is required with --kind rooms and invalid otherwise")
     for kind, names in {"rooms": ["points"], "homes": ["sensor", "assets"]}.items():
         if kind != args.kind and (given := [name for name in names if getattr(args, name) is not None]):
             raise ValueError(f"--{given[0]} is for --kind {kind}")

@@ -41,7 +41,7 @@ def as_flags(text: str) -> str:
     """A message about `read_scan`, whose options are spelled as in Python, for people at a command line.
 
     >>> as_flags("use scale=0.001, up='-y', origin=(1, -2, 0) or drop_nan=False; see color_range.")
-    'use --scale 0.001, --up=-y, --origin 1 -2 0 or --no-drop-nan; see --color-range.'
+    'use --scale 0.001, --up -y, --origin 1 -2 0 or --no-drop-nan; see --color-range.'
     >>> as_flags("as_is/scan.ply: name them with columns='x y z label'")
     "as_is/scan.ply: name them with --columns 'x y z label'"
     """
@@ -54,7 +54,7 @@ def _flag(option: re.Match[str]) -> str:
         return f"--{'no-' if value == 'False' else ''}{name}"
     if value[0] == "(" or (value[0] == "'" and " " not in value):
         value = value[1:-1].replace(",", "")
-    return f"--{name}={value}" if re.match(r"-[a-z]", value) else f"--{name} {value}"
+    return f"--{name} {value}"
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--columns", help="columns of text files, instead of their header, such as 'x y z r g b semantic instance'")
     add("--scale", type=float, help="factor to meters, such as 0.001 for millimeters (default: recognized)")
-    text = "axis of the file that points up, such as --up=-y (default: z, y for glTF; predict recognizes it)"
+    text = "axis of the file that points up, such as --up -y (default: z, y for glTF; predict recognizes it)"
     add("--up", choices=UP_AXES, help=text)
     add("--level", action="store_true", help="make the floor level")
     text = "point to use as origin, for georeferenced scans"

@@ -13,6 +13,7 @@ _TILTED = 3.0  # degrees
 _MANY_DUPLICATES = 0.01  # share of the points; fewer do not matter
 _TOO_SPARSE = 10.0  # voxels between points: no object is left
 _UNITS = "if that is in millimeters, use scale=0.001 (centimeters 0.01)"
+_FAR_OUT = 3.0  # times the size of most points
 _FEW_POINTS = 1000
 _LONG_EDGE = 0.2  # meters, of triangles whose vertices are no scan of them
 
@@ -35,7 +36,7 @@ def scan_warnings(scene: Scene, voxel_size: float | None = None, *, up_is_known:
     keys = np.sort(place_keys(scene.xyz))
     num_duplicates = int((keys[1:] == keys[:-1]).sum())
     if num_duplicates > _MANY_DUPLICATES * len(scene):
-        remedy = "" if scene.faces is not None else "; drop_duplicates=True removes them"
+        remedy = "" if scene.faces is not None else "; drop_duplicates=True removes them and may change the result"
         found.append(f"{num_duplicates:,} of {len(scene):,} points are duplicates of another one{remedy}.")
     if voxel_size is not None and (gap := scene.spacing) > voxel_size:
         reason = f"Its points are about {gap:.2g} m apart, the model's voxels {voxel_size:g} m"
@@ -59,12 +60,14 @@ def frame_warnings(scene: Scene, *, up_is_known: bool = False) -> list[str]:
     """What looks wrong in the frame of a scan with points, as in `scan_warnings`: its unit, axes, tilt and distance."""
     low, high = bounding_box(scene.xyz)
     extent = _extent(scene.xyz)
-    size = _size(extent)
+    size, whole = _size(extent), high - low
     found = []
     if extent.max() > 200:
         found.append(f"It measures {size} m: {_UNITS}.")
     elif extent.max() < 0.5:
         found.append(f"It measures {size} m: a room is larger, use the scale that makes it meters.")
+    elif whole.max() > max(_FAR_OUT * extent.max(), 50):
+        found.append(f"A few points make it {_size(whole)} m large, most need {size} m: crop it, or it takes long.")
     axis, tilt = likely_up(scene.xyz)
     row = np.eye(3)[2] if scene.file is None else np.abs(scene.file.matrix[2, :3])
     turned = row[2] < row[:2].max()  # then the axes are not those of the file

@@ -278,11 +278,9 @@ class Segmenter:
             return scene
         names, title = [axis_of_file(scene, axis) for axis in axes], scene.name if path is None else path.name
         if len(names) > 1:
-            first, *others = (f"up={name!r}" for name in names)
+            likely = ", ".join(f"up={name!r}" for name in names)
             found = f"{title}: it is not certain which axis points up"
-            raise ValueError(
-                f"{found}; give the likeliest, {first}, or {' or '.join(others)}; pcseg show draws the scan"
-            )
+            raise ValueError(f"{found}; use one of these, the likeliest first: {likely}; pcseg show draws the scan")
         done = f"Its objects show that {names[0]} points up, so it was turned, as up={names[0]!r} does"
         report(f"{title}: {done}. If that is wrong, use up={axis_of_file(scene, 'z')!r}.")
         reading["up"] = names[0]

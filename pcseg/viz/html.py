@@ -74,7 +74,7 @@ def _content(prediction: Prediction, threshold: float) -> tuple[dict[str, Any], 
     size = f"{pixels[1]} × {pixels[0]} pixels" if pixels else f"{len(scene):,} points · {meters} m"
     apart = f", one in {1000 * shown.voxel:.0f} mm" if shown.voxel and not pixels else ""
     thinned = f" · thinned to {len(xyz):,}{apart}" if shown.voxel else ""
-    strays = f" · {shown.num_strays:,} points outside the frame are not shown" if shown.num_strays else ""
+    strays = f" · {shown.num_strays:,} points outside of the frame are not shown" if shown.num_strays else ""
     top = float(extent[2]) + 0.01
     meta = {
         "name": scene.name or "room",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pcseg.ops.voxelize import bounding_box
 from pcseg.prediction import Prediction, counted
 from pcseg.viz.flat import flat_raster, image_size
 from pcseg.viz.grid import Cell, Label, image_grid
@@ -73,7 +74,7 @@ def room_picture(
             colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
         names = _names(raster, layer, surfaces) if key in OBJECT_LAYERS else ()
         if len(names) > _MAX_NAMES:
-            title = f"{title}, the best {_MAX_NAMES} named"
+            title = f"{title}, the {'largest' if key == 'truth' else 'best'} {_MAX_NAMES} named"
             names = sorted(names, key=lambda name: -name.weight)[:_MAX_NAMES]
         return Cell(title, raster.paint(colors), tuple(names))
 
@@ -113,11 +114,12 @@ def _note(xyz: np.ndarray, shown: Shown, rasters: list[Raster], layers: list[Lay
     """Number of points and size, points that are not shown, and objects that no camera sees."""
     if size := image_size(xyz):
         return f"{size[1]} x {size[0]} pixels"
-    facts = [f"{len(xyz):,} points, {' x '.join(f'{extent:.1f}' for extent in shown.box[1] - shown.box[0])} m"]
+    whole, frame = (" x ".join(f"{edge:.1f}" for edge in b - a) for a, b in (bounding_box(xyz), shown.box))
+    facts = [f"{len(xyz):,} points, {whole} m"]
     if shown.voxel is not None:
         facts.append(f"thinned to {len(shown.rows):,}")
     if shown.num_strays:
-        facts.append(f"{shown.num_strays:,} points outside the frame are not shown")
+        facts.append(f"{shown.num_strays:,} points outside of {frame} m are not shown")
     seen = np.concatenate([raster.index[raster.index >= 0] for raster in rasters])
     for layer in layers:
         visible = np.bincount(layer.ids[seen], minlength=len(layer.entries)) > 0

@@ -63,7 +63,7 @@ def test_doubt_is_refused(segmenter: Segmenter, example: Scene, monkeypatch: pyt
     totals["z"] = 81.0
     assert likely_axes(small, 0.05, found) == ["z"]
     monkeypatch.setattr("pcseg.inference.segmenter.likely_axes", lambda *args: ["y", "-y", "z"])
-    flags = "points: it is not certain which axis points up; give the likeliest, up='y', or up='-y' or up='z'"
+    flags = "points: it is not certain which axis points up; .*, the likeliest first: up='y', up='-y', up='z'; "
     refuses(flags, segmenter.read, _points(example, "y"))
 
 
