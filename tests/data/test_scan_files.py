@@ -360,7 +360,7 @@ def test_warnings() -> None:
         ({"xyz": lambda xyz: xyz[:1], "rgb": lambda xyz: None}, "It has only 1 point: expect no objects."),
         ({"xyz": lambda xyz: xyz * 1000}, "scale=0.001"),
         ({"xyz": lambda xyz: xyz / 1000}, "a room is larger"),
-        ({"xyz": lambda xyz: np.append(xyz[2:], np.float32([[90, 0, 0], [0, 0, 80]]), axis=0)}, "A few points make it 90"),
+        ({"xyz": lambda xyz: np.append(xyz[1:], np.float32([[90, 9, 9]]), axis=0)}, "A few points make it 90"),
         ({"xyz": lambda xyz: np.ascontiguousarray(xyz[:, [0, 2, 1]])}, "up='y'"),
         ({"xyz": lambda xyz: np.ascontiguousarray(xyz[:, [2, 0, 1]])}, "up='x'"),
         ({"xyz": lambda xyz: xyz + 20000}, "origin=("),
