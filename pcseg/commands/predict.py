@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> None:
         bar.set_postfix_str("loading the model")
         with quick_imports():
             segmenter = _segmenter(args)
-        names = segmenter.classes.names if args.only_classes is None else args.only_classes.split(",")
-        args.labels = [segmenter.classes.index(name.strip()) for name in names]
+        if args.only_classes is not None:
+            args.only_classes = [segmenter.classes.index(name.strip()) for name in args.only_classes.split(",")]
         args.out.mkdir(parents=True, exist_ok=True)
         if args.threshold is None:
             args.threshold = segmenter.options.shown_above
@@ -219,7 +219,8 @@ def _predict(
             prediction = segmenter.predict(scene, stage=stage)
     except torch.cuda.OutOfMemoryError:
         raise ValueError(f"{path}: out of GPU memory; use a smaller --tile or --device cpu") from None
-    prediction = prediction.select(np.flatnonzero(np.isin(prediction.labels, args.labels)))
+    if args.only_classes is not None:
+        prediction = prediction.select(np.flatnonzero(np.isin(prediction.labels, args.only_classes)))
     rows = object_rows(prediction, args.threshold, in_meters=True)
     found = f"{path}: {counted(len(rows), 'object')} with score >= {args.threshold}"
     say("\n".join([*notes, found, *object_table(rows, segmenter.classes.stuff)]))

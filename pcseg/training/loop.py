@@ -156,7 +156,7 @@ def train(
             try:
                 for batch, share in zip(batches, shares, strict=True):
                     for name, value in backward(batch, share).items():
-                        values[name] = values[name] + value if name in values else value
+                        values[name] = values.get(name, 0) + value
             except (RuntimeError, MemoryError) as error:
                 left_out = _rooms_out_of_memory(error, batch, processes)
             if left_out:
