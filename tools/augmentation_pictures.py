@@ -33,6 +33,7 @@ OPTIONS: dict[str, dict[str, float | int]] = {
     "crop_points": {"max_points": 20000},
     "mix": {"probability": 1.0},
     "thin_objects": {"probability": 1.0},
+    "limit_objects": {"low": 300, "high": 300, "probability": 1.0},
 }
 SEEDS = {"flip": 1}  # a seed that flips
 WIDTH, HEIGHT, COLUMNS = 300, 210, 4

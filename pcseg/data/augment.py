@@ -186,6 +186,26 @@ class ThinObjects:
 
 
 @dataclass(frozen=True)
+class LimitObjects:
+    """Sometimes keep about as many random points of each large instance, as datasets do that limit their number.
+
+    Walls and floors become sparse then, and small things stay dense.
+    """
+
+    low: float | int = 2000  # lowest limit
+    high: float | int = 10000  # highest limit
+    probability: float = 0.3  # probability of a limit
+
+    def __call__(self, scene: Scene, rng: np.random.Generator) -> Scene:
+        if scene.instance is None or rng.random() >= self.probability:
+            return scene
+        share = rng.uniform(self.low, self.high) / np.maximum(np.bincount(scene.instance), 1)
+        share[:1] = 1  # points of no instance
+        keep = rng.random(len(scene)) < share[scene.instance]
+        return keep_points(scene, keep) if keep.any() else scene
+
+
+@dataclass(frozen=True)
 class Holes:
     """Remove points within balls around random ones, as where the scanner did not see; at least one point stays."""
 
@@ -271,8 +291,8 @@ class Mix:
 AUGMENTATIONS: dict[str, type] = {
     "flip": Flip, "rotate": Rotate, "tilt": Tilt, "scale": Scale, "jitter": Jitter, "elastic": Elastic,
     "color_shift": ColorShift, "color_contrast": ColorContrast, "color_jitter": ColorJitter, "color_drop": ColorDrop,
-    "drop_points": DropPoints, "thin_objects": ThinObjects, "holes": Holes, "crop_cuboid": CropCuboid,
-    "crop_points": CropPoints, "mix": Mix,
+    "drop_points": DropPoints, "thin_objects": ThinObjects, "limit_objects": LimitObjects, "holes": Holes,
+    "crop_cuboid": CropCuboid, "crop_points": CropPoints, "mix": Mix,
 }  # fmt: skip
 
 

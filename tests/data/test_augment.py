@@ -57,7 +57,8 @@ def test_elastic_bends_smoothly(scene: Scene, rng: np.random.Generator) -> None:
 def test_crops_keep_rows_together(scene: Scene) -> None:
     cuboid = CropCuboid(size=2.0)
     thin = augment.DropPoints(share=0.9), augment.ThinObjects(probability=1.0), Holes(count=20, radius=1.0)
-    for crop in (cuboid, CropPoints(max_points=100), *thin):
+    limit = augment.LimitObjects(low=20, high=20, probability=1.0)
+    for crop in (cuboid, CropPoints(max_points=100), *thin, limit):
         part = crop(scene, np.random.default_rng(0))
         assert 0 < len(part) < len(scene)
         rows = [np.flatnonzero((scene.xyz == point).all(1))[0] for point in part.xyz]

@@ -21,7 +21,7 @@ from pcseg.viz.display import import_open3d
 
 SENSORS = get_args(Sensor)
 # Counts up whenever the same seed gives other homes than before.
-VERSION = 8
+VERSION = 9
 PER_KIND = 2  # procedural models of each kind that join a home's assets
 POINTS_ONLY = 0.5  # share of meshes that lose their faces and some points
 COLORLESS = 1 / 3  # share of scans without color

@@ -133,7 +133,7 @@ def add_column(room: Room) -> None:
 
 
 def add_ceiling_lamps(room: Room) -> None:
-    """Equal lamps in rows at the ceiling: flat boxes, hanging boxes, or pairs of wings below a rail."""
+    """Equal lamps in rows at the ceiling: panels in it, flat or hanging boxes, or pairs of wings below a rail."""
     rng, add_box = room.rng, room.surfaces.add_box
     extent = np.array([room.width, room.depth])
     num = np.maximum((extent / rng.uniform(1.2, 3.0, 2)).astype(int), 1)
@@ -142,6 +142,9 @@ def add_ceiling_lamps(room: Room) -> None:
         size[1] = size[0] = rng.uniform(0.15, 0.6)
     drop, yaw = rng.choice([0.0, rng.uniform(0.05, 0.5)]), rng.integers(2) * np.pi / 2
     has_wings, color = rng.random() < 0.4, np.full(3, rng.uniform(150, 255))
+    if rng.random() < 0.3:  # level with the ceiling: only their color differs
+        size = np.array([*rng.choice([(0.6, 0.6), (0.6, 1.2), (0.3, 1.2)]), 0.006])
+        drop, has_wings, color = 0.0, False, np.full(3, rng.uniform(200, 300))
     across = np.array([np.cos(yaw), np.sin(yaw), 0])
     along = np.array([-np.sin(yaw), np.cos(yaw), 0])
     for place in np.stack(np.meshgrid(*((np.arange(n) + 0.5) / n for n in num)), axis=-1).reshape(-1, 2) * extent:
@@ -175,7 +178,7 @@ def add_signs(room: Room, count: int) -> None:
         width, height, z = rng.uniform(0.12, 0.6), rng.uniform(0.12, 0.5), rng.uniform(0.3, room.height - 0.6)
         found = room.find_on_wall(width, height, z)
         if found:
-            size = (width, rng.choice([0.015, rng.uniform(0.02, 0.15)]), height)
+            size = (width, rng.choice([0.004, 0.015, rng.uniform(0.02, 0.15)]), height)
             room.add_panel(*found, z, size, "other object", paint.palette(rng))
 
 
@@ -187,6 +190,16 @@ def add_rail(room: Room) -> None:
     found = room.find_on_wall(width, height, z, margin=0.0)
     if found:
         room.add_panel(*found, z, (width, rng.uniform(0.06, 0.35), height), "other object", paint.palette(rng))
+
+
+def add_duct(room: Room) -> None:
+    """A cable duct, a handrail or a row of pipes along most of a wall, within reach."""
+    rng = room.rng
+    width = max(wall.length for wall in room.walls) * rng.uniform(0.4, 0.95) - 0.2
+    height, z = rng.uniform(0.06, 0.3), rng.uniform(0.1, 1.0)
+    found = room.find_on_wall(width, height, z, margin=0.0)
+    if found:
+        room.add_panel(*found, z, (width, rng.uniform(0.04, 0.12), height), "other object", paint.palette(rng))
 
 
 def add_clutter(room: Room, num_on_floor: int, share: float) -> None:

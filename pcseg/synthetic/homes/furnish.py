@@ -342,6 +342,8 @@ def furnish_home(models: dict[str, list[Model]], seed: int, index: int) -> tuple
         fittings.add_signs(room, room.count(0, 7))
         if rng.random() < 0.35:
             fittings.add_rail(room)
+        if rng.random() < 0.3:
+            fittings.add_duct(room)
         fittings.add_clutter(room, room.count(1, 13), rng.uniform(0.4, 1.0))
         rooms.append(room)
     return surfaces, rooms, kind
