@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Int64
 from scipy.sparse import csr_array
-from tqdm import tqdm
 
 from pcseg.choices import DEFAULT_THRESHOLD
 from pcseg.choices import ViewSet as ViewSet
@@ -44,6 +43,7 @@ from pcseg.ops.overlap import group_means
 from pcseg.ops.precision import AnyPrecision, autocast, halves_on_cpu
 from pcseg.ops.segment import group_rows
 from pcseg.ops.superpoints import SuperpointOptions
+from pcseg.parallel import progress_bar
 from pcseg.prediction import NO_IDS, Prediction
 from pcseg.structures import Scene
 
@@ -400,7 +400,7 @@ class Segmenter:
         semantic = np.zeros((len(points), len(self.classes)), np.float32)
         parts = []
         tiles = self._tiles(scene, room[[rows[0] for rows in points]])
-        bar = tqdm(tiles, desc=scene.name, unit="tile", leave=False, disable=True if stage else None)
+        bar = progress_bar(tiles, desc=scene.name, unit="tile", leave=False, disable=True if stage else None)
         for number, tile in enumerate(bar, 1):
             if stage is not None:
                 stage(f"network, tile {number} of {len(tiles)}")

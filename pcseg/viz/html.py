@@ -70,11 +70,11 @@ def _content(prediction: Prediction, threshold: float) -> tuple[dict[str, Any], 
         described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
     pixels = image_size(scene.xyz)
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720, azimuth=-90.0 if pixels else None)
-    meters = " × ".join(f"{length:.1f}" for length in extent)
+    meters, frame = (" × ".join(f"{edge:.1f}" for edge in edges) for edges in (np.ptp(scene.xyz, axis=0), extent))
     size = f"{pixels[1]} × {pixels[0]} pixels" if pixels else f"{len(scene):,} points · {meters} m"
     apart = f", one in {1000 * shown.voxel:.0f} mm" if shown.voxel and not pixels else ""
     thinned = f" · thinned to {len(xyz):,}{apart}" if shown.voxel else ""
-    strays = f" · {shown.num_strays:,} points outside of the frame are not shown" if shown.num_strays else ""
+    strays = f" · {shown.num_strays:,} points outside of {frame} m are not shown" if shown.num_strays else ""
     top = float(extent[2]) + 0.01
     meta = {
         "name": scene.name or "room",
