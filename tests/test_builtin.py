@@ -111,6 +111,15 @@ def test_odd_scans(segmenter: Segmenter, example: Scene, rng: np.random.Generato
     assert "wall" in names  # some are in one plane
 
 
+def test_twenty_million_points(segmenter: Segmenter, example: Scene, rng: np.random.Generator) -> None:
+    times = -(-20_000_000 // len(example))
+    shift = np.repeat(rng.normal(0, 0.002, (times, 3)).astype(np.float32), len(example), axis=0)
+    scene = Scene("dense", np.tile(example.xyz, (times, 1)) + shift, np.tile(example.rgb, (times, 1)))
+    assert len(scene) >= 20_000_000
+    names = _found(segmenter.with_options(views="one"), scene)
+    assert {"wall", "floor", "table", "sofa", "chair"} <= set(names)
+
+
 def test_training_starts_from_it() -> None:
     """With the classes of another set, heads have the rows of the classes that both know."""
     before, after = class_set("indoor"), class_set("scannet20")
