@@ -165,6 +165,7 @@ def _progress(num_scans: int) -> Iterator[Any]:
         finally:
             done.set()
             thread.join()
+            bar.set_postfix_str("")
 
 
 def _suffixes(args: argparse.Namespace) -> list[str]:

@@ -74,7 +74,7 @@ def room_picture(
             colors = np.where((layer.ids == 0)[:, None], pale, colors).astype(np.uint8)
         names = _names(raster, layer, surfaces) if key in OBJECT_LAYERS else ()
         if len(names) > _MAX_NAMES:
-            title = f"{title}, the {'largest' if key == 'truth' else 'best'} {_MAX_NAMES} named"
+            title = f"{title}, at most {_MAX_NAMES} named"
             names = sorted(names, key=lambda name: -name.weight)[:_MAX_NAMES]
         return Cell(title, raster.paint(colors), tuple(names))
 

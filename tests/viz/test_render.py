@@ -93,7 +93,7 @@ def test_every_object_but_surfaces_has_its_name(predicted: Prediction, monkeypat
     room_picture(predicted, threshold=0.0, **SMALL)
     titles = {cell.title: [label.text for label in cell.labels] for row in drawn["cells"] for cell in row}
     assert max(map(len, titles.values())) == 1
-    assert any(title.startswith("Ground truth") and title.endswith(", the largest 1 named") for title in titles)
+    assert any(title.startswith("Ground truth") and title.endswith(", at most 1 named") for title in titles)
 
 
 @pytest.mark.parametrize(("low", "high", "count"), [(-500, 500, 100), ((6, 0, 0), (10, 3, 1), 700)])
