@@ -187,7 +187,7 @@ class ThinObjects:
 
 @dataclass(frozen=True)
 class LimitObjects:
-    """Sometimes keep about as many random points of each large instance, as datasets do that limit their number.
+    """Sometimes keep about N random points of each instance that has more, as datasets with such a limit do.
 
     Walls and floors become sparse then, and small things stay dense.
     """
