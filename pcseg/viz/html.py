@@ -14,6 +14,7 @@ from jaxtyping import Float32, Integer, UInt16
 
 from pcseg.classes import ClassSet, class_colors
 from pcseg.files import atomic_write
+from pcseg.ops.voxelize import bounding_box
 from pcseg.prediction import Prediction
 from pcseg.viz.flat import image_size
 from pcseg.viz.layers import DEFAULT_THRESHOLD, DIGITS, Layer, input_colors, scene_layers
@@ -70,7 +71,8 @@ def _content(prediction: Prediction, threshold: float) -> tuple[dict[str, Any], 
         described.append({**_describe(layer, prediction.classes), "bytes": width, "note": note})
     pixels = image_size(scene.xyz)
     extent, view = xyz.max(axis=0) - low, room_view(xyz, width=960, height=720, azimuth=-90.0 if pixels else None)
-    meters, frame = (" × ".join(f"{edge:.1f}" for edge in edges) for edges in (np.ptp(scene.xyz, axis=0), extent))
+    first, last = bounding_box(scene.xyz)
+    meters, frame = (" × ".join(f"{edge:.1f}" for edge in edges) for edges in (last - first, extent))
     size = f"{pixels[1]} × {pixels[0]} pixels" if pixels else f"{len(scene):,} points · {meters} m"
     apart = f", one in {1000 * shown.voxel:.0f} mm" if shown.voxel and not pixels else ""
     thinned = f" · thinned to {len(xyz):,}{apart}" if shown.voxel else ""

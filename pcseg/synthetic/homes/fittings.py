@@ -187,9 +187,7 @@ def add_rail(room: Room) -> None:
     rng = room.rng
     width, height = rng.choice([rng.uniform(0.8, 1.2), rng.uniform(2.0, 5.0)]), rng.uniform(0.12, 0.5)
     z = room.height - height - rng.uniform(0.02, 0.4)
-    found = room.find_on_wall(width, height, z, margin=0.0)
-    if found:
-        room.add_panel(*found, z, (width, rng.uniform(0.06, 0.35), height), "other object", paint.palette(rng))
+    _add_strip(room, width, height, z, (0.06, 0.35))
 
 
 def add_duct(room: Room) -> None:
@@ -197,9 +195,15 @@ def add_duct(room: Room) -> None:
     rng = room.rng
     width = max(wall.length for wall in room.walls) * rng.uniform(0.4, 0.95) - 0.2
     height, z = rng.uniform(0.06, 0.3), rng.uniform(0.1, 1.0)
+    _add_strip(room, width, height, z, (0.04, 0.12))
+
+
+def _add_strip(room: Room, width: float, height: float, z: float, thickness: tuple[float, float]) -> None:
+    """A long box on a free part of a wall, its thickness between two bounds."""
     found = room.find_on_wall(width, height, z, margin=0.0)
     if found:
-        room.add_panel(*found, z, (width, rng.uniform(0.04, 0.12), height), "other object", paint.palette(rng))
+        size = (width, room.rng.uniform(*thickness), height)
+        room.add_panel(*found, z, size, "other object", paint.palette(room.rng))
 
 
 def add_clutter(room: Room, num_on_floor: int, share: float) -> None:
